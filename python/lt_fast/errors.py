@@ -1,0 +1,45 @@
+"""The exceptions that the command line turns into exit statuses, and the words for a missing extra.
+
+Bad values raise ``ValueError``, bad types ``TypeError``, as everywhere in Python; the classes here add only what a
+caller may want to tell apart.
+"""
+
+import importlib
+from types import ModuleType
+
+
+class UsageError(ValueError):
+    """The request itself is wrong: an unknown name, a setting that contradicts another. Exit status 2."""
+
+
+class DataError(ValueError):
+    """A file or a data set is missing, damaged or unusable. Names the file. Exit status 3."""
+
+
+class Interrupted(Exception):  # noqa: N818  (not an error: the state is saved and the run goes on with --resume)
+    """A run was stopped by a signal after its state was saved. Exit status 4."""
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is not installed. Names the command that installs it."""
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import ``module``, or name the extra that brings it.
+
+    Args:
+        module: dotted name, as in ``import module``.
+        extra: name of the optional dependency group in ``pyproject.toml``.
+        purpose: what needs it, as the start of a sentence: ``"reading CIFAR"``.
+
+    Raises:
+        MissingExtraError: if ``module`` is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+            raise  # the module is there and one of *its* imports is not: the original message says more
+        distribution = {"sklearn": "scikit-learn"}.get(error.name, error.name)
+        message = f"{purpose} needs {distribution}, which is not installed; run: pip install 'lt-fast[{extra}]'"
+        raise MissingExtraError(message, name=error.name) from None

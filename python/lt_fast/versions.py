@@ -1,0 +1,34 @@
+"""What a bug report needs: versions, the op library and instruction set in use, the GPU."""
+
+import importlib.metadata
+import platform
+import sys
+from typing import Any
+
+_PACKAGES = ("lt-fast", "torch", "numpy", "torchvision", "scikit-learn", "safetensors", "matplotlib", "tqdm")
+
+
+def versions() -> dict[str, Any]:
+    """Return versions of Python, the platform and every package that lt-fast can use, the op backend and the GPU."""
+    import torch  # noqa: PLC0415  (keeps `import lt_fast.versions` cheap for the command line's --help)
+
+    from lt_fast import ops  # noqa: PLC0415
+
+    found: dict[str, Any] = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    found["torch cuda"] = torch.version.cuda
+    found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    found["threads"] = torch.get_num_threads()
+    found["op backend"] = ops.backend()
+    found["op instruction set"] = ops.instruction_set()
+    return found
+
+
+def show_versions() -> None:
+    """Print ``versions()``, one line each: paste it into a bug report."""
+    for name, value in versions().items():
+        print(f"{name:>20}  {value if value is not None else 'not installed' if name in _PACKAGES else 'none'}")  # noqa: T201
