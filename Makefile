@@ -1,0 +1,71 @@
+# Everything a developer types. Each target makes what it needs, from a bare clone on.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find rust csrc -type f 2>/dev/null) Cargo.toml Cargo.lock pyproject.toml
+MATURIN := VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin
+# One thread a process by default where tests run: the small tensors of a test lose by sharing two cores.
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help tools demo test lint format rust-test bench wheel docs lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools:
+	@sh scripts/check-tools.sh $(PYTHON)
+
+$(VENV)/.installed: requirements.lock | tools
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages into $(VENV) (about 5 GB, torch with CUDA included)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed $(SOURCES) | tools
+	@echo "building the Rust extension and the op libraries"
+	@$(MATURIN) develop --release --quiet
+	@touch $@
+
+demo: $(VENV)/.built  ## train CE, LDAM-DRW and MAMMC on Digits-LT, print one table (at most a minute after the build)
+	@$(BIN)/lt-fast demo
+
+test: lint rust-test $(VENV)/.built  ## the whole suite: linters, Rust tests, Python tests
+	@$(PYTEST)
+
+lint: $(VENV)/.built  ## ruff, mypy, the arrows between the rooms, rustfmt, clippy, clang-format
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --verbose >$(VENV)/import-linter.log 2>&1 || { cat $(VENV)/import-linter.log; exit 1; }
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	@$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu
+
+format: $(VENV)/.installed  ## put every file into the one format
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . ; cargo fmt --all
+	@$(BIN)/clang-format -i csrc/*.h csrc/*.cpp csrc/*.cu
+
+rust-test: | tools  ## the tests of the Rust core
+	@cargo test --locked --quiet --package lt-fast-core
+
+bench: $(VENV)/.built  ## time sampling and the fused loss beside their rivals (quiet machine, minutes); CSV in benches/results/
+	@$(BIN)/python -m benches
+
+wheel: $(VENV)/.installed  ## one abi3 wheel with all three libraries, audited, into dist/
+	@rm -rf dist build/wheel && mkdir -p dist
+	@LT_FAST_OPS=require $(MATURIN) build --release --locked --auditwheel skip --out build/wheel
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --exclude 'libtorch*.so' --wheel-dir dist build/wheel/*.whl
+	@ls -l dist
+
+docs: $(VENV)/.built  ## the API pages, from the docstrings, into build/docs
+	@$(BIN)/pdoc --docformat google --math --output-directory build/docs lt_fast lt_fast.sampling lt_fast.datasets \
+	    lt_fast.ops lt_fast.losses lt_fast.mixing lt_fast.calibration lt_fast.models lt_fast.metrics lt_fast.training lt_fast.recipes
+	@echo "open build/docs/index.html"
+
+lock: $(VENV)/.installed  ## renew requirements.lock from pyproject.toml (needs uv)
+	@uv pip compile pyproject.toml --extra train --group dev --group cuda --universal --generate-hashes \
+	    --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --quiet -o requirements.lock
+
+clean:  ## remove everything that was built, installed and trained here
+	rm -rf $(VENV) target build dist runs python/lt_fast/*.so python/lt_fast/_ops .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,30 @@
+"""The README's examples run as they stand, in the order in which they stand."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_readme_has_a_sampler_and_a_loss_example() -> None:
+    assert len(EXAMPLES) >= 2
+    assert any("BatchSampler" in example for example in EXAMPLES)
+    assert any("Loss" in example for example in EXAMPLES)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.strip().splitlines()[0][:40])
+def test_readme_example_runs(example: str, tmp_path: Path) -> None:
+    """In a process of its own and an empty folder, with warnings as errors."""
+    command = [sys.executable, "-W", "error", "-c", example]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.strip().splitlines()[0][:40])
+def test_readme_example_is_short(example: str) -> None:
+    assert len(example.strip().splitlines()) <= 15
