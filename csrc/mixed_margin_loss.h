@@ -1,0 +1,234 @@
+// The mixed-margin loss: schema and the maths of one row, shared by the CPU and the CUDA kernels.
+//
+// One row, with logits z, two labels a and b and the label factor f of a, costs
+//
+//     loss = f * w[a] * branch(a) + (1 - f) * w[b] * branch(b)
+//     branch(y) = cross entropy of  scale * (z - onehot(y) * margin(y)) + bias  against y
+//
+// and both branches share every exponential but the two of the labels: with the labels kept out of the sum,
+//
+//     rest = sum over j not in {a, b} of exp(t_j),     t_j = scale * (z_j - reference) + bias_j - level
+//
+// is computed once, and the gradient of all other columns is `pull * exp(t_j) - uniform` with one pull a row.
+// `reference` is the largest *other* logit and `level` the largest of the remaining terms, so 1 <= rest <= C:
+// no exponential overflows, rest never underflows, and the gradient of a label is -(others / total), never p - 1,
+// which would cancel for well-classified rows.
+//
+// The functions are written once over `Maths`, a set of static functions over its value type `Maths::Value`:
+// a scalar on CUDA, a SIMD pack that holds one row a lane on the CPU. Masks are whatever a comparison of two values
+// gives; conditions become `Maths::select`, so that packs need no branch.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define LT_FAST_HD __host__ __device__ inline
+#else
+#define LT_FAST_HD inline
+#endif
+
+namespace lt_fast {
+
+// Vectors (lam, class_counts, margin, bias, weight, sample_weight) and the outputs loss and rows have the arithmetic
+// dtype: float64 for float64 logits, float32 for every other. lam and sample_weight have one element or N.
+// target and target_b are int64 and contiguous, all vectors are contiguous; the logits may have any strides.
+//
+// loss        () for reduction mean and sum, (N,) for none
+// grad        logits' shape and dtype, contiguous: gradient of the reduced loss; (0,) unless with_grad. Not for none.
+// rows        (N, kRowNumbers): what the backward needs besides the logits, see RowNumber; (0,) unless with_rows
+// prediction  (N,) int64, lowest index of the largest logit (a NaN counts as largest); (0,) unless with_prediction
+constexpr const char* kForwardSchema =
+    "mixed_margin_loss(Tensor logits, Tensor target, Tensor? target_b, Tensor? lam, Tensor? class_counts, "
+    "Tensor? margin, Tensor? bias, Tensor? weight, Tensor? sample_weight, "
+    "int label_rule, float omega, float kappa, float tau, "
+    "int margin_rule, float max_margin, float gamma, float scale, "
+    "float label_smoothing, float focal_gamma, int normalization, int reduction, "
+    "bool with_grad, bool with_rows, bool with_prediction) "
+    "-> (Tensor loss, Tensor grad, Tensor rows, Tensor prediction)";
+
+// grad_output is () or (N,), arithmetic dtype. Returns logits' shape and dtype, contiguous:
+// grad_output * (pull * exp(t_j) - uniform), and grad_output * own_a, own_b at the labels (rows holds all of them).
+constexpr const char* kBackwardSchema =
+    "mixed_margin_loss_backward(Tensor grad_output, Tensor logits, Tensor target, Tensor? target_b, Tensor? bias, "
+    "Tensor rows, float scale) -> Tensor";
+
+enum class LabelRule : int64_t { kMixup = 0, kMam = 1, kRemix = 2, kUnimix = 3, kCpMix = 4 };
+enum class MarginRule : int64_t { kFixed = 0, kMaximum = 1, kBatchFirstLabel = 2 };
+enum class Normalization : int64_t { kExpected = 0, kWeights = 1, kBatch = 2 };
+enum class Reduction : int64_t { kNone = 0, kMean = 1, kSum = 2 };
+
+// The columns of `rows`. own_a, own_b, pull and uniform include scale, weights and the normalisation.
+enum RowNumber : int64_t { kReference = 0, kLevel = 1, kPull = 2, kUniform = 3, kOwnA = 4, kOwnB = 5, kRowNumbers = 6 };
+
+template <class T>
+struct Settings {
+  LabelRule label_rule;
+  T omega, kappa, tau;
+  MarginRule margin_rule;
+  T max_margin, gamma, scale, label_smoothing, focal_gamma;
+  T num_classes;
+};
+
+// ---------------------------------------------------------------------------------------------- label factor
+
+// Factor of the first label from the input factor `lam` and the class counts of both labels.
+//   mixup    lam
+//   mam      with b = 1 / (1 + (n_b / n_a)^omega), a = 1 - b:  lam / (2 b) below b, 1 - (1 - lam) / (2 a) from b on
+//   remix    0 if n_a >= kappa n_b and lam < tau;  1 if n_b >= kappa n_a and 1 - lam < tau;  else lam
+//   unimix   lam + n_b / (n_a + n_b), less 1 where that exceeds 1
+//   cp_mix   (1 - tau) lam + tau n_b / (n_a + n_b)
+template <class Maths, class T, class V = typename Maths::Value>
+LT_FAST_HD V label_factor(V lam, V count_a, V count_b, const Settings<T>& s) {
+  const V one = Maths::constant(1), zero = Maths::constant(0);
+  const V other_share = count_b / (count_a + count_b);
+  switch (s.label_rule) {
+    case LabelRule::kMixup:
+      return lam;
+    case LabelRule::kMam: {
+      // 80 keeps (n_b / n_a)^omega finite in float32; b is 0 or 1 to 1e-34 long before.
+      const V power = Maths::constant(s.omega) * Maths::log(count_b / count_a);
+      const V ratio = Maths::exp(Maths::max(Maths::min(power, Maths::constant(80)), Maths::constant(-80)));
+      const V b = one / (one + ratio), a = ratio / (one + ratio);
+      return Maths::select(lam < b, lam / (b + b), one - (one - lam) / (a + a));
+    }
+    case LabelRule::kRemix: {
+      const V kappa = Maths::constant(s.kappa), tau = Maths::constant(s.tau);
+      const V up = Maths::select(count_b >= kappa * count_a, Maths::select(one - lam < tau, one, lam), lam);
+      return Maths::select(count_a >= kappa * count_b, Maths::select(lam < tau, zero, lam), up);
+    }
+    case LabelRule::kUnimix: {
+      const V shifted = lam + other_share;
+      return Maths::select(shifted > one, shifted - one, shifted);
+    }
+    case LabelRule::kCpMix: {
+      const V tau = Maths::constant(s.tau);
+      return (one - tau) * lam + tau * other_share;
+    }
+  }
+  return lam;
+}
+
+// ---------------------------------------------------------------------------------------------------- margin
+
+// The margin of one label, before scaling. `fixed` is margin[y] (0 without a margin vector).
+// The maximum rules take it from the row's own gap = z_y - max of the others, as a constant for the gradient:
+//     exp(-gap - gamma * offset) right of the boundary, exp(gap - offset) left of it, 0 on it,
+// with offset = max_margin - margin[y], which is max_margin alone for the plain Maximum-Margin loss.
+template <class Maths, class T, class V = typename Maths::Value>
+LT_FAST_HD V margin_of(V fixed, V gap, const Settings<T>& s) {
+  if (s.margin_rule == MarginRule::kFixed) return fixed;
+  const V zero = Maths::constant(0);
+  const V offset = Maths::constant(s.max_margin) - fixed;
+  const V right = Maths::exp(-gap - Maths::constant(s.gamma) * offset);
+  const V left = Maths::exp(gap - offset);
+  // A NaN gap (NaN logits) fails both comparisons with a zero margin; the loss is NaN all the same through the sum.
+  return Maths::select(gap > zero, right, Maths::select(gap < zero, left, zero));
+}
+
+// ---------------------------------------------------------------------------------------------------- branch
+
+template <class V>
+struct Branch {
+  V loss;     // of the label, before weight and label factor
+  V pull;     // d loss / d t_j = pull * exp(t_j) - uniform  for every column but the two labels
+  V uniform;  // label smoothing's constant
+  V own;      // d loss / d t of the label itself
+  V other;    // d loss / d t of the other label
+};
+
+// Cross entropy of one label: `own` and `other` are t of the label and of the other one (-inf when it is the same),
+// `shrink` is scale * margin, `sum_t` the sum of t over all columns (read only with label smoothing).
+template <class Maths, class T, class V = typename Maths::Value>
+LT_FAST_HD Branch<V> branch_of(V rest, V own, V other, V shrink, V sum_t, const Settings<T>& s) {
+  const V zero = Maths::constant(0), one = Maths::constant(1);
+  const V reduced = own - shrink;
+  const V floor = Maths::select(rest > zero, zero, Maths::lowest());  // t of the largest other column, if there is one
+  const V top = Maths::max(reduced, Maths::max(other, floor));
+  const V e_rest = Maths::exp(floor - top), e_other = Maths::exp(other - top), e_own = Maths::exp(reduced - top);
+  const V others = rest * e_rest + e_other;
+  const V total = others + e_own;
+  // The largest term is 1, so the logarithm is of 1 + something; for a well-classified row that something is tiny.
+  const V log_total = Maths::log1p(Maths::select(reduced == top, others, (others - one) + e_own));
+  const V miss = others / total;  // 1 - p
+  const V hit = e_own / total;    // p
+
+  V loss = (top - reduced) + log_total;
+  const V smoothing = Maths::constant(s.label_smoothing), share = Maths::constant(s.label_smoothing / s.num_classes);
+  if (s.label_smoothing > 0) {
+    const V mean = (sum_t - shrink) / Maths::constant(s.num_classes);
+    loss = (one - smoothing) * loss + smoothing * ((top - mean) + log_total);
+  }
+
+  V modulation = one, strength = one;  // focal: loss times (1 - p)^gamma; strength multiplies the softmax's gradient
+  if (s.focal_gamma > 0) {
+    const V exponent = Maths::constant(s.focal_gamma);
+    modulation = Maths::select(miss > zero, Maths::exp(exponent * Maths::log(miss)), zero);
+    const V slope = exponent * (modulation / miss) * hit * loss;
+    strength = modulation + Maths::select(miss > zero, Maths::select(hit > zero, slope, zero), zero);
+    loss = Maths::select(miss > zero, modulation * loss, miss * loss);
+  }
+
+  Branch<V> result;
+  result.loss = loss;
+  result.pull = strength * e_rest / total;
+  result.uniform = modulation * share;
+  result.own = modulation * (smoothing - share) - strength * miss;
+  result.other = strength * e_other / total - modulation * share;
+  return result;
+}
+
+// ------------------------------------------------------------------------------------------------------- row
+
+template <class V>
+struct RowInputs {
+  V rest;                // sum of exp(t_j) over the columns that are no label
+  V sum_t;               // sum of t_j over the same columns; read only with label smoothing
+  V t_a, t_b;            // t of the two labels, without margin
+  V gap_a, gap_b;        // z_y - max of the others; read only by the maximum rules
+  V margin_a, margin_b;  // margin[a], margin[b]
+  V factor_a, factor_b;  // f * w[a] * sample weight, (1 - f) * w[b] * sample weight
+};
+
+template <class V>
+struct RowResult {
+  V loss;                         // before the normalisation
+  V pull, uniform, own_a, own_b;  // RowNumber's meaning: times scale and `per_loss`
+};
+
+// Both branches of a row. `same` is the mask a == b; `per_loss` is 1 / denominator of the reduction.
+template <class Maths, class T, class Mask, class V = typename Maths::Value>
+LT_FAST_HD RowResult<V> finish_row(const RowInputs<V>& row, Mask same, T per_loss, const Settings<T>& s) {
+  const V zero = Maths::constant(0), lowest = Maths::lowest(), scale = Maths::constant(s.scale);
+  const V sum_t = row.sum_t + row.t_a + Maths::select(same, zero, row.t_b);
+  const V shrink_a = scale * margin_of<Maths>(row.margin_a, row.gap_a, s);
+  const V shrink_b = scale * margin_of<Maths>(row.margin_b, row.gap_b, s);
+  const Branch<V> a = branch_of<Maths>(row.rest, row.t_a, Maths::select(same, lowest, row.t_b), shrink_a, sum_t, s);
+  const Branch<V> b = branch_of<Maths>(row.rest, row.t_b, Maths::select(same, lowest, row.t_a), shrink_b, sum_t, s);
+
+  // A label whose factor is 0 costs nothing, also where its loss is infinite; NaN stays NaN.
+  const V infinity = -lowest;
+  const V cost_a = Maths::select(a.loss == infinity, Maths::select(row.factor_a == zero, zero, a.loss),
+                                 row.factor_a * a.loss);
+  const V cost_b = Maths::select(b.loss == infinity, Maths::select(row.factor_b == zero, zero, b.loss),
+                                 row.factor_b * b.loss);
+  const V g_a = row.factor_a * Maths::constant(s.scale * per_loss);
+  const V g_b = row.factor_b * Maths::constant(s.scale * per_loss);
+  RowResult<V> result;
+  result.loss = cost_a + cost_b;
+  result.pull = g_a * a.pull + g_b * b.pull;
+  result.uniform = g_a * a.uniform + g_b * b.uniform;
+  result.own_a = g_a * a.own + g_b * Maths::select(same, b.own, b.other);
+  result.own_b = Maths::select(same, result.own_a, g_b * b.own + g_a * a.other);
+  return result;
+}
+
+// ------------------------------------------------------------------------------------------- reference, level
+
+// The reference logit of a row from the largest other logit and the two labels': an other one where one is finite.
+template <class T>
+LT_FAST_HD T reference_of(T largest_other, T z_a, T z_b) {
+  const T lowest = -static_cast<T>(__builtin_inff());
+  return largest_other > lowest ? largest_other : (z_a > z_b ? z_a : z_b);
+}
+
+}  // namespace lt_fast
