@@ -1,7 +1,32 @@
 //! Python bindings: borrow, detach, call the core, return. No rule lives here.
 
+mod draws;
+mod error;
+
 use pyo3::prelude::*;
 
 /// The Rust part of `lt_fast`; `python/lt_fast/_rust.pyi` has the types.
 #[pymodule]
-mod _rust {}
+mod _rust {
+    use lt_fast_core::rng::stream;
+
+    #[pymodule_export]
+    const STREAM_SAMPLER: u64 = stream::SAMPLER;
+    #[pymodule_export]
+    const STREAM_CLASS_ORDER: u64 = stream::CLASS_ORDER;
+    #[pymodule_export]
+    const STREAM_WITHIN_CLASS: u64 = stream::WITHIN_CLASS;
+    #[pymodule_export]
+    const STREAM_AUGMENT: u64 = stream::AUGMENT;
+    #[pymodule_export]
+    const STREAM_PARTNER: u64 = stream::PARTNER;
+    #[pymodule_export]
+    const STREAM_MIX: u64 = stream::MIX;
+    #[pymodule_export]
+    const STREAM_INIT: u64 = stream::INIT;
+    #[pymodule_export]
+    const STREAM_SUBSET: u64 = stream::SUBSET;
+
+    #[pymodule_export]
+    use crate::draws::{beta, permutation, uniform};
+}

@@ -1,0 +1,58 @@
+//! Plain draws: uniform, beta, permutation.
+
+use lt_fast_core::beta::Beta;
+use lt_fast_core::permutation::{Permutation, Shape};
+use lt_fast_core::rng::{self, Stream};
+use numpy::PyArray1;
+use pyo3::prelude::*;
+
+use crate::error::to_python;
+
+#[pyfunction]
+#[pyo3(signature = (seed, stream, epoch, start, n))]
+pub fn uniform(
+    py: Python<'_>,
+    seed: u64,
+    stream: u64,
+    epoch: u64,
+    start: u64,
+    n: usize,
+) -> PyResult<Bound<'_, PyArray1<f64>>> {
+    let drawn = py
+        .detach(|| rng::uniforms(Stream::new(seed, stream, epoch), start, n))
+        .map_err(to_python)?;
+    Ok(PyArray1::from_vec(py, drawn))
+}
+
+#[pyfunction]
+#[pyo3(signature = (alpha, beta, seed, stream, epoch, start, n))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a distribution's two parameters beside the five of every draw"
+)]
+pub fn beta(
+    py: Python<'_>,
+    alpha: f64,
+    beta: f64,
+    seed: u64,
+    stream: u64,
+    epoch: u64,
+    start: u64,
+    n: usize,
+) -> PyResult<Bound<'_, PyArray1<f64>>> {
+    let draw = || Beta::new(alpha, beta)?.draws(Stream::new(seed, stream, epoch), start, n);
+    Ok(PyArray1::from_vec(py, py.detach(draw).map_err(to_python)?))
+}
+
+#[pyfunction]
+#[pyo3(signature = (n, seed, stream, epoch))]
+pub fn permutation(
+    py: Python<'_>,
+    n: u64,
+    seed: u64,
+    stream: u64,
+    epoch: u64,
+) -> PyResult<Bound<'_, PyArray1<i64>>> {
+    let draw = || Permutation::new(Shape::checked(n)?, Stream::new(seed, stream, epoch)).to_vec();
+    Ok(PyArray1::from_vec(py, py.detach(draw).map_err(to_python)?))
+}

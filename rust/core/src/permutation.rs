@@ -1,0 +1,209 @@
+//! A keyed permutation of `0..n` with random access: entry `i` costs the same anywhere and needs no memory.
+//!
+//! A Feistel network over a rectangle of `rows * columns >= n` cells, both close to the square root of `n`, with
+//! addition modulo the side in place of exclusive or (Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA
+//! 2002). Cells beyond `n` are walked over: there are fewer than `columns` of them, so a step is repeated with
+//! probability below `1 / rows`, whereas a network over whole bits may have to walk from three cells in four.
+//! Up to [`SMALL`] entries a network has too few round functions to choose from; there the first `i + 1` steps of a
+//! Fisher-Yates shuffle are done on the stack.
+
+use crate::error::{Error, Result, reserved};
+use crate::rng::{GOLDEN, Stream};
+
+/// Up to this size the permutation is an exact Fisher-Yates shuffle.
+pub const SMALL: u64 = 24;
+
+/// Largest size: an entry is a non-negative `i64`.
+pub const MAX_LEN: u64 = 1 << 63;
+
+/// Few cells need more rounds to look random; the bounds are those at which the tests of pairs stop telling.
+const MANY_ROUNDS: usize = 8;
+const FEW_ROUNDS: usize = 4;
+const LARGE: u64 = 1 << 12;
+
+/// The sides of the rectangle for one `n`: what all permutations of that size share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    len: u64,
+    rows: u64,
+    columns: u64,
+}
+
+impl Shape {
+    /// The rectangle for `len` entries, at most [`MAX_LEN`].
+    #[must_use]
+    pub fn new(len: u64) -> Self {
+        let rows = len.isqrt().max(1);
+        Self {
+            len,
+            rows,
+            columns: len.div_ceil(rows).max(1),
+        }
+    }
+
+    /// [`Shape::new`] for a size that comes from outside.
+    ///
+    /// # Errors
+    /// If `len` is above [`MAX_LEN`].
+    pub fn checked(len: u64) -> Result<Self> {
+        if len > MAX_LEN {
+            return Err(Error::Value(format!("n must be <= 2**63, got {len}")));
+        }
+        Ok(Self::new(len))
+    }
+
+    /// Number of entries.
+    #[inline]
+    #[must_use]
+    pub const fn len(self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Entry `index` of the permutation that `stream` keys; `index` must be below [`Shape::len`].
+    #[inline]
+    #[must_use]
+    pub fn entry(self, stream: Stream, index: u64) -> u64 {
+        debug_assert!(index < self.len);
+        if self.len <= SMALL {
+            return small_entry(self.len as u8, stream, index as u8);
+        }
+        if self.len < LARGE {
+            self.walk(
+                &round_keys::<MANY_ROUNDS>(stream),
+                index / self.columns,
+                index % self.columns,
+            )
+        } else {
+            self.walk(
+                &round_keys::<FEW_ROUNDS>(stream),
+                index / self.columns,
+                index % self.columns,
+            )
+        }
+    }
+
+    #[inline]
+    fn walk<const R: usize>(self, keys: &[u64; R], mut row: u64, mut column: u64) -> u64 {
+        loop {
+            (row, column) = self.encrypt(keys, row, column);
+            let cell = row * self.columns + column;
+            if cell < self.len {
+                return cell;
+            }
+        }
+    }
+
+    #[inline]
+    fn encrypt<const R: usize>(self, keys: &[u64; R], mut row: u64, mut column: u64) -> (u64, u64) {
+        for pair in keys.chunks_exact(2) {
+            row = add_modulo(row, scatter(column ^ pair[0], self.rows), self.rows);
+            column = add_modulo(column, scatter(row ^ pair[1], self.columns), self.columns);
+        }
+        (row, column)
+    }
+
+    fn fill_from<const R: usize>(self, keys: &[u64; R], start: u64, out: &mut [i64]) {
+        let (mut row, mut column) = (start / self.columns, start % self.columns);
+        for slot in out {
+            *slot = self.walk(keys, row, column) as i64;
+            column += 1;
+            if column == self.columns {
+                (row, column) = (row + 1, 0);
+            }
+        }
+    }
+}
+
+/// A permutation of `0..len`.
+#[derive(Debug, Clone, Copy)]
+pub struct Permutation {
+    shape: Shape,
+    stream: Stream,
+}
+
+impl Permutation {
+    /// The permutation of `shape` that `stream` keys.
+    #[must_use]
+    pub const fn new(shape: Shape, stream: Stream) -> Self {
+        Self { shape, stream }
+    }
+
+    /// Entry `index`, or none from `len` on.
+    #[must_use]
+    pub fn get(self, index: u64) -> Option<u64> {
+        (index < self.shape.len).then(|| self.shape.entry(self.stream, index))
+    }
+
+    /// Write entries `start..start + out.len()`, cut at the end of the permutation; returns how many were written.
+    ///
+    /// The same order as [`Permutation::get`], without its division.
+    pub fn fill(self, start: u64, out: &mut [i64]) -> usize {
+        let count = self.shape.len.saturating_sub(start).min(out.len() as u64) as usize;
+        let out = &mut out[..count];
+        if self.shape.len <= SMALL {
+            let entries =
+                small_permutation(self.shape.len as u8, self.stream, self.shape.len as u8);
+            for (slot, &entry) in out.iter_mut().zip(&entries[start.min(SMALL) as usize..]) {
+                *slot = i64::from(entry);
+            }
+        } else if self.shape.len < LARGE {
+            self.shape
+                .fill_from(&round_keys::<MANY_ROUNDS>(self.stream), start, out);
+        } else {
+            self.shape
+                .fill_from(&round_keys::<FEW_ROUNDS>(self.stream), start, out);
+        }
+        count
+    }
+
+    /// All entries.
+    ///
+    /// # Errors
+    /// If they do not fit into memory.
+    pub fn to_vec(self) -> Result<Vec<i64>> {
+        let mut entries = reserved(self.shape.len as usize)?;
+        entries.resize(self.shape.len as usize, 0);
+        self.fill(0, &mut entries);
+        Ok(entries)
+    }
+}
+
+#[inline]
+fn round_keys<const R: usize>(stream: Stream) -> [u64; R] {
+    std::array::from_fn(|round| stream.bits(round as u64))
+}
+
+/// Hash `word` into `0..side`, `side <= 2^32`.
+#[inline]
+const fn scatter(word: u64, side: u64) -> u64 {
+    let word = (word ^ (word >> 32)).wrapping_mul(GOLDEN);
+    let word = (word ^ (word >> 29)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    ((word >> 32) * side) >> 32
+}
+
+#[inline]
+const fn add_modulo(a: u64, b: u64, side: u64) -> u64 {
+    let sum = a + b;
+    if sum >= side { sum - side } else { sum }
+}
+
+fn small_entry(len: u8, stream: Stream, index: u8) -> u64 {
+    u64::from(small_permutation(len, stream, index + 1)[usize::from(index)])
+}
+
+/// The first `steps` steps of a Fisher-Yates shuffle of `0..len`.
+fn small_permutation(len: u8, stream: Stream, steps: u8) -> [u8; SMALL as usize] {
+    let mut entries = std::array::from_fn(|entry| entry as u8);
+    for step in 0..steps {
+        let other = u64::from(step) + stream.below(u64::from(step), u64::from(len - step));
+        entries.swap(usize::from(step), other as usize);
+    }
+    entries
+}
