@@ -1,0 +1,33 @@
+"""Second stage: a few numbers learned on the outputs of a trained, frozen network.
+
+Every calibrator has ``fit(features_or_logits, labels) -> self``, ``transform(logits) -> logits``,
+``apply(model) -> model``, ``save(folder)`` and ``load(folder)``::
+
+    features, logits, labels = collect(model, batches)
+    calibrator = MarginCalibration(counts).fit(features, labels, head=model.head)
+    calibrated = calibrator.apply(model)
+"""
+
+from lt_fast.calibration.collecting import Collected, collect
+from lt_fast.calibration.heads import CalibratedHead, weight_norm
+from lt_fast.calibration.margin import MarginCalibration
+from lt_fast.calibration.margin_formulas import (
+    generalized_reweighting,
+    margin_calibrated_logits,
+    margin_calibration_loss,
+)
+from lt_fast.registry import Registry
+
+CALIBRATORS = Registry("calibrator", {"margin": "lt_fast.calibration.margin:MarginCalibration"})
+
+__all__ = [
+    "CALIBRATORS",
+    "CalibratedHead",
+    "Collected",
+    "MarginCalibration",
+    "collect",
+    "generalized_reweighting",
+    "margin_calibrated_logits",
+    "margin_calibration_loss",
+    "weight_norm",
+]

@@ -1,0 +1,95 @@
+"""Mini-batch SGD over rows that fit in memory, the same on every run: what learnable calibrators share."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from lt_fast.errors import require
+
+Order: TypeAlias = Callable[[int, int], ArrayLike]
+"""``order(epoch, n)``: a permutation of ``range(n)``."""
+
+
+def shuffled(seed: int) -> Order:
+    """Return an order that depends on ``(seed, epoch)`` alone."""
+    return lambda epoch, n: np.random.default_rng((seed, epoch)).permutation(n)
+
+
+def cosine_rate(epoch: int, epochs: int, *, lr: float, peak_lr: float, warmup_epochs: int) -> float:
+    """Learning rate of an epoch (from 0): linear from ``lr`` to ``peak_lr``, then a half cosine to 0.
+
+    The rate is ``lr`` in epoch 0, ``peak_lr`` in epoch ``warmup_epochs``, and would be 0 in epoch ``epochs``.
+    """
+    if epoch < warmup_epochs:
+        return lr + (peak_lr - lr) * epoch / warmup_epochs
+    done = (epoch - warmup_epochs) / (epochs - warmup_epochs)
+    return peak_lr * (1 + math.cos(math.pi * done)) / 2
+
+
+def minimise(
+    parameters: Sequence[Tensor],
+    loss_of: Callable[[Tensor], Tensor],
+    rows: int,
+    *,
+    rates: Sequence[float],
+    batch_size: int,
+    momentum: float,
+    weight_decay: float,
+    order: Order,
+    progress: bool = False,
+) -> list[float]:
+    """Step through all rows once per entry of ``rates``, and return the mean loss of each epoch.
+
+    Args:
+        parameters: leaves that require gradients; changed in place.
+        loss_of: from row indices ``(batch,)`` int64 to a scalar.
+        rows: N; the last batch of an epoch holds what is left.
+        rates: learning rate of each epoch.
+        batch_size: rows a step.
+        momentum: of SGD, not Nesterov's.
+        weight_decay: L2 penalty on every parameter.
+        order: gives the order of the rows in an epoch.
+        progress: show a bar over the epochs (needs tqdm).
+
+    Raises:
+        ValueError: if ``order`` gives no permutation, or the loss stops being finite.
+    """
+    optimizer = torch.optim.SGD(parameters, lr=rates[0], momentum=momentum, weight_decay=weight_decay)
+    losses: list[float] = []
+    for epoch, rate in enumerate(_shown(rates, progress=progress)):
+        optimizer.param_groups[0]["lr"] = rate
+        total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
+        for batch in torch.split(_permutation(order, epoch, rows).to(total.device), batch_size):
+            optimizer.zero_grad()
+            loss = loss_of(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.detach() * len(batch)
+        losses.append(_finite(float(total) / rows, epoch))
+    return losses
+
+
+def _finite(loss: float, epoch: int) -> float:
+    if not math.isfinite(loss):
+        raise ValueError(f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr")
+    return loss
+
+
+def _permutation(order: Order, epoch: int, rows: int) -> Tensor:
+    drawn: NDArray[Any] = np.asarray(order(epoch, rows))
+    if not np.array_equal(np.sort(drawn.ravel()), np.arange(rows)):
+        raise ValueError(f"order must return a permutation of range({rows}), got {drawn.size} entries in epoch {epoch}")
+    return torch.from_numpy(drawn.ravel().astype(np.int64))
+
+
+def _shown(rates: Sequence[float], *, progress: bool) -> Iterable[float]:
+    if not progress:
+        return rates
+    tqdm = require("tqdm", extra="train", purpose="a progress bar").tqdm
+    bar: Iterable[float] = tqdm(rates, desc="calibrate", unit="epoch", leave=False)
+    return bar

@@ -1,0 +1,270 @@
+"""Margin calibration (MARC): two numbers a class put a biased classifier's margins right."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+import torch
+from torch import Tensor, nn
+
+from lt_fast.calibration import storage
+from lt_fast.calibration.checks import checked_labels, checked_matrix, require_above, require_at_least, require_whole
+from lt_fast.calibration.descent import Order, cosine_rate, minimise, shuffled
+from lt_fast.calibration.heads import Model, weight_norm, wrap_head
+from lt_fast.calibration.margin_formulas import (
+    Normalization,
+    checked_normalization,
+    generalized_reweighting,
+    margin_calibrated_logits,
+    margin_calibration_loss,
+)
+from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.errors import DataError
+
+_STATE: Final = ("omega", "beta", "weight_norm")
+
+
+class MarginCalibration:
+    """Learn ``omega`` and ``beta``, two numbers a class, on the frozen outputs of a trained classifier.
+
+    The calibrated logit is ``scale * (omega_j * logit_j + beta_j * ||W_j||)``, starting at omega 1 and beta 0, where
+    the classifier is unchanged. The loss is ``margin_calibration_loss`` with the weights of
+    ``generalized_reweighting``; the steps are plain mini-batches of all rows (instance-balanced), SGD with momentum,
+    one learning rate an epoch: linear from ``lr`` to ``peak_lr`` in ``warmup_epochs``, then a cosine to 0.
+
+    Settings of the sources:
+
+    | source | epochs | lr | batch size | weight decay |
+    | --- | --- | --- | --- | --- |
+    | MARC's code, ImageNet-LT (our defaults) | 10 | 0.05 | 256 | 5e-4 |
+    | MARC's code, Places-LT; iNaturalist | 10; 30 | 0.05 | 128; 256 | 5e-4; 1e-4 |
+    | MARC's code, CIFAR-LT | 2,000 steps | 0.05, to 0.1 in 800 steps | 512 | 5e-4 |
+    | MAMMC paper, CIFAR-LT | 10 | 0.05 | 256 | 2e-4 |
+
+    Args:
+        counts: training samples per class.
+        gamma: exponent of the class weights, >= 0; 1.2 in all sources.
+        epochs: passes over the rows, >= 1.
+        lr: first learning rate.
+        peak_lr: rate at the end of the warm-up; ``lr`` when left out.
+        warmup_epochs: in [0, epochs).
+        batch_size: rows a step.
+        momentum: in [0, 1).
+        weight_decay: L2 penalty; as in the source it pulls omega to 0, not to 1.
+        normalization: ``"weights"`` or ``"batch"``, see ``margin_calibration_loss``.
+        scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head). The softmax that is
+            calibrated is that of ``scale * logits``.
+        order: ``order(epoch, n)`` gives the permutation of the rows; by default one keyed by ``(seed, epoch)``.
+        seed: whole number >= 0.
+        progress: show a bar over the epochs (needs tqdm).
+        empty: ``"error"``, or ``"ignore"`` for classes without training samples: they get the weight 0.
+
+    Attributes:
+        omega, beta, weight_norm: ``(C,)`` tensors after ``fit`` or ``load``.
+        losses: mean loss of each epoch of the last ``fit``.
+
+    Raises:
+        TypeError, ValueError: if a setting is outside its range.
+        UsageError: if ``normalization`` is an unknown name.
+
+    Source: Wang et al. 2022, ACML, arXiv:2112.07225; code microsoft/robustlearn, marc/.
+    Differs from that code: the features are computed once, in eval mode and without augmentation, where the code
+    recomputes them in train mode, so that batch norm sees the batch and its running statistics go on moving; the last,
+    smaller batch of an epoch is used; the rate of the warm-up starts at ``lr`` exactly.
+    """
+
+    omega: Tensor | None = None
+    beta: Tensor | None = None
+    weight_norm: Tensor | None = None
+
+    def __init__(
+        self,
+        counts: CountsLike,
+        gamma: float = 1.2,
+        *,
+        epochs: int = 10,
+        lr: float = 0.05,
+        peak_lr: float | None = None,
+        warmup_epochs: int = 0,
+        batch_size: int = 256,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        normalization: Normalization = "weights",
+        scale: float = 1.0,
+        order: Order | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        empty: EmptyPolicy = "error",
+    ) -> None:
+        peak_lr = lr if peak_lr is None else peak_lr
+        require_whole(1, epochs=epochs, batch_size=batch_size)
+        require_whole(0, warmup_epochs=warmup_epochs, seed=seed)
+        require_at_least(0, gamma=gamma, momentum=momentum, weight_decay=weight_decay)
+        require_above(0, lr=lr, peak_lr=peak_lr, scale=scale)
+        if warmup_epochs >= epochs:
+            raise ValueError(f"warmup_epochs must be < epochs ({epochs}), got {warmup_epochs}")
+        if momentum >= 1:
+            raise ValueError(f"momentum must be < 1, got {momentum}")
+        self.counts = ClassCounts(counts).require_no_empty(empty)
+        self.gamma, self.scale, self.epochs, self.batch_size = float(gamma), float(scale), int(epochs), int(batch_size)
+        self.lr, self.peak_lr, self.warmup_epochs = float(lr), float(peak_lr), int(warmup_epochs)
+        self.momentum, self.weight_decay, self.seed = float(momentum), float(weight_decay), int(seed)
+        self.normalization: Normalization = checked_normalization(normalization)
+        self.empty: EmptyPolicy = empty
+        self.order, self.progress = order, progress
+        self.losses: list[float] = []
+
+    def fit(
+        self, features_or_logits: Any, labels: Any, *, head: nn.Module | None = None, weight_norm: Any = None
+    ) -> Self:
+        """Learn ``omega`` and ``beta``; the same bits for the same input on one machine, whatever ran before.
+
+        Args:
+            features_or_logits: features ``(N, D)`` when ``head`` is given, else logits ``(N, C)``; float, finite.
+            labels: ``(N,)`` integers in [0, C); every class with training samples must occur.
+            head: the trained head: gives the logits and the row lengths ``||W_j||``; it is not changed.
+            weight_norm: the row lengths ``(C,)`` that belong to logits; 1 when left out, which measures beta in
+                units of the logits.
+
+        Complexity: O(epochs * N * C).
+
+        Raises:
+            TypeError, ValueError: if shapes, dtypes or labels are wrong, a class is missing, both ``head`` and
+                ``weight_norm`` are given, or the loss diverges.
+            DataError: if a logit is not finite; names its row.
+        """
+        with torch.inference_mode(mode=False), torch.enable_grad():  # also when the caller has switched gradients off
+            logits, norm = self._logits(features_or_logits, head, weight_norm)
+            target = checked_labels(labels, self.counts, rows=len(logits)).to(logits.device)
+            omega, beta = torch.ones_like(norm).requires_grad_(), torch.zeros_like(norm).requires_grad_()
+            weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(logits)
+
+            def loss_of(rows: Tensor) -> Tensor:
+                calibrated = margin_calibrated_logits(logits[rows], omega, beta, norm, scale=self.scale)
+                return margin_calibration_loss(calibrated, target[rows], weight, normalization=self.normalization)
+
+            self.losses = self._minimise([omega, beta], loss_of, len(logits))
+        self.omega, self.beta, self.weight_norm = omega.detach(), beta.detach(), norm
+        return self
+
+    def transform(self, logits: Any) -> Tensor:
+        """Return calibrated logits ``(N, C)``, on the device of ``logits``; half types become float32.
+
+        Raises:
+            RuntimeError: before ``fit`` or ``load``.
+            TypeError, ValueError: if the logits are not floats of shape ``(N, C)``.
+        """
+        given = torch.as_tensor(logits)
+        omega, beta, norm = (each.to(given.device) for each in self._fitted("transform"))
+        if not given.is_floating_point():
+            raise TypeError(f"logits must be floats, got dtype {given.dtype}")
+        if given.ndim != 2 or given.shape[1] != len(omega):  # noqa: PLR2004
+            raise ValueError(f"logits must have shape (N, {len(omega)}), got {tuple(given.shape)}")
+        return margin_calibrated_logits(given, omega, beta, norm, scale=self.scale)
+
+    def apply(self, model: Model, *, head: str = "head") -> Model:
+        """Return a copy of ``model`` whose head is wrapped: it gives calibrated logits. ``model`` stays as it is.
+
+        Args:
+            model: any module; the features of the copy are those of ``model``.
+            head: name of its classifier module: ``"fc"`` for a torchvision ResNet.
+
+        Raises:
+            RuntimeError: before ``fit`` or ``load``.
+            ValueError: if there is no such module, or it has another number of classes.
+        """
+        omega, beta, norm = self._fitted("apply")
+        return wrap_head(model, self.scale * omega, self.scale * beta * norm, head=head)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``; ``order`` is not kept.
+
+        Raises:
+            RuntimeError: before ``fit``.
+            MissingExtraError: if safetensors is not installed.
+        """
+        tensors = dict(zip(_STATE, self._fitted("save"), strict=True))
+        storage.write(folder, {"method": "margin", **self._settings(), "losses": self.losses}, tensors)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote, ready to transform.
+
+        Raises:
+            DataError: if a file is missing, damaged or of another method; names the file.
+            MissingExtraError: if safetensors is not installed.
+        """
+        settings, tensors = storage.read(folder, method="margin", names=_STATE)
+        losses, names = settings.pop("losses", []), settings.pop("names", None)
+        try:
+            settings.pop("method")
+            calibrator = cls(ClassCounts(settings.pop("counts"), names=names), **settings)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{folder} must hold a margin calibrator, got wrong settings: {error}") from None
+        wrong = [name for name in _STATE if tensors[name].shape != (len(calibrator.counts),)]
+        if wrong:
+            shape = tuple(tensors[wrong[0]].shape)
+            raise DataError(f"{folder} must hold {len(calibrator.counts)} numbers in {wrong[0]!r}, got shape {shape}")
+        calibrator.omega, calibrator.beta, calibrator.weight_norm = (tensors[name] for name in _STATE)
+        calibrator.losses = losses
+        return calibrator
+
+    def _settings(self) -> dict[str, Any]:
+        kept = ("gamma", "epochs", "lr", "peak_lr", "warmup_epochs", "batch_size", "momentum", "weight_decay")
+        settings = {name: getattr(self, name) for name in (*kept, "normalization", "scale", "seed", "empty")}
+        return {**settings, "counts": self.counts.counts.tolist(), "names": list(self.counts.names)}
+
+    def _fitted(self, what: str) -> tuple[Tensor, Tensor, Tensor]:
+        if self.omega is None or self.beta is None or self.weight_norm is None:
+            raise RuntimeError(f"MarginCalibration must be fitted before {what}; call fit(...) or load(folder)")
+        return self.omega, self.beta, self.weight_norm
+
+    def _logits(self, given: Any, head: nn.Module | None, norm: Any) -> tuple[Tensor, Tensor]:
+        if head is not None and norm is not None:
+            raise ValueError("head and weight_norm must not both be given: a head knows its own row lengths")
+        if head is not None:
+            logits, norm = _through(head, checked_matrix(given, name="features")), weight_norm(head)
+        else:
+            logits = checked_matrix(given, name="logits")
+        if logits.shape[1] != len(self.counts):
+            raise ValueError(f"logits must have one column a class ({len(self.counts)}), got {logits.shape[1]}")
+        norm = torch.ones(len(self.counts)) if norm is None else torch.as_tensor(norm)
+        return logits, _checked_norm(norm.to(logits), len(self.counts))
+
+    def _minimise(self, parameters: list[Tensor], loss_of: Callable[[Tensor], Tensor], rows: int) -> list[float]:
+        def rate(epoch: int) -> float:
+            return cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.peak_lr, warmup_epochs=self.warmup_epochs)
+
+        return minimise(
+            parameters,
+            loss_of,
+            rows,
+            rates=[rate(epoch) for epoch in range(self.epochs)],
+            batch_size=self.batch_size,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            order=self.order or shuffled(self.seed),
+            progress=self.progress,
+        )
+
+    def __repr__(self) -> str:
+        state = "not fitted" if self.omega is None else "fitted"
+        return f"MarginCalibration(num_classes={len(self.counts)}, gamma={self.gamma:g}, epochs={self.epochs}, {state})"
+
+
+def _through(head: nn.Module, features: Tensor) -> Tensor:
+    weight = getattr(head, "weight", None)
+    if isinstance(weight, Tensor):
+        if weight.shape[-1] != features.shape[1]:
+            raise ValueError(f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}")
+        features = features.to(weight.device, weight.dtype)
+    with torch.no_grad():
+        return checked_matrix(head(features), name="logits")
+
+
+def _checked_norm(norm: Tensor, num_classes: int) -> Tensor:
+    if norm.shape != (num_classes,):
+        raise ValueError(f"weight_norm must have shape ({num_classes},), got {tuple(norm.shape)}")
+    if not bool((torch.isfinite(norm) & (norm >= 0)).all()):
+        raise ValueError(f"weight_norm must be finite and >= 0, got {norm.tolist()}")
+    return norm.clone()  # the caller's may change, or be of inference mode, which autograd refuses to keep

@@ -1,0 +1,79 @@
+"""The mathematics of margin calibration: class weights, calibrated logits, the loss."""
+
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from lt_fast.calibration.checks import require_at_least
+from lt_fast.counts import ClassCounts, CountsLike
+from lt_fast.errors import UsageError
+from lt_fast.registry import nearest
+
+Normalization: TypeAlias = Literal["weights", "batch"]
+
+NORMALIZATIONS: Final[tuple[Normalization, ...]] = ("weights", "batch")
+
+
+def generalized_reweighting(class_counts: CountsLike, gamma: float = 1.2) -> NDArray[np.float64]:
+    """Class weights ``U_k = C (1/n_k)^gamma / sum_j (1/n_j)^gamma``, ``(C,)``; they sum to C.
+
+    ``gamma=0`` weighs all classes alike, 1 by inverse frequency. An empty class gets the weight 0.
+
+    Raises:
+        TypeError, ValueError: if ``gamma`` is not a finite number >= 0, or the counts are no counts.
+
+    Source: Zhang et al. 2021 (DisAlign), arXiv:2103.16370; Wang et al. 2022 (MARC), arXiv:2112.07225, gamma 1.2;
+    code microsoft/robustlearn, marc/loss/GRWLoss.py.
+    """
+    require_at_least(0, gamma=gamma)
+    counts = ClassCounts(class_counts).counts.astype(np.float64)
+    smallest = counts[counts > 0].min()
+    # relative to the rarest class, so that no count and no gamma overflows
+    share = np.where(counts > 0, (smallest / np.maximum(counts, 1)) ** gamma, 0.0)
+    weights: NDArray[np.float64] = share * (len(share) / share.sum())
+    return weights
+
+
+def margin_calibrated_logits(
+    logits: Tensor, omega: Tensor, beta: Tensor, weight_norm: Tensor, *, scale: float = 1.0
+) -> Tensor:
+    """``scale * (omega * logits + beta * weight_norm)``, class by class.
+
+    With ``d_j = (W_j z + b_j) / ||W_j||``, the distance of a feature from the boundary of class j, the calibrated
+    distance is ``omega_j d_j + beta_j`` and its logit ``||W_j|| (omega_j d_j + beta_j)``.
+
+    Shape:
+        logits ``(N, C)`` float; omega, beta, weight_norm ``(C,)``; returns ``(N, C)``.
+
+    Source: Wang et al. 2022, arXiv:2112.07225; code microsoft/robustlearn, marc/models/MARCClassifier.py (scale 1).
+    """
+    return scale * (omega * logits + beta * weight_norm)
+
+
+def margin_calibration_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, *, normalization: Normalization = "weights"
+) -> Tensor:
+    """Weighted cross entropy of calibrated logits, a scalar.
+
+    ``"weights"`` equals ``F.cross_entropy(logits, target, weight)``: the sum of ``U_y * -log p_y`` over the sum of the
+    batch's ``U_y``, as the authors' code has it. ``"batch"`` divides by N, as equation 10 of the MAMMC paper prints
+    it. On a batch drawn from the long-tailed set mean ``U_y`` is far below 1, so ``"batch"`` takes smaller steps.
+
+    Raises:
+        UsageError: if ``normalization`` is another name.
+    """
+    if checked_normalization(normalization) == "weights":
+        return F.cross_entropy(logits, target, weight)
+    return F.cross_entropy(logits, target, weight, reduction="sum") / len(target)
+
+
+def checked_normalization(normalization: str) -> Normalization:
+    """Return ``normalization``, or raise UsageError with the nearest known name."""
+    for known in NORMALIZATIONS:
+        if normalization == known:
+            return known
+    hint = nearest(str(normalization), list(NORMALIZATIONS))
+    raise UsageError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}{hint}")

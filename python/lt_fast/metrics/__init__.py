@@ -1,0 +1,35 @@
+"""How good a classifier is on a long tail: by class, by group, and in what it claims to know.
+
+Values are fractions in [0, 1], not percent. A group, class or ratio without samples is ``None``, never 0.
+``METRICS`` names the single numbers, each a function ``(logits, labels) -> float``.
+"""
+
+from lt_fast.metrics.accuracy import (
+    balanced_accuracy,
+    confusion_matrix,
+    macro_f1,
+    per_class_scores,
+    top1_accuracy,
+    worst_class_recall,
+)
+from lt_fast.metrics.calibration_error import Reliability, expected_calibration_error, reliability
+from lt_fast.metrics.evaluation import METRICS, evaluate
+from lt_fast.metrics.intervals import bootstrap_interval, mean_interval
+from lt_fast.metrics.likelihood import negative_log_likelihood
+
+__all__ = [
+    "METRICS",
+    "Reliability",
+    "balanced_accuracy",
+    "bootstrap_interval",
+    "confusion_matrix",
+    "evaluate",
+    "expected_calibration_error",
+    "macro_f1",
+    "mean_interval",
+    "negative_log_likelihood",
+    "per_class_scores",
+    "reliability",
+    "top1_accuracy",
+    "worst_class_recall",
+]

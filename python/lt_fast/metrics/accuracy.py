@@ -1,0 +1,83 @@
+"""What was predicted against what was true: overall, by class, and averaged over classes.
+
+The prediction of a row is its largest score; among equals, the lowest index. Counting is scikit-learn's.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_fast.errors import require
+from lt_fast.metrics.inputs import Labels, Scores, checked_scores
+
+
+class PerClassScores(NamedTuple):
+    """``(C,)`` arrays; NaN where a ratio has no denominator.
+
+    Attributes:
+        recall: share of the class's samples that were found; NaN for a class without test samples.
+        precision: share of the predictions of the class that were right; NaN for a class never predicted.
+        f1: ``2 tp / (2 tp + fp + fn)``; NaN for a class neither present nor predicted.
+        support: test samples, int64.
+    """
+
+    recall: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    f1: NDArray[np.float64]
+    support: NDArray[np.int64]
+
+
+def confusion_matrix(logits: Scores, labels: Labels) -> NDArray[np.int64]:
+    """Count ``(C, C)``: row = true class, column = predicted class; the sum is N.
+
+    Args:
+        logits: any scores, ``(N, C)`` float.
+        labels: ``(N,)`` integers in [0, C).
+
+    Raises:
+        TypeError, ValueError: if shapes, dtypes or labels are wrong.
+        DataError: if a score is not finite.
+        MissingExtraError: if scikit-learn is not installed.
+    """
+    scores, target = checked_scores(logits, labels)
+    classes = range(scores.shape[1])
+    counted: NDArray[np.int64] = _sklearn().confusion_matrix(target, scores.argmax(axis=1), labels=classes)
+    return counted
+
+
+def per_class_scores(logits: Scores, labels: Labels) -> PerClassScores:
+    """Recall, precision, F1 and number of test samples of every class.
+
+    Args, Raises: as ``confusion_matrix``.
+    """
+    scores, target = checked_scores(logits, labels)
+    precision, recall, f1, support = _sklearn().precision_recall_fscore_support(
+        target, scores.argmax(axis=1), labels=range(scores.shape[1]), average=None, zero_division=np.nan
+    )
+    return PerClassScores(recall, precision, f1, support)
+
+
+def top1_accuracy(logits: Scores, labels: Labels) -> float:
+    """Share of the rows whose largest score is at the label; needs numpy alone."""
+    scores, target = checked_scores(logits, labels)
+    return float((scores.argmax(axis=1) == target).mean())
+
+
+def balanced_accuracy(logits: Scores, labels: Labels) -> float:
+    """Mean recall over the classes that have test samples; equals top-1 accuracy on a balanced test set."""
+    return float(np.nanmean(per_class_scores(logits, labels).recall))
+
+
+def macro_f1(logits: Scores, labels: Labels) -> float:
+    """Mean F1 over the classes that are present or predicted, as scikit-learn's ``f1_score(average="macro")``."""
+    return float(np.nanmean(per_class_scores(logits, labels).f1))
+
+
+def worst_class_recall(logits: Scores, labels: Labels) -> float:
+    """Smallest recall of a class that has test samples."""
+    return float(np.nanmin(per_class_scores(logits, labels).recall))
+
+
+def _sklearn() -> Any:
+    return require("sklearn.metrics", extra="train", purpose="scoring by class")

@@ -1,0 +1,31 @@
+"""Negative log-likelihood of the true class."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_fast.metrics.inputs import Labels, Scores, checked_scores
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the logarithm of the softmax over the last axis in float64; exact also where a probability is 0."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=-1, keepdims=True)
+    normalized: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normalized
+
+
+def negative_log_likelihood(logits: Scores, labels: Labels) -> float:
+    """Mean over the rows of ``-log softmax(logits)[label]``, in nats, computed in float64.
+
+    Equals ``F.cross_entropy(logits.double(), labels)``.
+
+    Args:
+        logits: ``(N, C)`` float.
+        labels: ``(N,)`` integers in [0, C).
+
+    Raises:
+        TypeError, ValueError: if shapes, dtypes or labels are wrong.
+        DataError: if a logit is not finite.
+    """
+    scores, target = checked_scores(logits, labels)
+    return float(-log_softmax(scores)[np.arange(len(target)), target].mean())

@@ -1,0 +1,67 @@
+"""A small convolutional network for 8 x 8 digits: trains on a few hundred images in seconds on a CPU."""
+
+from torch import Tensor, nn
+
+from lt_fast.models.heads import make_head
+from lt_fast.models.initialization import build
+from lt_fast.models.sizes import require_positive
+
+_FEATURES = 64
+
+
+class DigitsNet(nn.Module):
+    """Four 3 x 3 convolutions with batch norm, the third with stride 2, global average pooling, and a head.
+
+    Build it by ``digits_net``, which fills the weights from a seed.
+
+    Shape:
+        x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 64)``; returns ``(N, num_classes)``. Any H and W.
+    """
+
+    def __init__(self, num_classes: int, *, head: str = "linear", in_channels: int = 1) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.trunk = nn.Sequential(
+            *_convolution(in_channels, 32),
+            *_convolution(32, 32),
+            *_convolution(32, _FEATURES, stride=2),
+            *_convolution(_FEATURES, _FEATURES),
+        )
+        self.head = make_head(head, _FEATURES, num_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the pooled activations before the head, ``(N, 64)``."""
+        out: Tensor = self.trunk(x)
+        return out.mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``head(features(x))``."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+
+def _convolution(in_planes: int, planes: int, *, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(planes),
+        nn.ReLU(),
+    ]
+
+
+def digits_net(num_classes: int, *, head: str = "linear", in_channels: int = 1, seed: int = 0) -> DigitsNet:
+    """Network of 66 thousand parameters for 8 x 8 images of one channel.
+
+    Args:
+        num_classes: C >= 1.
+        head: ``"linear"`` or ``"cosine"``.
+        in_channels: 1 for scikit-learn's digits.
+        seed: decides every weight; the global generator is neither read nor advanced.
+
+    Raises:
+        UsageError: if ``head`` is unknown.
+        TypeError, ValueError: if a size is not a whole number >= 1, or ``seed`` not one in [0, 2^64).
+
+    Source: ours; no paper. Chosen for speed on two cores and for features that a linear head separates.
+    """
+    require_positive(num_classes=num_classes, in_channels=in_channels)
+    return build(lambda: DigitsNet(num_classes, head=head, in_channels=in_channels), seed=seed)

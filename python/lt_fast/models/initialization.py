@@ -1,0 +1,62 @@
+"""Weights as a function of a seed alone: no global generator is read or written."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_SEEDS = 2**64
+
+
+def build(make: Callable[[], Model], *, seed: int) -> Model:
+    """Return ``make()`` on the CPU, its weights drawn from ``seed`` by ``fill``.
+
+    ``make`` runs on the meta device, where constructors allocate nothing and draw nothing: PyTorch's own
+    initialisation would advance the global generator.
+
+    Args:
+        make: constructs the model out of convolutions, batch norms, linear layers and modules with a method
+            ``fill(generator)``.
+        seed: any whole number in [0, 2^64).
+
+    Raises:
+        TypeError: if ``seed`` is not a whole number.
+        ValueError: if it lies outside the range.
+    """
+    generator = _generator(seed)
+    with torch.device("meta"):
+        model = make()
+    model.to_empty(device="cpu")
+    for module in model.modules():  # in the order of construction, so the head, which is last, moves nothing else
+        _fill(module, generator)
+    return model
+
+
+def _generator(seed: int) -> torch.Generator:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be a whole number, got {seed!r}")
+    if not 0 <= seed < _SEEDS:
+        raise ValueError(f"seed must be in [0, 2^64), got {seed}")
+    # torch's CPU generator keeps the low 32 bits of its seed; the hash lets all 64 bits count.
+    hashed = np.random.SeedSequence(int(seed)).generate_state(1, np.uint32)
+    return torch.Generator().manual_seed(int(hashed[0]))
+
+
+def _fill(module: nn.Module, generator: torch.Generator) -> None:
+    """Kaiming-normal weights for convolutions and linear layers, as kaidic/LDAM-DRW; biases as ``nn.Linear``."""
+    own: Callable[[torch.Generator], None] | None = getattr(module, "fill", None)
+    if own is not None:
+        own(generator)
+    elif isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, generator=generator)
+        if module.bias is not None:
+            bound = module.weight[0].numel() ** -0.5
+            nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+    elif isinstance(module, nn.BatchNorm2d):
+        module.reset_parameters()  # ones and zeros: draws nothing
+    elif any(True for _ in module.parameters(recurse=False)) or any(True for _ in module.buffers(recurse=False)):
+        raise TypeError(f"{type(module).__name__} has weights that no rule fills; give it a method fill(generator)")
