@@ -17,9 +17,9 @@ from torch import Tensor
 def _mixed_mean(rows, target, *, target_b, lam, weight, counts, normalization):
     """Sum of share * weight[label] * row loss over both labels of every row, divided as ``normalization`` says.
 
-    ``rows(i, label)`` is the loss of row i for one label. "weights" is torch's own weighted mean, extended to two labels
-    a row; "batch" is the plain mean of the weighted losses (Cui et al. 2019); "expected" divides by N times the mean
-    weight of a training sample.
+    ``rows(i, label)`` is the loss of row i for one label. "weights" is torch's own weighted mean, extended to two
+    labels a row; "batch" is the plain mean of the weighted losses (Cui et al. 2019); "expected" divides by N times the
+    mean weight of a training sample.
     """
     num_rows, num_classes = len(target), len(counts)
     weight = [1.0] * num_classes if weight is None else [float(w) for w in weight]
@@ -36,7 +36,7 @@ def _mixed_mean(rows, target, *, target_b, lam, weight, counts, normalization):
     return sum(losses) / divisor, torch.stack(losses)
 
 
-def _label_shares(target, target_b, lam, counts, label_rule, omega):
+def _label_shares(target, target_b, lam, counts, *, label_rule, omega):
     """Factor of the first label of every row from the factor of the first image."""
     if target_b is None:
         return None
@@ -55,7 +55,7 @@ def _loss(scores, target, counts, *, target_b=None, lam=None, label_rule="mixup"
         row = scores(i, label)
         return torch.logsumexp(row, 0) - row[label]
 
-    shares = _label_shares(target, target_b, lam, counts, label_rule, omega)
+    shares = _label_shares(target, target_b, lam, counts, label_rule=label_rule, omega=omega)
     mean, each = _mixed_mean(
         rows, target, target_b=target_b, lam=shares, weight=weight, counts=counts, normalization=normalization
     )
@@ -68,7 +68,7 @@ def cross_entropy_loss(logits, target, counts, **options):
 
 
 def ldam_loss(logits, target, counts, *, max_margin=0.5, scale=30.0, **options):
-    """Cao et al. 2019, eq. 12: the own score loses C / n_y^(1/4), with C such that the largest margin is max_margin."""
+    """Cao et al. 2019 (LDAM): the own score loses C / n_y^(1/4), C such that the largest margin is max_margin."""
     constant = max_margin / max(n**-0.25 for n in counts)
 
     def scores(i, label):
@@ -80,7 +80,7 @@ def ldam_loss(logits, target, counts, *, max_margin=0.5, scale=30.0, **options):
 
 
 def effective_number_weights(counts, beta):
-    """Cui et al. 2019, section 4: (1 - beta) / (1 - beta^n), scaled to the sum C."""
+    """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
     return [w * len(counts) / sum(raw) for w in raw]
 
@@ -92,12 +92,12 @@ def inverse_frequency_weights(counts, gamma):
 
 
 def class_balanced_loss(logits, target, counts, *, beta=0.9999, **options):
-    """Cui et al. 2019, eq. 10: softmax cross entropy, times the weight of the own class."""
+    """Cui et al. 2019, class-balanced softmax: cross entropy, times the weight of the own class."""
     return _loss(lambda i, _: logits[i], target, counts, weight=effective_number_weights(counts, beta), **options)
 
 
 def balanced_softmax_loss(logits, target, counts, **options):
-    """Ren et al. 2020, eq. 4: -log( n_y exp(z_y) / sum_c n_c exp(z_c) )."""
+    """Ren et al. 2020: -log( n_y exp(z_y) / sum_c n_c exp(z_c) )."""
     log_counts = torch.tensor([math.log(n) for n in counts], dtype=torch.float64)
     return _loss(lambda i, _: logits[i] + log_counts, target, counts, **options)
 
@@ -106,24 +106,21 @@ def balanced_softmax_loss(logits, target, counts, **options):
 
 
 def mixup_label_factor(lam, n_a, n_b, omega=None):
-    """Zhang et al. 2018, eq. 1: the labels are mixed as the images are."""
+    """Zhang et al. 2018: the labels are mixed as the images are."""
     return lam
 
 
 def mam_label_factor(lam, n_a, n_b, omega):
     """Cheng et al. 2023 (MAMix) in the convention of their code, where lam' belongs to the SECOND image.
 
-    There x = (1 - lam') x_i + lam' x_j, kappa = n^-omega, the threshold is kappa_i / (kappa_i + kappa_j), and lam'_y, the
-    share of label j, rises linearly from 0 at lam' = 0 to 1/2 at the threshold and on to 1 at lam' = 1.
+    There x = (1 - lam') x_i + lam' x_j, kappa = n^-omega, the threshold is kappa_i / (kappa_i + kappa_j), and lam'_y,
+    the share of label j, rises linearly from 0 at lam' = 0 to 1/2 at the threshold and on to 1 at lam' = 1.
     """
     second = 1.0 - lam
     kappa_i, kappa_j = n_a**-omega, n_b**-omega
     threshold = kappa_i / (kappa_i + kappa_j)
-    if second <= threshold:
-        second_label = 0.5 * second / threshold
-    else:
-        second_label = 1.0 - 0.5 * (1.0 - second) / (1.0 - threshold)
-    return 1.0 - second_label
+    below, above = 0.5 * second / threshold, 1.0 - 0.5 * (1.0 - second) / (1.0 - threshold)
+    return 1.0 - (below if second <= threshold else above)
 
 
 def mixed_images(x, partner, lam):

@@ -1,0 +1,173 @@
+"""What holds for every entry of ``MIXERS``: a new mixer is tested by its line in the registry."""
+
+import copy
+import inspect
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import lt_fast.mixing
+import reference
+from lt_fast.errors import UsageError
+from lt_fast.mixing import MIXERS, Mix
+
+COUNTS = [500, 120, 40, 9, 1]
+TARGET = torch.tensor([0, 4, 2, 2, 1, 3, 0, 0, 1])
+every_mixer = pytest.mark.parametrize("name", sorted(MIXERS))
+
+
+def needs_counts(name):
+    return "counts" in inspect.signature(MIXERS[name]).parameters
+
+
+def build(name, **settings):
+    return MIXERS[name](*[COUNTS] * needs_counts(name), **settings)
+
+
+def mix(name, target=TARGET, **settings):
+    return getattr(lt_fast.mixing, name)(target, *[COUNTS] * needs_counts(name), **settings)
+
+
+@every_mixer
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_function_and_object_give_the_same_batch(name, per_sample):
+    mixer = build(name, per_sample=per_sample, seed=7)
+    made = mix(name, per_sample=per_sample, seed=7, epoch=3, step=12)
+    assert isinstance(made, Mix)
+    np.testing.assert_array_equal(mixer.partner(3, 12, TARGET), made.partner)
+    np.testing.assert_array_equal(mixer.partner(3, 12, TARGET.numpy()), made.partner)
+    np.testing.assert_array_equal(mixer.factor(3, 12, len(TARGET)), made.lam_input)
+    label = mixer.label_factor(made.lam_input, TARGET, TARGET[made.partner])
+    assert torch.equal(label, made.lam_label)
+
+
+@every_mixer
+def test_shapes_dtypes_and_ranges(name):
+    for size in (0, 1, 2, 33):
+        made = mix(name, torch.arange(size) % 5, seed=1)
+        assert [part.shape for part in made] == [(size,)] * 3
+        assert [part.dtype for part in made] == [torch.int64, torch.float32, torch.float32]
+        assert ((made.lam_label >= 0) & (made.lam_label <= 1)).all()
+
+
+@every_mixer
+def test_label_factor_equals_the_reference(name):
+    rule = getattr(reference, f"{name}_label_factor")
+    mixer = build(name)
+    pairs = torch.cartesian_prod(torch.arange(5), torch.arange(5))
+    for lam in (0.0, 0.1, 0.5, 0.77, 1.0):
+        expected = [rule(lam, COUNTS[a], COUNTS[b], getattr(mixer, "omega", None)) for a, b in pairs.tolist()]
+        factor = mixer.label_factor(torch.full((25,), lam, dtype=torch.float64), pairs[:, 0], pairs[:, 1])
+        np.testing.assert_allclose(factor, expected, atol=1e-12)
+
+
+@every_mixer
+def test_one_factor_a_batch_unless_asked_otherwise(name):
+    assert len(set(mix(name).lam_input.tolist())) == 1
+    assert len(set(mix(name, per_sample=True).lam_input.tolist())) == len(TARGET)
+
+
+@every_mixer
+def test_every_key_counts_and_nothing_else(name):
+    def first(**key):
+        return mix(name, per_sample=True, **key).lam_input.tolist()
+
+    keys = [{"seed": s, "epoch": e, "step": t} for s in (0, 1) for e in (0, 1) for t in (0, 1)]
+    assert len({tuple(first(**key)) for key in keys}) == len(keys)
+    assert first(seed=1, epoch=2, step=3) == first(seed=1, epoch=2, step=3)
+
+
+@every_mixer
+def test_no_global_generator_is_read_or_written(name):
+    before, drawn = torch.random.get_rng_state(), mix(name, seed=4)
+    numpy_before = pickle.dumps(np.random.get_state())  # noqa: NPY002  (the global state is what is checked)
+    torch.testing.assert_close(mix(name, seed=4), drawn, rtol=0, atol=0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert pickle.dumps(np.random.get_state()) == numpy_before  # noqa: NPY002
+
+
+@every_mixer
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda mixer: pickle.loads(pickle.dumps(mixer))])
+def test_copies_draw_the_same(name, copied):
+    mixer = build(name, alpha=0.4, per_sample=True, seed=2**64 - 1)
+    other = copied(mixer)
+    np.testing.assert_array_equal(other.partner(1, 2, TARGET), mixer.partner(1, 2, TARGET))
+    np.testing.assert_array_equal(other.factor(1, 2, 9), mixer.factor(1, 2, 9))
+    assert repr(other) == repr(mixer)
+
+
+@every_mixer
+def test_label_rule_is_one_that_the_losses_know(name):
+    from lt_fast.losses import cross_entropy_loss
+
+    mixer = build(name, seed=3)
+    made = mix(name, seed=3)
+    logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    targets = {"target_b": TARGET[made.partner], "reduction": "none"}
+    by_rule = cross_entropy_loss(logits, TARGET, COUNTS, lam=made.lam_input, label_rule=mixer.label_rule, **targets)
+    by_factor = cross_entropy_loss(logits, TARGET, COUNTS, lam=made.lam_label, **targets)
+    torch.testing.assert_close(by_rule, by_factor, rtol=1e-6, atol=1e-6)
+
+
+@every_mixer
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"alpha": 0.0}, ValueError, r"alpha must be finite and > 0, got 0\.0; leave the mixer out"),
+        ({"alpha": -1.0}, ValueError, r"alpha must be finite and > 0, got -1\.0"),
+        ({"alpha": math.nan}, ValueError, r"alpha must be finite and > 0, got nan"),
+        ({"alpha": math.inf}, ValueError, r"alpha must be finite and > 0, got inf"),
+        ({"seed": -1}, ValueError, r"seed must be in \[0, 2\*\*64\), got -1"),
+        ({"seed": 2**64}, ValueError, r"seed must be in \[0, 2\*\*64\), got 18446744073709551616"),
+        ({"seed": 0.5}, TypeError, r"seed must be a whole number, got float"),
+        ({"epoch": -1}, ValueError, r"epoch must be in \[0, 2\*\*32\), got -1"),
+        ({"step": 2**32}, ValueError, r"step must be in \[0, 2\*\*32\), got 4294967296"),
+        ({"step": True}, TypeError, r"step must be a whole number, got bool"),
+    ],
+)
+def test_wrong_settings_are_named(name, settings, error, message):
+    with pytest.raises(error, match=message):
+        mix(name, **settings)
+
+
+@every_mixer
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        (
+            torch.rand(3, generator=torch.Generator().manual_seed(0)),
+            TypeError,
+            r"must hold class indices \(int64\), got torch\.float32",
+        ),
+        (torch.tensor([True, False]), TypeError, r"must hold class indices \(int64\), got torch\.bool"),
+        (
+            torch.zeros(2, 2, dtype=torch.int64),
+            ValueError,
+            r"must be one-dimensional, one class index a sample, got shape \(2, 2\)",
+        ),
+        ([0, 1], TypeError, r"target must be a tensor of class indices, got list"),
+    ],
+)
+def test_wrong_targets_are_named(name, target, error, message):
+    with pytest.raises(error, match=message):
+        mix(name, target)
+
+
+@every_mixer
+def test_the_docstrings_say_what_they_must(name):
+    for documented in (MIXERS[name], getattr(lt_fast.mixing, name)):
+        text = inspect.getdoc(documented)
+        assert "Source:" in text
+        assert "Shape:" in text
+        assert "Raises:" in text
+        assert "Formula:" in text or "lam" in text
+        for parameter in inspect.signature(documented).parameters:
+            assert f"{parameter}:" in text, f"{documented.__name__} does not document {parameter}"
+
+
+def test_an_unknown_mixer_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match=r"mixer must be one of mam, mixup, got 'mixpu'; did you mean 'mixup'\?"):
+        MIXERS["mixpu"]
