@@ -1,0 +1,79 @@
+"""What the loop asks of its batches, and the way of one batch to the device."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor
+
+RawBatch: TypeAlias = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """An iterable of ``(x, y_a, y_b, lam)`` that knows its length, its epoch and its position.
+
+    ``lt_fast.datasets.ImageBatches`` is one. ``state_dict`` describes the place after the batch that was handed out
+    last, in plain JSON values; iterating after ``load_state_dict`` goes on from there.
+    """
+
+    def __iter__(self) -> Iterator[RawBatch]: ...
+    def __len__(self) -> int: ...
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration goes through."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a position."""
+
+
+class Batch(NamedTuple):
+    """One batch: ``x`` (B, Ch, H, W), labels ``y_a`` and ``y_b`` (B,) int64, input factor ``lam`` (B,) of the first."""
+
+    x: Tensor
+    y_a: Tensor
+    y_b: Tensor | None
+    lam: Tensor | None
+
+    def to(self, device: torch.device, *, channels_last: bool) -> "Batch":
+        """Move to ``device``; images (4 dimensions) change their memory order if asked."""
+        keep = torch.channels_last if channels_last and self.x.ndim == 4 else torch.preserve_format  # noqa: PLR2004
+        x = self.x.to(device, non_blocking=True, memory_format=keep)
+        y_a, y_b, lam = (t if t is None else t.to(device, non_blocking=True) for t in self[1:])
+        assert y_a is not None
+        return Batch(x, y_a, y_b, lam)
+
+
+def as_batch(raw: Any) -> Batch:
+    """Name the parts of what ``batches`` gave.
+
+    Raises:
+        TypeError: if it is not a tuple of four.
+    """
+    if not isinstance(raw, tuple | list) or len(raw) != len(Batch._fields):
+        given = f"{len(raw)} parts" if isinstance(raw, tuple | list) else type(raw).__name__
+        raise TypeError(f"batches must give (x, y_a, y_b, lam), got {given}; y_b and lam may be None")
+    return Batch(*raw)
+
+
+def check_batches(batches: Any) -> int:
+    """Return the number of steps an epoch has.
+
+    Raises:
+        TypeError: if ``batches`` lacks a method of ``Batches``.
+        ValueError: if it holds no batch.
+    """
+    needed = ("__iter__", "__len__", "set_epoch", "state_dict", "load_state_dict")
+    missing = [name for name in needed if not hasattr(batches, name)]
+    if missing:
+        raise TypeError(
+            f"batches must have {', '.join(needed)}, got {type(batches).__name__} without {', '.join(missing)}; "
+            "lt_fast.datasets.ImageBatches has them all",
+        )
+    if len(batches) == 0:
+        raise ValueError(
+            "batches must hold at least one batch, got none; lower batch_size or keep the last short batch"
+        )
+    return len(batches)

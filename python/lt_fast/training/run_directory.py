@@ -1,0 +1,233 @@
+"""The folder of one run: what was asked for, what happened, and who may write.
+
+::
+
+    runs/a/
+      config.json      the resolved configuration; a run is resumed only under the same one
+      protocol.json    the data and the rules of the comparison
+      metrics.csv      one row an epoch
+      checkpoints/     the newest two
+      plots/
+      result.json      there when the run is done
+"""
+
+import fcntl
+import json
+import os
+import warnings
+import weakref
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from lt_fast.errors import DataError, UsageError
+from lt_fast.training.checkpoint import Checkpoints
+from lt_fast.training.durable import replace_file, unwritable
+from lt_fast.training.history import History
+
+_CONFIG, _PROTOCOL, _RESULT, _LOCK = "config.json", "protocol.json", "result.json", ".lock"
+
+
+class RunDirectory:
+    """A run directory, open for writing by this process alone until it is closed, collected or killed.
+
+    Args:
+        path: the folder; made with its parents when missing.
+        config: the resolved configuration, JSON values only.
+        resume: True goes on with the run that is there, False starts one where none is.
+
+    Attributes:
+        path: the folder.
+        config: the configuration as read back from JSON.
+        resume: as given.
+        checkpoints: the run's ``Checkpoints``.
+        plots: folder for pictures.
+        metrics_path: ``metrics.csv``.
+        result_path: ``result.json``.
+
+    Raises:
+        TypeError: if ``config`` holds something that JSON does not.
+        UsageError: if the folder holds a run and ``resume`` is False, holds none and it is True, was made under
+            another configuration (every differing setting is named), holds other files, or is in use.
+        DataError: if the folder cannot be written or its ``config.json`` cannot be read.
+    """
+
+    def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
+        self.path = Path(path)
+        self.config = _plain("config", config)
+        self.resume = resume
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self.plots = self.path / "plots"
+        self.metrics_path = self.path / "metrics.csv"
+        self.result_path = self.path / _RESULT
+        _refuse_unfit(self.path, resume=resume)
+        try:
+            self.plots.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.folder.mkdir(exist_ok=True)
+            self._unlock = weakref.finalize(self, os.close, _lock(self.path))
+        except OSError as error:
+            raise unwritable(self.path, error, what="a run", needed=1) from error
+        try:
+            self._begin_or_resume()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes use the folder."""
+        self._unlock()
+
+    def write_protocol(self, protocol: Mapping[str, Any], *, may_differ: Collection[str] = ("versions",)) -> None:
+        """Write ``protocol.json``; when resuming, compare with the one that is there.
+
+        Args:
+            protocol: JSON values only: data, subset hash, groups, selection rule, versions.
+            may_differ: settings, by their first name, whose difference is a warning.
+
+        Raises:
+            DataError: if anything else differs: it would not be the same run.
+        """
+        now = _plain("protocol", protocol)
+        path = self.path / _PROTOCOL
+        if path.exists():
+            changed = differences(_read_json(path), now)
+            grave = [text for name, text in changed.items() if name.partition(".")[0] not in may_differ]
+            if grave:
+                raise DataError(
+                    f"--resume needs the data and rules that {path} records, but {', '.join(grave)}; "
+                    "restore them, or name another run directory with --run",
+                )
+            if changed:
+                warnings.warn(f"resumed in another environment: {', '.join(changed.values())}", stacklevel=2)
+        replace_file(path, _json(now))
+
+    def write_metrics(self, history: History) -> None:
+        """Write ``metrics.csv`` anew, whole: a kill leaves the rows of before or those of now."""
+        replace_file(self.metrics_path, history.to_csv().encode())
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write ``result.json``, the sign of a finished run."""
+        replace_file(self.result_path, _json(_plain("result", result)))
+
+    def _begin_or_resume(self) -> None:
+        path = self.path / _CONFIG
+        if not path.exists():
+            replace_file(path, _json(self.config))
+            return
+        if not self.resume:
+            raise UsageError(
+                f"run directory {self.path} holds a run already; continue it with --resume, "
+                "or name another run directory with --run",
+            )
+        changed = differences(read_config(self.path), self.config)
+        if changed:
+            raise UsageError(
+                f"--resume needs the configuration that the run in {self.path} began with, but "
+                f"{', '.join(changed.values())}; go back to it, or name another run directory with --run",
+            )
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Return the configuration of the run in ``path``.
+
+    Raises:
+        DataError: if there is none, or it cannot be read.
+    """
+    file = Path(path) / _CONFIG
+    if not file.exists():
+        raise DataError(f"{path} holds no run: {file} is missing")
+    return _read_json(file)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+    """Return each setting that differs, by its dotted name, with both values in words."""
+    absent = object()
+    flat_old, flat_new = _flat(old), _flat(new)
+    found = {}
+    for name in sorted(flat_old.keys() | flat_new.keys()):
+        was, now = flat_old.get(name, absent), flat_new.get(name, absent)
+        if json.dumps(was, default=str) == json.dumps(now, default=str):  # NaN equals itself here
+            continue
+        shown = ["missing" if value is absent else repr(value) for value in (was, now)]
+        found[name] = f"{name} was {shown[0]} and is {shown[1]}"
+    return found
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _refuse_unfit(path: Path, *, resume: bool) -> None:
+    """Before anything is made: a folder of other things stays as it is, and so does a wrong name."""
+    with suppress(PermissionError):  # told better by the attempt to write
+        if (path / _CONFIG).exists():
+            return
+        if resume:
+            raise UsageError(f"run directory {path} holds no run to resume; leave --resume out, or correct --run")
+        foreign = _foreign_names(path)
+        if foreign:
+            raise UsageError(
+                f"run directory {path} must be new or empty, got one with {foreign[0]!r} in it; "
+                "name another run directory with --run",
+            )
+
+
+def _foreign_names(path: Path) -> list[str]:
+    """Names that an attempt to start a run, killed before ``config.json`` was there, does not leave behind."""
+    ours = {"checkpoints", "plots", _LOCK, f".{_CONFIG}.partial"}
+    return sorted(entry.name for entry in path.iterdir() if entry.name not in ours) if path.is_dir() else []
+
+
+def _lock(path: Path) -> int:
+    """Hold ``.lock`` for this process: the kernel lets it go when the process ends, however it ends."""
+    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+    except BlockingIOError:
+        owner = os.read(descriptor, 32).decode() or "unknown"
+        os.close(descriptor)
+        raise UsageError(
+            f"run directory {path} is in use by process {owner}; wait for it, or name another run directory with --run",
+        ) from None
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _plain(name: str, values: Mapping[str, Any]) -> Any:
+    try:
+        return json.loads(json.dumps(values))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold JSON values only: {error}") from error
+
+
+def _json(values: Any) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{path} is damaged: it must hold an object, got {type(values).__name__}")
+    return values

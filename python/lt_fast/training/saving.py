@@ -1,0 +1,99 @@
+"""When a training is saved, and where it begins: what stands between the loop and its run directory."""
+
+from lt_fast.errors import Interrupted, UsageError
+from lt_fast.training.finite import FiniteWatch, refuse_non_finite
+from lt_fast.training.interruption import Interruption
+from lt_fast.training.run_directory import RunDirectory
+from lt_fast.training.state import Place, Training
+
+
+class Saving:
+    """Writes checkpoints at the right moments; without a run directory, only keeps an eye on the numbers.
+
+    Args:
+        run: where to write, or None.
+        training: what to write.
+        watch: asked before every write, so that no lost state is kept.
+        interruption: asked after every step and every epoch.
+
+    Attributes:
+        last: the newest checkpoint, or None.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory | None,
+        training: Training,
+        watch: FiniteWatch,
+        interruption: Interruption,
+    ) -> None:
+        self._run, self._training, self._watch, self._interruption = run, training, watch, interruption
+        self.last = next(reversed(run.checkpoints.paths()), None) if run is not None else None
+
+    @property
+    def due(self) -> bool:
+        """Whether a signal has asked for the training to stop after this step."""
+        return self._run is not None and self._interruption.requested is not None
+
+    def stop(self, place: Place) -> Interrupted:
+        """Save inside an epoch; returns the exception to raise."""
+        self.save(place)
+        return self._interrupted(place)
+
+    def end_epoch(self, place: Place) -> None:
+        """Save between two epochs, checkpoint first: ``metrics.csv`` can be written anew from it.
+
+        Raises:
+            Interrupted: if a signal asked for it.
+        """
+        self.save(place)
+        if self._run is not None:
+            self._run.write_metrics(place.history)
+        if self.due:
+            raise self._interrupted(place)
+
+    def save(self, place: Place) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            FloatingPointError: if the loss or a weight is not finite; the last checkpoint stays the newest.
+            DataError: if it cannot be written.
+        """
+        self._watch.check(last=self.last)
+        if self._run is None:
+            return
+        tensors, values = self._training.capture(place)
+        refuse_non_finite(tensors["model"], after=place.in_words(), last=self.last)
+        self.last = self._run.checkpoints.save(place.epoch, place.step, tensors, values)
+
+    def _interrupted(self, place: Place) -> Interrupted:
+        return Interrupted(
+            f"stopped by {self._interruption.requested} after {place.in_words()}; "
+            f"the state is in {self.last}; continue with --resume",
+        )
+
+
+def beginning(training: Training, run: RunDirectory | None, *, resume: bool) -> Place:
+    """Return the place to start from: that of the newest good checkpoint when resuming, else the very start.
+
+    ``metrics.csv`` is cut back to the rows that the checkpoint knows of.
+
+    Raises:
+        ValueError: if there is no run directory to resume from.
+        UsageError: if there are checkpoints and ``resume`` is False.
+    """
+    if run is None:
+        if resume:
+            raise ValueError("resume must be False without a run directory, got True; pass run=RunDirectory(...)")
+        return Place()
+    if not resume:
+        if run.checkpoints.paths():
+            raise UsageError(f"{run.path} holds checkpoints; continue with resume=True, or name another run directory")
+        return Place()
+    checkpoint = run.checkpoints.newest()
+    place = training.restore(checkpoint) if checkpoint is not None else Place()
+    if checkpoint is not None:
+        run.checkpoints.drop_newer(checkpoint)
+    if place.history.rows or run.metrics_path.exists():
+        run.write_metrics(place.history)
+    return place

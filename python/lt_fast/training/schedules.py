@@ -1,0 +1,128 @@
+"""Learning rates as pure functions of ``(epoch, step, steps_per_epoch)``, with every place a fraction of the training.
+
+A schedule holds no state, so a resumed run needs nothing but its position; fractions keep the shape of a published
+schedule when the number of epochs changes.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+LearningRate: TypeAlias = Callable[[int, int, int], float]
+"""``learning_rate(epoch, step, steps_per_epoch)``, epoch and step counted from 0."""
+
+
+def epoch_at(fraction: float, epochs: int) -> int:
+    """Return the epoch boundary nearest to ``fraction * epochs``, halves rounded up: 0.8 of 200 is 160.
+
+    Nearest rather than down, so that a run of one epoch does not start behind its last milestone.
+    """
+    return math.floor(fraction * epochs + 0.5)
+
+
+def multistep(
+    base: float,
+    *,
+    epochs: int,
+    milestones: Sequence[float] = (0.8, 0.9),
+    factor: float = 0.01,
+    warmup: float = 0.025,
+) -> LearningRate:
+    """Warm-up by whole epochs, then ``base``, multiplied by ``factor`` at every milestone.
+
+    With e the epoch, counted from 0, and W = ``warmup * epochs``::
+
+        base * min(1, (e + 1) / W) * factor ** (number of milestones with e >= epoch_at(milestone))
+
+    The defaults at 200 epochs are LDAM-DRW's schedule: ``base * (e + 1) / 5`` for e < 5, ``base`` until epoch 160,
+    ``base * 0.01`` until 180 and ``base * 0.0001`` after it.
+
+    Args:
+        base: learning rate between warm-up and first milestone.
+        epochs: length of the whole training.
+        milestones: increasing fractions of ``epochs``, in (0, 1]; none gives a constant rate.
+        factor: what each milestone multiplies the rate by.
+        warmup: fraction of ``epochs``, in [0, 1). A warm-up of less than one epoch is none.
+
+    Raises:
+        ValueError: if a value lies outside its range, or the milestones do not increase.
+
+    Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, cifar_train.py, adjust_learning_rate.
+    Differs from that code: fractions of the training instead of the epochs 5, 160 and 180.
+    """
+    _check(base, epochs, warmup)
+    _check_milestones(milestones)
+    if not 0 < factor <= 1:
+        raise ValueError(f"factor must lie in (0, 1], got {factor}; LDAM-DRW uses 0.01")
+    drops = [epoch_at(milestone, epochs) for milestone in milestones]
+    warm_epochs = warmup * epochs
+
+    def learning_rate(epoch: int, step: int, steps_per_epoch: int) -> float:  # noqa: ARG001  (constant within an epoch)
+        warm = min(1.0, (epoch + 1) / warm_epochs) if warm_epochs else 1.0
+        return base * warm * factor ** sum(epoch >= drop for drop in drops)
+
+    return learning_rate
+
+
+def cosine(
+    base: float,
+    *,
+    epochs: int,
+    final: float = 0.0,
+    warmup: float = 0.0,
+    warmup_start: float = 0.0,
+) -> LearningRate:
+    """Half a cosine from ``base`` to ``final``, step by step, after an optional linear warm-up.
+
+    With S steps an epoch, t = ``epoch * S + step`` and W = ``warmup * epochs * S``::
+
+        warmup_start + (base - warmup_start) * (t + 1) / W                           for t < W
+        final + (base - final) * (1 + cos(pi * (t - W) / (epochs * S - W))) / 2      after it
+
+    Args:
+        base: the highest rate.
+        epochs: length of the whole training.
+        final: the rate that the curve approaches; the last step lies just above it.
+        warmup: fraction of the training, in [0, 1).
+        warmup_start: the rate that the warm-up starts above.
+
+    Raises:
+        ValueError: if a value lies outside its range.
+
+    Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5, without restarts. MARC (Wang et al. 2022,
+    arXiv:2112.07225) trains its CIFAR stages by ``cosine(0.1, warmup=..., warmup_start=0.05)``.
+    Differs from both codes: every step has its own rate, where theirs change once an epoch.
+    """
+    _check(base, epochs, warmup)
+    for name, value in (("final", final), ("warmup_start", warmup_start)):
+        if not 0 <= value <= base:
+            raise ValueError(f"{name} must lie in [0, base = {base}], got {value}")
+
+    def learning_rate(epoch: int, step: int, steps_per_epoch: int) -> float:
+        done, total = epoch * steps_per_epoch + step, epochs * steps_per_epoch
+        warm = warmup * total
+        if done < warm:
+            return warmup_start + (base - warmup_start) * min(1.0, (done + 1) / warm)
+        return final + (base - final) * (1 + math.cos(math.pi * (done - warm) / (total - warm))) / 2
+
+    return learning_rate
+
+
+def _check(base: float, epochs: int, warmup: float) -> None:
+    if not (math.isfinite(base) and base > 0):
+        raise ValueError(f"base must be a finite learning rate > 0, got {base}")
+    if epochs < 1:
+        raise ValueError(f"epochs must be >= 1, got {epochs}")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup must be a fraction of the training in [0, 1), got {warmup}; 5 of 200 epochs is 0.025")
+
+
+def _check_milestones(milestones: Sequence[float]) -> None:
+    for milestone in milestones:
+        if not 0 < milestone <= 1:
+            raise ValueError(
+                f"milestones must be fractions of the training in (0, 1], got {milestone}; epoch 160 of 200 is 0.8",
+            )
+    if any(later <= earlier for earlier, later in itertools.pairwise(milestones)):
+        raise ValueError(f"milestones must increase, got {tuple(milestones)}")
