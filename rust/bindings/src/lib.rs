@@ -1,7 +1,10 @@
 //! Python bindings: borrow, detach, call the core, return. No rule lives here.
 
+mod batch;
 mod draws;
 mod error;
+mod profile;
+mod subset;
 
 use pyo3::prelude::*;
 
@@ -28,5 +31,11 @@ mod _rust {
     const STREAM_SUBSET: u64 = stream::SUBSET;
 
     #[pymodule_export]
+    use crate::batch::{fill_batch, placements};
+    #[pymodule_export]
     use crate::draws::{beta, permutation, uniform};
+    #[pymodule_export]
+    use crate::profile::long_tailed_counts;
+    #[pymodule_export]
+    use crate::subset::{class_sizes, long_tailed_indices};
 }

@@ -3,7 +3,14 @@
 //! Every draw is a pure function of (seed, epoch, position); slices go in, vectors come out, and no routine
 //! panics on user input: see [`error::Error`].
 
+pub mod alias;
+pub mod batch;
 pub mod beta;
+pub mod counts;
 pub mod error;
+pub mod mt19937;
 pub mod permutation;
+pub mod profile;
 pub mod rng;
+pub mod sampler;
+pub mod subset;

@@ -1,0 +1,251 @@
+//! Which samples of a balanced set a long-tailed one keeps.
+
+use crate::error::{Error, Result, reserved};
+use crate::mt19937::Mt19937;
+use crate::permutation::{Permutation, Shape};
+use crate::rng::{Stream, stream};
+
+/// How the samples of a class are put in order before the first ones are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// LDAM-DRW's subset: one legacy generator of `NumPy`, which shuffles class after class.
+    Ldam,
+    /// A keyed permutation a class, a function of (seed, class): classes do not depend on each other.
+    Counter,
+}
+
+impl std::str::FromStr for Method {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "ldam" => Ok(Self::Ldam),
+            "counter" => Ok(Self::Counter),
+            _ => Err(Error::Value(format!(
+                "method must be 'ldam' or 'counter', got '{name}'"
+            ))),
+        }
+    }
+}
+
+/// Samples of each class, from class 0 to the largest label. O(N + C).
+///
+/// # Errors
+///
+/// If a label is negative or a class has no sample.
+pub fn class_sizes(labels: &[i64]) -> Result<Vec<i64>> {
+    if let Some(at) = labels.iter().position(|&label| label < 0) {
+        return Err(Error::Value(format!(
+            "labels must be >= 0, got {} at position {at}",
+            labels[at]
+        )));
+    }
+    let Some(&top) = labels.iter().max() else {
+        return Err(Error::Value(
+            "labels must have at least one sample, got none".into(),
+        ));
+    };
+    let hint = "map the classes to 0..C-1 first";
+    if top as u64 >= labels.len() as u64 {
+        return Err(Error::Value(format!(
+            "labels must hold every class from 0 to the largest, got {} samples and a largest label of {top}; {hint}",
+            labels.len()
+        )));
+    }
+    let mut sizes = vec![0_i64; top as usize + 1];
+    for &label in labels {
+        sizes[label as usize] += 1;
+    }
+    match sizes.iter().position(|&size| size == 0) {
+        Some(empty) => Err(Error::Value(format!(
+            "labels must hold every class from 0 to the largest ({top}), got no sample of class {empty}; {hint}"
+        ))),
+        None => Ok(sizes),
+    }
+}
+
+/// Positions in `labels` of the subset that keeps `counts[c]` samples of class c: class after class, in drawn order.
+///
+/// With [`Method::Ldam`] the result is LDAM-DRW's for `rand_number = seed`, bit for bit. With either method a class's
+/// samples are the first ones of an order that `counts` does not influence, so smaller subsets lie inside larger ones.
+/// O(N + C).
+///
+/// # Errors
+///
+/// If a label is negative, a class has no sample, `counts` asks for none or for more than there are, or for another
+/// number of classes; if the seed of [`Method::Ldam`] is not below 2^32, which is all that its generator takes.
+pub fn long_tailed_indices(
+    labels: &[i64],
+    counts: &[i64],
+    seed: u64,
+    method: Method,
+) -> Result<Vec<i64>> {
+    let sizes = class_sizes(labels)?;
+    check_counts(counts, &sizes)?;
+    let mut members = by_class(labels, &sizes)?;
+    let mut kept = reserved(counts.iter().sum::<i64>() as usize)?;
+    let mut rest = members.as_mut_slice();
+    let mut legacy = Mt19937::new(legacy_seed(seed, method)?);
+    for (class, (&size, &count)) in sizes.iter().zip(counts).enumerate() {
+        let (class_members, others) = rest.split_at_mut(size as usize);
+        rest = others;
+        match method {
+            Method::Ldam => {
+                legacy.shuffle(class_members)?;
+                kept.extend_from_slice(&class_members[..count as usize]);
+            }
+            Method::Counter => {
+                let order = Permutation::new(
+                    Shape::new(size as u64),
+                    Stream::new(seed, stream::SUBSET, class as u64),
+                );
+                kept.extend(
+                    (0..count as u64)
+                        .filter_map(|i| order.get(i))
+                        .map(|at| class_members[at as usize]),
+                );
+            }
+        }
+    }
+    Ok(kept)
+}
+
+fn legacy_seed(seed: u64, method: Method) -> Result<u32> {
+    match (u32::try_from(seed), method) {
+        (Ok(seed), _) => Ok(seed),
+        (Err(_), Method::Counter) => Ok(0), // not used
+        (Err(_), Method::Ldam) => Err(Error::Value(format!(
+            "seed must be < 2**32 for method 'ldam' (NumPy's legacy generator), got {seed}; or use method 'counter'"
+        ))),
+    }
+}
+
+fn check_counts(counts: &[i64], sizes: &[i64]) -> Result<()> {
+    if counts.len() != sizes.len() {
+        return Err(Error::Value(format!(
+            "counts must have one entry a class ({} in labels), got {}",
+            sizes.len(),
+            counts.len()
+        )));
+    }
+    let Some(class) = counts
+        .iter()
+        .zip(sizes)
+        .position(|(&count, &size)| count < 1 || count > size)
+    else {
+        return Ok(());
+    };
+    let (count, size) = (counts[class], sizes[class]);
+    Err(Error::Value(if count < 1 {
+        format!("counts must be >= 1 in every class, got {count} for class {class}")
+    } else {
+        format!(
+            "counts must not exceed the samples there are, got {count} for class {class}, which has {size}"
+        )
+    }))
+}
+
+/// Positions of the samples, sorted by class, ascending inside a class.
+fn by_class(labels: &[i64], sizes: &[i64]) -> Result<Vec<i64>> {
+    let mut next = Vec::with_capacity(sizes.len());
+    let mut start = 0;
+    for &size in sizes {
+        next.push(start);
+        start += size as usize;
+    }
+    let mut members = reserved(labels.len())?;
+    members.resize(labels.len(), 0);
+    for (position, &label) in labels.iter().enumerate() {
+        members[next[label as usize]] = position as i64;
+        next[label as usize] += 1;
+    }
+    Ok(members)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const METHODS: [Method; 2] = [Method::Ldam, Method::Counter];
+
+    #[test]
+    fn first_positions_as_published() {
+        let labels: Vec<i64> = (0..50_000).map(|i| i / 5000).collect();
+        let kept = long_tailed_indices(&labels, &[5; 10], 0, Method::Ldam).unwrap();
+        assert_eq!(kept[..5], [398, 3833, 4836, 4572, 636]);
+        assert_eq!(
+            kept[45..].iter().map(|i| i - 45_000).collect::<Vec<_>>(),
+            [2204, 3816, 2206, 2507, 1926]
+        );
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let message = |labels: &[i64], counts: &[i64]| {
+            long_tailed_indices(labels, counts, 0, Method::Ldam)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(message(&[0, -1], &[1]).contains("got -1 at position 1"));
+        assert!(message(&[], &[1]).contains("got none"));
+        assert!(
+            message(&[0, i64::MAX], &[1])
+                .contains("2 samples and a largest label of 9223372036854775807")
+        );
+        assert!(message(&[0, 0, 2], &[1]).contains("no sample of class 1"));
+        assert!(message(&[0, 1], &[1]).contains("one entry a class (2 in labels), got 1"));
+        assert!(message(&[0, 1], &[1, 0]).contains("got 0 for class 1"));
+        assert!(message(&[0, 1], &[1, 2]).contains("got 2 for class 1, which has 1"));
+        let large = long_tailed_indices(&[0], &[1], 1 << 32, Method::Ldam)
+            .unwrap_err()
+            .to_string();
+        assert!(large.contains("seed must be < 2**32"));
+        assert_eq!(
+            long_tailed_indices(&[0], &[1], 1 << 32, Method::Counter),
+            Ok(vec![0])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_the_counts_and_nests(
+            sizes in prop::collection::vec(1_usize..60, 1..8), seed in 0_u64..1 << 32, share in 0.0..1.0_f64,
+        ) {
+            let mut labels: Vec<i64> =
+                sizes.iter().enumerate().flat_map(|(class, &size)| vec![class as i64; size]).collect();
+            let turn = labels.len() / 3;
+            labels.rotate_left(turn); // classes need not be sorted
+            let full: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+            let fewer: Vec<i64> = full.iter().map(|&size| ((size as f64 * share) as i64).max(1)).collect();
+            for method in METHODS {
+                let all = long_tailed_indices(&labels, &full, seed, method).unwrap();
+                let some = long_tailed_indices(&labels, &fewer, seed, method).unwrap();
+                let mut sorted = all.clone();
+                sorted.sort_unstable();
+                prop_assert!(sorted.iter().copied().eq(0..labels.len() as i64));
+                let mut start = 0;
+                let mut kept = some.as_slice();
+                for (class, (&size, &count)) in full.iter().zip(&fewer).enumerate() {
+                    let (head, tail) = kept.split_at(count as usize);
+                    prop_assert!(head.iter().all(|&i| labels[i as usize] == class as i64));
+                    prop_assert_eq!(head, &all[start..start + count as usize]);
+                    start += size as usize;
+                    kept = tail;
+                }
+                prop_assert!(kept.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_input_panics(
+            labels in prop::collection::vec(prop_oneof![0_i64..4, any::<i64>()], 0..9),
+            counts in prop::collection::vec(prop_oneof![0_i64..4, any::<i64>()], 0..5), seed: u64,
+        ) {
+            for method in METHODS {
+                let _ = long_tailed_indices(&labels, &counts, seed, method);
+            }
+        }
+    }
+}
