@@ -22,9 +22,9 @@
 #include <cstdint>
 
 #if defined(__CUDACC__)
-#define LT_FAST_HD __host__ __device__ inline
+#define LT_FAST_HD static __host__ __device__ inline
 #else
-#define LT_FAST_HD inline
+#define LT_FAST_HD static inline
 #endif
 
 namespace lt_fast {
