@@ -1,0 +1,109 @@
+"""``lt-fast demo``: the main job on real handwritten digits, in about a minute: CE, LDAM-DRW and MAMMC over seeds."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lt_fast.cli.output import Output
+from lt_fast.cli.train import add_machine_arguments, set_threads
+from lt_fast.errors import Interrupted, UsageError
+
+SUMMARY = "train CE, LDAM-DRW and MAMMC on long-tailed digits over three seeds and print one table"
+
+METHODS = ("ce", "ldam_drw", "mammc")
+DATA, IMBALANCE_RATIO = "digits-lt", 50.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``lt-fast demo``."""
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the runs (default: runs/demo)")
+    parser.add_argument("--seeds", default="3", metavar="N", help="seeds 0 .. N-1 (default: 3)")
+    parser.add_argument("--epochs", help="length of stage 1 (default: the recipes')")
+    parser.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    add_machine_arguments(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Run what is not finished yet, then print the table; a second call reuses every finished run."""
+    seeds = _seeds(arguments.seeds)
+    set_threads(arguments.threads)
+    results: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
+    total = len(METHODS) * seeds
+    for number, (method, seed) in enumerate(((m, s) for m in METHODS for s in range(seeds)), start=1):
+        results[method].append(_one(arguments, method, seed, f"run {number} of {total}", output))
+    pictures = [] if arguments.no_plots else _draw(arguments.out, output)
+    _summarise(results, arguments.out, pictures, output)
+    return 0
+
+
+def _seeds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--seeds must be a whole number >= 1, got {text!r}")
+    return int(text)
+
+
+def _one(arguments: argparse.Namespace, method: str, seed: int, which: str, output: Output) -> dict[str, Any]:
+    from lt_fast import recipes  # noqa: PLC0415
+
+    overrides = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    config = recipes.resolve(method, DATA, overrides, imbalance_ratio=IMBALANCE_RATIO, seed=seed)
+    folder = _folder(arguments.out, method, seed)
+    begun = (folder / "config.json").exists()
+    finished = (folder / "result.json").exists()
+    try:
+        result = recipes.run(config, folder, resume=begun, device=arguments.device, progress=not arguments.quiet)
+    except Interrupted as interrupted:
+        raise Interrupted(f"{interrupted}; the same `lt-fast demo` goes on from there") from interrupted
+    except UsageError as error:
+        raise UsageError(f"{error}; or give the demo another folder with --out") from error
+    how = "finished earlier" if finished else f"{result['seconds']['train']:.1f} s"
+    output.say(f"{which}: {method}, seed {seed}: top-1 {100 * result['metrics']['top1']:.1f} % ({how})")
+    return result
+
+
+def _folder(out: Path, method: str, seed: int) -> Path:
+    return out / f"{method}-seed{seed}"
+
+
+def _draw(out: Path, output: Output) -> list[Path]:
+    from lt_fast.report.run_report import draw_run  # noqa: PLC0415
+
+    output.say("drawing pictures of seed 0")
+    return [path for method in METHODS for path in draw_run(_folder(out, method, 0))]
+
+
+def _summarise(results: dict[str, list[dict[str, Any]]], out: Path, pictures: list[Path], output: Output) -> None:
+    from lt_fast.report.metrics_table import header, interval_row  # noqa: PLC0415
+    from lt_fast.report.tables import markdown_table, text_table  # noqa: PLC0415
+
+    rows = _rows(results)
+    cells = [interval_row(name, intervals) for name, intervals in rows.items()]
+    seeds = len(results[METHODS[0]])
+    data = results[METHODS[0]][0]["data"]
+    title = (
+        f"Digits-LT, imbalance ratio {IMBALANCE_RATIO:g}: {data['train_images']} training images, "
+        f"{data['test_images']} balanced test images; percent, "
+        f"mean{' ± 95 % interval' if seeds > 1 else ''} over {seeds} seed{'s' * (seeds > 1)}"
+    )
+    output.say(f"\n{title}\n\n{text_table(header(), cells)}\n")
+    output.say(f"run directories: {out}/<method>-seed<n>")
+    if pictures:
+        output.say(f"pictures: {out}/<method>-seed0/plots")
+    table = {name: {key: interval._asdict() for key, interval in over.items()} for name, over in rows.items()}
+    markdown = f"{title}\n\n{markdown_table(header(), cells)}\n"
+    runs = {method: [str(_folder(out, method, seed)) for seed in range(seeds)] for method in METHODS}
+    output.result({"table": table, "markdown": markdown, "runs": runs, "pictures": [str(path) for path in pictures]})
+
+
+def _rows(results: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    from lt_fast.metrics import mean_interval  # noqa: PLC0415
+    from lt_fast.report.metrics_table import over_seeds  # noqa: PLC0415
+
+    rows = {}
+    for method, title in (("ce", "CE"), ("ldam_drw", "LDAM-DRW")):
+        rows[title] = over_seeds([result["metrics"] for result in results[method]], mean_interval)
+    mammc = results["mammc"]
+    before = [result["metrics_before_calibration"] for result in mammc]
+    rows["MAMMC, before calibration"] = over_seeds(before, mean_interval)
+    rows["MAMMC"] = over_seeds([result["metrics"] for result in mammc], mean_interval)
+    return rows

@@ -1,0 +1,211 @@
+"""``lt-fast doctor``: what is installed, and whether it computes the right thing on this machine."""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from lt_fast.cli.output import Output
+
+SUMMARY = "check the installation: versions, the op against its readable twin, the sampler's draws, the GPU"
+
+_TOLERANCE = 2e-6  # relative, float32: rounding alone reaches about 5e-7
+_SAMPLE_SHAPES = ((64, 10), (33, 101), (16, 1000))
+_WEAKEST_P_VALUE = 1e-4
+_NORMAL_QUANTILE = 3.719  # of 1 - 1e-4
+
+
+class Check(NamedTuple):
+    """One finding: what was looked at, whether it is right, and the words."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``lt-fast doctor`` has no arguments of its own."""
+
+
+def run(_arguments: argparse.Namespace, output: Output) -> int:
+    """Run every check; 0 if all passed, else 1."""
+    from lt_fast.versions import versions  # noqa: PLC0415
+
+    found = versions()
+    for name, value in found.items():
+        output.say(f"{name:>20}  {value if value is not None else '-'}")
+    output.say()
+    checks = [_guarded(name, check) for name, check in _checks()]
+    for check in checks:
+        output.say(f"{'ok' if check.passed else 'FAILED':>20}  {check.name}: {check.detail}")
+    failed = [check.name for check in checks if not check.passed]
+    output.say(
+        f"\n{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}" if failed else "\nall checks passed"
+    )
+    output.result({"passed": not failed, "versions": found, "checks": [check._asdict() for check in checks]})
+    return 1 if failed else 0
+
+
+def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
+    import torch  # noqa: PLC0415
+
+    yield "op equals its twin (CPU)", lambda: _compare("cpu")
+    yield "op speed (CPU)", lambda: _speed("cpu")
+    yield "class-balanced draws", _chi_square
+    yield "draws repeat", _draws_repeat
+    yield "optional packages", _extras
+    if torch.cuda.is_available():
+        yield "op equals its twin (GPU)", lambda: _compare("cuda")
+        yield "op speed (GPU)", lambda: _speed("cuda")
+
+
+def _guarded(name: str, check: Callable[[], str]) -> Check:
+    # A check that raises is a finding, whatever it raised: the rest must still be looked at.
+    try:
+        return Check(name, passed=True, detail=check())
+    except Exception as error:
+        if os.environ.get("LT_FAST_DEBUG") == "1":
+            raise
+        return Check(name, passed=False, detail=f"{type(error).__name__}: {error}")
+
+
+def _compare(device: str) -> str:
+    from lt_fast import ops  # noqa: PLC0415
+    from lt_fast.ops import reference  # noqa: PLC0415
+
+    worst = 0.0
+    for shape in _SAMPLE_SHAPES:
+        for options in _variants(shape, device):
+            loss, gradient = _loss_and_gradient(ops.mixed_margin_loss, shape, device, options)
+            exact_loss, exact_gradient = _loss_and_gradient(
+                reference.mixed_margin_loss, shape, device, options, double=True
+            )
+            worst = max(worst, _distance(loss, exact_loss), _distance(gradient, exact_gradient))
+    if worst > _TOLERANCE:
+        raise ArithmeticError(
+            f"largest relative difference {worst:.1e}, allowed {_TOLERANCE:.0e}; set LT_FAST_BACKEND=reference"
+        )
+    return f"{ops.backend()} backend, largest relative difference {worst:.1e} of loss and gradient"
+
+
+def _variants(shape: tuple[int, int], device: str) -> Iterator[dict[str, Any]]:
+    import torch  # noqa: PLC0415
+
+    rows, classes = shape
+    ramp = torch.linspace(0.05, 1.0, classes, device=device)
+    generator = torch.Generator().manual_seed(rows)
+    other = torch.randint(classes, (rows,), generator=generator).to(device)
+    lam = torch.rand(rows, generator=generator).to(device)
+    counts = torch.linspace(500, 5, classes, device=device).long()
+    mixed = {"target_b": other, "lam": lam}
+    yield {}
+    yield {"margin": ramp / 2, "scale": 30.0, "weight": ramp, "normalization": "weights"}
+    yield {**mixed, "label_rule": "mam", "class_counts": counts, "normalization": "batch"}
+    yield {**mixed, "bias": ramp.log(), "weight": ramp, "normalization": "batch"}
+
+
+def _inputs(shape: tuple[int, int], device: str) -> tuple[Any, Any]:
+    import torch  # noqa: PLC0415
+
+    generator = torch.Generator().manual_seed(sum(shape))
+    logits = torch.randn(shape, generator=generator)
+    return logits.to(device), torch.randint(shape[1], (shape[0],), generator=generator).to(device)
+
+
+def _loss_and_gradient(
+    loss: Callable[..., Any], shape: tuple[int, int], device: str, options: dict[str, Any], *, double: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    import torch  # noqa: PLC0415
+
+    logits, target = _inputs(shape, device)
+    if double:
+        logits = logits.double()
+        options = {name: _as_double(value) for name, value in options.items()}
+    logits.requires_grad_()
+    value = loss(logits, target, **options)
+    (gradient,) = torch.autograd.grad(value, logits)
+    return value.detach(), gradient
+
+
+def _as_double(value: Any) -> Any:
+    import torch  # noqa: PLC0415
+
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _distance(found: Any, exact: Any) -> float:
+    difference = (found.double() - exact.double()).abs().max()
+    return float(difference / exact.double().abs().max())
+
+
+def _speed(device: str) -> str:
+    import torch  # noqa: PLC0415
+
+    from lt_fast import ops  # noqa: PLC0415
+    from lt_fast.ops import reference  # noqa: PLC0415
+
+    shape = (256, 1000)
+    options = list(_variants(shape, device))[2]
+    times = {}
+    for name, loss in (("op", ops.mixed_margin_loss), ("twin", reference.mixed_margin_loss)):
+        times[name] = _best(lambda loss=loss: _loss_and_gradient(loss, shape, device, options), torch, device)  # type: ignore[misc]
+    ratio = times["twin"] / times["op"]
+    spent = f"{1e6 * times['op']:.0f} us"
+    return f"{shape[0]} x {shape[1]} mixed loss and gradient in {spent}, {ratio:.1f} times the twin's speed"
+
+
+def _best(work: Callable[[], Any], torch: Any, device: str, repeats: int = 20) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _chi_square() -> str:
+    import numpy as np  # noqa: PLC0415
+
+    from lt_fast import sampling  # noqa: PLC0415
+
+    counts = np.array([500, 158, 50, 16, 5])
+    labels = np.repeat(np.arange(len(counts)), counts)
+    sampler = sampling.ClassBalancedBatchSampler(labels, batch_size=100, num_batches=1000, output="numpy", seed=0)
+    drawn = np.bincount(labels[np.concatenate(list(sampler))], minlength=len(counts))
+    expected = drawn.sum() / len(counts)
+    statistic, freedom = float(((drawn - expected) ** 2 / expected).sum()), len(counts) - 1
+    # Wilson and Hilferty 1931: the cube root of chi-square over its freedom is nearly normal.
+    deviation = ((statistic / freedom) ** (1 / 3) - 1 + 2 / (9 * freedom)) / (2 / (9 * freedom)) ** 0.5
+    words = f"chi-square {statistic:.1f} with {freedom} degrees of freedom over {drawn.sum()} draws"
+    if deviation > _NORMAL_QUANTILE:
+        raise ArithmeticError(f"{words}: p < {_WEAKEST_P_VALUE:g}, the classes are not drawn alike")
+    return words
+
+
+def _draws_repeat() -> str:
+    from lt_fast import sampling  # noqa: PLC0415
+
+    sampler = sampling.ShuffledBatchSampler(1000, batch_size=10, seed=7)
+    first, again = list(sampler), list(sampler)
+    if first != again or sorted(sum(first, [])) != list(range(1000)):  # noqa: RUF017  (100 short lists)
+        raise ArithmeticError("an epoch is not a permutation, or differs when drawn again")
+    if sampler[42] != first[42]:
+        raise ArithmeticError("batch 42 fetched alone differs from batch 42 of the epoch")
+    return "an epoch is a permutation, the same when drawn again, and batch 42 alone is batch 42 of the epoch"
+
+
+def _extras() -> str:
+    from lt_fast.errors import MissingExtraError, require  # noqa: PLC0415
+
+    missing = []
+    for module in ("matplotlib", "safetensors", "sklearn", "torchvision", "tqdm"):
+        try:
+            require(module, extra="train", purpose="training")
+        except MissingExtraError as error:
+            missing.append(str(error.name))
+    if missing:
+        return f"no {', '.join(missing)}: samplers and losses work, `lt-fast train` needs: pip install 'lt-fast[train]'"
+    return "all installed"

@@ -1,0 +1,55 @@
+"""``lt-fast eval RUN``: measure a run again from its checkpoint, by group and by class, with intervals."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lt_fast.cli.output import Output
+from lt_fast.cli.train import add_machine_arguments, set_threads
+from lt_fast.errors import UsageError
+
+SUMMARY = "measure a run from its checkpoint: groups, classes, calibration error, with intervals"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``lt-fast eval``."""
+    parser.add_argument("run", nargs="?", type=Path, help="run directory")
+    parser.add_argument("--root", type=Path, help="folder of the data set's files")
+    add_machine_arguments(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Measure and print."""
+    if arguments.run is None:
+        raise UsageError("a run directory is needed: lt-fast eval runs/NAME")
+    set_threads(arguments.threads)
+    from lt_fast import recipes  # noqa: PLC0415
+
+    found = recipes.evaluate_run(arguments.run, device=arguments.device, root=arguments.root)
+    _print(found, output)
+    output.result({"run": str(arguments.run), **found})
+    return 0
+
+
+def _print(found: dict[str, Any], output: Output) -> None:
+    from lt_fast.report.metrics_table import COLUMNS  # noqa: PLC0415
+    from lt_fast.report.run_report import run_table, title_of  # noqa: PLC0415
+    from lt_fast.report.tables import percent, text_table  # noqa: PLC0415
+
+    output.say(f"{title_of(found['config'])}; checkpoint after epoch {found['epochs_done']}; percent\n")
+    output.say(run_table(found))
+    measured, intervals = found["metrics"], found["intervals"]
+    rows = [[name, percent(measured[key]), _range(intervals.get(key))] for name, key in COLUMNS.items()]
+    rows += [[key, percent(measured[key]), "-"] for key in ("balanced_acc", "macro_f1", "worst_class_recall")]
+    output.say("\n" + text_table(["", "value", f"{100 * found['level']:.0f} % interval"], rows))
+    output.say(f"negative log-likelihood {measured['nll']:.4f}\n")
+    rows = [
+        [entry["name"], str(entry["n_train"]), str(entry["n_test"]), percent(entry["recall"]), _range(interval),
+         percent(entry["precision"])]
+        for entry, interval in zip(measured["per_class"], intervals["per_class"], strict=True)
+    ]  # fmt: skip
+    output.say(text_table(["class", "train", "test", "recall", "interval", "precision"], rows))
+
+
+def _range(interval: list[float] | None) -> str:
+    return "-" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"

@@ -1,0 +1,83 @@
+"""The command line's grammar; a misspelt command or option is answered with the nearest right word."""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from lt_fast import __version__
+from lt_fast.errors import UsageError
+from lt_fast.registry import nearest
+
+# Command to the module that declares its arguments and runs it; none imports torch before it runs.
+COMMANDS = {
+    "train": "lt_fast.cli.train",
+    "eval": "lt_fast.cli.evaluate",
+    "methods": "lt_fast.cli.methods",
+    "demo": "lt_fast.cli.demo",
+    "doctor": "lt_fast.cli.doctor",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace | None:
+    """Return the arguments, with ``command`` the function to call; None when help or the version was printed.
+
+    Raises:
+        UsageError: with the nearest right word.
+    """
+    parser = _parser(words)
+    try:
+        arguments, unknown = parser.parse_known_args(words)
+    except SystemExit:  # argparse's way of ending after --help and --version
+        return None
+    if unknown:
+        raise UsageError(_unknown(unknown[0], arguments.options, f"lt-fast {arguments.name}"))
+    return arguments
+
+
+def _parser(words: Sequence[str]) -> _Parser:
+    parser = _Parser(
+        prog="lt-fast",
+        description="Long-tailed image recognition: train, calibrate and measure.",
+        epilog="exit status: 0 done, 1 unfit installation, 2 wrong usage, 3 bad data, 4 interrupted and resumable",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"lt-fast {__version__}")
+    if not words:
+        raise UsageError(f"a command is needed: {', '.join(COMMANDS)}; `lt-fast demo` shows the main job")
+    _check_command(words[0])
+    commands = parser.add_subparsers(
+        required=True, metavar="{" + ",".join(COMMANDS) + "}", prog="lt-fast", parser_class=_Parser
+    )
+    for name, module in COMMANDS.items():
+        _add(commands, name, importlib.import_module(module))
+    return parser
+
+
+def _add(commands: Any, name: str, module: Any) -> None:
+    command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY, allow_abbrev=False)
+    module.add_arguments(command)
+    command.add_argument("--json", action="store_true", help="print the result as JSON on stdout, words on stderr")
+    options = [option for action in command._actions for option in action.option_strings if option.startswith("--")]  # noqa: SLF001
+    command.set_defaults(command=module.run, name=name, options=options)
+
+
+def _check_command(word: str) -> None:
+    if word not in COMMANDS and not word.startswith("-"):
+        raise UsageError(f"command must be one of {', '.join(COMMANDS)}, got {word!r}{nearest(word, list(COMMANDS))}")
+    if word.startswith("-") and word not in ("-h", "--help", "--version"):
+        raise UsageError(f"the command comes first: lt-fast {{{','.join(COMMANDS)}}}, got {word!r}")
+
+
+def _unknown(word: str, options: Sequence[str], prog: str) -> str:
+    if not word.startswith("-"):
+        return f"{prog} does not take {word!r}; see `{prog} --help`"
+    plain = word.partition("=")[0]
+    hint = nearest(plain.lstrip("-"), [option.lstrip("-") for option in options])
+    hint = hint.replace("mean '", "mean '--")
+    return f"{prog} has no option {plain!r}{hint or f'; see `{prog} --help`'}"

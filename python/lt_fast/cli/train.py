@@ -1,0 +1,156 @@
+"""``lt-fast train``: one run by a recipe, resumable."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lt_fast.cli.output import Output
+from lt_fast.errors import UsageError
+
+SUMMARY = "train, calibrate and measure one method on one data set"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``lt-fast train``."""
+    # Required ones are checked by hand: argparse would complain of a missing --method before seeing the misspelt one.
+    parser.add_argument("--method", help="which recipe (required): `lt-fast methods` lists them")
+    parser.add_argument("--data", help="digits-lt, cifar10-lt or cifar100-lt (required)")
+    parser.add_argument(
+        "--imbalance-ratio", metavar="R", help="largest over smallest class, >= 1 (default: 100; digits-lt: 50)"
+    )
+    parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
+    parser.add_argument("--root", type=Path, help="folder of the data set's files, in torchvision's layout")
+    parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
+    parser.add_argument("--run", type=Path, help="run directory (default: runs/<method>-<data>-<ratio>-<seed>)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --run, to the same bits")
+    parser.add_argument("--seed", default="0", help="of network, draws and, on digits-lt, split (default: 0)")
+    parser.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="another setting; may be repeated"
+    )
+    add_machine_arguments(parser)
+    parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
+    parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--device``, ``--threads`` and ``--quiet``, which change no result beyond rounding."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--threads", metavar="N", help="threads of torch (default: torch's own choice)")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Train; the result goes to ``result.json``, a table to stdout, pictures to ``plots``."""
+    config = config_of(arguments)
+    folder = arguments.run or default_run(config)
+    set_threads(arguments.threads)
+    from lt_fast import recipes  # noqa: PLC0415  (brings torch)
+
+    output.say(f"{_describe(config)}\nrun directory: {folder}")
+    result = recipes.run(
+        config,
+        folder,
+        resume=arguments.resume,
+        device=arguments.device,
+        progress=not arguments.quiet,
+        root=arguments.root,
+        download=arguments.download,
+    )
+    pictures = [] if arguments.no_plots else _draw(folder)
+    report(result, folder, pictures, output)
+    return 0
+
+
+def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the resolved configuration.
+
+    Raises:
+        UsageError: naming the argument that is missing or wrong.
+    """
+    from lt_fast import recipes  # noqa: PLC0415
+
+    for name, known in (("method", list(recipes.RECIPES)), ("data", list(recipes.PROTOCOLS))):
+        if getattr(arguments, name) is None:
+            raise UsageError(f"--{name} is needed, one of {', '.join(known)}")
+    config = recipes.resolve(
+        arguments.method,
+        arguments.data,
+        overrides_of(arguments),
+        imbalance_ratio=arguments.imbalance_ratio,
+        profile=arguments.profile,
+        seed=arguments.seed,
+    )
+    if arguments.root is None and config["data"].startswith("cifar"):
+        raise UsageError(
+            f"--root is needed for {config['data']}: the folder of CIFAR's files; --download fetches them there"
+        )
+    return config
+
+
+def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
+    """Return ``--set``, ``--epochs`` and ``--amp`` as one mapping.
+
+    Raises:
+        UsageError: if a setting is given twice.
+    """
+    from lt_fast.recipes.settings import split_assignment  # noqa: PLC0415
+
+    pairs: list[tuple[str, str | bool]] = [split_assignment(text) for text in arguments.set]
+    pairs += [("epochs", arguments.epochs)] if arguments.epochs is not None else []
+    pairs += [("amp", True)] if arguments.amp else []
+    overrides = dict(pairs)
+    for name in overrides:
+        given = [value for other, value in pairs if other == name]
+        if len(given) > 1:
+            raise UsageError(f"{name} must be set once, got {' and '.join(map(str, given))}")
+    return overrides
+
+
+def default_run(config: dict[str, Any]) -> Path:
+    """Return ``runs/<method>-<data>-<ratio>-<seed>``; the profile is named where it is not exp."""
+    shape = "" if config["profile"] == "exp" else f"-{config['profile']}"
+    return Path("runs") / f"{config['method']}-{config['data']}{shape}-{config['imbalance_ratio']:g}-{config['seed']}"
+
+
+def set_threads(threads: str | None) -> None:
+    """Let torch use ``threads`` threads; None keeps its choice.
+
+    Raises:
+        UsageError: if it is not a whole number >= 1.
+    """
+    if threads is None:
+        return
+    if not threads.isascii() or not threads.isdigit() or int(threads) < 1:
+        raise UsageError(f"--threads must be a whole number >= 1, got {threads!r}")
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(int(threads))
+
+
+def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:
+    """Print the table and where things lie."""
+    from lt_fast.report.run_report import run_table  # noqa: PLC0415
+
+    data = result["data"]
+    output.say(
+        f"\n{data['train_images']} training images, {data['test_images']} test images; percent, {result['selection']}"
+    )
+    output.say(run_table(result))
+    output.say(f"\nresult: {folder / 'result.json'}")
+    if pictures:
+        output.say(f"pictures: {folder / 'plots'}")
+    output.result({"run": str(folder), "pictures": [str(path) for path in pictures], **result})
+
+
+def _draw(folder: Path) -> list[Path]:
+    from lt_fast.report.run_report import draw_run  # noqa: PLC0415
+
+    return draw_run(folder)
+
+
+def _describe(config: dict[str, Any]) -> str:
+    return (
+        f"{config['method']} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
+        f"{config['profile']} profile, seed {config['seed']}, {config['epochs']} epochs"
+    )

@@ -1,0 +1,169 @@
+"""From a configuration to the objects it names: data, network, batches, loss, schedule, calibrator."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from lt_fast import calibration, datasets, losses, mixing, models, sampling, training
+from lt_fast.counts import ClassCounts
+from lt_fast.datasets import ImageBatches, ImageSet
+from lt_fast.losses import effective_number_weights
+from lt_fast.registry import Registry
+
+SAMPLERS = Registry(
+    "sampler",
+    {
+        "shuffled": "lt_fast.recipes.assembly:_shuffled",
+        "class_balanced": "lt_fast.recipes.assembly:_class_balanced",
+    },
+)
+
+_EVALUATION_BATCH = 512
+
+
+class Data(NamedTuple):
+    """The long-tailed training set, the held-out balanced test set, and the statistics that normalise both."""
+
+    train: ImageSet
+    test: ImageSet
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: bool = False) -> Data:
+    """Return the data sets of ``config``.
+
+    Args:
+        config: from ``resolve``.
+        root: folder of the data set's files; digits-lt needs none.
+        download: fetch missing files.
+
+    Raises:
+        DataError: if a file is missing or damaged; names it.
+    """
+    train, test = datasets.DATASETS[config["data"]](
+        root=root,
+        imbalance_ratio=config["imbalance_ratio"],
+        profile=config["profile"],
+        seed=config["subset_seed"],
+        download=download,
+    )
+    known = {"cifar10-lt": datasets.CIFAR10_STATS, "cifar100-lt": datasets.CIFAR100_STATS}
+    mean, std = known.get(config["data"]) or datasets.channel_stats(train.images)
+    return Data(train, test, mean, std)
+
+
+def make_model(config: Mapping[str, Any], data: Data) -> nn.Module:
+    """Return the network with its first weights, a function of the seed alone."""
+    channels = data.train.images.shape[-1]
+    model: nn.Module = models.MODELS[config["model"]](
+        data.train.class_counts.num_classes,
+        head=config["head"],
+        in_channels=channels,
+        seed=config["seed"],
+    )
+    return model
+
+
+def make_mixer(config: Mapping[str, Any], counts: ClassCounts) -> mixing.Mixer | None:
+    """Return the mixer, or None."""
+    if config["mixer"] is None:
+        return None
+    shared = {name: config[name] for name in ("alpha", "per_sample", "seed")}
+    mixer: mixing.Mixer = (
+        mixing.MIXERS["mam"](counts, omega=config["omega"], **shared)
+        if config["mixer"] == "mam"
+        else mixing.MIXERS[config["mixer"]](**shared)
+    )
+    return mixer
+
+
+def make_batches(config: Mapping[str, Any], data: Data) -> ImageBatches:
+    """Return the training batches: drawn, cropped, flipped, normalised and mixed."""
+    mixer = make_mixer(config, data.train.class_counts)
+    return ImageBatches(
+        data.train.images,
+        data.train.labels,
+        SAMPLERS[config["sampler"]](config, data.train.labels),
+        crop_padding=config["crop_padding"],
+        flip=config["flip"],
+        mean=data.mean,
+        std=data.std,
+        partner=mixer.partner if mixer else None,
+        lam=mixer.factor if mixer else None,
+        seed=config["seed"],
+    )
+
+
+def plain_batches(images: ImageSet, data: Data) -> ImageBatches:
+    """Return ``images`` in their order, neither cropped nor flipped nor mixed: what evaluation and stage 2 read."""
+    rows = np.arange(len(images))
+    batches = [rows[start : start + _EVALUATION_BATCH] for start in range(0, len(rows), _EVALUATION_BATCH)]
+    return ImageBatches(images.images, images.labels, batches, crop_padding=0, flip=False, mean=data.mean, std=data.std)
+
+
+def make_criterion(config: Mapping[str, Any], counts: ClassCounts) -> nn.Module:
+    """Return the loss, or the plain and the re-weighted one under deferred re-weighting."""
+    if not config["deferred"]:
+        return _loss(config, counts)
+    weight = effective_number_weights(counts, beta=config["class_weight_beta"])
+    reweighted = _loss(config, counts, weight=weight)
+    return training.DeferredReweighting(_loss(config, counts), reweighted, defer_until=config["defer_until"])
+
+
+def make_schedule(config: Mapping[str, Any]) -> training.LearningRate:
+    """Return the learning rate as a function of the position."""
+    base, epochs, warmup = config["learning_rate"], config["epochs"], config["warmup"]
+    if config["schedule"] == "cosine":
+        return training.cosine(base, epochs=epochs, warmup=warmup)
+    milestones, factor = config["milestones"], config["learning_rate_decay"]
+    return training.multistep(base, epochs=epochs, warmup=warmup, milestones=milestones, factor=factor)
+
+
+def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
+    """Return stage 2, unfitted, or None."""
+    if config["calibrator"] is None:
+        return None
+    names = ("gamma", "epochs", "batch_size", "momentum", "weight_decay", "normalization")
+    options = {name: config[f"calibration_{name}"] for name in names}
+    options |= {"lr": config["calibration_learning_rate"], "seed": config["seed"], "scale": logit_scale(config)}
+    return calibration.CALIBRATORS[config["calibrator"]](counts, **options)
+
+
+def logit_scale(config: Mapping[str, Any]) -> float:
+    """Return what the softmax multiplies the logits by: LDAM trains ``softmax(scale * cosine)``, and is measured so."""
+    return float(config.get("scale", 1.0))
+
+
+def _shuffled(config: Mapping[str, Any], labels: Any) -> Any:
+    return sampling.ShuffledBatchSampler(labels, drop_last=False, **_sampler_options(config))
+
+
+def _class_balanced(config: Mapping[str, Any], labels: Any) -> Any:
+    return sampling.ClassBalancedBatchSampler(labels, **_sampler_options(config))
+
+
+def _sampler_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"batch_size": config["batch_size"], "output": "numpy", "seed": config["seed"]}
+
+
+def _loss(config: Mapping[str, Any], counts: ClassCounts, **weights: Any) -> nn.Module:
+    names = _LOSS_OPTIONS[config["loss"]]
+    options = {option: config[setting] for option, setting in names.items()}
+    if config["mixer"] is not None:
+        options["label_rule"] = mixing.MIXERS[config["mixer"]].label_rule
+        options |= {"omega": config["omega"]} if "omega" in config else {}
+    loss: nn.Module = losses.LOSSES[config["loss"]](counts, normalization=config["normalization"], **options, **weights)
+    return loss
+
+
+# Which of a loss's own arguments come from which setting; label rule, weight and normalization are shared by all.
+_LOSS_OPTIONS: dict[str, dict[str, str]] = {
+    "cross_entropy": {},
+    "balanced_softmax": {},
+    "class_balanced": {"beta": "class_weight_beta"},
+    "ldam": {"max_margin": "max_margin", "scale": "scale"},
+}

@@ -1,0 +1,145 @@
+"""From (method, data, overrides) to one flat, JSON-able configuration, and back to the reason for each value."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from lt_fast.errors import UsageError
+from lt_fast.recipes import settings
+from lt_fast.recipes.protocols import AS_SEED, IMBALANCE_RATIO, protocol_of
+from lt_fast.recipes.recipe import Recipe, Value
+from lt_fast.registry import Registry, nearest
+
+RECIPES = Registry(
+    "method",
+    {
+        name: f"lt_fast.recipes.{name}:RECIPE"
+        for name in ("ce", "cb", "balanced_softmax", "ldam", "ldam_drw", "mixup_drw", "mam", "mam_drw", "mc", "mammc")
+    },
+)
+"""Every method by name; a new recipe is one file and one word here."""
+
+PROFILES = ("exp", "step", "pareto")
+"""Shapes of the tail that ``profile`` may name."""
+
+_MAX_SEED = 2**64 - 1
+
+
+def recipe_of(method: str) -> Recipe:
+    """Return the recipe called ``method``; hyphens count as underscores.
+
+    Raises:
+        UsageError: if there is none; names the nearest.
+    """
+    underscored = method.replace("-", "_")
+    found: Recipe = RECIPES[underscored if underscored in RECIPES else method]
+    return found
+
+
+def values_of(method: str, data: str) -> dict[str, Value]:
+    """Return every setting of ``method`` on ``data`` with its source, before overrides.
+
+    Raises:
+        UsageError: if either is unknown.
+    """
+    recipe = recipe_of(method)
+    stated = {**protocol_of(data), **recipe.values, **recipe.values_on.get(data, {})}
+    parts = {"head": recipe.head, "sampler": recipe.sampler}
+    return {name: Value(value, f"part of {recipe.name}") for name, value in parts.items()} | stated
+
+
+def resolve(
+    method: str,
+    data: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    imbalance_ratio: float | None = None,
+    profile: str = "exp",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the whole configuration of a run: flat, plain and JSON-able.
+
+    Args:
+        method: name in ``RECIPES``.
+        data: name in ``PROTOCOLS``.
+        overrides: setting to value, as numbers or as text from a command line.
+        imbalance_ratio: largest over smallest class, >= 1; the data set's own default when left out.
+        profile: ``"exp"``, ``"step"`` or ``"pareto"``.
+        seed: of the subset, the network and every draw; in [0, 2^64).
+
+    Raises:
+        UsageError: naming the argument, its rule and the value; a setting that the method does not have is one too.
+    """
+    recipe, values = recipe_of(method), values_of(method, data)
+    seed = _checked_seed(seed)
+    config = {
+        "method": recipe.name,
+        "data": data,
+        "imbalance_ratio": _checked_ratio(IMBALANCE_RATIO[data] if imbalance_ratio is None else imbalance_ratio),
+        "profile": _checked_profile(profile),
+        "seed": seed,
+        **recipe.parts,
+        **{name: settings.checked(name, _own(value, seed)) for name, (value, _) in values.items()},
+    }
+    for name, value in (overrides or {}).items():
+        config[_has(recipe, values, name)] = settings.checked(name, value)
+    return config
+
+
+def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the source of every setting in ``config``; an overridden one says what the recipe had."""
+    sources = {}
+    for name, (value, source) in values_of(config["method"], config["data"]).items():
+        stated = settings.checked(name, _own(value, config["seed"]))
+        kept = config[name] == stated
+        sources[name] = source if kept else f"set by the user; the recipe has {stated} ({source})"
+    return sources
+
+
+def _own(value: Any, seed: int) -> Any:
+    return seed if value == AS_SEED else value
+
+
+def _has(recipe: Recipe, values: Mapping[str, Value], name: str) -> str:
+    if settings.known(name) not in values:
+        having = ", ".join(sorted(other for other in RECIPES if _sets(other, name))) or "no recipe"
+        raise UsageError(
+            f"{recipe.name} has no setting {name!r}{nearest(name, list(values))} (used by {having}); "
+            f"`lt-fast methods {recipe.name}` lists what it has",
+        )
+    return name
+
+
+def _sets(method: str, name: str) -> bool:
+    recipe: Recipe = RECIPES[method]
+    return name in recipe.values or any(name in values for values in recipe.values_on.values())
+
+
+def _checked_ratio(ratio: Any) -> float:
+    rule = "imbalance_ratio must be a finite number >= 1 (largest over smallest class)"
+    try:
+        number = float(ratio)
+    except (TypeError, ValueError):
+        raise UsageError(f"{rule}, got {ratio!r}") from None
+    if not 1 <= number < float("inf"):
+        hint = f"; did you mean {1 / number:g}?" if 0 < number < 1 else ""
+        raise UsageError(f"{rule}, got {number:g}{hint}")
+    return number
+
+
+def _checked_profile(profile: str) -> str:
+    if profile not in PROFILES:
+        raise UsageError(
+            f"profile must be one of {', '.join(PROFILES)}, got {profile!r}{nearest(profile, list(PROFILES))}"
+        )
+    return profile
+
+
+def _checked_seed(seed: Any) -> int:
+    try:
+        number = int(seed) if isinstance(seed, str) else operator.index(seed)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number <= _MAX_SEED:
+        raise UsageError(f"seed must be a whole number in [0, 2^64), got {seed!r}")
+    return number

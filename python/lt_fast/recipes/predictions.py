@@ -1,0 +1,34 @@
+"""The test set's logits and labels as a run saves them, so that every report redraws without the network."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lt_fast.errors import DataError, require
+
+FILE = "predictions.safetensors"
+
+
+class Predictions(NamedTuple):
+    """Logits ``(N, C)`` float32 before and, where there is a calibrator, after calibration; labels ``(N,)`` int64."""
+
+    logits: Tensor
+    labels: Tensor
+    calibrated_logits: Tensor | None
+
+    def save(self, folder: Path) -> None:
+        """Write them into ``folder``, aside and renamed.
+
+        Raises:
+            DataError: if the folder cannot be written.
+        """
+        safetensors = require("safetensors.torch", extra="train", purpose="saving predictions")
+        aside = folder / f".{FILE}"
+        tensors = {name: tensor.contiguous() for name, tensor in self._asdict().items() if tensor is not None}
+        try:
+            safetensors.save_file(tensors, aside)
+            aside.replace(folder / FILE)
+        except Exception as error:
+            aside.unlink(missing_ok=True)
+            raise DataError(f"{folder / FILE} cannot be written: {error}; free the disk, then --resume") from error

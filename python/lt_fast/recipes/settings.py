@@ -1,0 +1,175 @@
+"""Every setting that a recipe or ``--set`` may give: its type, its rule and what it means."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lt_fast.errors import UsageError
+from lt_fast.registry import nearest
+
+
+class Setting(NamedTuple):
+    """One setting: the type it is read as, its rule in words and as a test, and its meaning."""
+
+    kind: str
+    rule: str
+    allowed: Callable[[Any], bool]
+    meaning: str
+
+
+def _choice(*names: str, meaning: str) -> Setting:
+    return Setting("word", "one of " + ", ".join(names), lambda value: value in names, meaning)
+
+
+def _positive(meaning: str, kind: str = "number") -> Setting:
+    return Setting(kind, "> 0", lambda value: value > 0, meaning)
+
+
+def _at_least_zero(meaning: str, kind: str = "number") -> Setting:
+    return Setting(kind, ">= 0", lambda value: value >= 0, meaning)
+
+
+def _fraction(meaning: str) -> Setting:
+    return Setting("number", "in [0, 1]", lambda value: 0 <= value <= 1, meaning)
+
+
+def _below_one(meaning: str) -> Setting:
+    return Setting("number", "in [0, 1)", lambda value: 0 <= value < 1, meaning)
+
+
+def _switch(meaning: str) -> Setting:
+    return Setting("switch", "true or false", lambda value: isinstance(value, bool), meaning)
+
+
+def _rising_fractions(value: tuple[float, ...]) -> bool:
+    return all(0 < part < 1 for part in value) and all(a < b for a, b in itertools.pairwise(value))
+
+
+SETTINGS: dict[str, Setting] = {
+    "model": _choice("resnet32", "digits_net", meaning="network"),
+    "head": _choice("linear", "cosine", meaning="classifier: linear, or LDAM's normalised one"),
+    "sampler": _choice("shuffled", "class_balanced", meaning="how batches are drawn"),
+    "subset_seed": _at_least_zero("which images the long-tailed subset keeps", "whole"),
+    "epochs": _positive("passes over the training set", "whole"),
+    "batch_size": _positive("images a step", "whole"),
+    "learning_rate": _positive("peak learning rate of SGD"),
+    "momentum": _below_one("momentum of SGD"),
+    "nesterov": _switch("Nesterov's form of momentum"),
+    "weight_decay": _at_least_zero("L2 penalty on every weight"),
+    "schedule": _choice("multistep", "cosine", meaning="how the learning rate falls"),
+    "warmup": _below_one("fraction of the epochs in which the learning rate rises linearly"),
+    "milestones": Setting("numbers", "rising fractions in (0, 1)", _rising_fractions, "when multistep lowers the rate"),
+    "learning_rate_decay": Setting("number", "in (0, 1]", lambda value: 0 < value <= 1, "factor at each milestone"),
+    "crop_padding": _at_least_zero("zero pixels round an image before its random crop", "whole"),
+    "flip": _switch("mirror half of the images"),
+    "amp": _switch("bfloat16 autocast in the forward pass"),
+    "defer_until": _fraction("fraction of the epochs after which class weights set in"),
+    "class_weight_beta": _below_one("beta of the effective number of samples"),
+    "normalization": _choice("expected", "weights", "batch", meaning="what a weighted batch loss is divided by"),
+    "max_margin": _positive("LDAM: margin of the rarest class"),
+    "scale": _positive("LDAM: factor of the cosine logits"),
+    "alpha": _positive("mixing: lambda ~ Beta(alpha, alpha)"),
+    "omega": _at_least_zero("MAM: exponent of the class counts"),
+    "per_sample": _switch("mixing: one lambda an image instead of one a batch"),
+    "calibration_gamma": _at_least_zero("stage 2: exponent of the inverse class counts in its weights"),
+    "calibration_epochs": _positive("stage 2: passes over the cached features", "whole"),
+    "calibration_learning_rate": _positive("stage 2: first learning rate of the cosine schedule"),
+    "calibration_batch_size": _positive("stage 2: rows a step", "whole"),
+    "calibration_momentum": _below_one("stage 2: momentum of SGD"),
+    "calibration_weight_decay": _at_least_zero("stage 2: L2 penalty"),
+    "calibration_normalization": _choice("weights", "batch", meaning="stage 2: what its loss is divided by"),
+}
+
+
+def known(name: str) -> str:
+    """Return ``name`` if it is a setting.
+
+    Raises:
+        UsageError: if it is not; names the nearest one.
+    """
+    if name not in SETTINGS:
+        hint = nearest(name, list(SETTINGS)) or "; `lt-fast methods METHOD --data DATA` lists a method's settings"
+        raise UsageError(f"setting must be one that lt-fast knows, got {name!r}{hint}")
+    return name
+
+
+def checked(name: str, value: Any) -> Any:
+    """Return ``value`` as setting ``name`` stores it: text from a command line is read, everything is validated.
+
+    Whole numbers may be written ``1e2``; a list of numbers is separated by commas.
+
+    Raises:
+        UsageError: naming the setting, its rule and the value.
+    """
+    setting = SETTINGS[known(name)]
+    try:
+        read = _READERS[setting.kind](value)
+        fits = setting.allowed(read)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise UsageError(f"{name} must be {_SPOKEN[setting.kind]}{setting.rule}, got {value!r}{_hint(setting, value)}")
+    return list(read) if isinstance(read, tuple) else read
+
+
+def split_assignment(text: str) -> tuple[str, str]:
+    """Split ``name=value``.
+
+    Raises:
+        UsageError: if there is no ``=`` or no name.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"--set must be name=value, got {text!r}; for example --set learning_rate=0.05")
+    return name.strip(), value.strip()
+
+
+def _hint(setting: Setting, value: Any) -> str:
+    return nearest(str(value), setting.rule.removeprefix("one of ").split(", ")) if setting.kind == "word" else ""
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _whole(value: Any) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _switch_value(value: Any) -> bool:
+    word = str(value).lower()
+    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+        raise ValueError
+    return word in ("true", "yes", "on", "1")
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    if isinstance(value, str):
+        value = json.loads(value) if value.startswith("[") else [part for part in value.split(",") if part.strip()]
+    return tuple(_number(part) for part in value)
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "number": _number,
+    "whole": _whole,
+    "switch": _switch_value,
+    "numbers": _numbers,
+    "word": _word,
+}
+_SPOKEN = {"number": "a number ", "whole": "a whole number ", "switch": "", "numbers": "", "word": ""}

@@ -1,0 +1,171 @@
+"""The four pictures of a run: training curves, reliability, recall by class size, confusion."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_fast.report.style import BLACK, COLOURS, MARKERS, figure
+
+_CELLS_WITH_NUMBERS = 12
+_NAMED_CLASSES = 30
+
+
+def training_curves(
+    path: Path,
+    epochs: Sequence[int],
+    loss: Sequence[float],
+    accuracy: Mapping[str, Sequence[float | None]],
+    *,
+    title: str,
+    mark_epoch: float | None = None,
+) -> None:
+    """Draw the loss, and beside it the accuracy (fractions) of each group, over the epochs.
+
+    Args:
+        path: without its ending; ``.png`` and ``.svg`` are written.
+        epochs: counted from 1.
+        loss: mean training loss of each epoch.
+        accuracy: ``overall``, ``many``, ``medium``, ``few`` to one value an epoch; None where a group has no class.
+        title: of the whole picture.
+        mark_epoch: where class weights set in, drawn as a dotted line.
+    """
+    with figure(path, width=5.0, columns=2) as (drawn, (left, right)):
+        drawn.suptitle(title, x=0.01, ha="left")
+        left.plot(epochs, loss, color=COLOURS["loss"], marker=_marker(epochs, "."))
+        left.set(title="Training loss", xlabel="epoch", ylim=(0, None))
+        for group, values in accuracy.items():
+            points = [(epoch, 100 * value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
+            if points:
+                x, y = zip(*points, strict=True)
+                every = max(1, len(x) // 10)
+                right.plot(x, y, color=COLOURS[group], marker=MARKERS[group], markevery=every, label=group)
+        right.set(title="Test recall by group of classes", xlabel="epoch", ylabel="percent", ylim=(0, 100))
+        if mark_epoch is not None:
+            left.axvline(mark_epoch, color=BLACK, linestyle=":", linewidth=1, label="class weights set in")
+            right.axvline(mark_epoch, color=BLACK, linestyle=":", linewidth=1)
+            left.legend()
+        right.legend(loc="lower right")
+
+
+def reliability_diagram(path: Path, stages: Mapping[str, Any], errors: Mapping[str, float], *, title: str) -> None:
+    """Draw accuracy against confidence, and how many predictions each bin holds.
+
+    Args:
+        path: without its ending.
+        stages: ``before`` and perhaps ``after`` to an object with ``confidence``, ``accuracy`` and ``count`` a bin.
+        errors: the same keys to the expected calibration error, a fraction.
+        title: of the picture.
+    """
+    with figure(path, width=5.0, columns=2) as (drawn, (left, right)):
+        drawn.suptitle(title, x=0.01, ha="left")
+        left.plot([0, 100], [0, 100], color=BLACK, linestyle="--", linewidth=1, label="perfectly calibrated")
+        for at, (stage, bins) in enumerate(stages.items()):
+            count = np.asarray(bins.count, dtype=np.float64)
+            filled = count > 0
+            confidence = 100 * np.asarray(bins.confidence, dtype=np.float64)[filled]
+            accuracy = 100 * np.asarray(bins.accuracy, dtype=np.float64)[filled]
+            label = f"{_STAGE[stage] if len(stages) > 1 else 'model'}: ECE {100 * errors[stage]:.1f} %"
+            left.plot(confidence, accuracy, color=COLOURS[stage], marker="os"[at % 2], label=label)
+            width = 1 / len(count)
+            middles = 100 * (np.arange(len(count)) + 0.5) * width
+            share = 100 * count / count.sum()
+            right.bar(middles + (at - (len(stages) - 1) / 2) * 40 * width, share, 40 * width, color=COLOURS[stage])
+        left.set(
+            title="Reliability", xlabel="confidence, percent", ylabel="accuracy, percent", xlim=(0, 100), ylim=(0, 100)
+        )
+        left.legend(loc="upper left")
+        right.set(
+            title="Predictions in each bin",
+            xlabel="confidence, percent",
+            ylabel="percent of the test set",
+            xlim=(0, 100),
+        )
+
+
+def recall_by_count(
+    path: Path, n_train: Sequence[int], recalls: Mapping[str, Sequence[float | None]], *, title: str,
+    limits: tuple[int, int] = (100, 20),
+) -> None:  # fmt: skip
+    """Draw each class as a point: its recall over its number of training images.
+
+    Args:
+        path: without its ending.
+        n_train: training images a class.
+        recalls: ``before`` and perhaps ``after`` to one recall a class; None where the class has no test image.
+        title: of the picture.
+        limits: many lies above the first, few below the second.
+    """
+    counts = np.asarray(n_train, dtype=np.float64)
+    with figure(path) as (drawn, axes):
+        drawn.suptitle(title, x=0.01, ha="left")
+        for stage, marker in zip(recalls, "os", strict=False):
+            values = np.array([np.nan if recall is None else 100 * recall for recall in recalls[stage]])
+            label = _STAGE[stage] if len(recalls) > 1 else None
+            axes.scatter(counts, values, color=COLOURS[stage], marker=marker, label=label, zorder=3, clip_on=False)
+        if len(recalls) > 1:
+            _arrows(axes, counts, *(recalls[stage] for stage in recalls))
+            axes.legend(loc="lower right")
+        axes.set_xscale("log")
+        axes.set(title="Recall of each class", xlabel="training images of the class", ylabel="percent", ylim=(0, 102))
+        low, high = counts.min() / 1.3, counts.max() * 1.3
+        axes.set_xlim(low, high)
+        for limit in limits:
+            if low < limit < high:
+                axes.axvline(limit, color="#888888", linestyle=":", linewidth=1)
+        _name_groups(axes, low, high, limits)
+
+
+def confusion_picture(path: Path, matrix: NDArray[np.int64], names: Sequence[str], *, title: str) -> None:
+    """Draw the confusion matrix, rows normalised to percent of the true class, classes in their order of the data set.
+
+    Args:
+        path: without its ending.
+        matrix: ``(C, C)`` counts, true class by row.
+        names: of the classes; written out up to 30 of them.
+        title: of the picture.
+    """
+    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    share = 100 * matrix / total
+    with figure(path, width=6.0, height=5.4) as (drawn, axes):
+        drawn.suptitle(title, x=0.01, ha="left")
+        image = axes.imshow(share, cmap="cividis", vmin=0, vmax=100, interpolation="nearest")
+        drawn.colorbar(image, ax=axes, label="percent of the true class", shrink=0.85)
+        axes.grid(visible=False)
+        axes.set(xlabel="predicted class", ylabel="true class")
+        if len(names) <= _NAMED_CLASSES:
+            axes.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 2 else 0)  # noqa: PLR2004
+            axes.set_yticks(range(len(names)), names)
+        if len(names) <= _CELLS_WITH_NUMBERS:
+            for (row, column), value in np.ndenumerate(share):
+                if value >= 0.5:  # noqa: PLR2004  (rounds to 0 below)
+                    colour = "black" if value > 50 else "white"  # noqa: PLR2004
+                    axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8)
+
+
+_STAGE = {"before": "before calibration", "after": "after calibration"}
+
+
+def _marker(points: Sequence[Any], marker: str) -> str:
+    return marker if len(points) == 1 else ""
+
+
+def _arrows(
+    axes: Any, counts: NDArray[np.float64], before: Sequence[float | None], after: Sequence[float | None]
+) -> None:
+    for count, old, new in zip(counts, before, after, strict=True):
+        if old is not None and new is not None and old != new:
+            axes.plot([count, count], [100 * old, 100 * new], color="#BBBBBB", linewidth=0.9, zorder=1)
+
+
+def _name_groups(axes: Any, low: float, high: float, limits: tuple[int, int]) -> None:
+    many, few = limits
+    for name, start, stop in (("few", low, few), ("medium", few, many), ("many", many, high)):
+        left, right = max(start, low), min(stop, high)
+        if left < right:
+            middle = float(np.sqrt(left * right))
+            axes.text(
+                middle, 1.0, name, transform=axes.get_xaxis_transform(), ha="center", va="bottom", color=COLOURS[name]
+            )

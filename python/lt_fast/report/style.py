@@ -1,0 +1,77 @@
+"""One look for every picture: colours that colour-blind readers tell apart, sizes, and how a figure is saved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lt_fast.errors import DataError, require
+
+# Okabe and Ito's palette (Color Universal Design, 2008); each colour keeps its meaning across all pictures.
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000",
+)  # fmt: skip
+COLOURS = {
+    "overall": BLACK,
+    "many": BLUE,
+    "medium": GREEN,
+    "few": VERMILION,
+    "loss": PURPLE,
+    "before": SKY,
+    "after": VERMILION,
+}
+MARKERS = {"overall": "", "many": "o", "medium": "s", "few": "^"}
+
+_STYLE: dict[str, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "svg.hashsalt": "lt-fast",
+    "svg.fonttype": "none",
+}
+
+
+@contextmanager
+def figure(path: Path, *, width: float = 6.0, height: float = 4.0, columns: int = 1) -> Iterator[tuple[Any, Any]]:
+    """Yield ``(figure, axes)`` in the house style and save it as ``path`` with the endings ``.png`` and ``.svg``.
+
+    Draws on its own Agg canvas: no display, no pyplot state, and the caller's matplotlib settings stay as they are.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+        DataError: if the folder cannot be written.
+    """
+    matplotlib = require("matplotlib", extra="train", purpose="drawing plots")
+    figures = require("matplotlib.figure", extra="train", purpose="drawing plots")
+    with matplotlib.rc_context(_STYLE):
+        drawn = figures.Figure(figsize=(width * columns, height))
+        yield drawn, drawn.subplots(1, columns)
+        for ending in ("png", "svg"):
+            _save(drawn, path.with_suffix(f".{ending}"))
+
+
+def _save(drawn: Any, path: Path) -> None:
+    # A fixed date keeps the file the same from run to run; writing aside keeps a full disk from leaving half a picture.
+    aside = path.with_name(f".{path.name}")
+    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn.savefig(aside, format=path.suffix[1:], metadata=metadata)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}; free the disk or choose another folder"
+        ) from error
