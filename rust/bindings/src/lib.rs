@@ -4,6 +4,7 @@ mod batch;
 mod draws;
 mod error;
 mod profile;
+mod sampler;
 mod subset;
 
 use pyo3::prelude::*;
@@ -36,6 +37,8 @@ mod _rust {
     use crate::draws::{beta, permutation, uniform};
     #[pymodule_export]
     use crate::profile::long_tailed_counts;
+    #[pymodule_export]
+    use crate::sampler::{Draws, class_balanced, shuffled};
     #[pymodule_export]
     use crate::subset::{class_sizes, long_tailed_indices};
 }

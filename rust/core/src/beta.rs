@@ -32,6 +32,7 @@ impl Beta {
     /// parameter gives 0 or 1 and never 0/0. The rejection loop runs in the position's own sub-stream, hence a draw
     /// depends on nothing but (stream, position). The last bit may differ where `ln` and `exp` do.
     #[must_use]
+    #[expect(clippy::float_cmp, reason = "the shortcut is for exactly (1, 1)")]
     pub fn draw(self, stream: Stream, position: u64) -> f64 {
         if self.a == 1.0 && self.b == 1.0 {
             return stream.uniform(position);

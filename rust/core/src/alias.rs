@@ -1,0 +1,90 @@
+//! Draws from a fixed discrete distribution in O(1): one multiplication, one comparison.
+
+use crate::rng::widening_mul;
+
+/// Walker's alias table, built by Vose's method ("A linear algorithm for generating random numbers with a given
+/// distribution", IEEE TSE 1991) in O(C).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alias {
+    slots: Vec<Slot>,
+}
+
+/// A slot is its own number below the threshold, the alias above.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Slot {
+    threshold: u64,
+    alias: u32,
+}
+
+impl Alias {
+    /// A table for `probabilities`, positive and of sum 1: at most 2^32 of them.
+    #[must_use]
+    pub fn new(probabilities: &[f64]) -> Self {
+        let mut mass: Vec<f64> = probabilities
+            .iter()
+            .map(|p| p * probabilities.len() as f64)
+            .collect();
+        let full = |slot: usize| Slot {
+            threshold: u64::MAX,
+            alias: slot as u32,
+        };
+        let mut slots: Vec<Slot> = (0..mass.len()).map(full).collect();
+        let (mut poor, mut rich): (Vec<usize>, Vec<usize>) =
+            (0..mass.len()).partition(|&slot| mass[slot] < 1.0);
+        // What rounding leaves over on either side keeps its whole slot.
+        while let (Some(&giver), Some(taker)) = (rich.last(), poor.pop()) {
+            slots[taker] = Slot {
+                threshold: fixed_point(mass[taker]),
+                alias: giver as u32,
+            };
+            mass[giver] -= 1.0 - mass[taker];
+            if mass[giver] < 1.0 {
+                rich.pop();
+                poor.push(giver);
+            }
+        }
+        Self { slots }
+    }
+
+    /// The entry that 64 uniform bits choose: the high part of `bits * len` is the slot, the low part tosses its coin.
+    #[inline]
+    #[must_use]
+    pub fn pick(&self, bits: u64) -> usize {
+        let (slot, coin) = widening_mul(bits, self.slots.len() as u64);
+        let Slot { threshold, alias } = self.slots[slot as usize];
+        if coin < threshold {
+            slot as usize
+        } else {
+            alias as usize
+        }
+    }
+}
+
+/// A number in [0, 1) times 2^64.
+fn fixed_point(value: f64) -> u64 {
+    (value * 2f64.powi(64)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn slots_add_up_to_the_probabilities(weights in prop::collection::vec(1e-6f64..1.0, 1..60)) {
+            let total: f64 = weights.iter().sum();
+            let probabilities: Vec<f64> = weights.iter().map(|w| w / total).collect();
+            let table = Alias::new(&probabilities);
+            let mut found = vec![0.0; weights.len()];
+            for (slot, entry) in table.slots.iter().enumerate() {
+                let own = entry.threshold as f64 / 2f64.powi(64);
+                found[slot] += own / weights.len() as f64;
+                found[entry.alias as usize] += (1.0 - own) / weights.len() as f64;
+            }
+            for (found, wanted) in found.iter().zip(&probabilities) {
+                prop_assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
+            }
+        }
+    }
+}

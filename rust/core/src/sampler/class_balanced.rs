@@ -1,0 +1,210 @@
+//! First a class by its probability, then a sample of it.
+
+mod rounds;
+
+use std::sync::Mutex;
+
+use self::rounds::{Cursor, Rounds};
+use super::Draws;
+use crate::alias::Alias;
+use crate::counts::ClassTable;
+use crate::error::{Error, Result};
+use crate::permutation::Shape;
+use crate::rng::{Stream, stream};
+
+/// How a sample of the chosen class is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithinClass {
+    /// Every sample of the class before any repeats, and classes in rounds: see [`Rounds`].
+    Cycle,
+    /// Class and sample independently at every draw.
+    Replace,
+}
+
+/// A class that can be drawn.
+#[derive(Debug, Clone, Copy)]
+struct Class {
+    label: u32,
+    start: u32,
+    len: u32,
+    shape: Shape,
+}
+
+/// The sampler: a table of the samples by class and a rule for the class of a draw.
+pub struct ClassBalanced {
+    table: ClassTable,
+    classes: Vec<Class>,
+    rule: Rule,
+    draws_per_epoch: u64,
+    seed: u64,
+}
+
+enum Rule {
+    /// All classes equally often: one draw of 64 bits chooses class and sample.
+    Uniform,
+    /// Any probabilities: one draw for the class, one for the sample.
+    Weighted(Alias),
+    /// Rounds, with the last place kept: going on from there is cheaper than seeking. It never changes a result.
+    Rounds(Rounds, Mutex<Option<Cursor>>),
+}
+
+impl ClassBalanced {
+    /// A sampler over `labels` with one probability a class; they are brought to sum 1, and 0 leaves a class out.
+    ///
+    /// # Errors
+    /// If a label has no probability; if a probability is negative or not finite, all are 0, or a class without
+    /// samples has one; if one is too small for a round (see [`Rounds`]).
+    pub fn new(
+        labels: &[u32],
+        class_probs: &[f64],
+        within: WithinClass,
+        draws_per_epoch: u64,
+        seed: u64,
+    ) -> Result<Self> {
+        let table = ClassTable::new(labels, class_probs.len())?;
+        let (classes, probabilities) = drawable(&table, class_probs)?;
+        let uniform = all_equal(&probabilities);
+        let rule = match within {
+            WithinClass::Cycle if uniform => {
+                Rule::Rounds(Rounds::uniform(classes.len()), Mutex::default())
+            }
+            WithinClass::Cycle => {
+                Rule::Rounds(weighted_rounds(&classes, &probabilities)?, Mutex::default())
+            }
+            WithinClass::Replace if uniform => Rule::Uniform,
+            WithinClass::Replace => Rule::Weighted(Alias::new(&probabilities)),
+        };
+        Ok(Self {
+            table,
+            classes,
+            rule,
+            draws_per_epoch,
+            seed,
+        })
+    }
+
+    fn sample(&self, class: &Class, offset: u64) -> i64 {
+        i64::from(self.table.samples()[(u64::from(class.start) + offset) as usize])
+    }
+
+    fn uniform(&self, stream: Stream, position: u64) -> i64 {
+        let bits = stream.bits(position);
+        let fresh = |word| stream.sub(position).sub(word);
+        let class = below_32((bits >> 32) as u32, self.classes.len() as u32, || fresh(0));
+        let class = &self.classes[class as usize];
+        self.sample(class, below_32(bits as u32, class.len, || fresh(1)))
+    }
+
+    fn weighted(&self, alias: &Alias, stream: Stream, position: u64) -> i64 {
+        let class = &self.classes[alias.pick(stream.bits(2 * position))];
+        self.sample(class, stream.below(2 * position + 1, u64::from(class.len)))
+    }
+
+    fn rounds(&self, rounds: &Rounds, kept: &Mutex<Option<Cursor>>, start: u64, out: &mut [i64]) {
+        // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
+        let mut kept = kept.try_lock().ok();
+        let last = kept.as_mut().and_then(|kept| kept.take());
+        let mut cursor = rounds.at(self.seed, &self.classes, start, last);
+        for slot in out {
+            let (class, offset) = cursor.next(rounds, self.seed, &self.classes);
+            *slot = self.sample(&self.classes[class], offset);
+        }
+        if let Some(kept) = kept.as_mut() {
+            **kept = Some(cursor);
+        }
+    }
+}
+
+impl Draws for ClassBalanced {
+    fn draws_per_epoch(&self) -> u64 {
+        self.draws_per_epoch
+    }
+
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
+        let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
+        match &self.rule {
+            Rule::Uniform => out
+                .iter_mut()
+                .zip(start..)
+                .for_each(|(slot, at)| *slot = self.uniform(stream, at)),
+            Rule::Weighted(alias) => {
+                out.iter_mut()
+                    .zip(start..)
+                    .for_each(|(slot, at)| *slot = self.weighted(alias, stream, at));
+            }
+            // Rounds go on from epoch to epoch: a class larger than an epoch's share is still shown whole.
+            Rule::Rounds(rounds, kept) => {
+                self.rounds(rounds, kept, epoch * self.draws_per_epoch + start, out);
+            }
+        }
+    }
+}
+
+/// The classes with a positive probability, and these probabilities with sum 1.
+fn drawable(table: &ClassTable, class_probs: &[f64]) -> Result<(Vec<Class>, Vec<f64>)> {
+    for (class, &p) in class_probs.iter().enumerate() {
+        if !(p.is_finite() && p >= 0.0) {
+            return Err(Error::Value(format!(
+                "class_probs must be finite and >= 0, got {p} for class {class}"
+            )));
+        }
+        if p > 0.0 && table.extent(class).1 == 0 {
+            return Err(Error::Value(format!(
+                "class_probs must be 0 for a class without samples, got {p} for class {class}; \
+                 set it to 0, or pass empty='ignore'"
+            )));
+        }
+    }
+    let largest = class_probs.iter().copied().fold(0.0, f64::max);
+    if largest == 0.0 {
+        return Err(Error::Value(format!(
+            "class_probs must have a positive entry, got {} zeros",
+            class_probs.len()
+        )));
+    }
+    // Dividing by the largest first keeps the sum finite.
+    let total: f64 = class_probs.iter().map(|p| p / largest).sum();
+    let kept = |class: &usize| class_probs[*class] > 0.0;
+    let classes = (0..class_probs.len()).filter(kept).map(|class| {
+        let (start, len) = table.extent(class);
+        Class {
+            label: class as u32,
+            start,
+            len,
+            shape: Shape::new(u64::from(len)),
+        }
+    });
+    let probabilities = class_probs
+        .iter()
+        .filter(|p| **p > 0.0)
+        .map(|p| p / largest / total);
+    Ok((classes.collect(), probabilities.collect()))
+}
+
+#[expect(
+    clippy::float_cmp,
+    reason = "only exactly equal probabilities may be drawn as equal"
+)]
+fn all_equal(probabilities: &[f64]) -> bool {
+    probabilities.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+fn weighted_rounds(classes: &[Class], probabilities: &[f64]) -> Result<Rounds> {
+    Rounds::weighted(probabilities).map_err(|(at, smallest)| {
+        Error::Value(format!(
+            "class_probs must be 0 or >= {smallest:.1e} of their sum with within_class='cycle' (a round of classes \
+             shows each of them), got {:.1e} for class {}; pass within_class='replace'",
+            probabilities[at], classes[at].label
+        ))
+    })
+}
+
+/// Lemire's bounded draw from 32 bits, `bound >= 1`; a rejected one is replaced from the stream that `fresh` opens.
+#[inline]
+fn below_32<S: FnOnce() -> Stream>(bits: u32, bound: u32, fresh: S) -> u64 {
+    let product = u64::from(bits) * u64::from(bound);
+    if product as u32 >= bound || product as u32 >= bound.wrapping_neg() % bound {
+        return product >> 32;
+    }
+    fresh().below(0, u64::from(bound))
+}
