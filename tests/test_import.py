@@ -1,0 +1,52 @@
+"""``import lt_fast`` is lean: numpy, torch, and a room when it is first used. Checked in fresh interpreters."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+EXTRAS = ("torchvision", "sklearn", "matplotlib", "tqdm", "safetensors", "pandas", "scipy", "PIL")
+ROOMS = ("sampling", "datasets", "ops", "losses", "mixing", "calibration", "models", "metrics", "training", "recipes")
+
+
+def fresh(code):
+    """Run ``code`` in a new interpreter with warnings as errors; return what it prints, parsed as JSON."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_import_brings_no_extra_and_no_room():
+    loaded = set(fresh("import lt_fast, sys, json; print(json.dumps(sorted(sys.modules)))"))
+    assert not loaded & set(EXTRAS)
+    assert not loaded & {f"lt_fast.{room}" for room in ROOMS}
+    assert "lt_fast.counts" in loaded
+
+
+def test_rooms_load_on_first_use_where_no_extra_is_installed():
+    # A module that is None in sys.modules cannot be imported: torch, which takes tqdm if it is there, does without.
+    code = (
+        "import json, sys\n"
+        f"sys.modules.update(dict.fromkeys({EXTRAS}))\n"
+        "import lt_fast as lt\n"
+        f"print(json.dumps([getattr(lt, room).__name__ for room in {ROOMS}]))"
+    )
+    assert fresh(code) == [f"lt_fast.{room}" for room in ROOMS]
+
+
+def test_the_namespace_is_what_it_says():
+    public, listed, version = fresh(
+        "import json, lt_fast as lt; print(json.dumps([lt.__all__, dir(lt), lt.__version__]))",
+    )
+    assert set(ROOMS) < set(public)
+    assert set(listed) == {*public, "__version__"}
+    assert version.count(".") == 2
+
+
+def test_an_unknown_attribute_is_named():
+    import lt_fast
+
+    with pytest.raises(AttributeError, match="module 'lt_fast' has no attribute 'loses'"):
+        _ = lt_fast.loses
