@@ -1,0 +1,44 @@
+"""Data sets: long-tailed protocols to the bit, CIFAR-LT and Digits-LT in memory, and batches ready for the network.
+
+A set of images is one array, so a batch is one pass in Rust::
+
+    train = lt.datasets.cifar_lt("data", classes=100, imbalance_ratio=100)
+    test = lt.datasets.cifar_lt("data", classes=100, train=False)
+    sampler = lt.sampling.ShuffledBatchSampler(train.labels, batch_size=128, output="numpy")
+    mean, std = lt.datasets.CIFAR100_STATS
+    for x, y, _, _ in lt.datasets.ImageBatches(train.images, train.labels, sampler, mean=mean, std=std):
+        ...
+"""
+
+from lt_fast.datasets.batches import ImageBatches
+from lt_fast.datasets.cifar import cifar_lt
+from lt_fast.datasets.digits import digits_lt
+from lt_fast.datasets.image_set import ImageSet
+from lt_fast.datasets.profiles import long_tailed_counts
+from lt_fast.datasets.statistics import CIFAR10_STATS, CIFAR100_STATS, DIGITS_STATS, channel_stats
+from lt_fast.datasets.subsets import long_tailed_indices
+from lt_fast.registry import Registry
+
+__all__ = [
+    "CIFAR10_STATS",
+    "CIFAR100_STATS",
+    "DATASETS",
+    "DIGITS_STATS",
+    "ImageBatches",
+    "ImageSet",
+    "channel_stats",
+    "cifar_lt",
+    "digits_lt",
+    "long_tailed_counts",
+    "long_tailed_indices",
+]
+
+DATASETS = Registry(
+    "data set",
+    {
+        "digits-lt": "lt_fast.datasets.named:digits_lt_splits",
+        "cifar10-lt": "lt_fast.datasets.named:cifar10_lt_splits",
+        "cifar100-lt": "lt_fast.datasets.named:cifar100_lt_splits",
+    },
+)
+"""Name to factory: ``DATASETS["cifar10-lt"](root, imbalance_ratio=100)`` gives the training and the test set."""

@@ -1,0 +1,89 @@
+"""``ImageSet``: images in memory with their labels, and how they were chosen."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_fast.counts import ClassCounts
+from lt_fast.datasets.checks import label_array
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size, their labels, and the protocol that chose them; a map data set for torch's loaders too.
+
+    Args:
+        images: (N, H, W, Ch) uint8.
+        labels: (N,) whole numbers in [0, C).
+        classes: C distinct names.
+        protocol: how the images were chosen, in plain JSON values.
+        indices: (N,) positions of the images in the set they were chosen from.
+
+    Attributes:
+        class_counts: images of each class.
+        fingerprint: SHA-256 over the labels (little-endian int64) and the pixels: equal for equal content.
+
+    Raises:
+        TypeError: if the images are not uint8 or the labels not whole numbers.
+        ValueError: if the images have not four dimensions, lengths differ, or a label lies outside [0, C).
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    protocol: dict[str, Any]
+    indices: NDArray[np.int64]
+    class_counts: ClassCounts = field(init=False)
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        images, labels = image_array(self.images), label_array(self.labels)
+        if not len(images) == len(labels) == len(self.indices):
+            raise ValueError(
+                f"labels and indices must have one entry an image ({len(images)}), "
+                f"got {len(labels)} and {len(self.indices)}"
+            )
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "class_counts", ClassCounts.from_labels(labels, names=self.classes))
+        object.__setattr__(self, "fingerprint", _fingerprint(images, labels))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        return self.images[index], int(self.labels[index])
+
+    def __repr__(self) -> str:
+        return (
+            f"ImageSet({self.protocol.get('name')}, {len(self)} images of {self.images.shape[1:]}, {self.class_counts})"
+        )
+
+
+def image_array(images: Any) -> NDArray[np.uint8]:
+    """Return ``images`` as a dense (N, H, W, Ch) uint8 array, without a copy where it is one.
+
+    Raises:
+        TypeError: if they are not uint8.
+        ValueError: if they have not four dimensions, or no pixel.
+    """
+    array = np.asarray(images)
+    if array.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, pixels from 0 to 255, got dtype {array.dtype}")
+    if array.ndim != 4 or 0 in array.shape[1:]:  # noqa: PLR2004
+        raise ValueError(f"images must have shape (N, height, width, channels), got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def positions_sha256(positions: NDArray[np.int64]) -> str:
+    """Return the SHA-256 of ``positions`` as little-endian int64: the name of a subset."""
+    return hashlib.sha256(np.ascontiguousarray(positions, dtype="<i8").data).hexdigest()
+
+
+def _fingerprint(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data)
+    digest.update(images.reshape(-1).data)
+    return digest.hexdigest()

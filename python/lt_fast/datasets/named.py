@@ -1,0 +1,72 @@
+"""What a data set's name stands for: one factory each, all with the same arguments, giving (training set, test set).
+
+``root`` is the folder of the files, ``download`` fetches missing ones; ``seed`` chooses the subset.
+"""
+
+from os import PathLike
+
+from lt_fast.datasets.cifar import cifar_lt
+from lt_fast.datasets.digits import digits_lt
+from lt_fast.datasets.image_set import ImageSet
+from lt_fast.errors import UsageError
+
+
+def digits_lt_splits(
+    root: str | PathLike[str] | None = None,  # noqa: ARG001  (the digits come with scikit-learn: no file, no download)
+    imbalance_ratio: float = 50,
+    profile: str = "exp",
+    seed: int = 0,
+    download: bool = False,  # noqa: ARG001
+) -> tuple[ImageSet, ImageSet]:
+    """Digits-LT; see ``digits_lt``."""
+    train = digits_lt(imbalance_ratio=imbalance_ratio, profile=profile, seed=seed)
+    return train, digits_lt(seed=seed, train=False)
+
+
+def cifar10_lt_splits(
+    root: str | PathLike[str] | None = None,
+    imbalance_ratio: float = 100,
+    profile: str = "exp",
+    seed: int = 0,
+    download: bool = False,
+) -> tuple[ImageSet, ImageSet]:
+    """CIFAR-10-LT; see ``cifar_lt``.
+
+    Raises:
+        UsageError: if ``root`` is left out.
+    """
+    return _cifar(10, root, imbalance_ratio=imbalance_ratio, profile=profile, seed=seed, download=download)
+
+
+def cifar100_lt_splits(
+    root: str | PathLike[str] | None = None,
+    imbalance_ratio: float = 100,
+    profile: str = "exp",
+    seed: int = 0,
+    download: bool = False,
+) -> tuple[ImageSet, ImageSet]:
+    """CIFAR-100-LT; see ``cifar_lt``.
+
+    Raises:
+        UsageError: if ``root`` is left out.
+    """
+    return _cifar(100, root, imbalance_ratio=imbalance_ratio, profile=profile, seed=seed, download=download)
+
+
+def _cifar(
+    classes: int,
+    root: str | PathLike[str] | None,
+    *,
+    imbalance_ratio: float,
+    profile: str,
+    seed: int,
+    download: bool,
+) -> tuple[ImageSet, ImageSet]:
+    if root is None:
+        raise UsageError(
+            f"root must be given for cifar{classes}-lt, got None; name the folder of its files: --root DIR"
+        )
+    train = cifar_lt(
+        root, classes=classes, imbalance_ratio=imbalance_ratio, profile=profile, seed=seed, download=download
+    )
+    return train, cifar_lt(root, classes=classes, train=False)
