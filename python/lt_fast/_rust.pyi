@@ -51,3 +51,32 @@ def fill_batch(
 
     ``pairs`` holds each image's partner, a position in the batch, and the factor of the first image. All arrays dense.
     """
+
+class Draws:
+    """Sample indices as a pure function of (epoch, position); immutable. Batches are numbered over all ranks."""
+
+    @property
+    def draws_per_epoch(self) -> int: ...
+    def array(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> NDArray[np.int64]:
+        """Draws of batches ``first, first + step, ...``, ``count`` of them, one after the other; flat.
+
+        Raises:
+            IndexError: if a batch lies beyond the epoch.
+            ValueError: if ``step`` or ``batch_size`` is 0, or the draws before number more than 2**63.
+        """
+
+    def lists(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> list[list[int]]:
+        """Return the same, a list for each batch."""
+
+def shuffled(n: int, draws_per_epoch: int, seed: int) -> Draws:
+    """Pass after pass over ``range(n)``, each in its own keyed order; ValueError for ``n`` 0 or above 2**63."""
+
+def class_balanced(
+    labels: NDArray[np.uint32], class_probs: NDArray[np.float64], cycle: bool, draws_per_epoch: int, seed: int
+) -> Draws:
+    """A class by ``class_probs (C,)``, then a sample of it: every one before any repeats (``cycle``), or any.
+
+    Raises:
+        ValueError: if a label has no probability; if a probability is negative or not finite, all are 0, or a class
+            without samples has one; with ``cycle``, if one is below 2**-24 of their sum.
+    """

@@ -1,0 +1,71 @@
+"""The labels of a data set, without decoding one sample."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import ConcatDataset, Sampler, Subset, TensorDataset
+
+
+def labels_of(dataset: Any) -> NDArray[Any]:
+    """Return the labels of ``dataset`` in its order, never calling its ``__getitem__``.
+
+    Args:
+        dataset: labels themselves (list, tuple, range, array, tensor; whole numbers or strings), or a data set: one
+            with ``.targets`` or ``.labels`` (torchvision's, ``ImageFolder``, ours), a ``Subset`` or ``ConcatDataset``
+            of such, nested at will, or a ``TensorDataset`` (its last tensor).
+
+    Shape:
+        returns (N,), int64 for whole numbers, else NumPy's string type.
+
+    Raises:
+        TypeError: if there are no labels to be found, they are neither whole numbers nor strings, or a torch
+            ``Sampler`` is passed.
+        ValueError: if they are not one-dimensional.
+    """
+    refuse_sampler(dataset)
+    if isinstance(dataset, list | tuple | range | np.ndarray | torch.Tensor):
+        return _checked(dataset)
+    for name in ("targets", "labels"):
+        if getattr(dataset, name, None) is not None:
+            return _checked(getattr(dataset, name))
+    if isinstance(dataset, Subset):
+        return labels_of(dataset.dataset)[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        return np.concatenate([labels_of(part) for part in dataset.datasets])
+    if isinstance(dataset, TensorDataset):
+        return _checked(dataset.tensors[-1])
+    if hasattr(dataset, "__array__"):
+        return _checked(np.asarray(dataset))
+    raise TypeError(
+        f"labels must be a sequence, array or tensor, or a data set with .targets or .labels, got "
+        f"{type(dataset).__name__}; pass its labels themselves",
+    )
+
+
+def refuse_sampler(labels: Any) -> None:
+    """Raise ``TypeError`` for a torch ``Sampler`` in the place of labels, naming the framework's switch."""
+    # Lightning rebuilds a batch sampler as `type(sampler)(DistributedSampler(...), batch_size=..., drop_last=...)`.
+    if isinstance(labels, Sampler):
+        raise TypeError(
+            f"labels must be class labels or a data set, got a torch {type(labels).__name__}; if a framework put it "
+            "there, pass Trainer(use_distributed_sampler=False): this sampler shards by itself with .shard() or "
+            ".distributed()",
+        )
+
+
+def _checked(labels: Any) -> NDArray[Any]:
+    try:
+        array = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
+    except ValueError as error:
+        raise ValueError(f"labels must be one-dimensional, got entries of different lengths ({error})") from None
+    if array.ndim != 1:
+        raise ValueError(f"labels must be one-dimensional, got shape {array.shape}; one class a sample is needed")
+    if array.size == 0 or array.dtype.kind == "U":
+        return array
+    if array.dtype.kind in "OT" and all(isinstance(label, str) for label in array):
+        return array.astype(str)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels must be whole numbers or strings, got dtype {array.dtype}; convert them first")
+    return array.astype(np.int64, copy=False)

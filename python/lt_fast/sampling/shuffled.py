@@ -1,0 +1,59 @@
+"""Plain shuffling: every sample once an epoch, seekable."""
+
+from typing import Any
+
+from lt_fast.sampling.labels import refuse_sampler
+from lt_fast.sampling.seekable import Output, SeekableBatchSampler, whole_number
+
+
+class ShuffledBatchSampler(SeekableBatchSampler):
+    """Batches of a shuffled data set: the instance-balanced branch.
+
+    Equals ``BatchSampler(RandomSampler(dataset), batch_size, drop_last)``, but batch ``g`` of epoch ``e`` is a pure
+    function of ``(seed, e, g)``: a keyed permutation with random access, O(1) memory and the same cost at any position.
+    Everything else (epochs, ranks, resume) is said at ``SeekableBatchSampler``.
+
+    Args:
+        labels_or_len: number of samples, or anything with a length; its items are not looked at.
+        batch_size: samples in a batch.
+        num_batches: batches in an epoch, over all ranks; by default as many as the samples give. More than that go on
+            with another permutation, so no sample comes a third time before all have come twice.
+        drop_last: drop the last, shorter batch; ``False`` keeps it.
+        output: ``"list"`` or ``"numpy"``.
+        seed: in [0, 2**64).
+
+    Raises:
+        TypeError: if a number is not a whole number, ``labels_or_len`` has no length, or is a torch ``Sampler``.
+        ValueError: if there is no sample, a number is out of its range, or an epoch would have no batch.
+    """
+
+    def __init__(
+        self,
+        labels_or_len: Any,
+        *,
+        batch_size: int,
+        num_batches: int | None = None,
+        drop_last: bool = True,
+        output: Output = "list",
+        seed: int = 0,
+    ) -> None:
+        samples = _length(labels_or_len)
+        super().__init__(
+            ("shuffled", (samples,)),
+            {"num_samples": samples},
+            num_samples=samples,
+            batch_size=batch_size,
+            num_batches=num_batches,
+            drop_last=drop_last,
+            output=output,
+            seed=seed,
+        )
+
+
+def _length(labels_or_len: Any) -> int:
+    refuse_sampler(labels_or_len)
+    sized = hasattr(labels_or_len, "__len__")
+    samples = len(labels_or_len) if sized else whole_number("labels_or_len", labels_or_len)
+    if not 1 <= samples <= 1 << 62:
+        raise ValueError(f"labels_or_len must give at least 1 sample and at most 2**62, got {samples}")
+    return samples
