@@ -126,3 +126,251 @@ def mam_label_factor(lam, n_a, n_b, omega):
 def mixed_images(x, partner, lam):
     """lam x_i + (1 - lam) x_partner(i), one image after the other."""
     return torch.stack([float(lam[i]) * x[i] + (1.0 - float(lam[i])) * x[int(partner[i])] for i in range(len(x))])
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+
+
+def margin_calibrated_logits(logits, omega, beta, weight, *, scale=1.0):
+    """Wang et al. 2022 (MARC), eq. 5-7: distance d = logit / ||W_j||, calibrated omega d + beta, back times ||W_j||."""
+    calibrated = torch.zeros(len(logits), len(weight), dtype=torch.float64)
+    for i in range(len(logits)):
+        for j in range(len(weight)):
+            length = math.sqrt(sum(float(w) ** 2 for w in weight[j]))
+            distance = float(logits[i][j]) / length
+            calibrated[i, j] = scale * length * (float(omega[j]) * distance + float(beta[j]))
+    return calibrated
+
+
+def margin_calibration_loss(logits, target, weights, *, normalization):
+    """Eq. 10: mean of U_y (-log p_y); the authors' code divides by the sum of U_y instead of N."""
+    total, divisor = 0.0, 0.0
+    for row, label in zip(logits.tolist(), target.tolist(), strict=True):
+        evidence = math.fsum(math.exp(value - max(row)) for value in row)
+        total += weights[label] * (math.log(evidence) + max(row) - row[label])
+        divisor += weights[label] if normalization == "weights" else 1.0
+    return total / divisor
+
+
+def margin_calibration_fit(logits, target, counts, weight_norm, *, rates, batches, gamma, momentum, weight_decay,
+                           normalization, scale=1.0):  # fmt: skip
+    """SGD with momentum on omega and beta, its gradient by hand: d loss / d logit_j = U_y (p_j - [j = y]) / divisor.
+
+    ``batches[e]`` lists the row indices of every step of epoch e.
+    """
+    weights = inverse_frequency_weights(counts, gamma)
+    omega, beta = [1.0] * len(counts), [0.0] * len(counts)
+    speed = [[0.0] * len(counts), [0.0] * len(counts)]
+    for rate, epoch in zip(rates, batches, strict=True):
+        for batch in epoch:
+            slope = [[weight_decay * w for w in omega], [weight_decay * b for b in beta]]
+            labels = [int(target[i]) for i in batch]
+            divisor = sum(weights[y] for y in labels) if normalization == "weights" else len(batch)
+            for i, label in zip(batch, labels, strict=True):
+                row = [scale * (o * float(z) + b * float(n))
+                       for o, z, b, n in zip(omega, logits[i], beta, weight_norm, strict=True)]  # fmt: skip
+                evidence = math.fsum(math.exp(value - max(row)) for value in row)
+                for j, value in enumerate(row):
+                    error = weights[label] * (math.exp(value - max(row)) / evidence - (j == label)) / divisor
+                    slope[0][j] += error * scale * float(logits[i][j])
+                    slope[1][j] += error * scale * float(weight_norm[j])
+            for parameters, v, g in ((omega, speed[0], slope[0]), (beta, speed[1], slope[1])):
+                for j in range(len(counts)):
+                    v[j] = momentum * v[j] + g[j]
+                    parameters[j] -= rate * v[j]
+    return omega, beta
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def predictions(scores):
+    """Index of the largest score of every row, the first among equals."""
+    return [max(range(len(row)), key=lambda j, row=row: (row[j], -j)) for row in scores]
+
+
+def class_scores(scores, labels, num_classes):
+    """(recall, precision, f1, support) of every class, counted one by one; None without a denominator."""
+    result = []
+    for c in range(num_classes):
+        pairs = [(p == c, y == c) for p, y in zip(predictions(scores), labels, strict=True)]
+        right = sum(p and y for p, y in pairs)
+        said, true = sum(p for p, _ in pairs), sum(y for _, y in pairs)
+        f1 = 2 * right / (said + true) if said + true else None
+        result.append((right / true if true else None, right / said if said else None, f1, true))
+    return result
+
+
+def mean_present(values):
+    """Mean of what is not None; None of nothing."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def softmax(row):
+    """exp(z_j) / sum_c exp(z_c)."""
+    powers = [math.exp(value - max(row)) for value in row]
+    return [power / math.fsum(powers) for power in powers]
+
+
+def calibration_error(probabilities, labels, bins):
+    """Guo et al. 2017, eq. 3: sum over bins (k/bins, (k+1)/bins] of count / N * |accuracy - confidence|.
+
+    Bin by bin, by the two inequalities; the confidence 0, which the formula leaves out, belongs to the first.
+    """
+    error, seen = 0.0, 0
+    guesses = predictions(probabilities)
+    for k in range(bins):
+        inside = [
+            i for i, row in enumerate(probabilities)
+            if (k / bins < max(row) or (k == 0 and max(row) == 0)) and max(row) <= (k + 1) / bins
+        ]  # fmt: skip
+        seen += len(inside)
+        if inside:
+            confidence = math.fsum(max(probabilities[i]) for i in inside) / len(inside)
+            accuracy = sum(guesses[i] == labels[i] for i in inside) / len(inside)
+            error += len(inside) / len(labels) * abs(accuracy - confidence)
+    if seen != len(labels):
+        raise ValueError(f"{len(labels) - seen} samples are in no bin")
+    return error
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+def _normalized(x, norm):
+    """Batch norm in eval mode: (x - mean) / sqrt(var + eps) * weight + bias, channel by channel."""
+    mean, var, gain, shift = (norm[key].view(1, -1, 1, 1) for key in ("running_mean", "running_var", "weight", "bias"))
+    return (x - mean) / torch.sqrt(var + 1e-5) * gain + shift
+
+
+def _option_a(x, planes):
+    """Shortcut of He et al. 2016, option A: every second pixel, zeros for the new channels on both sides."""
+    out = torch.zeros(len(x), planes, (x.shape[2] + 1) // 2, (x.shape[3] + 1) // 2, dtype=x.dtype)
+    first = (planes - x.shape[1]) // 2
+    for c in range(x.shape[1]):
+        out[:, first + c] = x[:, c, ::2, ::2]
+    return out
+
+
+def resnet_features(x, layers):
+    """He et al. 2016, section 4.2: a convolution, then pairs of them with a shortcut; the mean over the pixels.
+
+    ``layers``: (convolution weight, batch norm state) in the order of the network.
+    """
+    (weight, norm), *rest = layers
+    x = torch.relu(_normalized(torch.conv2d(x, weight, padding=1), norm))
+    for (first, norm1), (second, norm2) in zip(rest[::2], rest[1::2], strict=True):
+        widens = first.shape[0] != first.shape[1]
+        out = torch.relu(_normalized(torch.conv2d(x, first, stride=2 if widens else 1, padding=1), norm1))
+        out = _normalized(torch.conv2d(out, second, padding=1), norm2)
+        x = torch.relu(out + (_option_a(x, first.shape[0]) if widens else x))
+    return x.flatten(2).mean(dim=2)
+
+
+def cosines(x, weight):
+    """<x_i, w_j> / (|x_i| |w_j|)."""
+    out = torch.zeros(len(x), len(weight), dtype=torch.float64)
+    for i, feature in enumerate(x.tolist()):
+        for j, row in enumerate(weight.tolist()):
+            lengths = math.sqrt(sum(v * v for v in feature)) * math.sqrt(sum(v * v for v in row))
+            out[i, j] = sum(a * b for a, b in zip(feature, row, strict=True)) / lengths
+    return out
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def ldam_drw_learning_rate(epoch, base=0.1):
+    """``adjust_learning_rate`` of LDAM-DRW (Cao et al. 2019, cifar_train.py) for its 200 epochs; epoch from 0."""
+    human = epoch + 1
+    if human <= 5:
+        return base * human / 5
+    if human > 180:
+        return base * 0.0001
+    if human > 160:
+        return base * 0.01
+    return base
+
+
+def ldam_drw_reweights(epoch):
+    """Whether the class weights of DRW are on: ``idx = epoch // 160`` of cifar_train.py, for 200 epochs."""
+    return epoch // 160 == 1
+
+
+def cosine_learning_rate(step, steps, *, base, final=0.0, warm_steps=0, warmup_start=0.0):
+    """Loshchilov and Hutter 2017, eq. 5 with T_cur = step - warm_steps, after a linear warm-up."""
+    if step < warm_steps:
+        return warmup_start + (base - warmup_start) * (step + 1) / warm_steps
+    progress = (step - warm_steps) / (steps - warm_steps)
+    return final + 0.5 * (base - final) * (1 + math.cos(progress * math.pi))
+
+
+def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, momentum, weight_decay):
+    """Train by stochastic gradient descent with momentum (Sutskever et al. 2013, in torch's form), one tensor at a time.
+
+    v <- momentum * v + (gradient + weight_decay * weight), with v = gradient + ... at first; weight <- weight - rate * v.
+    Returns the mean loss over the samples of each epoch.
+    """
+    velocity = {}
+    means = []
+    for epoch in range(epochs):
+        total = samples = 0
+        model.train()
+        for step, (x, y_a, y_b, lam) in enumerate(batches(epoch)):
+            model.zero_grad()
+            loss = criterion_of(epoch)(model(x), y_a, y_b, lam)
+            loss.backward()
+            total, samples = total + float(loss) * len(x), samples + len(x)
+            with torch.no_grad():
+                for name, weight in model.named_parameters():
+                    slope = weight.grad + weight_decay * weight
+                    velocity[name] = momentum * velocity[name] + slope if name in velocity else slope
+                    weight -= learning_rate(epoch, step) * velocity[name]
+        means.append(total / samples)
+    return means
+
+
+# --- data sets --------------------------------------------------------------------------------------------------------
+
+
+def long_tailed_counts(largest, num_classes, imbalance_ratio, profile):
+    """LDAM-DRW's get_img_num_per_cls, line by line; for "pareto", Lomax quantiles stretched between the two ends."""
+    img_max, imb_factor = float(largest), 1 / imbalance_ratio
+    if profile == "exp":
+        return [int(img_max * (imb_factor ** (c / (num_classes - 1.0)))) for c in range(num_classes)]
+    if profile == "step":
+        half = num_classes // 2
+        return [int(img_max)] * half + [int(img_max * imb_factor)] * (num_classes - half)
+    smallest = img_max * imb_factor
+    steepness = [(num_classes / (c + 1)) ** (1 / 5.412667) - 1 for c in range(num_classes)]
+    return [int(smallest + (img_max - smallest) * (q / steepness[0]) + 0.5) for q in steepness]
+
+
+def ldam_indices(labels, counts, seed):
+    """LDAM-DRW's gen_imbalanced_data: NumPy's legacy shuffle of each class, one generator for all of them."""
+    generator = np.random.RandomState(seed)
+    kept = []
+    for label, count in enumerate(counts):
+        members = np.array([i for i, other in enumerate(labels) if other == label], dtype=np.int64)
+        generator.shuffle(members)
+        kept.extend(members[:count].tolist())
+    return kept
+
+
+def image_batch(images, indices, placements, mean, std, partner=None, lam=None):
+    """Crop, flip, normalise and mix pixel by pixel: black outside the image, torchvision's float32 steps."""
+    _, height, width, channels = images.shape
+    x = torch.empty((len(indices), channels, height, width))
+    for b, (index, (dy, dx, flip)) in enumerate(zip(indices, placements, strict=True)):
+        for channel in range(channels):
+            for row in range(height):
+                for column in range(width):
+                    from_row, from_column = row + dy, (width - 1 - column if flip else column) + dx
+                    inside = 0 <= from_row < height and 0 <= from_column < width
+                    pixel = float(images[index, from_row, from_column, channel]) if inside else 0.0
+                    unit = torch.tensor(pixel) / 255
+                    x[b, channel, row, column] = (unit - torch.tensor(mean[channel])) / torch.tensor(std[channel])
+    if partner is None:
+        return x
+    return torch.stack([lam[b] * x[b] + (1 - lam[b]) * x[p] for b, p in enumerate(partner)])

@@ -112,7 +112,7 @@ class WithoutSklearn:
     """An import finder for a machine on which scikit-learn is not installed."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name, *_):
         if name == "sklearn":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 

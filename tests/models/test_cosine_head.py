@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 
 import reference
 from lt_fast import models
+from lt_fast.models.initialization import build
+
+LINEAR = build(lambda: torch.nn.Linear(5, 3), seed=0)
 
 
 def filled(features, classes, seed=0):
@@ -78,6 +81,6 @@ def test_swapping_shares_the_features_and_leaves_the_model(name):
 
 def test_swapping_needs_a_head_that_fits():
     with pytest.raises(ValueError, match="head must take 64 features, as the one it replaces, got 5"):
-        models.swap_head(models.digits_net(3), torch.nn.Linear(5, 3))
+        models.swap_head(models.digits_net(3), LINEAR)
     with pytest.raises(ValueError, match="model must have a module named 'head', got Linear without one"):
-        models.swap_head(torch.nn.Linear(5, 3), torch.nn.Linear(5, 3))
+        models.swap_head(LINEAR, LINEAR)

@@ -1,0 +1,104 @@
+"""What every calibrator of the registry keeps, whatever it learns."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from lt_fast import ClassCounts, models
+from lt_fast.calibration import CALIBRATORS, collect
+from lt_fast.errors import DataError, UsageError
+
+COUNTS = ClassCounts([24, 10, 6], names=["peat", "loess", "marl"])
+LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS.counts))
+
+every = pytest.mark.parametrize("name", sorted(CALIBRATORS))
+
+
+def images():
+    return torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(5)) + LABELS.view(-1, 1, 1, 1)
+
+
+def fitted(name):
+    model = models.digits_net(3)
+    features, logits, labels = collect(model, [(images(), LABELS)])
+    return CALIBRATORS[name](COUNTS).fit(features, labels, head=model.head), model, logits
+
+
+@every
+def test_fit_returns_the_calibrator_and_transform_keeps_the_shape(name):
+    calibrator, _, logits = fitted(name)
+    assert isinstance(calibrator, CALIBRATORS[name])
+    calibrated = calibrator.transform(logits)
+    assert calibrated.shape == logits.shape
+    assert torch.isfinite(calibrated).all()
+    assert torch.equal(calibrator.transform(logits[3:4]), calibrated[3:4])
+    assert calibrator.transform(logits[:0]).shape == (0, 3)
+
+
+@every
+def test_fits_logits_alone(name):
+    _, _, logits = fitted(name)
+    calibrated = CALIBRATORS[name](COUNTS).fit(logits, LABELS).transform(logits)
+    assert torch.isfinite(calibrated).all()
+
+
+@every
+def test_is_deterministic_and_leaves_the_global_generators(name):
+    before, legacy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, _, logits = fitted(name)
+    second, _, _ = fitted(name)
+    assert torch.equal(first.transform(logits), second.transform(logits))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002
+
+
+@every
+def test_apply_is_transform_after_the_model_and_changes_no_weight(name):
+    calibrator, model, logits = fitted(name)
+    before = copy.deepcopy(model.state_dict())
+    calibrated = calibrator.apply(model.eval())
+    with torch.no_grad():
+        torch.testing.assert_close(calibrated.eval()(images()), calibrator.transform(logits), rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@every
+def test_survives_the_disk(name, tmp_path):
+    calibrator, _, logits = fitted(name)
+    calibrator.save(tmp_path / "calibrator")
+    loaded = CALIBRATORS[name].load(tmp_path / "calibrator")
+    assert torch.equal(loaded.transform(logits), calibrator.transform(logits))
+    assert {path.suffix for path in (tmp_path / "calibrator").iterdir()} == {".json", ".safetensors"}
+
+
+@every
+def test_refuses_what_no_calibrator_can_use(name):
+    _, _, logits = fitted(name)
+    make = CALIBRATORS[name]
+    broken = logits.clone()
+    broken[7, 1] = torch.nan
+    with pytest.raises(DataError, match="logits must be finite, got NaN or infinity in row 7"):
+        make(COUNTS).fit(broken, LABELS)
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\), got 3 at position 0"):
+        make(COUNTS).fit(logits, LABELS.where(torch.arange(40) > 0, 3))
+    with pytest.raises(ValueError, match="got none of class 'marl'"):
+        make(COUNTS).fit(logits, LABELS.clamp(max=1))
+    with pytest.raises(ValueError, match=r"logits must have one column a class \(3\), got 2"):
+        make(COUNTS).fit(logits[:, :2], LABELS)
+    with pytest.raises(RuntimeError, match="must be fitted before transform"):
+        make(COUNTS).transform(logits)
+    with pytest.raises(DataError, match="must exist"):
+        make.load("no/such/folder")
+
+
+@every
+def test_the_docstring_names_its_source(name):
+    words = CALIBRATORS[name].__doc__
+    assert all(section in words for section in ("Args:", "Raises:", "Source:", "Differs from"))
+
+
+def test_an_unknown_calibrator_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match=r"calibrator must be one of .*, got 'marginn'; did you mean 'margin'\?"):
+        CALIBRATORS["marginn"]
