@@ -1,0 +1,223 @@
+// The CUDA kernels of the forward direction: loss, gradient, row numbers and prediction from one read of the
+// logits.
+#pragma once
+
+#include "mixed_margin_cuda.h"
+
+namespace lt_fast {
+
+// ---------------------------------------------------------------------------------------- a row in registers
+
+// The columns that one lane holds: slots lane, lane + kLanes, ...
+template <class In, int kLanes, int kSlots>
+struct Held {
+  using T = Arithmetic<In>;
+  SlottedRow shape;
+  int lane;
+  T values[kSlots][kWidth<In>];
+
+  __device__ int slot(int k) const { return lane + k * kLanes; }
+
+  __device__ void load(const In* row) {
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k) load_slot(row, shape, slot(k), ScalarMaths<T>::lowest(), values[k]);
+  }
+
+  __device__ void store(In* row, bool aligned) const {
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k) store_slot(row, shape, slot(k), aligned, values[k]);
+  }
+
+  // Calls visit(column, value) for all of them, ascending; the value may be changed. What lies beyond the row
+  // has a column that the shape does not contain.
+  template <class Visit>
+  __device__ void each(Visit visit) {
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k) {
+#pragma unroll
+      for (int i = 0; i < kWidth<In>; ++i) visit(shape.first_column(slot(k)) + i, values[k][i]);
+    }
+  }
+};
+
+template <class In, int kLanes, int kSlots>
+__device__ int predict(Held<In, kLanes, kSlots>& held) {
+  using T = Arithmetic<In>;
+  Best<T> best = Best<T>::none();
+  held.each([&](int column, T& z) {
+    const Best<T> candidate{z, column};
+    if (held.shape.contains(column) && candidate.before(best)) best = candidate;
+  });
+  return prediction_of_row<kLanes>(best);
+}
+
+// Turns the held logits into exp(t) and sums them. Labels, and what is no column, count as -inf.
+template <class In, int kLanes, int kSlots>
+__device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, const Forward<In>& call,
+                                               const Labels<Arithmetic<In>>& labels) {
+  using T = Arithmetic<In>;
+  const T lowest = ScalarMaths<T>::lowest(), scale = call.settings.scale;
+  const T* bias = call.rows.bias;
+
+  T largest = lowest;
+  held.each([&](int column, T& z) {
+    if (labels.has(column)) z = lowest;
+    largest = ScalarMaths<T>::max(largest, z);
+  });
+  Others<T> others{};
+  others.largest = largest_of_row<kLanes>(largest);
+  const T reference = others.reference = reference_of(others.largest, labels.z_a, labels.z_b);
+
+  T top = lowest;
+  held.each([&](int column, T& z) {
+    if (z != lowest) z = term(z, reference, scale, bias, column);
+    top = ScalarMaths<T>::max(top, z);
+  });
+  if (bias != nullptr) others.level = finite_level(largest_of_row<kLanes>(top));
+
+  T rest = 0, sum_t = 0;
+  const bool smooth = call.settings.label_smoothing > 0;
+  held.each([&](int column, T& z) {
+    const T t = z - others.level;
+    if (smooth && held.shape.contains(column) && !labels.has(column)) sum_t += t;
+    z = ScalarMaths<T>::exp(t);
+    rest += z;
+  });
+  others.rest = sum_of_row<kLanes>(rest);
+  if (smooth) others.sum_t = sum_of_row<kLanes>(sum_t);
+  return others;
+}
+
+template <class In, int kLanes, int kElements>
+__global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_registers(const Forward<In> call) {
+  using T = Arithmetic<In>;
+  const Rows<In>& rows = call.rows;
+  for (int64_t block = blockIdx.x; block * rows_per_block(kLanes) < rows.rows; block += gridDim.x) {
+    // Lanes without a row of their own repeat the last one: reductions need every thread.
+    const int64_t wanted = block * rows_per_block(kLanes) + threadIdx.x / kLanes;
+    const int64_t row = wanted < rows.rows ? wanted : rows.rows - 1;
+    Held<In, kLanes, kElements / kWidth<In>> held{
+        slots_of(rows.at(row), rows.columns), int(threadIdx.x % kLanes), {}};
+    held.load(rows.at(row));
+    const Labels<T> labels = labels_of(rows, row);
+    const int prediction = call.prediction == nullptr ? 0 : predict(held);
+    const Others<T> others = exponentiate(held, call, labels);
+    const RowResult<T> result = result_of(call, row, labels, others);
+    if (wanted != row) continue;
+
+    if (held.lane == 0) store_numbers(call, row, others, result);
+    if (held.lane == 0 && call.prediction != nullptr) call.prediction[row] = prediction;
+    if (call.grad == nullptr) continue;
+    In* grad = call.grad + row * rows.columns;
+    held.each([&](int column, T& e) { e = gradient_of(result, labels, column, e); });
+    held.store(grad, slots_of(grad, rows.columns).lead == held.shape.lead);
+  }
+}
+
+// -------------------------------------------------------------------------------------- a row too long for
+// that
+
+// Sums over some columns, relative to their own largest logit and term: any two of them can be merged.
+template <class T>
+struct Partial {
+  T reference, level, rest, sum_t;
+  T columns;  // how many, for moving sum_t
+
+  __device__ static Partial none() {
+    return {ScalarMaths<T>::lowest(), ScalarMaths<T>::lowest(), T{0}, T{0}, T{0}};
+  }
+
+  // The same sums relative to another reference, at least as large, and to a level that fits it.
+  __device__ Partial moved(T new_reference, T scale) const {
+    if (reference == ScalarMaths<T>::lowest()) return {new_reference, level, rest, sum_t, columns};
+    const T shift = (reference - new_reference) * scale;
+    return {new_reference, level + shift, rest, sum_t + columns * shift, columns};
+  }
+
+  // Without a finite term `rest` is 0, or NaN from a NaN logit, and stays it.
+  __device__ T rest_at(T new_level) const {
+    return new_level > ScalarMaths<T>::lowest() ? rest * ScalarMaths<T>::exp(level - new_level) : rest;
+  }
+};
+
+template <class T>
+__device__ Partial<T> merged(const Partial<T>& x, const Partial<T>& y, T scale) {
+  const T reference = ScalarMaths<T>::max(x.reference, y.reference);
+  const Partial<T> p = x.moved(reference, scale), q = y.moved(reference, scale);
+  const T level = ScalarMaths<T>::max(p.level, q.level);
+  return {reference, level, p.rest_at(level) + q.rest_at(level), p.sum_t + q.sum_t, p.columns + q.columns};
+}
+
+template <class T>
+__device__ Partial<T> from_lane(const Partial<T>& p, int distance) {
+  return {from_lane(p.reference, distance), from_lane(p.level, distance), from_lane(p.rest, distance),
+          from_lane(p.sum_t, distance), from_lane(p.columns, distance)};
+}
+
+// The sums of one slot's columns, with labels and what lies beyond the row left out.
+template <class In>
+__device__ Partial<Arithmetic<In>> partial_of(const Forward<In>& call, const SlottedRow& shape, int slot,
+                                              const Labels<Arithmetic<In>>& labels,
+                                              const Arithmetic<In> (&z)[kWidth<In>]) {
+  using T = Arithmetic<In>;
+  const int first = shape.first_column(slot);
+  const auto counts = [&](int column) { return shape.contains(column) && !labels.has(column); };
+  Partial<T> sums = Partial<T>::none();
+#pragma unroll
+  for (int i = 0; i < kWidth<In>; ++i) {
+    if (counts(first + i)) sums.reference = ScalarMaths<T>::max(sums.reference, z[i]);
+  }
+  T t[kWidth<In>];
+#pragma unroll
+  for (int i = 0; i < kWidth<In>; ++i) {
+    const bool has_term = counts(first + i) && z[i] != ScalarMaths<T>::lowest();
+    t[i] = has_term ? term(z[i], sums.reference, call.settings.scale, call.rows.bias, first + i) : z[i];
+    if (counts(first + i)) sums.level = ScalarMaths<T>::max(sums.level, t[i]);
+  }
+#pragma unroll
+  for (int i = 0; i < kWidth<In>; ++i) {
+    if (!counts(first + i)) continue;
+    sums.rest += ScalarMaths<T>::exp(t[i] - finite_level(sums.level));
+    sums.sum_t += t[i];
+    sums.columns += 1;
+  }
+  return sums;
+}
+
+template <class In>
+__global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<In> call) {
+  using T = Arithmetic<In>;
+  const Rows<In>& rows = call.rows;
+  const T scale = call.settings.scale;
+  for (int64_t row = blockIdx.x; row < rows.rows; row += gridDim.x) {
+    const In* logits = rows.at(row);
+    const SlottedRow shape = slots_of(logits, rows.columns);
+    const Labels<T> labels = labels_of(rows, row);
+    Partial<T> sums = Partial<T>::none();
+    Best<T> best = Best<T>::none();
+    T z[kWidth<In>];
+    for (int slot = threadIdx.x; slot < shape.slots(); slot += kStreamLanes) {
+      load_slot(logits, shape, slot, ScalarMaths<T>::lowest(), z);
+      sums = merged(sums, partial_of(call, shape, slot, labels, z), scale);
+      if (call.prediction == nullptr) continue;
+      for (int i = 0; i < kWidth<In>; ++i) {
+        const Best<T> candidate{z[i], shape.first_column(slot) + i};
+        if (shape.contains(candidate.column) && candidate.before(best)) best = candidate;
+      }
+    }
+    sums = reduce_row<kStreamLanes>(
+        sums, [=](const Partial<T>& x, const Partial<T>& y) { return merged(x, y, scale); });
+    const int prediction = call.prediction == nullptr ? 0 : prediction_of_row<kStreamLanes>(best);
+
+    const T reference = reference_of(sums.reference, labels.z_a, labels.z_b);
+    const T level = rows.bias == nullptr ? T{0} : finite_level(sums.level);
+    const Others<T> others{sums.reference, reference, level, sums.rest, sums.sum_t - sums.columns * level};
+    const RowResult<T> result = result_of(call, row, labels, others);
+    if (threadIdx.x == 0) store_numbers(call, row, others, result);
+    if (threadIdx.x == 0 && call.prediction != nullptr) call.prediction[row] = prediction;
+    if (call.grad == nullptr) continue;
+    write_gradient<kStreamLanes>(rows, row, threadIdx.x, labels, reference, level, scale, result, call.grad);
+  }
+}
+
+}  // namespace lt_fast
