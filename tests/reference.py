@@ -8,6 +8,7 @@ for (``<registry name>_loss`` for a loss, ``<registry name>_label_factor`` for a
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -321,7 +322,7 @@ def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, moment
             model.zero_grad()
             loss = criterion_of(epoch)(model(x), y_a, y_b, lam)
             loss.backward()
-            total, samples = total + float(loss) * len(x), samples + len(x)
+            total, samples = total + loss.item() * len(x), samples + len(x)
             with torch.no_grad():
                 for name, weight in model.named_parameters():
                     slope = weight.grad + weight_decay * weight
