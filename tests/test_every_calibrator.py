@@ -13,6 +13,8 @@ from lt_fast.errors import DataError, UsageError
 COUNTS = ClassCounts([24, 10, 6], names=["peat", "loess", "marl"])
 LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS.counts))
 
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
 every = pytest.mark.parametrize("name", sorted(CALIBRATORS))
 
 
@@ -62,6 +64,21 @@ def test_apply_is_transform_after_the_model_and_changes_no_weight(name):
     with torch.no_grad():
         torch.testing.assert_close(calibrated.eval()(images()), calibrator.transform(logits), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@every
+@pytest.mark.parametrize("device", DEVICES)
+def test_works_where_the_model_is(name, device):
+    model = models.digits_net(3).to(device)
+    features, logits, labels = collect(model, [(images(), LABELS)])
+    assert {features.device.type, logits.device.type, labels.device.type} == {"cpu"}
+    calibrator = CALIBRATORS[name](COUNTS).fit(features.to(device), labels.to(device), head=model.head)
+    calibrated = calibrator.transform(logits.to(device))
+    assert calibrated.device.type == device
+    with torch.no_grad():
+        out = calibrator.apply(model).eval()(images().to(device))
+    torch.testing.assert_close(out, calibrated, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(calibrated.cpu(), calibrator.transform(logits.cpu()), rtol=1e-4, atol=1e-4)
 
 
 @every

@@ -31,3 +31,7 @@ def test_all_64_bits_of_a_seed_count():
     first, second = (models.digits_net(3, seed=seed).trunk[0].weight for seed in (5, 5 + 2**32))
     assert not torch.equal(first, second)
     assert models.digits_net(3, seed=2**64 - 1).num_classes == 3
+
+
+def test_the_documented_size_of_the_digits_net():
+    assert sum(p.numel() for p in models.digits_net(10).parameters()) == 65_834
