@@ -1,0 +1,357 @@
+"""What holds for every entry of ``LOSSES``: a new loss is tested by its line in the registry."""
+
+import copy
+import inspect
+import math
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lt_fast.losses
+import reference
+from lt_fast import ClassCounts
+from lt_fast.errors import UsageError
+from lt_fast.losses import LOSSES
+
+COUNTS = [500, 120, 40, 9, 1]
+WEIGHT = [0.2, 0.5, 1.0, 1.4, 2.0]
+every_loss = pytest.mark.parametrize("name", sorted(LOSSES))
+NORMALIZATIONS = ("expected", "weights", "batch")
+MIXES = ("one label", "mixup", "mam")
+
+# Relative error allowed for a loss, and for a gradient relative to its largest element. Half types: the logits are
+# given, the arithmetic is float32, and the gradient is rounded once to the logits' dtype.
+TOLERANCE = {
+    torch.float64: (1e-12, 1e-12),
+    torch.float32: (2e-6, 2e-6),
+    torch.bfloat16: (2e-6, 2**-8),
+    torch.float16: (2e-6, 2**-10),
+}
+
+
+def draw(shape, seed=0, scale=1.0):
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def batch(rows=7, classes=5, seed=0, mix="one label"):
+    """Logits of the size of cosines and the targets of a loss: (logits, target, keywords)."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    labels = torch.randint(classes, (2, rows), generator=generator)
+    keywords = {}
+    if mix != "one label":
+        lam = torch.rand(rows, generator=generator, dtype=torch.float64)
+        keywords = {"target_b": labels[1], "lam": lam.float(), "label_rule": mix}
+    return draw((rows, classes), seed), labels[0], keywords
+
+
+def function(name):
+    return getattr(lt_fast.losses, f"{name}_loss")
+
+
+def takes_weight(name):
+    return "weight" in inspect.signature(LOSSES[name]).parameters
+
+
+def oracle(name, logits, target, counts=COUNTS, **keywords):
+    """The reference's value and gradient on the very numbers in ``logits``, in float64."""
+    exact = logits.detach().double().requires_grad_()
+    loss = getattr(reference, f"{name}_loss")(exact, target, counts, **keywords)
+    loss.sum().backward()
+    return loss.detach(), exact.grad
+
+
+def check(name, logits, target, counts=COUNTS, **keywords):
+    """Compare value and gradient with the reference."""
+    logits = logits.detach().requires_grad_()
+    loss = function(name)(logits, target, counts, **keywords)
+    loss.sum().backward()
+    expected, gradient = oracle(name, logits, target, counts, **keywords)
+    of_loss, of_gradient = TOLERANCE[logits.dtype]
+    torch.testing.assert_close(loss.double(), expected, rtol=of_loss, atol=of_loss)
+    assert logits.grad.dtype == logits.dtype
+    cancelled = 1e-13  # the reference's own p - 1, where p is almost 1
+    bound = of_gradient * gradient.abs().max() + cancelled
+    assert (logits.grad.double() - gradient).abs().max() <= bound
+    return loss
+
+
+@every_loss
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_value_and_gradient_equal_the_reference(name, mix, normalization, dtype):
+    logits, target, keywords = batch(mix=mix)
+    loss = check(name, logits.to(dtype), target, normalization=normalization, **keywords)
+    assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert loss.shape == ()
+
+
+@every_loss
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_reductions(name, mix, reduction):
+    logits, target, keywords = batch(mix=mix, seed=3)
+    loss = check(name, logits.float(), target, reduction=reduction, **keywords)
+    assert loss.shape == (() if reduction == "sum" else (7,))
+
+
+@every_loss
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_class_weights(name, normalization):
+    if not takes_weight(name):
+        with pytest.raises(TypeError, match="weight"):
+            LOSSES[name](COUNTS, weight=WEIGHT)
+        return
+    for mix in MIXES:
+        logits, target, keywords = batch(mix=mix, seed=5)
+        check(name, logits.float(), target, weight=WEIGHT, normalization=normalization, **keywords)
+
+
+@every_loss
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(1, 9),
+    counts=st.lists(st.integers(1, 10**6), min_size=2, max_size=70),
+    seed=st.integers(0, 2**32 - 1),
+    mix=st.sampled_from(MIXES),
+    omega=st.floats(0, 2),
+)
+def test_any_shape_and_any_counts(name, *, rows, counts, seed, mix, omega):
+    logits, target, keywords = batch(rows, len(counts), seed, mix)
+    check(name, logits, target, counts, omega=omega, **keywords)
+
+
+@every_loss
+@pytest.mark.parametrize("view", ["transposed", "strided", "expanded"])
+def test_any_strides(name, view):
+    logits, target, keywords = batch(rows=6, mix="mam")
+    views = {
+        "transposed": logits.T.contiguous().T,
+        "strided": torch.stack([logits, -logits], -1)[..., 0],
+        "expanded": logits[:1].expand(6, 5),
+    }
+    check(name, views[view], target, **keywords)
+
+
+@every_loss
+def test_gradcheck(name):
+    logits, target, keywords = batch(rows=4, mix="mam")
+    criterion = LOSSES[name](COUNTS, label_rule="mam")
+    labels = (target, keywords["target_b"], keywords["lam"])
+    assert torch.autograd.gradcheck(lambda z: criterion(z, *labels), logits.requires_grad_())
+
+
+@every_loss
+def test_function_and_module_are_the_same(name):
+    logits, target, keywords = batch(mix="mam")
+    rule = keywords.pop("label_rule")
+    criterion = LOSSES[name](ClassCounts(COUNTS), label_rule=rule)
+    by_module = criterion(logits, target, keywords["target_b"], keywords["lam"])
+    assert torch.equal(by_module, function(name)(logits, target, COUNTS, label_rule=rule, **keywords))
+    assert torch.equal(criterion(logits, target), function(name)(logits, target, COUNTS))
+    assert not list(criterion.parameters())
+
+
+@every_loss
+def test_same_signature_in_function_and_module(name):
+    of_function = inspect.signature(function(name)).parameters
+    of_module = inspect.signature(LOSSES[name]).parameters
+    assert list(of_function)[:3] == ["logits", "target", "class_counts"]
+    assert next(iter(of_module)) == "counts"
+    options = {key: of_function[key].default for key in list(of_function)[3:] if key not in ("target_b", "lam")}
+    assert {key: of_module[key].default for key in list(of_module)[1:]} == options
+    assert list(inspect.signature(LOSSES[name].forward).parameters)[1:] == ["logits", "target_a", "target_b", "lam"]
+
+
+@every_loss
+def test_one_factor_for_all_is_a_number(name):
+    logits, target, keywords = batch(mix="mixup")
+    target_b = keywords["target_b"]
+    criterion = LOSSES[name](COUNTS)
+    by_number = criterion(logits, target, target_b, 0.25)
+    torch.testing.assert_close(by_number, criterion(logits, target, target_b, torch.full((7,), 0.25)))
+    torch.testing.assert_close(criterion(logits, target, target_b, 1.0), criterion(logits, target))
+    torch.testing.assert_close(criterion(logits, target, target_b, 0.0), criterion(logits, target_b))
+
+
+@every_loss
+def test_the_same_bits_again_and_no_global_generator(name):
+    logits, target, keywords = batch(mix="mam")
+    before = torch.random.get_rng_state()
+    first, second = (function(name)(logits, target, COUNTS, **keywords) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@every_loss
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda criterion: pickle.loads(pickle.dumps(criterion))])
+def test_copies_give_the_same_loss(name, copied):
+    logits, target, keywords = batch(mix="mam")
+    criterion = LOSSES[name](COUNTS, label_rule="mam", omega=0.5)
+    labels = (target, keywords["target_b"], keywords["lam"])
+    assert torch.equal(copied(criterion)(logits, *labels), criterion(logits, *labels))
+
+
+@every_loss
+@pytest.mark.parametrize("convert", ["bfloat16", "half", "double"])
+def test_converting_the_module_changes_nothing(name, convert):
+    logits, target, _ = batch()
+    expected = LOSSES[name](COUNTS)(logits.float(), target)
+    assert torch.equal(getattr(LOSSES[name](COUNTS), convert)()(logits.float(), target), expected)
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_compiles_without_a_graph_break(name, dtype):
+    logits, target, keywords = batch(mix="mam")
+    logits, labels = logits.to(dtype), (target, keywords["target_b"], keywords["lam"])
+    criterion = LOSSES[name](COUNTS, label_rule="mam")
+    torch._dynamo.reset()
+    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+    values, gradients = [], []
+    for call in (criterion, compiled):
+        leaf = logits.clone().requires_grad_()
+        value = call(leaf, *labels)
+        value.backward()
+        values.append(value.detach())
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*gradients)
+
+
+@every_loss
+def test_under_autocast_it_takes_half_logits(name):
+    _, target, _ = batch()
+    features, head = draw((7, 3), 9).float(), draw((5, 3), 10).float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = features @ head.T
+        loss = LOSSES[name](COUNTS)(logits, target)
+    assert logits.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert torch.isfinite(head.grad).all()
+
+
+@every_loss
+def test_confident_and_huge_logits_stay_finite(name):
+    _, target, _ = batch()
+    for scale in (1e-3, 1.0, 30.0, 1e4):
+        for sign in (1, -1):
+            logits = sign * scale * torch.nn.functional.one_hot(target, 5).float()
+            check(name, logits, target)
+
+
+@every_loss
+def test_an_empty_batch_costs_nothing(name):
+    for mixed in (False, True):
+        logits, target = torch.zeros(0, 5, requires_grad=True), torch.zeros(0, dtype=torch.int64)
+        labels = (target, target, torch.zeros(0)) if mixed else (target,)
+        loss = LOSSES[name](COUNTS)(logits, *labels)
+        assert loss.item() == 0
+        loss.backward()
+        assert logits.grad.shape == (0, 5)
+
+
+@every_loss
+def test_one_class_is_no_choice(name):
+    with pytest.raises(ValueError, match=r"logits must have at least 2 classes, got shape \(2, 1\)"):
+        LOSSES[name]([7])(torch.zeros(2, 1), torch.tensor([0, 0]))
+
+
+@every_loss
+def test_nan_logits_give_a_nan_loss(name):
+    logits, target, _ = batch()
+    logits[3, 1] = math.nan
+    assert math.isnan(LOSSES[name](COUNTS)(logits, target).item())
+
+
+@every_loss
+def test_an_ignored_empty_class_changes_no_other(name):
+    with pytest.raises(ValueError, match=r"class_counts must be >= 1 in every class, got 0 for class '2' \(index 2\)"):
+        LOSSES[name]([50, 5, 0, 2])
+    logits, target, keywords = batch(classes=4, mix="mam", seed=6)
+    target, keywords["target_b"] = target.clamp(max=1), keywords["target_b"].clamp(max=1)
+    loss = function(name)(logits.requires_grad_(), target, [50, 5, 0, 2], empty="ignore", **keywords)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+    # A class that no softmax term reaches is as good as none.
+    without = logits.detach()[:, [0, 1, 3]]
+    unreachable = logits.detach().clone()
+    unreachable[:, 2] = -1e9
+    torch.testing.assert_close(
+        function(name)(unreachable, target, [50, 5, 0, 2], empty="ignore", **keywords),
+        function(name)(without, target, [50, 5, 2], **keywords),
+    )
+
+
+@every_loss
+def test_a_sample_of_an_ignored_class_is_no_nan(name):
+    logits = torch.zeros(2, 3, requires_grad=True)
+    loss = LOSSES[name]([5, 0, 2], empty="ignore")(logits, torch.tensor([1, 0]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+GOOD = {"logits": torch.zeros(3, 5), "target": torch.tensor([0, 4, 2]), "class_counts": COUNTS}
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"class_counts": [5, 4, 3]}, ValueError, ["class_counts", "5", "3"]),
+        ({"class_counts": [5, 4, math.nan, 1, 1]}, ValueError, ["counts", "whole numbers", "nan", "class 2"]),
+        ({"class_counts": [5, 4, -1, 1, 1]}, ValueError, ["counts", ">= 0", "-1", "class 2"]),
+        ({"target": torch.tensor([0.0, 1.0, 2.0])}, TypeError, ["target", "int", "float32"]),
+        ({"target": torch.tensor([0, 5, 2])}, ValueError, ["target", "[0, 5)", "5"]),
+        ({"target": torch.tensor([0, -1, 2])}, ValueError, ["target", "[0, 5)", "-1"]),
+        ({"target": torch.tensor([0, 1])}, ValueError, ["target", "3", "2"]),
+        ({"target_b": torch.tensor([0, 7, 2]), "lam": 0.5}, ValueError, ["target_b", "[0, 5)", "7"]),
+        ({"target_b": torch.tensor([0, 1, 2])}, ValueError, ["lam", "target_b"]),
+        ({"lam": 0.5}, ValueError, ["lam", "target_b"]),
+        ({"target_b": torch.tensor([0, 1, 2]), "lam": 1.5}, ValueError, ["lam", "[0, 1]", "1.5"]),
+        ({"target_b": torch.tensor([0, 1, 2]), "lam": math.nan}, ValueError, ["lam", "[0, 1]", "nan"]),
+        ({"logits": torch.zeros(3, 5, dtype=torch.int64)}, TypeError, ["logits", "int64"]),
+        ({"logits": torch.zeros(5)}, ValueError, ["logits", "(5,)"]),
+        ({"label_rule": "mixpu"}, ValueError, ["label_rule", "'mixpu'", "mixup"]),
+        ({"omega": math.nan, "label_rule": "mam"}, ValueError, ["omega", "nan"]),
+        ({"normalization": "weight"}, ValueError, ["normalization", "'weight'", "weights"]),
+        ({"reduction": "avg"}, ValueError, ["reduction", "'avg'", "mean"]),
+        ({"empty": "skip"}, ValueError, ["empty", "'skip'", "ignore"]),
+    ],
+)
+def test_wrong_input_is_named(name, changes, error, words):
+    arguments = {**GOOD, **changes}
+    with pytest.raises(error) as raised:
+        function(name)(arguments.pop("logits"), arguments.pop("target"), arguments.pop("class_counts"), **arguments)
+    for word in words:
+        assert word in str(raised.value)
+
+
+@every_loss
+def test_the_docstrings_say_what_they_must(name):
+    of_function, of_module = inspect.getdoc(function(name)), inspect.getdoc(LOSSES[name])
+    for text in (of_function, of_module):
+        assert "Source:" in text
+        assert "Shape:" in text
+    assert "Equals" in of_function
+    assert "Formula:" in of_module
+    assert "Raises:" in of_function
+    for parameter in inspect.signature(function(name)).parameters:
+        assert f"{parameter}:" in of_function, f"{name}_loss does not document {parameter}"
+
+
+def test_an_unknown_loss_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match=r"loss must be one of .*, got 'ldma'; did you mean 'ldam'\?"):
+        LOSSES["ldma"]
+
+
+def test_every_loss_is_public():
+    for name, criterion in LOSSES.items():
+        assert criterion.__name__ in lt_fast.losses.__all__
+        assert f"{name}_loss" in lt_fast.losses.__all__
