@@ -5,9 +5,9 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -130,10 +130,12 @@ const T* vector_of(const OptionalTensor& tensor, int64_t size, ScalarType type, 
   return tensor->const_data_ptr<T>();
 }
 
+// Every value within [low, high]; a NaN is not.
 template <class T>
-void check_factors(const T* lam, int64_t count) {
-  for (int64_t row = 0; row < count; ++row)
-    STD_TORCH_CHECK(lam[row] >= 0 && lam[row] <= 1, "lam must lie in [0, 1], got ", lam[row], " at position ", row);
+void check_range(const T* values, int64_t count, T low, T high, const char* name) {
+  for (int64_t at = 0; at < count; ++at)
+    STD_TORCH_CHECK(values[at] >= low && values[at] <= high, name, " must lie in [", low, ", ", high, "], got ", values[at],
+                    " at position ", at);
 }
 
 // Logits with unit stride in a row: torch's own layout unless the user transposed.
@@ -248,9 +250,13 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   factors.factor_a = factors_a.data();
   factors.factor_b = factors_b.data();
   STD_TORCH_CHECK((factors.lam != nullptr) == target_b.has_value(), "target_b and lam must be given together");
-  STD_TORCH_CHECK(settings.label_rule == LabelRule::kMixup || counts != nullptr,
+  STD_TORCH_CHECK(settings.label_rule == LabelRule::kMixup || counts != nullptr || factors.lam == nullptr,
                   "class_counts must be given for a label rule other than 'mixup'");
-  if (factors.lam != nullptr) check_factors(factors.lam, factors.lam_stride == 0 ? 1 : n);
+  const T finite = std::numeric_limits<T>::max();
+  if (factors.lam != nullptr) check_range(factors.lam, factors.lam_stride == 0 ? 1 : n, T{0}, T{1}, "lam");
+  if (factors.lam != nullptr && factors.counts != nullptr) check_range(counts, c, T{1}, finite, "class_counts");
+  if (factors.sample_weight != nullptr)
+    check_range(factors.sample_weight, factors.sample_weight_stride == 0 ? 1 : n, T{0}, finite, "sample_weight");
   row_kernels<T>().factors(rows, factors, settings);
   const double divisor =
       denominator(arguments.reduction, arguments.normalization, rows, factors, counts, factors.weight);

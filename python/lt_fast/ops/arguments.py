@@ -1,0 +1,351 @@
+"""What the fused op and its plain-torch twin both do first: check the arguments and bring them into one form.
+
+Values on the CPU are looked at; values on a GPU are not, because that would make the host wait for the device: there
+the kernel itself traps on labels outside the classes.
+"""
+
+import contextlib
+import functools
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lt_fast.counts import ClassCounts
+from lt_fast.registry import nearest
+
+Vector: TypeAlias = Tensor | NDArray[Any] | Sequence[float]
+
+LABEL_RULES = ("mixup", "mam", "remix", "unimix", "cp_mix")
+MARGIN_RULES = ("fixed", "maximum", "batch_first_label")
+NORMALIZATIONS = ("expected", "weights", "batch")
+REDUCTIONS = ("none", "mean", "sum")
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+class Settings(NamedTuple):
+    """The numbers of a call, in the order of the op's schema; rules are indices into the tuples above."""
+
+    label_rule: int
+    omega: float
+    kappa: float
+    tau: float
+    margin_rule: int
+    max_margin: float
+    gamma: float
+    scale: float
+    label_smoothing: float
+    focal_gamma: float
+    normalization: int
+    reduction: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The tensors of a call, each of the arithmetic dtype and on the logits' device, or None."""
+
+    logits: Tensor
+    target: Tensor
+    target_b: Tensor | None
+    lam: Tensor | None
+    class_counts: Tensor | None
+    margin: Tensor | None
+    bias: Tensor | None
+    weight: Tensor | None
+    sample_weight: Tensor | None
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def _index(name: str, value: object, known: tuple[str, ...]) -> int:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, one of {', '.join(known)}, got {type(value).__name__}")
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}{nearest(value, list(known))}")
+    return known.index(value)
+
+
+def _number(name: str, value: object, rule: str, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return a finite float within [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    number = float(value)
+    if not (math.isfinite(number) and low <= number <= high):
+        raise ValueError(f"{name} must be {rule}, got {number}")
+    return number
+
+
+def _margin_rule(margin_rule: object, max_margin: object, gamma: object, compat: object) -> tuple[int, float, float]:
+    """Index of the rule, ``max_margin`` and ``gamma``; those two belong to "maximum" alone."""
+    rule = _index("margin_rule", margin_rule, MARGIN_RULES[:2])
+    if compat not in (None, MARGIN_RULES[2]):
+        raise ValueError(f"compat must be None or {MARGIN_RULES[2]!r}, got {compat!r}")
+    if rule == 0:
+        for name, value in (("max_margin", max_margin), ("gamma", gamma), ("compat", compat)):
+            if value is not None:
+                raise ValueError(
+                    f"{name} must be left out for margin_rule='fixed', got {value!r}; "
+                    "pass the margins themselves as margin, or set margin_rule='maximum'"
+                )
+        return 0, 0.0, 1.0
+    for name, value in (("max_margin", max_margin), ("gamma", gamma)):
+        if value is None:
+            raise ValueError(f"{name} must be given for margin_rule='maximum', got None")
+    return (
+        MARGIN_RULES.index(str(compat)) if compat is not None else rule,
+        _number("max_margin", max_margin, "finite and >= 0", low=0.0),
+        _number("gamma", gamma, "finite and >= 0", low=0.0),
+    )
+
+
+def make_settings(  # noqa: PLR0917  (positional for the cache: a keyword call is another key)
+    label_rule: object,
+    omega: object,
+    kappa: object,
+    tau: object,
+    margin_rule: object,
+    max_margin: object,
+    gamma: object,
+    compat: object,
+    scale: object,
+    label_smoothing: object,
+    focal_gamma: object,
+    normalization: object,
+    reduction: object,
+) -> Settings:
+    """Check all numbers and names of a call, one by one."""
+    rule, largest, steepness = _margin_rule(margin_rule, max_margin, gamma, compat)
+    smallest_scale = 5e-324  # the smallest number above 0
+    return Settings(
+        label_rule=_index("label_rule", label_rule, LABEL_RULES),
+        omega=_number("omega", omega, "finite"),
+        kappa=_number("kappa", kappa, "finite and >= 1", low=1.0),
+        tau=_number("tau", tau, "within [0, 1]", low=0.0, high=1.0),
+        margin_rule=rule,
+        max_margin=largest,
+        gamma=steepness,
+        scale=_number("scale", scale, "finite and > 0", low=smallest_scale),
+        label_smoothing=_number("label_smoothing", label_smoothing, "within [0, 1]", low=0.0, high=1.0),
+        focal_gamma=_number("focal_gamma", focal_gamma, "finite and >= 0", low=0.0),
+        normalization=_index("normalization", normalization, NORMALIZATIONS),
+        reduction=_index("reduction", reduction, REDUCTIONS),
+    )
+
+
+_cached_settings = functools.lru_cache(maxsize=256, typed=True)(make_settings)
+
+
+def settings(*values: object) -> Settings:
+    """``make_settings``, whose answer is remembered: a loss asks the same question every step."""
+    if not torch.compiler.is_compiling():
+        with contextlib.suppress(TypeError):  # not hashable: let the check below name it
+            return _cached_settings(*values)
+    return make_settings(*values)
+
+
+# --- tensors ----------------------------------------------------------------------------------------------------------
+
+
+def arithmetic_dtype(logits: Tensor) -> torch.dtype:
+    """Return the dtype that the loss is computed and returned in: float64 for float64 logits, else float32."""
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def _check_logits(logits: object) -> None:
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
+    if logits.dtype not in DTYPES:
+        raise TypeError(f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}")
+    if logits.dim() != 2:  # noqa: PLR2004
+        raise ValueError(f"logits must have shape (N, C), got {tuple(logits.shape)}")
+    if logits.shape[1] < 2:  # noqa: PLR2004
+        raise ValueError(f"logits must have at least 2 classes, got shape {tuple(logits.shape)}")
+
+
+def _labels(name: str, labels: object, logits: Tensor) -> Tensor:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(labels).__name__}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"{name} must be int64 class indices, got {labels.dtype}; use {name}.long()")
+    if labels.dim() != 1 or labels.shape[0] != logits.shape[0]:
+        raise ValueError(f"{name} must have shape (N,) = ({logits.shape[0]},), got {tuple(labels.shape)}")
+    _same_device(name, labels, logits)
+    return labels.contiguous()
+
+
+def _same_device(name: str, value: Tensor, logits: Tensor) -> None:
+    if value.device != logits.device:
+        raise ValueError(f"{name} must be on the logits' device {logits.device}, got {value.device}")
+
+
+def _no_gradient(name: str, value: object) -> None:
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise ValueError(f"{name} must not require a gradient: only the logits have one; pass {name}.detach()")
+
+
+def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
+    """A number or (N,) tensor, as (1,) or (N,)."""
+    if value is None:
+        return None
+    dtype = arithmetic_dtype(logits)
+    if not isinstance(value, Tensor):
+        if not isinstance(value, int | float | np.integer | np.floating | np.ndarray | list | tuple):
+            raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
+        value = torch.as_tensor(value, dtype=dtype, device=logits.device)
+    _no_gradient(name, value)
+    _same_device(name, value, logits)
+    if value.dim() > 0 and (value.dim() != 1 or value.shape[0] != logits.shape[0]):
+        raise ValueError(f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(value.shape)}")
+    return value.to(dtype).reshape(-1).contiguous()
+
+
+_RULES = {
+    "margin": "finite and >= 0",
+    "weight": "finite and >= 0",
+    "bias": "finite or -inf",
+    "class_counts": "finite and >= 0",
+}
+
+
+def _check_vector(name: str, values: Tensor) -> None:
+    wrong = (values == math.inf) | values.isnan() if name == "bias" else ~(values.isfinite() & (values >= 0))
+    if bool(wrong.any()):
+        at = int(wrong.nonzero()[0])
+        raise ValueError(f"{name} must be {_RULES[name]} in every class, got {float(values[at])} for class {at}")
+    if name == "class_counts" and not bool((values > 0).any()):
+        raise ValueError(f"class_counts must have at least one sample, got {len(values)} classes without any")
+
+
+class _Remembered(NamedTuple):
+    source: Any  # kept alive, so that its id stays its own
+    version: int
+    converted: Tensor
+
+
+_memory: OrderedDict[tuple[int, str, torch.dtype, torch.device], _Remembered] = OrderedDict()
+_MEMORY_SIZE = 64
+
+
+def _vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
+    """A vector of length C: checked and converted once for a tensor or ``ClassCounts``, every time for a list."""
+    if value is None:
+        return None
+    if torch.compiler.is_compiling():
+        return _converted(name, value, logits)  # values are not looked at: that would break the graph
+    if not isinstance(value, Tensor | ClassCounts):
+        converted = _converted(name, value, logits)
+        _check_vector(name, converted)
+        return converted
+    key = (id(value), name, arithmetic_dtype(logits), logits.device)
+    version = value._version if isinstance(value, Tensor) else 0  # noqa: SLF001
+    known = _memory.get(key)
+    if known is None or known.version != version or known.converted.shape[0] != logits.shape[1]:
+        converted = _converted(name, value, logits)
+        _check_vector(name, converted)
+        known = _memory[key] = _Remembered(value, version, converted)
+        if len(_memory) > _MEMORY_SIZE:
+            _memory.popitem(last=False)
+    return known.converted
+
+
+def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
+    if isinstance(value, ClassCounts):
+        value = torch.as_tensor(np.array(value.counts))
+    elif not isinstance(value, Tensor):
+        try:
+            value = torch.as_tensor(np.asarray(value, dtype=np.float64))
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be a vector of C numbers, got {type(value).__name__}") from None
+    if value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} must be a vector of C numbers, got {value.dtype}")
+    _no_gradient(name, value)
+    if value.dim() != 1 or value.shape[0] != logits.shape[1]:
+        raise ValueError(f"{name} must have shape (C,) = ({logits.shape[1]},), got {tuple(value.shape)}")
+    converted: Tensor = value.to(device=logits.device, dtype=arithmetic_dtype(logits)).contiguous()
+    return converted
+
+
+def _check_needs(given: Arguments, chosen: Settings) -> None:
+    """Arguments that need another one."""
+    if (given.target_b is None) != (given.lam is None):
+        present, absent = ("target_b", "lam") if given.lam is None else ("lam", "target_b")
+        raise ValueError(f"{absent} must be given together with {present}, got None")
+    if given.class_counts is None and chosen.label_rule != 0 and given.target_b is not None:
+        raise ValueError(f"class_counts must be given for label_rule={LABEL_RULES[chosen.label_rule]!r}, got None")
+    expected = chosen.normalization == 0 and chosen.reduction == REDUCTIONS.index("mean")
+    if given.class_counts is None and given.weight is not None and expected:
+        raise ValueError(
+            "class_counts must be given for normalization='expected' with a weight, got None: it divides by the "
+            "training set's mean weight; pass class_counts, or normalization='batch' or 'weights'"
+        )
+
+
+def gather(
+    logits: Tensor,
+    target: Tensor,
+    chosen: Settings,
+    *,
+    target_b: Tensor | None,
+    lam: Any,
+    class_counts: Any,
+    margin: Any,
+    bias: Any,
+    weight: Any,
+    sample_weight: Any,
+) -> Arguments:
+    """Check types, shapes and devices, and convert every tensor to its one form."""
+    _check_logits(logits)
+    given = Arguments(
+        logits=logits,
+        target=_labels("target", target, logits),
+        target_b=None if target_b is None else _labels("target_b", target_b, logits),
+        lam=_per_row("lam", lam, logits),
+        class_counts=_vector("class_counts", class_counts, logits),
+        margin=_vector("margin", margin, logits),
+        bias=_vector("bias", bias, logits),
+        weight=_vector("weight", weight, logits),
+        sample_weight=_per_row("sample_weight", sample_weight, logits),
+    )
+    _check_needs(given, chosen)
+    return given
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def check_values(given: Arguments, chosen: Settings) -> None:
+    """Look at labels and factors, on the CPU.
+
+    Raises:
+        ValueError: for a label outside the classes, ``lam`` outside [0, 1] or NaN, a negative or NaN sample weight, or
+            a label rule with a class without samples.
+    """
+    num_classes = given.logits.shape[1]
+    for name, labels in (("target", given.target), ("target_b", given.target_b)):
+        if labels is not None:
+            _refuse(name, labels, (labels < 0) | (labels >= num_classes), f"lie in [0, {num_classes})")
+    if given.lam is not None:
+        _refuse("lam", given.lam, ~((given.lam >= 0) & (given.lam <= 1)), "lie in [0, 1]")
+    if given.sample_weight is not None:
+        good = (given.sample_weight >= 0) & given.sample_weight.isfinite()
+        _refuse("sample_weight", given.sample_weight, ~good, "be finite and >= 0")
+    if given.lam is not None and chosen.label_rule != 0 and given.class_counts is not None:
+        empty = given.class_counts < 1
+        if bool(empty.any()):
+            raise ValueError(
+                f"class_counts must be >= 1 in every class for label_rule={LABEL_RULES[chosen.label_rule]!r}, "
+                f"got {float(given.class_counts[empty][0]):g} for class {int(empty.nonzero()[0])}"
+            )
+
+
+def _refuse(name: str, values: Tensor, wrong: Tensor, rule: str) -> None:
+    if bool(wrong.any()):
+        at = int(wrong.nonzero()[0])
+        raise ValueError(f"{name} must {rule}, got {values[at].item():g} at position {at}")

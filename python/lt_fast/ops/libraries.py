@@ -1,0 +1,136 @@
+"""Find and load the op libraries of ``lt_fast/_ops``, and say which one is in use.
+
+``LT_FAST_BACKEND`` forces a choice: ``reference`` (plain torch), ``cpu`` or ``cuda``; what cannot be had is then an
+error instead of a fallback. ``LT_FAST_INSTRUCTION_SET`` (``avx512``, ``avx2``, ``portable``) lowers the CPU's.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+
+from lt_fast.errors import UsageError
+
+Backend: TypeAlias = Literal["reference", "cpu", "cuda"]
+InstructionSet: TypeAlias = Literal["avx512", "avx2", "portable", "reference"]
+
+_FOLDER = Path(__file__).parent.parent / "_ops"
+_CUDA_MAJOR = 13  # the CUDA library carries its own runtime of this version, which drivers of older torch may refuse
+_INSTRUCTION_SETS: tuple[InstructionSet, ...] = ("portable", "avx2", "avx512")
+
+
+def _choice(variable: str, allowed: tuple[str, ...]) -> str | None:
+    value = os.environ.get(variable) or None
+    if value is not None and value not in allowed:
+        raise UsageError(f"{variable} must be one of {', '.join(allowed)}, got {value!r}")
+    return value
+
+
+def _load(name: str) -> str | None:
+    """Load ``lib<name>.so`` and return None, or the reason why it cannot be had."""
+    path = _FOLDER / f"lib{name}.so"
+    if not path.exists():
+        return f"{path.name} was not built with this installation"
+    try:
+        torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
+    except (OSError, RuntimeError) as error:
+        return f"{path.name} does not load: {error}"
+    return None
+
+
+def _load_cpu() -> str | None:
+    if hasattr(torch.ops.lt_fast, "mixed_margin_loss"):
+        return None  # a namespace registers once in a process; the module may be imported again
+    return _load("lt_fast_cpu")
+
+
+def _load_cuda() -> str | None:
+    built_for = torch.version.cuda
+    if built_for is None:
+        return "this torch is built without CUDA"
+    if int(built_for.partition(".")[0]) < _CUDA_MAJOR:
+        return f"this torch is built for CUDA {built_for}, the op library for CUDA {_CUDA_MAJOR}"
+    if torch._C._dispatch_has_kernel_for_dispatch_key("lt_fast::mixed_margin_loss", "CUDA"):  # noqa: SLF001
+        return None
+    return _load("lt_fast_cuda")
+
+
+def _forced(wish: str, reason: str) -> UsageError:
+    return UsageError(
+        f"LT_FAST_BACKEND must name a backend that this installation has, got {wish!r}: {reason}; unset it to fall back"
+    )
+
+
+def _start() -> tuple[Backend, dict[str, str]]:
+    """Load what there is and return the backend, with the reasons for what is missing."""
+    wish = _choice("LT_FAST_BACKEND", ("reference", "cpu", "cuda"))
+    if wish == "reference":
+        return "reference", {}
+    if (reason := _load_cpu()) is not None:
+        if wish is not None:
+            raise _forced(wish, reason)
+        return "reference", {"cpu": reason, "cuda": reason}
+    if wish == "cpu":
+        return "cpu", {"cuda": "LT_FAST_BACKEND=cpu excludes it"}
+    reason = _load_cuda()
+    if reason is None and not torch.cuda.is_available():
+        reason = "no GPU can be used"
+    if reason is None:
+        return "cuda", {}
+    if wish == "cuda":
+        raise _forced(wish, reason)
+    return "cpu", {"cuda": reason}
+
+
+FORCED = os.environ.get("LT_FAST_BACKEND") or None
+BACKEND, MISSING = _start()
+_warned: set[str] = set()
+
+
+def _instruction_set() -> InstructionSet:
+    wish = _choice("LT_FAST_INSTRUCTION_SET", tuple(map(str, _INSTRUCTION_SETS)))
+    if BACKEND == "reference":
+        return "reference"
+    found: InstructionSet = _INSTRUCTION_SETS[torch.ops.lt_fast.cpu_instruction_set()]
+    if wish is not None and found != wish:
+        raise UsageError(
+            f"LT_FAST_INSTRUCTION_SET must be one that this processor has, got {wish!r}; its best is {found!r}"
+        )
+    return found
+
+
+_SET = _instruction_set()
+
+
+def backend() -> Backend:
+    """Return what computes the op: ``"cuda"`` (with ``"cpu"`` for CPU tensors), ``"cpu"`` or ``"reference"``."""
+    return BACKEND
+
+
+def instruction_set() -> InstructionSet:
+    """Return the CPU kernels in use: ``"avx512"``, ``"avx2"`` or ``"portable"``, ``"reference"`` without library."""
+    return _SET
+
+
+def has_kernel(device: str) -> bool:
+    """Return whether a library serves tensors of ``device``; warn once where the plain-torch twin stands in.
+
+    Raises:
+        UsageError: if ``LT_FAST_BACKEND`` forces a library that does not serve this device.
+    """
+    if device == BACKEND or (BACKEND == "cuda" and device == "cpu"):
+        return True
+    if FORCED in ("cpu", "cuda"):
+        raise UsageError(f"logits must be on a device that LT_FAST_BACKEND={FORCED} serves, got {device!r}")
+    if FORCED is None and device not in _warned:
+        _warned.add(device)
+        reason = MISSING.get(device, f"there is none for {device!r} tensors")
+        warnings.warn(
+            f"the fused op is not in use for {device!r} tensors, plain torch computes it, several times slower: "
+            f"{reason}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return False

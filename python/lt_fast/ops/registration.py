@@ -1,0 +1,100 @@
+"""What torch must know of the op besides its kernels: shapes without data, and the gradient.
+
+float32 and float64: the gradient is ready when the loss is, and the backward multiplies it by grad_output. Half types
+and ``reduction="none"``: the forward keeps six numbers a row and the backward computes the gradient from them, so that
+it is rounded to the half type once, after grad_output (with a loss scaler's factor in it) has been multiplied in.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROW_NUMBERS = 6
+# Positions in the schema.
+_LOGITS, _TARGET, _TARGET_B, _BIAS, _SCALE, _WITH_GRAD = 0, 1, 2, 6, 16, 21
+_NUM_INPUTS = 24
+
+
+def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    reduction, with_grad, with_rows, with_prediction = rest[-4:]
+    rows, classes = logits.shape
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    return (
+        logits.new_empty((rows,) if reduction == 0 else (), dtype=dtype),
+        logits.new_empty((rows, classes) if with_grad else (0,)),
+        logits.new_empty((rows, ROW_NUMBERS) if with_rows else (0,), dtype=dtype),
+        logits.new_empty((rows if with_prediction else 0,), dtype=torch.int64),
+    )
+
+
+def _fake_backward(grad_output: Tensor, logits: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(logits, memory_format=torch.contiguous_format)
+
+
+def keep(ctx: Any, inputs: tuple[Any, ...], grad: Tensor, rows: Tensor) -> None:
+    """Keep what ``backward`` needs: the ready gradient, or the logits and their row numbers."""
+    ctx.set_materialize_grads(False)
+    ctx.ready = inputs[_WITH_GRAD]
+    if ctx.ready:
+        ctx.save_for_backward(grad)
+    else:
+        ctx.scale = inputs[_SCALE]
+        ctx.save_for_backward(inputs[_LOGITS], inputs[_TARGET], inputs[_TARGET_B], inputs[_BIAS], rows)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    _, grad, rows, prediction = output
+    ctx.mark_non_differentiable(grad, rows, prediction)
+    keep(ctx, inputs, grad, rows)
+
+
+def refuse_second_derivative() -> None:
+    """Raise where a graph of the backward is asked for: grad mode is on in a backward for that reason only."""
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "mixed_margin_loss has no second derivative, and create_graph=True (or torch.func) asks for one; "
+            "use lt_fast.ops.reference.mixed_margin_loss, which has"
+        )
+
+
+def _scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
+    """Return ``grad * grad_output``, never in place: the kept gradient serves every backward of a retained graph."""
+    if not torch.compiler.is_compiling() and type(grad) is Tensor and grad.device.type == "cpu":
+        factor = grad_output.item()
+        return grad if factor == 1 else grad * factor
+    return grad * grad_output  # on a GPU looking at the factor would make the host wait
+
+
+def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Gradient of the loss, in the place of the logits among the op's inputs."""
+    nothing = (None,) * (_NUM_INPUTS - 1)
+    if grad_output is None:
+        return None, *nothing
+    refuse_second_derivative()
+    if ctx.ready:
+        return _scaled(ctx.saved_tensors[0], grad_output), *nothing
+    logits, target, target_b, bias, rows = ctx.saved_tensors
+    if rows.numel() == 0 and logits.numel() != 0:
+        raise RuntimeError("with_grad or with_rows must be True for a backward, got False for both")
+    grad = torch.ops.lt_fast.mixed_margin_loss_backward(
+        grad_output.contiguous(), logits, target, target_b, bias, rows, ctx.scale
+    )
+    return grad, *nothing
+
+
+def _backward(ctx: Any, grad_output: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    return backward(ctx, grad_output)
+
+
+def _no_second_derivative(ctx: Any, *grads: Any) -> None:  # noqa: ARG001
+    with torch.enable_grad():
+        refuse_second_derivative()
+
+
+def register() -> None:
+    """Register the shapes and the gradient, once, after the library has been loaded."""
+    torch.library.register_fake("lt_fast::mixed_margin_loss", _fake_loss)
+    torch.library.register_fake("lt_fast::mixed_margin_loss_backward", _fake_backward)
+    torch.library.register_autograd("lt_fast::mixed_margin_loss", _backward, setup_context=_setup)
+    torch.library.register_autograd("lt_fast::mixed_margin_loss_backward", _no_second_derivative)
