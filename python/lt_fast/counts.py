@@ -59,7 +59,9 @@ class ClassCounts:
         return _rebuild, (self.counts.tolist(), self.names)
 
     @classmethod
-    def from_labels(cls, labels: ArrayLike, num_classes: int | None = None, *, names: Sequence[str] | None = None) -> "ClassCounts":
+    def from_labels(
+        cls, labels: ArrayLike, num_classes: int | None = None, *, names: Sequence[str] | None = None
+    ) -> "ClassCounts":
         """Count integer labels in ``[0, num_classes)``; ``num_classes`` defaults to the largest label + 1. O(N + C).
 
         Raises:
@@ -116,7 +118,7 @@ class ClassCounts:
     @property
     def prior(self) -> NDArray[np.float64]:
         """``counts / total``, ``(C,)`` float64."""
-        return self.counts / self.counts.sum()
+        return np.divide(self.counts, self.total, dtype=np.float64)
 
     @property
     def imbalance_ratio(self) -> float:
@@ -155,8 +157,8 @@ class ClassCounts:
             first = int(self.empty[0])
             more = f" and {self.empty.size - 1} more" if self.empty.size > 1 else ""
             raise ValueError(
-                f"class_counts must be >= 1 in every class, got 0 for class {self.names[first]!r} (index {first}){more}; "
-                "drop the class, or pass empty='ignore'",
+                f"class_counts must be >= 1 in every class, got 0 for class {self.names[first]!r} (index {first})"
+                f"{more}; drop the class, or pass empty='ignore'",
             )
         return self
 
@@ -187,9 +189,10 @@ def _whole_numbers(counts: ArrayLike) -> NDArray[np.int64]:
     array = np.asarray(counts)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"counts must be one-dimensional with at least one class, got shape {array.shape}")
-    if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
         raise TypeError(f"counts must be whole numbers, got dtype {array.dtype}")
-    whole = array.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # NaN and infinity become some integer, and are refused as unequal below
+        whole = array.astype(np.int64)
     wrong = np.flatnonzero((whole != array) | (array < 0))
     if wrong.size:
         at = int(wrong[0])

@@ -38,8 +38,9 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+        package = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
             raise  # the module is there and one of *its* imports is not: the original message says more
-        distribution = {"sklearn": "scikit-learn"}.get(error.name, error.name)
+        distribution = {"sklearn": "scikit-learn"}.get(package, package)
         message = f"{purpose} needs {distribution}, which is not installed; run: pip install 'lt-fast[{extra}]'"
         raise MissingExtraError(message, name=error.name) from None
