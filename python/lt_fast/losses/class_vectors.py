@@ -35,7 +35,7 @@ class ClassVectors(nn.Module):
         """Return the vectors for the dtype that the loss is computed in: float64 for float64 logits, else float32."""
         if logits.dtype == torch.float64:
             return {name: exact.to(logits.device) for name, exact in self._exact.items()}
-        return {name: self.get_buffer(name) for name in self._exact}
+        return dict(self._buffers)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ClassVectors":
         """Take the device from ``fn`` and nothing else: the values come from the exact vectors again."""

@@ -1,0 +1,83 @@
+"""The line of plain torch that every docstring names, and what the losses become in their limits."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lt_fast.losses import (
+    balanced_softmax_loss,
+    class_balanced_loss,
+    cross_entropy_loss,
+    effective_number_weights,
+    ldam_loss,
+    ldam_margins,
+)
+
+COUNTS = [900, 300, 80, 20, 7, 1]
+TARGET = torch.tensor([0, 5, 3, 3, 1, 0, 2, 4])
+WEIGHT = torch.tensor([0.3, 0.7, 0.9, 1.0, 1.4, 1.7], dtype=torch.float64)
+
+
+@pytest.fixture
+def logits():
+    return torch.randn(8, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cross_entropy(logits, smoothing, reduction):
+    loss = cross_entropy_loss(logits, TARGET, COUNTS, label_smoothing=smoothing, reduction=reduction)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, TARGET, label_smoothing=smoothing, reduction=reduction))
+
+
+def test_weighted_cross_entropy(logits):
+    loss = cross_entropy_loss(logits, TARGET, COUNTS, weight=WEIGHT, normalization="weights")
+    torch.testing.assert_close(loss, F.cross_entropy(logits, TARGET, WEIGHT))
+
+
+def test_class_balanced(logits):
+    weight = torch.from_numpy(effective_number_weights(COUNTS, 0.999))
+    loss = class_balanced_loss(logits, TARGET, COUNTS, beta=0.999, normalization="weights")
+    torch.testing.assert_close(loss, F.cross_entropy(logits, TARGET, weight))
+
+
+def test_ldam(logits):
+    margin, own = torch.from_numpy(ldam_margins(COUNTS)), F.one_hot(TARGET, 6)
+    loss = ldam_loss(logits, TARGET, COUNTS, weight=WEIGHT, normalization="weights")
+    torch.testing.assert_close(loss, F.cross_entropy(30 * (logits - own * margin), TARGET, WEIGHT))
+
+
+def test_balanced_softmax(logits):
+    loss = balanced_softmax_loss(logits, TARGET, COUNTS)
+    torch.testing.assert_close(loss, F.cross_entropy(logits + torch.tensor(COUNTS).double().log(), TARGET))
+
+
+def test_limits_are_cross_entropy(logits):
+    plain = F.cross_entropy(logits, TARGET)
+    torch.testing.assert_close(ldam_loss(logits, TARGET, COUNTS, max_margin=0.0, scale=1.0), plain)
+    torch.testing.assert_close(balanced_softmax_loss(logits, TARGET, [7] * 6), plain)
+    torch.testing.assert_close(class_balanced_loss(logits, TARGET, COUNTS, beta=0.0), plain)
+    torch.testing.assert_close(class_balanced_loss(logits, TARGET, [7] * 6), plain)
+
+
+def test_expected_normalization_does_not_depend_on_how_the_batch_is_cut(logits):
+    whole = class_balanced_loss(logits, TARGET, COUNTS)
+    halves = [class_balanced_loss(z, y, COUNTS) for z, y in zip(logits.split(4), TARGET.split(4), strict=True)]
+    torch.testing.assert_close(torch.stack(halves).mean(), whole)
+    # The weights of the batch do: that is why they are not the default.
+    cut = [
+        class_balanced_loss(z, y, COUNTS, normalization="weights")
+        for z, y in zip(logits.split(4), TARGET.split(4), strict=True)
+    ]
+    assert not torch.isclose(
+        torch.stack(cut).mean(), class_balanced_loss(logits, TARGET, COUNTS, normalization="weights")
+    )
+
+
+def test_expected_and_weights_agree_on_a_batch_that_is_the_training_set():
+    counts = [5, 3, 1]
+    target = torch.tensor(np.repeat(np.arange(3), counts))
+    logits = torch.randn(9, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected, weights = (class_balanced_loss(logits, target, counts, normalization=n) for n in ("expected", "weights"))
+    torch.testing.assert_close(expected, weights)
