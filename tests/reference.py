@@ -375,3 +375,111 @@ def image_batch(images, indices, placements, mean, std, partner=None, lam=None):
     if partner is None:
         return x
     return torch.stack([lam[b] * x[b] + (1 - lam[b]) * x[p] for b, p in enumerate(partner)])
+
+
+# --- the fused op -----------------------------------------------------------------------------------------------------
+
+
+def remix_label_factor(lam, n_a, n_b, kappa, tau):
+    """Chou et al. 2020 (Remix), eq. 7: the minority takes the whole label where it is kappa times rarer."""
+    if n_a / n_b >= kappa and lam < tau:
+        return 0.0
+    if n_a / n_b <= 1 / kappa and 1 - lam < tau:
+        return 1.0
+    return lam
+
+
+def unimix_label_factor(lam, n_a, n_b):
+    """Xu et al. 2021 (UniMix): the factor shifted by n_b / (n_a + n_b), wrapped into [0, 1]."""
+    shifted = lam + n_b / (n_a + n_b)
+    return shifted - 1 if shifted > 1 else shifted
+
+
+def cp_mix_label_factor(lam, n_a, n_b, tau):
+    """CP-Mix, eq. 9, as reconstructed: between the drawn factor and one that favours the rarer class."""
+    return (1 - tau) * lam + tau * n_b / (n_a + n_b)
+
+
+def maximum_margin(row, label, max_margin, gamma):
+    """Maximum-Margin loss: the margin of one row from its own scores, largest just on the wrong side."""
+    gap = float(row[label]) - max(float(z) for j, z in enumerate(row) if j != label)
+    if gap > 0:
+        return math.exp(-gap - gamma * max_margin)
+    return math.exp(-abs(gap) - max_margin) if gap < 0 else 0.0
+
+
+def batch_first_label_margin(row, label, first_label, max_margin, gamma):
+    """The published code: the batch's first label in the place of the own one, the own column counted as 0."""
+    gap = float(row[first_label]) - max(0.0 if j == label else float(z) for j, z in enumerate(row))
+    if gap > 0:
+        return math.exp(-gap - gamma * max_margin)
+    return math.exp(-abs(gap) - max_margin) if gap < 0 else 0.0
+
+
+def _op_margin(logits, i, labels, options):
+    """Margin of row i's label in ``labels``."""
+    label, row = int(labels[i]), logits[i].detach()
+    fixed = 0.0 if options.get("margin") is None else float(options["margin"][label])
+    if options.get("margin_rule", "fixed") == "fixed":
+        return fixed
+    numbers = options["max_margin"] - fixed, options["gamma"]
+    if options.get("compat") is not None:
+        return batch_first_label_margin(row, label, int(labels[0]), *numbers)
+    return maximum_margin(row, label, *numbers)
+
+
+def _op_branch(logits, i, labels, options):
+    """Loss of row i for one label: smoothed cross entropy, times (1 - p)^gamma."""
+    label, classes = int(labels[i]), logits.shape[1]
+    margin = torch.zeros(classes, dtype=torch.float64)
+    margin[label] = _op_margin(logits, i, labels, options)
+    scores = options.get("scale", 1.0) * (logits[i] - margin)
+    if options.get("bias") is not None:
+        scores = scores + options["bias"]
+    minus_log_p = torch.logsumexp(scores, 0) - scores
+    smoothing = options.get("label_smoothing", 0.0)
+    loss = (1 - smoothing) * minus_log_p[label] + smoothing / classes * minus_log_p.sum()
+    gamma = options.get("focal_gamma", 0.0)
+    return loss if gamma == 0 else (1 - torch.exp(-minus_log_p[label])) ** gamma * loss
+
+
+def _op_label_factor(i, target, target_b, options):
+    if target_b is None:
+        return 1.0
+    lam, counts = options["lam"], options.get("class_counts")
+    lam = float(lam) if isinstance(lam, float) or lam.dim() == 0 else float(lam[i])
+    rule = options.get("label_rule", "mixup")
+    if rule == "mixup":
+        return lam
+    n_a, n_b = float(counts[int(target[i])]), float(counts[int(target_b[i])])
+    return {
+        "mam": lambda: mam_label_factor(lam, n_a, n_b, options.get("omega", 0.25)),
+        "remix": lambda: remix_label_factor(lam, n_a, n_b, options.get("kappa", 3.0), options.get("tau", 0.5)),
+        "unimix": lambda: unimix_label_factor(lam, n_a, n_b),
+        "cp_mix": lambda: cp_mix_label_factor(lam, n_a, n_b, options.get("tau", 0.5)),
+    }[rule]()
+
+
+def mixed_margin_loss(logits, target, *, target_b=None, normalization="expected", reduction="mean", **options):
+    """The op, one row and one label at a time, in float64."""
+    weight, own = options.get("weight"), options.get("sample_weight")
+    rows, factors = [], 0.0
+    for i in range(len(target)):
+        share = _op_label_factor(i, target, target_b, options)
+        labels = [(target, share)] if target_b is None else [(target, share), (target_b, 1 - share)]
+        row = torch.zeros((), dtype=torch.float64)
+        for which, part in labels:
+            factor = part * (1.0 if weight is None else float(weight[int(which[i])]))
+            factor *= 1.0 if own is None else float(own[i])
+            row = row + factor * _op_branch(logits, i, which, options)
+            factors += factor
+        rows.append(row)
+    each = torch.stack(rows)
+    if reduction != "mean":
+        return each if reduction == "none" else each.sum()
+    if normalization == "weights":
+        return each.sum() / factors
+    if normalization == "batch" or weight is None:
+        return each.mean()
+    counts = options["class_counts"]
+    return each.mean() / (sum(float(n) * float(w) for n, w in zip(counts, weight, strict=True)) / float(sum(counts)))

@@ -12,7 +12,7 @@ Row: TypeAlias = dict[str, float | None]
 OWN_COLUMNS = ("epoch", "learning_rate", "train_loss", "seconds")
 
 
-class History(Sequence[Row]):
+class History:
     """One row an epoch: ``epoch`` (epochs done), ``learning_rate``, ``train_loss``, ``seconds``, what was measured.
 
     ``train_loss`` is the mean over the epoch's samples, ``learning_rate`` that of its last step, ``seconds`` its wall
@@ -58,16 +58,17 @@ class History(Sequence[Row]):
         """
         try:
             with Path(path).open(newline="", encoding="utf-8") as file:
-                return cls([{name: _number(cell) for name, cell in row.items()} for row in csv.DictReader(file)])
+                names, *lines = csv.reader(file)
+            return cls([dict(zip(names, map(_number, cells), strict=True)) for cells in lines])
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror})") from error
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise DataError(f"{path} is damaged: {error}; resuming the run writes it anew") from error
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204  (int or slice, as list)
+    def __getitem__(self, index: int) -> Row:
         return self.rows[index]
 
     def __iter__(self) -> Iterator[Row]:

@@ -154,7 +154,8 @@ class Training:
                     buffer = torch.empty_like(parameter).copy_(training[f"momentum.{name}"])
                     self.optimizer.state[parameter]["momentum_buffer"] = buffer.detach()
         except RuntimeError as error:
-            raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {error}") from error
+            reason = " ".join(str(error).split())  # torch spreads it over lines
+            raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {reason}") from error
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
