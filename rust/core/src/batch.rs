@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::profile::python_float;
 use crate::rng::{Stream, collect, stream};
 
 /// Widest border that [`placements`] crops from.
@@ -92,13 +93,13 @@ impl Normalization {
         if let Some(c) = mean.iter().position(|m| !m.is_finite()) {
             return value_error(format!(
                 "mean must be finite, got {} for channel {c}",
-                mean[c]
+                python_float(mean[c])
             ));
         }
         if let Some(c) = std.iter().position(|s| !(s.is_finite() && *s > 0.0)) {
             return value_error(format!(
                 "std must be positive and finite, got {} for channel {c}",
-                std[c]
+                python_float(std[c])
             ));
         }
         let table =
@@ -346,7 +347,7 @@ fn check_pairs(Pairs { partner, lam }: Pairs<'_>, batch: usize) -> Result<()> {
     check_range("partner (a position in the batch)", partner, batch)?;
     match lam.iter().position(|factor| !(0.0..=1.0).contains(factor)) {
         Some(at) => {
-            let shown = format!("{}", lam[at]).to_lowercase();
+            let shown = python_float(lam[at]);
             value_error(format!(
                 "lam must lie in [0, 1] (factor of the first image), got {shown} at position {at}"
             ))

@@ -115,8 +115,9 @@ fn check_ratio(ratio: f64) -> Result<()> {
     Err(Error::Value(format!("{rule}, got {ratio}{hint}")))
 }
 
-fn python_float(value: f64) -> String {
-    format!("{value}").to_lowercase()
+/// A float as Python prints it: `nan` and `inf` in lower case.
+pub(crate) fn python_float(value: impl std::fmt::Display) -> String {
+    value.to_string().to_lowercase()
 }
 
 fn steps_down(class: usize, num_classes: usize) -> f64 {
