@@ -1,0 +1,288 @@
+"""The CUDA kernels' own code, run thread by thread on the CPU, against the plain-torch twin.
+
+What a GPU does differently (memory order, its own exp) is not tested here; indices, reductions, barriers and the
+maths are.
+"""
+
+import ctypes
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lt_fast.ops import reference
+
+pytestmark = pytest.mark.slow  # compiles the kernels once a session
+
+TYPES = {torch.float32: b"f", torch.float64: b"d", torch.float16: b"h", torch.bfloat16: b"b"}
+TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+LABEL_RULES = ["mixup", "mam", "remix", "unimix", "cp_mix"]
+LAST_LAYOUT = 7
+# Columns that are no multiple of anything, for each layout in turn.
+COLUMNS = [2, 3, 10, 100, 365, 1000, 2001, 5003, 8191, 20_479]
+
+_POINTERS = ["lam", "sample_weight", "class_counts", "margin", "bias", "weight"]
+_NUMBERS = ["omega", "kappa", "tau", "max_margin", "gamma", "scale", "label_smoothing", "focal_gamma", "denominator"]
+
+
+class Call(ctypes.Structure):
+    _fields_ = [
+        ("logits", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("stride", "rows", "columns")),
+        *((name, ctypes.c_void_p) for name in ("target", "target_b", *_POINTERS)),
+        *((name, ctypes.c_int64) for name in ("lam_step", "sample_weight_step", "label_rule", "margin_rule")),
+        *((name, ctypes.c_double) for name in _NUMBERS),
+        *((name, ctypes.c_void_p) for name in ("loss", "grad", "row_numbers", "prediction")),
+        *((name, ctypes.c_int64) for name in ("layout", "most_blocks")),
+        ("grad_output", ctypes.c_void_p),
+        ("grad_output_step", ctypes.c_int64),
+    ]
+
+
+def arithmetic(dtype):
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class Problem:
+    """Logits, labels and vectors of one call, from a seed."""
+
+    def __init__(self, rows, columns, *, dtype=torch.float32, seed=0, mixed=True, spread=3.0, offset=0, padding=0):
+        draw = torch.Generator().manual_seed(seed)
+        memory = torch.randn(offset + rows * (columns + padding), generator=draw, dtype=torch.float64) * spread
+        memory = memory.to(dtype)[offset:].view(rows, columns + padding)
+        self.logits, self.draw = memory[:, :columns], draw
+        self.target = self.labels()
+        self.target_b = self.labels() if mixed else None
+        if mixed:
+            self.target_b[0] = self.target[0]  # equal labels
+        self.vectors = {"lam": self.vector(rows) if mixed else None}
+        self.options = {"scale": 1.0, "omega": 0.25, "kappa": 3.0, "tau": 0.5}
+
+    def labels(self):
+        rows, columns = self.logits.shape
+        return torch.randint(columns, (rows,), generator=self.draw)
+
+    def vector(self, size, *, low=0.0, high=1.0):
+        numbers = torch.rand(size, generator=self.draw, dtype=torch.float64) * (high - low) + low
+        return numbers.to(arithmetic(self.logits.dtype))
+
+    def call(self, *, layout=-1, most_blocks=1 << 30, denominator=1.0):
+        """The C structure; keeps what it points to alive."""
+        given = {name: self.vectors.get(name) for name in _POINTERS}
+        options = {name: float(self.options.get(name, 0.0)) for name in _NUMBERS} | {"denominator": denominator}
+        rows, columns = self.logits.shape
+        if self.options.get("label_rule", "mixup") == "mixup":
+            given["class_counts"] = None
+        self.alive = [tensor for tensor in (self.target, self.target_b, *given.values()) if tensor is not None]
+        return Call(
+            logits=self.logits.data_ptr(), stride=self.logits.stride(0), rows=rows, columns=columns,
+            target=self.target.data_ptr(), target_b=None if self.target_b is None else self.target_b.data_ptr(),
+            lam_step=1, sample_weight_step=1, label_rule=LABEL_RULES.index(self.options.get("label_rule", "mixup")),
+            margin_rule=self.options.get("margin_rule", 0), layout=layout, most_blocks=most_blocks,
+            **{name: None if tensor is None else tensor.data_ptr() for name, tensor in given.items()}, **options,
+        )  # fmt: skip
+
+    def expected(self, dtype=torch.float64):
+        """Per-sample losses, and the gradient of their sum, by the twin in double."""
+        logits = self.logits.to(dtype).clone().requires_grad_()
+        vectors = {name: None if v is None else v.to(dtype) for name, v in self.vectors.items()}
+        options = dict(self.options)
+        rule = options.pop("margin_rule", 0)
+        if rule:
+            options |= {"margin_rule": "maximum", "compat": "batch_first_label" if rule == 2 else None}
+        losses = reference.mixed_margin_loss(
+            logits, self.target, target_b=self.target_b, reduction="none", normalization="batch", **vectors, **options
+        )
+        losses.sum().backward()
+        return losses.detach(), logits.grad
+
+
+def forward(kernels, problem, *, guard=5, **choices):
+    """Run the forward kernel; its gradient lies between guards that must stay as they are."""
+    rows, columns = problem.logits.shape
+    dtype, call = problem.logits.dtype, problem.call(**choices)
+    loss, numbers = torch.empty(rows, dtype=arithmetic(dtype)), torch.empty(rows, 6, dtype=arithmetic(dtype))
+    memory = torch.full((rows * columns + 2 * guard,), 7.0, dtype=dtype)
+    prediction = torch.empty(rows, dtype=torch.int64)
+    call.loss, call.row_numbers, call.prediction = loss.data_ptr(), numbers.data_ptr(), prediction.data_ptr()
+    call.grad = memory.data_ptr() + guard * memory.element_size()
+    layout = kernels.forward(ctypes.c_char(TYPES[dtype]), ctypes.byref(call))
+    assert (memory[:guard] == 7).all()
+    assert (memory[-guard:] == 7).all()
+    return loss, memory[guard:-guard].view(rows, columns), numbers, prediction, layout
+
+
+def assert_close(found, expected, dtype):
+    expected, found = expected.double(), found.double()
+    scale = expected.abs().max().clamp(min=1e-30)
+    assert ((found - expected).abs().max() / scale).item() <= TOLERANCE[dtype]
+
+
+def check(kernels, problem, **choices):
+    loss, grad, _, prediction, layout = forward(kernels, problem, **choices)
+    expected_loss, expected_grad = problem.expected()
+    assert_close(loss, expected_loss, torch.float64 if problem.logits.dtype == torch.float64 else torch.float32)
+    assert_close(grad, expected_grad, problem.logits.dtype)
+    assert torch.equal(prediction, problem.logits.argmax(1))
+    return layout
+
+
+def test_loss_gradient_and_prediction_in_every_layout(kernels):
+    layouts = {check(kernels, Problem(3, columns, seed=columns)) for columns in COLUMNS}
+    layouts.add(check(kernels, Problem(2, 20_491)))
+    assert layouts == set(range(LAST_LAYOUT + 1))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("columns", [2, 10, 365, 1000])
+def test_every_dtype(kernels, dtype, columns):
+    check(kernels, Problem(5, columns, dtype=dtype, spread=2.0))
+
+
+@pytest.mark.parametrize("layout", range(LAST_LAYOUT + 1))
+def test_every_layout_gives_the_same_for_a_short_row(kernels, layout):
+    problem = Problem(3, 21, seed=layout)
+    problem.vectors["bias"] = problem.vector(21, low=-9, high=0)
+    problem.options |= {"label_smoothing": 0.1, "scale": 4.0}
+    assert check(kernels, problem, layout=layout) == layout
+
+
+@st.composite
+def problems(draw):
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    columns, rows = draw(st.integers(2, 70)), draw(st.integers(1, 6))
+    problem = Problem(
+        rows, columns, dtype=dtype, seed=draw(st.integers(0, 999)), mixed=draw(st.booleans()),
+        spread=draw(st.sampled_from([0.3, 3.0, 30.0])), offset=draw(st.integers(0, 7)), padding=draw(st.integers(0, 3)),
+    )  # fmt: skip
+    vectors = {
+        "margin": (columns, 0.0, 0.5), "bias": (columns, -9.0, 0.0), "weight": (columns, 0.1, 4.0),
+        "sample_weight": (rows, 0.1, 2.0),
+    }  # fmt: skip
+    for name, (size, low, high) in vectors.items():
+        if draw(st.booleans()):
+            problem.vectors[name] = problem.vector(size, low=low, high=high)
+    problem.vectors["class_counts"] = problem.vector(columns, low=1, high=500).round()
+    problem.options |= {
+        "label_rule": draw(st.sampled_from(LABEL_RULES)), "scale": draw(st.sampled_from([1.0, 30.0])),
+        "label_smoothing": draw(st.sampled_from([0.0, 0.1])), "focal_gamma": draw(st.sampled_from([0.0, 1.5])),
+    }  # fmt: skip
+    if draw(st.booleans()):
+        problem.options |= {"margin_rule": draw(st.sampled_from([1, 2])), "max_margin": 1.29, "gamma": 1.528}
+    return problem
+
+
+@settings(max_examples=60, deadline=None)
+@given(problem=problems(), layout=st.sampled_from([-1, LAST_LAYOUT]))
+def test_every_option(kernels, problem, layout):
+    check(kernels, problem, layout=layout)
+
+
+def test_a_grid_smaller_than_the_rows_goes_round(kernels):
+    for rows, columns in [(70, 10), (11, 365), (5, 1100)]:
+        problem = Problem(rows, columns)
+        whole, part = forward(kernels, problem), forward(kernels, problem, most_blocks=2)
+        assert all(torch.equal(x, y) for x, y in zip(whole[:4], part[:4], strict=True))
+
+
+def test_a_row_does_not_depend_on_its_neighbours(kernels):
+    many, one = Problem(9, 37), Problem(9, 37)
+    loss, grad, *_ = forward(kernels, many)
+    one.logits, one.target, one.target_b = one.logits[4:5].clone(), one.target[4:5], one.target_b[4:5]
+    one.vectors["lam"] = one.vectors["lam"][4:5]
+    alone_loss, alone_grad, *_ = forward(kernels, one)
+    assert torch.equal(alone_loss, loss[4:5])
+    assert torch.equal(alone_grad, grad[4:5])
+
+
+def test_the_denominator_divides_the_gradient_alone(kernels):
+    problem = Problem(4, 12)
+    loss, grad, *_ = forward(kernels, problem)
+    divided_loss, divided_grad, *_ = forward(kernels, problem, denominator=8.0)
+    assert torch.equal(divided_loss, loss)
+    assert torch.equal(divided_grad, grad / 8)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("columns", [2, 10, 365, 1100])
+def test_the_backward_recomputes_the_gradient(kernels, columns, dtype):
+    problem = Problem(5, columns, dtype=dtype, offset=3, padding=1)
+    problem.vectors["bias"] = problem.vector(columns, low=-3, high=0)
+    _, grad, numbers, _, _ = forward(kernels, problem)
+    call, found = problem.call(most_blocks=2), torch.full((5, columns), math.nan, dtype=dtype)
+    outer = torch.tensor([1.0, 2.0, 0.0, -1.0, 0.5], dtype=arithmetic(dtype))
+    call.row_numbers, call.grad = numbers.data_ptr(), found.data_ptr()
+    call.grad_output, call.grad_output_step = outer.data_ptr(), 1
+    kernels.backward(ctypes.c_char(TYPES[dtype]), ctypes.byref(call))
+    assert_close(found, grad.double() * outer[:, None].double(), dtype)
+
+
+@pytest.mark.parametrize("layout", [-1, LAST_LAYOUT])
+def test_extreme_rows(kernels, layout):
+    problem = Problem(4, 40)
+    problem.logits[0] *= 1e4
+    problem.logits[1] = -math.inf
+    problem.logits[1, problem.target[1]] = 2.0  # certain, and the other label impossible
+    problem.vectors["lam"][1] = 1.0
+    problem.logits[2, :30] = -math.inf
+    problem.target[2], problem.target_b[2] = 33, 36
+    problem.logits[3] = 5.0  # ties: the lowest index is predicted
+    loss, grad, _, prediction, _ = forward(kernels, problem, layout=layout)
+    expected_loss, expected_grad = problem.expected()
+    assert loss[1] == 0
+    assert grad.isfinite().all()
+    assert_close(loss[[0, 2, 3]], expected_loss[[0, 2, 3]], torch.float32)
+    assert_close(grad[[0, 2, 3]], expected_grad[[0, 2, 3]], torch.float32)
+    assert prediction[3] == 0
+
+
+@pytest.mark.parametrize("layout", [-1, LAST_LAYOUT])
+@pytest.mark.parametrize("where", ["label", "other"])
+def test_nan_makes_the_loss_nan_and_is_predicted(kernels, layout, where):
+    problem = Problem(2, 40, mixed=False)
+    column = int(problem.target[1]) if where == "label" else (int(problem.target[1]) + 1) % 40
+    problem.logits[1, column] = math.nan
+    loss, grad, _, prediction, _ = forward(kernels, problem, layout=layout)
+    assert loss.isnan().tolist() == [False, True]
+    assert grad[0].isfinite().all()
+    assert prediction[1] == column
+
+
+def test_sums(kernels):
+    problem = Problem(1500, 7)
+    problem.vectors["weight"] = problem.vector(7, low=0.1, high=5)
+    problem.vectors["class_counts"] = counts = problem.vector(7, low=1, high=900).round()
+    weight, lam = problem.vectors["weight"].double(), problem.vectors["lam"].double()
+    call, losses = problem.call(denominator=3.0), problem.vector(1500)
+    call.class_counts, call.loss = counts.data_ptr(), losses.data_ptr()
+    call.label_rule = 0
+    factors, expected, loss = ctypes.c_double(), ctypes.c_double(), ctypes.c_float()
+    kernels.sums(ctypes.byref(call), *map(ctypes.byref, (factors, expected, loss)))
+    drawn = (lam * weight[problem.target] + (1 - lam) * weight[problem.target_b]).sum()
+    # `sums` gives its kernels the counts, which the rule mixup must leave aside.
+    assert factors.value == pytest.approx(drawn.item(), rel=1e-6)
+    assert expected.value == pytest.approx(1500 * (counts.double() @ weight / counts.sum()).item(), rel=1e-12)
+    assert loss.value == pytest.approx(losses.double().sum().item() / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message", "rule"),
+    [
+        ("problem.target[3] = 10", "target must lie in [0, 10), got 10 at position 3", "target lies in"),
+        ("problem.target_b[2] = -1", "target must lie in [0, 10), got -1 at position 2", "target lies in"),
+        ("problem.vectors['lam'][1] = 1.5", "lam must lie in [0, 1], got 1.5 at position 1", "lam lies in"),
+        ("problem.vectors['lam'][1] = float('nan')", "lam must lie in [0, 1], got nan at", "lam lies in"),
+    ],
+)
+def test_bad_values_stop_the_kernel(emulator_path, spoil, message, rule):
+    code = f"import ctypes, test_cuda_on_cpu as t; problem = t.Problem(5, 10); {spoil}"
+    code += f"; t.forward(ctypes.CDLL({str(emulator_path)!r}), problem)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=__file__.rpartition("/")[0], capture_output=True, text=True, check=False
+    )
+    assert found.returncode != 0
+    assert rule in found.stderr
+    assert message in found.stdout
