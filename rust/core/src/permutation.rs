@@ -1,17 +1,17 @@
-//! A keyed permutation of `0..n` with random access: entry `i` costs the same anywhere and needs no memory.
+//! A keyed permutation of `0..n` with random access: no memory, and entry `i` costs the same at any `i`.
 //!
 //! A Feistel network over a rectangle of `rows * columns >= n` cells, both close to the square root of `n`, with
 //! addition modulo the side in place of exclusive or (Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA
 //! 2002). Cells beyond `n` are walked over: there are fewer than `columns` of them, so a step is repeated with
-//! probability below `1 / rows`, whereas a network over whole bits may have to walk from three cells in four.
-//! Up to [`SMALL`] entries a network has too few round functions to choose from; there the first `i + 1` steps of a
-//! Fisher-Yates shuffle are done on the stack.
+//! probability of about `1 / rows`, whereas a network over whole bits may have to walk from three cells in four.
+//! Up to [`SMALL`] entries a network has too few round functions to choose from; there it is a Fisher-Yates shuffle on
+//! the stack.
 
 use crate::error::{Error, Result, reserved};
 use crate::rng::{GOLDEN, Stream};
 
 /// Up to this size the permutation is an exact Fisher-Yates shuffle.
-pub const SMALL: u64 = 24;
+pub const SMALL: u64 = 64;
 
 /// Largest size: an entry is a non-negative `i64`.
 pub const MAX_LEN: u64 = 1 << 63;
@@ -66,60 +66,6 @@ impl Shape {
     pub const fn is_empty(self) -> bool {
         self.len == 0
     }
-
-    /// Entry `index` of the permutation that `stream` keys; `index` must be below [`Shape::len`].
-    #[inline]
-    #[must_use]
-    pub fn entry(self, stream: Stream, index: u64) -> u64 {
-        debug_assert!(index < self.len);
-        if self.len <= SMALL {
-            return small_entry(self.len as u8, stream, index as u8);
-        }
-        if self.len < LARGE {
-            self.walk(
-                &round_keys::<MANY_ROUNDS>(stream),
-                index / self.columns,
-                index % self.columns,
-            )
-        } else {
-            self.walk(
-                &round_keys::<FEW_ROUNDS>(stream),
-                index / self.columns,
-                index % self.columns,
-            )
-        }
-    }
-
-    #[inline]
-    fn walk<const R: usize>(self, keys: &[u64; R], mut row: u64, mut column: u64) -> u64 {
-        loop {
-            (row, column) = self.encrypt(keys, row, column);
-            let cell = row * self.columns + column;
-            if cell < self.len {
-                return cell;
-            }
-        }
-    }
-
-    #[inline]
-    fn encrypt<const R: usize>(self, keys: &[u64; R], mut row: u64, mut column: u64) -> (u64, u64) {
-        for pair in keys.chunks_exact(2) {
-            row = add_modulo(row, scatter(column ^ pair[0], self.rows), self.rows);
-            column = add_modulo(column, scatter(row ^ pair[1], self.columns), self.columns);
-        }
-        (row, column)
-    }
-
-    fn fill_from<const R: usize>(self, keys: &[u64; R], start: u64, out: &mut [i64]) {
-        let (mut row, mut column) = (start / self.columns, start % self.columns);
-        for slot in out {
-            *slot = self.walk(keys, row, column) as i64;
-            column += 1;
-            if column == self.columns {
-                (row, column) = (row + 1, 0);
-            }
-        }
-    }
 }
 
 /// A permutation of `0..len`.
@@ -139,27 +85,25 @@ impl Permutation {
     /// Entry `index`, or none from `len` on.
     #[must_use]
     pub fn get(self, index: u64) -> Option<u64> {
-        (index < self.shape.len).then(|| self.shape.entry(self.stream, index))
+        let mut entry = [0];
+        (self.fill(index, &mut entry) == 1).then_some(entry[0] as u64)
     }
 
     /// Write entries `start..start + out.len()`, cut at the end of the permutation; returns how many were written.
-    ///
-    /// The same order as [`Permutation::get`], without its division.
     pub fn fill(self, start: u64, out: &mut [i64]) -> usize {
-        let count = self.shape.len.saturating_sub(start).min(out.len() as u64) as usize;
+        let Self { shape, stream } = self;
+        let count = shape.len.saturating_sub(start).min(out.len() as u64) as usize;
         let out = &mut out[..count];
-        if self.shape.len <= SMALL {
-            let entries =
-                small_permutation(self.shape.len as u8, self.stream, self.shape.len as u8);
-            for (slot, &entry) in out.iter_mut().zip(&entries[start.min(SMALL) as usize..]) {
-                *slot = i64::from(entry);
-            }
-        } else if self.shape.len < LARGE {
-            self.shape
-                .fill_from(&round_keys::<MANY_ROUNDS>(self.stream), start, out);
+        if shape.len <= SMALL {
+            let entries = shuffled(shape.len as u8, stream);
+            let from_start = entries.iter().skip(start.min(SMALL) as usize);
+            out.iter_mut()
+                .zip(from_start)
+                .for_each(|(slot, &entry)| *slot = i64::from(entry));
+        } else if shape.len < LARGE {
+            shape.fill(&round_keys::<MANY_ROUNDS>(stream), start, out);
         } else {
-            self.shape
-                .fill_from(&round_keys::<FEW_ROUNDS>(self.stream), start, out);
+            shape.fill(&round_keys::<FEW_ROUNDS>(stream), start, out);
         }
         count
     }
@@ -169,16 +113,50 @@ impl Permutation {
     /// # Errors
     /// If they do not fit into memory.
     pub fn to_vec(self) -> Result<Vec<i64>> {
-        let mut entries = reserved(self.shape.len as usize)?;
-        entries.resize(self.shape.len as usize, 0);
+        let len = self.shape.len as usize;
+        let mut entries = reserved(len)?;
+        entries.resize(len, 0);
         self.fill(0, &mut entries);
         Ok(entries)
     }
 }
 
-#[inline]
 fn round_keys<const R: usize>(stream: Stream) -> [u64; R] {
     std::array::from_fn(|round| stream.bits(round as u64))
+}
+
+impl Shape {
+    fn fill<const R: usize>(self, keys: &[u64; R], start: u64, out: &mut [i64]) {
+        let (mut row, mut column) = (start / self.columns, start % self.columns);
+        for slot in out {
+            *slot = self.walk(keys, row, column) as i64;
+            column += 1;
+            if column == self.columns {
+                (row, column) = (row + 1, 0);
+            }
+        }
+    }
+
+    /// Encrypt until the cell is one of the first `len`; from such a cell this ends, for encryption is a bijection.
+    #[inline]
+    fn walk<const R: usize>(self, keys: &[u64; R], mut row: u64, mut column: u64) -> u64 {
+        loop {
+            (row, column) = self.encrypt(keys, row, column);
+            let cell = row * self.columns + column;
+            if cell < self.len {
+                return cell;
+            }
+        }
+    }
+
+    #[inline]
+    fn encrypt<const R: usize>(self, keys: &[u64; R], mut row: u64, mut column: u64) -> (u64, u64) {
+        for pair in keys.chunks_exact(2) {
+            row = add_modulo(row, scatter(column ^ pair[0], self.rows), self.rows);
+            column = add_modulo(column, scatter(row ^ pair[1], self.columns), self.columns);
+        }
+        (row, column)
+    }
 }
 
 /// Hash `word` into `0..side`, `side <= 2^32`.
@@ -195,16 +173,12 @@ const fn add_modulo(a: u64, b: u64, side: u64) -> u64 {
     if sum >= side { sum - side } else { sum }
 }
 
-fn small_entry(len: u8, stream: Stream, index: u8) -> u64 {
-    u64::from(small_permutation(len, stream, index + 1)[usize::from(index)])
-}
-
-/// The first `steps` steps of a Fisher-Yates shuffle of `0..len`.
-fn small_permutation(len: u8, stream: Stream, steps: u8) -> [u8; SMALL as usize] {
+/// A Fisher-Yates shuffle of `0..len`, followed by what is not used.
+fn shuffled(len: u8, stream: Stream) -> [u8; SMALL as usize] {
     let mut entries = std::array::from_fn(|entry| entry as u8);
-    for step in 0..steps {
-        let other = u64::from(step) + stream.below(u64::from(step), u64::from(len - step));
-        entries.swap(usize::from(step), other as usize);
+    for last in (1..len).rev() {
+        let other = stream.below(u64::from(last), u64::from(last) + 1);
+        entries.swap(usize::from(last), other as usize);
     }
     entries
 }

@@ -2,6 +2,7 @@
 
 mod rounds;
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use self::rounds::{Cursor, Rounds};
@@ -9,7 +10,6 @@ use super::Draws;
 use crate::alias::Alias;
 use crate::counts::ClassTable;
 use crate::error::{Error, Result};
-use crate::permutation::Shape;
 use crate::rng::{Stream, stream};
 
 /// How a sample of the chosen class is chosen.
@@ -27,7 +27,13 @@ struct Class {
     label: u32,
     start: u32,
     len: u32,
-    shape: Shape,
+}
+
+impl Class {
+    /// Where its samples lie in the table.
+    fn range(&self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
 }
 
 /// The sampler: a table of the samples by class and a rule for the class of a draw.
@@ -104,10 +110,9 @@ impl ClassBalanced {
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
         let mut kept = kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
-        let mut cursor = rounds.at(self.seed, &self.classes, start, last);
+        let mut cursor = rounds.at(self.seed, &self.classes, self.table.samples(), start, last);
         for slot in out {
-            let (class, offset) = cursor.next(rounds, self.seed, &self.classes);
-            *slot = self.sample(&self.classes[class], offset);
+            *slot = i64::from(cursor.next(rounds, self.seed, &self.classes, self.table.samples()));
         }
         if let Some(kept) = kept.as_mut() {
             **kept = Some(cursor);
@@ -171,7 +176,6 @@ fn drawable(table: &ClassTable, class_probs: &[f64]) -> Result<(Vec<Class>, Vec<
             label: class as u32,
             start,
             len,
-            shape: Shape::new(u64::from(len)),
         }
     });
     let probabilities = class_probs

@@ -1,12 +1,19 @@
 //! Classes in rounds, so that the draws a class has had are known at every position.
 
 use super::Class;
+use crate::permutation::{Permutation, Shape};
 use crate::rng::{Stream, stream};
 
 /// Fractional bits of a probability.
 const BITS: u32 = 52;
+/// A probability of 1.
+const ONE: u64 = 1 << BITS;
 /// Longest round: 64 MiB while it is used.
 const LONGEST: u64 = 1 << 24;
+/// Draws that are passed over rather than sought.
+const CATCH_UP: u64 = 1 << 14;
+/// Up to this size a class is shuffled step by step, which is faster than a network and exactly uniform.
+const LARGEST_SHUFFLE: usize = 1 << 16;
 
 /// The class of every draw, stratified: draws come in rounds of `len`, each a keyed shuffle of the classes' quotas.
 ///
@@ -14,7 +21,7 @@ const LONGEST: u64 = 1 << 24;
 /// class draws only a replay from the beginning would tell. Here the first `t` rounds hold
 /// `floor(t * len * P(c + 1)) - floor(t * len * P(c))` draws of class `c`, where `P` are the cumulative probabilities:
 /// never a whole draw away from `t * len * p_c`, so `k` follows from the position, and seeking costs O(C + len)
-/// anywhere. `len = 1 / min p` makes every quota at least 1 (and the difference above grow with `t`). Equal
+/// anywhere. `len >= 1 / min p` makes every quota at least 1, without which the difference above could shrink. Equal
 /// probabilities give rounds of C draws with each class once: the class-aware sampling of Shen et al. 2016
 /// (arXiv:1512.05830) and Kang et al. 2020 (arXiv:1910.09217).
 pub struct Rounds {
@@ -36,24 +43,26 @@ impl Rounds {
     ///
     /// Gives back the position and the bound of a probability that is too small.
     pub fn weighted(probabilities: &[f64]) -> Result<Self, (usize, f64)> {
-        let mut sum = 0.0;
-        let mut cumulative = vec![0];
-        for p in probabilities {
-            sum += p;
-            cumulative.push((sum * 2f64.powi(BITS as i32)) as u64);
-        }
-        if let Some(last) = cumulative.last_mut() {
-            *last = 1 << BITS;
-        }
-        let widths = cumulative
-            .windows(2)
-            .map(|pair| pair[1].saturating_sub(pair[0]));
-        let (smallest, at) = widths.zip(0..).min().unwrap_or((1 << BITS, 0));
-        if smallest < (1 << BITS) / LONGEST {
+        let widths: Vec<u64> = probabilities
+            .iter()
+            .map(|p| (p * ONE as f64) as u64)
+            .collect();
+        let (smallest, at) = widths.iter().copied().zip(0..).min().unwrap_or((ONE, 0));
+        if smallest < ONE / LONGEST {
             return Err((at, 1.0 / LONGEST as f64));
         }
+        // The reciprocal of 1/3 is 3, although 1/3 has been rounded down.
+        let shortest = ONE.div_ceil(smallest + (smallest >> 40));
+        let fit = |len| fitted(&widths, len).map(|widths| (len, widths));
+        let Some((len, widths)) = (shortest..shortest + 2).find_map(fit) else {
+            return Err((at, 1.0 / LONGEST as f64));
+        };
+        let mut cumulative = vec![0; widths.len() + 1];
+        for (class, width) in widths.iter().enumerate() {
+            cumulative[class + 1] = cumulative[class] + width;
+        }
         Ok(Self {
-            len: (1u64 << BITS).div_ceil(smallest),
+            len,
             cumulative: Some(cumulative),
         })
     }
@@ -69,28 +78,29 @@ impl Rounds {
     }
 
     /// A cursor at draw `position`, from `last` where that is not far behind.
-    pub fn at(&self, seed: u64, classes: &[Class], position: u64, last: Option<Cursor>) -> Cursor {
-        let (round, offset) = (position / self.len, position % self.len);
-        let mut cursor = match last {
-            Some(last) if last.round == round && last.offset as u64 <= offset => last,
-            // At the very end of the round before: what the classes have had is right, only the order is used up.
-            Some(mut last) if last.round + 1 == round && last.offset == last.order.len() => {
-                last.next_round(self, seed);
-                last
-            }
-            _ => self.start_of(seed, classes, round),
+    pub fn at(
+        &self,
+        seed: u64,
+        classes: &[Class],
+        samples: &[u32],
+        position: u64,
+        last: Option<Cursor>,
+    ) -> Cursor {
+        let near = |last: &Cursor| {
+            let reached = last.position(self);
+            reached <= position && position - reached <= CATCH_UP
         };
-        while (cursor.offset as u64) < offset {
-            let class = cursor.order[cursor.offset] as usize;
-            cursor.places[class].advance(seed, &classes[class]);
-            cursor.offset += 1;
+        let mut cursor = last
+            .filter(near)
+            .unwrap_or_else(|| self.start_of(seed, classes, position / self.len));
+        for _ in cursor.position(self)..position {
+            cursor.skip(self, seed, classes, samples);
         }
         cursor
     }
 
     fn start_of(&self, seed: u64, classes: &[Class], round: u64) -> Cursor {
-        let place =
-            |(at, class): (usize, &Class)| Place::new(seed, class, self.draws_before(round, at));
+        let place = |(at, class): (usize, &Class)| Place::new(class, self.draws_before(round, at));
         let mut cursor = Cursor {
             round,
             offset: 0,
@@ -121,6 +131,16 @@ impl Rounds {
     }
 }
 
+/// `widths` brought to sum 1 with none below `1 / len`, at the cost of the largest; none if it cannot pay.
+fn fitted(widths: &[u64], len: u64) -> Option<Vec<u64>> {
+    let least = ONE.div_ceil(len);
+    let mut widths: Vec<u64> = widths.iter().map(|&width| width.max(least)).collect();
+    let others: u64 = widths.iter().sum::<u64>() - widths.iter().max()?;
+    let largest = widths.iter_mut().max()?;
+    *largest = ONE.checked_sub(others).filter(|&rest| rest >= least)?;
+    Some(widths)
+}
+
 /// A place in the rounds: what is next for each class.
 pub struct Cursor {
     round: u64,
@@ -130,20 +150,35 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The class of the next draw and the sample inside it.
+    fn position(&self, rounds: &Rounds) -> u64 {
+        self.round * rounds.len + self.offset as u64
+    }
+
+    /// The sample of the next draw.
     #[inline]
-    pub fn next(&mut self, rounds: &Rounds, seed: u64, classes: &[Class]) -> (usize, u64) {
+    pub fn next(&mut self, rounds: &Rounds, seed: u64, classes: &[Class], samples: &[u32]) -> u32 {
+        let at = self.next_class(rounds, seed);
+        self.places[at].draw(seed, &classes[at], &samples[classes[at].range()])
+    }
+
+    /// Pass over the next draw.
+    fn skip(&mut self, rounds: &Rounds, seed: u64, classes: &[Class], samples: &[u32]) {
+        let at = self.next_class(rounds, seed);
+        if self.places[at].pass.is_some() {
+            // A step of a shuffle costs less than the shuffle from its start.
+            self.places[at].draw(seed, &classes[at], &samples[classes[at].range()]);
+        } else {
+            self.places[at].advance(&classes[at]);
+        }
+    }
+
+    #[inline]
+    fn next_class(&mut self, rounds: &Rounds, seed: u64) -> usize {
         if self.offset == self.order.len() {
             self.next_round(rounds, seed);
         }
-        let at = self.order[self.offset] as usize;
         self.offset += 1;
-        let place = &mut self.places[at];
-        let sample = classes[at]
-            .shape
-            .entry(place.stream, u64::from(place.index));
-        place.advance(seed, &classes[at]);
-        (at, sample)
+        self.order[self.offset - 1] as usize
     }
 
     fn next_round(&mut self, rounds: &Rounds, seed: u64) {
@@ -153,35 +188,80 @@ impl Cursor {
     }
 }
 
-/// How far a class has come: which pass over its samples, which of them is next, the pass's key.
+/// How far a class has come: which pass over its samples and which of them is next.
 struct Place {
     cycle: u64,
     index: u32,
-    stream: Stream,
+    /// Made when the class is first drawn, so that seeking does not pay for classes that do not come.
+    pass: Option<Pass>,
 }
 
 impl Place {
-    fn new(seed: u64, class: &Class, draws: u64) -> Self {
+    fn new(class: &Class, draws: u64) -> Self {
         let cycle = draws / u64::from(class.len);
         let index = (draws % u64::from(class.len)) as u32;
         Self {
             cycle,
             index,
-            stream: Self::key(seed, class, cycle),
+            pass: None,
         }
     }
 
-    fn key(seed: u64, class: &Class, cycle: u64) -> Stream {
-        Stream::new(seed, stream::WITHIN_CLASS, cycle).sub(u64::from(class.label))
+    /// The sample of a draw: one of `samples`, those of the class.
+    #[inline]
+    fn draw(&mut self, seed: u64, class: &Class, samples: &[u32]) -> u32 {
+        let (cycle, index) = (self.cycle, self.index);
+        let pass = self.pass.get_or_insert_with(|| {
+            let stream = Stream::new(seed, stream::WITHIN_CLASS, cycle).sub(u64::from(class.label));
+            Pass::new(stream, index, samples)
+        });
+        let sample = match pass {
+            Pass::Shuffle(stream, order) => shuffle_step(*stream, order, index),
+            Pass::Network(order) => order
+                .get(u64::from(index))
+                .map_or(0, |entry| samples[entry as usize]),
+        };
+        self.advance(class);
+        sample
     }
 
     #[inline]
-    fn advance(&mut self, seed: u64, class: &Class) {
+    fn advance(&mut self, class: &Class) {
         self.index += 1;
         if self.index == class.len {
-            self.index = 0;
-            self.cycle += 1;
-            self.stream = Self::key(seed, class, self.cycle);
+            (self.cycle, self.index, self.pass) = (self.cycle + 1, 0, None);
         }
     }
+}
+
+/// The order of a class's samples in one pass over them.
+enum Pass {
+    /// A Fisher-Yates shuffle, one step a draw: what has been drawn stands in front.
+    Shuffle(Stream, Vec<u32>),
+    /// For classes whose shuffle would take long to catch up with after a seek.
+    Network(Permutation),
+}
+
+impl Pass {
+    /// The pass that `stream` keys after `index` draws.
+    #[cold]
+    fn new(stream: Stream, index: u32, samples: &[u32]) -> Self {
+        if samples.len() > LARGEST_SHUFFLE {
+            return Self::Network(Permutation::new(Shape::new(samples.len() as u64), stream));
+        }
+        let mut order = samples.to_vec();
+        for drawn in 0..index {
+            shuffle_step(stream, &mut order, drawn);
+        }
+        Self::Shuffle(stream, order)
+    }
+}
+
+/// Choose entry `index` among those that have not been chosen.
+#[inline]
+fn shuffle_step(stream: Stream, order: &mut [u32], index: u32) -> u32 {
+    let chosen =
+        u64::from(index) + stream.below(u64::from(index), order.len() as u64 - u64::from(index));
+    order.swap(index as usize, chosen as usize);
+    order[index as usize]
 }
