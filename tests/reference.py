@@ -483,3 +483,97 @@ def mixed_margin_loss(logits, target, *, target_b=None, normalization="expected"
         return each.mean()
     counts = options["class_counts"]
     return each.mean() / (sum(float(n) * float(w) for n, w in zip(counts, weight, strict=True)) / float(sum(counts)))
+
+
+# --- sampling ---------------------------------------------------------------------------------------------------------
+
+_WORD = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_SAMPLER, _CLASS_ORDER, _WITHIN_CLASS = 1, 2, 3
+
+
+def splitmix64(word):
+    """Output function of SplitMix64 (Steele, Lea, Flood 2014; constants of Vigna's splitmix64.c)."""
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
+    return word ^ (word >> 31)
+
+
+def absorbed(key, *words):
+    """Hash words into a key, one after the other."""
+    for word in words:
+        key = splitmix64(splitmix64((key + _GOLDEN) & _WORD) ^ ((word * _GOLDEN) & _WORD))
+    return key
+
+
+def bits(key, position):
+    """Draw number ``position``: the state after ``position + 1`` steps of the golden ratio, scrambled."""
+    return splitmix64((key + (position + 1) * _GOLDEN) & _WORD)
+
+
+def uniform(seed, stream, epoch, position):
+    """A double in [0, 1) from the high 53 bits."""
+    return (bits(absorbed(0, seed, stream, epoch), position) >> 11) / 2**53
+
+
+def below(key, position, bound):
+    """An integer below ``bound`` (Lemire 2019); a rejected draw is replaced from the position's own stream."""
+    product = bits(key, position) * bound
+    attempt = 0
+    while product & _WORD < (1 << 64) % bound:
+        product = bits(absorbed(key, position), attempt) * bound
+        attempt += 1
+    return product >> 64
+
+
+def class_probabilities(counts, q):
+    """Kang et al. 2020, equation (1): n_c^q over the sum."""
+    powers = [float(n) ** q for n in counts]
+    return [power / math.fsum(powers) for power in powers]
+
+
+def class_aware_draws(labels, seed, count):
+    """Class-aware sampling (Shen et al. 2016): classes in shuffled rounds, each class in shuffled passes.
+
+    Draws 0 .. count - 1 since the start of training, each class with the same probability.
+    """
+    members = {}
+    for sample, label in enumerate(labels):
+        members.setdefault(label, []).append(sample)
+    classes, drawn = sorted(members), []
+    passes = {label: _passes(members[label], label, seed) for label in classes}
+    number = 0
+    while len(drawn) < count:
+        order, key = list(classes), absorbed(0, seed, _CLASS_ORDER, number)
+        for last in range(len(order) - 1, 0, -1):
+            other = below(key, last, last + 1)
+            order[last], order[other] = order[other], order[last]
+        drawn += [next(passes[label]) for label in order]
+        number += 1
+    return drawn[:count]
+
+
+def _passes(samples, label, seed):
+    number = 0
+    while True:
+        order, key = list(samples), absorbed(0, seed, _WITHIN_CLASS, number, label)
+        for first in range(len(order)):
+            chosen = first + below(key, first, len(order) - first)
+            order[first], order[chosen] = order[chosen], order[first]
+            yield order[first]
+        number += 1
+
+
+def class_then_sample_draws(labels, seed, epoch, count):
+    """A class and then one of its samples, independently at every draw, each class with the same probability.
+
+    Both come from one 64-bit draw, 32 bits each; the rejection of Lemire 2019, once in 10^7 draws, is left out.
+    """
+    key, classes = absorbed(0, seed, _SAMPLER, epoch), sorted(set(labels))
+    drawn = []
+    for position in range(count):
+        word = bits(key, position)
+        label = classes[(word >> 32) * len(classes) >> 32]
+        members = [sample for sample, other in enumerate(labels) if other == label]
+        drawn.append(members[(word & 0xFFFFFFFF) * len(members) >> 32])
+    return drawn
