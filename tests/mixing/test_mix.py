@@ -99,6 +99,14 @@ def test_keys_do_not_share_draws():
     assert len(set(drawn.values())) == len(drawn)
 
 
+def test_neighbouring_steps_share_no_draw():
+    steps = [beta_factors(1.0, 64, per_sample=True, seed=3, epoch=0, step=step) for step in range(64)]
+    assert len(np.unique(np.concatenate(steps))) > 4090  # of 4096 float32 values; shared draws would leave 127
+    shifted = [partner_positions(64, seed=3, epoch=0, step=step) for step in range(2)]
+    agreement = np.corrcoef(np.argsort(shifted[0])[1:], np.argsort(shifted[1])[:-1])[0, 1]
+    assert abs(agreement) < 0.5  # ranks of the same draws, one place on, would agree almost perfectly
+
+
 def test_a_longer_batch_starts_with_the_same_factors():
     mixer = Mixup(per_sample=True, seed=5)
     np.testing.assert_array_equal(mixer.factor(1, 2, 100)[:7], mixer.factor(1, 2, 7))
