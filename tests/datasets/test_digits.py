@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from lt_fast.datasets import DATASETS, DIGITS_STATS, channel_stats, digits_lt
-from lt_fast.errors import UsageError
+from lt_fast.errors import MissingExtraError, UsageError
 
 
 def test_sizes():
@@ -82,15 +82,12 @@ def test_registry():
     assert sorted(DATASETS) == ["cifar10-lt", "cifar100-lt", "digits-lt"]
 
 
-def test_without_scikit_learn():
-    code = (
-        "import sys; sys.modules['sklearn'] = None\n"
-        "import lt_fast as lt\n"
-        "try: lt.datasets.digits_lt()\n"
-        "except ImportError as error: print(error)\n"
-    )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == "digits_lt needs scikit-learn, which is not installed; run: pip install 'lt-fast[train]'"
+def test_without_scikit_learn(monkeypatch):
+    monkeypatch.delitem(sys.modules, "sklearn.datasets")
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    message = "digits_lt needs scikit-learn, which is not installed; run: pip install 'lt-fast[train]'"
+    with pytest.raises(MissingExtraError, match=re.escape(message)):
+        digits_lt()
 
 
 def test_room_needs_numpy_and_torch_only():
