@@ -308,9 +308,9 @@ def cosine_learning_rate(step, steps, *, base, final=0.0, warm_steps=0, warmup_s
 
 
 def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, momentum, weight_decay):
-    """Train by stochastic gradient descent with momentum (Sutskever et al. 2013, in torch's form), one tensor at a time.
+    """Train by gradient descent with momentum (Sutskever et al. 2013, in torch's form), one tensor at a time.
 
-    v <- momentum * v + (gradient + weight_decay * weight), with v = gradient + ... at first; weight <- weight - rate * v.
+    v <- momentum * v + (gradient + weight_decay * weight), without the first term at first; weight <- weight - rate * v.
     Returns the mean loss over the samples of each epoch.
     """
     velocity = {}
@@ -327,7 +327,7 @@ def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, moment
                 for name, weight in model.named_parameters():
                     slope = weight.grad + weight_decay * weight
                     velocity[name] = momentum * velocity[name] + slope if name in velocity else slope
-                    weight -= learning_rate(epoch, step) * velocity[name]
+                    weight.sub_(learning_rate(epoch, step) * velocity[name])
         means.append(total / samples)
     return means
 
