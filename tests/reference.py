@@ -310,7 +310,7 @@ def cosine_learning_rate(step, steps, *, base, final=0.0, warm_steps=0, warmup_s
 def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, momentum, weight_decay):
     """Train by gradient descent with momentum (Sutskever et al. 2013, in torch's form), one tensor at a time.
 
-    v <- momentum * v + (gradient + weight_decay * weight), without the first term at first; weight <- weight - rate * v.
+    v <- momentum * v + (gradient + weight_decay * weight), in the first step without v; weight <- weight - rate * v.
     Returns the mean loss over the samples of each epoch.
     """
     velocity = {}
