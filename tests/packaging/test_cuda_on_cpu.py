@@ -6,13 +6,16 @@ maths are.
 
 import ctypes
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lt_fast.ops import reference
 
 pytestmark = pytest.mark.slow  # compiles the kernels once a session
@@ -268,21 +271,31 @@ def test_sums(kernels):
     assert loss.value == pytest.approx(losses.double().sum().item() / 3, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message", "rule"),
-    [
-        ("problem.target[3] = 10", "target must lie in [0, 10), got 10 at position 3", "target lies in"),
-        ("problem.target_b[2] = -1", "target must lie in [0, 10), got -1 at position 2", "target lies in"),
-        ("problem.vectors['lam'][1] = 1.5", "lam must lie in [0, 1], got 1.5 at position 1", "lam lies in"),
-        ("problem.vectors['lam'][1] = float('nan')", "lam must lie in [0, 1], got nan at", "lam lies in"),
-    ],
-)
-def test_bad_values_stop_the_kernel(emulator_path, spoil, message, rule):
-    code = f"import ctypes, test_cuda_on_cpu as t; problem = t.Problem(5, 10); {spoil}"
-    code += f"; t.forward(ctypes.CDLL({str(emulator_path)!r}), problem)"
-    found = subprocess.run(
-        [sys.executable, "-c", code], cwd=__file__.rpartition("/")[0], capture_output=True, text=True, check=False
-    )
-    assert found.returncode != 0
-    assert rule in found.stderr
-    assert message in found.stdout
+SPOILT = {
+    "problem.target[3] = 10": "target must lie in [0, 10), got 10 at position 3",
+    "problem.target_b[2] = -1": "target must lie in [0, 10), got -1 at position 2",
+    "problem.vectors['lam'][1] = 1.5": "lam must lie in [0, 1], got 1.5 at position 1",
+    "problem.vectors['lam'][1] = float('nan')": "lam must lie in [0, 1], got nan at position 1",
+}
+# Each in a process of its own: a kernel that stops takes its process along.
+SPOIL = """
+import ctypes, os, sys
+import test_cuda_on_cpu as t
+kernels = ctypes.CDLL(sys.argv[1])
+for statement in t.SPOILT:
+    if (child := os.fork()) == 0:
+        problem = t.Problem(5, 10)
+        exec(statement)
+        t.forward(kernels, problem)
+        os._exit(0)
+    print("stopped" if os.WIFSIGNALED(os.waitpid(child, 0)[1]) else "went on", flush=True)
+"""
+
+
+def test_bad_values_stop_the_kernel(emulator_path):
+    command = [sys.executable, "-c", SPOIL, emulator_path]
+    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    said = [re.sub("-nan", "nan", line) for line in found.stdout.splitlines()]
+    assert said == [line for message in SPOILT.values() for line in (message, "stopped")]
+    assert found.stderr.count("target lies in [0, num_classes)") == 2
+    assert found.stderr.count("lam lies in [0, 1]") == 2

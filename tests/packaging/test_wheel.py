@@ -1,0 +1,237 @@
+"""Guards on the wheel: what lies in it, what its libraries ask of a machine, and that it runs where nothing else is.
+
+The wheel is the one that LT_FAST_WHEEL names, else the newest in dist/ or target/wheels/, else one built here.
+"""
+
+import importlib.util
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+pytestmark = pytest.mark.slow  # may build the wheel
+
+ROOT = Path(__file__).parents[2]
+RUST, CPU, CUDA = "lt_fast/_rust.abi3.so", "lt_fast/_ops/liblt_fast_cpu.so", "lt_fast/_ops/liblt_fast_cuda.so"
+C_LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux-x86-64.so.2"}
+CPP_LIBRARIES = C_LIBRARIES | {"libstdc++.so.6", "libgcc_s.so.1"}
+NEEDED = {
+    RUST: C_LIBRARIES | {"libgcc_s.so.1"},
+    CPU: CPP_LIBRARIES | {"libtorch_cpu.so"},
+    CUDA: CPP_LIBRARIES | {"libtorch_cpu.so", "libtorch_cuda.so"},
+}
+# What a library may ask of the process besides the C and C++ libraries, whose symbols carry versions.
+UNVERSIONED = {RUST: r"_?Py\w+", CPU: r"(aoti_)?torch_\w+", CUDA: r"(aoti_)?torch_\w+"}
+EXPORTED = {RUST: {"PyInit__rust"}, CPU: set(), CUDA: set()}
+BUILD_PATH = re.compile(rb"/(?:home|root|tmp|work|build|Users)/[\w.@+-]+/[\w.@+/-]+")
+
+WITHOUT_PATHS = {  # as `make wheel` does
+    "RUSTFLAGS": f"--remap-path-prefix={os.environ.get('CARGO_HOME', Path.home() / '.cargo')}/registry/src/= "
+    f"--remap-path-prefix={ROOT}/="
+}
+
+
+def maturin(*arguments):
+    environment = {**os.environ, **WITHOUT_PATHS, "LT_FAST_OPS": "require", "VIRTUAL_ENV": sys.prefix}
+    environment["PYO3_PYTHON"] = sys.executable
+    command = [sys.executable, "-m", "maturin", *arguments]
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def existing_wheel():
+    if named := os.environ.get("LT_FAST_WHEEL"):
+        return Path(named)
+    found = [path for folder in ("dist", "target/wheels") for path in (ROOT / folder).glob("lt_fast-*.whl")]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    if (found := existing_wheel()) is not None:
+        return found
+    folder = tmp_path_factory.mktemp("wheel")
+    maturin("build", "--release", "--locked", "--auditwheel", "skip", "--out", str(folder))
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def contents(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(params=[RUST, CPU, CUDA], ids=["rust", "cpu", "cuda"])
+def library(request):
+    return request.param
+
+
+@pytest.fixture
+def elf(library, contents):
+    return ELFFile(io.BytesIO(contents[library]))
+
+
+def dynamic(elf, tag):
+    return [entry for entry in elf.get_section_by_name(".dynamic").iter_tags() if entry.entry.d_tag == tag]
+
+
+def dynamic_symbols(elf):
+    """(symbol, whether it carries a library's version) of everything that the loader sees."""
+    versions = elf.get_section_by_name(".gnu.version")
+    for index, symbol in enumerate(elf.get_section_by_name(".dynsym").iter_symbols()):
+        version = versions.get_symbol(index)["ndx"]
+        yield symbol, version not in ("VER_NDX_LOCAL", "VER_NDX_GLOBAL")
+
+
+def test_one_wheel_for_every_python_from_3_11(wheel):
+    assert re.fullmatch(r"lt_fast-[\d.]+-cp311-abi3-\w+\.whl", wheel.name.replace(".manylinux", "_manylinux"))
+
+
+def test_it_holds_the_package_and_three_libraries(contents):
+    assert {name for name in contents if ".so" in name} == {RUST, CPU, CUDA}
+    assert {"lt_fast/py.typed", "lt_fast/_rust.pyi", "lt_fast/ops/reference.py"} <= contents.keys()
+    top = {name.partition("/")[0] for name in contents}
+    assert {name for name in top if not name.endswith(".dist-info")} <= {"lt_fast"}
+    assert any(name.endswith("licenses/LICENSE") for name in contents)
+
+
+def test_libraries_need_only_what_is_everywhere_or_comes_with_torch(elf, library):
+    needed = {entry.needed for entry in dynamic(elf, "DT_NEEDED")}
+    assert needed <= NEEDED[library]
+    # Without these entries the loader would not look for torch's symbols at all.
+    assert {name for name in NEEDED[library] if name.startswith("libtorch")} <= needed
+
+
+def test_libraries_are_looked_for_nowhere_special(elf):
+    assert not dynamic(elf, "DT_RPATH")
+    assert not dynamic(elf, "DT_RUNPATH")
+
+
+def test_undefined_symbols_are_torchs_stable_abi_or_pythons(elf, library):
+    undefined = {
+        symbol.name: versioned
+        for symbol, versioned in dynamic_symbols(elf)
+        if symbol["st_shndx"] == "SHN_UNDEF" and symbol.name and symbol["st_info"]["bind"] != "STB_WEAK"
+    }
+    assert undefined
+    stray = [n for n, versioned in undefined.items() if not versioned and not re.fullmatch(UNVERSIONED[library], n)]
+    assert not stray
+
+
+def test_nothing_is_exported_but_the_modules_entry(elf, library):
+    defined = {symbol.name for symbol, _ in dynamic_symbols(elf) if symbol["st_shndx"] != "SHN_UNDEF"}
+    assert defined == EXPORTED[library]
+
+
+@pytest.mark.parametrize("library", [CPU, CUDA])
+def test_op_libraries_are_stripped_and_bound_at_load(contents, library):
+    elf = ELFFile(io.BytesIO(contents[library]))
+    assert elf.get_section_by_name(".symtab") is None
+    assert not [section.name for section in elf.iter_sections() if section.name.startswith(".debug")]
+    assert dynamic(elf, "DT_FLAGS_1") or dynamic(elf, "DT_BIND_NOW")
+
+
+def test_no_folder_of_the_building_machine_is_left(library, contents):
+    found = {match.decode() for match in BUILD_PATH.findall(contents[library])}
+    assert not found
+    here = [Path.home(), ROOT, sysconfig.get_path("purelib"), tempfile.gettempdir()]
+    assert not [folder for folder in here if f"{folder}/".encode() in contents[library]]
+
+
+def test_the_cuda_library_has_machine_code_and_ptx_of_the_newest(contents):
+    code = list(_device_code(contents[CUDA]))
+    machine = {architecture for kind, architecture in code if kind == "machine"}
+    assert {80, 90, 100} <= machine
+    assert [architecture for kind, architecture in code if kind == "ptx"] == [max(machine)]
+
+
+def _device_code(library):
+    """(kind, compute capability) of every entry of CUDA's fat binaries."""
+    for match in re.finditer(re.escape(struct.pack("<I", 0xBA55ED50)), library):
+        _, _, header, size = struct.unpack_from("<IHHQ", library, match.start())
+        at = match.start() + header
+        end = at + size
+        while at < end:
+            kind, _, header, size = struct.unpack_from("<HHIQ", library, at)
+            (architecture,) = struct.unpack_from("<I", library, at + 28)
+            yield {1: "ptx", 2: "machine"}[kind], architecture
+            at += header + size
+
+
+# ---- installed where nothing else is ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, tmp_path_factory):
+    """A Python outside the clone with the wheel; torch and numpy are seen from here, so that nothing is downloaded."""
+    folder = tmp_path_factory.mktemp("installed")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin/python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*pip, "--disable-pip-version-check", wheel], check=True)
+    packages = Path(importlib.util.find_spec("torch").origin).parents[1]
+    site = folder / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    (site / "seen-from-here.pth").write_text(
+        f"{packages}\n"
+    )  # .pth files in there, an editable install's, do not count
+    return python
+
+
+def run_outside(command, folder):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LT_FAST"))}
+    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False)
+
+
+EXAMPLE = """
+import lt_fast as lt, numpy as np, torch
+print(lt.__file__)
+print(lt.ops.backend(), lt.ops.instruction_set())
+labels = np.repeat(np.arange(3), [90, 9, 1])
+sampler = lt.sampling.ClassBalancedBatchSampler(labels, batch_size=20, seed=7)
+batches = list(sampler)
+print(len(batches) == len(sampler) == 5, np.bincount(labels[np.concatenate(batches)], minlength=3).min() > 20)
+logits = torch.zeros(4, 3, requires_grad=True)
+loss = lt.losses.LDAMLoss(lt.ClassCounts([90, 9, 1]))(logits, torch.tensor([0, 1, 2, 2]))
+loss.backward()
+print(bool(loss > 1), bool(logits.grad.abs().sum() > 0))
+"""
+
+
+def test_the_wheel_runs_outside_the_clone(installed, tmp_path):
+    finished = run_outside([installed, "-I", "-W", "error", "-c", EXAMPLE], tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    file, backend, *checks = finished.stdout.splitlines()
+    assert Path(file).is_relative_to(installed.parents[1])
+    assert backend.split()[0] in ("cpu", "cuda")
+    assert checks == ["True True", "True True"]
+
+
+def test_doctor_finds_nothing_wrong(installed, tmp_path):
+    finished = run_outside([installed.parent / "lt-fast", "doctor"], tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "all checks passed" in finished.stdout
+
+
+# ---- the source distribution -----------------------------------------------------------------------------------------
+
+
+def test_the_source_distribution_holds_what_a_build_needs_and_nothing_built(tmp_path):
+    maturin("sdist", "--out", str(tmp_path))
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    sources = {f"csrc/{path.name}" for path in (ROOT / "csrc").iterdir()}
+    crates = {str(path.relative_to(ROOT)) for path in (ROOT / "rust").rglob("*.rs")}
+    assert sources | crates | {"Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "LICENSE"} <= names
+    assert not [name for name in names if name.endswith((".so", ".whl", ".o")) or name.startswith(("target", "runs"))]
