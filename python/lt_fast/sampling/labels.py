@@ -65,7 +65,7 @@ def _checked(labels: Any) -> NDArray[Any]:
     if array.size == 0 or array.dtype.kind == "U":
         return array
     if array.dtype.kind in "OT" and all(isinstance(label, str) for label in array):
-        return array.astype(str)
+        return np.array(array.tolist(), dtype=str)
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels must be whole numbers or strings, got dtype {array.dtype}; convert them first")
     return array.astype(np.int64, copy=False)

@@ -1,0 +1,400 @@
+"""The contract that every registered sampler keeps: epochs, positions, shards, state, copies, messages."""
+
+import copy
+import json
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lt_fast.sampling import SAMPLERS, SeekableBatchSampler
+
+LABELS = np.repeat(np.arange(4), [60, 25, 10, 5])[np.argsort((np.arange(100) * 37) % 100)]
+VARIANTS = {
+    "shuffled": [{}],
+    "class_balanced": [{}, {"q": 0.5}, {"class_probs": [1, 2, 3, 0]}, {"within_class": "replace"}],
+}
+CASES = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
+
+
+def build(case, **keywords):
+    name, variant = case
+    return SAMPLERS[name](LABELS, **{"batch_size": 7, **variant, **keywords})
+
+
+def set_to(sampler, epoch):
+    sampler.set_epoch(epoch)
+    return sampler
+
+
+def plain(sampler):
+    return [np.asarray(batch).tolist() for batch in sampler]
+
+
+every = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def test_no_sampler_is_left_out():
+    assert set(VARIANTS) == set(SAMPLERS)
+    assert all(issubclass(SAMPLERS[name], SeekableBatchSampler) for name in SAMPLERS)
+
+
+@every
+def test_length_position_and_indices_agree(case):
+    for drop_last, lengths in ((True, [7] * 14), (False, [7] * 14 + [2])):
+        sampler = build(case, drop_last=drop_last)
+        batches = list(sampler)
+        sampler.set_epoch(0)
+        assert len(batches) == len(sampler) == sampler.num_batches == len(lengths)
+        assert [len(batch) for batch in batches] == lengths
+        assert [sampler[position] for position in range(len(sampler))] == batches
+        assert sampler.epoch_indices().tolist() == [index for batch in batches for index in batch]
+        assert all(type(index) is int and 0 <= index < 100 for batch in batches for index in batch)
+
+
+@every
+def test_numpy_output_holds_the_same(case):
+    lists, arrays = build(case, drop_last=False), build(case, drop_last=False, output="numpy")
+    for batch, array in zip(lists, arrays, strict=True):
+        assert array.dtype == np.int64
+        assert array.tolist() == batch
+    assert arrays[1].tolist() == lists[1]
+
+
+@every
+def test_num_batches_sets_the_epoch(case):
+    sampler = build(case, num_batches=33)
+    assert len(sampler) == len(list(sampler)) == 33
+    assert {len(batch) for batch in sampler} == {7}
+
+
+@every
+def test_an_epoch_that_ends_moves_on(case):
+    sampler = build(case)
+    first, second = list(sampler), list(sampler)
+    assert sampler.epoch == 2
+    assert first != second
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+    assert list(sampler) == second
+
+
+@every
+def test_a_break_starts_the_epoch_again(case):
+    sampler = build(case)
+    first = next(iter(sampler))
+    for batch in sampler:
+        assert batch == first
+        break
+    assert sampler.epoch == 0
+    sampler.set_epoch(0)
+    assert next(iter(sampler)) == first
+
+
+@every
+def test_two_iterators_do_not_disturb_each_other(case):
+    sampler = build(case)
+    one, two = iter(sampler), iter(sampler)
+    assert [next(one) for _ in range(5)] == [next(two) for _ in range(5)]
+    assert sampler.state_dict()["position"] == 5
+    assert len(list(one)) == 9
+    assert sampler.epoch == 0  # the newest one is still on its way
+    assert len(list(two)) == 9
+    assert sampler.epoch == 1
+
+
+@every
+def test_an_exhausted_iterator_stays_so(case):
+    sampler = build(case)
+    batches = iter(sampler)
+    assert len(list(batches)) == 14
+    assert next(batches, None) is None
+    assert sampler.epoch == 1
+
+
+@every
+@pytest.mark.parametrize("output", ["list", "numpy"])
+def test_resume_at_every_cut(case, output):
+    whole, second = plain(build(case)), plain(set_to(build(case), 1))
+    for cut in range(15):
+        sampler = build(case, output=output)
+        batches = iter(sampler)
+        seen = [np.asarray(next(batches)).tolist() for _ in range(cut)]
+        state = json.loads(json.dumps(sampler.state_dict()))
+        resumed = build(case, output=output)
+        resumed.load_state_dict(state)
+        resumed.set_epoch(0)  # as a training loop does: the same epoch keeps the place
+        assert resumed.state_dict() == state
+        assert seen + plain(resumed) == whole
+        assert plain(resumed) == second
+
+
+@every
+def test_two_resumes_in_one_epoch(case):
+    whole, sampler, seen = list(build(case)), build(case), []
+    for steps in (3, 4, 7):
+        batches = iter(sampler)
+        seen += [next(batches) for _ in range(steps)]
+        state, sampler = sampler.state_dict(), build(case)
+        sampler.load_state_dict(state)
+    assert seen == whole
+
+
+@every
+def test_a_resume_counts_once(case):
+    sampler = build(case)
+    whole = list(build(case))
+    sampler.load_state_dict({**sampler.state_dict(), "position": 5})
+    assert next(iter(sampler)) == whole[5]
+    assert next(iter(sampler)) == whole[0]
+
+
+@every
+def test_set_epoch_with_another_epoch_forgets_the_place(case):
+    sampler = build(case)
+    sampler.load_state_dict({**sampler.state_dict(), "position": 5})
+    sampler.set_epoch(3)
+    assert sampler.state_dict()["position"] == 0
+    assert len(list(sampler)) == 14
+
+
+@every
+def test_states_are_fresh_and_plain(case):
+    sampler = build(case)
+    batches = iter(sampler)
+    states = []
+    for _ in range(3):
+        next(batches)
+        states.append(sampler.state_dict())
+    assert [state["position"] for state in states] == [1, 2, 3]
+    assert all(type(value) in (int, float, str) for value in states[0].values())
+
+
+@every
+@pytest.mark.parametrize("drop_last", [True, False])
+@given(world_size=st.integers(1, 14), epoch=st.integers(0, 5))
+def test_shards_make_up_the_global_batches(case, drop_last, world_size, epoch):
+    whole = build(case, drop_last=drop_last)
+    whole.set_epoch(epoch)
+    wanted = list(whole)
+    ranks = [build(case, drop_last=drop_last).shard(rank, world_size) for rank in range(world_size)]
+    found = []
+    for rank in ranks:
+        rank.set_epoch(epoch)
+        batches = list(rank)
+        assert len(batches) == len(rank)
+        rank.set_epoch(epoch)
+        assert rank.epoch_indices().tolist() == [index for batch in batches for index in batch]
+        found.append(batches)
+    assert len({len(batches) for batches in found}) == 1
+    in_turn = [batch for step in zip(*found, strict=True) for batch in step]
+    if drop_last:
+        assert in_turn == wanted[: len(wanted) // world_size * world_size]
+    else:
+        assert in_turn == (wanted * 2)[: -(-len(wanted) // world_size) * world_size]
+
+
+@every
+@given(before=st.integers(1, 4), after=st.integers(1, 4), steps=st.integers(0, 3))
+def test_resume_on_another_world_size(case, before, after, steps):
+    whole = list(build(case))
+    ranks = [build(case).shard(rank, before) for rank in range(before)]
+    iterators = [iter(rank) for rank in ranks]
+    seen = [next(iterators[rank]) for _ in range(steps) for rank in range(before)]
+    states = [rank.state_dict() for rank in ranks]
+    assert all(state == states[0] for state in states)
+    resumed = [build(case).shard(rank, after) for rank in range(after)]
+    for rank in resumed:
+        rank.load_state_dict(states[0])
+    rest = [batch for step in zip(*resumed, strict=True) for batch in step]
+    assert seen + rest == whole[: len(seen) + (14 - len(seen)) // after * after]
+
+
+@every
+def test_a_shard_leaves_the_original_alone(case):
+    sampler = build(case)
+    first = list(sampler)
+    sampler.set_epoch(0)
+    part = sampler.shard(1, 2)
+    assert list(part) == first[1::2]
+    assert part.epoch == 1
+    assert sampler.epoch == 0
+    assert sampler[4] == first[4]
+
+
+@every
+def test_distributed_reads_the_environment(case, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert build(case).distributed().world_size == 1
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ValueError, match="environment variable WORLD_SIZE must be a whole number, got None"):
+        build(case).distributed()
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(ValueError, match="environment variable WORLD_SIZE must be a whole number, got 'two'"):
+        build(case).distributed()
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    part = build(case).distributed()
+    assert (part.rank, part.world_size) == (1, 3)
+    assert list(part) == list(build(case).shard(1, 3))
+
+
+def test_distributed_asks_torch_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("WORLD_SIZE", "9")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        part = build(CASES[0]).distributed()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert (part.rank, part.world_size) == (0, 1)
+
+
+@every
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_copies_go_their_own_way(case, duplicate):
+    sampler = build(case, num_batches=15).shard(1, 3)
+    sampler.set_epoch(4)
+    sampler.load_state_dict({**sampler.state_dict(), "position": 6})
+    twin = duplicate(sampler)
+    assert list(twin) == list(sampler)
+    assert list(twin) == list(sampler)
+    twin.set_epoch(77)
+    assert sampler.epoch == 6
+
+
+@every
+def test_a_pickle_is_small(case):
+    # four bytes a label and a few words
+    assert len(pickle.dumps(build(case))) < 4 * len(LABELS) + 1500
+
+
+@every
+def test_frameworks_find_what_they_look_for(case):
+    sampler = build(case, drop_last=False)
+    assert sampler.sampler is sampler
+    assert sampler.batch_size == 7
+    assert sampler.drop_last is False
+    assert not hasattr(sampler, "generator")
+    with pytest.raises(TypeError, match=r"got a torch SequentialSampler; .*use_distributed_sampler=False"):
+        type(sampler)(torch.utils.data.SequentialSampler([1]), batch_size=2, drop_last=False)
+
+
+@every
+def test_no_global_generator_is_touched(case):
+    def states():
+        return (
+            random.getstate(),
+            torch.get_rng_state().tolist(),
+            [x.tolist() if hasattr(x, "tolist") else x for x in np.random.get_state()],  # noqa: NPY002  (it is watched)
+        )
+
+    before = states()
+    sampler = build(case)
+    list(sampler)
+    sampler.epoch_indices(3)
+    assert states() == before
+
+
+@every
+def test_repr_says_what_it_is(case):
+    assert "batch_size=7, num_batches=14, seed=3, epoch=0)" in repr(build(case, seed=3))
+    assert repr(build(case).shard(1, 2)).endswith("epoch=0, rank=1, world_size=2)")
+
+
+@every
+@pytest.mark.parametrize(
+    ("keywords", "error", "text"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
+        ({"batch_size": -3}, ValueError, "batch_size must be >= 1, got -3"),
+        ({"batch_size": 2.0}, TypeError, "batch_size must be a whole number, got 2.0"),
+        ({"batch_size": True}, TypeError, "batch_size must be a whole number, got True"),
+        ({"batch_size": 101}, ValueError, r"batch_size must be <= the number of samples \(100\) with drop_last=True"),
+        ({"num_batches": 0}, ValueError, "num_batches must be >= 1, got 0"),
+        ({"num_batches": 2**70}, ValueError, r"num_batches \* batch_size must be <= 2\*\*62"),
+        ({"seed": -1}, ValueError, r"seed must lie in \[0, 2\*\*64\), got -1"),
+        ({"seed": 2**64}, ValueError, r"seed must lie in \[0, 2\*\*64\), got 18446744073709551616"),
+        ({"seed": "0"}, TypeError, "seed must be a whole number, got '0'"),
+        ({"output": "torch"}, ValueError, "output must be 'list' or 'numpy', got 'torch'"),
+    ],
+)
+def test_wrong_arguments(case, keywords, error, text):
+    with pytest.raises(error, match=text):
+        build(case, **keywords)
+
+
+@every
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda s: s[14], IndexError, r"position must lie in \[0, 14\), got 14"),
+        (lambda s: s[-1], IndexError, r"position must lie in \[0, 14\), got -1"),
+        (lambda s: s["1"], TypeError, "position must be a whole number, got '1'"),
+        (lambda s: s.set_epoch(-1), ValueError, r"epoch must lie in \[0, 94116\d+\), .* got -1"),
+        (
+            lambda s: s.set_epoch(2**70),
+            ValueError,
+            r"epoch must lie in \[0, 94116\d+\), so that draws number less than",
+        ),
+        (lambda s: s.set_epoch(1.5), TypeError, "epoch must be a whole number, got 1.5"),
+        (lambda s: s.epoch_indices(-(2**63)), ValueError, "epoch must lie in"),
+        (lambda s: s.shard(0, 0), ValueError, "world_size must be >= 1, got 0"),
+        (lambda s: s.shard(2, 2), ValueError, r"rank must lie in \[0, 2\), got 2"),
+        (lambda s: s.shard(-1, 2), ValueError, r"rank must lie in \[0, 2\), got -1"),
+        (lambda s: s.shard(0, 15), ValueError, r"world_size must be <= the number of batches \(14\) with drop_last"),
+        (
+            lambda s: s.shard(0, 2).shard(0, 2),
+            ValueError,
+            "this sampler is rank 0 of 2 already; shard the original one",
+        ),
+        (lambda s: s.load_state_dict(3), TypeError, r"state must be what state_dict\(\) returned, got int"),
+        (lambda s: s.load_state_dict({}), ValueError, "batch_size was 'absent', is 7"),
+        (lambda s: s.load_state_dict({**s.state_dict(), "position": 15}), ValueError, r"must lie in \[0, 14\], got 15"),
+        (lambda s: s.load_state_dict({**s.state_dict(), "position": -1}), ValueError, "must be >= 0, got -1"),
+        (
+            lambda s: s.load_state_dict({**s.state_dict(), "epoch": None}),
+            TypeError,
+            r"state\['epoch'\] must be a whole",
+        ),
+        (lambda s: s.load_state_dict({**s.state_dict(), "x": 1}), ValueError, "x was 1, is 'absent'"),
+    ],
+)
+def test_wrong_calls(case, call, error, text):
+    with pytest.raises(error, match=text):
+        call(build(case))
+
+
+@every
+@pytest.mark.parametrize(
+    ("keywords", "text"),
+    [
+        ({"batch_size": 5}, "batch_size was 5, is 7"),
+        ({"seed": 9}, "seed was 9, is 0; build the sampler as it was"),
+        ({"num_batches": 9}, "num_batches was 9, is 14"),
+    ],
+)
+def test_a_state_of_other_settings_is_refused(case, keywords, text):
+    sampler = build(case)
+    with pytest.raises(ValueError, match=text):
+        sampler.load_state_dict(build(case, **keywords).state_dict())
+    assert sampler.state_dict()["position"] == 0
+
+
+def test_a_state_of_another_data_set_or_kind_is_refused():
+    name = SAMPLERS["class_balanced"]
+    one = name(LABELS, batch_size=7)
+    with pytest.raises(ValueError, match=r"labels was '[0-9a-f]{32}', is '[0-9a-f]{32}'; build"):
+        one.load_state_dict(name(LABELS[::-1], batch_size=7).state_dict())
+    with pytest.raises(ValueError, match=r"q was 0\.5, is 0\.0"):
+        one.load_state_dict(name(LABELS, batch_size=7, q=0.5).state_dict())
+    with pytest.raises(ValueError, match=r"class_probs was '[0-9a-f]{32}', is 'absent'; q was 'absent', is 0.0"):
+        one.load_state_dict(name(LABELS, batch_size=7, class_probs=[1, 1, 1, 1]).state_dict())
+    with pytest.raises(ValueError, match="kind was 'ShuffledBatchSampler', is 'ClassBalancedBatchSampler'"):
+        one.load_state_dict(SAMPLERS["shuffled"](100, batch_size=7).state_dict())
+    with pytest.raises(ValueError, match="num_samples was 99, is 100"):
+        SAMPLERS["shuffled"](100, batch_size=7).load_state_dict(SAMPLERS["shuffled"](99, batch_size=7).state_dict())

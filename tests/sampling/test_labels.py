@@ -1,0 +1,98 @@
+"""``labels_of`` finds labels wherever they are, and never decodes a sample."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, Dataset, RandomSampler, Subset, TensorDataset
+
+from lt_fast.sampling import labels_of
+
+LABELS = [2, 0, 1, 1, 2]
+
+
+class Undecodable(Dataset):
+    """A data set whose samples must not be touched."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def __getitem__(self, index):
+        raise AssertionError(f"sample {index} was decoded")
+
+    def __len__(self):
+        return len(LABELS)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        tuple(LABELS),
+        np.array(LABELS),
+        np.array(LABELS, np.uint8),
+        np.array(LABELS)[::-1][::-1],
+        torch.tensor(LABELS),
+        torch.tensor(LABELS, dtype=torch.int32),
+        Undecodable(targets=LABELS),
+        Undecodable(labels=torch.tensor(LABELS)),
+        Undecodable(targets=None, labels=LABELS),
+        TensorDataset(torch.zeros(5, 3), torch.tensor(LABELS)),
+        SimpleNamespace(__array__=None, targets=LABELS),
+    ],
+)
+def test_sources(labels):
+    found = labels_of(labels)
+    assert found.dtype == np.int64
+    assert found.tolist() == LABELS
+
+
+def test_subsets_and_concatenations_nest():
+    inner = Subset(Undecodable(targets=LABELS), [4, 3, 0])
+    assert labels_of(inner).tolist() == [2, 1, 2]
+    outer = Subset(inner, torch.tensor([2, 1]))
+    assert labels_of(outer).tolist() == [2, 1]
+    both = ConcatDataset([outer, Undecodable(labels=LABELS), Subset(inner, [])])
+    assert labels_of(Subset(both, range(1, 4))).tolist() == [1, 2, 0]
+
+
+def test_ranges_and_strings():
+    assert labels_of(range(3)).tolist() == [0, 1, 2]
+    for strings in (["cat", "dog"], np.array(["cat", "dog"]), np.array(["cat", "dog"], object)):
+        assert labels_of(strings).tolist() == ["cat", "dog"]
+    assert labels_of(np.array(["cat", "dog"], np.dtypes.StringDType())).tolist() == ["cat", "dog"]
+
+
+def test_image_folder(tmp_path):
+    datasets = pytest.importorskip("torchvision.datasets")
+    for name, files in {"ant": ["a.png", "b.png"], "bee": ["c.png"]}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_bytes(b"not an image")
+    assert labels_of(datasets.ImageFolder(tmp_path)).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "text"),
+    [
+        ([0.0, 1.0], TypeError, "labels must be whole numbers or strings, got dtype float64; convert them first"),
+        (torch.ones(3), TypeError, "labels must be whole numbers or strings, got dtype float32"),
+        ([True, False], TypeError, "got dtype bool"),
+        ([None, 1], TypeError, "got dtype object"),
+        ([[0, 1], [1, 0]], ValueError, r"labels must be one-dimensional, got shape \(2, 2\); one class a sample"),
+        ([[0, 1], [1]], ValueError, "labels must be one-dimensional, got entries of different lengths"),
+        (np.array(3), ValueError, r"got shape \(\)"),
+        (
+            Undecodable(),
+            TypeError,
+            "labels must be a sequence, array or tensor, or a data set with .targets or .labels",
+        ),
+        (object(), TypeError, "got object; pass its labels themselves"),
+        (7, TypeError, "got int; pass its labels themselves"),
+        (RandomSampler([1, 2]), TypeError, r"got a torch RandomSampler; .*use_distributed_sampler=False"),
+    ],
+)
+def test_refused(labels, error, text):
+    with pytest.raises(error, match=text):
+        labels_of(labels)
