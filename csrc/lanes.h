@@ -96,7 +96,8 @@ struct Lanes {
     T part[N];
     std::memcpy(part, &v, sizeof v);
     for (int width = N / 2; width > 0; width /= 2)
-      for (int lane = 0; lane < width; ++lane) part[lane] = part[lane + width] > part[lane] ? part[lane + width] : part[lane];
+      for (int lane = 0; lane < width; ++lane)
+        part[lane] = part[lane + width] > part[lane] ? part[lane + width] : part[lane];
     return part[0];
   }
 
@@ -215,13 +216,21 @@ inline Doubles::Value Doubles::times_power_of_two(Value x, Value p, Value shifte
   return _mm512_maskz_scalef_pd(keep, p, shifted - F::kRoundToInt);
 }
 template <>
-inline float Floats::sum(Value v) { return _mm512_reduce_add_ps(v); }
+inline float Floats::sum(Value v) {
+  return _mm512_reduce_add_ps(v);
+}
 template <>
-inline float Floats::largest(Value v) { return _mm512_reduce_max_ps(v); }
+inline float Floats::largest(Value v) {
+  return _mm512_reduce_max_ps(v);
+}
 template <>
-inline Floats::Value Floats::max(Value a, Value b) { return _mm512_max_ps(a, b); }
+inline Floats::Value Floats::max(Value a, Value b) {
+  return _mm512_max_ps(a, b);
+}
 template <>
-inline Doubles::Value Doubles::max(Value a, Value b) { return _mm512_max_pd(a, b); }
+inline Doubles::Value Doubles::max(Value a, Value b) {
+  return _mm512_max_pd(a, b);
+}
 
 #elif defined(__AVX2__)
 
@@ -247,9 +256,13 @@ inline void Doubles::store_some(double* p, uint32_t bits, Value v) {
   _mm256_maskstore_pd(p, (__m256i)mask_of(bits), v);
 }
 template <>
-inline Floats::Value Floats::max(Value a, Value b) { return _mm256_max_ps(a, b); }
+inline Floats::Value Floats::max(Value a, Value b) {
+  return _mm256_max_ps(a, b);
+}
 template <>
-inline Doubles::Value Doubles::max(Value a, Value b) { return _mm256_max_pd(a, b); }
+inline Doubles::Value Doubles::max(Value a, Value b) {
+  return _mm256_max_pd(a, b);
+}
 
 #else
 

@@ -195,8 +195,7 @@ __device__ void load_slot(const In* row, const SlottedRow& shape, int slot, T fi
 
 // `aligned`: the row begins as far from a slot's boundary as the one that was loaded.
 template <class In, class T>
-__device__ void store_slot(In* row, const SlottedRow& shape, int slot, bool aligned,
-                           const T (&values)[kWidth<In>]) {
+__device__ void store_slot(In* row, const SlottedRow& shape, int slot, bool aligned, const T (&values)[kWidth<In>]) {
   const int first = shape.first_column(slot);
   if (aligned && shape.is_whole(slot)) {
     Slot<In> whole;
@@ -220,9 +219,7 @@ __device__ SlottedRow slots_of(const In* row, int columns) {
 
 // Stops the kernel: the host hears of it as a device-side assertion at its next call, without having waited
 // for it.
-__device__ inline void stop(const char* rule) {
-  __assert_fail(rule, "lt_fast", 0, "mixed_margin_loss");
-}
+__device__ inline void stop(const char* rule) { __assert_fail(rule, "lt_fast", 0, "mixed_margin_loss"); }
 
 __device__ inline int checked_label(const int64_t* labels, int64_t row, int columns) {
   const int64_t label = labels[row];
@@ -290,8 +287,7 @@ struct Factors {
 };
 
 template <class T>
-__device__ Factors<T> factors_of(const Weights<T>& weights, const Settings<T>& settings, int64_t row, int a,
-                                 int b) {
+__device__ Factors<T> factors_of(const Weights<T>& weights, const Settings<T>& settings, int64_t row, int a, int b) {
   T factor = checked_lam(weights.lam, row);
   if (weights.lam.data != nullptr && weights.counts != nullptr) {
     factor = label_factor<ScalarMaths<T>>(factor, weights.counts[a], weights.counts[b], settings);
@@ -305,8 +301,7 @@ __device__ Factors<T> factors_of(const Weights<T>& weights, const Settings<T>& s
 // The gap that the maximum rules read. The batch-first rule repeats the published Maximum-Margin code: the
 // score of the batch's first label for every row, and a 0 in the place of the own class among the others.
 template <class T>
-__device__ T gap_of(MarginRule rule, T largest_other, const Labels<T>& labels, T z_own, T z_other,
-                    T z_first) {
+__device__ T gap_of(MarginRule rule, T largest_other, const Labels<T>& labels, T z_own, T z_other, T z_first) {
   const T rival = labels.same() ? largest_other : ScalarMaths<T>::max(largest_other, z_other);
   if (rule == MarginRule::kBatchFirstLabel) return z_first - ScalarMaths<T>::max(rival, T{0});
   return z_own - rival;
@@ -369,9 +364,8 @@ __device__ T gradient_of(const RowResult<T>& result, const Labels<T>& labels, in
 // Reads the row and writes its gradient, exponentials computed on the way: for rows that no register holds,
 // and for the backward direction. `lane` of kLanes.
 template <int kLanes, class In>
-__device__ void write_gradient(const Rows<In>& rows, int64_t row, int lane,
-                               const Labels<Arithmetic<In>>& labels, Arithmetic<In> reference,
-                               Arithmetic<In> level, Arithmetic<In> scale,
+__device__ void write_gradient(const Rows<In>& rows, int64_t row, int lane, const Labels<Arithmetic<In>>& labels,
+                               Arithmetic<In> reference, Arithmetic<In> level, Arithmetic<In> scale,
                                const RowResult<Arithmetic<In>>& result, In* grads) {
   using T = Arithmetic<In>;
   const SlottedRow shape = slots_of(rows.at(row), rows.columns);

@@ -17,8 +17,8 @@ __global__ void __launch_bounds__(threads_per_block(kLanes)) backward_rows(const
     const T outer = call.grad_output.at(row);
     const RowResult<T> result{T{0}, numbers[kPull] * outer, numbers[kUniform] * outer, numbers[kOwnA] * outer,
                               numbers[kOwnB] * outer};
-    write_gradient<kLanes>(rows, row, threadIdx.x % kLanes, labels_of(rows, row), numbers[kReference],
-                           numbers[kLevel], call.scale, result, call.grad);
+    write_gradient<kLanes>(rows, row, threadIdx.x % kLanes, labels_of(rows, row), numbers[kReference], numbers[kLevel],
+                           call.scale, result, call.grad);
   }
 }
 

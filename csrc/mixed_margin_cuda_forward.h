@@ -96,8 +96,7 @@ __global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_register
     // Lanes without a row of their own repeat the last one: reductions need every thread.
     const int64_t wanted = block * rows_per_block(kLanes) + threadIdx.x / kLanes;
     const int64_t row = wanted < rows.rows ? wanted : rows.rows - 1;
-    Held<In, kLanes, kElements / kWidth<In>> held{
-        slots_of(rows.at(row), rows.columns), int(threadIdx.x % kLanes), {}};
+    Held<In, kLanes, kElements / kWidth<In>> held{slots_of(rows.at(row), rows.columns), int(threadIdx.x % kLanes), {}};
     held.load(rows.at(row));
     const Labels<T> labels = labels_of(rows, row);
     const int prediction = call.prediction == nullptr ? 0 : predict(held);
@@ -123,9 +122,7 @@ struct Partial {
   T reference, level, rest, sum_t;
   T columns;  // how many, for moving sum_t
 
-  __device__ static Partial none() {
-    return {ScalarMaths<T>::lowest(), ScalarMaths<T>::lowest(), T{0}, T{0}, T{0}};
-  }
+  __device__ static Partial none() { return {ScalarMaths<T>::lowest(), ScalarMaths<T>::lowest(), T{0}, T{0}, T{0}}; }
 
   // The same sums relative to another reference, at least as large, and to a level that fits it.
   __device__ Partial moved(T new_reference, T scale) const {
@@ -205,8 +202,8 @@ __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<I
         if (shape.contains(candidate.column) && candidate.before(best)) best = candidate;
       }
     }
-    sums = reduce_row<kStreamLanes>(
-        sums, [=](const Partial<T>& x, const Partial<T>& y) { return merged(x, y, scale); });
+    sums =
+        reduce_row<kStreamLanes>(sums, [=](const Partial<T>& x, const Partial<T>& y) { return merged(x, y, scale); });
     const int prediction = call.prediction == nullptr ? 0 : prediction_of_row<kStreamLanes>(best);
 
     const T reference = reference_of(sums.reference, labels.z_a, labels.z_b);

@@ -37,8 +37,8 @@ template <class T>
 __global__ void __launch_bounds__(kSumThreads)
     expected_weight(const T* counts, const T* weight, int classes, int64_t rows, double* sum) {
   const double total = sum_over(classes, [=](int64_t c) { return counts[c]; });
-  const double weighted = sum_over(
-      classes, [=](int64_t c) { return static_cast<double>(counts[c]) * static_cast<double>(weight[c]); });
+  const double weighted =
+      sum_over(classes, [=](int64_t c) { return static_cast<double>(counts[c]) * static_cast<double>(weight[c]); });
   if (threadIdx.x == 0) *sum = static_cast<double>(rows) * weighted / total;
 }
 

@@ -46,20 +46,18 @@ struct Device {
 };
 
 template <class... Parameters, class... Values>
-void launch(void (*kernel)(Parameters...), unsigned blocks, int threads, cudaStream_t stream,
-            const Values&... values) {
+void launch(void (*kernel)(Parameters...), unsigned blocks, int threads, cudaStream_t stream, const Values&... values) {
   kernel<<<blocks, threads, 0, stream>>>(values...);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 template <class In, size_t... kIndex>
-void launch_in_registers(const Forward<In>& call, int layout, cudaStream_t stream,
-                         std::index_sequence<kIndex...>) {
+void launch_in_registers(const Forward<In>& call, int layout, cudaStream_t stream, std::index_sequence<kIndex...>) {
   const auto launch_if = [&](auto index) {
     constexpr RowLayout kLayout = kLayouts[decltype(index)::value];
     if (layout != static_cast<int>(decltype(index)::value)) return;
-    launch(forward_in_registers<In, kLayout.lanes, kLayout.elements>,
-           blocks_for(call.rows.rows, kLayout.lanes), threads_per_block(kLayout.lanes), stream, call);
+    launch(forward_in_registers<In, kLayout.lanes, kLayout.elements>, blocks_for(call.rows.rows, kLayout.lanes),
+           threads_per_block(kLayout.lanes), stream, call);
   };
   (launch_if(std::integral_constant<size_t, kIndex>{}), ...);
 }
@@ -79,8 +77,7 @@ void launch_forward(const Forward<In>& call, cudaStream_t stream) {
 
 template <class In, int kLanes>
 void launch_backward(const Backward<In>& call, cudaStream_t stream) {
-  launch(backward_rows<In, kLanes>, blocks_for(call.rows.rows, kLanes), threads_per_block(kLanes), stream,
-         call);
+  launch(backward_rows<In, kLanes>, blocks_for(call.rows.rows, kLanes), threads_per_block(kLanes), stream, call);
 }
 
 template <class In>
@@ -104,8 +101,8 @@ constexpr ScalarType kScalarType = std::is_same_v<T, double> ? ScalarType::Doubl
 void check_logits(const Tensor& logits) {
   STD_TORCH_CHECK(logits.dim() == 2, "logits must have shape (N, C), got ", logits.dim(), " dimensions");
   STD_TORCH_CHECK(logits.size(1) >= 2, "logits must have at least 2 classes, got ", logits.size(1));
-  STD_TORCH_CHECK(logits.size(1) <= kMaxColumns, "logits must have at most ", kMaxColumns,
-                  " classes on CUDA, got ", logits.size(1));
+  STD_TORCH_CHECK(logits.size(1) <= kMaxColumns, "logits must have at most ", kMaxColumns, " classes on CUDA, got ",
+                  logits.size(1));
 }
 
 bool beside(const Tensor& tensor, const Tensor& logits) {
@@ -122,9 +119,8 @@ const int64_t* labels_of(const Tensor& target, const Tensor& logits, const char*
 
 template <class T>
 const T* vector_of(const Tensor& tensor, int64_t size, const Tensor& logits, const char* name) {
-  STD_TORCH_CHECK(
-      beside(tensor, logits) && tensor.scalar_type() == kScalarType<T>, name,
-      " must be contiguous, on the logits' device, and float64 for float64 logits or float32 for others");
+  STD_TORCH_CHECK(beside(tensor, logits) && tensor.scalar_type() == kScalarType<T>, name,
+                  " must be contiguous, on the logits' device, and float64 for float64 logits or float32 for others");
   STD_TORCH_CHECK(tensor.numel() == size, name, " must have ", size, " elements, got ", tensor.numel());
   return tensor.const_data_ptr<T>();
 }
@@ -189,20 +185,19 @@ template <class T>
 Weights<T> weights_of(const Arguments& arguments, const Settings<T>& settings, const Tensor& logits) {
   const int64_t classes = logits.size(1);
   const T* counts = vector_of<T>(arguments.class_counts, classes, logits, "class_counts");
-  const bool counts_matter = settings.label_rule != LabelRule::kMixup;
+  const bool counts_matter = settings.label_rule != LabelRule::kMixup && arguments.lam.has_value();
   STD_TORCH_CHECK(!counts_matter || counts != nullptr,
                   "class_counts must be given for a label rule other than 'mixup'");
-  return {per_row<T>(arguments.lam, logits, "lam"),
-          per_row<T>(arguments.sample_weight, logits, "sample_weight"), counts_matter ? counts : nullptr,
-          vector_of<T>(arguments.weight, classes, logits, "weight"),
+  return {per_row<T>(arguments.lam, logits, "lam"), per_row<T>(arguments.sample_weight, logits, "sample_weight"),
+          counts_matter ? counts : nullptr, vector_of<T>(arguments.weight, classes, logits, "weight"),
           vector_of<T>(arguments.margin, classes, logits, "margin")};
 }
 
 // What the mean divides by, and the memory that it stands in. No rows: 1, but for the batch's own weight sum,
 // of which 0 / 0 is torch's NaN.
 template <class In>
-std::pair<Denominator, Tensor> denominator_of(const Arguments& arguments, const Forward<In>& call,
-                                              const Tensor& logits, cudaStream_t stream) {
+std::pair<Denominator, Tensor> denominator_of(const Arguments& arguments, const Forward<In>& call, const Tensor& logits,
+                                              cudaStream_t stream) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
   Tensor memory = torch::stable::new_empty(logits, {1}, ScalarType::Double);
@@ -240,8 +235,7 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   const bool reduced = arguments.reduction != Reduction::kNone;
   Tensor row_loss = vector(true, kScalarType<T>);
   Tensor loss = reduced ? torch::stable::new_empty(logits, {}, kScalarType<T>) : row_loss;
-  Tensor grad =
-      arguments.with_grad ? torch::stable::new_empty(logits, {n, c}) : torch::stable::new_empty(logits, {0});
+  Tensor grad = arguments.with_grad ? torch::stable::new_empty(logits, {n, c}) : torch::stable::new_empty(logits, {0});
   Tensor numbers = arguments.with_rows ? torch::stable::new_empty(logits, {n, kRowNumbers}, kScalarType<T>)
                                        : vector(false, kScalarType<T>);
   Tensor prediction = vector(arguments.with_prediction, ScalarType::Long);
@@ -250,8 +244,7 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   call.rows = rows_of<In>(logits, target, target_b, arguments.bias);
   call.weights = weights_of<T>(arguments, settings, logits);
   call.settings = settings;
-  STD_TORCH_CHECK(arguments.lam.has_value() == target_b.has_value(),
-                  "target_b and lam must be given together");
+  STD_TORCH_CHECK(arguments.lam.has_value() == target_b.has_value(), "target_b and lam must be given together");
   const auto [denominator, memory] = denominator_of(arguments, call, logits, device.stream);
   call.denominator = denominator;
   call.loss = row_loss.mutable_data_ptr<T>();
@@ -260,19 +253,17 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   if (arguments.with_prediction) call.prediction = prediction.mutable_data_ptr<int64_t>();
   if (n > 0) launch_forward(call, device.stream);
   if (reduced) {
-    launch(reduce_loss<T>, 1, kSumThreads, device.stream, call.loss, n, denominator,
-           loss.mutable_data_ptr<T>());
+    launch(reduce_loss<T>, 1, kSumThreads, device.stream, call.loss, n, denominator, loss.mutable_data_ptr<T>());
   }
   return {loss, grad, numbers, prediction};
 }
 
-Outputs forward(const Tensor& logits, const Tensor& target, const OptionalTensor& target_b,
-                const OptionalTensor& lam, const OptionalTensor& class_counts, const OptionalTensor& margin,
-                const OptionalTensor& bias, const OptionalTensor& weight, const OptionalTensor& sample_weight,
-                int64_t label_rule, double omega, double kappa, double tau, int64_t margin_rule,
-                double max_margin, double gamma, double scale, double label_smoothing, double focal_gamma,
-                int64_t normalization, int64_t reduction, bool with_grad, bool with_rows,
-                bool with_prediction) {
+Outputs forward(const Tensor& logits, const Tensor& target, const OptionalTensor& target_b, const OptionalTensor& lam,
+                const OptionalTensor& class_counts, const OptionalTensor& margin, const OptionalTensor& bias,
+                const OptionalTensor& weight, const OptionalTensor& sample_weight, int64_t label_rule, double omega,
+                double kappa, double tau, int64_t margin_rule, double max_margin, double gamma, double scale,
+                double label_smoothing, double focal_gamma, int64_t normalization, int64_t reduction, bool with_grad,
+                bool with_rows, bool with_prediction) {
   check_logits(logits);
   STD_TORCH_CHECK(!(with_grad && reduction == static_cast<int64_t>(Reduction::kNone)),
                   "with_grad needs a reduced loss; for reduction 'none' ask for the rows");
@@ -324,9 +315,8 @@ Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor
   return grad;
 }
 
-Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& target,
-                const OptionalTensor& target_b, const OptionalTensor& bias, const Tensor& rows,
-                double scale) {
+Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& target, const OptionalTensor& target_b,
+                const OptionalTensor& bias, const Tensor& rows, double scale) {
   check_logits(logits);
   return with_element_type(logits, [&](auto element) {
     return run_backward<decltype(element)>(grad_output, logits, target, target_b, bias, rows, scale);

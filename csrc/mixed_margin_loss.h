@@ -207,10 +207,10 @@ LT_FAST_HD RowResult<V> finish_row(const RowInputs<V>& row, Mask same, T per_los
 
   // A label whose factor is 0 costs nothing, also where its loss is infinite; NaN stays NaN.
   const V infinity = -lowest;
-  const V cost_a = Maths::select(a.loss == infinity, Maths::select(row.factor_a == zero, zero, a.loss),
-                                 row.factor_a * a.loss);
-  const V cost_b = Maths::select(b.loss == infinity, Maths::select(row.factor_b == zero, zero, b.loss),
-                                 row.factor_b * b.loss);
+  const V cost_a =
+      Maths::select(a.loss == infinity, Maths::select(row.factor_a == zero, zero, a.loss), row.factor_a * a.loss);
+  const V cost_b =
+      Maths::select(b.loss == infinity, Maths::select(row.factor_b == zero, zero, b.loss), row.factor_b * b.loss);
   const V g_a = row.factor_a * Maths::constant(s.scale * per_loss);
   const V g_b = row.factor_b * Maths::constant(s.scale * per_loss);
   RowResult<V> result;

@@ -103,9 +103,7 @@ class Block {
   std::unique_ptr<char[]> stacks_;
 };
 
-inline void __syncthreads() {
-  Block::current()->meet_all();
-}
+inline void __syncthreads() { Block::current()->meet_all(); }
 
 template <class T>
 T __shfl_xor_sync(unsigned lanes, T value, int distance) {

@@ -90,8 +90,8 @@ int run_forward(const Call& c) {
   call.grad = static_cast<In*>(c.grad);
   call.row_numbers = static_cast<T*>(c.row_numbers);
   call.prediction = c.prediction;
-  const int layout = c.layout >= 0 ? static_cast<int>(c.layout)
-                                   : choose_layout(static_cast<int>(c.columns), sizeof(In), false);
+  const int layout =
+      c.layout >= 0 ? static_cast<int>(c.layout) : choose_layout(static_cast<int>(c.columns), sizeof(In), false);
   if (layout == kStreamed) {
     launch(forward_streamed<In>, blocks(c, kStreamLanes), kStreamLanes, call);
   } else {
@@ -141,12 +141,12 @@ int backward(char type, const Call* call) {
 void sums(const Call* call, double* factors, double* expected, float* loss) {
   const Weights<float> weights = weights_of<float>(*call);
   const int classes = static_cast<int>(call->columns);
-  launch(sum_of_factors<float>, 1, kSumThreads, weights, settings_of<float>(*call), call->target,
-         call->target_b, classes, call->rows, factors);
-  launch(expected_weight<float>, 1, kSumThreads, as<float>(call->class_counts), weights.weight, classes,
-         call->rows, expected);
-  launch(reduce_loss<float>, 1, kSumThreads, as<float>(call->loss), call->rows,
-         Denominator{call->denominator, nullptr}, loss);
+  launch(sum_of_factors<float>, 1, kSumThreads, weights, settings_of<float>(*call), call->target, call->target_b,
+         classes, call->rows, factors);
+  launch(expected_weight<float>, 1, kSumThreads, as<float>(call->class_counts), weights.weight, classes, call->rows,
+         expected);
+  launch(reduce_loss<float>, 1, kSumThreads, as<float>(call->loss), call->rows, Denominator{call->denominator, nullptr},
+         loss);
 }
 
 // How often each column is read, and by how many lanes at most slot by slot: -1 if one lies outside the row.
@@ -177,10 +177,6 @@ int chosen_layout(int64_t columns, int64_t element_size, bool aligned) {
   return choose_layout(static_cast<int>(columns), static_cast<int>(element_size), aligned);
 }
 
-int64_t blocks_of(int64_t rows, int64_t lanes) {
-  return blocks_for(rows, static_cast<int>(lanes));
-}
-int streamed() {
-  return kStreamed;
-}
+int64_t blocks_of(int64_t rows, int64_t lanes) { return blocks_for(rows, static_cast<int>(lanes)); }
+int streamed() { return kStreamed; }
 }
