@@ -76,12 +76,8 @@ inline int backward_lanes(int columns, int element_size) {
   return slots <= 8 ? 4 : (slots <= 256 ? 32 : 256);
 }
 
-LT_FAST_BOTH_SIDES constexpr int threads_per_block(int lanes) {
-  return lanes <= 32 ? kSharedBlock : lanes;
-}
-LT_FAST_BOTH_SIDES constexpr int rows_per_block(int lanes) {
-  return threads_per_block(lanes) / lanes;
-}
+LT_FAST_BOTH_SIDES constexpr int threads_per_block(int lanes) { return lanes <= 32 ? kSharedBlock : lanes; }
+LT_FAST_BOTH_SIDES constexpr int rows_per_block(int lanes) { return threads_per_block(lanes) / lanes; }
 
 // Blocks for so many rows. A grid has at most 2^31 - 1; the kernels go round with that stride where rows are
 // more.
