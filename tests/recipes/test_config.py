@@ -84,7 +84,7 @@ def test_hyphens_count_as_underscores():
     [
         ({"method": "mamc"}, r"method must be one of .*, got 'mamc'; did you mean 'mammc'\?"),
         ({"data": "cifar-100-lt"}, r"data must be one of .*, got 'cifar-100-lt'; did you mean 'cifar100-lt'\?"),
-        ({"imbalance_ratio": 0.01}, r"imbalance_ratio must be .* >= 1 \(largest over smallest class\), got 0.01; did you mean 100\?"),
+        ({"imbalance_ratio": 0.01}, r"imbalance_ratio must be .* >= 1 \(largest over .*\), got 0.01; did you mean 100\?"),
         ({"imbalance_ratio": "many"}, r"imbalance_ratio must be .*, got 'many'"),
         ({"imbalance_ratio": float("nan")}, r"imbalance_ratio must be .*, got nan"),
         ({"imbalance_ratio": float("inf")}, r"imbalance_ratio must be .*, got inf"),
@@ -95,7 +95,7 @@ def test_hyphens_count_as_underscores():
         ({"seed": "one"}, r"seed must be a whole number in \[0, 2\^64\), got 'one'"),
         ({"seed": 2**64}, r"seed must be a whole number in"),
         ({"overrides": {"learning_rat": 1}}, r"setting must be .*, got 'learning_rat'; did you mean 'learning_rate'\?"),
-        ({"overrides": {"omega": 1}}, r"ce has no setting 'omega'.* \(used by mam, mam_drw, mammc\); `lt-fast methods ce` lists"),
+        ({"overrides": {"omega": 1}}, r"ce has no setting 'omega'.* \(used by mam, mam_drw, mammc\); `lt-fast methods"),
         ({"overrides": {"epochs": 0}}, r"epochs must be a whole number > 0, got 0"),
         ({"overrides": {"epochs": "1.5"}}, r"epochs must be a whole number > 0, got '1.5'"),
         ({"overrides": {"epochs": "nan"}}, r"epochs must be a whole number > 0, got 'nan'"),
@@ -104,7 +104,7 @@ def test_hyphens_count_as_underscores():
         ({"overrides": {"learning_rate": "inf"}}, r"learning_rate must be a number > 0, got 'inf'"),
         ({"overrides": {"momentum": 1}}, r"momentum must be a number in \[0, 1\), got 1"),
         ({"overrides": {"nesterov": "perhaps"}}, r"nesterov must be true or false, got 'perhaps'"),
-        ({"overrides": {"schedule": "cosin"}}, r"schedule must be one of multistep, cosine, got 'cosin'; did you mean 'cosine'\?"),
+        ({"overrides": {"schedule": "cosin"}}, r"schedule must be .* got 'cosin'; did you mean 'cosine'\?"),
         ({"overrides": {"schedule": 3}}, r"schedule must be one of multistep, cosine, got 3"),
         ({"overrides": {"milestones": "0.9,0.8"}}, r"milestones must be rising fractions in \(0, 1\), got '0.9,0.8'"),
         ({"overrides": {"milestones": "160,180"}}, r"milestones must be rising fractions in \(0, 1\), got '160,180'"),
@@ -122,18 +122,20 @@ def test_an_assignment_without_name_or_value(text):
         settings.split_assignment(text)
 
 
-@given(
-    st.sampled_from(sorted(settings.SETTINGS)),
-    st.one_of(st.text(), st.floats(), st.integers(), st.none(), st.lists(st.text())),
-)
+VALUES = st.one_of(st.text(), st.floats(), st.integers(), st.booleans(), st.none(), st.lists(st.text() | st.floats()))
+
+
+@given(st.sampled_from(sorted(settings.SETTINGS)), VALUES)
 def test_any_value_is_taken_or_refused_in_words(name, value):
     try:
         checked = settings.checked(name, value)
     except UsageError as error:
-        assert str(error).startswith(f"{name} must be ")
+        refused = str(error)
     else:
+        refused = None
         assert settings.checked(name, checked) == checked
         json.dumps(checked, allow_nan=False)
+    assert refused is None or refused.startswith(f"{name} must be ")
 
 
 @given(st.text().filter(lambda text: text.strip() and "=" not in text), st.text())

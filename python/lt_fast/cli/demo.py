@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="3", metavar="N", help="seeds 0 .. N-1 (default: 3)")
     parser.add_argument("--epochs", help="length of stage 1 (default: the recipes')")
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures")
-    add_machine_arguments(parser)
+    # One thread: so small a network gains nothing from more, and loses much where other work holds the cores.
+    add_machine_arguments(parser, threads="1")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -53,7 +54,8 @@ def _one(arguments: argparse.Namespace, method: str, seed: int, which: str, outp
     try:
         result = recipes.run(config, folder, resume=begun, device=arguments.device, progress=not arguments.quiet)
     except Interrupted as interrupted:
-        raise Interrupted(f"{interrupted}; the same `lt-fast demo` goes on from there") from interrupted
+        words = str(interrupted).removesuffix("; continue with --resume")
+        raise Interrupted(f"{words}; the same `lt-fast demo` goes on from there") from interrupted
     except UsageError as error:
         raise UsageError(f"{error}; or give the demo another folder with --out") from error
     how = "finished earlier" if finished else f"{result['seconds']['train']:.1f} s"

@@ -15,6 +15,7 @@ COMMANDS = {
     "eval": "lt_fast.cli.evaluate",
     "methods": "lt_fast.cli.methods",
     "demo": "lt_fast.cli.demo",
+    "make-lt": "lt_fast.cli.make_lt",
     "doctor": "lt_fast.cli.doctor",
 }
 

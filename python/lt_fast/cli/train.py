@@ -33,10 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
 
 
-def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+def add_machine_arguments(parser: argparse.ArgumentParser, *, threads: str | None = None) -> None:
     """Declare ``--device``, ``--threads`` and ``--quiet``, which change no result beyond rounding."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--threads", metavar="N", help="threads of torch (default: torch's own choice)")
+    usual = threads or "torch's own choice"
+    parser.add_argument("--threads", metavar="N", default=threads, help=f"threads of torch (default: {usual})")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 

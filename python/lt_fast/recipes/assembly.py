@@ -51,7 +51,8 @@ def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: 
         seed=config["subset_seed"],
         download=download,
     )
-    known = {"cifar10-lt": datasets.CIFAR10_STATS, "cifar100-lt": datasets.CIFAR100_STATS}
+    # CIFAR-10's figures for CIFAR-100 too, as kaidic/LDAM-DRW: cifar_train.py; elsewhere the training images' own.
+    known = {"cifar10-lt": datasets.CIFAR10_STATS, "cifar100-lt": datasets.CIFAR10_STATS}
     mean, std = known.get(config["data"]) or datasets.channel_stats(train.images)
     return Data(train, test, mean, std)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lt_fast import metrics
@@ -47,9 +48,10 @@ def evaluate_run(
     data = assembly.load_data(config, root=None if root is None else Path(root))
     model = assembly.make_model(config, data)
     model.load_state_dict(checkpoint.tensors["model"])
+    model.to(device, memory_format=torch.channels_last)  # as in training: another order of sums, other last bits
     calibrated = config["calibrator"] is not None and (folder / "calibration").is_dir()
     measured = config if calibrated else {**config, "calibrator": None}
-    predictions = running.calibrated_predictions(measured, data, model.to(device), folder, device=device, fit=False)
+    predictions = running.calibrated_predictions(measured, data, model, folder, device=device, fit=False)
     predictions.save(folder)
     return {
         "config": config,

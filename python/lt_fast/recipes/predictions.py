@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lt_fast.errors import DataError, require
+from lt_fast.errors import require
+from lt_fast.training.durable import replace_file
 
 FILE = "predictions.safetensors"
 
@@ -24,11 +25,5 @@ class Predictions(NamedTuple):
             DataError: if the folder cannot be written.
         """
         safetensors = require("safetensors.torch", extra="train", purpose="saving predictions")
-        aside = folder / f".{FILE}"
         tensors = {name: tensor.contiguous() for name, tensor in self._asdict().items() if tensor is not None}
-        try:
-            safetensors.save_file(tensors, aside)
-            aside.replace(folder / FILE)
-        except Exception as error:
-            aside.unlink(missing_ok=True)
-            raise DataError(f"{folder / FILE} cannot be written: {error}; free the disk, then --resume") from error
+        replace_file(folder / FILE, safetensors.save(tensors))

@@ -224,4 +224,5 @@ def _evaluation(config: Mapping[str, Any], data: Data, device: str) -> Callable[
 
 
 def _collected(config: Mapping[str, Any], model: nn.Module, batches: ImageBatches, device: str) -> Collected:
-    return collect(model, batches, device=device, amp=config["amp"])
+    with training.deterministic(torch.device(device)):
+        return collect(model, batches, device=device, amp=config["amp"])

@@ -76,7 +76,7 @@ def reliability_diagram(path: Path, stages: Mapping[str, Any], errors: Mapping[s
         left.set(
             title="Reliability", xlabel="confidence, percent", ylabel="accuracy, percent", xlim=(0, 100), ylim=(0, 100)
         )
-        left.legend(loc="upper left")
+        left.legend(loc="best")
         right.set(
             title="Predictions in each bin",
             xlabel="confidence, percent",
@@ -98,7 +98,7 @@ def recall_by_count(
         title: of the picture.
         limits: many lies above the first, few below the second.
     """
-    counts = np.asarray(n_train, dtype=np.float64)
+    counts = np.maximum(np.asarray(n_train, dtype=np.float64), 1)  # an empty class has a place on a log axis too
     with figure(path) as (drawn, axes):
         drawn.suptitle(title, x=0.01, ha="left")
         for stage, marker in zip(recalls, "os", strict=False):
@@ -109,7 +109,8 @@ def recall_by_count(
             _arrows(axes, counts, *(recalls[stage] for stage in recalls))
             axes.legend(loc="lower right")
         axes.set_xscale("log")
-        axes.set(title="Recall of each class", xlabel="training images of the class", ylabel="percent", ylim=(0, 102))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set(xlabel="training images of the class", ylabel="recall of the class, percent", ylim=(0, 102))
         low, high = counts.min() / 1.3, counts.max() * 1.3
         axes.set_xlim(low, high)
         for limit in limits:

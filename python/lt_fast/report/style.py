@@ -1,11 +1,13 @@
 """One look for every picture: colours that colour-blind readers tell apart, sizes, and how a figure is saved."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lt_fast.errors import DataError, require
+from lt_fast.errors import require
+from lt_fast.training.durable import replace_file, unwritable
 
 # Okabe and Ito's palette (Color Universal Design, 2008); each colour keeps its meaning across all pictures.
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK = (
@@ -35,7 +37,9 @@ _STYLE: dict[str, Any] = {
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "legend.frameon": False,
+    "legend.frameon": True,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
     "svg.hashsalt": "lt-fast",
@@ -64,14 +68,11 @@ def figure(path: Path, *, width: float = 6.0, height: float = 4.0, columns: int 
 
 def _save(drawn: Any, path: Path) -> None:
     # A fixed date keeps the file the same from run to run; writing aside keeps a full disk from leaving half a picture.
-    aside = path.with_name(f".{path.name}")
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    data = io.BytesIO()
+    drawn.savefig(data, format=path.suffix[1:], metadata=metadata)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn.savefig(aside, format=path.suffix[1:], metadata=metadata)
-        aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise DataError(
-            f"{path} cannot be written: {error.strerror or error}; free the disk or choose another folder"
-        ) from error
+        raise unwritable(path.parent, error, what=path.name, needed=data.tell()) from error
+    replace_file(path, data.getvalue())

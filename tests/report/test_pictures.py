@@ -1,0 +1,86 @@
+"""Pictures: drawn for ordinary and for thin data, in full or not at all, without touching matplotlib's settings."""
+
+import numpy as np
+import pytest
+
+from lt_fast.errors import DataError, MissingExtraError
+from lt_fast.metrics import reliability
+from lt_fast.report import pictures, style
+
+GROUPS = ("overall", "many", "medium", "few")
+
+
+def _is_picture(path):
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert svg.read_text().rstrip().endswith("</svg>")
+    assert not [other for other in path.parent.iterdir() if other.name.startswith(".")]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 200])
+def test_curves_also_of_one_epoch_and_without_a_group(tmp_path, epochs):
+    accuracy = {group: [0.5] * epochs for group in GROUPS} | {"few": [None] * epochs}
+    numbers = list(range(1, epochs + 1))
+    path = tmp_path / "deep" / "c"
+    pictures.training_curves(path, numbers, [1.0] * epochs, accuracy, title="t", mark_epoch=0.8 * epochs)
+    _is_picture(path)
+    text = path.with_suffix(".svg").read_text()
+    assert ">many<" in text
+    assert ">few<" not in text
+    assert "class weights set in" in text
+
+
+@pytest.mark.parametrize("stages", [["before"], ["before", "after"]])
+def test_reliability_with_empty_bins(tmp_path, stages):
+    probabilities = np.array([[1.0, 0.0], [0.9, 0.1], [0.6, 0.4]])
+    bins = {stage: reliability(probabilities, np.array([0, 1, 0])) for stage in stages}
+    pictures.reliability_diagram(tmp_path / "r", bins, dict.fromkeys(stages, 0.25), title="t")
+    _is_picture(tmp_path / "r")
+    text = (tmp_path / "r.svg").read_text()
+    assert ("before calibration: ECE 25.0 %" in text) == (len(stages) == 2)
+    assert ("model: ECE 25.0 %" in text) == (len(stages) == 1)
+
+
+@pytest.mark.parametrize("counts", [[150, 40, 3], [5], [7, 7, 7], [0, 3]])
+def test_recall_by_count(tmp_path, counts):
+    recalls = {"before": [0.5] * len(counts), "after": [None] + [0.75] * (len(counts) - 1)}
+    pictures.recall_by_count(tmp_path / "r", counts, recalls, title="t")
+    _is_picture(tmp_path / "r")
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_confusion_also_with_a_class_without_test_images(tmp_path, classes):
+    matrix = np.eye(classes, dtype=np.int64) * 7
+    matrix[0] = 0
+    pictures.confusion_picture(tmp_path / "c", matrix, [f"class {i}" for i in range(classes)], title="t")
+    _is_picture(tmp_path / "c")
+
+
+def test_the_same_picture_is_the_same_file(tmp_path):
+    for name in ("a", "b"):
+        pictures.recall_by_count(tmp_path / name, [9, 3], {"before": [0.5, 0.25]}, title="t")
+    for ending in (".png", ".svg"):
+        assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+
+
+def test_matplotlibs_settings_and_figures_stay_as_they_are(tmp_path):
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    pictures.recall_by_count(tmp_path / "r", [9, 3], {"before": [0.5, 0.25]}, title="t")
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"/file cannot be written \(.*\); name another run directory"):
+        pictures.recall_by_count(tmp_path / "file" / "r", [9, 3], {"before": [0.5, 0.25]}, title="t")
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
+    def missing(_module, *, extra, purpose):
+        raise MissingExtraError(f"{purpose} needs matplotlib; run: pip install 'lt-fast[{extra}]'")
+
+    monkeypatch.setattr(style, "require", missing)
+    with pytest.raises(MissingExtraError, match=r"drawing plots needs matplotlib; run: pip install 'lt-fast\[train\]'"):
+        pictures.recall_by_count(tmp_path / "r", [9, 3], {"before": [0.5, 0.25]}, title="t")

@@ -1,0 +1,101 @@
+"""Every recipe on Digits-LT: a run of some twenty steps through the real rooms, and what its directory then holds."""
+
+import csv
+import json
+
+import pytest
+
+from lt_fast import recipes, training
+
+SHORT = {"epochs": 3, "batch_size": 64}  # 417 images: seven steps an epoch
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Each recipe's run, made once: name to (folder, result)."""
+    made = {}
+
+    def run(name):
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name) / "run"
+            config = recipes.resolve(name, "digits-lt", SHORT, seed=5)
+            made[name] = folder, recipes.run(config, folder, progress=False)
+        return made[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", list(recipes.RECIPES))
+def test_a_short_run_leaves_a_whole_directory(finished, name):
+    folder, result = finished(name)
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert json.loads((folder / "config.json").read_text()) == recipes.resolve(name, "digits-lt", SHORT, seed=5)
+    protocol = json.loads((folder / "protocol.json").read_text())
+    assert protocol["data"]["train_fingerprint"] == result["data"]["train_fingerprint"]
+    assert protocol["sources"]["epochs"].startswith("set by the user; the recipe has ")
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    before = result["metrics_before_calibration"] or result["metrics"]
+    assert float(rows[-1]["test_top1"]) == before["top1"]
+    assert training.Checkpoints(folder / "checkpoints").newest().epoch == 3
+
+
+@pytest.mark.parametrize("name", list(recipes.RECIPES))
+def test_a_short_run_learns_something(finished, name):
+    folder, result = finished(name)
+    losses = training.History.from_csv(folder / "metrics.csv").column("train_loss")
+    assert losses[1] < losses[0]  # the third epoch's loss is re-weighted where the recipe defers that
+    assert result["metrics"]["top1"] > 0.15  # ten balanced classes: chance is 0.1
+
+
+@pytest.mark.parametrize("name", list(recipes.RECIPES))
+def test_calibration_is_there_where_the_recipe_has_it(finished, name):
+    folder, result = finished(name)
+    calibrated = recipes.recipe_of(name).calibrator is not None
+    assert (folder / "calibration").is_dir() == calibrated
+    assert (result["metrics_before_calibration"] is not None) == calibrated
+
+
+@pytest.mark.parametrize("name", ["ldam_drw", "mammc"])
+def test_measuring_again_gives_the_same_figures(finished, name):
+    folder, result = finished(name)
+    again = recipes.evaluate_run(folder)
+    assert again["metrics"] == result["metrics"]
+    assert again["metrics_before_calibration"] == result["metrics_before_calibration"]
+    low, high = again["intervals"]["top1"]
+    assert low <= result["metrics"]["top1"] <= high
+
+
+def test_mc_is_ce_before_calibration(finished):
+    assert finished("mc")[1]["metrics_before_calibration"] == finished("ce")[1]["metrics"]
+
+
+def test_mammc_is_mam_before_calibration(finished):
+    assert finished("mammc")[1]["metrics_before_calibration"] == finished("mam")[1]["metrics"]
+
+
+def test_a_run_is_a_function_of_its_configuration(finished, tmp_path):
+    folder, result = finished("mammc")
+    again = recipes.run(recipes.resolve("mammc", "digits-lt", SHORT, seed=5), tmp_path / "again", progress=False)
+    assert again["metrics"] == result["metrics"]
+    model = "checkpoints/epoch-0003/model.safetensors"
+    for file in (model, "calibration/calibrator.safetensors", "predictions.safetensors"):
+        assert (folder / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+def test_another_seed_is_another_run(finished, tmp_path):
+    _, result = finished("ce")
+    other = recipes.run(recipes.resolve("ce", "digits-lt", SHORT, seed=6), tmp_path / "other", progress=False)
+    assert other["data"]["train_fingerprint"] != result["data"]["train_fingerprint"]
+    assert other["metrics"]["nll"] != result["metrics"]["nll"]
+
+
+def test_the_global_generators_are_neither_read_nor_moved(tmp_path):
+    import numpy as np
+    import torch
+
+    torch_before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    recipes.run(recipes.resolve("mammc", "digits-lt", {"epochs": 1}), tmp_path / "run", progress=False)
+    assert torch.equal(torch.random.get_rng_state(), torch_before)
+    assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
