@@ -249,8 +249,8 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
       vector_of<T>(arguments.sample_weight, n, type, "sample_weight", &factors.sample_weight_stride);
   factors.factor_a = factors_a.data();
   factors.factor_b = factors_b.data();
-  STD_TORCH_CHECK((factors.lam != nullptr) == target_b.has_value(), "target_b and lam must be given together");
-  STD_TORCH_CHECK(settings.label_rule == LabelRule::kMixup || counts != nullptr || factors.lam == nullptr,
+  STD_TORCH_CHECK(arguments.lam.has_value() == target_b.has_value(), "target_b and lam must be given together");
+  STD_TORCH_CHECK(settings.label_rule == LabelRule::kMixup || counts != nullptr || !arguments.lam.has_value(),
                   "class_counts must be given for a label rule other than 'mixup'");
   const T finite = std::numeric_limits<T>::max();
   if (factors.lam != nullptr) check_range(factors.lam, factors.lam_stride == 0 ? 1 : n, T{0}, T{1}, "lam");

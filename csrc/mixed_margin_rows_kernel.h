@@ -175,13 +175,9 @@ inline void scale_row(const Columns<L>& columns, T* e, T pull, T uniform, const 
   }
 }
 
-// Lowest index of the largest logit; a NaN counts as largest, as for torch.argmax. The label itself is the answer for
-// most rows, so that only the others pay for a search.
-template <class T>
-inline int64_t largest_index(const T* z, int64_t classes, int64_t label, T rival, bool has_nan) {
-  if (!has_nan && z[label] > rival) return label;
-  const T largest = z[label] > rival ? z[label] : rival;
-  const auto found = [&](T value) { return has_nan ? value != value : value == largest; };
+// Lowest index whose logit satisfies `found`, or `classes`. Whole runs are looked at without a branch in between.
+template <class T, class Found>
+inline int64_t first_index(const T* z, int64_t classes, Found found) {
   constexpr int64_t kRun = 64;
   int64_t column = 0;
   for (; column + kRun <= classes; column += kRun) {
@@ -189,8 +185,19 @@ inline int64_t largest_index(const T* z, int64_t classes, int64_t label, T rival
     for (int64_t j = column; j < column + kRun; ++j) hits |= found(z[j]);
     if (hits) break;
   }
-  while (column < classes - 1 && !found(z[column])) ++column;
+  while (column < classes && !found(z[column])) ++column;
   return column;
+}
+
+// Lowest index of the largest logit; a NaN counts as largest, as for torch.argmax. The label itself is the answer for
+// most rows, so that only the others pay for a search. `clean` says that no logit is NaN.
+template <class T>
+inline int64_t largest_index(const T* z, int64_t classes, int64_t label, T rival, bool clean) {
+  if (clean && z[label] > rival) return label;
+  const int64_t nan = clean ? classes : first_index(z, classes, [](T value) { return value != value; });
+  if (nan < classes) return nan;
+  const T largest = z[label] > rival ? z[label] : rival;
+  return first_index(z, classes, [=](T value) { return value == largest; });
 }
 
 // -------------------------------------------------------------------------------------------------- half precision
@@ -274,11 +281,11 @@ inline bool is_half(const Rows<T>& rows) {
 // ------------------------------------------------------------------------------------------------------- a block
 
 // Subnormal products cost the processor about a hundred cycles each and carry nothing here: exponentials below the
-// smallest normal number are 0 already.
+// smallest normal number are 0 already. Subnormal inputs are left alone: float16's are widened through them.
 class FlushSubnormals {
  public:
 #if defined(__SSE2__)
-  FlushSubnormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
+  FlushSubnormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8000u); }
   ~FlushSubnormals() { _mm_setcsr(saved_); }
 
  private:
@@ -365,8 +372,8 @@ void fill_lane(Block<L, T>& block, int lane, const Columns<L>& columns, const Ro
   }
   if (call.prediction != nullptr) {
     const T rival = same || other > z_b ? other : z_b;
-    const bool has_nan = rest != rest || z_a != z_a || z_b != z_b;
-    call.prediction[row] = largest_index(z, rows.classes, columns.a, rival, has_nan);
+    const bool clean = rest == rest && z_a == z_a && z_b == z_b;  // a NaN or infinity makes the sum NaN
+    call.prediction[row] = largest_index(z, rows.classes, columns.a, rival, clean);
   }
 }
 

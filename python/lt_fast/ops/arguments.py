@@ -7,6 +7,7 @@ the kernel itself traps on labels outside the classes.
 import contextlib
 import functools
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +62,10 @@ class Arguments:
     sample_weight: Tensor | None
 
 
+_LARGEST = sys.float_info.max
+_ABOVE_0 = 5e-324  # the smallest number above 0
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -72,12 +77,12 @@ def _index(name: str, value: object, known: tuple[str, ...]) -> int:
     return known.index(value)
 
 
-def _number(name: str, value: object, rule: str, *, low: float = -math.inf, high: float = math.inf) -> float:
-    """Return a finite float within [low, high]."""
+def _number(name: str, value: object, rule: str, *, low: float = -_LARGEST, high: float = _LARGEST) -> float:
+    """Return a float within [low, high]; a NaN is not."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     number = float(value)
-    if not (math.isfinite(number) and low <= number <= high):
+    if not low <= number <= high:
         raise ValueError(f"{name} must be {rule}, got {number}")
     return number
 
@@ -122,7 +127,6 @@ def make_settings(  # noqa: PLR0917  (positional for the cache: a keyword call i
 ) -> Settings:
     """Check all numbers and names of a call, one by one."""
     rule, largest, steepness = _margin_rule(margin_rule, max_margin, gamma, compat)
-    smallest_scale = 5e-324  # the smallest number above 0
     return Settings(
         label_rule=_index("label_rule", label_rule, LABEL_RULES),
         omega=_number("omega", omega, "finite"),
@@ -131,7 +135,7 @@ def make_settings(  # noqa: PLR0917  (positional for the cache: a keyword call i
         margin_rule=rule,
         max_margin=largest,
         gamma=steepness,
-        scale=_number("scale", scale, "finite and > 0", low=smallest_scale),
+        scale=_number("scale", scale, "finite and > 0", low=_ABOVE_0),
         label_smoothing=_number("label_smoothing", label_smoothing, "within [0, 1]", low=0.0, high=1.0),
         focal_gamma=_number("focal_gamma", focal_gamma, "finite and >= 0", low=0.0),
         normalization=_index("normalization", normalization, NORMALIZATIONS),

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from lt_fast.ops import arguments
 from lt_fast.ops.arguments import LABEL_RULES, MARGIN_RULES, NORMALIZATIONS, REDUCTIONS, Arguments, Settings

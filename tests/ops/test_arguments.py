@@ -1,0 +1,319 @@
+"""Every refusal: which argument, which rule, which value, and what to do. The fused op and the twin say the same."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from cases import needs_library
+
+from lt_fast import ClassCounts, ops
+from lt_fast.ops import arguments, libraries
+from lt_fast.ops import reference as twin
+
+
+@pytest.fixture(params=[ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+def loss(request):
+    return request.param
+
+
+LOGITS, TARGET = torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])
+MIXED = {"target_b": torch.tensor([1, 1, 0, 2]), "lam": torch.full((4,), 0.5)}
+MAXIMUM = {"margin_rule": "maximum", "max_margin": 1.0, "gamma": 1.0}
+
+
+def refuses(loss, error, message, *, logits=LOGITS, target=TARGET, **options):
+    for z in (
+        (logits, logits.clone().requires_grad_())
+        if torch.is_tensor(logits) and logits.is_floating_point()
+        else [logits]
+    ):
+        with pytest.raises(error, match=re.escape(message)):
+            loss(z, target, **options)
+
+
+@pytest.mark.parametrize(
+    ("logits", "error", "message"),
+    [
+        ([[0.0, 1.0]], TypeError, "logits must be a tensor, got list"),
+        (
+            torch.zeros(4, 3, dtype=torch.int64),
+            TypeError,
+            "must be float32, float64, float16 or bfloat16, got torch.int64",
+        ),
+        (torch.zeros(3), ValueError, "logits must have shape (N, C), got (3,)"),
+        (torch.zeros(4, 3, 2), ValueError, "logits must have shape (N, C), got (4, 3, 2)"),
+        (torch.zeros(4, 1), ValueError, "logits must have at least 2 classes, got shape (4, 1)"),
+        (torch.zeros(4, 0), ValueError, "logits must have at least 2 classes, got shape (4, 0)"),
+    ],
+)
+def test_logits(loss, logits, error, message):
+    refuses(loss, error, message, logits=logits)
+
+
+@pytest.mark.parametrize("name", ["target", "target_b"])
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([0, 1, 2, 0], TypeError, "{} must be a tensor, got list"),
+        (torch.zeros(4), TypeError, "{0} must be int64 class indices, got torch.float32; use {0}.long()"),
+        (
+            torch.zeros(4, dtype=torch.int32),
+            TypeError,
+            "{0} must be int64 class indices, got torch.int32; use {0}.long()",
+        ),
+        (torch.zeros(3, dtype=torch.int64), ValueError, "{} must have shape (N,) = (4,), got (3,)"),
+        (torch.zeros(4, 3, dtype=torch.int64), ValueError, "{} must have shape (N,) = (4,), got (4, 3)"),
+        (
+            torch.zeros(4, dtype=torch.int64, device="meta"),
+            ValueError,
+            "{} must be on the logits' device cpu, got meta",
+        ),
+        (torch.tensor([0, -1, 0, 0]), ValueError, "{} must lie in [0, 3), got -1 at position 1"),
+        (torch.tensor([0, 0, 0, 3]), ValueError, "{} must lie in [0, 3), got 3 at position 3"),
+        (torch.tensor([-100, 0, 0, 0]), ValueError, "{} must lie in [0, 3), got -100 at position 0"),
+    ],
+)
+def test_labels(loss, name, labels, error, message):
+    refuses(loss, error, message.format(name), **{**MIXED, name: labels})
+
+
+@pytest.mark.parametrize("name", ["lam", "sample_weight"])
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ("0.5", TypeError, "{} must be a number or a tensor of shape (N,), got str"),
+        (torch.full((3,), 0.5), ValueError, "{} must be a number or have shape (N,) = (4,), got (3,)"),
+        (torch.full((4, 1), 0.5), ValueError, "{} must be a number or have shape (N,) = (4,), got (4, 1)"),
+        (torch.full((4,), 0.5, device="meta"), ValueError, "{} must be on the logits' device cpu, got meta"),
+        (
+            torch.full((4,), 0.5, requires_grad=True),
+            ValueError,
+            "{0} must not require a gradient: only the logits have one; pass {0}.detach()",
+        ),
+    ],
+)
+def test_factors_of_rows(loss, name, value, error, message):
+    refuses(loss, error, message.format(name), **{**MIXED, name: value})
+
+
+@pytest.mark.parametrize(
+    ("lam", "shown"),
+    [
+        (-0.1, "-0.1 at position 0"),
+        (1.5, "1.5 at position 0"),
+        (float("nan"), "nan at position 0"),
+        (torch.tensor([0.5, 0.5, 1.25, 0.5]), "1.25 at position 2"),
+        (torch.tensor([0.5, torch.nan, 0.5, 0.5]), "nan at position 1"),
+    ],
+)
+def test_lam_outside_0_and_1(loss, lam, shown):
+    refuses(loss, ValueError, f"lam must lie in [0, 1], got {shown}", **{**MIXED, "lam": lam})
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-1.0, "-1"), (float("nan"), "nan"), (float("inf"), "inf")])
+def test_sample_weight_values(loss, value, shown):
+    weights = torch.tensor([1.0, 1.0, value, 1.0])
+    refuses(
+        loss, ValueError, f"sample_weight must be finite and >= 0, got {shown} at position 2", sample_weight=weights
+    )
+
+
+def test_two_labels_need_a_factor_and_the_other_way_round(loss):
+    refuses(loss, ValueError, "lam must be given together with target_b, got None", target_b=TARGET)
+    refuses(loss, ValueError, "target_b must be given together with lam, got None", lam=0.5)
+
+
+@pytest.mark.parametrize("name", ["margin", "weight", "bias", "class_counts"])
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ([0.1, 0.2], ValueError, "{} must have shape (C,) = (3,), got (2,)"),
+        (0.5, ValueError, "{} must have shape (C,) = (3,), got ()"),
+        (torch.ones(3, 1), ValueError, "{} must have shape (C,) = (3,), got (3, 1)"),
+        (["a", "b", "c"], TypeError, "{} must be a vector of C numbers, got list"),
+        (torch.ones(3, dtype=torch.bool), TypeError, "{} must be a vector of C numbers, got torch.bool"),
+        (torch.ones(3, dtype=torch.complex64), TypeError, "{} must be a vector of C numbers, got torch.complex64"),
+        ([1.0, float("nan"), 1.0], ValueError, "in every class, got nan for class 1"),
+        (torch.ones(3, requires_grad=True), ValueError, "{0} must not require a gradient"),
+    ],
+)
+def test_class_vectors(loss, name, value, error, message):
+    refuses(loss, error, message.format(name), **{name: value})
+
+
+@pytest.mark.parametrize("as_tensor", [True, False])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("margin", [0.1, -0.1, 0], "margin must be finite and >= 0 in every class, got -0.1"),
+        ("weight", [1, 1, -2], "weight must be finite and >= 0 in every class, got -2.0 for class 2"),
+        ("weight", [1, float("inf"), 1], "weight must be finite and >= 0 in every class, got inf for class 1"),
+        ("bias", [float("inf"), 0, 0], "bias must be finite or -inf in every class, got inf for class 0"),
+        ("class_counts", [5, -1, 2], "class_counts must be finite and >= 0 in every class, got -1.0 for class 1"),
+        ("class_counts", [0, 0, 0], "class_counts must have at least one sample, got 3 classes without any"),
+    ],
+)
+def test_class_vector_values(loss, name, value, message, as_tensor):
+    value = torch.tensor(value, dtype=torch.float64) if as_tensor else value
+    refuses(loss, ValueError, message, **{name: value})
+
+
+@pytest.mark.parametrize("rule", ["mam", "remix", "unimix", "cp_mix"])
+def test_label_rules_need_the_counts_of_every_class(loss, rule):
+    message = f"class_counts must be given for label_rule='{rule}', got None"
+    refuses(loss, ValueError, message, label_rule=rule, **MIXED)
+    message = f"class_counts must be >= 1 in every class for label_rule='{rule}', got 0 for class 1"
+    refuses(loss, ValueError, message, label_rule=rule, class_counts=[5, 0, 2], **MIXED)
+
+
+def test_an_empty_class_is_no_trouble_where_its_count_only_weighs(loss):
+    value = loss(LOGITS, TARGET, weight=[1.0, 0.0, 2.0], class_counts=[5, 0, 2])
+    assert bool(value.isfinite())
+
+
+def test_the_expected_weight_needs_the_counts(loss):
+    refuses(
+        loss, ValueError,
+        "class_counts must be given for normalization='expected' with a weight, got None: it divides by the training "
+        "set's mean weight; pass class_counts, or normalization='batch' or 'weights'",
+        weight=[1.0, 2.0, 3.0],
+    )  # fmt: skip
+    for reduction in ("sum", "none"):
+        assert loss(LOGITS, TARGET, weight=[1.0, 2.0, 3.0], reduction=reduction).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"label_rule": "mixap"}, ValueError,
+            "label_rule must be one of mixup, mam, remix, unimix, cp_mix, got 'mixap'; did you mean 'mixup'?",
+        ),
+        (
+            {"label_rule": 3}, TypeError,
+            "label_rule must be a string, one of mixup, mam, remix, unimix, cp_mix, got int",
+        ),
+        ({"margin_rule": "max"}, ValueError, "margin_rule must be one of fixed, maximum, got 'max'"),
+        ({"normalization": "mean"}, ValueError, "normalization must be one of expected, weights, batch, got 'mean'"),
+        ({"reduction": "average"}, ValueError, "reduction must be one of none, mean, sum, got 'average'"),
+        ({"reduction": None}, TypeError, "reduction must be a string, one of none, mean, sum, got NoneType"),
+        ({"scale": 0}, ValueError, "scale must be finite and > 0, got 0.0"),
+        ({"scale": -30.0}, ValueError, "scale must be finite and > 0, got -30.0"),
+        ({"scale": float("nan")}, ValueError, "scale must be finite and > 0, got nan"),
+        ({"scale": float("inf")}, ValueError, "scale must be finite and > 0, got inf"),
+        ({"scale": "30"}, TypeError, "scale must be a number, got str"),
+        ({"scale": [30.0]}, TypeError, "scale must be a number, got list"),
+        ({"scale": True}, TypeError, "scale must be a number, got bool"),
+        ({"omega": float("nan")}, ValueError, "omega must be finite, got nan"),
+        ({"kappa": 0.5}, ValueError, "kappa must be finite and >= 1, got 0.5"),
+        ({"tau": 1.5}, ValueError, "tau must be within [0, 1], got 1.5"),
+        ({"label_smoothing": -0.1}, ValueError, "label_smoothing must be within [0, 1], got -0.1"),
+        ({"label_smoothing": 1.1}, ValueError, "label_smoothing must be within [0, 1], got 1.1"),
+        ({"focal_gamma": -1.0}, ValueError, "focal_gamma must be finite and >= 0, got -1.0"),
+        (
+            {"margin_rule": "maximum", "gamma": 1.0}, ValueError,
+            "max_margin must be given for margin_rule='maximum', got None",
+        ),
+        (
+            {"margin_rule": "maximum", "max_margin": 1.0}, ValueError,
+            "gamma must be given for margin_rule='maximum', got None",
+        ),
+        ({**MAXIMUM, "max_margin": -1.0}, ValueError, "max_margin must be finite and >= 0, got -1.0"),
+        ({**MAXIMUM, "gamma": float("inf")}, ValueError, "gamma must be finite and >= 0, got inf"),
+        ({**MAXIMUM, "compat": "official"}, ValueError, "compat must be None or 'batch_first_label', got 'official'"),
+        (
+            {"max_margin": 0.5}, ValueError,
+            ("max_margin must be left out for margin_rule='fixed', got 0.5; pass the margins themselves as "
+            "margin, or set margin_rule='maximum'"),
+        ),
+        ({"gamma": 0.5}, ValueError, "gamma must be left out for margin_rule='fixed', got 0.5"),
+        (
+            {"compat": "batch_first_label"}, ValueError,
+            "compat must be left out for margin_rule='fixed', got 'batch_first_label'",
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings(loss, options, error, message):
+    refuses(loss, error, message, **options)
+
+
+def test_arguments_after_the_labels_are_named(loss):
+    with pytest.raises(TypeError, match="takes 2 positional arguments"):
+        loss(LOGITS, TARGET, TARGET, 0.5)
+
+
+def test_vectors_of_every_kind_mean_the_same(loss):
+    values = [3.0, 1.0, 2.0]
+    exact = loss(LOGITS, TARGET, weight=torch.tensor(values), class_counts=[3, 1, 2])
+    for weight in (values, tuple(values), np.array(values), np.array([3, 1, 2]), torch.tensor(values).double()):
+        for counts in ([3, 1, 2], ClassCounts([3, 1, 2]), np.array([3, 1, 2]), torch.tensor([3, 1, 2])):
+            assert loss(LOGITS, TARGET, weight=weight, class_counts=counts) == exact
+
+
+def test_a_vector_that_changed_is_read_again(loss):
+    logits = torch.tensor([[1.0, 0.0, -1.0]])
+    target = torch.tensor([0])
+    margin = torch.zeros(3)
+    before = loss(logits, target, margin=margin)
+    margin.fill_(1.0)
+    assert loss(logits, target, margin=margin) > before
+    margin[1] = torch.nan
+    with pytest.raises(ValueError, match="margin must be finite and >= 0 in every class, got nan for class 1"):
+        loss(logits, target, margin=margin)
+    array = np.zeros(3)
+    assert loss(logits, target, margin=array) == before
+    array[:] = 1.0
+    assert loss(logits, target, margin=array) > before
+
+
+def test_the_memory_of_vectors_is_bounded():
+    for _ in range(3 * arguments._MEMORY_SIZE):
+        ops.mixed_margin_loss(LOGITS, TARGET, margin=torch.zeros(3))
+    assert len(arguments._memory) <= arguments._MEMORY_SIZE
+
+
+@needs_library
+def test_the_op_itself_refuses_what_would_read_outside():
+    op = torch.ops.lt_fast.mixed_margin_loss
+
+    def call(*, logits=LOGITS, target=TARGET, margin=None, lam=None, target_b=None, label_rule=0):
+        numbers = (label_rule, 0.25, 3.0, 0.5, 0, 0.0, 1.0, 1.0, 0.0, 0.0, 0, 1, False, False, False)
+        return op(logits, target, target_b, lam, None, margin, None, None, None, *numbers)
+
+    for options, message in [
+        ({"target": torch.tensor([0, 1, 2, 3])}, "target must lie in [0, 3), got 3 at position 3"),
+        ({"target": torch.zeros(3, dtype=torch.int64)}, "target must be a contiguous int64 tensor of shape (N,)"),
+        ({"target": torch.zeros(4)}, "target must be a contiguous int64 tensor of shape (N,)"),
+        ({"margin": torch.zeros(2)}, "margin must have 3 elements, got 2"),
+        ({"margin": torch.zeros(3).double()}, "margin must be contiguous, on the CPU, and float64 for float64 logits"),
+        ({"logits": torch.zeros(4, 1)}, "logits must have at least 2 classes, got 1"),
+        ({"logits": torch.zeros(4, 3, dtype=torch.int64)}, "logits must be float32, float64, float16 or bfloat16"),
+        ({"lam": torch.ones(1)}, "target_b and lam must be given together"),
+        ({"lam": torch.ones(1), "target_b": TARGET, "label_rule": 1}, "class_counts must be given for a label rule"),
+    ]:
+        with pytest.raises(RuntimeError, match=re.escape(message)):
+            call(**options)
+
+
+def test_a_device_without_a_kernel_gets_the_twin_and_one_warning(monkeypatch):
+    monkeypatch.setattr(libraries, "BACKEND", "reference")
+    monkeypatch.setattr(libraries, "FORCED", None)
+    monkeypatch.setattr(libraries, "MISSING", {"cpu": "it was not built"})
+    monkeypatch.setattr(libraries, "_warned", set())
+    with pytest.warns(
+        RuntimeWarning, match=r"plain torch computes it, several times slower: it was not built"
+    ) as caught:
+        first = ops.mixed_margin_loss(LOGITS, TARGET)
+    assert len(caught) == 1
+    second, prediction = ops.mixed_margin_loss(LOGITS, TARGET, return_prediction=True)  # a second warning is an error
+    assert first == second == twin.mixed_margin_loss(LOGITS, TARGET)
+    assert prediction.tolist() == [0, 0, 0, 0]
+
+
+def test_a_forced_backend_does_not_fall_back(monkeypatch):
+    monkeypatch.setattr(libraries, "BACKEND", "cpu")
+    monkeypatch.setattr(libraries, "FORCED", "cpu")
+    with pytest.raises(ValueError, match=r"logits must be on a device that LT_FAST_BACKEND=cpu serves, got 'meta'"):
+        ops.mixed_margin_loss(LOGITS.to("meta"), TARGET.to("meta"))

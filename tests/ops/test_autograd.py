@@ -1,0 +1,312 @@
+"""The op inside torch: opcheck, gradcheck, compile, autocast, and what a backward may and may not do."""
+
+import pytest
+import torch
+from cases import Case, distance, loss_and_gradient, make, needs_library
+
+from lt_fast import ops
+from lt_fast.ops import arguments
+from lt_fast.ops import reference as twin
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+EVERYTHING = {"margin": True, "bias": True, "weight": True, "sample_weight": True, "label_rule": "mam"}
+
+
+def inputs_of_the_op(case: Case, dtype: torch.dtype, *, ready: bool, reduction: str) -> tuple:
+    """The op's own inputs, as the Python function makes them."""
+    logits, options = case.arguments(dtype)
+    numbers = {"omega": 0.25, "kappa": 3.0, "tau": 0.5, "margin_rule": "fixed", "max_margin": None, "gamma": None}
+    numbers |= {"compat": None, "scale": 1.0, "label_smoothing": 0.0, "focal_gamma": 0.0, "normalization": "expected"}
+    tensors = {name: options.pop(name, None) for name in VECTORS}
+    numbers = {"label_rule": "mixup"} | numbers | options | {"reduction": reduction}
+    chosen = arguments.make_settings(**numbers)
+    given = arguments.gather(logits, case.target, chosen, **tensors)
+    return (
+        given.logits, given.target, given.target_b, given.lam, given.class_counts, given.margin, given.bias,
+        given.weight, given.sample_weight, *chosen, ready, not ready, True,
+    )  # fmt: skip
+
+
+VECTORS = ("target_b", "lam", "class_counts", "margin", "bias", "weight", "sample_weight")
+
+
+@pytest.mark.slow
+@needs_library
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ready", [True, False])
+def test_opcheck_of_the_op(dtype, ready):
+    case = make(5, 7, **EVERYTHING)
+    for reduction in ("mean", "sum") if ready else ("none", "mean"):
+        inputs = inputs_of_the_op(case, dtype, ready=ready, reduction=reduction)
+        torch.library.opcheck(torch.ops.lt_fast.mixed_margin_loss.default, inputs)
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_opcheck_of_the_backward_op(dtype):
+    case = make(5, 7, bias=True)
+    inputs = inputs_of_the_op(case, dtype, ready=False, reduction="none")
+    loss, _, rows, _ = torch.ops.lt_fast.mixed_margin_loss(*inputs)
+    logits, target, target_b, bias = (inputs[at] for at in (0, 1, 2, 6))
+    backward = (torch.rand_like(loss.detach()), logits.detach(), target, target_b, bias, rows.detach(), 1.0)
+    torch.library.opcheck(torch.ops.lt_fast.mixed_margin_loss_backward.default, backward)
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_registered_and_eager_paths_give_the_same_bits(dtype, reduction):
+    case = make(6, 9, **EVERYTHING)
+    ready = reduction == "mean" and dtype in (torch.float32, torch.float64)
+    inputs = inputs_of_the_op(case, dtype, ready=ready, reduction=reduction)
+    loss = torch.ops.lt_fast.mixed_margin_loss(*inputs)[0]
+    outer = torch.ones_like(loss) if loss.dim() == 0 else torch.arange(1, 7, dtype=loss.dtype)
+    (gradient,) = torch.autograd.grad(loss, inputs[0], outer)
+    logits, options = case.arguments(dtype)
+    options["reduction"] = reduction
+    eager, eager_gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
+    assert torch.equal(loss, eager)
+    assert torch.equal(gradient, eager_gradient)
+
+
+@needs_library
+def test_the_registered_op_says_what_a_backward_needs():
+    inputs = inputs_of_the_op(make(3, 4), torch.float32, ready=False, reduction="mean")
+    loss = torch.ops.lt_fast.mixed_margin_loss(*inputs[:-3], False, False, False)[0]
+    with pytest.raises(RuntimeError, match="with_grad or with_rows must be True for a backward, got False for both"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"margin": True, "scale": 3.0, "weight": True},
+        {"bias": True, "label_smoothing": 0.1, "label_rule": "mam"},
+        {"focal_gamma": 2.0, "margin": True, "label_rule": "remix"},
+        {"focal_gamma": 0.5, "label_smoothing": 0.2, "sample_weight": True, "mixed": False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_gradcheck(loss, rule, reduction):
+    case = make(5, 6, seed=4, **rule)
+    logits, options = case.arguments(torch.float64)
+    options["reduction"] = reduction
+    assert torch.autograd.gradcheck(lambda z: loss(z, case.target, **options), logits)
+
+
+def test_the_maximum_margin_is_a_constant_for_the_gradient():
+    case = make(6, 5, maximum=True, mixed=False, scale=4.0)
+    logits, options = case.arguments(torch.float64)
+    _, gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
+    chosen = arguments.make_settings(
+        "mixup", 0.25, 3.0, 0.5, "maximum", 0.8, 1.5, None, 4.0, 0.0, 0.0, "expected", "mean"
+    )
+    tensors = dict.fromkeys(VECTORS)
+    margin = twin.margin_of(
+        logits.detach(), case.target, arguments.gather(logits, case.target, chosen, **tensors), chosen
+    )
+    shifted = logits - torch.nn.functional.one_hot(case.target, 5) * margin[:, None]
+    (exact,) = torch.autograd.grad(torch.nn.functional.cross_entropy(4 * shifted, case.target), logits)
+    assert distance(gradient, exact) < 1e-13
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_compiles_without_a_graph_break(dtype, reduction):
+    case = make(6, 9, **EVERYTHING)
+    logits, options = case.arguments(dtype)
+    options["reduction"] = reduction
+
+    def step(z):
+        loss, prediction = ops.mixed_margin_loss(2 * z, case.target, return_prediction=True, **options)
+        return (loss * 3).sum(), prediction
+
+    compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
+    found, prediction = compiled(logits)
+    exact, exact_prediction = step(logits)
+    assert torch.equal(prediction, exact_prediction)
+    assert torch.equal(found, exact)
+    assert torch.equal(torch.autograd.grad(found, logits)[0], torch.autograd.grad(exact, logits)[0])
+    with torch.no_grad():
+        assert torch.equal(compiled(logits)[0], exact)
+    torch.compiler.reset()
+
+
+@needs_library
+def test_compiles_for_any_batch_size():
+    compiled = torch.compile(ops.mixed_margin_loss, backend="aot_eager", fullgraph=True, dynamic=True)
+    for rows in (3, 5, 8):
+        case = make(rows, 6, mixed=False)
+        logits, _ = case.arguments(torch.float32)
+        assert torch.equal(compiled(logits, case.target), ops.mixed_margin_loss(logits, case.target))
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+def test_autocast_leaves_the_arithmetic_in_single_precision(loss):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(8, 5, generator=generator, requires_grad=True)
+    features, target = torch.randn(6, 8, generator=generator), torch.randint(5, (6,), generator=generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = features @ weight
+        assert logits.dtype == torch.bfloat16
+        value = loss(logits, target, margin=[0.1] * 5)
+    assert value.dtype == torch.float32
+    value.backward()
+    assert weight.grad is not None
+    exact = loss(logits.detach().float(), target, margin=[0.1] * 5)
+    assert distance(value.detach(), exact) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_loss_scaling_does_not_underflow(dtype):
+    # The unscaled gradient of a batch of 8192 is below float16's smallest number in most columns.
+    case = make(8192, 4, mixed=False, spread=9.0)
+    logits, options = case.arguments(dtype)
+    loss = ops.mixed_margin_loss(logits, case.target, **options)
+    (gradient,) = torch.autograd.grad(loss * 2.0**16, logits)
+    exact_logits, exact_options = case.exact(dtype)
+    (exact,) = torch.autograd.grad(ops.mixed_margin_loss(exact_logits, case.target, **exact_options), exact_logits)
+    assert distance(gradient, exact * 2.0**16) < 1e-3
+
+
+def test_a_retained_graph_gives_the_same_gradient_again():
+    case = make(6, 9)
+    logits, options = case.arguments(torch.float32)
+    loss = ops.mixed_margin_loss(logits, case.target, **options)
+    first = torch.autograd.grad(loss, logits, retain_graph=True)[0].clone()
+    second = torch.autograd.grad(loss, logits, torch.tensor(2.0), retain_graph=True)[0]
+    third = torch.autograd.grad(loss, logits)[0]
+    assert torch.equal(second, 2 * first)
+    assert torch.equal(third, first)
+
+
+def test_accumulating_into_grad_does_not_touch_what_is_kept():
+    case = make(6, 9)
+    logits, options = case.arguments(torch.float32)
+    loss = ops.mixed_margin_loss(logits, case.target, **options)
+    loss.backward(retain_graph=True)
+    first = logits.grad.clone()
+    loss.backward(retain_graph=True)
+    logits.grad.zero_()
+    loss.backward()
+    assert torch.equal(logits.grad, first)
+
+
+def test_writing_into_a_handed_out_gradient_is_noticed():
+    case = make(6, 9)
+    leaf, options = case.arguments(torch.float32)
+    loss = ops.mixed_margin_loss(leaf, case.target, **options)
+    first = torch.autograd.grad(loss, leaf, retain_graph=True)[0]
+    kept = first.clone()
+    first.mul_(2)
+    try:
+        again = torch.autograd.grad(loss, leaf)[0]
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error)  # noqa: PT017
+    else:
+        assert torch.equal(again, kept)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_logits_are_never_written(reduction):
+    case = make(6, 9)
+    logits, options = case.arguments(torch.float32)
+    before, version = logits.detach().clone(), logits._version
+    ops.mixed_margin_loss(logits, case.target, reduction=reduction, **options).sum().backward()
+    assert torch.equal(logits, before)
+    assert logits._version == version
+
+
+def test_changing_the_logits_before_a_recomputing_backward_is_noticed():
+    case = make(6, 9)
+    leaf, options = case.arguments(torch.float32)
+    logits = leaf * 1
+    loss = ops.mixed_margin_loss(logits, case.target, reduction="none", **options).sum()
+    with torch.no_grad():
+        logits.mul_(2)
+    if ops.backend() == "reference":
+        loss.backward()  # torch's own graph keeps copies
+    else:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+@needs_library
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_second_derivative_is_refused(reduction):
+    case = make(4, 5)
+    logits, options = case.arguments(torch.float64)
+    loss = ops.mixed_margin_loss(logits, case.target, reduction=reduction, **options).sum()
+    with pytest.raises(NotImplementedError, match="mixed_margin_loss has no second derivative"):
+        torch.autograd.grad(loss, logits, create_graph=True)
+    inputs = inputs_of_the_op(case, torch.float64, ready=reduction == "mean", reduction=reduction)
+    with pytest.raises(NotImplementedError, match=r"use lt_fast\.ops\.reference\.mixed_margin_loss, which has"):
+        torch.autograd.grad(torch.ops.lt_fast.mixed_margin_loss(*inputs)[0].sum(), inputs[0], create_graph=True)
+
+
+@needs_library
+def test_the_backward_op_refuses_a_derivative_too():
+    inputs = inputs_of_the_op(make(4, 5, bias=True), torch.float64, ready=False, reduction="none")
+    loss, _, rows, _ = torch.ops.lt_fast.mixed_margin_loss(*inputs)
+    logits, target, target_b, bias = (inputs[at] for at in (0, 1, 2, 6))
+    outer = torch.ones_like(loss.detach()).requires_grad_()
+    gradient = torch.ops.lt_fast.mixed_margin_loss_backward(outer, logits, target, target_b, bias, rows.detach(), 1.0)
+    with pytest.raises(NotImplementedError, match="has no second derivative"):
+        gradient.sum().backward()
+
+
+def test_the_twin_has_a_second_derivative():
+    case = make(3, 4, margin=True, seed=1)
+    logits, options = case.arguments(torch.float64)
+    assert torch.autograd.gradgradcheck(lambda z: twin.mixed_margin_loss(z, case.target, **options), logits)
+
+
+def test_functorch_gets_a_clear_error_or_the_right_answer():
+    case = make(4, 5, mixed=False)
+    logits, options = case.arguments(torch.float64)
+    exact = torch.autograd.grad(twin.mixed_margin_loss(logits, case.target, **options), logits)[0]
+    try:
+        found = torch.func.grad(lambda z: ops.mixed_margin_loss(z, case.target, **options))(logits.detach())
+    except (RuntimeError, NotImplementedError) as error:
+        assert "setup_context" in str(error) or "second derivative" in str(error)  # noqa: PT017
+    else:
+        assert distance(found, exact) < 1e-12
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("normalization", ["expected", "batch"])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_rows_cost_nothing(loss, dtype, reduction, normalization):
+    logits = torch.empty(0, 7, dtype=dtype, requires_grad=True)
+    target = torch.empty(0, dtype=torch.int64)
+    options = {"weight": [1.0] * 7, "class_counts": [1] * 7, "reduction": reduction, "normalization": normalization}
+    value = loss(logits, target, target_b=target, lam=torch.empty(0), **options)
+    assert value.detach() == 0
+    value.backward()
+    assert logits.grad.shape == (0, 7)
+
+
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+def test_no_rows_under_the_batchs_own_weights_are_nan_as_in_torch(loss):
+    logits, target = torch.empty(0, 7, requires_grad=True), torch.empty(0, dtype=torch.int64)
+    assert torch.nn.functional.cross_entropy(logits, target).isnan()
+    assert loss(logits, target, normalization="weights").isnan()
+    each, prediction = loss(logits, target, reduction="none", return_prediction=True)
+    assert each.shape == prediction.shape == (0,)
+
+
+def test_without_a_gradient_nothing_is_kept():
+    case = make(6, 9)
+    logits, options = case.arguments(torch.float32)
+    loss = ops.mixed_margin_loss(logits.detach(), case.target, **options)
+    assert not loss.requires_grad
+    with torch.no_grad():
+        assert torch.equal(loss, ops.mixed_margin_loss(logits, case.target, **options))
+    with torch.inference_mode():
+        assert torch.equal(loss, ops.mixed_margin_loss(logits, case.target, **options))
+    assert torch.equal(loss, ops.mixed_margin_loss(logits, case.target, **options).detach())
