@@ -526,6 +526,24 @@ def below(key, position, bound):
     return product >> 64
 
 
+def fisher_yates(entries, key):
+    """Fisher and Yates's shuffle from the front."""
+    order = list(entries)
+    for first in range(len(order)):
+        chosen = first + below(key, first, len(order) - first)
+        order[first], order[chosen] = order[chosen], order[first]
+    return order
+
+
+def shuffled_draws(samples, seed, epoch, count):
+    """Draws 0 .. count - 1 of an epoch over up to 2^16 samples: pass after pass, each shuffled."""
+    key, drawn, number = absorbed(0, seed, _SAMPLER, epoch), [], 0
+    while len(drawn) < count:
+        drawn += fisher_yates(range(samples), absorbed(key, number))
+        number += 1
+    return drawn[:count]
+
+
 def class_probabilities(counts, q):
     """Kang et al. 2020, equation (1): n_c^q over the sum."""
     powers = [float(n) ** q for n in counts]
@@ -544,10 +562,7 @@ def class_aware_draws(labels, seed, count):
     passes = {label: _passes(members[label], label, seed) for label in classes}
     number = 0
     while len(drawn) < count:
-        order, key = list(classes), absorbed(0, seed, _CLASS_ORDER, number)
-        for last in range(len(order) - 1, 0, -1):
-            other = below(key, last, last + 1)
-            order[last], order[other] = order[other], order[last]
+        order = fisher_yates(classes, absorbed(0, seed, _CLASS_ORDER, number))
         drawn += [next(passes[label]) for label in order]
         number += 1
     return drawn[:count]
@@ -556,11 +571,7 @@ def class_aware_draws(labels, seed, count):
 def _passes(samples, label, seed):
     number = 0
     while True:
-        order, key = list(samples), absorbed(0, seed, _WITHIN_CLASS, number, label)
-        for first in range(len(order)):
-            chosen = first + below(key, first, len(order) - first)
-            order[first], order[chosen] = order[chosen], order[first]
-            yield order[first]
+        yield from fisher_yates(samples, absorbed(0, seed, _WITHIN_CLASS, number, label))
         number += 1
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import RandomSampler
 
+import reference
 from lt_fast.sampling import ShuffledBatchSampler
 
 
@@ -17,6 +18,21 @@ def test_every_sample_once_an_epoch(samples, batch_size, seed, epoch):
     assert len(batches) == len(sampler) == -(-samples // batch_size)
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     assert sorted(sum(batches, [])) == list(range(samples))  # noqa: RUF017  (short lists)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**64 - 1), st.integers(0, 2**32))
+def test_draws_are_the_oracle(samples, batch_size, seed, epoch):
+    sampler = ShuffledBatchSampler(samples, batch_size=batch_size, num_batches=6, seed=seed)
+    assert sampler.epoch_indices(epoch).tolist() == reference.shuffled_draws(samples, seed, epoch, 6 * batch_size)
+
+
+@pytest.mark.parametrize("samples", [65_536, 65_537, 200_000])
+def test_every_sample_once_on_both_sides_of_the_shuffle_in_memory(samples):
+    sampler = ShuffledBatchSampler(samples, batch_size=1000, drop_last=False)
+    drawn = sampler.epoch_indices(3)
+    assert np.array_equal(np.sort(drawn), np.arange(samples))
+    sampler.set_epoch(3)
+    assert sampler[40] == drawn[40_000:41_000].tolist()
 
 
 def test_epochs_and_seeds_differ():

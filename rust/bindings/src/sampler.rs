@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use lt_fast_core::sampler::{self, Batches, ClassBalanced, Shuffled, WithinClass};
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -77,6 +77,10 @@ pub fn shuffled(n: u64, draws_per_epoch: u64, seed: u64) -> PyResult<Draws> {
 
 #[pyfunction]
 #[pyo3(signature = (labels, class_probs, cycle, draws_per_epoch, seed))]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands over what it extracts"
+)]
 pub fn class_balanced(
     py: Python<'_>,
     labels: PyReadonlyArray1<'_, u32>,

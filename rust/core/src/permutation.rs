@@ -176,9 +176,24 @@ const fn add_modulo(a: u64, b: u64, side: u64) -> u64 {
 /// A Fisher-Yates shuffle of `0..len`, followed by what is not used.
 fn shuffled(len: u8, stream: Stream) -> [u8; SMALL as usize] {
     let mut entries = std::array::from_fn(|entry| entry as u8);
-    for last in (1..len).rev() {
-        let other = stream.below(u64::from(last), u64::from(last) + 1);
-        entries.swap(usize::from(last), other as usize);
-    }
+    shuffle(stream, &mut entries[..usize::from(len)]);
     entries
+}
+
+/// Up to this size samplers shuffle in memory, which is faster than the network and exactly uniform; beyond, a seek
+/// would wait for the shuffle to catch up.
+pub const LARGEST_SHUFFLE: usize = 1 << 16;
+
+/// Fisher-Yates from the front.
+pub fn shuffle<T>(stream: Stream, entries: &mut [T]) {
+    for index in 0..entries.len() {
+        shuffle_step(stream, entries, index);
+    }
+}
+
+/// Step `index` of [`shuffle`]: bring to `index` one of the entries that are not in front of it.
+#[inline]
+pub fn shuffle_step<T>(stream: Stream, entries: &mut [T], index: usize) {
+    let left = (entries.len() - index) as u64;
+    entries.swap(index, index + stream.below(index as u64, left) as usize);
 }

@@ -1,18 +1,22 @@
 //! Plain shuffling: every sample once before any is drawn again.
 
+use std::sync::Mutex;
+
 use super::Draws;
 use crate::error::{Error, Result};
-use crate::permutation::{Permutation, Shape};
+use crate::permutation::{LARGEST_SHUFFLE, Permutation, Shape, shuffle};
 use crate::rng::{Stream, stream};
 
-/// Pass after pass over `0..len`, each in the order of its own keyed permutation.
+/// Pass after pass over `0..len`, each in an order of its own; an epoch longer than `len` goes on with another pass.
 ///
-/// An epoch longer than `len` goes on with another pass. O(1) memory, any position at the same cost.
-#[derive(Debug, Clone)]
+/// Beyond [`LARGEST_SHUFFLE`] samples the order is a keyed permutation: O(1) memory, any position at the same cost.
+/// Below, it is shuffled once a pass (O(len), 4 bytes a sample) and kept.
 pub struct Shuffled {
     shape: Shape,
     draws_per_epoch: u64,
     seed: u64,
+    /// The pass drawn from last, kept because the next draws are most likely of the same; never changes a result.
+    kept: Mutex<Option<(Stream, Vec<u32>)>>,
 }
 
 impl Shuffled {
@@ -30,7 +34,36 @@ impl Shuffled {
             shape: Shape::checked(len)?,
             draws_per_epoch,
             seed,
+            kept: Mutex::default(),
         })
+    }
+
+    /// Write what `out` takes of the pass that `stream` keys, from draw `at` on; returns how much that was.
+    fn fill_pass(&self, stream: Stream, at: u64, out: &mut [i64]) -> usize {
+        if self.shape.len() > LARGEST_SHUFFLE as u64 {
+            return Permutation::new(self.shape, stream).fill(at, out);
+        }
+        // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
+        let mut kept = self.kept.try_lock().ok();
+        let last = kept.as_mut().and_then(|kept| kept.take());
+        let (_, order) = last
+            .filter(|(key, _)| *key == stream)
+            .unwrap_or_else(|| (stream, self.order(stream)));
+        let rest = &order[at as usize..];
+        out.iter_mut()
+            .zip(rest)
+            .for_each(|(slot, &sample)| *slot = i64::from(sample));
+        let written = rest.len().min(out.len());
+        if let Some(kept) = kept.as_mut() {
+            **kept = Some((stream, order));
+        }
+        written
+    }
+
+    fn order(&self, stream: Stream) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.shape.len() as u32).collect();
+        shuffle(stream, &mut order);
+        order
     }
 }
 
@@ -43,7 +76,7 @@ impl Draws for Shuffled {
         let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
         let (mut pass, mut at) = (start / self.shape.len(), start % self.shape.len());
         while !out.is_empty() {
-            let written = Permutation::new(self.shape, stream.sub(pass)).fill(at, out);
+            let written = self.fill_pass(stream.sub(pass), at, out);
             out = &mut out[written..];
             (pass, at) = (pass + 1, 0);
         }

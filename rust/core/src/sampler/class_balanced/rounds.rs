@@ -1,7 +1,7 @@
 //! Classes in rounds, so that the draws a class has had are known at every position.
 
 use super::Class;
-use crate::permutation::{Permutation, Shape};
+use crate::permutation::{LARGEST_SHUFFLE, Permutation, Shape, shuffle, shuffle_step};
 use crate::rng::{Stream, stream};
 
 /// Fractional bits of a probability.
@@ -12,8 +12,6 @@ const ONE: u64 = 1 << BITS;
 const LONGEST: u64 = 1 << 24;
 /// Draws that are passed over rather than sought.
 const CATCH_UP: u64 = 1 << 14;
-/// Up to this size a class is shuffled step by step, which is faster than a network and exactly uniform.
-const LARGEST_SHUFFLE: usize = 1 << 16;
 
 /// The class of every draw, stratified: draws come in rounds of `len`, each a keyed shuffle of the classes' quotas.
 ///
@@ -124,10 +122,7 @@ impl Rounds {
                 }
             }
         }
-        let stream = Stream::new(seed, stream::CLASS_ORDER, round);
-        for last in (1..order.len()).rev() {
-            order.swap(last, stream.below(last as u64, last as u64 + 1) as usize);
-        }
+        shuffle(Stream::new(seed, stream::CLASS_ORDER, round), order);
     }
 }
 
@@ -216,7 +211,10 @@ impl Place {
             Pass::new(stream, index, samples)
         });
         let sample = match pass {
-            Pass::Shuffle(stream, order) => shuffle_step(*stream, order, index),
+            Pass::Shuffle(stream, order) => {
+                shuffle_step(*stream, order, index as usize);
+                order[index as usize]
+            }
             Pass::Network(order) => order
                 .get(u64::from(index))
                 .map_or(0, |entry| samples[entry as usize]),
@@ -250,18 +248,9 @@ impl Pass {
             return Self::Network(Permutation::new(Shape::new(samples.len() as u64), stream));
         }
         let mut order = samples.to_vec();
-        for drawn in 0..index {
+        for drawn in 0..index as usize {
             shuffle_step(stream, &mut order, drawn);
         }
         Self::Shuffle(stream, order)
     }
-}
-
-/// Choose entry `index` among those that have not been chosen.
-#[inline]
-fn shuffle_step(stream: Stream, order: &mut [u32], index: u32) -> u32 {
-    let chosen =
-        u64::from(index) + stream.below(u64::from(index), order.len() as u64 - u64::from(index));
-    order.swap(index as usize, chosen as usize);
-    order[index as usize]
 }
