@@ -11,6 +11,7 @@ STREAM_PARTNER: int
 STREAM_MIX: int
 STREAM_INIT: int
 STREAM_SUBSET: int
+STREAM_LABEL_NOISE: int
 
 def uniform(seed: int, stream: int, epoch: int, start: int, n: int) -> NDArray[np.float64]:
     """Draws ``start .. start + n`` of the stream, doubles in [0, 1); ``(n,)``. Integers in [0, 2**64)."""
@@ -34,6 +35,13 @@ def long_tailed_indices(
     method: str,
 ) -> NDArray[np.int64]:
     """Positions of the kept samples, ``(sum(counts),)``, class after class; ``method`` is "ldam" or "counter"."""
+
+def parse_image_list(list: bytes) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
+    """Read lines of ``path label``: all paths in one UTF-8 string, where each ends, ``(N,)``, and the labels, ``(N,)``.
+
+    Raises:
+        ValueError: naming the first line that is neither.
+    """
 
 def placements(seed: int, epoch: int, start: int, n: int, crop_padding: int, flip: bool) -> NDArray[np.int64]:
     """Rows ``(dy, dx, flip)`` for global positions ``start .. start + n``; ``(n, 3)``."""

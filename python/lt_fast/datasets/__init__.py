@@ -8,12 +8,26 @@ A set of images is one array, so a batch is one pass in Rust::
     mean, std = lt.datasets.CIFAR100_STATS
     for x, y, _, _ in lt.datasets.ImageBatches(train.images, train.labels, sampler, mean=mean, std=std):
         ...
+
+Image files are read from what names them: to paths, labels, names of the classes, counts and a fingerprint::
+
+    train = lt.datasets.image_list("ImageNet_LT_train.txt", "imagenet")   # also Places-LT's
+    train = lt.datasets.inaturalist("train2018.json", "inaturalist")
+    train = lt.datasets.image_folder("photos/train")                      # one folder a class
+    train = lt.datasets.csv_table("train.csv", "photos")
 """
 
 from lt_fast.datasets.batches import ImageBatches
 from lt_fast.datasets.cifar import cifar_lt
+from lt_fast.datasets.csv_tables import csv_table
 from lt_fast.datasets.digits import digits_lt
+from lt_fast.datasets.image_files import ImageFiles, read_image
+from lt_fast.datasets.image_folders import image_folder
+from lt_fast.datasets.image_lists import image_list, write_image_list
 from lt_fast.datasets.image_set import ImageSet
+from lt_fast.datasets.inaturalist import inaturalist
+from lt_fast.datasets.label_noise import noisy_labels
+from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.profiles import long_tailed_counts
 from lt_fast.datasets.statistics import CIFAR10_STATS, CIFAR100_STATS, DIGITS_STATS, channel_stats
 from lt_fast.datasets.subsets import long_tailed_indices
@@ -25,12 +39,21 @@ __all__ = [
     "DATASETS",
     "DIGITS_STATS",
     "ImageBatches",
+    "ImageFiles",
     "ImageSet",
+    "Paths",
     "channel_stats",
     "cifar_lt",
+    "csv_table",
     "digits_lt",
+    "image_folder",
+    "image_list",
+    "inaturalist",
     "long_tailed_counts",
     "long_tailed_indices",
+    "noisy_labels",
+    "read_image",
+    "write_image_list",
 ]
 
 DATASETS = Registry(

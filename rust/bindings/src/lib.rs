@@ -3,6 +3,7 @@
 mod batch;
 mod draws;
 mod error;
+mod image_list;
 mod profile;
 mod sampler;
 mod subset;
@@ -30,11 +31,15 @@ mod _rust {
     const STREAM_INIT: u64 = stream::INIT;
     #[pymodule_export]
     const STREAM_SUBSET: u64 = stream::SUBSET;
+    #[pymodule_export]
+    const STREAM_LABEL_NOISE: u64 = stream::LABEL_NOISE;
 
     #[pymodule_export]
     use crate::batch::{fill_batch, placements};
     #[pymodule_export]
     use crate::draws::{beta, permutation, uniform};
+    #[pymodule_export]
+    use crate::image_list::parse_image_list;
     #[pymodule_export]
     use crate::profile::long_tailed_counts;
     #[pymodule_export]

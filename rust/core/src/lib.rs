@@ -8,6 +8,7 @@ pub mod batch;
 pub mod beta;
 pub mod counts;
 pub mod error;
+pub mod image_list;
 pub mod mt19937;
 pub mod permutation;
 pub mod profile;

@@ -34,6 +34,8 @@ pub mod stream {
     pub const INIT: u64 = 7;
     /// Choice of a subset of a data set.
     pub const SUBSET: u64 = 8;
+    /// Which labels of a data set are replaced, and by which.
+    pub const LABEL_NOISE: u64 = 9;
 }
 
 /// Scramble 64 bits: a bijection in which every input bit flips every output bit with probability close to 1/2.

@@ -1,0 +1,100 @@
+"""iNaturalist's JSON of images, annotations and categories."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lt_fast.counts import EmptyPolicy
+from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files
+from lt_fast.datasets.paths import Paths
+from lt_fast.errors import DataError
+
+
+def inaturalist(
+    path: str | PathLike[str],
+    root: str | PathLike[str] = "",
+    *,
+    empty: EmptyPolicy = "error",
+    verify: bool = True,
+    transform: Transform | None = None,
+) -> ImageFiles:
+    """Read a year of iNaturalist: ``train2018.json`` and its like, 437,513 images of 8,142 classes.
+
+    The label of an image is the rank of its category's id among all ids, which is the id itself in 2018's files, where
+    they run from 0 to 8141. The order is that of ``"images"``.
+
+    Args:
+        path: JSON with ``"images"`` (``id``, ``file_name``), ``"annotations"`` (``image_id``, ``category_id``) and
+            ``"categories"`` (``id``, ``name``). Without categories (a year's test of some mirrors) the ids that occur
+            are the classes.
+        root: folder that the file names start from.
+        empty: ``"error"``, or ``"ignore"`` to let a category have no image, as in a part of the data.
+        verify: look for every image: one question to the file system each.
+        transform: called with each image.
+
+    Raises:
+        DataError: if the file cannot be read, is no such JSON, an image has no annotation or several, an annotation
+            names an unknown category, a category has no image, or an image is missing.
+
+    Source: Van Horn et al. 2018, arXiv:1707.06642; visipedia/inat_comp, 2018.
+    """
+    content = _read(path)
+    try:
+        ids, names = _categories(content)
+        files = [(str(image["file_name"]), image["id"]) for image in content["images"]]
+        labels = _labels(content["annotations"], [image for _, image in files], ids)
+        images = ImageFiles(Paths(name for name, _ in files), labels, names, Path(root), transform)
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f'{path} must hold "images" with id and file_name, "annotations" with image_id and category_id, got no '
+            f"{error}"
+        ) from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    return checked_files(images, source=str(path), empty=empty, verify=verify, where=lambda at: f"image {files[at][1]}")
+
+
+def _read(path: str | PathLike[str]) -> Mapping[str, Any]:
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, Mapping):
+        raise DataError(f"{path} must hold a JSON object, got a {type(content).__name__}")
+    return content
+
+
+def _categories(content: Mapping[str, Any]) -> tuple[dict[Any, int], tuple[str, ...]]:
+    """Return category id to class number, and the classes' names: with their id where two share one."""
+    listed = content.get("categories")
+    if listed is None:
+        ids = sorted({annotation["category_id"] for annotation in content["annotations"]})
+        return {number: rank for rank, number in enumerate(ids)}, tuple(map(str, ids))
+    named = {category["id"]: str(category.get("name", category["id"])) for category in listed}
+    if len(named) != len(listed):
+        raise ValueError(f"categories must have distinct ids, got {len(listed)} with {len(named)} ids")
+    seen = Counter(named.values())
+    ids = sorted(named)
+    names = tuple(named[number] if seen[named[number]] == 1 else f"{named[number]} ({number})" for number in ids)
+    return {number: rank for rank, number in enumerate(ids)}, names
+
+
+def _labels(annotations: Any, images: list[Any], classes: Mapping[Any, int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    label: dict[Any, int] = {}
+    for annotation in annotations:
+        image, category = annotation["image_id"], annotation["category_id"]
+        if category not in classes:
+            raise ValueError(f"annotations must name a known category, got {category!r} for image {image!r}")
+        if label.setdefault(image, classes[category]) != classes[category]:
+            raise ValueError(f"annotations must give an image one category, got two for image {image!r}")
+    bare = next((image for image in images if image not in label), None)
+    if bare is not None or not images:
+        raise ValueError(f"annotations must give every image a category, got none for image {bare!r}")
+    return np.array([label[image] for image in images], dtype=np.int64)

@@ -1,0 +1,25 @@
+//! Text lists of labelled images.
+
+use lt_fast_core::image_list;
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::error::to_python;
+
+type Parsed<'py> = (
+    Bound<'py, PyBytes>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+);
+
+#[pyfunction]
+#[pyo3(signature = (list))]
+pub fn parse_image_list<'py>(py: Python<'py>, list: &[u8]) -> PyResult<Parsed<'py>> {
+    let parsed = py.detach(|| image_list::parse(list)).map_err(to_python)?;
+    Ok((
+        PyBytes::new(py, parsed.text.as_bytes()),
+        PyArray1::from_vec(py, parsed.ends),
+        PyArray1::from_vec(py, parsed.labels),
+    ))
+}

@@ -1,0 +1,167 @@
+"""Text lists as ImageNet-LT and Places-LT publish them."""
+
+import hashlib
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lt_fast.datasets import image_list, write_image_list
+from lt_fast.errors import DataError
+
+# Lines of Places_LT_train.txt and ImageNet_LT_train.txt as published, and paths as people have them.
+EXCERPT = """\
+train/airfield/00004851.jpg 0
+train/airfield/00004596.jpg 0
+train/n01440764/n01440764_190.JPEG 1
+my photos/holiday 2019/img 1.jpg 2
+"""
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0"), min_size=1, max_size=12).filter(
+    lambda name: name[-1] not in " \t\r\f" and name[0] != "\ufeff"
+)
+
+
+def listed(folder: Path, content: str | bytes) -> Path:
+    path = folder / "list.txt"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_reads_an_excerpt(tmp_path: Path) -> None:
+    files = image_list(listed(tmp_path, EXCERPT), tmp_path, verify=False)
+    lines = [line.rsplit(" ", 1) for line in EXCERPT.splitlines()]
+    assert list(files.paths) == [path for path, _ in lines]
+    assert files.labels.tolist() == [int(label) for _, label in lines]
+    assert files.class_counts.counts.tolist() == [2, 1, 1]
+    assert files.classes == ("0", "1", "2")
+    assert files.file(3) == tmp_path / "my photos/holiday 2019/img 1.jpg"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        EXCERPT.removesuffix("\n"),
+        EXCERPT + "\n \n",
+        EXCERPT.replace("\n", "\r\n"),
+        EXCERPT.replace("jpg ", "jpg\t"),
+        EXCERPT.replace("jpg ", "jpg   "),
+        "\ufeff" + EXCERPT,
+        EXCERPT.replace(" 0\n", " 00\n"),
+    ],
+)
+def test_small_differences_of_editors_change_nothing(tmp_path: Path, content: str) -> None:
+    plain = image_list(listed(tmp_path, EXCERPT), verify=False)
+    assert image_list(listed(tmp_path, content), verify=False).fingerprint == plain.fingerprint
+
+
+@given(st.lists(st.tuples(NAMES, st.integers(0, 9)), min_size=1, max_size=9))
+def test_reads_what_it_wrote(tmp_path_factory: pytest.TempPathFactory, images: list[tuple[str, int]]) -> None:
+    path = tmp_path_factory.mktemp("lists") / "list.txt"
+    names, labels = zip(*images, strict=True)
+    write_image_list(path, names, labels)
+    files = image_list(path, verify=False, empty="ignore")
+    assert (tuple(files.paths), tuple(files.labels.tolist())) == (names, labels)
+    assert path.read_bytes().count(b"\n") == len(images)
+
+
+def test_a_million_lines(tmp_path: Path) -> None:
+    labels = np.arange(1_000_000) % 1000
+    paths = [f"train/n{label:08d}/n{label:08d}_{i}.JPEG" for i, label in enumerate(labels.tolist())]
+    write_image_list(tmp_path / "list.txt", paths, labels)
+    files = image_list(tmp_path / "list.txt", verify=False)
+    assert files.paths[999_999] == paths[-1]
+    assert np.array_equal(files.labels, labels)
+
+
+def test_fingerprint_can_be_computed_anywhere(tmp_path: Path) -> None:
+    files = image_list(listed(tmp_path, "a.jpg 0\nb c.jpg 1\n"), verify=False)
+    paths = hashlib.sha256(struct.pack("<2q", 5, 12) + b"a.jpgb c.jpg").digest()
+    assert files.fingerprint == hashlib.sha256(struct.pack("<2q", 0, 1) + paths).hexdigest()
+
+
+def test_names_and_empty_classes(tmp_path: Path) -> None:
+    path = listed(tmp_path, "a 0\nb 2\n")
+    files = image_list(path, names=("cat", "dog", "emu", "fox"), empty="ignore", verify=False)
+    assert files.classes == ("cat", "dog", "emu", "fox")
+    assert files.class_counts.counts.tolist() == [1, 0, 1, 0]
+
+
+def test_looks_for_every_image(tmp_path: Path) -> None:
+    (tmp_path / "a b.jpg").touch()
+    path = listed(tmp_path, "a b.jpg 0\nc.jpg 0\nd.jpg 0\n")
+    message = r"list\.txt: line 2: image .*c\.jpg is missing \(2 of 3 are\); check root, or pass verify=False"
+    with pytest.raises(DataError, match=message):
+        image_list(path, tmp_path)
+    (tmp_path / "c.jpg").touch()
+    (tmp_path / "d.jpg").touch()
+    assert len(image_list(path, tmp_path)) == 3
+    absolute = listed(tmp_path, f"{tmp_path}/a b.jpg 0\n")
+    assert image_list(absolute, "elsewhere").file(0) == tmp_path / "a b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "line 1: expected 'path label', got an empty list"),
+        ("a 0\n\nb 0\n", "line 2: expected 'path label', got a blank line"),
+        ("a 0\nb.jpg\n", "line 2: expected 'path label', got 'b.jpg'"),
+        (
+            "a 0\nb.jpg x\n",
+            "line 2: expected a label, a whole number in [0, 2**24), at the end of the line, got 'b.jpg x'",
+        ),
+        ("a 0\nb.jpg -1\n", "line 2: expected a label, a whole number"),
+        ("a 0\nb.jpg 1.0\n", "line 2: expected a label, a whole number"),
+        ("a 0\nb.jpg 16777216\n", "line 2: expected a label, a whole number"),
+        (b"a 0\n\xe9.jpg 0\n", "line 2: expected a path in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n", "line 1: "),
+        ("a 0\nb 2\n", "labels must hold every class from 0 to 2, got no image of class 1; number the classes 0..C-1"),
+        ("a 1\nb 4\n", "got no image of class 0 and of 2 more; number the classes 0..C-1, or pass empty='ignore'"),
+        ("a 9999\n", "labels must number the classes 0..C-1, got a largest label of 9999 for 1 images"),
+    ],
+)
+def test_bad_lists_are_named(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape("list.txt: ") + ".*" + re.escape(message)):
+        image_list(listed(tmp_path, content), verify=False)
+
+
+def test_bad_arguments(tmp_path: Path) -> None:
+    path = listed(tmp_path, "a 0\nb 1\n")
+    with pytest.raises(DataError, match=r"line 2: labels must lie in \[0, 1\) of names, got 1"):
+        image_list(path, names=["cat"], verify=False)
+    with pytest.raises(ValueError, match="names must be distinct, got 'cat' twice"):
+        image_list(path, names=["cat", "cat"], verify=False)
+    with pytest.raises(ValueError, match="empty must be 'error' or 'ignore', got 'skip'"):
+        image_list(path, empty="skip", verify=False)
+    with pytest.raises(DataError, match=r"nowhere\.txt cannot be read: No such file"):
+        image_list(tmp_path / "nowhere.txt")
+    with pytest.raises(DataError, match=r"cannot be read: Is a directory"):
+        image_list(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a\0b", "a ", "a\t", "a\r", "\ufeffa"])
+def test_refuses_to_write_what_would_not_be_read_back(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="paths must not be empty, end in a blank, or hold a line feed"):
+        write_image_list(tmp_path / "list.txt", ["x", name], [0, 0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_refuses_bad_labels(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 2\*\*24\), got -1 at position 1"):
+        write_image_list(tmp_path / "list.txt", ["x", "y"], [0, -1])
+    with pytest.raises(ValueError, match="must have the same length, at least 1, got 2 and 1"):
+        write_image_list(tmp_path / "list.txt", ["x", "y"], [0])
+    with pytest.raises(ValueError, match="must have the same length, at least 1, got 0 and 0"):
+        write_image_list(tmp_path / "list.txt", [], [])
+    with pytest.raises(TypeError, match="labels must be integers"):
+        write_image_list(tmp_path / "list.txt", ["x"], [0.5])
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_image_list(tmp_path / "list.txt", ["x"], [0])
+    assert [path.name for path in tmp_path.iterdir()] == ["list.txt"]

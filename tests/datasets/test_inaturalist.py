@@ -1,0 +1,113 @@
+"""iNaturalist's JSON, in excerpts of the shape of 2018's and 2021's files."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lt_fast.datasets import inaturalist
+from lt_fast.errors import DataError
+
+EXCERPT: dict[str, Any] = {
+    "info": {"year": 2018},
+    "images": [
+        {"id": 30, "file_name": "train_val2018/Aves/2761/0568.jpg", "width": 800, "height": 533, "license": 3},
+        {"id": 10, "file_name": "train_val2018/Plantae/7477/3b60.jpg", "width": 600, "height": 800, "license": 3},
+        {"id": 20, "file_name": "train_val2018/Aves/2761/9d3b.jpg", "width": 800, "height": 600, "license": 1},
+    ],
+    "annotations": [
+        {"id": 1, "image_id": 10, "category_id": 2},
+        {"id": 2, "image_id": 20, "category_id": 0},
+        {"id": 3, "image_id": 30, "category_id": 0},
+    ],
+    "categories": [
+        {"id": 0, "name": "Corvus corax", "supercategory": "Aves"},
+        {"id": 2, "name": "Acer", "supercategory": "Plantae"},
+    ],
+}
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    content = {name: value for name, value in {**EXCERPT, **changes}.items() if value is not None}
+    path = folder / "train.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_reads_an_excerpt(tmp_path: Path) -> None:
+    files = inaturalist(written(tmp_path), "photos", verify=False)
+    assert list(files.paths) == [image["file_name"] for image in EXCERPT["images"]]
+    assert files.labels.tolist() == [0, 1, 0]
+    assert files.classes == ("Corvus corax", "Acer")
+    assert files.class_counts.counts.tolist() == [2, 1]
+    assert files.file(0) == Path("photos/train_val2018/Aves/2761/0568.jpg")
+
+
+def test_equal_names_get_their_id(tmp_path: Path) -> None:
+    categories = [{"id": 0, "name": "Iris"}, {"id": 1, "name": "Lynx"}, {"id": 2, "name": "Iris"}]
+    files = inaturalist(written(tmp_path, categories=categories), verify=False, empty="ignore")
+    assert files.classes == ("Iris (0)", "Lynx", "Iris (2)")
+    assert files.class_counts.counts.tolist() == [2, 0, 1]
+
+
+def test_without_categories_the_ids_are_the_names(tmp_path: Path) -> None:
+    files = inaturalist(written(tmp_path, categories=None), verify=False)
+    assert (files.classes, files.labels.tolist()) == (("0", "2"), [0, 1, 0])
+
+
+def test_the_same_annotation_twice_is_harmless(tmp_path: Path) -> None:
+    twice = EXCERPT["annotations"] * 2
+    assert len(inaturalist(written(tmp_path, annotations=twice), verify=False)) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": None}, "got no 'images'"),
+        ({"annotations": None}, "got no 'annotations'"),
+        ({"images": [{"id": 1}]}, "got no 'file_name'"),
+        ({"annotations": [{"image_id": 10}]}, "got no 'category_id'"),
+        ({"images": 7}, "must hold"),
+        ({"images": []}, "must give every image a category"),
+        ({"annotations": EXCERPT["annotations"][:2]}, "must give every image a category, got none for image 30"),
+        (
+            {"annotations": [*EXCERPT["annotations"], {"image_id": 10, "category_id": 0}]},
+            "must give an image one category, got two for image 10",
+        ),
+        (
+            {"annotations": [{"image_id": 10, "category_id": 5}]},
+            "must name a known category, got 5 for image 10",
+        ),
+        ({"categories": EXCERPT["categories"] * 2}, "must have distinct ids, got 4 with 2 ids"),
+        (
+            {"categories": [*EXCERPT["categories"], {"id": 1, "name": "Lynx"}]},
+            "every class from 0 to 2, got no image of class 1 (Lynx)",
+        ),
+    ],
+)
+def test_bad_content_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=r"train\.json.*" + re.escape(message)):
+        inaturalist(written(tmp_path, **changes), verify=False)
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train\.json: image 30: image .*0568\.jpg is missing \(3 of 3 are\)"):
+        inaturalist(written(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{", "is not JSON: "), (b"[1]", "must hold a JSON object, got a list"), (b"\xff", "is not JSON"),
+     (b"[" * 100_000, "is not JSON: ")],
+)  # fmt: skip
+def test_no_such_json(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "train.json").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        inaturalist(tmp_path / "train.json")
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train\.json cannot be read: No such file"):
+        inaturalist(tmp_path / "train.json")
