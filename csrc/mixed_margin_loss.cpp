@@ -111,8 +111,8 @@ const int64_t* labels_of(const Tensor& target, const Tensor& logits, const char*
   const int64_t* labels = target.const_data_ptr<int64_t>();
   const int64_t classes = logits.size(1);
   for (int64_t row = 0; row < target.size(0); ++row)
-    STD_TORCH_CHECK(labels[row] >= 0 && labels[row] < classes, name, " must lie in [0, ", classes, "), got ", labels[row],
-                    " at position ", row);
+    STD_TORCH_CHECK(labels[row] >= 0 && labels[row] < classes, name, " must lie in [0, ", classes, "), got ",
+                    labels[row], " at position ", row);
   return labels;
 }
 
@@ -134,8 +134,8 @@ const T* vector_of(const OptionalTensor& tensor, int64_t size, ScalarType type, 
 template <class T>
 void check_range(const T* values, int64_t count, T low, T high, const char* name) {
   for (int64_t at = 0; at < count; ++at)
-    STD_TORCH_CHECK(values[at] >= low && values[at] <= high, name, " must lie in [", low, ", ", high, "], got ", values[at],
-                    " at position ", at);
+    STD_TORCH_CHECK(values[at] >= low && values[at] <= high, name, " must lie in [", low, ", ", high, "], got ",
+                    values[at], " at position ", at);
 }
 
 // Logits with unit stride in a row: torch's own layout unless the user transposed.
@@ -145,8 +145,14 @@ Tensor rows_together(const Tensor& logits) {
 
 template <class T>
 Rows<T> rows_of(const Tensor& logits, const int64_t* target, const int64_t* target_b, const T* bias) {
-  return {logits.const_data_ptr(), storage_of(logits), logits.stride(0), logits.size(0),
-          logits.size(1),          target,             target_b,         bias};
+  return {logits.const_data_ptr(),
+          storage_of(logits),
+          logits.stride(0),
+          logits.size(0),
+          logits.size(1),
+          target,
+          target_b,
+          bias};
 }
 
 // -------------------------------------------------------------------------------------------------------- threads
@@ -186,7 +192,8 @@ double denominator(Reduction reduction, Normalization normalization, const Rows<
   if (normalization == Normalization::kBatch || weight == nullptr) return batch;
   STD_TORCH_CHECK(counts != nullptr, "class_counts must be given for normalization 'expected' with a weight");
   double weighted = 0;
-  for (int64_t c = 0; c < rows.classes; ++c) weighted += static_cast<double>(counts[c]) * static_cast<double>(weight[c]);
+  for (int64_t c = 0; c < rows.classes; ++c)
+    weighted += static_cast<double>(counts[c]) * static_cast<double>(weight[c]);
   return batch * weighted / total(counts, rows.classes);
 }
 
@@ -209,7 +216,8 @@ Outputs outputs_of(const Tensor& logits, ScalarType type, const Arguments& argum
     return torch::stable::new_empty(logits, {wanted ? n : 0}, dtype);
   };
   Outputs outputs;
-  outputs.loss = arguments.reduction == Reduction::kNone ? vector(true, type) : torch::stable::new_empty(logits, {}, type);
+  outputs.loss =
+      arguments.reduction == Reduction::kNone ? vector(true, type) : torch::stable::new_empty(logits, {}, type);
   outputs.grad = arguments.with_grad ? torch::stable::new_empty(logits, {n, c}) : torch::stable::new_empty(logits, {0});
   outputs.rows = arguments.with_rows ? torch::stable::new_empty(logits, {n, kRowNumbers}, type) : vector(false, type);
   outputs.prediction = vector(arguments.with_prediction, ScalarType::Long);
@@ -272,7 +280,8 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   if (arguments.with_grad) call.grad = outputs.grad.mutable_data_ptr();
   if (arguments.with_rows) call.row_numbers = outputs.rows.mutable_data_ptr<T>();
   if (arguments.with_prediction) call.prediction = outputs.prediction.mutable_data_ptr<int64_t>();
-  over_rows(rows, [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().forward(rows, call, from, to, scratch); });
+  over_rows(rows,
+            [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().forward(rows, call, from, to, scratch); });
   write_loss(arguments, row_loss, divisor, outputs.loss);
   return outputs;
 }
@@ -281,8 +290,17 @@ template <class T>
 Settings<T> settings_of(int64_t label_rule, double omega, double kappa, double tau, int64_t margin_rule,
                         double max_margin, double gamma, double scale, double label_smoothing, double focal_gamma,
                         int64_t classes) {
-  return {static_cast<LabelRule>(label_rule),   T(omega),      T(kappa), T(tau),   static_cast<MarginRule>(margin_rule),
-          T(max_margin), T(gamma), T(scale), T(label_smoothing), T(focal_gamma), T(classes)};
+  return {static_cast<LabelRule>(label_rule),
+          T(omega),
+          T(kappa),
+          T(tau),
+          static_cast<MarginRule>(margin_rule),
+          T(max_margin),
+          T(gamma),
+          T(scale),
+          T(label_smoothing),
+          T(focal_gamma),
+          T(classes)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
@@ -295,11 +313,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
   check_logits(logits);
   STD_TORCH_CHECK(!(with_grad && reduction == static_cast<int64_t>(Reduction::kNone)),
                   "with_grad needs a reduced loss; for reduction 'none' ask for the rows");
-  const Arguments arguments{lam,    class_counts,  margin,
-                            bias,   weight,        sample_weight,
+  const Arguments arguments{lam,
+                            class_counts,
+                            margin,
+                            bias,
+                            weight,
+                            sample_weight,
                             static_cast<Normalization>(normalization),
                             static_cast<Reduction>(reduction),
-                            with_grad, with_rows, with_prediction};
+                            with_grad,
+                            with_rows,
+                            with_prediction};
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
     return run<T>(logits, target, target_b,
@@ -327,7 +351,8 @@ Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor
   call.row_numbers = vector_of<T>(row_numbers, n * kRowNumbers, type, "rows");
   call.scale = static_cast<T>(scale);
   call.grad = grad.mutable_data_ptr();
-  over_rows(rows, [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().backward(rows, call, from, to, scratch); });
+  over_rows(rows,
+            [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().backward(rows, call, from, to, scratch); });
   return grad;
 }
 

@@ -22,7 +22,11 @@ struct Columns {
   int64_t packs;
 
   Columns(int64_t classes, int64_t a, int64_t b, int64_t misalignment)
-      : classes(classes), a(a), b(b), first(-misalignment), packs((classes + misalignment + L::kLanes - 1) / L::kLanes) {}
+      : classes(classes),
+        a(a),
+        b(b),
+        first(-misalignment),
+        packs((classes + misalignment + L::kLanes - 1) / L::kLanes) {}
 
   int64_t pack_of(int64_t column) const { return (column - first) / L::kLanes; }
   int64_t column_of(int64_t pack) const { return first + pack * L::kLanes; }
@@ -425,8 +429,8 @@ void forward(const Rows<T>& rows, const Forward<T>& call, int64_t first, int64_t
       return Columns<L>(classes, rows.target[r], rows.target_b[r], misalignment<L>(r, classes, half));
     };
     for (int64_t lane = 0; lane < count; ++lane)
-      fill_lane(block, static_cast<int>(lane), columns_of(lane), rows, call, row + lane, row_of(rows, row + lane, scratch),
-                e_of(lane));
+      fill_lane(block, static_cast<int>(lane), columns_of(lane), rows, call, row + lane,
+                row_of(rows, row + lane, scratch), e_of(lane));
     const auto result = finish_row<L>(inputs_of(block), L::mask_of(block.same), call.per_loss, call.settings);
     store_results<L>(result, block, call, row, count, pull, uniform, own_a, own_b);
     if (call.grad == nullptr) continue;

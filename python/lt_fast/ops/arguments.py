@@ -207,6 +207,8 @@ def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     _same_device(name, value, logits)
     if value.dim() > 0 and (value.dim() != 1 or value.shape[0] != logits.shape[0]):
         raise ValueError(f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(value.shape)}")
+    if value.dtype == dtype and value.dim() == 1 and value.is_contiguous():
+        return value  # the usual case, without three calls into torch that do nothing
     return value.to(dtype).reshape(-1).contiguous()
 
 

@@ -124,7 +124,7 @@ def has_kernel(device: str) -> bool:
         return True
     if FORCED in ("cpu", "cuda"):
         raise UsageError(f"logits must be on a device that LT_FAST_BACKEND={FORCED} serves, got {device!r}")
-    if FORCED is None and device not in _warned:
+    if FORCED is None and device not in _warned and not torch.compiler.is_compiling():
         _warned.add(device)
         reason = MISSING.get(device, f"there is none for {device!r} tensors")
         warnings.warn(
