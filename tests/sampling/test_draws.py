@@ -101,6 +101,7 @@ def test_class_balanced_takes_any_layout():
         (np.zeros(0, np.uint32), np.ones(2), ValueError, "labels must hold 1 to"),
         (np.array([0, 2**32 - 1], np.uint32), np.ones(2), ValueError, r"\[0, 2\), got 4294967295 at position 1"),
         (np.zeros(2, np.uint32), np.ones(0), ValueError, r"\[0, 0\), got 0 at position 0"),
+        (np.zeros(9, np.uint8)[1:].view(np.uint32), np.ones(1), ValueError, "labels must be aligned in memory; pass a"),
         (np.zeros(2, np.uint32), np.array([np.inf]), ValueError, "finite and >= 0, got inf for class 0"),
     ],
 )

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use lt_fast_core::sampler::{self, Batches, ClassBalanced, Shuffled, WithinClass};
-use numpy::{PyArray1, PyReadonlyArray1};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -89,7 +90,8 @@ pub fn class_balanced(
     draws_per_epoch: u64,
     seed: u64,
 ) -> PyResult<Draws> {
-    let (labels, class_probs) = (contiguous(&labels), contiguous(&class_probs));
+    let labels = contiguous("labels", &labels)?;
+    let class_probs = contiguous("class_probs", &class_probs)?;
     let within = if cycle {
         WithinClass::Cycle
     } else {
@@ -102,9 +104,18 @@ pub fn class_balanced(
 }
 
 /// The elements as a slice, copied only where they do not lie side by side.
-fn contiguous<'a, T: numpy::Element + Copy>(array: &'a PyReadonlyArray1<'_, T>) -> Cow<'a, [T]> {
-    match array.as_slice() {
+fn contiguous<'a, T: numpy::Element + Copy>(
+    name: &str,
+    array: &'a PyReadonlyArray1<'_, T>,
+) -> PyResult<Cow<'a, [T]>> {
+    // A view into bytes, say: Rust may not read a number from between two addresses.
+    if !array.data().is_aligned() {
+        return Err(PyValueError::new_err(format!(
+            "{name} must be aligned in memory; pass a copy"
+        )));
+    }
+    Ok(match array.as_slice() {
         Ok(slice) => Cow::Borrowed(slice),
         Err(_) => Cow::Owned(array.as_array().iter().copied().collect()),
-    }
+    })
 }
