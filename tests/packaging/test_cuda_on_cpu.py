@@ -119,9 +119,10 @@ def forward(kernels, problem, *, guard=5, **choices):
 
 
 def assert_close(found, expected, dtype):
+    """Relative to the largest; the twin in double is itself off by its rounding of logits, which reach 1e4."""
     expected, found = expected.double(), found.double()
-    scale = expected.abs().max().clamp(min=1e-30)
-    assert ((found - expected).abs().max() / scale).item() <= TOLERANCE[dtype]
+    worst = (found - expected).abs().max()
+    assert worst <= TOLERANCE[dtype] * expected.abs().max() + 1e-11
 
 
 def check(kernels, problem, **choices):
