@@ -6,10 +6,13 @@ fault of ours); 2 wrong usage; 3 bad data; 4 interrupted and resumable. An error
 """
 
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lt_fast.cli.output import Output
 from lt_fast.errors import DataError, Interrupted, MissingExtraError
@@ -21,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
     output = Output(as_json="--json" in words)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _terminable():
+        # Ours are words for the user, also under `python -W error`.
+        warnings.filterwarnings("always", category=UserWarning, module="lt_fast")
         warnings.showwarning = lambda message, *_, **__: output.warn(str(message))
         try:
             return _run(words, output)
@@ -30,6 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the last net: every error is one line)
             return _answered(error, output)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within, SIGTERM acts as Ctrl-C does, so that both end in the same words and status; training adds its saving."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(words: list[str], output: Output) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast.cli.output import Output
-from lt_fast.cli.train import add_machine_arguments, set_threads
+from lt_fast.cli.train import add_machine_arguments, require_extras, set_threads
 from lt_fast.errors import Interrupted, UsageError
 
 SUMMARY = "train CE, LDAM-DRW and MAMMC on long-tailed digits over three seeds and print one table"
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run what is not finished yet, then print the table; a second call reuses every finished run."""
     seeds = _seeds(arguments.seeds)
+    require_extras(plots=not arguments.no_plots)
     set_threads(arguments.threads)
     results: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
     total = len(METHODS) * seeds

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast.cli.output import Output
-from lt_fast.errors import UsageError
+from lt_fast.errors import UsageError, require
 
 SUMMARY = "train, calibrate and measure one method on one data set"
 
@@ -44,6 +44,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, threads: str | Non
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Train; the result goes to ``result.json``, a table to stdout, pictures to ``plots``."""
     config = config_of(arguments)
+    require_extras(plots=not arguments.no_plots)
     folder = arguments.run or default_run(config)
     set_threads(arguments.threads)
     from lt_fast import recipes  # noqa: PLC0415  (brings torch)
@@ -112,6 +113,17 @@ def default_run(config: dict[str, Any]) -> Path:
     """Return ``runs/<method>-<data>-<ratio>-<seed>``; the profile is named where it is not exp."""
     shape = "" if config["profile"] == "exp" else f"-{config['profile']}"
     return Path("runs") / f"{config['method']}-{config['data']}{shape}-{config['imbalance_ratio']:g}-{config['seed']}"
+
+
+def require_extras(*, plots: bool) -> None:
+    """Look for the packages that the end of a run needs before it begins.
+
+    Raises:
+        MissingExtraError: naming the first that is missing, and the command that installs it.
+    """
+    needed = {"safetensors": "saving checkpoints", "sklearn": "measuring by class"}
+    for module, purpose in (needed | ({"matplotlib": "drawing plots (or --no-plots)"} if plots else {})).items():
+        require(module, extra="train", purpose=purpose)
 
 
 def set_threads(threads: str | None) -> None:

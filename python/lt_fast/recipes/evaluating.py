@@ -11,6 +11,7 @@ from lt_fast import metrics
 from lt_fast.errors import DataError
 from lt_fast.recipes import assembly, running
 from lt_fast.recipes.assembly import Data
+from lt_fast.recipes.config import resolve
 from lt_fast.recipes.predictions import Predictions
 from lt_fast.training import Checkpoints, read_config
 
@@ -41,14 +42,14 @@ def evaluate_run(
     """
     running.checked_device(device)
     folder = Path(run_dir)
-    config = read_config(folder)
+    config = _checked_config(read_config(folder), folder)
     checkpoint = Checkpoints(folder / "checkpoints").newest()
     if checkpoint is None:
         raise DataError(f"{folder} has no checkpoint yet; continue it: lt-fast train --resume")
     data = assembly.load_data(config, root=None if root is None else Path(root))
     model = assembly.make_model(config, data)
     model.load_state_dict(checkpoint.tensors["model"])
-    model.to(device, memory_format=torch.channels_last)  # as in training: another order of sums, other last bits
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
     calibrated = config["calibrator"] is not None and (folder / "calibration").is_dir()
     measured = config if calibrated else {**config, "calibrator": None}
     predictions = running.calibrated_predictions(measured, data, model, folder, device=device, fit=False)
@@ -60,6 +61,17 @@ def evaluate_run(
         "intervals": intervals_of(predictions, data, level=level),
         "level": level,
     }
+
+
+def _checked_config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    try:
+        missing = resolve(config["method"], config["data"]).keys() - config.keys()
+    except KeyError as error:
+        missing = set(error.args)
+    if missing:
+        words = f"has no {', '.join(sorted(missing))}; it was written by another version or by hand"
+        raise DataError(f"{folder / 'config.json'} {words}")
+    return config
 
 
 def intervals_of(predictions: Predictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
