@@ -1,0 +1,184 @@
+//! What the building machine has: compilers, headers, our sources.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use crate::commands::{Outcome, output, variable};
+
+/// The C++ side: compiler, torch's headers, our sources, and where results go.
+pub struct Host {
+    pub compiler: OsString,
+    pub torch: PathBuf,
+    /// The folder `nvidia` beside torch, where the Python packages of the CUDA compiler lie.
+    pub nvidia: Option<PathBuf>,
+    pub csrc: PathBuf,
+    pub out: PathBuf,
+}
+
+impl Host {
+    pub fn find(out: &Path) -> Outcome<Self> {
+        if variable("CARGO_CFG_TARGET_OS").is_none_or(|os| os != "linux")
+            || variable("HOST") != variable("TARGET")
+        {
+            return Err(
+                "they are built on Linux for the building machine's own architecture".into(),
+            );
+        }
+        let csrc = fs::canonicalize("../../csrc").map_err(|error| format!("csrc: {error}"))?;
+        let compiler = variable("CXX").unwrap_or_else(|| "g++".into());
+        output(Command::new(&compiler).arg("--version")).map_err(|_| {
+            format!(
+                "{} cannot be run: install g++ or set CXX",
+                compiler.display()
+            )
+        })?;
+        let (torch, nvidia) = python_packages();
+        let torch = variable("LT_FAST_TORCH_INCLUDE")
+            .map(PathBuf::from)
+            .or(torch);
+        let torch = torch.ok_or(
+            "no torch found in this Python (install it and build with --no-build-isolation, or set LT_FAST_TORCH_INCLUDE)",
+        )?;
+        let probe = torch.join("torch/csrc/stable/library.h");
+        println!("cargo::rerun-if-changed={}", probe.display());
+        if !probe.exists() {
+            return Err(format!(
+                "{} is missing: lt-fast needs the headers of torch >= 2.10",
+                probe.display()
+            ));
+        }
+        Ok(Self {
+            compiler,
+            torch,
+            nvidia,
+            csrc,
+            out: out.into(),
+        })
+    }
+
+    /// Our files with one of the extensions, sorted, so that equal sources give equal libraries.
+    pub fn sources(&self, extensions: &[&str]) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.csrc)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        let has_one = |path: &PathBuf| {
+            extensions
+                .iter()
+                .any(|wanted| path.extension().is_some_and(|e| e == *wanted))
+        };
+        let mut files: Vec<_> = entries.filter(has_one).collect();
+        files.sort();
+        files
+    }
+
+    /// Keeps the building machine's folders out of what `__FILE__` leaves in the libraries.
+    pub fn without_paths(&self) -> [String; 2] {
+        let map =
+            |folder: &Path, name: &str| format!("-ffile-prefix-map={}/={name}", folder.display());
+        [map(&self.torch, ""), map(&self.csrc, "csrc/")]
+    }
+}
+
+/// The folders of torch's headers and of the `nvidia` packages in the building Python. Nothing is imported.
+fn python_packages() -> (Option<PathBuf>, Option<PathBuf>) {
+    const QUERY: &str = "
+import importlib.util as u, os
+torch, nvidia = u.find_spec('torch'), u.find_spec('nvidia')
+print(os.path.join(os.path.dirname(torch.origin), 'include') if torch and torch.origin else '')
+print(next(iter(nvidia.submodule_search_locations or ()), '') if nvidia else '')";
+    let environment =
+        variable("VIRTUAL_ENV").map(|folder| Path::new(&folder).join("bin/python").into());
+    let pythons = [
+        variable("PYO3_PYTHON"),
+        environment,
+        Some("python3".into()),
+        Some("python".into()),
+    ];
+    for python in pythons.into_iter().flatten() {
+        let Ok(answer) = output(Command::new(python).args(["-c", QUERY])) else {
+            continue;
+        };
+        let mut lines = answer
+            .lines()
+            .map(|line| (!line.is_empty()).then(|| PathBuf::from(line)));
+        if let Some(torch) = lines.next().flatten() {
+            return (Some(torch), lines.next().flatten());
+        }
+    }
+    (None, None)
+}
+
+/// The CUDA compiler and the folder of its static runtime.
+pub struct Toolkit {
+    pub nvcc: PathBuf,
+    pub libraries: PathBuf,
+}
+
+impl Toolkit {
+    /// `None` where there is no nvcc at all; an error where the one that was named does not work.
+    pub fn find(host: &Host) -> Option<Outcome<Self>> {
+        let named = variable("NVCC").map(PathBuf::from);
+        let named =
+            named.or_else(|| variable("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc")));
+        let nvcc = named
+            .map(|program| in_path(&program))
+            .or_else(|| in_path(Path::new("nvcc")).map(Some));
+        match nvcc.or_else(|| packaged_nvcc(host).map(Some)) {
+            None => {
+                if let Some(nvidia) = &host.nvidia {
+                    println!("cargo::rerun-if-changed={}", nvidia.display()); // nvcc may be installed there later
+                }
+                None
+            }
+            Some(None) => Some(Err(
+                "NVCC or CUDA_HOME is set, but there is no such nvcc".into()
+            )),
+            Some(Some(nvcc)) => Some(Self::of(nvcc)),
+        }
+    }
+
+    fn of(nvcc: PathBuf) -> Outcome<Self> {
+        // CUDA's installer has lib64, the Python packages lib, and nvcc's own search knows only the first.
+        let home = nvcc
+            .parent()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new("/"))
+            .to_owned();
+        let folders = [
+            "lib64",
+            "lib",
+            "targets/x86_64-linux/lib",
+            "targets/sbsa-linux/lib",
+            "lib/x86_64-linux-gnu",
+        ];
+        let libraries = folders
+            .iter()
+            .map(|folder| home.join(folder))
+            .find(|f| f.join("libcudart_static.a").exists());
+        let libraries =
+            libraries.ok_or_else(|| format!("no libcudart_static.a under {}", home.display()))?;
+        println!("cargo::rerun-if-changed={}", nvcc.display());
+        Ok(Self { nvcc, libraries })
+    }
+}
+
+/// A program as the shell would find it, links resolved; a name with a slash stands for itself.
+fn in_path(program: &Path) -> Option<PathBuf> {
+    let path = variable("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find_map(|file| fs::canonicalize(file).ok())
+}
+
+/// `nvidia/cu13/bin/nvcc` of the Python packages: the newest of several.
+fn packaged_nvcc(host: &Host) -> Option<PathBuf> {
+    let releases = fs::read_dir(host.nvidia.as_ref()?)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path().join("bin/nvcc"));
+    releases.filter(|nvcc| nvcc.exists()).max()
+}
