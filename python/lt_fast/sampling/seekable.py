@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from lt_fast import _rust
+from lt_fast.sampling.second_shard import refuse_second_shard
 
 Output: TypeAlias = Literal["list", "numpy"]
 Batch: TypeAlias = list[int] | NDArray[np.int64]
@@ -108,6 +109,8 @@ class SeekableBatchSampler:
         return self._share(self.num_batches)
 
     def __iter__(self) -> "Iterator[Batch]":
+        if self.world_size > 1:
+            refuse_second_shard(self.rank, self.world_size)
         self._newest = _Batches(self, self.epoch, self._resume_at)
         self._resume_at = 0
         return self._newest
@@ -147,7 +150,8 @@ class SeekableBatchSampler:
 
         Raises:
             ValueError: if ``rank`` does not lie in [0, world_size), this sampler is already a shard, or a rank would
-                get no batch.
+                get no batch. Iterating raises it too, where a framework is about to share this rank's batches out
+                again; its switch is named.
         """
         world_size = whole_number("world_size", world_size, least=1)
         rank = whole_number("rank", rank)

@@ -1,0 +1,60 @@
+"""A rank's share of a sampler must not be shared out once more by a framework: say so, and how to switch it off.
+
+Frameworks wrap a sampler and keep every R-th batch of it. Of a sampler that is one rank's share already, they would
+show each rank 1/R of its batches and nobody the rest, and nothing would complain.
+"""
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_DEEPEST = 12  # frames between a wrapper and `iter(sampler)`: a loader and its iterator lie between
+
+
+class _Wrapper(NamedTuple):
+    framework: str
+    switch: str
+
+
+_WHOLE = "give it the sampler without .shard() and .distributed(), which it then shares out by the same rule"
+
+# Class to the words for it; by name, since none of the frameworks is imported here.
+_WRAPPERS = {
+    ("accelerate", "BatchSamplerShard"): _Wrapper("Accelerator.prepare", f"{_WHOLE}, or do not prepare this loader"),
+    ("accelerate", "DataLoaderDispatcher"): _Wrapper(
+        "DataLoaderConfiguration(dispatch_batches=True)", f"{_WHOLE}, or set dispatch_batches=False"
+    ),
+    ("lightning", "_DatasetSamplerWrapper"): _Wrapper("Lightning", "set Trainer(use_distributed_sampler=False)"),
+    ("lightning_fabric", "_DatasetSamplerWrapper"): _Wrapper("Lightning", "set Trainer(use_distributed_sampler=False)"),
+}
+
+
+def refuse_second_shard(rank: int, world_size: int) -> None:
+    """Raise if a framework that shards is about to iterate a sampler that is rank ``rank`` of ``world_size``.
+
+    Looks for the frameworks' wrappers among the callers: they are ours to see only from there.
+
+    Raises:
+        ValueError: naming the framework and its switch.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (the one way to the caller)
+    for _ in range(_DEEPEST):
+        if frame is None:
+            return
+        wrapper = _wrapper_of(frame.f_locals.get("self"))
+        if wrapper is not None:
+            raise ValueError(
+                f"this sampler must not be sharded twice: it is rank {rank} of {world_size} already and "
+                f"{wrapper.framework} would share its batches out again; {wrapper.switch}"
+            )
+        frame = frame.f_back
+
+
+def _wrapper_of(caller: object) -> _Wrapper | None:
+    for kind in type(caller).__mro__:
+        wrapper = _WRAPPERS.get((kind.__module__.partition(".")[0], kind.__name__))
+        if wrapper is not None:
+            return wrapper
+    return None

@@ -1,0 +1,65 @@
+"""What the training loop receives from torch's loader: every sample that is promised, every class as often as asked."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
+
+LABELS = np.repeat(np.arange(4), [60, 25, 10, 5])
+WORKERS = {
+    "none": {},
+    "fork": {"num_workers": 2, "multiprocessing_context": "fork"},
+    "persistent fork": {"num_workers": 2, "multiprocessing_context": "fork", "persistent_workers": True},
+    "spawn": {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": True},
+}
+workers = pytest.mark.parametrize("workers", ["none", "fork", "persistent fork"])
+
+
+class Samples(Dataset):
+    def __getitem__(self, index):
+        return index, int(LABELS[index])
+
+    def __len__(self):
+        return len(LABELS)
+
+
+def received(sampler, workers, epochs=3):
+    loader = DataLoader(Samples(), batch_sampler=sampler, **WORKERS[workers])
+    epochs = [list(loader) for _ in range(epochs)]
+    return [(torch.cat([i for i, _ in epoch]), torch.cat([y for _, y in epoch])) for epoch in epochs]
+
+
+@workers
+def test_shuffling_shows_every_sample_once_an_epoch(workers):
+    epochs = received(ShuffledBatchSampler(LABELS, batch_size=8, drop_last=False), workers)
+    for indices, _ in epochs:
+        assert indices.sort().values.tolist() == list(range(100))
+    assert epochs[0][0].tolist() != epochs[1][0].tolist()
+
+
+@pytest.mark.parametrize("workers", ["none", "fork", "persistent fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_balancing_shows_every_class_as_often_and_every_sample_before_any_repeats(workers):
+    epochs = received(ClassBalancedBatchSampler(LABELS, batch_size=8, num_batches=15), workers)
+    shown = np.zeros(100, dtype=int)
+    for indices, labels in epochs:
+        assert labels.bincount().tolist() == [30, 30, 30, 30]
+        np.add.at(shown, indices.numpy(), 1)
+    for label in range(4):
+        times = shown[label == LABELS]
+        assert times.max() - times.min() <= 1  # 90 draws of each class in all
+
+
+@workers
+def test_shares_of_two_ranks_are_the_whole(workers):
+    whole = ClassBalancedBatchSampler(LABELS, batch_size=8, q=0.5)
+    shares = [received(whole.shard(rank, 2), workers, epochs=1)[0][0].reshape(-1, 8) for rank in (0, 1)]
+    together = torch.stack(shares, dim=1).reshape(-1, 8)
+    assert together.tolist() == list(whole)
+
+
+def test_the_epoch_of_a_loader_left_early_begins_again():
+    loader = DataLoader(Samples(), batch_sampler=ShuffledBatchSampler(LABELS, batch_size=8))
+    left = next(iter(loader))[0].tolist()
+    assert next(iter(loader))[0].tolist() == left
