@@ -48,19 +48,24 @@ def _label_shares(target, target_b, lam, counts, *, label_rule, omega):
     ]
 
 
-def _loss(scores, target, counts, *, target_b=None, lam=None, label_rule="mixup", omega=0.25, weight=None,
-          normalization="expected", reduction="mean"):  # fmt: skip
+def _reduced_loss(rows, target, counts, *, target_b=None, lam=None, label_rule="mixup", omega=0.25, weight=None,
+                  normalization="expected", reduction="mean"):  # fmt: skip
+    """``rows(i, y)`` for both labels of every row, mixed, weighted and reduced."""
+    shares = _label_shares(target, target_b, lam, counts, label_rule=label_rule, omega=omega)
+    mean, each = _mixed_mean(
+        rows, target, target_b=target_b, lam=shares, weight=weight, counts=counts, normalization=normalization
+    )
+    return {"mean": mean, "sum": each.sum(), "none": each}[reduction]
+
+
+def _loss(scores, target, counts, **options):
     """-log softmax(scores(i, y))_y for both labels of every row, mixed, weighted and reduced."""
 
     def rows(i: int, label: int) -> Tensor:
         row = scores(i, label)
         return torch.logsumexp(row, 0) - row[label]
 
-    shares = _label_shares(target, target_b, lam, counts, label_rule=label_rule, omega=omega)
-    mean, each = _mixed_mean(
-        rows, target, target_b=target_b, lam=shares, weight=weight, counts=counts, normalization=normalization
-    )
-    return {"mean": mean, "sum": each.sum(), "none": each}[reduction]
+    return _reduced_loss(rows, target, counts, **options)
 
 
 def cross_entropy_loss(logits, target, counts, **options):
@@ -101,6 +106,125 @@ def balanced_softmax_loss(logits, target, counts, **options):
     """Ren et al. 2020: -log( n_y exp(z_y) / sum_c n_c exp(z_c) )."""
     log_counts = torch.tensor([math.log(n) for n in counts], dtype=torch.float64)
     return _loss(lambda i, _: logits[i] + log_counts, target, counts, **options)
+
+
+def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
+    """Menon et al. 2021: -log( pi_y^tau exp(z_y) / sum_c pi_c^tau exp(z_c) )."""
+    prior = torch.tensor([n / sum(counts) for n in counts], dtype=torch.float64)
+    return _loss(lambda i, _: logits[i] + torch.log(prior**tau), target, counts, **options)
+
+
+def focal_loss(logits, target, counts, *, gamma=2.0, **options):
+    """Lin et al. 2017, softmax form: -(1 - p)^gamma log p."""
+
+    def rows(i, label):
+        minus_log_p = torch.logsumexp(logits[i], 0) - logits[i][label]
+        return (1 - torch.exp(-minus_log_p)) ** gamma * minus_log_p
+
+    return _reduced_loss(rows, target, counts, **options)
+
+
+def maximum_margin_loss(logits, target, counts, *, max_margin=1.29, gamma=1.528, scale=19.0, ldam=False, compat=None,
+                        target_b=None, **options):  # fmt: skip
+    """Kang et al. 2021 (MM, MM-LDAM): the own score loses a margin from the row's own gap; a constant to the gradient.
+
+    With two labels a row, the published code's "first label of the batch" is the first of its own image.
+    """
+    largest_power = max(n**-0.25 for n in counts)
+
+    def scores(i, label, first_label):
+        offset = max_margin - (0.5 * counts[label] ** -0.25 / largest_power if ldam else 0.0)
+        margin = torch.zeros(len(counts), dtype=torch.float64)
+        row = logits[i].detach()
+        if compat is None:
+            margin[label] = maximum_margin(row, label, offset, gamma)
+        else:
+            margin[label] = batch_first_label_margin(row, label, first_label, offset, gamma)
+        return scale * (logits[i] - margin)
+
+    def rows(i, label):
+        of_b = target_b is not None and int(target[i]) != label
+        row = scores(i, label, int((target_b if of_b else target)[0]))
+        return torch.logsumexp(row, 0) - row[label]
+
+    return _reduced_loss(rows, target, counts, target_b=target_b, **options)
+
+
+def equalization_draw(seed, step, row, label):
+    """A 32-bit word from (seed, step, row, class): each absorbed by exclusive or and a scrambling."""
+
+    def scrambled(word):
+        for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97)):
+            word = ((word ^ (word >> shift)) * factor) % 2**32
+        return word ^ (word >> 15)
+
+    word = 0
+    for part in (seed >> 32, seed % 2**32, step, row, label):
+        word = scrambled(word ^ part)
+    return word
+
+
+def equalization_loss(logits, target, counts, *, gamma=0.9, threshold=0.005, seed=0, step=0, **options):
+    """Tan et al. 2020 (SEQL): -log( exp(z_y) / sum_k w_k exp(z_k) ), w_k = 1 - beta [pi_k < lambda] (1 - y_k)."""
+
+    def rows(i, label):
+        kept = [
+            k
+            for k in range(len(counts))
+            if k == label
+            or counts[k] / sum(counts) >= threshold
+            or equalization_draw(seed, step, i, k) >= round(gamma * 2**32)
+        ]
+        return torch.logsumexp(logits[i][kept], 0) - logits[i][label]
+
+    return _reduced_loss(rows, target, counts, **options)
+
+
+def seesaw_loss(logits, target, counts, *, p=0.8, q=2.0, eps=1e-2, **options):
+    """Wang et al. 2021: every other class k has the factor M_k C_k in the denominator; s is a constant to the gradient.
+
+    M_k = min(1, n_k / n_y)^p, C_k = max(1, s_k / max(s_y, eps))^q.
+    """
+
+    def scores(i, label):
+        s = torch.softmax(logits[i].detach(), 0)
+        factors = torch.ones(len(counts), dtype=torch.float64)
+        for k in range(len(counts)):
+            if k != label:
+                mitigation = min(1.0, counts[k] / counts[label]) ** p
+                compensation = max(1.0, float(s[k] / max(s[label], eps))) ** q
+                factors[k] = mitigation * compensation
+        return logits[i] + torch.log(factors)
+
+    return _loss(scores, target, counts, **options)
+
+
+def lade_regularizer(logits, labels, counts, remine_lambda):
+    """Hong et al. 2021 (LADE): -sum_c pi_c (mean own score of class c - T_c - lambda T_c^2), T_c a log mean density."""
+    rows, classes = logits.shape
+    total = torch.zeros((), dtype=torch.float64)
+    for c in range(classes):
+        prior = counts[c] / sum(counts)
+        own = sum(labels[i][c] * logits[i, c] for i in range(rows)) / (sum(labels[i][c] for i in range(rows)) + 1e-8)
+        density = torch.stack([logits[i, c] - math.log(prior) + math.log(1 / classes) for i in range(rows)])
+        log_mean = torch.logsumexp(density, 0) - math.log(rows)
+        total = total - prior * (own - log_mean - remine_lambda * log_mean**2)
+    return total
+
+
+def lade_loss(logits, target, counts, *, regularizer_weight=0.1, remine_lambda=0.01, target_b=None, lam=None,
+              label_rule="mixup", omega=0.25, reduction="mean", **options):  # fmt: skip
+    """Balanced softmax, plus the regulariser on top of the mean (and of each row's loss)."""
+    mixed = {"target_b": target_b, "lam": lam, "label_rule": label_rule, "omega": omega, "reduction": reduction}
+    shares = _label_shares(target, target_b, lam, counts, label_rule=label_rule, omega=omega) or [1.0] * len(target)
+    labels = [[0.0] * len(counts) for _ in target]
+    for i, share in enumerate(shares):
+        labels[i][int(target[i])] += share
+        if target_b is not None:
+            labels[i][int(target_b[i])] += 1 - share
+    regularizer = regularizer_weight * lade_regularizer(logits, labels, counts, remine_lambda)
+    times = len(target) if reduction == "sum" else 1
+    return balanced_softmax_loss(logits, target, counts, **mixed, **options) + times * regularizer
 
 
 # --- mixing -----------------------------------------------------------------------------------------------------------

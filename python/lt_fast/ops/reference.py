@@ -4,7 +4,8 @@
 intermediate matrix, so it is several times slower; its gradient is torch's own, so it can be differentiated twice.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch.nn import functional as F
 
 from lt_fast.ops import arguments
 from lt_fast.ops.arguments import LABEL_RULES, MARGIN_RULES, NORMALIZATIONS, REDUCTIONS, Arguments, Settings
+
+Branch: TypeAlias = Callable[[Tensor, Tensor, Arguments, Settings], Tensor]
+"""``(logits, label, given, chosen) -> (N,)``: the loss of each row against one label, before weights."""
 
 
 def mixed_margin_loss(
@@ -57,17 +61,18 @@ def mixed_margin_loss(
     return (loss, logits.argmax(1)) if return_prediction else loss
 
 
-def loss_of(given: Arguments, chosen: Settings) -> Tensor:
-    """Compute the loss of arguments that have been gathered."""
+def loss_of(given: Arguments, chosen: Settings, branch: Branch | None = None) -> Tensor:
+    """Compute the loss of arguments that have been gathered; ``branch`` stands in for ``branch_loss``."""
     if given.logits.device.type == "cpu" and not torch.compiler.is_compiling():
         arguments.check_values(given, chosen)
     logits = given.logits.to(arguments.arithmetic_dtype(given.logits))
+    branch = branch or branch_loss
     factor = label_factor(given, chosen)
     factors = _weighted(factor, given.target, given)
-    losses = _cost(branch_loss(logits, given.target, given, chosen), factors)
+    losses = _cost(branch(logits, given.target, given, chosen), factors)
     if given.target_b is not None:
         factors_b = _weighted(1 - factor, given.target_b, given)
-        losses = losses + _cost(branch_loss(logits, given.target_b, given, chosen), factors_b)
+        losses = losses + _cost(branch(logits, given.target_b, given, chosen), factors_b)
         factors = factors + factors_b
     return _reduced(losses, factors, given, chosen)
 
