@@ -42,7 +42,7 @@ def training_curves(
                 x, y = zip(*points, strict=True)
                 every = max(1, len(x) // 10)
                 right.plot(x, y, color=COLOURS[group], marker=MARKERS[group], markevery=every, label=group)
-        right.set(title="Test recall by group of classes", xlabel="epoch", ylabel="percent", ylim=(0, 100))
+        right.set(title="Test recall by group of classes", xlabel="epoch", ylabel="percent", ylim=(0, 102))
         if mark_epoch is not None:
             left.axvline(mark_epoch, color=BLACK, linestyle=":", linewidth=1, label="class weights set in")
             right.axvline(mark_epoch, color=BLACK, linestyle=":", linewidth=1)
@@ -68,15 +68,28 @@ def reliability_diagram(path: Path, stages: Mapping[str, Any], errors: Mapping[s
             confidence = 100 * np.asarray(bins.confidence, dtype=np.float64)[filled]
             accuracy = 100 * np.asarray(bins.accuracy, dtype=np.float64)[filled]
             label = f"{_STAGE[stage] if len(stages) > 1 else 'model'}: ECE {100 * errors[stage]:.1f} %"
-            left.plot(confidence, accuracy, color=COLOURS[stage], marker="os"[at % 2], label=label)
+            # A bin of few predictions says little: its point is small, and the line between points is faint.
+            share = 100 * count / count.sum()
+            left.plot(confidence, accuracy, color=COLOURS[stage], alpha=0.45)
+            size = 15 + 3 * share[filled]
+            left.scatter(
+                confidence,
+                accuracy,
+                s=size,
+                color=COLOURS[stage],
+                marker="os"[at % 2],
+                label=label,
+                zorder=3,
+                clip_on=False,
+            )
             width = 1 / len(count)
             middles = 100 * (np.arange(len(count)) + 0.5) * width
-            share = 100 * count / count.sum()
             right.bar(middles + (at - (len(stages) - 1) / 2) * 40 * width, share, 40 * width, color=COLOURS[stage])
         left.set(
-            title="Reliability", xlabel="confidence, percent", ylabel="accuracy, percent", xlim=(0, 100), ylim=(0, 100)
+            title="Reliability", xlabel="confidence, percent", ylabel="accuracy, percent", xlim=(0, 102), ylim=(0, 102)
         )
-        left.legend(loc="best")
+        # Few predictions have a low confidence, so that corner of the bars is free.
+        right.legend(*left.get_legend_handles_labels(), loc="upper left", markerscale=0.6)
         right.set(
             title="Predictions in each bin",
             xlabel="confidence, percent",
