@@ -12,6 +12,7 @@ STREAM_MIX: int
 STREAM_INIT: int
 STREAM_SUBSET: int
 STREAM_LABEL_NOISE: int
+STREAM_CONFUSION_PAIR: int
 
 def uniform(seed: int, stream: int, epoch: int, start: int, n: int) -> NDArray[np.float64]:
     """Draws ``start .. start + n`` of the stream, doubles in [0, 1); ``(n,)``. Integers in [0, 2**64)."""
@@ -88,3 +89,49 @@ def class_balanced(
         ValueError: if a label has no probability; if a probability is negative or not finite, all are 0, or a class
             without samples has one; with ``cycle``, if one is below 2**-24 of their sum.
     """
+
+def confusion_pairs(
+    labels: NDArray[np.uint32],
+    num_classes: int,
+    target: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    temperature: float,
+    uniform_fraction: float,
+    draws_per_epoch: int,
+    seed: int,
+) -> Draws:
+    """Draw ``2 n`` is a sample of any class, draw ``2 n + 1`` one of a class that it was taken for.
+
+    The weights are cells: ``target``, ``predicted`` and ``weight``, each ``(cells,)``.
+
+    Raises:
+        ValueError: if a label or a cell lies outside the classes, a weight is negative or not finite, fewer than two
+            classes have samples, ``temperature`` is not positive and finite, ``uniform_fraction`` not in [0, 1].
+    """
+
+class ConfusionCounts:
+    """Counts of (target, predicted) pairs: a table up to 2,000 classes, sparse rows above. Safe to share by threads."""
+
+    def __init__(self, num_classes: int) -> None: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def total(self) -> int:
+        """Pairs counted."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the cells occupy."""
+
+    def update(self, target: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
+        """Count a pair a row; ValueError if a class lies outside, and then nothing is counted."""
+
+    def merge(self, target: NDArray[np.int64], predicted: NDArray[np.int64], count: NDArray[np.int64]) -> None:
+        """Add counts; ValueError if a class lies outside or a count is negative, and then nothing is added."""
+
+    def entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return target, predicted and count of the cells that are not 0, sorted."""
+
+    def matrix(self) -> NDArray[np.int64]:
+        """All cells, ``(C, C)``, target by row."""

@@ -1,6 +1,7 @@
 //! Python bindings: borrow, detach, call the core, return. No rule lives here.
 
 mod batch;
+mod confusion;
 mod draws;
 mod error;
 mod image_list;
@@ -33,9 +34,13 @@ mod _rust {
     const STREAM_SUBSET: u64 = stream::SUBSET;
     #[pymodule_export]
     const STREAM_LABEL_NOISE: u64 = stream::LABEL_NOISE;
+    #[pymodule_export]
+    const STREAM_CONFUSION_PAIR: u64 = stream::CONFUSION_PAIR;
 
     #[pymodule_export]
     use crate::batch::{fill_batch, placements};
+    #[pymodule_export]
+    use crate::confusion::ConfusionCounts;
     #[pymodule_export]
     use crate::draws::{beta, permutation, uniform};
     #[pymodule_export]
@@ -43,7 +48,7 @@ mod _rust {
     #[pymodule_export]
     use crate::profile::long_tailed_counts;
     #[pymodule_export]
-    use crate::sampler::{Draws, class_balanced, shuffled};
+    use crate::sampler::{Draws, class_balanced, confusion_pairs, shuffled};
     #[pymodule_export]
     use crate::subset::{class_sizes, long_tailed_indices};
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use lt_fast_core::sampler::{self, Batches, ClassBalanced, Shuffled, WithinClass};
+use lt_fast_core::sampler::confusion_pairs::{Choice, Weights};
+use lt_fast_core::sampler::{self, Batches, ClassBalanced, ConfusionPairs, Shuffled, WithinClass};
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -103,8 +104,50 @@ pub fn class_balanced(
     Ok(Draws(Box::new(sampler)))
 }
 
+#[pyfunction]
+#[pyo3(signature = (labels, num_classes, target, predicted, weight, temperature, uniform_fraction, draws_per_epoch, seed))]
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::too_many_arguments,
+    reason = "PyO3 hands over what it extracts; labels, a table of three columns, and how to draw from them"
+)]
+pub fn confusion_pairs(
+    py: Python<'_>,
+    labels: PyReadonlyArray1<'_, u32>,
+    num_classes: usize,
+    target: PyReadonlyArray1<'_, i64>,
+    predicted: PyReadonlyArray1<'_, i64>,
+    weight: PyReadonlyArray1<'_, f64>,
+    temperature: f64,
+    uniform_fraction: f64,
+    draws_per_epoch: u64,
+    seed: u64,
+) -> PyResult<Draws> {
+    let (labels, weight) = (
+        contiguous("labels", &labels)?,
+        contiguous("weight", &weight)?,
+    );
+    let target = contiguous("target", &target)?;
+    let predicted = contiguous("predicted", &predicted)?;
+    let weights = Weights {
+        target: &target,
+        predicted: &predicted,
+        weight: &weight,
+    };
+    let choice = Choice {
+        temperature,
+        uniform_fraction,
+    };
+    let sampler = py
+        .detach(|| {
+            ConfusionPairs::new(&labels, num_classes, weights, choice, draws_per_epoch, seed)
+        })
+        .map_err(to_python)?;
+    Ok(Draws(Box::new(sampler)))
+}
+
 /// The elements as a slice, copied only where they do not lie side by side.
-fn contiguous<'a, T: numpy::Element + Copy>(
+pub fn contiguous<'a, T: numpy::Element + Copy>(
     name: &str,
     array: &'a PyReadonlyArray1<'_, T>,
 ) -> PyResult<Cow<'a, [T]>> {

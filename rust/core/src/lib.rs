@@ -6,6 +6,7 @@
 pub mod alias;
 pub mod batch;
 pub mod beta;
+pub mod confusion;
 pub mod counts;
 pub mod error;
 pub mod image_list;

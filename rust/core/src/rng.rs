@@ -36,6 +36,8 @@ pub mod stream {
     pub const SUBSET: u64 = 8;
     /// Which labels of a data set are replaced, and by which.
     pub const LABEL_NOISE: u64 = 9;
+    /// Pairs of samples whose classes are taken for each other.
+    pub const CONFUSION_PAIR: u64 = 10;
 }
 
 /// Scramble 64 bits: a bijection in which every input bit flips every output bit with probability close to 1/2.

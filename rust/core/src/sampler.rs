@@ -3,11 +3,13 @@
 //! A new sampler is one file below this one that implements [`Draws`].
 
 pub mod class_balanced;
+pub mod confusion_pairs;
 pub mod shuffled;
 
 use crate::error::{Error, Result, reserved};
 
 pub use class_balanced::{ClassBalanced, WithinClass};
+pub use confusion_pairs::ConfusionPairs;
 pub use shuffled::Shuffled;
 
 /// Sample indices as a pure function of (epoch, position).

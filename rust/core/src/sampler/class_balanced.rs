@@ -23,13 +23,23 @@ pub enum WithinClass {
 
 /// A class that can be drawn.
 #[derive(Debug, Clone, Copy)]
-struct Class {
-    label: u32,
-    start: u32,
-    len: u32,
+pub(super) struct Class {
+    pub(super) label: u32,
+    pub(super) start: u32,
+    pub(super) len: u32,
 }
 
 impl Class {
+    /// The class `label` of a table.
+    pub(super) fn of(table: &ClassTable, label: usize) -> Self {
+        let (start, len) = table.extent(label);
+        Self {
+            label: label as u32,
+            start,
+            len,
+        }
+    }
+
     /// Where its samples lie in the table.
     fn range(&self) -> Range<usize> {
         self.start as usize..self.start as usize + self.len as usize
@@ -170,14 +180,9 @@ fn drawable(table: &ClassTable, class_probs: &[f64]) -> Result<(Vec<Class>, Vec<
     // Dividing by the largest first keeps the sum finite.
     let total: f64 = class_probs.iter().map(|p| p / largest).sum();
     let kept = |class: &usize| class_probs[*class] > 0.0;
-    let classes = (0..class_probs.len()).filter(kept).map(|class| {
-        let (start, len) = table.extent(class);
-        Class {
-            label: class as u32,
-            start,
-            len,
-        }
-    });
+    let classes = (0..class_probs.len())
+        .filter(kept)
+        .map(|class| Class::of(table, class));
     let probabilities = class_probs
         .iter()
         .filter(|p| **p > 0.0)
@@ -205,7 +210,7 @@ fn weighted_rounds(classes: &[Class], probabilities: &[f64]) -> Result<Rounds> {
 
 /// Lemire's bounded draw from 32 bits, `bound >= 1`; a rejected one is replaced from the stream that `fresh` opens.
 #[inline]
-fn below_32<S: FnOnce() -> Stream>(bits: u32, bound: u32, fresh: S) -> u64 {
+pub(super) fn below_32<S: FnOnce() -> Stream>(bits: u32, bound: u32, fresh: S) -> u64 {
     let product = u64::from(bits) * u64::from(bound);
     if product as u32 >= bound || product as u32 >= bound.wrapping_neg() % bound {
         return product >> 32;
