@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find rust csrc -type f 2>/dev/null) Cargo.toml Cargo.lock pyproject.toml
-MATURIN := VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin
+# Panic messages and debug names would otherwise carry the paths of the building machine into the library.
+REMAP := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/= --remap-path-prefix=$(CURDIR)/=
+MATURIN := RUSTFLAGS="$(REMAP)" VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin
 # One thread a process by default where tests run: the small tensors of a test lose by sharing two cores.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
@@ -24,7 +26,7 @@ $(VENV)/.installed: requirements.lock | tools
 
 $(VENV)/.built: $(VENV)/.installed $(SOURCES) | tools
 	@echo "building the Rust extension and the op libraries"
-	@$(MATURIN) develop --release --quiet
+	@$(MATURIN) develop --release
 	@touch $@
 
 demo: $(VENV)/.built  ## train CE, LDAM-DRW and MAMMC on Digits-LT, print one table (at most a minute after the build)
