@@ -55,19 +55,24 @@ def test_shapes_dtypes_and_ranges(name):
 
 @every_mixer
 def test_label_factor_equals_the_reference(name):
-    rule = getattr(reference, f"{name}_label_factor")
     mixer = build(name)
+    rule = getattr(reference, f"{mixer.label_rule}_label_factor")  # unimix: the image's factor is the label's already
+    settings = {key: getattr(mixer, key) for key in inspect.signature(rule).parameters if hasattr(mixer, key)}
     pairs = torch.cartesian_prod(torch.arange(5), torch.arange(5))
     for lam in (0.0, 0.1, 0.5, 0.77, 1.0):
-        expected = [rule(lam, COUNTS[a], COUNTS[b], getattr(mixer, "omega", None)) for a, b in pairs.tolist()]
+        expected = [rule(lam, COUNTS[a], COUNTS[b], **settings) for a, b in pairs.tolist()]
         factor = mixer.label_factor(torch.full((25,), lam, dtype=torch.float64), pairs[:, 0], pairs[:, 1])
         np.testing.assert_allclose(factor, expected, atol=1e-12)
 
 
 @every_mixer
 def test_one_factor_a_batch_unless_asked_otherwise(name):
-    assert len(set(mix(name).lam_input.tolist())) == 1
-    assert len(set(mix(name, per_sample=True).lam_input.tolist())) == len(TARGET)
+    one_class = torch.full((9,), 2)  # unimix: classes of different size have different factors
+    for per_sample, distinct in ((False, 1), (True, len(TARGET))):
+        assert len(set(mix(name, one_class, per_sample=per_sample).lam_input.tolist())) == distinct
+    default = inspect.signature(MIXERS[name]).parameters["per_sample"].default
+    assert default == inspect.signature(getattr(lt_fast.mixing, name)).parameters["per_sample"].default
+    assert default == (name == "unimix")  # whose authors draw one a sample
 
 
 @every_mixer
@@ -189,5 +194,5 @@ def test_the_docstrings_say_what_they_must(name):
 
 
 def test_an_unknown_mixer_is_answered_with_the_nearest():
-    with pytest.raises(UsageError, match=r"mixer must be one of mam, mixup, got 'mixpu'; did you mean 'mixup'\?"):
+    with pytest.raises(UsageError, match=r"mixer must be one of .*mam, mixup.*, got 'mixpu'; did you mean 'mixup'\?"):
         MIXERS["mixpu"]

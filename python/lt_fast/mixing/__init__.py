@@ -11,15 +11,34 @@ function of the same name gives all three for one batch as a ``Mix``, to be used
 from lt_fast.mixing.mam import MAM, mam, mam_label_factor
 from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup, mixup
+from lt_fast.mixing.remix import Remix, remix, remix_label_factor
+from lt_fast.mixing.unimix import UniMix, unimix, unimix_factor
 from lt_fast.registry import Registry
 
-__all__ = ["MAM", "MIXERS", "Mix", "Mixer", "Mixup", "mam", "mam_label_factor", "mixup"]
+__all__ = [
+    "MAM",
+    "MIXERS",
+    "Mix",
+    "Mixer",
+    "Mixup",
+    "Remix",
+    "UniMix",
+    "mam",
+    "mam_label_factor",
+    "mixup",
+    "remix",
+    "remix_label_factor",
+    "unimix",
+    "unimix_factor",
+]
 
 MIXERS = Registry(
     "mixer",
     {
         "mixup": "lt_fast.mixing.mixup:Mixup",
         "mam": "lt_fast.mixing.mam:MAM",
+        "remix": "lt_fast.mixing.remix:Remix",
+        "unimix": "lt_fast.mixing.unimix:UniMix",
     },
 )
 """Name to class, one line a mixer: ``MIXERS["mam"](counts, omega=0.25)``."""

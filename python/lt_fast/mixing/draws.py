@@ -10,7 +10,7 @@ from torch import Tensor
 from lt_fast import _rust
 
 # Every step owns 2^32 consecutive draws, so no batch size makes two steps of an epoch share one.
-_DRAWS_PER_STEP = 1 << 32
+DRAWS_PER_STEP = 1 << 32
 
 
 def partner_positions(batch_size: int, *, seed: int, epoch: int, step: int) -> NDArray[np.int64]:
@@ -19,7 +19,7 @@ def partner_positions(batch_size: int, *, seed: int, epoch: int, step: int) -> N
     Ranks of independent uniform draws; two of B draws are equal with probability below ``B**2 / 2**54``, and then the
     earlier one comes first.
     """
-    draws = _rust.uniform(seed, _rust.STREAM_PARTNER, epoch, step * _DRAWS_PER_STEP, batch_size)
+    draws = _rust.uniform(seed, _rust.STREAM_PARTNER, epoch, step * DRAWS_PER_STEP, batch_size)
     return np.argsort(draws, kind="stable")
 
 
@@ -28,7 +28,7 @@ def beta_factors(
 ) -> NDArray[np.float32]:
     """Return (B,) draws of Beta(alpha, alpha): one for the whole batch, or one a sample."""
     count = batch_size if per_sample else 1
-    draws = _rust.beta(alpha, alpha, seed, _rust.STREAM_MIX, epoch, step * _DRAWS_PER_STEP, count)
+    draws = _rust.beta(alpha, alpha, seed, _rust.STREAM_MIX, epoch, step * DRAWS_PER_STEP, count)
     factors = draws.astype(np.float32)
     return factors if per_sample else np.repeat(factors, batch_size)
 

@@ -12,6 +12,7 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import checked_target
 from lt_fast.mixing.mix import Mix
 from lt_fast.mixing.mixup import Mixup
+from lt_fast.mixing.pairs import broadcast_sizes, sizes_of
 
 
 def mam_label_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, omega: float = 0.25) -> Tensor:
@@ -43,15 +44,10 @@ def mam_label_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, 
     (the code raises there), and ``b`` is computed from the quotient of the counts, which cannot underflow.
     """
     omega = checked_omega(omega)
-    lam, n_a, n_b = (
-        value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in (lam, n_a, n_b)
-    )
-    _check_values(lam, n_a, n_b)
-    wide = torch.promote_types(lam.dtype, torch.float32)
-    lam, n_a, n_b = lam.to(wide), n_a.to(lam.device, wide), n_b.to(lam.device, wide)
+    lam, n_a, n_b = broadcast_sizes(lam, n_a, n_b)
     a, b = 1 / (1 + (n_a / n_b) ** omega), 1 / (1 + (n_b / n_a) ** omega)
     # At omega of hundreds a or b is 0 and at its neighbours 1 - b has no digits left: the bounds hold all the same.
-    tiny = torch.finfo(wide).tiny
+    tiny = torch.finfo(lam.dtype).tiny
     upper = (1 - (1 - lam) / (2 * a.clamp_min(tiny))).clamp(0.5, 1)
     lower = (lam / (2 * b.clamp_min(tiny))).clamp(0, 0.5)
     return torch.where(lam >= b, upper, lower)
@@ -167,10 +163,8 @@ class MAM:
             TypeError: if the labels are not whole numbers.
             ValueError: if a label lies outside [0, C); on a GPU the look-up itself fails there, without a wait here.
         """
-        for name, target in (("target_a", target_a), ("target_b", target_b)):
-            _check_labels(checked_target(target, name), name, len(self.counts))
-        sizes = self._sizes.to(target_a.device)
-        return mam_label_factor(lam, sizes[target_a.long()], sizes[target_b.long()], self.omega)
+        n_a, n_b = sizes_of(self._sizes, target_a=target_a, target_b=target_b)
+        return mam_label_factor(lam, n_a, n_b, self.omega)
 
     def __repr__(self) -> str:
         return (
@@ -185,22 +179,3 @@ def checked_omega(omega: float) -> float:
         hint = f"; did you mean {-omega:g}? (the exponent is -omega)" if omega < 0 else ""
         raise ValueError(f"omega must be finite and >= 0, got {omega}{hint}")
     return float(omega)
-
-
-def _check_values(lam: Tensor, n_a: Tensor, n_b: Tensor) -> None:
-    if lam.device.type == "cpu" and not bool(((lam >= 0) & (lam <= 1)).all()):
-        wrong = lam[~((lam >= 0) & (lam <= 1))].flatten()[0].item()
-        raise ValueError(f"lam must be in [0, 1], got {wrong:g}")
-    for name, sizes in (("n_a", n_a), ("n_b", n_b)):
-        if sizes.device.type == "cpu" and not bool((sizes > 0).all()):
-            wrong = sizes[~(sizes > 0)].flatten()[0].item()
-            raise ValueError(f"{name} must be > 0, got {wrong:g}; a class without samples cannot be mixed")
-
-
-def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
-    if target.device.type != "cpu" or target.numel() == 0:
-        return
-    outside = ((target < 0) | (target >= num_classes)).nonzero()
-    if len(outside):
-        at = int(outside[0])
-        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}")

@@ -1,0 +1,52 @@
+"""What label rules by class size share: the sizes of a pair's classes, checked and in one dtype."""
+
+import torch
+from torch import Tensor
+
+from lt_fast.mixing.draws import checked_target
+
+
+def broadcast_sizes(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all three broadcast, in float64 for a number or a float64 ``lam``, else float32, on the device of ``lam``.
+
+    Raises:
+        ValueError: if ``lam`` lies outside [0, 1] or a size is not > 0; looked at on the CPU alone.
+    """
+    lam, n_a, n_b = (
+        value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in (lam, n_a, n_b)
+    )
+    _check_values(lam, n_a, n_b)
+    wide = torch.promote_types(lam.dtype, torch.float32)
+    lam, n_a, n_b = torch.broadcast_tensors(lam.to(wide), n_a.to(lam.device, wide), n_b.to(lam.device, wide))
+    return lam, n_a, n_b
+
+
+def sizes_of(sizes: Tensor, **targets: Tensor) -> tuple[Tensor, ...]:
+    """Return the class sizes of labels given by name, on the labels' device.
+
+    Raises:
+        TypeError: if labels are not whole numbers.
+        ValueError: if a label lies outside [0, C); on a GPU the look-up itself fails there, without a wait here.
+    """
+    for name, target in targets.items():
+        _check_labels(checked_target(target, name), name, len(sizes))
+    return tuple(sizes.to(target.device)[target.long()] for target in targets.values())
+
+
+def _check_values(lam: Tensor, n_a: Tensor, n_b: Tensor) -> None:
+    if lam.device.type == "cpu" and not bool(((lam >= 0) & (lam <= 1)).all()):
+        wrong = lam[~((lam >= 0) & (lam <= 1))].flatten()[0].item()
+        raise ValueError(f"lam must be in [0, 1], got {wrong:g}")
+    for name, sizes in (("n_a", n_a), ("n_b", n_b)):
+        if sizes.device.type == "cpu" and not bool((sizes > 0).all()):
+            wrong = sizes[~(sizes > 0)].flatten()[0].item()
+            raise ValueError(f"{name} must be > 0, got {wrong:g}; a class without samples cannot be mixed")
+
+
+def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
+    if target.device.type != "cpu" or target.numel() == 0:
+        return
+    outside = ((target < 0) | (target >= num_classes)).nonzero()
+    if len(outside):
+        at = int(outside[0])
+        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}")
