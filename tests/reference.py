@@ -501,6 +501,21 @@ def image_batch(images, indices, placements, mean, std, partner=None, lam=None):
     return torch.stack([lam[b] * x[b] + (1 - lam[b]) * x[p] for b, p in enumerate(partner)])
 
 
+def image_list(text):
+    """Paths and labels, as facebookresearch/classifier-balancing reads them; paths may hold blanks."""
+    pairs = [line.rsplit(None, 1) for line in text.splitlines()]
+    return [path for path, _ in pairs], [int(label) for _, label in pairs]
+
+
+def noise_transition(counts, rate, toward):
+    """``T[i][j] = P(label j | class i)``; ``"prior"``: Wei et al. 2021, arXiv:2108.11569."""
+    rows = []
+    for i, n_i in enumerate(counts):
+        others = [1 / (len(counts) - 1) if toward == "uniform" else n_j / (sum(counts) - n_i) for n_j in counts]
+        rows.append([1 - rate if j == i else rate * others[j] for j in range(len(counts))])
+    return rows
+
+
 # --- the fused op -----------------------------------------------------------------------------------------------------
 
 

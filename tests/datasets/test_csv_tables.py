@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lt_fast.datasets import csv_table
 from lt_fast.errors import DataError
@@ -74,6 +76,17 @@ def test_small_differences_of_spreadsheets_change_nothing(tmp_path: Path, conten
 def test_bad_tables_are_named(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=r"train\.csv.*" + re.escape(message)):
         csv_table(table(tmp_path, content), verify=False)
+
+
+@given(st.text(alphabet='ab,"\n\r 01\0é', max_size=30).map(str.encode) | st.binary(max_size=20))
+def test_any_content_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = table(tmp_path_factory.mktemp("tables"), b"path,label\n" + content)
+    try:
+        files = csv_table(path, verify=False, empty="ignore")
+    except DataError as error:
+        assert str(error).startswith(str(path))  # noqa: PT017  (either way is right)
+    else:
+        assert len(files) == files.class_counts.total > 0
 
 
 def test_labels_outside_names(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference
 from lt_fast.datasets import image_list, write_image_list
 from lt_fast.errors import DataError
 
@@ -33,9 +34,7 @@ def listed(folder: Path, content: str | bytes) -> Path:
 
 def test_reads_an_excerpt(tmp_path: Path) -> None:
     files = image_list(listed(tmp_path, EXCERPT), tmp_path, verify=False)
-    lines = [line.rsplit(" ", 1) for line in EXCERPT.splitlines()]
-    assert list(files.paths) == [path for path, _ in lines]
-    assert files.labels.tolist() == [int(label) for _, label in lines]
+    assert (list(files.paths), files.labels.tolist()) == reference.image_list(EXCERPT)
     assert files.class_counts.counts.tolist() == [2, 1, 1]
     assert files.classes == ("0", "1", "2")
     assert files.file(3) == tmp_path / "my photos/holiday 2019/img 1.jpg"
@@ -126,6 +125,17 @@ def test_looks_for_every_image(tmp_path: Path) -> None:
 def test_bad_lists_are_named(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=re.escape("list.txt: ") + ".*" + re.escape(message)):
         image_list(listed(tmp_path, content), verify=False)
+
+
+@given(st.binary(max_size=40) | st.text(alphabet="a /\t\r\n019.", max_size=40).map(str.encode))
+def test_any_content_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = listed(tmp_path_factory.mktemp("lists"), content)
+    try:
+        files = image_list(path, verify=False, empty="ignore")
+    except DataError as error:
+        assert str(error).startswith(f"{path}: ")  # noqa: PT017  (either way is right)
+    else:
+        assert len(files) == files.class_counts.total > 0
 
 
 def test_bad_arguments(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lt_fast.datasets import inaturalist
 from lt_fast.errors import DataError
@@ -69,7 +71,7 @@ def test_the_same_annotation_twice_is_harmless(tmp_path: Path) -> None:
         ({"annotations": None}, "got no 'annotations'"),
         ({"images": [{"id": 1}]}, "got no 'file_name'"),
         ({"annotations": [{"image_id": 10}]}, "got no 'category_id'"),
-        ({"images": 7}, "must hold"),
+        ({"images": 7}, "got another shape: 'int' object is not iterable"),
         ({"images": []}, "must give every image a category"),
         ({"annotations": EXCERPT["annotations"][:2]}, "must give every image a category, got none for image 30"),
         (
@@ -95,6 +97,28 @@ def test_bad_content_is_named(tmp_path: Path, changes: dict[str, Any], message: 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train\.json: image 30: image .*0568\.jpg is missing \(3 of 3 are\)"):
         inaturalist(written(tmp_path), tmp_path)
+
+
+SMALL = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2) | st.text("ab", max_size=2) | st.floats(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "file_name", "name", "image_id", "category_id"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["images", "annotations", "categories"]), SMALL | st.lists(SMALL, max_size=3)))
+def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> None:
+    path = tmp_path_factory.mktemp("json") / "train.json"
+    path.write_text(json.dumps(content))
+    try:
+        files = inaturalist(path, verify=False, empty="ignore")
+    except DataError as error:
+        assert str(error).startswith(str(path))  # noqa: PT017  (either way is right)
+    else:
+        assert len(files) == files.class_counts.total > 0
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def inaturalist(
         labels = _labels(content["annotations"], [image for _, image in files], ids)
         images = ImageFiles(Paths(name for name, _ in files), labels, names, Path(root), transform)
     except (KeyError, TypeError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else f"another shape: {error}"
         raise DataError(
-            f'{path} must hold "images" with id and file_name, "annotations" with image_id and category_id, got no '
-            f"{error}"
+            f'{path} must hold "images" with id and file_name, "annotations" with image_id and category_id, got {found}'
         ) from None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
