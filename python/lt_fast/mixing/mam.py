@@ -12,7 +12,7 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import checked_target
 from lt_fast.mixing.mix import Mix
 from lt_fast.mixing.mixup import Mixup
-from lt_fast.mixing.pairs import broadcast_sizes, sizes_of
+from lt_fast.mixing.pairs import checked_pair, sizes_of
 
 
 def mam_label_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, omega: float = 0.25) -> Tensor:
@@ -44,7 +44,7 @@ def mam_label_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, 
     (the code raises there), and ``b`` is computed from the quotient of the counts, which cannot underflow.
     """
     omega = checked_omega(omega)
-    lam, n_a, n_b = broadcast_sizes(lam, n_a, n_b)
+    lam, n_a, n_b = checked_pair(lam, n_a, n_b)
     a, b = 1 / (1 + (n_a / n_b) ** omega), 1 / (1 + (n_b / n_a) ** omega)
     # At omega of hundreds a or b is 0 and at its neighbours 1 - b has no digits left: the bounds hold all the same.
     tiny = torch.finfo(lam.dtype).tiny

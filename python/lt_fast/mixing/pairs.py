@@ -6,8 +6,8 @@ from torch import Tensor
 from lt_fast.mixing.draws import checked_target
 
 
-def broadcast_sizes(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all three broadcast, in float64 for a number or a float64 ``lam``, else float32, on the device of ``lam``.
+def checked_pair(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all three as tensors on the device of ``lam``: float64 for a number or a float64 ``lam``, else float32.
 
     Raises:
         ValueError: if ``lam`` lies outside [0, 1] or a size is not > 0; looked at on the CPU alone.
@@ -17,8 +17,7 @@ def broadcast_sizes(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -
     )
     _check_values(lam, n_a, n_b)
     wide = torch.promote_types(lam.dtype, torch.float32)
-    lam, n_a, n_b = torch.broadcast_tensors(lam.to(wide), n_a.to(lam.device, wide), n_b.to(lam.device, wide))
-    return lam, n_a, n_b
+    return lam.to(wide), n_a.to(lam.device, wide), n_b.to(lam.device, wide)
 
 
 def sizes_of(sizes: Tensor, **targets: Tensor) -> tuple[Tensor, ...]:

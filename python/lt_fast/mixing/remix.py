@@ -12,7 +12,7 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import checked_target
 from lt_fast.mixing.mix import Mix
 from lt_fast.mixing.mixup import Mixup
-from lt_fast.mixing.pairs import broadcast_sizes, sizes_of
+from lt_fast.mixing.pairs import checked_pair, sizes_of
 
 
 def remix_label_factor(
@@ -44,10 +44,10 @@ def remix_label_factor(
     Source: Chou et al. 2020, arXiv:2007.03943; code ntucllab/imbalanced-DL, _remix_drw.py.
     """
     kappa, tau = checked_kappa(kappa), checked_tau(tau)
-    lam, n_a, n_b = broadcast_sizes(lam, n_a, n_b)
+    lam, n_a, n_b = checked_pair(lam, n_a, n_b)
     to_b = (n_a >= kappa * n_b) & (lam < tau)
     to_a = (n_b >= kappa * n_a) & (1 - lam < tau)
-    return lam.masked_fill(to_b, 0).masked_fill(to_a & ~to_b, 1)
+    return torch.where(to_b, 0.0, torch.where(to_a, 1.0, lam))
 
 
 def remix(

@@ -13,7 +13,7 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import DRAWS_PER_STEP, checked_key, checked_target
 from lt_fast.mixing.mix import Mix
 from lt_fast.mixing.mixup import Mixup
-from lt_fast.mixing.pairs import broadcast_sizes, sizes_of
+from lt_fast.mixing.pairs import checked_pair, sizes_of
 
 
 def unimix_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> Tensor:
@@ -35,7 +35,7 @@ def unimix_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> 
 
     Source: Xu et al. 2021, arXiv:2111.03874; code XuZhengzhuo/Prior-LT, core.py unimix_factor.
     """
-    lam, n_a, n_b = broadcast_sizes(lam, n_a, n_b)
+    lam, n_a, n_b = checked_pair(lam, n_a, n_b)
     shifted = lam + n_b / (n_a + n_b)
     return torch.where(shifted > 1, shifted - 1, shifted)
 
@@ -158,7 +158,8 @@ class UniMix:
                 f"it depends on the labels; the last call of partner was for {last}"
             )
         _, n_a, n_b = self._pairs
-        return unimix_factor(torch.from_numpy(drawn), n_a, n_b).numpy()
+        factors: NDArray[np.float32] = unimix_factor(torch.from_numpy(drawn), n_a, n_b).numpy()
+        return factors
 
     def label_factor(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:  # noqa: ARG002  (the mixers' shared signature)
         """Return ``lam``: it holds the class sizes already."""
@@ -177,4 +178,5 @@ def _weighted_positions(log_weights: NDArray[np.float64], draws: NDArray[np.floa
         return np.empty(0, np.int64)
     cumulative = np.cumsum(np.exp(log_weights - log_weights.max()))
     positions = np.searchsorted(cumulative, draws * cumulative[-1], side="right")
-    return np.minimum(positions, len(cumulative) - 1).astype(np.int64)  # a draw may round up to the whole sum
+    within: NDArray[np.int64] = np.minimum(positions, len(cumulative) - 1)  # a draw may round up to the whole sum
+    return within
