@@ -41,6 +41,6 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise  # the module is there and one of *its* imports is not: the original message says more
-        distribution = {"sklearn": "scikit-learn"}.get(package, package)
+        distribution = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(package, package)
         message = f"{purpose} needs {distribution}, which is not installed; run: pip install 'lt-fast[{extra}]'"
         raise MissingExtraError(message, name=error.name) from None

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from lt_fast import ClassCounts
 from lt_fast.datasets import ImageFiles, Paths, read_image
-from lt_fast.errors import DataError
+from lt_fast.errors import DataError, MissingExtraError
 from lt_fast.sampling import labels_of
 
 COLOURS = {"a b/red.png": (255, 0, 0), "green.bmp": (0, 255, 0), "blue.png": (0, 0, 255)}
@@ -92,6 +93,12 @@ def test_missing_file_is_named(files: ImageFiles) -> None:
     with pytest.raises(DataError, match=r"image .*green\.bmp is missing"):
         files[1]
     assert files.missing().tolist() == [1]
+
+
+def test_without_pillow_the_extra_is_named(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingExtraError, match=r"reading images needs pillow, .*: pip install 'lt-fast\[train\]'"):
+        files[0]
 
 
 @pytest.mark.parametrize("damage", [b"", b"no picture", "truncated"])

@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--imbalance-ratio", metavar="R", help="largest over smallest class, >= 1 (default: 100; digits: 50)"
     )
     parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
-    parser.add_argument("--counts", metavar="N,N,...", help="images of each class, in place of ratio and profile")
+    parser.add_argument(
+        "--counts",
+        metavar="N,N,...",
+        help="images of each class, in place of ratio and profile, which start from the smallest class",
+    )
     parser.add_argument("--method", default="ldam", help="ldam: LDAM-DRW's choice to the bit; counter: lt-fast's own")
     parser.add_argument("--seed", default="0", help="chooses the images (default: 0)")
     parser.add_argument(
