@@ -41,7 +41,9 @@ def test_a_recipe_says_what_it_is(method):
     assert (recipe.calibrator is not None) == ("calibration_gamma" in recipe.values)
     assert (recipe.mixer is not None) == ("alpha" in recipe.values)
     assert (recipe.mixer == "mam") == ("omega" in recipe.values)
-    assert (recipe.loss == "ldam") == (recipe.head == "cosine") == ("max_margin" in recipe.values)
+    has_margins = recipe.loss in ("ldam", "maximum_margin")
+    assert has_margins == (recipe.head == "cosine") == ("max_margin" in recipe.values)
+    assert (recipe.loss == "maximum_margin") == ("ldam_offset" in recipe.values)
 
 
 def test_the_published_schedules():
@@ -58,6 +60,52 @@ def test_the_published_schedules():
     assert [recipes.resolve(name, "cifar10-lt")["normalization"] for name in ("cb", "mam", "ldam_drw")] == [
         "batch", "batch", "weights",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "profile", "ratio", "expected"),
+    [
+        ("mm", "cifar100-lt", "exp", 100, (19.0, 1.29, 1.528)),
+        ("mm_drw", "cifar100-lt", "exp", None, (19.0, 1.29, 1.528)),
+        ("mm_drw", "cifar10-lt", "exp", 100, (30.0, 1.4, 1.4)),
+        ("mm_drw", "cifar10-lt", "exp", "10", (10.0, 2.7, 1.0)),
+        ("mm", "cifar10-lt", "step", 100, (19.0, 1.29, 1.528)),  # no values published: the README's
+        ("mm_ldam", "cifar100-lt", "exp", 100, (26.0, 1.29, 1.528)),
+        ("mm_ldam_drw", "cifar100-lt", "exp", 10, (17.0, 1.9, 1.5)),
+        ("mm_ldam_drw", "cifar100-lt", "step", 10, (17.0, 0.5, 1.0)),
+        ("mm_ldam_drw", "cifar10-lt", "step", 100, (26.0, 1.29, 1.528)),
+        ("mm_ldam_drw", "digits-lt", "exp", None, (26.0, 1.29, 1.528)),
+    ],
+)
+def test_maximum_margin_is_set_as_its_authors_tuned_it(method, data, profile, ratio, expected):
+    config = recipes.resolve(method, data, imbalance_ratio=ratio, profile=profile)
+    assert (config["scale"], config["max_margin"], config["margin_gamma"]) == expected
+    assert config["ldam_offset"] == ("ldam" in method)
+    assert (config["head"], config["epochs"] in (60, 200)) == ("cosine", True)
+    sources = recipes.sources_of(config)
+    assert all("Maximum-Margin-LDAM" in sources[name] for name in ("scale", "max_margin", "margin_gamma"))
+
+
+def test_what_is_tuned_for_one_tail_stays_there():
+    def rare_below(data, **tail):
+        return recipes.resolve("equalization", data, **tail)["rare_below"]
+
+    assert rare_below("cifar100-lt") == 0.005
+    assert rare_below("cifar100-lt", imbalance_ratio=50) == 0.006
+    assert rare_below("cifar100-lt", imbalance_ratio=50, profile="step") == 0.005
+    assert rare_below("cifar10-lt", imbalance_ratio=50) == rare_below("digits-lt") == 0.05
+    changed = recipes.resolve("equalization", "cifar100-lt", {"rare_below": 0.01}, imbalance_ratio=50)
+    assert recipes.sources_of(changed)["rare_below"].startswith("set by the user; the recipe has 0.006")
+
+
+def test_the_schedules_of_logit_adjustment_and_lade():
+    adjusted = recipes.resolve("logit_adjustment", "cifar100-lt")
+    assert (adjusted["epochs"], adjusted["nesterov"], adjusted["prior_tau"]) == (1419, True, 1.0)
+    assert [round(1419 * part) for part in (adjusted["warmup"], *adjusted["milestones"])] == [22, 691, 1059, 1290]
+    lade = recipes.resolve("lade", "cifar100-lt")
+    assert (lade["batch_size"], lade["learning_rate"], lade["weight_decay"]) == (256, 0.2, 5e-4)
+    assert [round(200 * part) for part in lade["milestones"]] == [120, 160]
+    assert (lade["regularizer_weight"], lade["remine_lambda"]) == (0.1, 0.01)
 
 
 def test_the_subset_follows_the_seed_on_digits_alone():

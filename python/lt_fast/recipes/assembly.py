@@ -167,4 +167,15 @@ _LOSS_OPTIONS: dict[str, dict[str, str]] = {
     "balanced_softmax": {},
     "class_balanced": {"beta": "class_weight_beta"},
     "ldam": {"max_margin": "max_margin", "scale": "scale"},
+    "maximum_margin": {
+        "max_margin": "max_margin",
+        "gamma": "margin_gamma",
+        "scale": "scale",
+        "ldam": "ldam_offset",
+    },
+    "focal": {"gamma": "focal_gamma"},
+    "logit_adjusted": {"tau": "prior_tau"},
+    "equalization": {"gamma": "drop_probability", "threshold": "rare_below", "seed": "seed"},
+    "seesaw": {"p": "mitigation", "q": "compensation", "eps": "probability_floor"},
+    "lade": {"regularizer_weight": "regularizer_weight", "remine_lambda": "remine_lambda"},
 }

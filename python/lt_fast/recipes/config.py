@@ -14,7 +14,27 @@ RECIPES = Registry(
     "method",
     {
         name: f"lt_fast.recipes.{name}:RECIPE"
-        for name in ("ce", "cb", "balanced_softmax", "ldam", "ldam_drw", "mixup_drw", "mam", "mam_drw", "mc", "mammc")
+        for name in (
+            "ce",
+            "cb",
+            "focal",
+            "equalization",
+            "seesaw",
+            "balanced_softmax",
+            "logit_adjustment",
+            "lade",
+            "ldam",
+            "ldam_drw",
+            "mm",
+            "mm_drw",
+            "mm_ldam",
+            "mm_ldam_drw",
+            "mixup_drw",
+            "mam",
+            "mam_drw",
+            "mc",
+            "mammc",
+        )
     },
 )
 """Every method by name; a new recipe is one file and one word here."""
@@ -36,14 +56,24 @@ def recipe_of(method: str) -> Recipe:
     return found
 
 
-def values_of(method: str, data: str) -> dict[str, Value]:
+def values_of(
+    method: str, data: str, *, imbalance_ratio: float | None = None, profile: str = "exp"
+) -> dict[str, Value]:
     """Return every setting of ``method`` on ``data`` with its source, before overrides.
 
+    Args:
+        method: name in ``RECIPES``.
+        data: name in ``PROTOCOLS``.
+        imbalance_ratio: largest over smallest class; the data set's own default when left out.
+        profile: shape of the tail.
+
     Raises:
-        UsageError: if either is unknown.
+        UsageError: if method or data is unknown.
     """
-    recipe = recipe_of(method)
-    stated = {**protocol_of(data), **recipe.values, **recipe.values_on.get(data, {})}
+    recipe, protocol = recipe_of(method), protocol_of(data)
+    ratio = IMBALANCE_RATIO[data] if imbalance_ratio is None else imbalance_ratio
+    tuned = recipe.values_at.get((data, profile, float(ratio)), {})
+    stated = {**protocol, **recipe.values, **recipe.values_on.get(data, {}), **tuned}
     parts = {"head": recipe.head, "sampler": recipe.sampler}
     return {name: Value(value, f"part of {recipe.name}") for name, value in parts.items()} | stated
 
@@ -70,13 +100,17 @@ def resolve(
     Raises:
         UsageError: naming the argument, its rule and the value; a setting that the method does not have is one too.
     """
-    recipe, values = recipe_of(method), values_of(method, data)
+    recipe, _ = recipe_of(method), protocol_of(data)
+    tail: dict[str, Any] = {
+        "imbalance_ratio": _checked_ratio(IMBALANCE_RATIO[data] if imbalance_ratio is None else imbalance_ratio),
+        "profile": _checked_profile(profile),
+    }
+    values = values_of(method, data, **tail)
     seed = _checked_seed(seed)
     config = {
         "method": recipe.name,
         "data": data,
-        "imbalance_ratio": _checked_ratio(IMBALANCE_RATIO[data] if imbalance_ratio is None else imbalance_ratio),
-        "profile": _checked_profile(profile),
+        **tail,
         "seed": seed,
         **recipe.parts,
         **{name: settings.checked(name, _own(value, seed)) for name, (value, _) in values.items()},
@@ -89,7 +123,8 @@ def resolve(
 def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the source of every setting in ``config``; an overridden one says what the recipe had."""
     sources = {}
-    for name, (value, source) in values_of(config["method"], config["data"]).items():
+    tail = {name: config[name] for name in ("imbalance_ratio", "profile")}
+    for name, (value, source) in values_of(config["method"], config["data"], **tail).items():
         stated = settings.checked(name, _own(value, config["seed"]))
         kept = config[name] == stated
         sources[name] = source if kept else f"set by the user; the recipe has {stated} ({source})"
@@ -112,7 +147,7 @@ def _has(recipe: Recipe, values: Mapping[str, Value], name: str) -> str:
 
 def _sets(method: str, name: str) -> bool:
     recipe: Recipe = RECIPES[method]
-    return name in recipe.values or any(name in values for values in recipe.values_on.values())
+    return any(name in values for values in (recipe.values, *recipe.values_on.values(), *recipe.values_at.values()))
 
 
 def _checked_ratio(ratio: Any) -> float:

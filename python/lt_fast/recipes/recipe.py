@@ -31,6 +31,7 @@ class Recipe:
         calibrator: name in ``lt_fast.calibration.CALIBRATORS`` for stage 2, or None.
         values: settings on every data set, over those of the data set's protocol.
         values_on: data set to settings, over ``values``.
+        values_at: (data set, profile, imbalance ratio) to settings, over ``values_on``: what was tuned for that one.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Recipe:
     calibrator: str | None = None
     values: Mapping[str, Value] = field(default_factory=dict)
     values_on: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    values_at: Mapping[tuple[str, str, float], Mapping[str, Value]] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Any]:
