@@ -628,7 +628,7 @@ def mixed_margin_loss(logits, target, *, target_b=None, normalization="expected"
 
 _WORD = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
-_SAMPLER, _CLASS_ORDER, _WITHIN_CLASS = 1, 2, 3
+_SAMPLER, _CLASS_ORDER, _WITHIN_CLASS, _CONFUSION_PAIR = 1, 2, 3, 10
 
 
 def splitmix64(word):
@@ -727,3 +727,40 @@ def class_then_sample_draws(labels, seed, epoch, count):
         members = [sample for sample, other in enumerate(labels) if other == label]
         drawn.append(members[(word & 0xFFFFFFFF) * len(members) >> 32])
     return drawn
+
+
+def confusion_pair_draws(labels, partners, seed, epoch, count):
+    """CP-Mix, Algorithm 1, lines 1 to 3: pairs 0 .. count - 1 of an epoch.
+
+    ``partners[c]`` is the one class that c is taken for, or None for any other: the cases without an alias table.
+    """
+    key, classes = absorbed(0, seed, _CONFUSION_PAIR, epoch), sorted(set(labels))
+    members = {label: [sample for sample, other in enumerate(labels) if other == label] for label in classes}
+    drawn = []
+    for number in range(count):
+        word = bits(key, 4 * number)
+        first = (word >> 32) * len(classes) >> 32
+        own = members[classes[first]]
+        if partners[classes[first]] is None:
+            others = classes[:first] + classes[first + 1 :]
+            second = others[below(key, 4 * number + 2, len(others))]
+        else:
+            second = partners[classes[first]]
+        other = members[second]
+        drawn.append((own[(word & 0xFFFFFFFF) * len(own) >> 32], other[below(key, 4 * number + 3, len(other))]))
+    return drawn
+
+
+def confusion_pair_shares(matrix, temperature, uniform_fraction):
+    """Probability of each partner class given the first one, both among all classes: (C, C) rows of sum 1."""
+    shares = []
+    for first, row in enumerate(matrix):
+        powers = [0.0 if d == first else float(n) ** (1 / temperature) if n else 0.0 for d, n in enumerate(row)]
+        uniform = [0.0 if d == first else 1 / (len(row) - 1) for d in range(len(row))]
+        total = math.fsum(powers)
+        if total == 0:
+            shares.append(uniform)
+        else:
+            mixed = zip(powers, uniform, strict=True)
+            shares.append([(1 - uniform_fraction) * p / total + uniform_fraction * u for p, u in mixed])
+    return shares

@@ -10,7 +10,7 @@ import hashlib
 import operator
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,20 @@ Source: TypeAlias = tuple[str, tuple[Any, ...]]
 
 _STATE_VERSION = 1
 _DRAWS_A_CALL = 8192  # enough to hide the cost of a call, little enough that the first batch comes at once
+
+
+class Drawing(Protocol):
+    """What a sampler draws from: ``Draws`` of the Rust module, or several of them, each for its part of the batches."""
+
+    @property
+    def draws_per_epoch(self) -> int:
+        """Length of an epoch."""
+
+    def array(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> NDArray[np.int64]:
+        """Draws of batches ``first, first + step, ...``, one after the other."""
+
+    def lists(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> list[list[int]]:
+        """Return the same, a list for each batch."""
 
 
 class SeekableBatchSampler:
@@ -87,7 +101,7 @@ class SeekableBatchSampler:
         self.num_batches, draws = _epoch_size(num_samples, self.batch_size, num_batches, drop_last=self.drop_last)
         self.rank, self.world_size, self.epoch = 0, 1, 0
         self._source = (source[0], (*source[1], draws, self.seed))
-        self._draws = _build(self._source)
+        self._draws = self._make_draws()
         self._settings = {
             "kind": type(self).__name__,
             "batch_size": self.batch_size,
@@ -223,7 +237,7 @@ class SeekableBatchSampler:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._draws = _build(self._source)
+        self._draws = self._make_draws()
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
@@ -236,6 +250,12 @@ class SeekableBatchSampler:
             f"{type(self).__name__}(batch_size={self.batch_size}, num_batches={self.num_batches}, seed={self.seed}, "
             f"epoch={self.epoch}{share})"
         )
+
+    def _make_draws(self) -> Drawing:
+        """Build what is not pickled from what is."""
+        name, arguments = self._source
+        draws: Drawing = getattr(_rust, name)(*arguments)
+        return draws
 
     def _checked_epoch(self, name: str, epoch: Any) -> int:
         number, bound = whole_number(name, epoch), (1 << 63) // self._draws.draws_per_epoch
@@ -284,6 +304,12 @@ class _Batches(Iterator[Batch]):
         batch: Batch = self._chunk.pop()
         return batch
 
+    def forget_ahead(self) -> None:
+        """Draw again what has been drawn but not given out: it may have become another batch."""
+        self._left += len(self._chunk)
+        self._next -= len(self._chunk) * self._sampler.world_size
+        self._chunk = []
+
     def _refill(self) -> None:
         sampler = self._sampler
         if self._left == 0:
@@ -321,12 +347,6 @@ def fingerprint(array: NDArray[Any]) -> str:
     """Return the first 32 hexadecimal digits of the SHA-256 of an array's bytes, little endian."""
     plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     return hashlib.sha256(plain.tobytes()).hexdigest()[:32]
-
-
-def _build(source: Source) -> _rust.Draws:
-    name, arguments = source
-    draws: _rust.Draws = getattr(_rust, name)(*arguments)
-    return draws
 
 
 def _epoch_size(num_samples: int, batch_size: int, num_batches: int | None, *, drop_last: bool) -> tuple[int, int]:

@@ -1,0 +1,294 @@
+"""Pairs of samples whose classes the model confuses: the batches of CP-Mix."""
+
+import base64
+import bisect
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from lt_fast import _rust
+from lt_fast.counts import EmptyPolicy
+from lt_fast.sampling.class_balanced import numbered
+from lt_fast.sampling.confusion_counts import ConfusionCounts
+from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, fingerprint, whole_number
+
+
+class ConfusionPairBatchSampler(SeekableBatchSampler):
+    """Batches of pairs (i, j): ``i`` of a uniformly drawn class, ``j`` of a class that it is taken for.
+
+    For each pair, independently, with ``C[c, d]`` how often class ``c`` was predicted as ``d``::
+
+        c ~ uniform over the classes                 i ~ uniform over the samples of c
+        d ~ C[c, d] ** (1 / temperature), d != c     j ~ uniform over the samples of d
+
+    With probability ``uniform_fraction``, and always for a class that was taken for no other (an empty row of ``C``),
+    ``d`` is any other class, all equally likely. Right predictions, the diagonal of ``C``, do not count.
+
+    A batch with ``output="numpy"`` is an array of rows (i, j). With ``"list"`` it is the same rows end to end,
+    ``i0, j0, i1, j1, ...``, which any ``DataLoader`` gathers. Of images ``x`` and labels ``y`` gathered so::
+
+        lam = mixer.factor(epoch, step, pairs_per_batch)       # lt_fast.mixing.CPMix
+        loss = criterion(model(lam * x[0::2] + (1 - lam) * x[1::2]), y[0::2], y[1::2], lam)
+
+    *The table* may be replaced while batches are drawn: ``update_confusion`` names the global step, ``epoch *
+    num_batches`` plus the position in the epoch, from which it counts. A draw is a pure function of (seed, epoch,
+    position, the table that counts there), four numbers of the stream a pair, and costs the same at any position. The
+    tables needed from the saved place on are part of the state; those that were replaced before the current epoch began
+    are forgotten, so that batches of earlier epochs can no longer be asked for. Everything else (epochs, ranks, resume)
+    is said at ``SeekableBatchSampler``.
+
+    Args:
+        labels: one class a sample, or a data set as ``labels_of`` takes.
+        confusion: ``ConfusionCounts``, or any (C, C) matrix of weights, true class by row.
+        pairs_per_batch: pairs in a batch, over all classes.
+        temperature: > 0; 1 keeps the counts, above 1 rare confusions come more often, towards infinity all equally.
+        uniform_fraction: share of the pairs that disregard ``confusion``, in [0, 1].
+        num_batches: batches in an epoch, over all ranks; by default as many as N indices give.
+        drop_last: by default the pairs that do not fill a batch are left out; ``False`` keeps a shorter one.
+        output: ``"list"`` or ``"numpy"``.
+        seed: in [0, 2**64).
+        empty: ``"error"``, or ``"ignore"`` to leave out classes without samples, as first and as second.
+
+    Attributes:
+        pairs_per_batch: as given; ``batch_size`` counts indices, twice as many.
+        class_counts: samples per class.
+
+    Shape:
+        a batch is a list of ``2 * pairs_per_batch`` integers, or an int64 array ``(pairs_per_batch, 2)``;
+        ``epoch_indices`` gives ``(pairs, 2)``.
+
+    Raises:
+        TypeError: if labels are neither whole numbers nor strings, or a torch ``Sampler`` is passed.
+        ValueError: if a label lies outside the classes of ``confusion``, a class is empty, fewer than two have samples,
+            ``confusion`` is not square or holds NaN, an infinity or a negative number, or a number is out of its range.
+
+    Source: CP-Mix, arXiv:2411.07621, Algorithm 1, whose text says nothing of empty rows; ``temperature`` and
+        ``uniform_fraction`` are ours.
+    """
+
+    def __init__(
+        self,
+        labels: Any,
+        confusion: ConfusionCounts | ArrayLike,
+        *,
+        pairs_per_batch: int,
+        temperature: float = 1.0,
+        uniform_fraction: float = 0.0,
+        num_batches: int | None = None,
+        drop_last: bool = True,
+        output: Output = "list",
+        seed: int = 0,
+        empty: EmptyPolicy = "error",
+    ) -> None:
+        self.pairs_per_batch = whole_number("pairs_per_batch", pairs_per_batch, least=1)
+        cells, num_classes = _cells(confusion)
+        ids, counts = numbered(labels, num_classes)
+        self.class_counts = counts.require_no_empty(empty)
+        temperature, uniform_fraction = float(temperature), float(uniform_fraction)
+        self._cells_from = {0: cells}  # a step, and what counts from there on; never changed in place
+        super().__init__(
+            ("confusion_pairs", (ids, num_classes, temperature, uniform_fraction)),
+            {
+                "labels": fingerprint(ids),
+                "num_classes": num_classes,
+                "temperature": temperature,
+                "uniform_fraction": uniform_fraction,
+            },
+            num_samples=len(ids) + len(ids) % 2,
+            batch_size=2 * self.pairs_per_batch,
+            num_batches=num_batches,
+            drop_last=drop_last,
+            output=output,
+            seed=seed,
+        )
+
+    @property
+    def next_step(self) -> int:
+        """Global step of the batch that is given out next."""
+        state = super().state_dict()
+        return int(state["epoch"]) * self.num_batches + int(state["position"])
+
+    def update_confusion(self, confusion: ConfusionCounts | ArrayLike, *, from_step: int | None = None) -> None:
+        """Draw by ``confusion`` from a global step on, also in the iterator that is running. O(N + cells).
+
+        On several ranks, all have to pass the same table (``ConfusionCounts.all_reduce``) and the same step.
+
+        Args:
+            confusion: as for the constructor, of the same number of classes; copied.
+            from_step: ``epoch * num_batches + position`` of the first batch that it counts for; by default the next one
+                to be given out. A loader with workers has asked for batches ahead of that: name a step beyond them,
+                best the start of the next epoch. A table for a later step, passed before, keeps its step.
+
+        Raises:
+            TypeError: if ``from_step`` is not a whole number.
+            ValueError: if it has been given out already, or the table is refused as in the constructor.
+        """
+        cells, num_classes = _cells(confusion)
+        if num_classes != self.class_counts.num_classes:
+            wanted = self.class_counts.num_classes
+            raise ValueError(f"confusion must have {wanted} classes, as the sampler has, got {num_classes}")
+        upcoming = self.next_step
+        step = upcoming if from_step is None else whole_number("from_step", from_step)
+        if step < upcoming:
+            raise ValueError(f"from_step must be >= {upcoming}, the next batch to be given out, got {step}")
+        epoch_start = upcoming - upcoming % self.num_batches
+        self._use(_counting_from({**self._cells_from, step: cells}, epoch_start))
+        if self._newest is not None:
+            self._newest.forget_ahead()
+
+    def epoch_indices(self, epoch: int | None = None) -> NDArray[np.int64]:
+        """Return all rows (i, j) of this rank in ``epoch`` (the current one by default), ``(pairs, 2)`` int64."""
+        return super().epoch_indices(epoch).reshape(-1, 2)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the newest iterator is, what identifies the stream, and the tables that count from there on.
+
+        O(1), but for the first time after an update, which packs the table into a string.
+        """
+        needed = _counting_from(self._cells_from, self.next_step)
+        confusion = [{"from_step": step, "cells": cells.packed} for step, cells in needed.items()]
+        return {**super().state_dict(), "confusion": confusion}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``, its tables included, with the next ``iter()``; the number of ranks may have changed.
+
+        Raises:
+            ValueError: if the state is of another data set or other settings (each difference is named), or damaged.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be what state_dict() returned, got {type(state).__name__}")
+        rest = {name: value for name, value in state.items() if name != "confusion"}
+        self._refuse_foreign(rest)
+        cells_from = _unpacked(state.get("confusion"))
+        super().load_state_dict(rest)
+        self._use(cells_from)
+
+    def _use(self, cells_from: "dict[int, _Cells]") -> None:
+        self._cells_from = cells_from
+        self._draws = self._make_draws()
+
+    def _make_draws(self) -> Drawing:
+        _, arguments = self._source
+        tables = [
+            (step, _rust.confusion_pairs(*(*arguments, cells.target, cells.predicted, cells.weight)))
+            for step, cells in sorted(self._cells_from.items())
+        ]
+        return _Schedule(tables, self.num_batches)
+
+    def _batches(self, epoch: int, first: int, step: int, count: int) -> list[Any]:
+        batches = super()._batches(epoch, first, step, count)
+        return batches if self.output == "list" else [batch.reshape(-1, 2) for batch in batches]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of a table off its diagonal that are not 0."""
+
+    target: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+    @cached_property
+    def packed(self) -> str:
+        """As text, for states that travel as JSON: made once, shared by all states."""
+        columns = (self.target.astype("<i8"), self.predicted.astype("<i8"), self.weight.astype("<f8"))
+        return base64.b64encode(zlib.compress(b"".join(column.tobytes() for column in columns))).decode("ascii")
+
+    @classmethod
+    def from_packed(cls, text: str) -> "_Cells":
+        data = zlib.decompress(base64.b64decode(text, validate=True))
+        target, predicted = np.frombuffer(data, "<i8").reshape(3, -1)[:2].astype(np.int64)
+        return cls(target, predicted, np.frombuffer(data, "<f8").reshape(3, -1)[2].astype(np.float64))
+
+
+class _Schedule:
+    """Draws by one table after another: batch ``g`` of epoch ``e`` by the last that counts from its step or before."""
+
+    def __init__(self, tables: list[tuple[int, _rust.Draws]], num_batches: int) -> None:
+        self._starts = [start for start, _ in tables]
+        self._draws = [draws for _, draws in tables]
+        self._num_batches = num_batches
+
+    @property
+    def draws_per_epoch(self) -> int:
+        return self._draws[0].draws_per_epoch
+
+    def array(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> NDArray[np.int64]:
+        parts = [
+            draws.array(epoch, at, step, batches, batch_size)
+            for draws, at, batches in self._cut(epoch, first, step, count)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def lists(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> list[list[int]]:
+        parts = self._cut(epoch, first, step, count)
+        return [batch for draws, at, batches in parts for batch in draws.lists(epoch, at, step, batches, batch_size)]
+
+    def _cut(self, epoch: int, first: int, step: int, count: int) -> Iterator[tuple[_rust.Draws, int, int]]:
+        """Give each run of batches that one table counts for: its draws, the first batch, how many."""
+        while count > 0:
+            at = epoch * self._num_batches + first
+            table = bisect.bisect_right(self._starts, at) - 1
+            if table < 0:
+                raise ValueError(
+                    f"batches must not lie before step {self._starts[0]}, got {at}: the confusion table that counted "
+                    "there has been replaced"
+                )
+            run = count
+            if table + 1 < len(self._starts):
+                run = min(count, -((at - self._starts[table + 1]) // step))
+            yield self._draws[table], first, run
+            first, count = first + run * step, count - run
+
+
+def _cells(confusion: ConfusionCounts | ArrayLike) -> tuple[_Cells, int]:
+    """Return the cells off the diagonal, and the number of classes."""
+    if isinstance(confusion, ConfusionCounts):
+        target, predicted, counts = confusion.entries()
+        wrong = target != predicted
+        return _Cells(target[wrong], predicted[wrong], counts[wrong].astype(np.float64)), confusion.num_classes
+    matrix = _matrix(confusion)
+    off_diagonal = matrix.copy()
+    np.fill_diagonal(off_diagonal, 0)
+    target, predicted = np.nonzero(off_diagonal)
+    return _Cells(target, predicted, off_diagonal[target, predicted]), len(matrix)
+
+
+def _matrix(confusion: Any) -> NDArray[np.float64]:
+    array = np.asarray(confusion.detach().cpu() if isinstance(confusion, Tensor) else confusion)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"confusion must be a ConfusionCounts or a matrix of numbers, got dtype {array.dtype}")
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:  # noqa: PLR2004
+        raise ValueError(f"confusion must be square, one row and one column a class, got shape {array.shape}")
+    matrix = array.astype(np.float64)
+    wrong = np.argwhere(~(np.isfinite(matrix) & (matrix >= 0)))
+    if len(wrong):
+        target, predicted = wrong[0]
+        value = matrix[target, predicted]
+        raise ValueError(f"confusion must be finite and >= 0, got {value} for target {target}, predicted {predicted}")
+    return matrix
+
+
+def _counting_from(cells_from: dict[int, _Cells], step: int) -> dict[int, _Cells]:
+    """Return the tables that some batch from ``step`` on is drawn by."""
+    current = max((start for start in cells_from if start <= step), default=step)
+    return {start: cells for start, cells in sorted(cells_from.items()) if start >= current}
+
+
+def _unpacked(saved: Any) -> dict[int, _Cells]:
+    try:
+        tables = {
+            whole_number("from_step", table["from_step"], least=0): _Cells.from_packed(table["cells"])
+            for table in saved
+        }
+    except (LookupError, TypeError, ValueError, zlib.error) as error:
+        raise ValueError(f"state['confusion'] must be what state_dict() saved, got damaged data: {error}") from None
+    if not tables:
+        raise ValueError("state['confusion'] must hold at least one table, got none")
+    return tables
