@@ -10,8 +10,11 @@ from lt_fast.losses import (
     class_balanced_loss,
     cross_entropy_loss,
     effective_number_weights,
+    focal_loss,
     ldam_loss,
     ldam_margins,
+    log_prior,
+    logit_adjusted_loss,
 )
 
 COUNTS = [900, 300, 80, 20, 7, 1]
@@ -53,8 +56,41 @@ def test_balanced_softmax(logits):
     torch.testing.assert_close(loss, F.cross_entropy(logits + torch.tensor(COUNTS).double().log(), TARGET))
 
 
+@pytest.mark.parametrize("tau", [0.5, 1.0, 2.5])
+def test_logit_adjusted(logits, tau):
+    loss = logit_adjusted_loss(logits, TARGET, COUNTS, tau=tau, weight=WEIGHT, normalization="weights")
+    torch.testing.assert_close(
+        loss, F.cross_entropy(logits + tau * torch.from_numpy(log_prior(COUNTS)), TARGET, WEIGHT)
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.7])
+def test_focal(logits, gamma):
+    p = logits.softmax(1).gather(1, TARGET[:, None])[:, 0]
+    each = -((1 - p) ** gamma) * p.log()
+    torch.testing.assert_close(focal_loss(logits, TARGET, COUNTS, gamma=gamma), each.mean())
+    weighted = (WEIGHT[TARGET] * each).sum() / WEIGHT[TARGET].sum()
+    torch.testing.assert_close(
+        focal_loss(logits, TARGET, COUNTS, gamma=gamma, weight=WEIGHT, normalization="weights"), weighted
+    )
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_a_wrong_strength_is_named(logits, value):
+    with pytest.raises(ValueError, match=f"gamma must be finite and >= 0, got {value}; 0 is cross entropy"):
+        focal_loss(logits, TARGET, COUNTS, gamma=value)
+    with pytest.raises(ValueError, match=f"tau must be finite and >= 0, got {value}; 1 is balanced softmax"):
+        logit_adjusted_loss(logits, TARGET, COUNTS, tau=value)
+
+
+def test_logit_adjusted_with_the_whole_prior_is_balanced_softmax(logits):
+    assert torch.equal(logit_adjusted_loss(logits, TARGET, COUNTS), balanced_softmax_loss(logits, TARGET, COUNTS))
+
+
 def test_limits_are_cross_entropy(logits):
     plain = F.cross_entropy(logits, TARGET)
+    torch.testing.assert_close(logit_adjusted_loss(logits, TARGET, COUNTS, tau=0.0), plain)
+    torch.testing.assert_close(focal_loss(logits, TARGET, COUNTS, gamma=0.0), plain)
     torch.testing.assert_close(ldam_loss(logits, TARGET, COUNTS, max_margin=0.0, scale=1.0), plain)
     torch.testing.assert_close(balanced_softmax_loss(logits, TARGET, [7] * 6), plain)
     torch.testing.assert_close(class_balanced_loss(logits, TARGET, COUNTS, beta=0.0), plain)
