@@ -166,10 +166,14 @@ void over_rows(const Rows<T>& rows, const Work& work) {
   const int64_t block = row_kernels<T>().block_rows(rows.classes);
   const int64_t blocks = (rows.rows + block - 1) / block;
   const int64_t grain = kSerial / (block * rows.classes) + 1;
-  torch::stable::parallel_for(0, blocks, grain, [&](int64_t first, int64_t last) {
+  const auto share = [&](int64_t first, int64_t last) {
     std::vector<T> scratch(static_cast<size_t>(row_kernels<T>().scratch_size(rows)));
     work(first * block, last * block < rows.rows ? last * block : rows.rows, scratch.data());
-  });
+  };
+  if (blocks <= grain)
+    share(0, blocks);
+  else
+    torch::stable::parallel_for(0, blocks, grain, share);
 }
 
 // -------------------------------------------------------------------------------------------------- normalisation
@@ -199,90 +203,113 @@ double denominator(Reduction reduction, Normalization normalization, const Rows<
 
 // --------------------------------------------------------------------------------------------------------- the op
 
-struct Arguments {
-  OptionalTensor lam, class_counts, margin, bias, weight, sample_weight;
+// What a call wants: how the losses are reduced, and which outputs.
+struct Wanted {
   Normalization normalization;
   Reduction reduction;
   bool with_grad, with_rows, with_prediction;
+};
+
+// The vectors of a call; each may be null.
+template <class T>
+struct Vectors {
+  const T *class_counts, *margin, *bias, *weight;  // one number a class
+  const T *lam, *sample_weight;                    // one number a row, or one for all rows with stride 0
+  int64_t lam_stride, sample_weight_stride;
 };
 
 struct Outputs {
   Tensor loss, grad, rows, prediction;
 };
 
-Outputs outputs_of(const Tensor& logits, ScalarType type, const Arguments& arguments) {
+// torch::stable::new_empty goes through the dispatcher, which takes longer than the allocation of a small tensor.
+Tensor empty(std::initializer_list<int64_t> sizes, ScalarType type) {
+  static const int32_t kTypes[] = {aoti_torch_dtype_float32(), aoti_torch_dtype_float64(), aoti_torch_dtype_float16(),
+                                   aoti_torch_dtype_bfloat16(), aoti_torch_dtype_int64()};
+  const int32_t dtype = kTypes[type == ScalarType::Float      ? 0
+                               : type == ScalarType::Double   ? 1
+                               : type == ScalarType::Half     ? 2
+                               : type == ScalarType::BFloat16 ? 3
+                                                              : 4];
+  const int64_t strides[2] = {sizes.size() == 2 ? sizes.begin()[1] : 1, 1};
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides,
+                                                         dtype, aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
+}
+
+// An output that is not wanted stays undefined; forward() replaces it by an empty one.
+Outputs outputs_of(const Tensor& logits, ScalarType type, const Wanted& wanted) {
   const int64_t n = logits.size(0), c = logits.size(1);
-  const auto vector = [&](bool wanted, ScalarType dtype) {
-    return torch::stable::new_empty(logits, {wanted ? n : 0}, dtype);
-  };
   Outputs outputs;
-  outputs.loss =
-      arguments.reduction == Reduction::kNone ? vector(true, type) : torch::stable::new_empty(logits, {}, type);
-  outputs.grad = arguments.with_grad ? torch::stable::new_empty(logits, {n, c}) : torch::stable::new_empty(logits, {0});
-  outputs.rows = arguments.with_rows ? torch::stable::new_empty(logits, {n, kRowNumbers}, type) : vector(false, type);
-  outputs.prediction = vector(arguments.with_prediction, ScalarType::Long);
+  outputs.loss = wanted.reduction == Reduction::kNone ? empty({n}, type) : empty({}, type);
+  if (wanted.with_grad) outputs.grad = empty({n, c}, logits.scalar_type());
+  if (wanted.with_rows) outputs.rows = empty({n, kRowNumbers}, type);
+  if (wanted.with_prediction) outputs.prediction = empty({n}, ScalarType::Long);
   return outputs;
 }
 
 template <class T>
-void write_loss(const Arguments& arguments, const std::vector<T>& row_loss, double divisor, Tensor& loss) {
+void write_loss(const Wanted& wanted, const std::vector<T>& row_loss, double divisor, Tensor& loss) {
   T* result = loss.mutable_data_ptr<T>();
-  if (arguments.reduction == Reduction::kNone) {
+  if (wanted.reduction == Reduction::kNone) {
     if (!row_loss.empty()) std::memcpy(result, row_loss.data(), row_loss.size() * sizeof(T));
     return;
   }
   const double sum = total(row_loss.data(), static_cast<int64_t>(row_loss.size()));
   // No rows: 0, but for the batch's own weight sum, of which 0 / 0 is torch's NaN.
-  const bool nothing = row_loss.empty() && arguments.normalization != Normalization::kWeights;
-  *result = static_cast<T>(nothing || arguments.reduction == Reduction::kSum ? sum : sum / divisor);
+  const bool nothing = row_loss.empty() && wanted.normalization != Normalization::kWeights;
+  *result = static_cast<T>(nothing || wanted.reduction == Reduction::kSum ? sum : sum / divisor);
 }
 
 template <class T>
-Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& target_b, const Settings<T>& settings,
-            const Arguments& arguments) {
-  const Tensor logits = rows_together(input);
-  const ScalarType type = arithmetic_type(logits);
-  const int64_t n = logits.size(0), c = logits.size(1);
-  const int64_t* first = labels_of(target, logits, "target");
-  const int64_t* second = target_b.has_value() ? labels_of(*target_b, logits, "target_b") : first;
+void check_values(const Vectors<T>& vectors, LabelRule rule, int64_t rows, int64_t classes) {
+  const T finite = std::numeric_limits<T>::max();
+  if (vectors.lam != nullptr) {
+    check_range(vectors.lam, vectors.lam_stride == 0 ? 1 : rows, T{0}, T{1}, "lam");
+    STD_TORCH_CHECK(rule == LabelRule::kMixup || vectors.class_counts != nullptr,
+                    "class_counts must be given for a label rule other than 'mixup'");
+    if (rule != LabelRule::kMixup) check_range(vectors.class_counts, classes, T{1}, finite, "class_counts");
+  }
+  if (vectors.sample_weight != nullptr)
+    check_range(vectors.sample_weight, vectors.sample_weight_stride == 0 ? 1 : rows, T{0}, finite, "sample_weight");
+}
 
+// `logits` have unit stride in a row; the labels lie within the classes.
+template <class T>
+Outputs run(const Tensor& logits, const int64_t* target, const int64_t* target_b, const Vectors<T>& vectors,
+            const Settings<T>& settings, const Wanted& wanted) {
+  const int64_t n = logits.size(0), c = logits.size(1);
+  check_values(vectors, settings.label_rule, n, c);
   std::vector<T> factors_a(static_cast<size_t>(n)), factors_b(factors_a), row_loss(factors_a);
-  const Rows<T> rows = rows_of(logits, first, second, vector_of<T>(arguments.bias, c, type, "bias"));
+  const Rows<T> rows = rows_of(logits, target, target_b, vectors.bias);
   Factors<T> factors{};
-  const T* counts = vector_of<T>(arguments.class_counts, c, type, "class_counts");
-  factors.lam = vector_of<T>(arguments.lam, n, type, "lam", &factors.lam_stride);
-  factors.counts = settings.label_rule == LabelRule::kMixup ? nullptr : counts;
-  factors.weight = vector_of<T>(arguments.weight, c, type, "weight");
-  factors.sample_weight =
-      vector_of<T>(arguments.sample_weight, n, type, "sample_weight", &factors.sample_weight_stride);
+  factors.lam = vectors.lam;
+  factors.lam_stride = vectors.lam_stride;
+  factors.counts = settings.label_rule == LabelRule::kMixup ? nullptr : vectors.class_counts;
+  factors.weight = vectors.weight;
+  factors.sample_weight = vectors.sample_weight;
+  factors.sample_weight_stride = vectors.sample_weight_stride;
   factors.factor_a = factors_a.data();
   factors.factor_b = factors_b.data();
-  STD_TORCH_CHECK(arguments.lam.has_value() == target_b.has_value(), "target_b and lam must be given together");
-  STD_TORCH_CHECK(settings.label_rule == LabelRule::kMixup || counts != nullptr || !arguments.lam.has_value(),
-                  "class_counts must be given for a label rule other than 'mixup'");
-  const T finite = std::numeric_limits<T>::max();
-  if (factors.lam != nullptr) check_range(factors.lam, factors.lam_stride == 0 ? 1 : n, T{0}, T{1}, "lam");
-  if (factors.lam != nullptr && factors.counts != nullptr) check_range(counts, c, T{1}, finite, "class_counts");
-  if (factors.sample_weight != nullptr)
-    check_range(factors.sample_weight, factors.sample_weight_stride == 0 ? 1 : n, T{0}, finite, "sample_weight");
   row_kernels<T>().factors(rows, factors, settings);
   const double divisor =
-      denominator(arguments.reduction, arguments.normalization, rows, factors, counts, factors.weight);
+      denominator(wanted.reduction, wanted.normalization, rows, factors, vectors.class_counts, vectors.weight);
 
-  Outputs outputs = outputs_of(logits, type, arguments);
+  Outputs outputs = outputs_of(logits, arithmetic_type(logits), wanted);
   Forward<T> call{};
-  call.margin = vector_of<T>(arguments.margin, c, type, "margin");
+  call.margin = vectors.margin;
   call.factor_a = factors.factor_a;
   call.factor_b = factors.factor_b;
   call.settings = settings;
   call.per_loss = static_cast<T>(1 / divisor);
   call.loss = row_loss.data();
-  if (arguments.with_grad) call.grad = outputs.grad.mutable_data_ptr();
-  if (arguments.with_rows) call.row_numbers = outputs.rows.mutable_data_ptr<T>();
-  if (arguments.with_prediction) call.prediction = outputs.prediction.mutable_data_ptr<int64_t>();
+  if (wanted.with_grad) call.grad = outputs.grad.mutable_data_ptr();
+  if (wanted.with_rows) call.row_numbers = outputs.rows.template mutable_data_ptr<T>();
+  if (wanted.with_prediction) call.prediction = outputs.prediction.template mutable_data_ptr<int64_t>();
   over_rows(rows,
             [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().forward(rows, call, from, to, scratch); });
-  write_loss(arguments, row_loss, divisor, outputs.loss);
+  write_loss(wanted, row_loss, divisor, outputs.loss);
   return outputs;
 }
 
@@ -313,27 +340,121 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
   check_logits(logits);
   STD_TORCH_CHECK(!(with_grad && reduction == static_cast<int64_t>(Reduction::kNone)),
                   "with_grad needs a reduced loss; for reduction 'none' ask for the rows");
-  const Arguments arguments{lam,
-                            class_counts,
-                            margin,
-                            bias,
-                            weight,
-                            sample_weight,
-                            static_cast<Normalization>(normalization),
-                            static_cast<Reduction>(reduction),
-                            with_grad,
-                            with_rows,
-                            with_prediction};
+  STD_TORCH_CHECK(lam.has_value() == target_b.has_value(), "target_b and lam must be given together");
+  const Wanted wanted{static_cast<Normalization>(normalization), static_cast<Reduction>(reduction), with_grad,
+                      with_rows, with_prediction};
+  const Tensor rows = rows_together(logits);
+  const ScalarType type = arithmetic_type(rows);
+  const int64_t n = rows.size(0), c = rows.size(1);
+  const int64_t* first = labels_of(target, rows, "target");
+  const int64_t* second = target_b.has_value() ? labels_of(*target_b, rows, "target_b") : first;
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
-    return run<T>(logits, target, target_b,
+    Vectors<T> vectors{};
+    vectors.class_counts = vector_of<T>(class_counts, c, type, "class_counts");
+    vectors.margin = vector_of<T>(margin, c, type, "margin");
+    vectors.bias = vector_of<T>(bias, c, type, "bias");
+    vectors.weight = vector_of<T>(weight, c, type, "weight");
+    vectors.lam = vector_of<T>(lam, n, type, "lam", &vectors.lam_stride);
+    vectors.sample_weight = vector_of<T>(sample_weight, n, type, "sample_weight", &vectors.sample_weight_stride);
+    return run<T>(rows, first, second, vectors,
                   settings_of<T>(label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, scale, label_smoothing,
-                                 focal_gamma, logits.size(1)),
-                  arguments);
+                                 focal_gamma, c),
+                  wanted);
   };
-  const Outputs outputs = storage_of(logits) == Storage::kFloat64 ? run_as(0.0) : run_as(0.0f);
+  Outputs outputs = type == ScalarType::Double ? run_as(0.0) : run_as(0.0f);
+  if (!with_grad) outputs.grad = empty({0}, rows.scalar_type());
+  if (!with_rows) outputs.rows = empty({0}, type);
+  if (!with_prediction) outputs.prediction = empty({0}, ScalarType::Long);
   return {outputs.loss, outputs.grad, outputs.rows, outputs.prediction};
 }
+
+// ------------------------------------------------------------------------------------------------ the prepared call
+
+Tensor together(const Tensor& tensor) { return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor); }
+
+// The vectors and numbers that a loss passes again in every step, as kPreparedSchema lays them out.
+template <class T>
+class Prepared {
+ public:
+  Prepared(const Tensor& constants, ScalarType type, int64_t classes) {
+    values_ = vector_of<T>(constants, constants.numel(), type, "constants");
+    STD_TORCH_CHECK(constants.numel() >= kConstants, "constants must begin with ", kConstants, " numbers");
+    const T* next = values_ + kConstants;
+    for (int at = 0; at < 4; ++at) {
+      vectors_[at] = values_[kFirstFlag + at] != 0 ? next : nullptr;
+      if (vectors_[at] != nullptr) next += classes;
+    }
+    STD_TORCH_CHECK(next - values_ == constants.numel(), "constants must have ", next - values_, " numbers, got ",
+                    constants.numel());
+  }
+  Settings<T> settings(int64_t classes) const {
+    const T* v = values_;
+    return {static_cast<LabelRule>(v[0]),
+            v[1],
+            v[2],
+            v[3],
+            static_cast<MarginRule>(v[4]),
+            v[5],
+            v[6],
+            v[7],
+            v[8],
+            v[9],
+            T(classes)};
+  }
+  Wanted wanted() const {
+    return {static_cast<Normalization>(values_[10]), static_cast<Reduction>(values_[11]), true, false, false};
+  }
+  Vectors<T> vectors() const { return {vectors_[0], vectors_[1], vectors_[2], vectors_[3], nullptr, nullptr, 0, 0}; }
+
+ private:
+  const T* values_;
+  const T* vectors_[4];
+};
+
+template <class T>
+std::tuple<Tensor, Tensor> run_prepared(const Tensor& input, const Tensor& target, const OptionalTensor& target_b,
+                                        const OptionalTensor& lam, double lam_number,
+                                        const OptionalTensor& sample_weight, const Tensor& constants) {
+  const Tensor logits = rows_together(input);
+  const ScalarType type = arithmetic_type(logits);
+  const int64_t n = logits.size(0), c = logits.size(1);
+  const Tensor labels = together(target), other_labels = target_b.has_value() ? together(*target_b) : labels;
+  const int64_t* first = labels_of(labels, logits, "target");
+  const int64_t* second = target_b.has_value() ? labels_of(other_labels, logits, "target_b") : first;
+
+  const Prepared<T> prepared(constants, type, c);
+  Vectors<T> vectors = prepared.vectors();
+  const auto one_each = [&](const OptionalTensor& tensor) {
+    return !tensor.has_value() || tensor->dim() == 0 || (tensor->dim() == 1 && tensor->size(0) == n);
+  };
+  STD_TORCH_CHECK(one_each(lam) && one_each(sample_weight), "lam and sample_weight must have shape () or (N,)");
+  const T number = static_cast<T>(lam_number);
+  if (target_b.has_value()) {
+    vectors.lam = lam.has_value() ? vector_of<T>(lam, n, type, "lam", &vectors.lam_stride) : &number;
+  }
+  vectors.sample_weight = vector_of<T>(sample_weight, n, type, "sample_weight", &vectors.sample_weight_stride);
+  const Wanted wanted = prepared.wanted();
+  STD_TORCH_CHECK(wanted.reduction != Reduction::kNone, "a prepared call needs a reduced loss");
+  const Outputs outputs = run<T>(logits, first, second, vectors, prepared.settings(c), wanted);
+  return {outputs.loss, outputs.grad};
+}
+
+std::tuple<Tensor, Tensor> prepared(const Tensor& logits, const Tensor& target, const OptionalTensor& target_b,
+                                    const OptionalTensor& lam, double lam_number, const OptionalTensor& sample_weight,
+                                    const Tensor& constants) {
+  check_logits(logits);
+  switch (storage_of(logits)) {
+    case Storage::kFloat32:
+      return run_prepared<float>(logits, target, target_b, lam, lam_number, sample_weight, constants);
+    case Storage::kFloat64:
+      return run_prepared<double>(logits, target, target_b, lam, lam_number, sample_weight, constants);
+    default:
+      STD_TORCH_CHECK(false, "a prepared call needs float32 or float64 logits");
+  }
+}
+
+// --------------------------------------------------------------------------------------------------- the backward
 
 template <class T>
 Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
@@ -345,7 +466,7 @@ Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor
   const int64_t* first = labels_of(target, logits, "target");
   const int64_t* second = target_b.has_value() ? labels_of(*target_b, logits, "target_b") : first;
   const Rows<T> rows = rows_of(logits, first, second, vector_of<T>(bias, logits.size(1), type, "bias"));
-  Tensor grad = torch::stable::new_empty(logits, {n, logits.size(1)});
+  Tensor grad = empty({n, logits.size(1)}, logits.scalar_type());
   Backward<T> call{};
   call.grad_output = vector_of<T>(grad_output, n, type, "grad_output", &call.grad_output_stride);
   call.row_numbers = vector_of<T>(row_numbers, n * kRowNumbers, type, "rows");
@@ -370,12 +491,14 @@ Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& t
 STABLE_TORCH_LIBRARY(lt_fast, m) {
   m.def(lt_fast::kForwardSchema);
   m.def(lt_fast::kBackwardSchema);
+  m.def(lt_fast::kPreparedSchema);
   m.def("cpu_instruction_set() -> int");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lt_fast, CPU, m) {
   m.impl("mixed_margin_loss", TORCH_BOX(&lt_fast::forward));
   m.impl("mixed_margin_loss_backward", TORCH_BOX(&lt_fast::backward));
+  m.impl("mixed_margin_loss_prepared", TORCH_BOX(&lt_fast::prepared));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lt_fast, CompositeExplicitAutograd, m) {

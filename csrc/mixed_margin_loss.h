@@ -52,6 +52,17 @@ constexpr const char* kBackwardSchema =
     "mixed_margin_loss_backward(Tensor grad_output, Tensor logits, Tensor target, Tensor? target_b, Tensor? bias, "
     "Tensor rows, float scale) -> Tensor";
 
+// The same on the CPU for a step that repeats: float32 or float64 logits, a reduced loss, its gradient ready at once.
+// A call of the op above spends more time on its 24 arguments than on a small batch; here `constants` carries all that
+// does not change, in the arithmetic dtype and contiguous: the 12 numbers from label_rule to reduction in the order
+// above, a 1 or 0 for each of class_counts, margin, bias and weight, then those of them that there are.
+// Without `lam`, `lam_number` stands for it in every row; neither is read without target_b.
+constexpr const char* kPreparedSchema =
+    "mixed_margin_loss_prepared(Tensor logits, Tensor target, Tensor? target_b, Tensor? lam, float lam_number, "
+    "Tensor? sample_weight, Tensor constants) -> (Tensor loss, Tensor grad)";
+
+constexpr int kFirstFlag = 12, kConstants = 16;  // of `constants`: where the flags and the vectors begin
+
 enum class LabelRule : int64_t { kMixup = 0, kMam = 1, kRemix = 2, kUnimix = 3, kCpMix = 4 };
 enum class MarginRule : int64_t { kFixed = 0, kMaximum = 1, kBatchFirstLabel = 2 };
 enum class Normalization : int64_t { kExpected = 0, kWeights = 1, kBatch = 2 };

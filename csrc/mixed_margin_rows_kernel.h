@@ -32,7 +32,7 @@ struct Columns {
   int64_t column_of(int64_t pack) const { return first + pack * L::kLanes; }
 
   // Bits of the lanes that are columns of the row.
-  uint32_t inside(int64_t pack) const {
+  LT_FAST_INLINE uint32_t inside(int64_t pack) const {
     const int64_t begin = column_of(pack);
     uint32_t bits = L::kAll;
     if (begin < 0) bits &= L::kAll << -begin;
@@ -40,17 +40,17 @@ struct Columns {
     return bits;
   }
   // The same without the two labels.
-  uint32_t others(int64_t pack) const {
-    uint32_t bits = inside(pack);
-    if (pack_of(a) == pack) bits &= ~(1u << (a - column_of(pack)));
-    if (pack_of(b) == pack) bits &= ~(1u << (b - column_of(pack)));
-    return bits;
+  LT_FAST_INLINE uint32_t others(int64_t pack) const { return inside(pack) & ~bit_of(a, pack) & ~bit_of(b, pack); }
+  // Without a branch: no processor predicts where a label is.
+  LT_FAST_INLINE uint32_t bit_of(int64_t column, int64_t pack) const {
+    const uint64_t lane = static_cast<uint64_t>(column - column_of(pack));
+    return static_cast<uint32_t>(lane < L::kLanes) << (lane & 31);
   }
 
   // Calls whole(from, to) for runs of packs full of columns that are no label, and partial(pack) for the others: the
   // first, the last and those of the labels. Ascending, so that every sum has one order.
   template <class Whole, class Partial>
-  inline __attribute__((always_inline)) void walk(Whole whole, Partial partial) const {
+  LT_FAST_INLINE void walk(Whole whole, Partial partial) const {
     const int64_t low = pack_of(a < b ? a : b), high = pack_of(a < b ? b : a);
     const int64_t special[4] = {0, low, high, packs - 1};
     int64_t next = 0;
@@ -65,12 +65,25 @@ struct Columns {
 
 // ------------------------------------------------------------------------------------------------------ the passes
 
+// Masked loads and stores only where a pack hangs over the row's ends: they are slower.
+template <class L, class T>
+inline typename L::Value load_inside(const T* p, uint32_t inside) {
+  return inside == L::kAll ? L::load(p) : L::load_some(p, inside, typename L::Value{});
+}
+template <class L, class T>
+inline void store_inside(T* p, uint32_t inside, typename L::Value v) {
+  if (inside == L::kAll)
+    L::store(p, v);
+  else
+    L::store_some(p, inside, v);
+}
+
 template <class L, class T>
 inline T largest_other(const Columns<L>& columns, const T* z) {
   using V = typename L::Value;
   V even = L::lowest(), odd = L::lowest();
   columns.walk(
-      [&](int64_t from, int64_t to) {
+      [&](int64_t from, int64_t to) LT_FAST_INLINED {
         const T *at = z + columns.column_of(from), *end = z + columns.column_of(to);
         for (; at + L::kLanes < end; at += 2 * L::kLanes) {
           even = L::max(L::load(at), even);
@@ -78,8 +91,9 @@ inline T largest_other(const Columns<L>& columns, const T* z) {
         }
         if (at < end) even = L::max(L::load(at), even);
       },
-      [&](int64_t pack) {
-        even = L::max(L::load_some(z + columns.column_of(pack), columns.others(pack), L::lowest()), even);
+      [&](int64_t pack) LT_FAST_INLINED {
+        const V z_pack = load_inside<L>(z + columns.column_of(pack), columns.inside(pack));
+        even = L::max(L::pick(columns.others(pack), z_pack, L::lowest()), even);
       });
   return L::largest(L::max(even, odd));
 }
@@ -97,11 +111,11 @@ inline T largest_term(const Columns<L>& columns, const T* z, const T* bias, T re
   using V = typename L::Value;
   V top = L::lowest();
   columns.walk(
-      [&](int64_t from, int64_t to) {
+      [&](int64_t from, int64_t to) LT_FAST_INLINED {
         for (int64_t at = columns.column_of(from); at < columns.column_of(to); at += L::kLanes)
           top = L::max(term<L>(L::load(z + at), bias + at, L::kAll, reference, scale), top);
       },
-      [&](int64_t pack) {
+      [&](int64_t pack) LT_FAST_INLINED {
         const int64_t at = columns.column_of(pack);
         const uint32_t bits = columns.others(pack);
         const V z_pack = L::load_some(z + at, bits, V{});
@@ -118,13 +132,13 @@ inline void exponentials(const Columns<L>& columns, const T* z, T* e, const T* b
                          T& rest, T& sum_t) {
   using V = typename L::Value;
   V even{}, odd{}, terms{};
-  const auto t_of = [&](V z_pack, int64_t at, uint32_t bits) {
+  const auto t_of = [&](V z_pack, int64_t at, uint32_t bits) LT_FAST_INLINED {
     if constexpr (kBias)
       return term<L>(z_pack, bias + at, bits, reference, scale) - level;
     else
       return (z_pack - reference) * scale;
   };
-  const auto whole_pack = [&](int64_t at, V& sum) {
+  const auto whole_pack = [&](int64_t at, V& sum) LT_FAST_INLINED {
     const V t = t_of(L::load(z + at), at, L::kAll);
     const V x = L::exp_bounded(t);
     if constexpr (kStore) L::store(e + at, x);
@@ -132,7 +146,7 @@ inline void exponentials(const Columns<L>& columns, const T* z, T* e, const T* b
     sum += x;
   };
   columns.walk(
-      [&](int64_t from, int64_t to) {
+      [&](int64_t from, int64_t to) LT_FAST_INLINED {
         int64_t at = columns.column_of(from);
         const int64_t end = columns.column_of(to);
         for (; at + L::kLanes < end; at += 2 * L::kLanes) {
@@ -141,12 +155,12 @@ inline void exponentials(const Columns<L>& columns, const T* z, T* e, const T* b
         }
         if (at < end) whole_pack(at, even);
       },
-      [&](int64_t pack) {
+      [&](int64_t pack) LT_FAST_INLINED {
         const int64_t at = columns.column_of(pack);
         const uint32_t inside = columns.inside(pack), others = columns.others(pack);
-        const V t = t_of(L::load_some(z + at, inside, V{}), at, inside);
+        const V t = t_of(load_inside<L>(z + at, inside), at, inside);
         const V x = L::exp_bounded(t);
-        if constexpr (kStore) L::store_some(e + at, inside, x);
+        if constexpr (kStore) store_inside<L>(e + at, inside, x);
         if constexpr (kSmooth) terms += L::pick(others, t, V{});
         even += L::pick(others, x, V{});
       });
@@ -166,17 +180,19 @@ inline void exponentials(const Columns<L>& columns, const T* z, T* e, const T* b
 // e = pull * e - uniform, in place; fetches the same columns of the next row on the way.
 template <class L, class T>
 inline void scale_row(const Columns<L>& columns, T* e, T pull, T uniform, const T* next_row) {
-  using V = typename L::Value;
-  for (int64_t pack = 0; pack < columns.packs; ++pack) {
+  const auto edge = [&](int64_t pack) LT_FAST_INLINED {
     const int64_t at = columns.column_of(pack);
     const uint32_t bits = columns.inside(pack);
-    if (bits == L::kAll) {
-      __builtin_prefetch(next_row + at);
-      L::store(e + at, L::load(e + at) * pull - uniform);
-    } else {
-      L::store_some(e + at, bits, L::load_some(e + at, bits, V{}) * pull - uniform);
-    }
+    __builtin_prefetch(next_row + (at < 0 ? 0 : at));
+    store_inside<L>(e + at, bits, load_inside<L>(e + at, bits) * pull - uniform);
+  };
+  edge(0);
+  if (columns.packs == 1) return;
+  for (int64_t at = columns.column_of(1); at < columns.column_of(columns.packs - 1); at += L::kLanes) {
+    __builtin_prefetch(next_row + at);
+    L::store(e + at, L::load(e + at) * pull - uniform);
   }
+  edge(columns.packs - 1);
 }
 
 // Lowest index whose logit satisfies `found`, or `classes`. Whole runs are looked at without a branch in between.
@@ -404,10 +420,11 @@ void store_results(const RowResult<typename L::Value>& result, const Block<L, T>
   }
 }
 
-// The gradient's memory begins on a cache line, so its row r is this many elements off a pack's boundary.
+// The gradient's memory begins on a cache line, so its row r is this many elements off a pack's boundary. In a row of
+// few packs one more would cost more than the split stores.
 template <class L>
 int64_t misalignment(int64_t row, int64_t classes, bool scratch) {
-  return scratch ? 0 : (row * classes) % L::kLanes;
+  return scratch || classes < 4 * L::kLanes ? 0 : (row * classes) % L::kLanes;
 }
 
 template <class L, class T>

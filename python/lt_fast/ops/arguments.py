@@ -4,7 +4,6 @@ Values on the CPU are looked at; values on a GPU are not, because that would mak
 the kernel itself traps on labels outside the classes.
 """
 
-import contextlib
 import functools
 import math
 import sys
@@ -110,7 +109,7 @@ def _margin_rule(margin_rule: object, max_margin: object, gamma: object, compat:
     )
 
 
-def make_settings(  # noqa: PLR0917  (positional for the cache: a keyword call is another key)
+def make_settings(
     label_rule: object,
     omega: object,
     kappa: object,
@@ -125,7 +124,7 @@ def make_settings(  # noqa: PLR0917  (positional for the cache: a keyword call i
     normalization: object,
     reduction: object,
 ) -> Settings:
-    """Check all numbers and names of a call, one by one."""
+    """Check all numbers and names of a call; positional for the cache, to which a keyword call is another one."""
     rule, largest, steepness = _margin_rule(margin_rule, max_margin, gamma, compat)
     return Settings(
         label_rule=_index("label_rule", label_rule, LABEL_RULES),
@@ -148,10 +147,12 @@ _cached_settings = functools.lru_cache(maxsize=256, typed=True)(make_settings)
 
 def settings(*values: object) -> Settings:
     """``make_settings``, whose answer is remembered: a loss asks the same question every step."""
-    if not torch.compiler.is_compiling():
-        with contextlib.suppress(TypeError):  # not hashable: let the check below name it
-            return _cached_settings(*values)
-    return make_settings(*values)
+    if torch.compiler.is_compiling():
+        return make_settings(*values)
+    try:
+        return _cached_settings(*values)
+    except TypeError:  # not hashable, or of a wrong type: named here
+        return make_settings(*values)
 
 
 # --- tensors ----------------------------------------------------------------------------------------------------------
@@ -239,13 +240,13 @@ _memory: OrderedDict[tuple[int, str, torch.dtype, torch.device], _Remembered] = 
 _MEMORY_SIZE = 64
 
 
-def _vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
-    """A vector of length C: checked and converted once for a tensor or ``ClassCounts``, every time for a list."""
+def vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
+    """Return a vector of length C, checked and converted: once for a tensor or ``ClassCounts``, always for a list."""
     if value is None:
         return None
     if torch.compiler.is_compiling():
         return _converted(name, value, logits)  # values are not looked at: that would break the graph
-    if not isinstance(value, Tensor | ClassCounts):
+    if not isinstance(value, Tensor | ClassCounts) or (isinstance(value, Tensor) and value.is_inference()):
         converted = _converted(name, value, logits)
         _check_vector(name, converted)
         return converted
@@ -313,10 +314,10 @@ def gather(
         target=_labels("target", target, logits),
         target_b=None if target_b is None else _labels("target_b", target_b, logits),
         lam=_per_row("lam", lam, logits),
-        class_counts=_vector("class_counts", class_counts, logits),
-        margin=_vector("margin", margin, logits),
-        bias=_vector("bias", bias, logits),
-        weight=_vector("weight", weight, logits),
+        class_counts=vector("class_counts", class_counts, logits),
+        margin=vector("margin", margin, logits),
+        bias=vector("bias", bias, logits),
+        weight=vector("weight", weight, logits),
         sample_weight=_per_row("sample_weight", sample_weight, logits),
     )
     _check_needs(given, chosen)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lt_fast.ops import arguments, libraries, reference
+from lt_fast.ops import arguments, libraries, prepared, reference
 from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Arguments, Settings
 from lt_fast.ops.eager import FusedLoss
 
@@ -124,6 +124,13 @@ def mixed_margin_loss(
         label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, compat,
         scale, label_smoothing, focal_gamma, normalization, reduction,
     )  # fmt: skip
+    if not return_prediction:
+        usual = prepared.loss_of(
+            logits, target, chosen, (class_counts, margin, bias, weight), target_b=target_b, lam=lam,
+            sample_weight=sample_weight,
+        )  # fmt: skip
+        if usual is not None:
+            return usual
     given = arguments.gather(
         logits, target, chosen, target_b=target_b, lam=lam, class_counts=class_counts, margin=margin, bias=bias,
         weight=weight, sample_weight=sample_weight,

@@ -28,6 +28,10 @@ def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tens
     )
 
 
+def _fake_prepared(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    return logits.new_empty(()), torch.empty_like(logits, memory_format=torch.contiguous_format)
+
+
 def _fake_backward(grad_output: Tensor, logits: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001
     return torch.empty_like(logits, memory_format=torch.contiguous_format)
 
@@ -58,7 +62,7 @@ def refuse_second_derivative() -> None:
         )
 
 
-def _scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
+def scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
     """Return ``grad * grad_output``, never in place: the kept gradient serves every backward of a retained graph."""
     if not torch.compiler.is_compiling() and type(grad) is Tensor and grad.device.type == "cpu":
         factor = grad_output.item()
@@ -73,7 +77,7 @@ def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Tensor | None, ...]:
         return None, *nothing
     refuse_second_derivative()
     if ctx.ready:
-        return _scaled(ctx.saved_tensors[0], grad_output), *nothing
+        return scaled(ctx.saved_tensors[0], grad_output), *nothing
     logits, target, target_b, bias, rows = ctx.saved_tensors
     if rows.numel() == 0 and logits.numel() != 0:
         raise RuntimeError("with_grad or with_rows must be True for a backward, got False for both")
@@ -96,5 +100,6 @@ def register() -> None:
     """Register the shapes and the gradient, once, after the library has been loaded."""
     torch.library.register_fake("lt_fast::mixed_margin_loss", _fake_loss)
     torch.library.register_fake("lt_fast::mixed_margin_loss_backward", _fake_backward)
+    torch.library.register_fake("lt_fast::mixed_margin_loss_prepared", _fake_prepared)
     torch.library.register_autograd("lt_fast::mixed_margin_loss", _backward, setup_context=_setup)
     torch.library.register_autograd("lt_fast::mixed_margin_loss_backward", _no_second_derivative)

@@ -1,0 +1,150 @@
+"""The call that repeats in every training step, with as little round the kernel as can be.
+
+At the shapes of small images the kernel takes a few microseconds, and looking at 24 arguments, converting them and
+handing them to torch takes many times that. Here everything that does not change from step to step (settings, class
+counts, margins, biases, weights) is one tensor, made once; one op takes it, checks the labels and factors of the batch
+and returns loss and gradient together; a two-input ``autograd.Function`` hangs the gradient on the graph.
+
+Only the usual case comes here: a reduced loss of float32 or float64 logits on the CPU that want a gradient. For every
+other, and for whatever the op refuses, ``loss_of`` returns None, and the careful way in ``mixed_margin`` computes the
+loss or says what is wrong with the arguments.
+"""
+
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from lt_fast.counts import ClassCounts
+from lt_fast.ops import arguments, libraries, registration
+from lt_fast.ops.arguments import REDUCTIONS, Settings
+
+_AVAILABLE = libraries.BACKEND != "reference"
+_NONE = REDUCTIONS.index("none")
+
+
+class ReadyLoss(Function):
+    """Loss whose gradient is there already; ``batch`` holds the op's inputs after the logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, batch: tuple[Any, ...]) -> Tensor:
+        """Call the kernel and keep the gradient."""
+        loss, grad = torch.ops.lt_fast.mixed_margin_loss_prepared.default(logits, *batch)
+        ctx.save_for_backward(grad)
+        return loss  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        """Hand out the kept gradient."""
+        if torch.is_grad_enabled():
+            registration.refuse_second_derivative()
+        grad, factor = ctx.saved_tensors[0], grad_outputs[0].item()
+        return (grad if factor == 1 else grad * factor), None
+
+
+# Function.apply looks for functorch's transforms and unwraps what they left over; loss_of has done the first, and the
+# kernel would refuse the second.
+_apply = super(Function, ReadyLoss).apply
+
+
+def loss_of(
+    logits: Tensor,
+    target: Tensor,
+    chosen: Settings,
+    vectors: tuple[Any, Any, Any, Any],
+    *,
+    target_b: Tensor | None,
+    lam: Any,
+    sample_weight: Any,
+) -> Tensor | None:
+    """Return the loss, or None where this is not the usual case; ``vectors`` are counts, margin, bias, weight."""
+    if not _usual(logits) or chosen.reduction == _NONE:
+        return None
+    if not _here(target) or not (target_b is None or _here(target_b)):
+        return None
+    number = 0.0
+    if type(lam) is float and target_b is not None:
+        lam, number = None, lam
+    elif (target_b is None) != (lam is None) or not _fits(lam, logits):
+        return None
+    if not _fits(sample_weight, logits) or (constants := _constants(logits, chosen, vectors)) is None:
+        return None
+    try:
+        return _apply(logits, (target, target_b, lam, number, sample_weight, constants))  # type: ignore[no-any-return,no-untyped-call]
+    except (RuntimeError, TypeError):
+        return None
+
+
+def _usual(logits: Tensor) -> bool:
+    return (
+        _AVAILABLE
+        and type(logits) is Tensor
+        and logits.requires_grad
+        and logits.is_cpu
+        and (logits.dtype is torch.float32 or logits.dtype is torch.float64)
+        and torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()  # noqa: SLF001
+    )
+
+
+def _here(labels: Any) -> bool:
+    return type(labels) is Tensor and labels.is_cpu
+
+
+def _fits(value: Any, logits: Tensor) -> bool:
+    return value is None or (
+        type(value) is Tensor and value.dtype is logits.dtype and value.is_cpu and not value.requires_grad
+    )
+
+
+# --- what does not change ---------------------------------------------------------------------------------------------
+
+
+class _Constants(NamedTuple):
+    sources: tuple[Any, ...]  # settings and vectors, kept alive so that their ids stay their own
+    versions: tuple[tuple[Tensor, int], ...]
+    packed: Tensor
+
+
+_memory: OrderedDict[tuple[Any, ...], _Constants] = OrderedDict()
+_MEMORY_SIZE = 64
+
+
+def _constants(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any, Any]) -> Tensor | None:
+    """Return the op's ``constants`` for these settings and vectors, remembered for their objects and versions."""
+    counts, margin, bias, weight = vectors
+    key = (id(chosen), id(counts), id(margin), id(bias), id(weight), logits.dtype)
+    known = _memory.get(key)
+    if known is None:
+        known = _packed(logits, chosen, vectors)
+    else:
+        for tensor, version in known.versions:
+            if tensor._version != version:  # noqa: SLF001
+                known = _packed(logits, chosen, vectors)
+                break
+    if known is None:
+        return None
+    _memory[key] = known
+    if len(_memory) > _MEMORY_SIZE:
+        _memory.popitem(last=False)
+    return known.packed
+
+
+def _packed(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any, Any]) -> _Constants | None:
+    given = [value for value in vectors if value is not None]
+    if logits.dim() != 2 or not all(_remembers(value) for value in given):  # noqa: PLR2004
+        return None
+    names = ("class_counts", "margin", "bias", "weight")
+    converted = [arguments.vector(name, value, logits) for name, value in zip(names, vectors, strict=True)]
+    numbers = torch.tensor([*chosen, *(value is not None for value in converted)], dtype=logits.dtype)
+    packed = torch.cat([numbers, *(value for value in converted if value is not None)])
+    versions = tuple((value, value._version) for value in given if isinstance(value, Tensor))  # noqa: SLF001
+    return _Constants((chosen, vectors), versions, packed)
+
+
+def _remembers(value: Any) -> bool:
+    """Whether a change of ``value`` would be noticed; a list's would not."""
+    return isinstance(value, ClassCounts) or (isinstance(value, Tensor) and not value.is_inference())
