@@ -8,6 +8,7 @@ function of the same name gives all three for one batch as a ``Mix``, to be used
     loss = criterion(logits, y, y[mix.partner], mix.lam_label)     # a criterion with label_rule="mixup"
 """
 
+from lt_fast.mixing.cp_mix import CPMix, cp_mix, cp_mix_label_factor
 from lt_fast.mixing.mam import MAM, mam, mam_label_factor
 from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup, mixup
@@ -18,11 +19,14 @@ from lt_fast.registry import Registry
 __all__ = [
     "MAM",
     "MIXERS",
+    "CPMix",
     "Mix",
     "Mixer",
     "Mixup",
     "Remix",
     "UniMix",
+    "cp_mix",
+    "cp_mix_label_factor",
     "mam",
     "mam_label_factor",
     "mixup",
@@ -39,6 +43,7 @@ MIXERS = Registry(
         "mam": "lt_fast.mixing.mam:MAM",
         "remix": "lt_fast.mixing.remix:Remix",
         "unimix": "lt_fast.mixing.unimix:UniMix",
+        "cp_mix": "lt_fast.mixing.cp_mix:CPMix",
     },
 )
 """Name to class, one line a mixer: ``MIXERS["mam"](counts, omega=0.25)``."""
