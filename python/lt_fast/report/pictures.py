@@ -36,6 +36,8 @@ def training_curves(
         drawn.suptitle(title, x=0.01, ha="left")
         left.plot(epochs, loss, color=COLOURS["loss"], marker=_marker(epochs, "."))
         left.set(title="Training loss", xlabel="epoch", ylim=(0, None))
+        for axes in (left, right):
+            axes.locator_params(axis="x", integer=True)  # there is no epoch 2.5
         for group, values in accuracy.items():
             points = [(epoch, 100 * value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
             if points:

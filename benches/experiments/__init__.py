@@ -1,0 +1,1 @@
+"""Trainings whose results are kept: hours rather than minutes, so `python -m benches` leaves them out."""
