@@ -10,7 +10,7 @@ MATURIN := RUSTFLAGS="$(REMAP)" VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(B
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test lint format rust-test bench wheel docs lock clean
+.PHONY: help tools demo test lint format rust-test bench wheel test-torch-matrix docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ wheel: $(VENV)/.installed  ## one abi3 wheel with all three libraries, audited, 
 	@LT_FAST_OPS=require $(MATURIN) build --release --locked --auditwheel skip --out build/wheel
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --exclude 'libtorch*.so' --wheel-dir dist build/wheel/*.whl
 	@ls -l dist
+
+test-torch-matrix: | tools  ## the wheel under torch 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)
+	@PYTHON=$(PYTHON) scripts/torch-matrix.sh
 
 docs: $(VENV)/.built  ## the API pages, from the docstrings, into build/docs
 	@$(BIN)/pdoc --docformat google --math --output-directory build/docs lt_fast lt_fast.sampling lt_fast.datasets \

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Proves one wheel on several releases of torch: each in an environment of its own under build/, deleted afterwards,
+# outside the clone's package, with that release's own numpy and nothing of the developer's tools but pytest and
+# hypothesis. Each takes about two minutes and 5 to 7 GB of disk.
+#
+#   scripts/torch-matrix.sh [VERSION ...]     torch releases, or "newest"; 2.10.0 2.13.0 newest by default
+#   WHEEL=FILE                                the wheel to prove; the one in dist/ by default, built if there is none
+#   PYTHON=PROGRAM                            the Python of the environments; python3 by default
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$root/build/torch-matrix
+[ $# -gt 0 ] || set -- 2.10.0 2.13.0 newest
+
+wheel=${WHEEL:-}
+if [ -z "$wheel" ]; then
+    ls "$root"/dist/lt_fast-*.whl >/dev/null 2>&1 || make -C "$root" wheel
+    wheel=$(ls -t "$root"/dist/lt_fast-*.whl | head -n 1)
+fi
+wheel=$(realpath "$wheel")
+
+# prove VERSION: 0 if the wheel works under this torch
+prove() {
+    here=$work/$1
+    rm -rf "$here" && mkdir -p "$here/tests"
+    torch=torch==$1
+    [ "$1" != newest ] || torch=torch
+    "${PYTHON:-python3}" -m venv "$here/venv"
+    "$here/venv/bin/pip" install --quiet --no-cache-dir --disable-pip-version-check \
+        "$wheel" "$torch" pytest hypothesis >"$here/pip.log" 2>&1 || { tail -n 5 "$here/pip.log"; return 1; }
+    cp -r "$root/tests/ops" "$root/tests/reference.py" "$here/tests/"
+    # No settings of the clone's: they would put its own package in front of the installed one.
+    pytest="venv/bin/python -m pytest tests/ops -c /dev/null --rootdir=. -q -p no:cacheprovider --import-mode=importlib"
+    cd "$here" || return 1
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONPATH="$here/tests"
+    export LT_FAST_BACKEND=cpu # a library that does not load is an error here, not a fallback
+    venv/bin/python -c 'import torch, numpy, lt_fast
+print("torch", torch.__version__, "numpy", numpy.__version__, "lt_fast", lt_fast.__file__)' &&
+        $pytest -k opcheck && $pytest -k "not opcheck" &&
+        unset LT_FAST_BACKEND && venv/bin/lt-fast doctor
+}
+
+mkdir -p "$work"
+failed=
+for version; do
+    echo "== torch $version, $(basename "$wheel")"
+    (prove "$version") || failed="$failed $version"
+    rm -rf "$work/$version"
+done
+[ -z "$failed" ] || { echo "torch-matrix: failed for$failed" >&2; exit 1; }
+echo "torch-matrix: the wheel works with $*"
