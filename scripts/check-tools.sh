@@ -7,7 +7,7 @@ fail() {
     exit 1
 }
 
-# at_least 1.95.0 1.88: true when the first version is not older than the second
+# at_least 1.95.0 1.89: true when the first version is not older than the second
 at_least() {
     [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
@@ -20,7 +20,7 @@ at_least "$python" 3.11 || fail "$1 is $python, lt-fast needs >= 3.11; install o
 install_rust="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
 command -v cargo >/dev/null || fail "cargo (Rust) is missing; get it with: $install_rust"
 rust=$(rustc --version | cut -d ' ' -f 2)
-at_least "$rust" 1.88 || fail "rustc is $rust, lt-fast needs >= 1.88; get it with: rustup update stable"
+at_least "$rust" 1.89 || fail "rustc is $rust, lt-fast needs >= 1.89; get it with: rustup update stable"
 
 command -v "${CXX:-g++}" >/dev/null || fail "${CXX:-g++} is missing; get it with: apt-get install g++"
 gcc=$("${CXX:-g++}" -dumpversion)

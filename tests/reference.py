@@ -764,3 +764,33 @@ def confusion_pair_shares(matrix, temperature, uniform_fraction):
             mixed = zip(powers, uniform, strict=True)
             shares.append([(1 - uniform_fraction) * p / total + uniform_fraction * u for p, u in mixed])
     return shares
+
+
+def weighted_distinct(weights, seed, epoch, count):
+    """Efraimidis-Spirakis: the smallest exponential keys E / w, in order."""
+    keys = []
+    for sample, weight in enumerate(weights):
+        word = bits(absorbed(0, seed, 1, epoch), sample)
+        if weight > 0:
+            keys.append((-math.log(((word >> 11) + 0.5) * 2.0**-53) / weight, sample))
+    return [sample for _, sample in sorted(keys)[:count]]
+
+
+def repeat_factors(label_sets, threshold, *, sqrt=True):
+    """LVIS section 3.3: max(1, sqrt(t / f_c)) of the class, the largest of a sample's classes."""
+
+    def of_class(label):
+        frequency = sum(label in labels for labels in label_sets) / len(label_sets)
+        return max(1.0, (threshold / frequency) ** (0.5 if sqrt else 1))
+
+    return [max([of_class(label) for label in labels], default=1.0) for labels in label_sets]
+
+
+def progressive_probabilities(counts, start, end, epoch, epochs, kind):
+    """Kang et al. equation (2) for "mix"; else the exponent moves."""
+    t = min(epoch / epochs, 1)
+    if kind == "mix":
+        pairs = zip(class_probabilities(counts, start), class_probabilities(counts, end), strict=True)
+        return [(1 - t) * a + t * b for a, b in pairs]
+    part = {"linear": t, "cosine": (1 - math.cos(math.pi * t)) / 2, "exp": 1 - 100**-t}[kind]
+    return class_probabilities(counts, start + part * (end - start))

@@ -39,7 +39,7 @@ def test_enough_is_silent(tmp_path: Path) -> None:
         ("python3", "echo 3.9.18", "python3 is 3.9.18, lt-fast needs >= 3.11"),
         ("python3", 'case "$2" in *platform*) echo 3.11.7;; *) exit 1;; esac', "apt-get install python3-venv"),
         ("cargo", None, "cargo (Rust) is missing; get it with: curl"),
-        ("rustc", "echo 'rustc 1.75.0 (82e1608df 2023-12-21)'", "rustc is 1.75.0, lt-fast needs >= 1.88; get it with:"),
+        ("rustc", "echo 'rustc 1.75.0 (82e1608df 2023-12-21)'", "rustc is 1.75.0, lt-fast needs >= 1.89; get it with:"),
         ("g++", None, "g++ is missing; get it with: apt-get install g++"),
         ("g++", "echo 9", "g++ is 9, lt-fast needs >= 11; get it with: apt-get install g++-12"),
     ],

@@ -93,13 +93,13 @@ def class_balanced(
 def confusion_pairs(
     labels: NDArray[np.uint32],
     num_classes: int,
-    target: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    weight: NDArray[np.float64],
     temperature: float,
     uniform_fraction: float,
     draws_per_epoch: int,
     seed: int,
+    target: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    weight: NDArray[np.float64],
 ) -> Draws:
     """Draw ``2 n`` is a sample of any class, draw ``2 n + 1`` one of a class that it was taken for.
 
@@ -135,3 +135,58 @@ class ConfusionCounts:
 
     def matrix(self) -> NDArray[np.int64]:
         """All cells, ``(C, C)``, target by row."""
+
+def stratified(
+    labels: NDArray[np.uint32], class_probs: NDArray[np.float64], batch_size: int, draws_per_epoch: int, seed: int
+) -> Draws:
+    """Batches that hold ``batch_size * class_probs`` of each class, rounded down or up; every sample before any repeats.
+
+    Raises:
+        ValueError: as ``class_balanced``.
+    """
+
+def weighted(weights: NDArray[np.float64], replacement: bool, draws_per_epoch: int, seed: int) -> Draws:
+    """Samples by weight ``(N,)``, with or without replacement within an epoch.
+
+    Raises:
+        ValueError: if a weight is negative or not finite, none is positive, or too few are without replacement.
+    """
+
+def repeat_factor(repeat_factors: NDArray[np.float64], draws_per_epoch: int, seed: int) -> Draws:
+    """Shuffled epochs in which each sample comes by its factor ``(N,)``, scaled to the epoch, rounded down or up.
+
+    Raises:
+        ValueError: if a factor is negative or not finite, or the factors add up to nothing or too much.
+    """
+
+def m_per_class(
+    labels: NDArray[np.uint32], num_classes: int, m: int, classes_per_batch: int, draws_per_epoch: int, seed: int
+) -> Draws:
+    """``m`` samples of each of ``classes_per_batch`` distinct classes, batch after batch.
+
+    Raises:
+        ValueError: if a label or a number is out of its range.
+    """
+
+def multilabel(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.uint32],
+    class_probs: NDArray[np.float64],
+    cycle: bool,
+    draws_per_epoch: int,
+    seed: int,
+) -> Draws:
+    """As ``class_balanced``, over samples with any number of labels in compressed rows.
+
+    Raises:
+        ValueError: as ``class_balanced``, or if the rows are damaged.
+    """
+
+def least_sampled(
+    indptr: NDArray[np.int64], indices: NDArray[np.uint32], num_classes: int, draws_per_epoch: int, seed: int
+) -> Draws:
+    """Return draws of the class shown least in the epoch, each reached by those before it.
+
+    Raises:
+        ValueError: if the rows are damaged or hold no label.
+    """

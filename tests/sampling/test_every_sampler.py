@@ -11,19 +11,45 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_fast.sampling import SAMPLERS, SeekableBatchSampler
+from lt_fast.sampling import (
+    SAMPLERS,
+    ClassBalancedBatchSampler,
+    ProgressiveSchedule,
+    SeekableBatchSampler,
+    SeekableSampler,
+    ShuffledBatchSampler,
+)
 
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 5])[np.argsort((np.arange(100) * 37) % 100)]
 VARIANTS = {
     "shuffled": [{}],
-    "class_balanced": [{}, {"q": 0.5}, {"class_probs": [1, 2, 3, 0]}, {"within_class": "replace"}],
+    "class_balanced": [
+        {},
+        {"q": 0.5},
+        {"class_probs": [1, 2, 3, 0]},
+        {"within_class": "replace"},
+        {"schedule": ProgressiveSchedule(epochs=3)},
+    ],
+    "stratified": [{}, {"q": 0.0}],
+    "m_per_class": [{"classes_per_batch": 1}],
+    "dual": [{}],
 }
 CASES = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
+FULL = ("stratified", "m_per_class", "dual")  # never a shorter batch
+SIZED = [case for case in CASES if case[0] not in ("m_per_class", "dual")]  # take labels and batch_size
 
 
 def build(case, **keywords):
     name, variant = case
-    return SAMPLERS[name](LABELS, **{"batch_size": 7, **variant, **keywords})
+    keywords = {"batch_size": 7, **variant, **keywords}
+    if name == "m_per_class":
+        keywords["m"] = keywords.pop("batch_size")
+    if name == "dual":
+        size, seed = keywords.pop("batch_size"), keywords.pop("seed", 0)
+        keywords.setdefault("num_batches", len(LABELS) // size)
+        one = ShuffledBatchSampler(LABELS, batch_size=size - 4, seed=seed, **keywords)
+        return SAMPLERS[name](one, ClassBalancedBatchSampler(LABELS, batch_size=4, q=-1, seed=seed + 1, **keywords))
+    return SAMPLERS[name](LABELS, **keywords)
 
 
 def set_to(sampler, epoch):
@@ -36,16 +62,20 @@ def plain(sampler):
 
 
 every = pytest.mark.parametrize("case", CASES, ids=str)
+every_sized = pytest.mark.parametrize("case", SIZED, ids=str)
 
 
 def test_no_sampler_is_left_out():
-    assert set(VARIANTS) == set(SAMPLERS)
+    own_tests = {"confusion_pairs"}  # its batches are pairs, and its state holds a table
+    of_indices = {name for name in SAMPLERS if issubclass(SAMPLERS[name], SeekableSampler)}
+    assert set(VARIANTS) | own_tests | of_indices == set(SAMPLERS)
     assert all(issubclass(SAMPLERS[name], SeekableBatchSampler) for name in SAMPLERS)
 
 
 @every
 def test_length_position_and_indices_agree(case):
-    for drop_last, lengths in ((True, [7] * 14), (False, [7] * 14 + [2])):
+    last = [] if case[0] in FULL else [2]
+    for drop_last, lengths in ((True, [7] * 14), (False, [7] * 14 + last)):
         sampler = build(case, drop_last=drop_last)
         batches = list(sampler)
         sampler.set_epoch(0)
@@ -269,11 +299,11 @@ def test_copies_go_their_own_way(case, duplicate):
 
 @every
 def test_a_pickle_is_small(case):
-    # four bytes a label and a few words
-    assert len(pickle.dumps(build(case))) < 4 * len(LABELS) + 1500
+    # four bytes a label and a few words, for each stream
+    assert len(pickle.dumps(build(case))) < (2 if case[0] == "dual" else 1) * (4 * len(LABELS) + 1800)
 
 
-@every
+@every_sized
 def test_frameworks_find_what_they_look_for(case):
     sampler = build(case, drop_last=False)
     assert sampler.sampler is sampler
@@ -306,7 +336,7 @@ def test_repr_says_what_it_is(case):
     assert repr(build(case).shard(1, 2)).endswith("epoch=0, rank=1, world_size=2)")
 
 
-@every
+@every_sized
 @pytest.mark.parametrize(
     ("keywords", "error", "text"),
     [
@@ -369,7 +399,7 @@ def test_wrong_calls(case, call, error, text):
         call(build(case))
 
 
-@every
+@every_sized
 @pytest.mark.parametrize(
     ("keywords", "text"),
     [

@@ -1,13 +1,17 @@
 """Class-balanced batches: a class by its probability, then a sample of it."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _rust
 from lt_fast.counts import ClassCounts, EmptyPolicy
+from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
 from lt_fast.sampling.labels import labels_of
-from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
+from lt_fast.sampling.schedule import Schedule, ScheduledDraws, described
+from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint
+from lt_fast.sampling.seekable_index import SeekableSampler
 
 WithinClass: TypeAlias = Literal["cycle", "replace"]
 
@@ -37,6 +41,9 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
         batch_size: draws in a batch.
         q: exponent of the class counts.
         class_probs: ``(C,)`` probabilities in place of ``q``, any positive scale; 0 leaves a class out.
+        schedule: probabilities by epoch in place of ``q``: a ``ProgressiveSchedule``, or any function of ``(epoch,
+            class_counts)`` that returns ``(C,)`` probabilities. Each new epoch builds a table, O(N + C), and starts
+            from other quotas, so "every sample before any repeats" then holds within an epoch only.
         within_class: ``"cycle"`` or ``"replace"``.
         num_batches: batches in an epoch, over all ranks; by default as many as N draws give.
         drop_last: by default the draws that do not fill a batch are left out; ``False`` keeps a shorter one.
@@ -46,7 +53,7 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
 
     Attributes:
         class_counts: samples per class.
-        class_probs: ``(C,)`` float64, sum 1.
+        class_probs: ``(C,)`` float64, sum 1; with a schedule, those of epoch 0.
 
     Shape:
         a batch is a list of ``batch_size`` integers, or an int64 array ``(batch_size,)``.
@@ -69,6 +76,7 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
         batch_size: int,
         q: float = 0.0,
         class_probs: ArrayLike | None = None,
+        schedule: Schedule | None = None,
         within_class: WithinClass = "cycle",
         num_batches: int | None = None,
         drop_last: bool = True,
@@ -76,19 +84,12 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
         seed: int = 0,
         empty: EmptyPolicy = "error",
     ) -> None:
-        if within_class not in ("cycle", "replace"):
-            raise ValueError(f"within_class must be 'cycle' or 'replace', got {within_class!r}")
-        ids, self.class_counts = _numbered(labels, class_probs)
-        if class_probs is None:
-            self.class_probs = class_probabilities(self.class_counts, q=q, empty=empty)
-        else:
-            self.class_probs = _explicit(class_probs, q, self.class_counts, empty)
-        # By `q` where it is given: its power may differ in the last bit on another machine.
-        rule = {"q": float(q)} if class_probs is None else {"class_probs": fingerprint(self.class_probs)}
+        rule = _Rule.of(labels, q, class_probs, schedule, within_class, empty)
+        self._rule, self.class_counts, self.class_probs = rule, rule.class_counts, rule.class_probs
         super().__init__(
-            ("class_balanced", (ids, self.class_probs, within_class == "cycle")),
-            {"within_class": within_class, "labels": fingerprint(ids), **rule},
-            num_samples=len(ids),
+            rule.source,
+            rule.settings,
+            num_samples=len(rule.labels),
             batch_size=batch_size,
             num_batches=num_batches,
             drop_last=drop_last,
@@ -96,37 +97,115 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
             seed=seed,
         )
 
+    def _make_draws(self) -> Drawing:
+        return self._rule.draws(*self._source[1][-2:])
 
-def class_probabilities(
-    class_counts: ClassCounts | ArrayLike, *, q: float = 0.0, empty: EmptyPolicy = "error"
-) -> NDArray[np.float64]:
-    """Return ``n_c ** q / sum_k n_k ** q``: the probability of each class in Kang et al.'s family.
+
+class ClassBalancedSampler(SeekableSampler):
+    """The draws of ``ClassBalancedBatchSampler`` one by one, for ``DataLoader(sampler=...)``.
 
     Args:
-        class_counts: samples per class.
-        q: 1 instance-balanced, 0.5 square-root, 0 class-balanced, -1 reverse.
-        empty: ``"error"``, or ``"ignore"`` to give empty classes the probability 0.
+        labels: as there, and so are all not named here.
+        q: exponent of the class counts.
+        class_probs: probabilities in place of ``q``.
+        schedule: probabilities by epoch in place of ``q``.
+        within_class: ``"cycle"`` or ``"replace"``.
+        num_samples: draws in an epoch, over all ranks; by default one a sample.
+        seed: in [0, 2**64).
+        empty: ``"error"`` or ``"ignore"``.
 
-    Shape:
-        returns (C,) float64 with sum 1.
+    Attributes:
+        class_counts: samples per class.
+        class_probs: ``(C,)`` float64, sum 1; with a schedule, those of epoch 0.
 
     Raises:
-        ValueError: if a class is empty, unless ``empty="ignore"``; if ``q`` is not finite.
-
-    Source: Kang et al. 2020, arXiv:1910.09217, equation (1).
+        TypeError: as ``ClassBalancedBatchSampler``.
+        ValueError: as ``ClassBalancedBatchSampler``.
     """
-    counts = ClassCounts(class_counts).require_no_empty(empty).counts
-    if not np.isfinite(q):
-        raise ValueError(f"q must be finite, got {q}; 0 is class-balanced, 1 instance-balanced")
-    shown = counts > 0
-    weights = np.zeros(len(counts))
-    # Relative to the class with the largest weight: no q overflows.
-    weights[shown] = (counts[shown] / counts.max()) ** q if q >= 0 else (counts[shown].min() / counts[shown]) ** -q
-    probabilities: NDArray[np.float64] = weights / weights.sum()
-    return probabilities
+
+    def __init__(
+        self,
+        labels: Any,
+        *,
+        q: float = 0.0,
+        class_probs: ArrayLike | None = None,
+        schedule: Schedule | None = None,
+        within_class: WithinClass = "cycle",
+        num_samples: int | None = None,
+        seed: int = 0,
+        empty: EmptyPolicy = "error",
+    ) -> None:
+        rule = _Rule.of(labels, q, class_probs, schedule, within_class, empty)
+        self._rule, self.class_counts, self.class_probs = rule, rule.class_counts, rule.class_probs
+        super().__init__(
+            rule.source,
+            rule.settings,
+            num_samples=len(rule.labels) if num_samples is None else num_samples,
+            seed=seed,
+        )
+
+    def _make_draws(self) -> Drawing:
+        return self._rule.draws(*self._source[1][-2:])
 
 
-def _numbered(labels: Any, class_probs: ArrayLike | None) -> tuple[NDArray[np.uint32], ClassCounts]:
+class _Rule(NamedTuple):
+    """What both samplers are made of: the class of every sample, and how often each class comes."""
+
+    labels: NDArray[np.uint32]
+    class_counts: ClassCounts
+    class_probs: NDArray[np.float64]
+    cycle: bool
+    schedule: Schedule | None
+    empty: EmptyPolicy
+    settings: dict[str, int | float | str]
+
+    @classmethod
+    def of(
+        cls,
+        labels: Any,
+        q: float,
+        class_probs: ArrayLike | None,
+        schedule: Schedule | None,
+        within_class: WithinClass,
+        empty: EmptyPolicy,
+    ) -> "_Rule":
+        if within_class not in ("cycle", "replace"):
+            raise ValueError(f"within_class must be 'cycle' or 'replace', got {within_class!r}")
+        if schedule is not None and (q != 0 or class_probs is not None):
+            raise ValueError("schedule must be given without q and class_probs, got both; choose one of them")
+        if class_probs is not None and q != 0:
+            raise ValueError(f"q must be left out when class_probs is given, got q={q}; choose one of them")
+        ids, counts = numbered(labels, None if class_probs is None else np.size(class_probs))
+        # By `q` where it is given: its power may differ in the last bit on another machine.
+        rule: dict[str, int | float | str] = {"q": float(q)}
+        if schedule is not None:
+            counts.require_no_empty(empty)
+            probs, rule = np.asarray(schedule(0, counts), dtype=np.float64), {"schedule": described(schedule)}
+        elif class_probs is not None:
+            probs = explicit_probabilities(class_probs, counts, empty)
+            rule = {"class_probs": fingerprint(probs)}
+        else:
+            probs = class_probabilities(counts, q=q, empty=empty)
+        settings = {"within_class": within_class, "labels": fingerprint(ids), **rule}
+        return cls(ids, counts, probs, within_class == "cycle", schedule, empty, settings)
+
+    @property
+    def source(self) -> Source:
+        """Name and arguments; what is long lies in the rule already."""
+        return "class_balanced", ()
+
+    def draws(self, draws_per_epoch: int, seed: int) -> Drawing:
+        """Return the draws, of every epoch."""
+
+        def make(probs: NDArray[np.float64]) -> Drawing:
+            return _rust.class_balanced(self.labels, probs, self.cycle, draws_per_epoch, seed)
+
+        if self.schedule is None:
+            return make(self.class_probs)
+        return ScheduledDraws(make, self.schedule, self.class_counts, self.empty)
+
+
+def numbered(labels: Any, num_classes: int | None) -> tuple[NDArray[np.uint32], ClassCounts]:
     """Return the class number of every sample and the counts; strings are numbered in sorted order."""
     array = labels_of(labels)
     if array.size == 0:
@@ -135,26 +214,7 @@ def _numbered(labels: Any, class_probs: ArrayLike | None) -> tuple[NDArray[np.ui
     if array.dtype.kind == "U":
         distinct, array = np.unique(array, return_inverse=True)
         names = [str(name) for name in distinct]
-    num_classes = None if class_probs is None else np.size(class_probs)
     if array.max() >= _MOST_CLASSES:
         raise ValueError(f"labels must be < {_MOST_CLASSES}, got {array.max()}; number the classes 0..C-1 first")
     counts = ClassCounts.from_labels(array, num_classes, names=names)
     return array.astype(np.uint32), counts
-
-
-def _explicit(class_probs: ArrayLike, q: float, counts: ClassCounts, empty: EmptyPolicy) -> NDArray[np.float64]:
-    if q != 0:
-        raise ValueError(f"q must be left out when class_probs is given, got q={q}; choose one of them")
-    probs = np.array(class_probs, dtype=np.float64)
-    if probs.shape != (counts.num_classes,):
-        raise ValueError(f"class_probs must have one entry a class ({counts.num_classes}), got shape {probs.shape}")
-    wrong = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)))
-    if wrong.size:
-        raise ValueError(f"class_probs must be finite and >= 0, got {probs[wrong[0]]} for class {wrong[0]}")
-    if empty == "ignore":
-        probs[counts.empty] = 0
-    if not probs.any():
-        raise ValueError(f"class_probs must have a positive entry, got {len(probs)} zeros")
-    scaled = probs / probs.max()  # the sum of the largest doubles is infinite
-    probabilities: NDArray[np.float64] = scaled / scaled.sum()
-    return probabilities

@@ -11,7 +11,8 @@ class ShuffledBatchSampler(SeekableBatchSampler):
 
     Equals ``BatchSampler(RandomSampler(dataset), batch_size, drop_last)``, but batch ``g`` of epoch ``e`` is a pure
     function of ``(seed, e, g)``. Up to 65,536 samples an epoch is shuffled in memory when it is first drawn from, O(N)
-    and 4 bytes a sample; beyond, a keyed permutation costs O(1) memory and the same at any position. Everything else (epochs, ranks, resume) is said at ``SeekableBatchSampler``.
+    and 4 bytes a sample; beyond, a keyed permutation costs O(1) memory and the same at any position. Everything
+    else (epochs, ranks, resume) is said at ``SeekableBatchSampler``.
 
     Args:
         labels_or_len: number of samples, or anything with a length; its items are not looked at.

@@ -48,7 +48,10 @@ mod _rust {
     #[pymodule_export]
     use crate::profile::long_tailed_counts;
     #[pymodule_export]
-    use crate::sampler::{Draws, class_balanced, confusion_pairs, shuffled};
+    use crate::sampler::{
+        Draws, class_balanced, confusion_pairs, least_sampled, m_per_class, multilabel,
+        repeat_factor, shuffled, stratified, weighted,
+    };
     #[pymodule_export]
     use crate::subset::{class_sizes, long_tailed_indices};
 }

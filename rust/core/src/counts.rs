@@ -59,6 +59,115 @@ impl ClassTable {
     }
 }
 
+/// The label sets of multi-label samples, checked: compressed rows, sample after sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelRows {
+    starts: Vec<u32>,
+    labels: Vec<u32>,
+    num_classes: usize,
+}
+
+impl LabelRows {
+    /// Sample `i` has the labels `indices[indptr[i]..indptr[i + 1]]`, each once and in `0..num_classes`.
+    ///
+    /// # Errors
+    /// If `indptr` does not start at 0, falls, or does not end at the number of labels; if there is no sample, or there
+    /// are more than [`MAX_SAMPLES`] samples or labels; if a label lies outside or repeats within a sample.
+    pub fn new(indptr: &[i64], indices: &[u32], num_classes: usize) -> Result<Self> {
+        let starts = checked_rows(indptr, indices.len())?;
+        let rows = Self {
+            starts,
+            labels: indices.to_vec(),
+            num_classes,
+        };
+        let mut last = vec![u32::MAX; num_classes];
+        for sample in 0..rows.len() {
+            for &label in rows.labels_of(sample) {
+                let Some(seen) = last.get_mut(label as usize) else {
+                    return Err(Error::Value(format!(
+                        "indices must lie in [0, {num_classes}), got {label} for sample {sample}"
+                    )));
+                };
+                if std::mem::replace(seen, sample as u32) == sample as u32 {
+                    return Err(Error::Value(format!(
+                        "indices must be distinct within a sample, got {label} twice for sample {sample}"
+                    )));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Number of samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Whether there is no sample; never so.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The labels of sample `sample`.
+    #[must_use]
+    pub fn labels_of(&self, sample: usize) -> &[u32] {
+        &self.labels[self.starts[sample] as usize..self.starts[sample + 1] as usize]
+    }
+
+    /// The samples of every class: one stands in as many classes as it has labels.
+    ///
+    /// # Errors
+    /// If the table does not fit into memory.
+    pub fn table(&self) -> Result<ClassTable> {
+        let mut offsets = vec![0u32; self.num_classes + 1];
+        for &label in &self.labels {
+            offsets[label as usize] += 1;
+        }
+        let mut start = 0;
+        for offset in &mut offsets {
+            start += std::mem::replace(offset, start);
+        }
+        let mut samples = reserved(self.labels.len())?;
+        samples.resize(self.labels.len(), 0);
+        for sample in 0..self.len() {
+            for &label in self.labels_of(sample) {
+                let at = &mut offsets[label as usize];
+                samples[*at as usize] = sample as u32;
+                *at += 1;
+            }
+        }
+        offsets.rotate_right(1);
+        offsets[0] = 0;
+        Ok(ClassTable { offsets, samples })
+    }
+}
+
+fn checked_rows(indptr: &[i64], labels: usize) -> Result<Vec<u32>> {
+    if indptr.len() < 2 || indptr.len() > MAX_SAMPLES || labels > MAX_SAMPLES {
+        return Err(Error::Value(format!(
+            "indptr must describe 1 to 2**32 - 2 samples with fewer than 2**32 labels, got {} samples and {labels} labels",
+            indptr.len().saturating_sub(1)
+        )));
+    }
+    let (first, last) = (indptr[0], indptr[indptr.len() - 1]);
+    if first != 0 || last != labels as i64 {
+        return Err(Error::Value(format!(
+            "indptr must start at 0 and end at the number of indices ({labels}), got {first} and {last}"
+        )));
+    }
+    if let Some(at) = indptr.windows(2).position(|pair| pair[1] < pair[0]) {
+        return Err(Error::Value(format!(
+            "indptr must not fall, got {} after {} at position {}",
+            indptr[at + 1],
+            indptr[at],
+            at + 1
+        )));
+    }
+    Ok(indptr.iter().map(|&start| start as u32).collect())
+}
+
 /// Start of every class, and a last entry that [`ClassTable::new`] rotates to the front.
 fn counted(labels: &[u32], num_classes: usize) -> Result<Vec<u32>> {
     let mut counts: Vec<u32> = reserved(num_classes.saturating_add(1))?;

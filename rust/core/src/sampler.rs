@@ -4,13 +4,21 @@
 
 pub mod class_balanced;
 pub mod confusion_pairs;
+pub mod least_sampled;
+pub mod m_per_class;
+pub mod repeat_factor;
 pub mod shuffled;
+pub mod weighted;
 
 use crate::error::{Error, Result, reserved};
 
 pub use class_balanced::{ClassBalanced, WithinClass};
 pub use confusion_pairs::ConfusionPairs;
+pub use least_sampled::LeastSampled;
+pub use m_per_class::MPerClass;
+pub use repeat_factor::RepeatFactor;
 pub use shuffled::Shuffled;
+pub use weighted::Weighted;
 
 /// Sample indices as a pure function of (epoch, position).
 pub trait Draws: Send + Sync {
@@ -45,6 +53,10 @@ impl Batches {
         let len = self.checked_len(draws.draws_per_epoch())?;
         let mut out = reserved(len)?;
         out.resize(len, 0);
+        if self.step == 1 && len > 0 {
+            draws.fill(self.epoch, self.first * self.size, &mut out);
+            return Ok(out);
+        }
         let mut rest = out.as_mut_slice();
         let mut start = self.first.wrapping_mul(self.size);
         while !rest.is_empty() {

@@ -1,11 +1,14 @@
 //! First a class by its probability, then a sample of it.
 
 mod rounds;
+mod strata;
+mod uniform;
 
 use std::ops::Range;
 use std::sync::Mutex;
 
 use self::rounds::{Cursor, Rounds};
+use self::uniform::Uniform;
 use super::Draws;
 use crate::alias::Alias;
 use crate::counts::ClassTable;
@@ -19,6 +22,8 @@ pub enum WithinClass {
     Cycle,
     /// Class and sample independently at every draw.
     Replace,
+    /// As [`WithinClass::Cycle`], with rounds of this many draws that hold the share of every class, rounded down or up.
+    Stratified(u64),
 }
 
 /// A class that can be drawn.
@@ -57,7 +62,7 @@ pub struct ClassBalanced {
 
 enum Rule {
     /// All classes equally often: one draw of 64 bits chooses class and sample.
-    Uniform,
+    Uniform(Uniform),
     /// Any probabilities: one draw for the class, one for the sample.
     Weighted(Alias),
     /// Rounds, with the last place kept: going on from there is cheaper than seeking. It never changes a result.
@@ -78,6 +83,20 @@ impl ClassBalanced {
         seed: u64,
     ) -> Result<Self> {
         let table = ClassTable::new(labels, class_probs.len())?;
+        Self::over(table, class_probs, within, draws_per_epoch, seed)
+    }
+
+    /// The same over a table that is there already, in which a sample may stand in several classes.
+    ///
+    /// # Errors
+    /// As [`ClassBalanced::new`].
+    pub fn over(
+        table: ClassTable,
+        class_probs: &[f64],
+        within: WithinClass,
+        draws_per_epoch: u64,
+        seed: u64,
+    ) -> Result<Self> {
         let (classes, probabilities) = drawable(&table, class_probs)?;
         let uniform = all_equal(&probabilities);
         let rule = match within {
@@ -87,7 +106,13 @@ impl ClassBalanced {
             WithinClass::Cycle => {
                 Rule::Rounds(weighted_rounds(&classes, &probabilities)?, Mutex::default())
             }
-            WithinClass::Replace if uniform => Rule::Uniform,
+            WithinClass::Stratified(len) => Rule::Rounds(
+                Rounds::stratified(&probabilities, len).map_err(|found| {
+                    too_small(&classes, &probabilities, found, "", "use larger batches")
+                })?,
+                Mutex::default(),
+            ),
+            WithinClass::Replace if uniform => Rule::Uniform(Uniform::new(&classes)),
             WithinClass::Replace => Rule::Weighted(Alias::new(&probabilities)),
         };
         Ok(Self {
@@ -101,14 +126,6 @@ impl ClassBalanced {
 
     fn sample(&self, class: &Class, offset: u64) -> i64 {
         i64::from(self.table.samples()[(u64::from(class.start) + offset) as usize])
-    }
-
-    fn uniform(&self, stream: Stream, position: u64) -> i64 {
-        let bits = stream.bits(position);
-        let fresh = |word| stream.sub(position).sub(word);
-        let class = below_32((bits >> 32) as u32, self.classes.len() as u32, || fresh(0));
-        let class = &self.classes[class as usize];
-        self.sample(class, below_32(bits as u32, class.len, || fresh(1)))
     }
 
     fn weighted(&self, alias: &Alias, stream: Stream, position: u64) -> i64 {
@@ -138,10 +155,7 @@ impl Draws for ClassBalanced {
     fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
         let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
         match &self.rule {
-            Rule::Uniform => out
-                .iter_mut()
-                .zip(start..)
-                .for_each(|(slot, at)| *slot = self.uniform(stream, at)),
+            Rule::Uniform(kernel) => kernel.fill(self.table.samples(), stream, start, out),
             Rule::Weighted(alias) => {
                 out.iter_mut()
                     .zip(start..)
@@ -199,13 +213,28 @@ fn all_equal(probabilities: &[f64]) -> bool {
 }
 
 fn weighted_rounds(classes: &[Class], probabilities: &[f64]) -> Result<Rounds> {
-    Rounds::weighted(probabilities).map_err(|(at, smallest)| {
-        Error::Value(format!(
-            "class_probs must be 0 or >= {smallest:.1e} of their sum with within_class='cycle' (a round of classes \
-             shows each of them), got {:.1e} for class {}; pass within_class='replace'",
-            probabilities[at], classes[at].label
-        ))
+    Rounds::weighted(probabilities).map_err(|found| {
+        too_small(
+            classes,
+            probabilities,
+            found,
+            " with within_class='cycle' (a round of classes shows each of them)",
+            "pass within_class='replace'",
+        )
     })
+}
+
+fn too_small(
+    classes: &[Class],
+    probabilities: &[f64],
+    (at, smallest): (usize, f64),
+    rule: &str,
+    advice: &str,
+) -> Error {
+    Error::Value(format!(
+        "class_probs must be 0 or >= {smallest:.1e} of their sum{rule}, got {:.1e} for class {}; {advice}",
+        probabilities[at], classes[at].label
+    ))
 }
 
 /// Lemire's bounded draw from 32 bits, `bound >= 1`; a rejected one is replaced from the stream that `fresh` opens.

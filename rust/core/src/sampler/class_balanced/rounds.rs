@@ -1,6 +1,7 @@
 //! Classes in rounds, so that the draws a class has had are known at every position.
 
 use super::Class;
+use super::strata::Strata;
 use crate::permutation::{LARGEST_SHUFFLE, Permutation, Shape, shuffle, shuffle_step};
 use crate::rng::{Stream, stream};
 
@@ -24,8 +25,17 @@ const CATCH_UP: u64 = 1 << 14;
 /// (arXiv:1512.05830) and Kang et al. 2020 (arXiv:1910.09217).
 pub struct Rounds {
     len: u64,
-    /// `P(0), P(1), .., P(C)` in fixed point; none when all are equal.
-    cumulative: Option<Vec<u64>>,
+    quotas: Quotas,
+}
+
+/// How many draws of each class a round holds.
+enum Quotas {
+    /// One of each.
+    Equal,
+    /// By `P(0), P(1), .., P(C)` in fixed point.
+    Shares(Vec<u64>),
+    /// The nearest whole numbers on either side of the share, in every round: see [`Strata`].
+    Strata(Strata),
 }
 
 impl Rounds {
@@ -33,7 +43,7 @@ impl Rounds {
     pub fn uniform(num_classes: usize) -> Self {
         Self {
             len: num_classes as u64,
-            cumulative: None,
+            quotas: Quotas::Equal,
         }
     }
 
@@ -61,14 +71,24 @@ impl Rounds {
         }
         Ok(Self {
             len,
-            cumulative: Some(cumulative),
+            quotas: Quotas::Shares(cumulative),
         })
+    }
+
+    /// Rounds of `len` draws, each holding of every class its share `len * p`, rounded down or up.
+    ///
+    /// Gives back the position and the bound of a probability that is too small.
+    pub fn stratified(probabilities: &[f64], len: u64) -> Result<Self, (usize, f64)> {
+        let quotas = Quotas::Strata(Strata::new(probabilities, len)?);
+        Ok(Self { len, quotas })
     }
 
     /// How many draws the first `rounds` rounds hold of `class`.
     fn draws_before(&self, rounds: u64, class: usize) -> u64 {
-        let Some(cumulative) = &self.cumulative else {
-            return rounds;
+        let cumulative = match &self.quotas {
+            Quotas::Equal => return rounds,
+            Quotas::Shares(cumulative) => cumulative,
+            Quotas::Strata(strata) => return strata.draws_before(rounds, class),
         };
         let draws = u128::from(rounds) * u128::from(self.len);
         let up_to = |class: usize| ((draws * u128::from(cumulative[class])) >> BITS) as u64;
@@ -112,14 +132,17 @@ impl Rounds {
     /// The classes of round `round` in the order of its draws: a Fisher-Yates shuffle of the quotas.
     fn write_order(&self, seed: u64, round: u64, order: &mut Vec<u32>) {
         order.clear();
-        match &self.cumulative {
-            None => order.extend(0..self.len as u32),
-            Some(cumulative) => {
-                for class in 0..cumulative.len() - 1 {
-                    let quota =
-                        self.draws_before(round + 1, class) - self.draws_before(round, class);
-                    order.extend(std::iter::repeat_n(class as u32, quota as usize));
-                }
+        let mut add = |class: usize, quota: u64| {
+            order.extend(std::iter::repeat_n(class as u32, quota as usize));
+        };
+        match &self.quotas {
+            Quotas::Equal => (0..self.len as usize).for_each(|class| add(class, 1)),
+            Quotas::Shares(cumulative) => (0..cumulative.len() - 1).for_each(|class| {
+                let before = self.draws_before(round, class);
+                add(class, self.draws_before(round + 1, class) - before);
+            }),
+            Quotas::Strata(strata) => {
+                (0..strata.num_classes()).for_each(|class| add(class, strata.quota(round, class)));
             }
         }
         shuffle(Stream::new(seed, stream::CLASS_ORDER, round), order);

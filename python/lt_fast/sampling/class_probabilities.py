@@ -1,0 +1,88 @@
+"""How often each class is to come: by an exponent, by effective number, or as given."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lt_fast.counts import ClassCounts, EmptyPolicy
+
+
+def class_probabilities(
+    class_counts: ClassCounts | ArrayLike, *, q: float = 0.0, empty: EmptyPolicy = "error"
+) -> NDArray[np.float64]:
+    """Return ``n_c ** q / sum_k n_k ** q``: the probability of each class in Kang et al.'s family.
+
+    Args:
+        class_counts: samples per class.
+        q: 1 instance-balanced, 0.5 square-root, 0 class-balanced, -1 reverse.
+        empty: ``"error"``, or ``"ignore"`` to give empty classes the probability 0.
+
+    Shape:
+        returns (C,) float64 with sum 1.
+
+    Raises:
+        ValueError: if a class is empty, unless ``empty="ignore"``; if ``q`` is not finite.
+
+    Source: Kang et al. 2020, arXiv:1910.09217, equation (1).
+    """
+    counts = ClassCounts(class_counts).require_no_empty(empty).counts
+    if not np.isfinite(q):
+        raise ValueError(f"q must be finite, got {q}; 0 is class-balanced, 1 instance-balanced")
+    shown = counts > 0
+    weights = np.zeros(len(counts))
+    # Relative to the class with the largest weight: no q overflows.
+    weights[shown] = (counts[shown] / counts.max()) ** q if q >= 0 else (counts[shown].min() / counts[shown]) ** -q
+    probabilities: NDArray[np.float64] = weights / weights.sum()
+    return probabilities
+
+
+def effective_number_probs(
+    class_counts: ClassCounts | ArrayLike, beta: float = 0.9999, *, empty: EmptyPolicy = "error"
+) -> NDArray[np.float64]:
+    """Return ``n_c * (1 - beta) / (1 - beta ** n_c)`` over its sum: samples weighted by effective number.
+
+    ``beta=0`` is instance-balanced, ``beta`` towards 1 class-balanced.
+
+    Args:
+        class_counts: samples per class.
+        beta: in [0, 1); Cui et al. use 0.9 to 0.9999.
+        empty: ``"error"``, or ``"ignore"`` to give empty classes the probability 0.
+
+    Shape:
+        returns (C,) float64 with sum 1.
+
+    Raises:
+        ValueError: if a class is empty, unless ``empty="ignore"``; if ``beta`` does not lie in [0, 1).
+
+    Source: Cui et al. 2019, arXiv:1901.05555, equation (3), as weights of samples to draw:
+        ``ImbalancedDatasetSampler`` in utils.py of kaidic/LDAM-DRW.
+    """
+    counts = ClassCounts(class_counts).require_no_empty(empty).counts
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta must lie in [0, 1), got {beta}; 0.9999 is usual")
+    weights = np.zeros(len(counts))
+    shown = counts > 0
+    log_beta = np.log(beta) if beta > 0 else -np.inf
+    weights[shown] = counts[shown] * (1 - beta) / -np.expm1(counts[shown] * log_beta)
+    probabilities: NDArray[np.float64] = weights / weights.sum()
+    return probabilities
+
+
+def explicit_probabilities(class_probs: ArrayLike, counts: ClassCounts, empty: EmptyPolicy) -> NDArray[np.float64]:
+    """Return ``class_probs`` with sum 1, or say which entry is wrong.
+
+    Raises:
+        ValueError: if it has not one entry a class, one is negative or not finite, or all are 0.
+    """
+    probs = np.array(class_probs, dtype=np.float64)
+    if probs.shape != (counts.num_classes,):
+        raise ValueError(f"class_probs must have one entry a class ({counts.num_classes}), got shape {probs.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)))
+    if wrong.size:
+        raise ValueError(f"class_probs must be finite and >= 0, got {probs[wrong[0]]} for class {wrong[0]}")
+    if empty == "ignore":
+        probs[counts.empty] = 0
+    if not probs.any():
+        raise ValueError(f"class_probs must have a positive entry, got {len(probs)} zeros")
+    scaled = probs / probs.max()  # the sum of the largest doubles is infinite
+    probabilities: NDArray[np.float64] = scaled / scaled.sum()
+    return probabilities

@@ -1,0 +1,67 @@
+"""P x K batches: some classes, the same number of samples of each."""
+
+from typing import Any
+
+from lt_fast.sampling.class_balanced import numbered
+from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint, whole_number
+
+
+class MPerClassBatchSampler(SeekableBatchSampler):
+    """Batches of ``m`` samples of each of ``classes_per_batch`` distinct classes: for triplet and contrastive losses.
+
+    Classes come in passes, each a shuffle of all of them, cut into batches; what does not fill a batch is left out
+    of that pass. The samples of a class come ``m`` at a time, distinct within a batch, and every one before any
+    repeats but for the ``n mod m`` that a cycle leaves out (others each time). A class with fewer than ``m``
+    samples repeats them as evenly as it can. A class that a pass leaves out skips the ``m`` it would have shown:
+    hence a batch follows from its position alone, and seeking costs O(C + batch) anywhere.
+
+    Args:
+        labels: one class a sample, or a data set as ``labels_of`` takes; classes without samples are left out.
+        m: samples of a class in a batch.
+        classes_per_batch: distinct classes in a batch.
+        num_batches: batches in an epoch, over all ranks; by default as many as N draws give, at least 1.
+        drop_last: drop what does not fill a round of the ranks; batches are always full.
+        output: ``"list"`` or ``"numpy"``.
+        seed: in [0, 2**64).
+
+    Attributes:
+        class_counts: samples per class.
+
+    Shape:
+        a batch has ``classes_per_batch * m`` indices, those of a class side by side.
+
+    Raises:
+        TypeError: if labels are neither whole numbers nor strings, or a torch ``Sampler`` is passed.
+        ValueError: if there are fewer classes than ``classes_per_batch``, or a number is out of its range.
+
+    Source: Hermans et al. 2017, arXiv:1703.07737 (PK batches); ``MPerClassSampler`` of
+        KevinMusgrave/pytorch-metric-learning. Differs from that code: passes over the classes in place of a new choice
+        for every batch, and cycles in place of independent samples.
+    """
+
+    def __init__(
+        self,
+        labels: Any,
+        *,
+        m: int,
+        classes_per_batch: int,
+        num_batches: int | None = None,
+        drop_last: bool = True,
+        output: Output = "list",
+        seed: int = 0,
+    ) -> None:
+        m, wanted = whole_number("m", m, least=1), whole_number("classes_per_batch", classes_per_batch, least=1)
+        ids, self.class_counts = numbered(labels, None)
+        present = self.class_counts.num_classes - len(self.class_counts.empty)
+        if wanted > present:
+            raise ValueError(f"classes_per_batch must be <= the number of classes ({present}), got {wanted}")
+        super().__init__(
+            ("m_per_class", (ids, self.class_counts.num_classes, m, wanted)),
+            {"m": m, "classes_per_batch": wanted, "labels": fingerprint(ids)},
+            num_samples=len(ids),
+            batch_size=m * wanted,
+            num_batches=max(1, len(ids) // (m * wanted)) if num_batches is None else num_batches,
+            drop_last=drop_last,
+            output=output,
+            seed=seed,
+        )

@@ -1,0 +1,90 @@
+"""Repeat-factor sampling: rare classes more often, common ones as they are."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_fast.sampling.class_balanced import numbered
+from lt_fast.sampling.labels import refuse_sampler
+from lt_fast.sampling.seekable import fingerprint
+from lt_fast.sampling.seekable_index import SeekableSampler
+from lt_fast.sampling.weighted import numbers_of
+
+
+class RepeatFactorSampler(SeekableSampler):
+    """Shuffled epochs in which sample ``i`` comes ``repeat_factors[i]`` times on average, rounded down or up by chance.
+
+    An epoch has ``round(sum(repeat_factors))`` draws, always: ``len`` is exact and the same on every rank. Seeking
+    costs O(1) on average at any position beyond 65,536 draws an epoch; below, an epoch is shuffled in memory.
+
+    Args:
+        repeat_factors: ``(N,)``, >= 0, as ``repeat_factors`` gives them.
+        seed: in [0, 2**64).
+
+    Raises:
+        TypeError: if ``repeat_factors`` are not numbers, or a torch ``Sampler`` is passed.
+        ValueError: if a factor is negative, NaN or infinite, or an epoch would have no draw, or 2^32.
+
+    Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``RepeatFactorTrainingSampler`` of
+        facebookresearch/detectron2. Differs from that code: the fractions are rounded together (systematic sampling:
+        one random offset an epoch against the cumulative factors), not one by one, so that an epoch's length does not
+        vary; the factors are scaled by at most half a draw an epoch for the sum to be whole.
+    """
+
+    def __init__(self, repeat_factors: Any, *, seed: int = 0) -> None:
+        refuse_sampler(repeat_factors)
+        factors = numbers_of("repeat_factors", repeat_factors)
+        wrong = np.flatnonzero(~(np.isfinite(factors) & (factors >= 0)))
+        if wrong.size:
+            at = int(wrong[0])
+            raise ValueError(f"repeat_factors must be finite and >= 0, got {factors[at]} at position {at}")
+        with np.errstate(over="ignore"):
+            total = float(factors.sum())
+        if not 0.5 <= total < (1 << 32) - 1:  # noqa: PLR2004  (half a draw rounds up)
+            raise ValueError(f"repeat_factors must add up to at least one draw and less than 2**32, got {total}")
+        super().__init__(
+            ("repeat_factor", (factors,)),
+            {"repeat_factors": fingerprint(factors)},
+            num_samples=math.floor(total + 0.5),
+            seed=seed,
+        )
+
+
+def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArray[np.float64]:
+    """Return ``max(1, sqrt(threshold / f_c))`` for every sample, ``f_c`` the frequency of its class.
+
+    Args:
+        labels: one class a sample, or a data set, as ``labels_of`` takes; or ``(indptr, indices)``, compressed rows of
+            labels: a sample then has the largest factor of its labels, 1 without any.
+        threshold: frequency, in (0, 1], below which a class is repeated; LVIS uses 0.001.
+        sqrt: ``False`` leaves the root out.
+
+    Shape:
+        returns (N,) float64, >= 1.
+
+    Raises:
+        ValueError: if ``threshold`` does not lie in (0, 1], or the rows are damaged.
+
+    Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``repeat_factors_from_category_frequency`` of
+        facebookresearch/detectron2.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must lie in (0, 1], got {threshold}; it is the frequency of a class")
+    if isinstance(labels, tuple) and len(labels) == 2 and np.ndim(labels[0]) == 1:  # noqa: PLR2004  (indptr, indices)
+        indptr, indices = (np.asarray(part, dtype=np.int64) for part in labels)
+        if indptr.size < 2 or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():  # noqa: PLR2004
+            raise ValueError(f"indptr must rise from 0 to the number of indices ({indices.size})")
+        by_class = _of_classes(np.bincount(indices), len(indptr) - 1, threshold, sqrt=sqrt)
+        factors = np.ones(len(indptr) - 1)
+        np.maximum.at(factors, np.repeat(np.arange(len(factors)), np.diff(indptr)), by_class[indices])
+        return factors
+    ids, counts = numbered(labels, None)
+    return _of_classes(counts.counts, len(ids), threshold, sqrt=sqrt)[ids]
+
+
+def _of_classes(counts: NDArray[np.int64], samples: int, threshold: float, *, sqrt: bool) -> NDArray[np.float64]:
+    ratio = threshold * samples / np.maximum(counts, 1)
+    factors: NDArray[np.float64] = np.maximum(1.0, np.sqrt(ratio) if sqrt else ratio)
+    return factors

@@ -1,0 +1,115 @@
+"""Class probabilities that change from epoch to epoch."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lt_fast.counts import ClassCounts, EmptyPolicy
+from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
+from lt_fast.sampling.seekable import Drawing, whole_number
+
+Schedule: TypeAlias = Callable[[int, ClassCounts], ArrayLike]
+
+_EXP_RANGE = 100.0  # how much closer to the end the last epoch is than the first, with kind="exp"
+
+
+@dataclass(frozen=True)
+class ProgressiveSchedule:
+    """From one sampling exponent to another over the epochs: progressively-balanced sampling.
+
+    With ``t = min(epoch / epochs, 1)``:
+
+    - ``"mix"``: ``(1 - t) * p(start) + t * p(end)``, ``p(q)`` as ``class_probabilities``;
+    - ``"linear"``: ``p(start + t * (end - start))``;
+    - ``"cosine"``: ``p(end + (start - end) * (1 + cos(pi t)) / 2)``;
+    - ``"exp"``: ``p(end + (start - end) * 100 ** -t)``; the 100 is ours.
+
+    Args:
+        start: exponent ``q`` of the first epoch.
+        end: exponent that epoch ``epochs`` has, and all after it.
+        epochs: T of the formulas.
+        kind: the formula.
+
+    Raises:
+        ValueError: if an exponent is not finite, ``epochs`` is below 1, or ``kind`` is unknown.
+
+    Source: Kang et al. 2020, arXiv:1910.09217, equation (2), for "mix" from 1 to 0.
+    """
+
+    start: float = 1.0
+    end: float = 0.0
+    epochs: int = 90
+    kind: Literal["mix", "linear", "cosine", "exp"] = "mix"
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
+        whole_number("epochs", self.epochs, least=1)
+        if self.kind not in ("mix", "linear", "cosine", "exp"):
+            raise ValueError(f"kind must be 'mix', 'linear', 'cosine' or 'exp', got {self.kind!r}")
+
+    def __call__(self, epoch: int, class_counts: ClassCounts) -> NDArray[np.float64]:
+        """Return the class probabilities ``(C,)`` of ``epoch``; classes without samples get 0."""
+        if self.kind == "mix":
+            done = min(epoch / self.epochs, 1.0)
+            first, last = (class_probabilities(class_counts, q=q, empty="ignore") for q in (self.start, self.end))
+            return (1 - done) * first + done * last
+        return class_probabilities(class_counts, q=self.q(epoch), empty="ignore")
+
+    def q(self, epoch: int) -> float:
+        """Return the exponent of ``epoch``; for "mix", which has none, the linear one."""
+        done = min(epoch / self.epochs, 1.0)
+        if self.kind == "cosine":
+            done = (1 - math.cos(math.pi * done)) / 2
+        elif self.kind == "exp":
+            done = 1 - _EXP_RANGE**-done
+        return self.start + done * (self.end - self.start)
+
+
+class ScheduledDraws:
+    """Draws whose class probabilities are the schedule's for each epoch; the last epoch's table is kept."""
+
+    def __init__(
+        self,
+        make: Callable[[NDArray[np.float64]], Drawing],
+        schedule: Schedule,
+        class_counts: ClassCounts,
+        empty: EmptyPolicy,
+    ) -> None:
+        self._make, self._schedule, self._counts, self._empty = make, schedule, class_counts, empty
+        self._epoch, self._draws = 0, self._made(0)
+
+    @property
+    def draws_per_epoch(self) -> int:
+        """Length of an epoch."""
+        return self._draws.draws_per_epoch
+
+    def array(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> NDArray[np.int64]:
+        """Draws of batches ``first, first + step, ...`` of ``epoch``, one after the other."""
+        return self._of(epoch).array(epoch, first, step, count, batch_size)
+
+    def lists(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> list[list[int]]:
+        """Return the same, a list for each batch."""
+        return self._of(epoch).lists(epoch, first, step, count, batch_size)
+
+    def _of(self, epoch: int) -> Drawing:
+        if epoch != self._epoch:
+            self._epoch, self._draws = epoch, self._made(epoch)
+        return self._draws
+
+    def _made(self, epoch: int) -> Drawing:
+        try:
+            probs = explicit_probabilities(self._schedule(epoch, self._counts), self._counts, self._empty)
+            return self._make(probs)
+        except ValueError as error:
+            raise ValueError(f"schedule must yield valid class probabilities, but in epoch {epoch}: {error}") from error
+
+
+def described(schedule: Schedule) -> str:
+    """Return what identifies a schedule in a state: its settings where it shows them, else its name."""
+    return f"{schedule.__module__}.{schedule.__qualname__}" if hasattr(schedule, "__qualname__") else repr(schedule)

@@ -1,0 +1,120 @@
+"""The contract of the samplers that give one index at a time, for ``DataLoader(sampler=...)``."""
+
+import operator
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+from torch.utils.data import DistributedSampler
+
+from lt_fast.sampling.second_shard import refuse_second_shard
+from lt_fast.sampling.seekable import SeekableBatchSampler, Source, _Batches, whole_number
+
+
+class SeekableSampler(SeekableBatchSampler):
+    """Sample indices one by one, each a pure function of (seed, epoch, position): batches of 1, without the list.
+
+    All that ``SeekableBatchSampler`` says of batches holds for draws: draw ``d`` goes to rank ``d mod world_size``, the
+    position in a state counts draws, and a rank whose share would be shorter starts over with the first draws. A shard
+    also is a ``torch.utils.data.DistributedSampler``, which keeps Lightning from sharding it again.
+
+    Args:
+        source: as for ``SeekableBatchSampler``.
+        settings: as there.
+        num_samples: draws in an epoch, over all ranks.
+        seed: in [0, 2**64).
+    """
+
+    def __init__(
+        self, source: Source, settings: Mapping[str, int | float | str], *, num_samples: int, seed: int
+    ) -> None:
+        super().__init__(
+            source,
+            settings,
+            num_samples=num_samples,
+            batch_size=1,
+            num_batches=whole_number("num_samples", num_samples, least=1),
+            drop_last=False,
+            output="list",
+            seed=seed,
+        )
+
+    @property
+    def num_samples(self) -> int:
+        """Draws of this rank in a whole epoch, as ``len``."""
+        return len(self)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.world_size > 1:
+            refuse_second_shard(self.rank, self.world_size)
+        indices = _Indices(self, self.epoch, self._resume_at)
+        self._newest, self._resume_at = indices, 0
+        return indices.run()
+
+    def shard(self, rank: int, world_size: int) -> Self:
+        """Return the sampler of one rank: of the same global draws, those with ``d mod world_size == rank``.
+
+        Raises:
+            ValueError: if ``rank`` does not lie in [0, world_size), or this sampler is already a shard.
+        """
+        part = super().shard(rank, world_size)
+        if world_size > 1:
+            part.__class__ = _sharded(type(self))
+        return part
+
+    def _batches(self, epoch: int, first: int, step: int, count: int) -> list[Any]:
+        indices: list[Any] = self._draws.array(epoch, first, step, count, 1).tolist()
+        return indices
+
+    def __repr__(self) -> str:
+        share = f", rank={self.rank}, world_size={self.world_size}" if self.world_size > 1 else ""
+        return f"{type(self).__name__}(num_samples={self.num_samples}, seed={self.seed}, epoch={self.epoch}{share})"
+
+
+class _Indices(_Batches):
+    """One pass over the rest of an epoch, index by index at the speed of a list's own iterator.
+
+    What has been given out follows from what that iterator has left, so nothing is counted along the way.
+    """
+
+    _end: int
+    _ahead: Iterator[Any]
+
+    @property
+    def position(self) -> int:
+        sampler = self._sampler
+        return min(self._end - operator.length_hint(self._ahead) * sampler.world_size, sampler.num_batches)
+
+    @position.setter
+    def position(self, start: int) -> None:
+        self._end, self._ahead = start, iter(())
+
+    def run(self) -> Iterator[Any]:
+        """Give out the indices."""
+        while self._left:
+            self._refill()
+            self._end += len(self._chunk) * self._sampler.world_size
+            self._ahead = reversed(self._chunk)
+            yield from self._ahead
+        self._sampler._finished(self)  # noqa: SLF001  (one unit in two classes)
+
+
+_SHARDED: dict[type[Any], type[Any]] = {}
+
+
+def _sharded(kind: type[Any]) -> type[Any]:
+    """Return ``kind`` as a ``DistributedSampler``, too: what frameworks leave alone."""
+    if kind in _SHARDED:
+        return _SHARDED[kind]
+
+    def reduced(self: Any) -> tuple[Any, ...]:
+        return _restored, (kind, self.__getstate__())
+
+    members = {"__reduce__": reduced, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    _SHARDED[kind] = type(kind.__name__, (kind, DistributedSampler), members)
+    return _SHARDED[kind]
+
+
+def _restored(kind: type[Any], state: dict[str, Any]) -> Any:
+    sampler = object.__new__(_sharded(kind))
+    sampler.__setstate__(state)
+    return sampler

@@ -1,0 +1,90 @@
+//! Quotas of small rounds: every round has its share of every class, rounded down or up, and none is lost over time.
+
+/// Longest block, in draws.
+const LONGEST: u64 = 1 << 32;
+/// Draws in a block for the rarest class, so that its share is right to a few percent.
+const RAREST: f64 = 16.0;
+
+/// The quotas of rounds of `len` draws, in blocks of `M` rounds, `M` a power of two.
+///
+/// A block holds `w_c` draws of class `c`, the share of `M * len` draws in whole numbers; `W` are their cumulative sums.
+/// Round `j` of a block takes an offset `r` in `0..M`, each once a block, and holds
+/// `floor((W(c + 1) + r) / M) - floor((W(c) + r) / M)` draws of the class: `w_c / M` rounded down or up, `len` in all.
+/// The sum of `floor((W + r) / M)` over all `r` is `W` (Hermite), so a block holds `w_c` exactly. Offsets come in the
+/// order of reversed bits, exclusive or the block's number scrambled, so that any run of rounds is near its share, too.
+pub struct Strata {
+    /// `W(0), .., W(C)`.
+    cumulative: Vec<u64>,
+    log_rounds: u32,
+}
+
+impl Strata {
+    /// Blocks for `probabilities`, positive and of sum 1.
+    ///
+    /// Gives back the position and the bound of a probability that is too small.
+    pub fn new(probabilities: &[f64], len: u64) -> Result<Self, (usize, f64)> {
+        let (at, smallest) =
+            probabilities
+                .iter()
+                .copied()
+                .enumerate()
+                .fold((0, f64::INFINITY), |least, next| {
+                    if next.1 < least.1 { next } else { least }
+                });
+        let bound = RAREST / LONGEST as f64;
+        let rounds = (RAREST / smallest / len.max(1) as f64).ceil();
+        if smallest < bound || rounds * len as f64 > LONGEST as f64 {
+            return Err((at, bound));
+        }
+        let log_rounds = (rounds as u64).next_power_of_two().trailing_zeros();
+        let draws = len << log_rounds;
+        let mut cumulative = Vec::with_capacity(probabilities.len() + 1);
+        let mut sum = 0.0;
+        cumulative.push(0);
+        for p in probabilities {
+            sum += p;
+            cumulative.push(((sum * draws as f64).round() as u64).min(draws));
+        }
+        // The sum of the probabilities may be a last bit away from 1.
+        if let Some(last) = cumulative.last_mut() {
+            *last = draws;
+        }
+        Ok(Self {
+            cumulative,
+            log_rounds,
+        })
+    }
+
+    /// Number of classes.
+    pub fn num_classes(&self) -> usize {
+        self.cumulative.len() - 1
+    }
+
+    /// Draws of `class` in round `round`.
+    #[inline]
+    pub fn quota(&self, round: u64, class: usize) -> u64 {
+        let offset = self.offset(round);
+        let up_to = |class: usize| (self.cumulative[class] + offset) >> self.log_rounds;
+        up_to(class + 1) - up_to(class)
+    }
+
+    /// Draws of `class` in the first `rounds` rounds: O(M).
+    pub fn draws_before(&self, rounds: u64, class: usize) -> u64 {
+        let (block, inside) = (rounds >> self.log_rounds, rounds & self.mask());
+        let of_block = self.cumulative[class + 1] - self.cumulative[class];
+        let started: u64 = (rounds - inside..rounds)
+            .map(|round| self.quota(round, class))
+            .sum();
+        block * of_block + started
+    }
+
+    fn mask(&self) -> u64 {
+        (1 << self.log_rounds) - 1
+    }
+
+    fn offset(&self, round: u64) -> u64 {
+        let block = crate::rng::mix(round >> self.log_rounds);
+        let reversed = (round & self.mask()).reverse_bits() >> (63 - self.log_rounds) >> 1;
+        (reversed ^ block) & self.mask()
+    }
+}

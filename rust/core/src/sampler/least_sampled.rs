@@ -1,0 +1,123 @@
+//! Multi-label: always a sample of the class that has been shown least.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Mutex;
+
+use super::Draws;
+use crate::counts::{ClassTable, LabelRows};
+use crate::error::{Error, Result};
+use crate::rng::{Stream, stream};
+
+/// Each draw takes the class that the epoch has shown least (among equals, by chance) and any sample of it.
+///
+/// What has been shown depends on the other labels of every sample drawn so far, so there is no formula for draw `d`:
+/// it is reached by drawing all before it in its epoch, O(labels of a sample + log C) each. The last place is kept.
+pub struct LeastSampled {
+    rows: LabelRows,
+    table: ClassTable,
+    draws_per_epoch: u64,
+    seed: u64,
+    kept: Mutex<Option<Replay>>,
+}
+
+impl LeastSampled {
+    /// A sampler over the label sets `rows`; classes without samples are left out.
+    ///
+    /// # Errors
+    /// If no sample has a label.
+    pub fn new(rows: LabelRows, draws_per_epoch: u64, seed: u64) -> Result<Self> {
+        let table = rows.table()?;
+        if table.samples().is_empty() {
+            return Err(Error::Value(
+                "indices must hold at least 1 label, got 0".into(),
+            ));
+        }
+        Ok(Self {
+            rows,
+            table,
+            draws_per_epoch,
+            seed,
+            kept: Mutex::default(),
+        })
+    }
+
+    fn start(&self, epoch: u64) -> Replay {
+        let order = Stream::new(self.seed, stream::CLASS_ORDER, epoch);
+        let present = (0..self.table.num_classes()).filter(|&class| self.table.extent(class).1 > 0);
+        Replay {
+            epoch,
+            position: 0,
+            shown: vec![0; self.table.num_classes()],
+            queue: present
+                .map(|class| Reverse((0, order.bits(class as u64), class as u32)))
+                .collect(),
+            order,
+            choice: Stream::new(self.seed, stream::SAMPLER, epoch),
+        }
+    }
+}
+
+/// A place in an epoch: how often each class has been shown.
+struct Replay {
+    epoch: u64,
+    position: u64,
+    shown: Vec<u64>,
+    /// Smallest first: (shown, tie, class). `shown` may lag behind, for counts only rise.
+    queue: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    order: Stream,
+    choice: Stream,
+}
+
+impl Replay {
+    fn next(&mut self, rows: &LabelRows, table: &ClassTable) -> u32 {
+        let class = self.least_shown();
+        let (start, len) = table.extent(class as usize);
+        let offset = self.choice.below(self.position, u64::from(len));
+        let sample = table.samples()[start as usize + offset as usize];
+        for &label in rows.labels_of(sample as usize) {
+            self.shown[label as usize] += 1;
+        }
+        self.position += 1;
+        sample
+    }
+
+    fn least_shown(&mut self) -> u32 {
+        loop {
+            let Some(mut top) = self.queue.peek_mut() else {
+                return 0;
+            };
+            let Reverse((shown, _, class)) = *top;
+            let now = self.shown[class as usize];
+            if shown == now {
+                return class;
+            }
+            let tie = self.order.sub(now).bits(u64::from(class));
+            *top = Reverse((now, tie, class));
+        }
+    }
+}
+
+impl Draws for LeastSampled {
+    fn draws_per_epoch(&self) -> u64 {
+        self.draws_per_epoch
+    }
+
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
+        // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
+        let mut kept = self.kept.try_lock().ok();
+        let last = kept.as_mut().and_then(|kept| kept.take());
+        let mut replay = last
+            .filter(|last| last.epoch == epoch && last.position <= start)
+            .unwrap_or_else(|| self.start(epoch));
+        while replay.position < start {
+            replay.next(&self.rows, &self.table);
+        }
+        for slot in out {
+            *slot = i64::from(replay.next(&self.rows, &self.table));
+        }
+        if let Some(kept) = kept.as_mut() {
+            **kept = Some(replay);
+        }
+    }
+}
