@@ -22,26 +22,32 @@ def images():
     return torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(5)) + LABELS.view(-1, 1, 1, 1)
 
 
+def transformed_by(name, features, logits):
+    """What the calibrator's ``transform`` takes."""
+    return {"features": features, "logits": logits}[CALIBRATORS[name].transforms]
+
+
 def fitted(name):
     model = models.digits_net(3)
     features, logits, labels = collect(model, [(images(), LABELS)])
-    return CALIBRATORS[name](COUNTS).fit(features, labels, head=model.head), model, logits
+    given = transformed_by(name, features, logits)
+    return CALIBRATORS[name](COUNTS).fit(features, labels, head=model.head), model, given
 
 
 @every
 def test_fit_returns_the_calibrator_and_transform_keeps_the_shape(name):
-    calibrator, _, logits = fitted(name)
+    calibrator, _, given = fitted(name)
     assert isinstance(calibrator, CALIBRATORS[name])
-    calibrated = calibrator.transform(logits)
-    assert calibrated.shape == logits.shape
+    calibrated = calibrator.transform(given)
+    assert calibrated.shape == (40, 3)
     assert torch.isfinite(calibrated).all()
-    assert torch.equal(calibrator.transform(logits[3:4]), calibrated[3:4])
-    assert calibrator.transform(logits[:0]).shape == (0, 3)
+    torch.testing.assert_close(calibrator.transform(given[3:4]), calibrated[3:4])
+    assert calibrator.transform(given[:0]).shape == (0, 3)
 
 
 @every
 def test_fits_logits_alone(name):
-    _, _, logits = fitted(name)
+    _, logits, _ = collect(models.digits_net(3), [(images(), LABELS)])
     calibrated = CALIBRATORS[name](COUNTS).fit(logits, LABELS).transform(logits)
     assert torch.isfinite(calibrated).all()
 
@@ -49,20 +55,20 @@ def test_fits_logits_alone(name):
 @every
 def test_is_deterministic_and_leaves_the_global_generators(name):
     before, legacy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    first, _, logits = fitted(name)
+    first, _, given = fitted(name)
     second, _, _ = fitted(name)
-    assert torch.equal(first.transform(logits), second.transform(logits))
+    assert torch.equal(first.transform(given), second.transform(given))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert np.array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002
 
 
 @every
 def test_apply_is_transform_after_the_model_and_changes_no_weight(name):
-    calibrator, model, logits = fitted(name)
+    calibrator, model, given = fitted(name)
     before = copy.deepcopy(model.state_dict())
     calibrated = calibrator.apply(model.eval())
     with torch.no_grad():
-        torch.testing.assert_close(calibrated.eval()(images()), calibrator.transform(logits), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(calibrated.eval()(images()), calibrator.transform(given), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
@@ -73,39 +79,42 @@ def test_works_where_the_model_is(name, device):
     features, logits, labels = collect(model, [(images(), LABELS)])
     assert {features.device.type, logits.device.type, labels.device.type} == {"cpu"}
     calibrator = CALIBRATORS[name](COUNTS).fit(features.to(device), labels.to(device), head=model.head)
-    calibrated = calibrator.transform(logits.to(device))
+    given = transformed_by(name, features, logits)
+    calibrated = calibrator.transform(given.to(device))
     assert calibrated.device.type == device
     with torch.no_grad():
         out = calibrator.apply(model).eval()(images().to(device))
     torch.testing.assert_close(out, calibrated, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(calibrated.cpu(), calibrator.transform(logits.cpu()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(calibrated.cpu(), calibrator.transform(given.cpu()), rtol=1e-4, atol=1e-4)
 
 
 @every
 def test_survives_the_disk(name, tmp_path):
-    calibrator, _, logits = fitted(name)
+    calibrator, _, given = fitted(name)
     calibrator.save(tmp_path / "calibrator")
     loaded = CALIBRATORS[name].load(tmp_path / "calibrator")
-    assert torch.equal(loaded.transform(logits), calibrator.transform(logits))
+    assert torch.equal(loaded.transform(given), calibrator.transform(given))
     assert {path.suffix for path in (tmp_path / "calibrator").iterdir()} == {".json", ".safetensors"}
 
 
 @every
 def test_refuses_what_no_calibrator_can_use(name):
-    _, _, logits = fitted(name)
-    make = CALIBRATORS[name]
-    broken = logits.clone()
+    calibrator, _, given = fitted(name)
+    make, kind = CALIBRATORS[name], CALIBRATORS[name].transforms
+    broken = given.clone()
     broken[7, 1] = torch.nan
-    with pytest.raises(DataError, match="logits must be finite, got NaN or infinity in row 7"):
+    with pytest.raises(DataError, match=f"{kind} must be finite, got NaN or infinity in row 7"):
         make(COUNTS).fit(broken, LABELS)
     with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\), got 3 at position 0"):
-        make(COUNTS).fit(logits, LABELS.where(torch.arange(40) > 0, 3))
+        make(COUNTS).fit(given, LABELS.where(torch.arange(40) > 0, 3))
     with pytest.raises(ValueError, match="got none of class 'marl'"):
-        make(COUNTS).fit(logits, LABELS.clamp(max=1))
-    with pytest.raises(ValueError, match=r"logits must have one column a class \(3\), got 2"):
-        make(COUNTS).fit(logits[:, :2], LABELS)
+        make(COUNTS).fit(given, LABELS.clamp(max=1))
+    with pytest.raises(ValueError, match=rf"{kind} must have shape \(N, {given.shape[1]}\), got \(40, 2\)"):
+        calibrator.transform(given[:, :2])
+    with pytest.raises(TypeError, match=f"{kind} must be floats, got dtype torch.int64"):
+        calibrator.transform(LABELS.view(-1, 1))
     with pytest.raises(RuntimeError, match="must be fitted before transform"):
-        make(COUNTS).transform(logits)
+        make(COUNTS).transform(given)
     with pytest.raises(DataError, match="must exist"):
         make.load("no/such/folder")
 

@@ -1,7 +1,7 @@
 """Second stage: a few numbers learned on the outputs of a trained, frozen network.
 
-Every calibrator has ``fit(features_or_logits, labels) -> self``, ``transform(logits) -> logits``,
-``apply(model) -> model``, ``save(folder)`` and ``load(folder)``::
+Every calibrator has ``fit(features_or_logits, labels) -> self``, ``transform(logits) -> logits`` (given features where
+its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``load(folder)``::
 
     features, logits, labels = collect(model, batches)
     calibrator = MarginCalibration(counts).fit(features, labels, head=model.head)
@@ -16,13 +16,21 @@ from lt_fast.calibration.margin_formulas import (
     margin_calibrated_logits,
     margin_calibration_loss,
 )
+from lt_fast.calibration.retraining import ClassifierRetraining
 from lt_fast.registry import Registry
 
-CALIBRATORS = Registry("calibrator", {"margin": "lt_fast.calibration.margin:MarginCalibration"})
+CALIBRATORS = Registry(
+    "calibrator",
+    {
+        "margin": "lt_fast.calibration.margin:MarginCalibration",
+        "retraining": "lt_fast.calibration.retraining:ClassifierRetraining",
+    },
+)
 
 __all__ = [
     "CALIBRATORS",
     "CalibratedHead",
+    "ClassifierRetraining",
     "Collected",
     "MarginCalibration",
     "collect",

@@ -12,12 +12,27 @@ from torch import Tensor
 from lt_fast.errors import require
 
 Order: TypeAlias = Callable[[int, int], ArrayLike]
-"""``order(epoch, n)``: a permutation of ``range(n)``."""
+"""``order(epoch, n)``: a permutation of ``range(n)``, or draws from it where a calibrator says so."""
 
 
 def shuffled(seed: int) -> Order:
     """Return an order that depends on ``(seed, epoch)`` alone."""
     return lambda epoch, n: np.random.default_rng((seed, epoch)).permutation(n)
+
+
+def class_balanced(labels: NDArray[np.int64], seed: int) -> Order:
+    """Return an order of n draws, a class and then one of its rows, that depends on ``(seed, epoch)`` alone."""
+    rows, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
+    present = np.flatnonzero(counts)
+    starts = np.cumsum(counts) - counts
+
+    def draw(epoch: int, n: int) -> NDArray[np.int64]:
+        generator = np.random.default_rng((seed, epoch))
+        classes = present[generator.integers(len(present), size=n)]
+        drawn: NDArray[np.int64] = rows[starts[classes] + generator.integers(counts[classes])]
+        return drawn
+
+    return draw
 
 
 def cosine_rate(epoch: int, epochs: int, *, lr: float, peak_lr: float, warmup_epochs: int) -> float:
@@ -41,9 +56,10 @@ def minimise(
     momentum: float,
     weight_decay: float,
     order: Order,
+    replacement: bool = False,
     progress: bool = False,
 ) -> list[float]:
-    """Step through all rows once per entry of ``rates``, and return the mean loss of each epoch.
+    """Step through as many rows as there are once per entry of ``rates``, and return the mean loss of each epoch.
 
     Args:
         parameters: leaves that require gradients; changed in place.
@@ -53,18 +69,21 @@ def minimise(
         batch_size: rows a step.
         momentum: of SGD, not Nesterov's.
         weight_decay: L2 penalty on every parameter.
-        order: gives the order of the rows in an epoch.
+        order: gives the rows of an epoch: each once, unless there is ``replacement``.
+        replacement: whether rows may come more than once, and others not at all.
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
-        ValueError: if ``order`` gives no permutation, or the loss stops being finite.
+        ValueError: if ``order`` gives no permutation (with ``replacement``: other rows than there are), or the loss
+            stops being finite.
     """
     optimizer = torch.optim.SGD(parameters, lr=rates[0], momentum=momentum, weight_decay=weight_decay)
     losses: list[float] = []
     for epoch, rate in enumerate(_shown(rates, progress=progress)):
         optimizer.param_groups[0]["lr"] = rate
         total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
-        for batch in torch.split(_permutation(order, epoch, rows).to(total.device), batch_size):
+        drawn = _drawn(order, epoch, rows, replacement=replacement)
+        for batch in torch.split(drawn.to(total.device), batch_size):
             optimizer.zero_grad()
             loss = loss_of(batch)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -80,11 +99,14 @@ def _finite(loss: float, epoch: int) -> float:
     return loss
 
 
-def _permutation(order: Order, epoch: int, rows: int) -> Tensor:
-    drawn: NDArray[Any] = np.asarray(order(epoch, rows))
-    if not np.array_equal(np.sort(drawn.ravel()), np.arange(rows)):
+def _drawn(order: Order, epoch: int, rows: int, *, replacement: bool) -> Tensor:
+    drawn: NDArray[Any] = np.asarray(order(epoch, rows)).ravel()
+    if replacement:
+        if len(drawn) != rows or drawn.dtype.kind not in "iu" or drawn.min() < 0 or drawn.max() >= rows:
+            raise ValueError(f"order must return {rows} rows in [0, {rows}), got {drawn.size} entries in epoch {epoch}")
+    elif not np.array_equal(np.sort(drawn), np.arange(rows)):
         raise ValueError(f"order must return a permutation of range({rows}), got {drawn.size} entries in epoch {epoch}")
-    return torch.from_numpy(drawn.ravel().astype(np.int64))
+    return torch.from_numpy(drawn.astype(np.int64))
 
 
 def _shown(rates: Sequence[float], *, progress: bool) -> Iterable[float]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,8 @@ class MarginCalibration:
     recomputes them in train mode, so that batch norm sees the batch and its running statistics go on moving; the last,
     smaller batch of an epoch is used; the rate of the warm-up starts at ``lr`` exactly.
     """
+
+    transforms: ClassVar[str] = "logits"
 
     omega: Tensor | None = None
     beta: Tensor | None = None

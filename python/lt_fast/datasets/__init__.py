@@ -27,6 +27,7 @@ from lt_fast.datasets.image_lists import image_list, write_image_list
 from lt_fast.datasets.image_set import ImageSet
 from lt_fast.datasets.inaturalist import inaturalist
 from lt_fast.datasets.label_noise import noisy_labels
+from lt_fast.datasets.pair_batches import PairBatches
 from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.profiles import long_tailed_counts
 from lt_fast.datasets.statistics import CIFAR10_STATS, CIFAR100_STATS, DIGITS_STATS, channel_stats
@@ -41,6 +42,7 @@ __all__ = [
     "ImageBatches",
     "ImageFiles",
     "ImageSet",
+    "PairBatches",
     "Paths",
     "channel_stats",
     "cifar_lt",

@@ -11,6 +11,7 @@ vectors once. Both take one label a sample, or two and the factor of the first i
 from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss, balanced_softmax_loss, log_prior
 from lt_fast.losses.class_balanced import ClassBalancedLoss, class_balanced_loss
 from lt_fast.losses.class_weights import effective_number_weights, inverse_frequency_weights
+from lt_fast.losses.cp_mix import CPMixLoss
 from lt_fast.losses.cross_entropy import CrossEntropyLoss, cross_entropy_loss
 from lt_fast.losses.equalization import EqualizationLoss, equalization_loss
 from lt_fast.losses.focal import FocalLoss, focal_loss
@@ -24,6 +25,7 @@ from lt_fast.registry import Registry
 __all__ = [
     "LOSSES",
     "BalancedSoftmaxLoss",
+    "CPMixLoss",
     "ClassBalancedLoss",
     "CrossEntropyLoss",
     "EqualizationLoss",

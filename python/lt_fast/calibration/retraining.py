@@ -1,0 +1,271 @@
+"""Classifier retraining (cRT): the frozen network's classifier trained once more, on class-balanced draws."""
+
+import copy
+import os
+from typing import Any, ClassVar, Literal, Self, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lt_fast.calibration import storage
+from lt_fast.calibration.checks import checked_labels, checked_matrix, require_above, require_at_least, require_whole
+from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise
+from lt_fast.calibration.heads import Model, named_head, wrap_head
+from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.errors import DataError
+
+Start: TypeAlias = Literal["trained", "fresh"]
+
+
+class ClassifierRetraining:
+    """Train the classifier alone by cross entropy on class-balanced draws of features that stay as they are.
+
+    Each epoch has N draws: a class, all equally likely, and one of its samples. SGD with momentum; one learning rate an
+    epoch, a cosine from ``lr`` to 0. ``start="trained"`` goes on from the given head, which is fine-tuning; ``"fresh"``
+    begins with new weights, which is cRT proper.
+
+    Args:
+        counts: training samples per class.
+        start: ``"trained"`` or ``"fresh"``; without a head it is fresh.
+        epochs: of N draws, >= 1.
+        lr: first learning rate.
+        batch_size: rows a step.
+        momentum: in [0, 1).
+        weight_decay: L2 penalty on weights and offsets.
+        scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head).
+        order: ``order(epoch, n)`` gives the rows of an epoch, repeats allowed; by default class-balanced draws keyed by
+            ``(seed, epoch)``.
+        seed: whole number >= 0.
+        progress: show a bar over the epochs (needs tqdm).
+        empty: ``"error"``, or ``"ignore"`` for classes without training samples: nothing is learned for them.
+
+    Attributes:
+        weight: ``(C, D)`` tensor after ``fit`` or ``load``.
+        bias: ``(C,)`` tensor, or None for a head without.
+        cosine: whether the head normalises features and rows.
+        losses: mean loss of each epoch of the last ``fit``.
+
+    Raises:
+        TypeError, ValueError: if a setting is outside its range.
+
+    Source: Kang et al. 2020, arXiv:1910.09217, section 4.1; code facebookresearch/classifier-balancing, whose settings
+    for ImageNet-LT are the defaults (10 epochs, 0.2, batch 512, weight decay 5e-4). The fine-tuning of CP-Mix,
+    arXiv:2411.07621, is ``start="trained"``; its settings are lost.
+    Differs from that code: the features are computed once, in eval mode and without augmentation, where the code runs
+    the frozen network anew on augmented images; classes are drawn independently, where it takes four samples of each in
+    turn.
+    """
+
+    transforms: ClassVar[str] = "features"
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    cosine: bool = False
+
+    def __init__(
+        self,
+        counts: CountsLike,
+        *,
+        start: Start = "trained",
+        epochs: int = 10,
+        lr: float = 0.2,
+        batch_size: int = 512,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        scale: float = 1.0,
+        order: Order | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        empty: EmptyPolicy = "error",
+    ) -> None:
+        if start not in ("trained", "fresh"):
+            raise ValueError(f"start must be 'trained' or 'fresh', got {start!r}")
+        require_whole(1, epochs=epochs, batch_size=batch_size)
+        require_whole(0, seed=seed)
+        require_at_least(0, momentum=momentum, weight_decay=weight_decay)
+        require_above(0, lr=lr, scale=scale)
+        if momentum >= 1:
+            raise ValueError(f"momentum must be < 1, got {momentum}")
+        self.counts = ClassCounts(counts).require_no_empty(empty)
+        self.start: Start = start
+        self.epochs, self.batch_size, self.seed = int(epochs), int(batch_size), int(seed)
+        self.lr, self.momentum, self.weight_decay = float(lr), float(momentum), float(weight_decay)
+        self.scale, self.empty, self.order, self.progress = float(scale), empty, order, progress
+        self.losses: list[float] = []
+
+    def fit(self, features: Any, labels: Any, *, head: nn.Module | None = None) -> Self:
+        """Train the classifier; the same bits for the same input on one machine, whatever ran before.
+
+        Args:
+            features: what the head was given, ``(N, D)``; float, finite. Logits do as well, without a head.
+            labels: ``(N,)`` integers in [0, C); every class with training samples must occur.
+            head: the trained head, linear or cosine; it is not changed. Where it has no bias, the new one has none.
+
+        Complexity: O(epochs * N * D * C).
+
+        Raises:
+            TypeError, ValueError: if shapes, dtypes or labels are wrong, a class is missing, the head is of another
+                kind, or the loss diverges.
+            DataError: if a feature is not finite; names its row.
+        """
+        with torch.inference_mode(mode=False), torch.enable_grad():  # also when the caller has switched gradients off
+            given = checked_matrix(features, name="features").clone()
+            target = checked_labels(labels, self.counts, rows=len(given)).to(given.device)
+            weight, bias, self.cosine = self._beginning(given, head)
+            trained = [part.requires_grad_() for part in (weight, bias) if part is not None]
+
+            def loss_of(rows: Tensor) -> Tensor:
+                return F.cross_entropy(
+                    self.scale * _logits(given[rows], weight, bias, cosine=self.cosine), target[rows]
+                )
+
+            self.losses = minimise(
+                trained,
+                loss_of,
+                len(given),
+                rates=[
+                    cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.lr, warmup_epochs=0)
+                    for epoch in range(self.epochs)
+                ],
+                batch_size=self.batch_size,
+                momentum=self.momentum,
+                weight_decay=self.weight_decay,
+                order=self.order or class_balanced(target.cpu().numpy(), self.seed),
+                replacement=True,
+                progress=self.progress,
+            )
+        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        return self
+
+    def transform(self, features: Any) -> Tensor:
+        """Return logits ``(N, C)`` of features ``(N, D)``, times ``scale``, on the device of the features.
+
+        Raises:
+            RuntimeError: before ``fit`` or ``load``.
+            TypeError, ValueError: if the features are not floats of shape ``(N, D)``.
+        """
+        weight, bias = self._fitted("transform")
+        given = torch.as_tensor(features)
+        if not given.is_floating_point():
+            raise TypeError(f"features must be floats, got dtype {given.dtype}")
+        if given.ndim != 2 or given.shape[1] != weight.shape[1]:  # noqa: PLR2004
+            raise ValueError(f"features must have shape (N, {weight.shape[1]}), got {tuple(given.shape)}")
+        weight, bias = weight.to(given.device), None if bias is None else bias.to(given.device)
+        return self.scale * _logits(given.to(weight.dtype), weight, bias, cosine=self.cosine)
+
+    def apply(self, model: Model, *, head: str = "head") -> Model:
+        """Return a copy of ``model`` with the retrained weights in its head. ``model`` stays as it is.
+
+        Args:
+            model: any module whose head is of the kind that was fitted.
+            head: name of its classifier module: ``"fc"`` for a torchvision ResNet.
+
+        Raises:
+            RuntimeError: before ``fit`` or ``load``.
+            ValueError: if there is no such module, or its weights have another shape.
+        """
+        weight, bias = self._fitted("apply")
+        retrained = copy.deepcopy(model)
+        inner = named_head(retrained, head)
+        own = {"weight": getattr(inner, "weight", None), "bias": getattr(inner, "bias", None)}
+        for name, part in (("weight", weight), ("bias", bias)):
+            shapes = [None if each is None else tuple(each.shape) for each in (part, own[name])]
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"model must have {name} {shapes[0]} in {head!r}, as was fitted, got {shapes[1]}")
+            if part is not None:
+                with torch.no_grad():
+                    own[name].copy_(part)  # type: ignore[union-attr]
+        if self.scale == 1:
+            return retrained
+        factor = torch.full_like(weight[:, 0], self.scale)
+        return wrap_head(retrained, factor, torch.zeros_like(factor), head=head)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``; ``order`` is not kept.
+
+        Raises:
+            RuntimeError: before ``fit``.
+            MissingExtraError: if safetensors is not installed.
+        """
+        weight, bias = self._fitted("save")
+        tensors = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        storage.write(folder, {"method": "retraining", **self._settings(), "losses": self.losses}, tensors)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote, ready to transform.
+
+        Raises:
+            DataError: if a file is missing, damaged or of another method; names the file.
+            MissingExtraError: if safetensors is not installed.
+        """
+        settings, tensors = storage.read(folder, method="retraining", names=("weight",))
+        losses, names, cosine = settings.pop("losses", []), settings.pop("names", None), settings.pop("cosine", False)
+        try:
+            settings.pop("method")
+            calibrator = cls(ClassCounts(settings.pop("counts"), names=names), **settings)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{folder} must hold a retrained classifier, got wrong settings: {error}") from None
+        num_classes, weight, bias = len(calibrator.counts), tensors["weight"], tensors.get("bias")
+        if weight.ndim != 2 or len(weight) != num_classes or (bias is not None and bias.shape != (num_classes,)):  # noqa: PLR2004
+            raise DataError(f"{folder} must hold a row a class ({num_classes}), got weight {tuple(weight.shape)}")
+        calibrator.weight, calibrator.bias, calibrator.cosine = weight, bias, bool(cosine)
+        calibrator.losses = losses
+        return calibrator
+
+    def _settings(self) -> dict[str, Any]:
+        kept = ("start", "epochs", "lr", "batch_size", "momentum", "weight_decay", "scale", "seed", "empty", "cosine")
+        counts = {"counts": self.counts.counts.tolist(), "names": list(self.counts.names)}
+        return {name: getattr(self, name) for name in kept} | counts
+
+    def _fitted(self, what: str) -> tuple[Tensor, Tensor | None]:
+        if self.weight is None:
+            raise RuntimeError(f"ClassifierRetraining must be fitted before {what}; call fit(...) or load(folder)")
+        return self.weight, self.bias
+
+    def _beginning(self, features: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor | None, bool]:
+        """Return the first weights, the first offsets or None, and whether the head is a cosine one."""
+        shape = (len(self.counts), features.shape[1])
+        if head is None:
+            return self._fresh(shape, features), torch.zeros(shape[0]).to(features), False
+        weight, bias, cosine = _taken_apart(head, features, shape)
+        if self.start == "fresh":
+            return self._fresh(shape, features), None if bias is None else torch.zeros_like(bias), cosine
+        return weight, bias, cosine
+
+    def _fresh(self, shape: tuple[int, int], like: Tensor) -> Tensor:
+        """``nn.Linear``'s uniform distribution, from a generator of its own."""
+        draw = torch.Generator().manual_seed(self.seed)
+        bound = shape[1] ** -0.5
+        drawn: Tensor = bound * (2 * torch.rand(shape, generator=draw) - 1)
+        return drawn.to(like)
+
+    def __repr__(self) -> str:
+        state = "not fitted" if self.weight is None else "fitted"
+        return (
+            f"ClassifierRetraining(num_classes={len(self.counts)}, start={self.start!r}, epochs={self.epochs}, {state})"
+        )
+
+
+def _logits(features: Tensor, weight: Tensor, bias: Tensor | None, *, cosine: bool) -> Tensor:
+    if cosine:
+        return F.linear(F.normalize(features, dim=1), F.normalize(weight, dim=1), bias)
+    return F.linear(features, weight, bias)
+
+
+def _taken_apart(head: nn.Module, features: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor | None, bool]:
+    """Return copies of a head's weight and bias, and whether it is a cosine one, as found by trying."""
+    weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
+    if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
+        found = tuple(weight.shape) if isinstance(weight, Tensor) else None
+        raise ValueError(f"head must have a weight of shape {shape} for these features, got {found}")
+    kind = weight.dtype
+    own = weight.detach().clone().to(features), None if bias is None else bias.detach().clone().to(features)
+    probe = features[:8]
+    with torch.no_grad():
+        wanted = head(probe.to(weight.device, kind)).to(probe)
+        for cosine in (False, True):
+            if torch.allclose(_logits(probe, *own, cosine=cosine), wanted, rtol=1e-3, atol=1e-4):
+                return *own, cosine
+    raise ValueError(f"head must be linear or cosine, got {type(head).__name__}, whose output is neither")
