@@ -265,6 +265,7 @@ def test_demo_prints_the_table_and_a_second_one_reuses_the_runs(tmp_path, capsys
     assert "method                     " in out
     assert f"run directories: {tmp_path / 'demo'}/<method>-seed<n>" in out
     assert (tmp_path / "demo" / "mammc-seed0" / "plots" / "reliability.png").exists()
+    assert (tmp_path / "demo" / "recall.png").exists()
     began = time.time()
     assert main([*words, "--no-plots", "--json"]) == 0
     again, err = capsys.readouterr()

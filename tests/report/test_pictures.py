@@ -48,6 +48,16 @@ def test_recall_by_count(tmp_path, counts):
     _is_picture(tmp_path / "r")
 
 
+@pytest.mark.parametrize("methods", [1, 3])
+def test_recall_by_method_puts_the_largest_class_first(tmp_path, methods):
+    recalls = {f"method {at}": [0.5, 1.0, 0.0] for at in range(methods)}
+    pictures.recall_by_method(tmp_path / "r", [3, 150, 40], recalls, title="t")
+    _is_picture(tmp_path / "r")
+    text = (tmp_path / "r.svg").read_text()
+    assert text.index(">150<") < text.index(">40<") < text.index(">3<")
+    assert f">method {methods - 1}<" in text
+
+
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_confusion_also_with_a_class_without_test_images(tmp_path, classes):
     matrix = np.eye(classes, dtype=np.int64) * 7

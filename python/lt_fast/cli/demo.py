@@ -10,7 +10,8 @@ from lt_fast.errors import Interrupted, UsageError
 
 SUMMARY = "train CE, LDAM-DRW and MAMMC on long-tailed digits over three seeds and print one table"
 
-METHODS = ("ce", "ldam_drw", "mammc")
+TITLES = {"ce": "CE", "ldam_drw": "LDAM-DRW", "mammc": "MAMMC"}
+METHODS = tuple(TITLES)
 DATA, IMBALANCE_RATIO = "digits-lt", 50.0
 
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     total = len(METHODS) * seeds
     for number, (method, seed) in enumerate(((m, s) for m in METHODS for s in range(seeds)), start=1):
         results[method].append(_one(arguments, method, seed, f"run {number} of {total}", output))
-    pictures = [] if arguments.no_plots else _draw(arguments.out, output)
+    pictures = [] if arguments.no_plots else [*_compare(results, arguments.out), *_draw(arguments.out, output)]
     _summarise(results, arguments.out, pictures, output)
     return 0
 
@@ -75,6 +76,21 @@ def _draw(out: Path, output: Output) -> list[Path]:
     return [path for method in METHODS for path in draw_run(_folder(out, method, 0))]
 
 
+def _compare(results: dict[str, list[dict[str, Any]]], out: Path) -> list[Path]:
+    """Draw every method's recall of each class, mean over the seeds."""
+    from lt_fast.report.pictures import recall_by_method  # noqa: PLC0415
+
+    recalls = {}
+    for method, over_seeds in results.items():
+        classes = zip(*(result["metrics"]["per_class"] for result in over_seeds), strict=True)
+        recalls[TITLES[method]] = [sum(entry["recall"] for entry in seeds) / len(seeds) for seeds in classes]
+    counts = results[METHODS[0]][0]["data"]["class_counts"]
+    seeds = len(results[METHODS[0]])
+    title = f"Digits-LT, imbalance ratio {IMBALANCE_RATIO:g}: mean over {seeds} seed{'s' * (seeds > 1)}"
+    recall_by_method(out / "recall", counts, recalls, title=title)
+    return [out / "recall.png"]
+
+
 def _summarise(results: dict[str, list[dict[str, Any]]], out: Path, pictures: list[Path], output: Output) -> None:
     from lt_fast.report.metrics_table import header, interval_row  # noqa: PLC0415
     from lt_fast.report.tables import markdown_table, text_table  # noqa: PLC0415
@@ -91,7 +107,7 @@ def _summarise(results: dict[str, list[dict[str, Any]]], out: Path, pictures: li
     output.say(f"\n{title}\n\n{text_table(header(), cells)}\n")
     output.say(f"run directories: {out}/<method>-seed<n>")
     if pictures:
-        output.say(f"pictures: {out}/<method>-seed0/plots")
+        output.say(f"pictures: {out}/recall.png, {out}/<method>-seed0/plots")
     table = {name: {key: interval._asdict() for key, interval in over.items()} for name, over in rows.items()}
     markdown = f"{title}\n\n{markdown_table(header(), cells)}\n"
     runs = {method: [str(_folder(out, method, seed)) for seed in range(seeds)] for method in METHODS}
@@ -103,8 +119,8 @@ def _rows(results: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]
     from lt_fast.report.metrics_table import over_seeds  # noqa: PLC0415
 
     rows = {}
-    for method, title in (("ce", "CE"), ("ldam_drw", "LDAM-DRW")):
-        rows[title] = over_seeds([result["metrics"] for result in results[method]], mean_interval)
+    for method in ("ce", "ldam_drw"):
+        rows[TITLES[method]] = over_seeds([result["metrics"] for result in results[method]], mean_interval)
     mammc = results["mammc"]
     before = [result["metrics_before_calibration"] for result in mammc]
     rows["MAMMC, before calibration"] = over_seeds(before, mean_interval)

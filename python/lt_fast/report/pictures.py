@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.report.style import BLACK, COLOURS, MARKERS, figure
+from lt_fast.report.style import BLACK, COLOURS, GREEN, MARKERS, SKY, VERMILION, figure
 
 _CELLS_WITH_NUMBERS = 12
 _NAMED_CLASSES = 30
@@ -132,6 +132,28 @@ def recall_by_count(
             if low < limit < high:
                 axes.axvline(limit, color="#888888", linestyle=":", linewidth=1)
         _name_groups(axes, low, high, limits)
+
+
+def recall_by_method(path: Path, n_train: Sequence[int], recalls: Mapping[str, Sequence[float]], *, title: str) -> None:
+    """Draw the recall of every class by several methods, the class with most training images first.
+
+    Args:
+        path: without its ending.
+        n_train: training images a class.
+        recalls: name of the method to one recall a class; at most four methods.
+        title: of the picture.
+    """
+    order = np.argsort(-np.asarray(n_train), kind="stable")
+    with figure(path, width=7.0) as (drawn, axes):
+        drawn.suptitle(title, x=0.01, ha="left")
+        for (name, values), colour, marker in zip(
+            recalls.items(), (BLACK, SKY, VERMILION, GREEN), "osD^", strict=False
+        ):
+            percent = 100 * np.asarray(values, dtype=np.float64)[order]
+            axes.plot(range(len(order)), percent, color=colour, marker=marker, markersize=6, label=name, clip_on=False)
+        axes.set_xticks(range(len(order)), [str(n_train[at]) for at in order])
+        axes.set(xlabel="training images of the class", ylabel="recall of the class, percent", ylim=(0, 102))
+        axes.legend(loc="lower left")
 
 
 def confusion_picture(path: Path, matrix: NDArray[np.int64], names: Sequence[str], *, title: str) -> None:
