@@ -1,31 +1,47 @@
-"""Batches of a sampler beside what people use: class-balanced and shuffled, ns an index, one core.
+"""Samplers beside what people use, ns an index, one core: kernels, arrays, lists, construction, a whole DataLoader.
 
 Counts of CIFAR-100-LT, ImageNet-LT and iNaturalist 2018 in size and imbalance (exponential profiles). An epoch is N
-draws, batches are of 128. Rivals: torch's ``WeightedRandomSampler`` with weights 1 / n_c and ``RandomSampler``, alone
-and under ``BatchSampler``; NumPy, a class and then an offset, vectorised over the whole epoch, cut into views or lists.
-The column "times faster" compares with the fastest line of lt-fast that gives the same output.
+draws, batches are of 128. Rivals: torch's ``WeightedRandomSampler`` with weights 1 / n_c, ``RandomSampler`` and
+``DistributedSampler``, alone and under ``BatchSampler``; NumPy, a class and then an offset, vectorised over the whole
+epoch, cut into views or lists; torchsampler, pytorch-metric-learning and grain where they are installed (``pip install
+torchsampler pytorch-metric-learning grain``); the algorithms of ``benches.rivals.sampling``. Rivals that take
+microseconds an index draw fewer of them. The column "times faster" compares with the fastest line of lt-fast that gives
+the same output. Python's integers are the limit of every list: about 13 ns each.
 """
 
+import importlib
+import itertools
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from benches.harness import best_of, print_table, write_csv
+from benches.rivals.sampling import class_aware, confusion_pairs, confusion_pairs_numpy
 from numpy.typing import NDArray
-from torch.utils.data import BatchSampler, RandomSampler, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
+from lt_fast import sampling
 from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
 
 BATCH = 128
 REPEATS = 10
+FEW = 5000  # draws of a rival that takes microseconds for each
 SIZES = {  # classes, largest class, imbalance ratio
     "cifar100-lt": (100, 500, 100),
     "imagenet-lt": (1000, 1280, 256),
     "inaturalist-2018": (8142, 1000, 500),
 }
-# What a call gives -> who -> a call that makes one epoch.
-Calls = dict[str, dict[str, Callable[[], Any]]]
+# What a call gives -> who -> a call, and how many indices it makes.
+Calls = dict[str, dict[str, tuple[Callable[[], Any], int]]]
 
 
 def main() -> None:
@@ -34,21 +50,131 @@ def main() -> None:
     rows = []
     for size, profile in SIZES.items():
         labels = make_labels(*profile)
-        for task, calls in (("class-balanced", class_balanced(labels)), ("shuffled", shuffled(labels))):
+        tasks = {
+            "class-balanced": class_balanced(labels),
+            "shuffled": shuffled(labels),
+            "weighted, distinct": distinct(labels),
+            "m per class": m_per_class(labels),
+            "whole loader": whole_loader(labels),
+            "seek": seek(labels),
+        }
+        for task, calls in tasks.items():
             for output, rivals in calls.items():
-                rows += timed({"counts": size, "draw": task, "output": output}, rivals, len(labels))
+                rows += timed({"counts": size, "draw": task, "output": output}, rivals)
+    for classes in (100, 1000):
+        for output, rivals in pairs(make_labels(classes, 500, 100), classes).items():
+            rows += timed({"counts": f"{classes} classes", "draw": "confusion pairs", "output": output}, rivals)
+    rows += timed({"counts": "1 M labels", "draw": "construction", "output": "sampler"}, construction())
     print_table(rows)
     print(write_csv("sampling.csv", rows))
 
 
-def timed(about: dict[str, Any], rivals: dict[str, Callable[[], Any]], draws: int) -> list[dict[str, Any]]:
-    """Return a row for each of ``rivals``."""
-    costs = {name: best_of(call, REPEATS) / draws * 1e9 for name, call in rivals.items()}
+def timed(about: dict[str, Any], rivals: dict[str, tuple[Callable[[], Any], int]]) -> list[dict[str, Any]]:
+    """Return a row for each of ``rivals``: a call, and how many indices it gives."""
+    costs = {name: best_of(call, REPEATS) / draws * 1e9 for name, (call, draws) in rivals.items()}
     ours = min(cost for name, cost in costs.items() if name.startswith("lt-fast"))
     return [
         {**about, "sampler": name, "ns per index": round(cost, 2), "times faster": round(cost / ours, 2)}
         for name, cost in costs.items()
     ]
+
+
+def installed(module: str) -> ModuleType | None:
+    """Return a rival's module, or nothing where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+def distinct(labels: NDArray[np.int64]) -> Calls:
+    """Return what is compared for half of the samples by weight, without replacement."""
+    weights, draws = 1 / np.bincount(labels)[labels], len(labels) // 2
+    theirs = WeightedRandomSampler(torch.from_numpy(weights), draws, replacement=False)
+    ours, epochs = sampling.WeightedRandomSampler(weights, draws, replacement=False), itertools.count()
+    return {
+        "array": {
+            "WeightedRandomSampler": (lambda: np.fromiter(theirs, np.int64, draws), draws),
+            "lt-fast": (lambda: ours.epoch_indices(next(epochs)), draws),
+        }
+    }
+
+
+def m_per_class(labels: NDArray[np.int64]) -> Calls:
+    """Return what is compared for batches of 32 classes with 4 samples each."""
+    calls: Calls = {"list batches": {}}
+    learning = installed("pytorch_metric_learning.samplers")
+    if learning is not None:
+        theirs = learning.MPerClassSampler(labels, 4, BATCH, length_before_new_iter=BATCH * 40)
+        calls["list batches"]["MPerClassSampler"] = (lambda: consume(BatchSampler(theirs, BATCH, False)), BATCH * 40)
+    ours = sampling.MPerClassBatchSampler(labels, m=4, classes_per_batch=BATCH // 4)
+    calls["list batches"]["lt-fast"] = (lambda: consume(ours), len(ours) * BATCH)
+    return calls
+
+
+def pairs(labels: NDArray[np.int64], classes: int) -> Calls:
+    """Return what is compared for batches of confusion pairs."""
+    confusion = np.random.default_rng(0).random((classes, classes)) ** 4
+    np.fill_diagonal(confusion, 0)
+    settings: dict[str, Any] = {"pairs_per_batch": BATCH, "num_batches": 500}
+    arrays = sampling.ConfusionPairBatchSampler(labels, confusion, output="numpy", **settings)
+    lists = sampling.ConfusionPairBatchSampler(labels, confusion, **settings)
+    python, vectorised = (make(labels, confusion, BATCH) for make in (confusion_pairs, confusion_pairs_numpy))
+    return {
+        "array batches": {
+            "NumPy": (vectorised, 2 * BATCH),
+            "lt-fast": (lambda: consume(arrays), 1000 * BATCH),
+        },
+        "list batches": {
+            "Python": (python, 2 * BATCH),
+            "lt-fast": (lambda: consume(lists), 1000 * BATCH),
+        },
+    }
+
+
+def whole_loader(labels: NDArray[np.int64]) -> Calls:
+    """Return what is compared for a DataLoader in this process over 64 numbers a sample, in memory."""
+    data = TensorDataset(torch.zeros(len(labels), 64), torch.from_numpy(labels))
+    few = FEW // BATCH * BATCH
+    weighted = WeightedRandomSampler(torch.from_numpy(1 / np.bincount(labels)[labels]), few)
+    ours = ClassBalancedBatchSampler(labels, batch_size=BATCH, num_batches=few // BATCH)
+    return {
+        "batches": {
+            "WeightedRandomSampler": (lambda: consume(DataLoader(data, BATCH, sampler=weighted)), few),
+            "lt-fast cycle": (lambda: consume(DataLoader(data, batch_sampler=ours)), few),
+        }
+    }
+
+
+def seek(labels: NDArray[np.int64]) -> Calls:
+    """Return what a batch costs at the start of an epoch and a billion draws on."""
+    far, calls = 10**9 // BATCH, {}
+    for within in ("replace", "cycle"):
+        sampler = ClassBalancedBatchSampler(labels, batch_size=BATCH, num_batches=far + 8, within_class=within)
+        # To and fro, so that nothing goes on from where it was.
+        near, distant = itertools.cycle([0, far // 2]), itertools.cycle([far, far // 2])
+        calls[f"{within}, from either end"] = {
+            "lt-fast at 0 or 5e8": (lambda s=sampler, at=near: s[next(at)], BATCH),
+            "lt-fast at 1e9 or 5e8": (lambda s=sampler, at=distant: s[next(at)], BATCH),
+        }
+    return calls
+
+
+def construction() -> dict[str, tuple[Callable[[], Any], int]]:
+    """Return what is compared for building a sampler from a million labels: ns a label."""
+    labels = np.random.default_rng(0).integers(1000, size=1_000_000)
+    data = TensorDataset(torch.zeros(len(labels), 1), torch.from_numpy(labels))
+    calls: dict[str, tuple[Callable[[], Any], int]] = {
+        "lt-fast": (lambda: ClassBalancedBatchSampler(labels, batch_size=BATCH), len(labels))
+    }
+    torchsampler = installed("torchsampler")
+    if torchsampler is not None:
+        listed = labels.tolist()
+        calls["torchsampler"] = (
+            lambda: torchsampler.ImbalancedDatasetSampler(data, labels=listed),
+            len(labels),
+        )
+    return calls
 
 
 def make_labels(classes: int, largest: int, ratio: float) -> NDArray[np.int64]:
@@ -65,6 +191,13 @@ def class_balanced(labels: NDArray[np.int64]) -> Calls:
     for within in ("replace", "cycle"):
         settings: dict[str, Any] = {"batch_size": BATCH, "within_class": within, "drop_last": False}
         add_ours(calls, f"lt-fast {within}", ClassBalancedBatchSampler, labels, settings)
+    aware = class_aware(labels, FEW)
+    calls["list batches"]["ClassAwareSampler"] = (lambda: consume(BatchSampler(aware(), BATCH, False)), FEW)
+    torchsampler = installed("torchsampler")
+    if torchsampler is not None:
+        data = TensorDataset(torch.zeros(len(labels), 1), torch.from_numpy(labels))
+        theirs = torchsampler.ImbalancedDatasetSampler(data, labels=labels.tolist(), num_samples=FEW)
+        calls["list batches"]["torchsampler"] = (lambda: consume(BatchSampler(theirs, BATCH, False)), FEW)
     return calls
 
 
@@ -74,6 +207,12 @@ def shuffled(labels: NDArray[np.int64]) -> Calls:
     random = RandomSampler(range(len(labels)), generator=torch.Generator().manual_seed(0))
     calls = numpy_and_torch(lambda: generator.permutation(len(labels)), "NumPy permutation", random, len(labels))
     add_ours(calls, "lt-fast", ShuffledBatchSampler, labels, {"batch_size": BATCH, "drop_last": False})
+    spread = BatchSampler(DistributedSampler(range(len(labels)), 1, 0), BATCH, drop_last=False)
+    calls["list batches"]["DistributedSampler + BatchSampler"] = (lambda: consume(spread), len(labels))
+    grain = installed("grain.python")
+    if grain is not None:
+        index = grain.IndexSampler(len(labels), grain.NoSharding(), shuffle=True, num_epochs=None, seed=0)
+        calls["array"]["grain IndexSampler"] = (lambda: [index[at].record_key for at in range(FEW // 10)], FEW // 10)
     return calls
 
 
@@ -82,11 +221,11 @@ def numpy_and_torch(draw: Callable[[], NDArray[np.int64]], name: str, sampler: I
     batches = BatchSampler(sampler, BATCH, drop_last=False)
     who = type(sampler).__name__
     return {
-        "array": {name: draw, who: lambda: np.fromiter(sampler, np.int64, draws)},
-        "array batches": {name: lambda: consume(cut(draw()))},
+        "array": {name: (draw, draws), who: (lambda: np.fromiter(sampler, np.int64, draws), draws)},
+        "array batches": {name: (lambda: consume(cut(draw())), draws)},
         "list batches": {
-            name: lambda: consume(batch.tolist() for batch in cut(draw())),
-            f"{who} + BatchSampler": lambda: consume(batches),
+            name: (lambda: consume(batch.tolist() for batch in cut(draw())), draws),
+            f"{who} + BatchSampler": (lambda: consume(batches), draws),
         },
     }
 
@@ -94,10 +233,10 @@ def numpy_and_torch(draw: Callable[[], NDArray[np.int64]], name: str, sampler: I
 def add_ours(calls: Calls, name: str, sampler: type, labels: NDArray[np.int64], settings: dict[str, Any]) -> None:
     """Add our sampler to the rivals; each call draws another epoch, as training does."""
     arrays, lists = sampler(labels, output="numpy", **settings), sampler(labels, **settings)
-    epochs = iter(range(1 << 30))
-    calls["array"][name] = lambda: arrays.epoch_indices(next(epochs))
-    calls["array batches"][name] = lambda: consume(arrays)
-    calls["list batches"][name] = lambda: consume(lists)
+    epochs, draws = itertools.count(), len(labels)
+    calls["array"][name] = (lambda: arrays.epoch_indices(next(epochs)), draws)
+    calls["array batches"][name] = (lambda: consume(arrays), draws)
+    calls["list batches"][name] = (lambda: consume(lists), draws)
 
 
 def numpy_two_level(labels: NDArray[np.int64]) -> Callable[[], NDArray[np.int64]]:

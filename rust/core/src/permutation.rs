@@ -95,7 +95,8 @@ impl Permutation {
         let count = shape.len.saturating_sub(start).min(out.len() as u64) as usize;
         let out = &mut out[..count];
         if shape.len <= SMALL {
-            let entries = shuffled(shape.len as u8, stream);
+            let steps = start.saturating_add(count as u64).min(shape.len);
+            let entries = shuffled(shape.len as u8, steps as usize, stream);
             let from_start = entries.iter().skip(start.min(SMALL) as usize);
             out.iter_mut()
                 .zip(from_start)
@@ -173,10 +174,12 @@ const fn add_modulo(a: u64, b: u64, side: u64) -> u64 {
     if sum >= side { sum - side } else { sum }
 }
 
-/// A Fisher-Yates shuffle of `0..len`, followed by what is not used.
-fn shuffled(len: u8, stream: Stream) -> [u8; SMALL as usize] {
+/// The first `steps` entries of a Fisher-Yates shuffle of `0..len`, followed by what is not used.
+fn shuffled(len: u8, steps: usize, stream: Stream) -> [u8; SMALL as usize] {
     let mut entries = std::array::from_fn(|entry| entry as u8);
-    shuffle(stream, &mut entries[..usize::from(len)]);
+    for index in 0..steps {
+        shuffle_step(stream, &mut entries[..usize::from(len)], index);
+    }
     entries
 }
 

@@ -1,6 +1,5 @@
 //! Draws by a weight a sample.
 
-use std::cmp::Ordering;
 use std::sync::Mutex;
 
 use super::Draws;
@@ -66,24 +65,24 @@ impl Weighted {
     /// after the other, each by its weight among those left.
     fn distinct(&self, weights: &[f64], epoch: u64) -> Vec<u32> {
         let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
-        let mut keys: Vec<(f64, u32)> = (0..weights.len() as u32)
+        // Positive doubles are in the order of their bits; the position below makes the order one on every machine,
+        // and one number to compare makes the sort free of branches.
+        let mut keys: Vec<u128> = (0..weights.len() as u32)
             .zip(weights)
             .filter(|(_, weight)| **weight > 0.0)
-            .map(|(sample, weight)| (exponential(stream, u64::from(sample)) / weight, sample))
+            .map(|(sample, weight)| {
+                let key = exponential(stream, u64::from(sample)) / weight;
+                u128::from(key.to_bits()) << 32 | u128::from(sample)
+            })
             .collect();
         let wanted = self.draws_per_epoch as usize;
         if wanted < keys.len() {
-            keys.select_nth_unstable_by(wanted, by_key);
+            keys.select_nth_unstable(wanted);
             keys.truncate(wanted);
         }
-        keys.sort_unstable_by(by_key);
-        keys.into_iter().map(|(_, sample)| sample).collect()
+        keys.sort_unstable();
+        keys.into_iter().map(|key| key as u32).collect()
     }
-}
-
-/// Positive numbers of equal keys by their position, so that the order is one on every machine.
-fn by_key(a: &(f64, u32), b: &(f64, u32)) -> Ordering {
-    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
 /// An exponential number, never 0.
