@@ -17,7 +17,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lt_fast.sampling import ClassBalancedBatchSampler, SeekableBatchSampler, ShuffledBatchSampler
+from lt_fast.sampling import (
+    ClassBalancedBatchSampler,
+    ClassBalancedSampler,
+    SeekableBatchSampler,
+    ShuffledBatchSampler,
+)
 
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 6])  # 101 samples: 12 batches of 8 and one of 5
 EPOCHS = 2
@@ -46,6 +51,10 @@ def balanced(**options: Any) -> ClassBalancedBatchSampler:
     return ClassBalancedBatchSampler(LABELS, batch_size=8, seed=7, **options)
 
 
+def by_index() -> ClassBalancedSampler:
+    return ClassBalancedSampler(LABELS, num_samples=96, seed=7)
+
+
 def shuffled(**options: Any) -> ShuffledBatchSampler:
     return ShuffledBatchSampler(LABELS, batch_size=8, seed=7, **options)
 
@@ -56,6 +65,10 @@ SAMPLERS: dict[str, Callable[[], SeekableBatchSampler]] = {
     "shuffled": shuffled,
     "shuffled, last kept": lambda: shuffled(drop_last=False),
 }
+
+
+def indexed(sampler: ClassBalancedSampler) -> DataLoader:
+    return DataLoader(Indices(), batch_size=8, sampler=sampler)
 
 
 def accelerated() -> dict[str, Any]:
@@ -76,6 +89,9 @@ def accelerated() -> dict[str, Any]:
         )
         twice = accelerator.prepare(DataLoader(Indices(), batch_sampler=balanced().distributed()))
         found[f"even_batches={even}: twice"] = _words(lambda: next(iter(twice)))  # noqa: B023
+        found[f"even_batches={even}: by index"] = _epochs(accelerator.prepare(indexed(by_index())))
+        twice = accelerator.prepare(indexed(by_index().distributed()))
+        found[f"even_batches={even}: by index, twice"] = _words(lambda: next(iter(twice)))  # noqa: B023
     resumed = accelerator.prepare(DataLoader(Indices(), batch_sampler=balanced()))
     resumed.set_epoch(5)
     found["set_epoch(5)"] = [_received(resumed)]
@@ -119,6 +135,10 @@ def lightning() -> dict[str, Any]:
     for name, build in SAMPLERS.items():
         loader = DataLoader(Indices(), batch_sampler=build().shard(_rank(), 2))
         found[f"use_distributed_sampler=False: {name}"] = fitted(loader, switch=False)
+    for switch in (True, False):
+        share = indexed(by_index().shard(_rank(), 2))
+        found[f"use_distributed_sampler={switch}: share by index"] = fitted(share, switch=switch)
+    found["use_distributed_sampler=True: whole by index"] = fitted(indexed(by_index()), switch=True)
     for name, batches in (("whole", balanced()), ("a share", balanced().shard(_rank(), 2)), ("shuffled", shuffled())):
         loader = DataLoader(Indices(), batch_sampler=batches)
         found[f"use_distributed_sampler=True: {name}"] = _words(lambda: fitted(loader, switch=True))  # noqa: B023

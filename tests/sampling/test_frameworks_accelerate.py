@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
+from lt_fast.sampling import ClassBalancedBatchSampler, ClassBalancedSampler, ShuffledBatchSampler
 
 pytestmark = pytest.mark.slow
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 6])
@@ -82,6 +82,22 @@ def test_a_share_is_not_shared_out_again(ranks, even):
             "Accelerator.prepare would share its batches out again; give it the sampler without .shard() and "
             ".distributed(), which it then shares out by the same rule, or do not prepare this loader"
         )
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_a_sampler_of_single_indices_is_shared_out_in_batches(ranks, even):
+    sampler = ClassBalancedSampler(LABELS, num_samples=96, seed=7)
+    for epoch in (0, 1):
+        batches = sampler.epoch_indices(epoch).reshape(12, 8).tolist()
+        received = [ranks[rank][f"even_batches={even}: by index"][epoch] for rank in (0, 1)]
+        assert received == [batches[0::2], batches[1::2]]
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_a_share_of_single_indices_is_not_shared_out_again(ranks, even):
+    for rank in (0, 1):
+        words = ranks[rank][f"even_batches={even}: by index, twice"]
+        assert f"rank {rank} of 2 already and Accelerator.prepare would share its batches out again" in words
 
 
 def test_a_share_is_not_dispatched(ranks):

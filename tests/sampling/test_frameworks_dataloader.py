@@ -5,7 +5,18 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
+from lt_fast.sampling import (
+    ClassBalancedBatchSampler,
+    ClassBalancedSampler,
+    DualBatchSampler,
+    MPerClassBatchSampler,
+    MultilabelBalancedSampler,
+    RepeatFactorSampler,
+    ShuffledBatchSampler,
+    StratifiedBatchSampler,
+    WeightedRandomSampler,
+    repeat_factors,
+)
 
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 5])
 WORKERS = {
@@ -57,6 +68,41 @@ def test_shares_of_two_ranks_are_the_whole(workers):
     shares = [received(whole.shard(rank, 2), workers, epochs=1)[0][0].reshape(-1, 8) for rank in (0, 1)]
     together = torch.stack(shares, dim=1).reshape(-1, 8)
     assert together.tolist() == list(whole)
+
+
+BATCHES = {
+    "m per class": lambda: MPerClassBatchSampler(LABELS, m=3, classes_per_batch=2),
+    "stratified": lambda: StratifiedBatchSampler(LABELS, batch_size=10),
+    "dual": lambda: DualBatchSampler(
+        ShuffledBatchSampler(LABELS, batch_size=5), ClassBalancedBatchSampler(LABELS, batch_size=5, q=-1.0)
+    ),
+}
+INDICES = {
+    "class-balanced": lambda: ClassBalancedSampler(LABELS, q=0.5),
+    "weighted": lambda: WeightedRandomSampler(np.arange(100), 100),
+    "weighted, without replacement": lambda: WeightedRandomSampler(1 + np.arange(100), 60, False),
+    "repeat factor": lambda: RepeatFactorSampler(repeat_factors(LABELS, 0.2)),
+    "multi-label": lambda: MultilabelBalancedSampler(np.arange(101), LABELS, strategy="cycle"),
+}
+
+
+@workers
+@pytest.mark.parametrize("build", BATCHES.values(), ids=BATCHES)
+def test_the_other_batch_samplers_come_through(build, workers):
+    epochs = received(build(), workers, epochs=2)
+    sampler = build()
+    assert [indices.tolist() for indices, _ in epochs] == [sampler.epoch_indices(epoch).tolist() for epoch in (0, 1)]
+
+
+@workers
+@pytest.mark.parametrize("build", INDICES.values(), ids=INDICES)
+def test_the_samplers_of_single_indices_come_through(build, workers):
+    loader = DataLoader(Samples(), batch_size=8, sampler=build(), **WORKERS[workers])
+    epochs = [[batch[0].tolist() for batch in loader] for _ in range(2)]
+    sampler = build()
+    for epoch, batches in enumerate(epochs):
+        assert len(batches) == len(loader)
+        assert [i for batch in batches for i in batch] == sampler.epoch_indices(epoch).tolist()
 
 
 def test_the_epoch_of_a_loader_left_early_begins_again():

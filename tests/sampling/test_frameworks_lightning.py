@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
+from lt_fast.sampling import ClassBalancedBatchSampler, ClassBalancedSampler, ShuffledBatchSampler
 
 pytestmark = pytest.mark.slow
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 6])
@@ -36,6 +36,23 @@ def test_coverage_and_frequencies_in_what_was_received(ranks):
         assert set(range(101)) == {i for share in kept for batch in share for i in batch}
         drawn = [i for rank in ranks for batch in rank["use_distributed_sampler=False: balanced"][epoch] for i in batch]
         assert np.bincount(LABELS[drawn]).tolist() == [24, 24, 24, 24]
+
+
+@pytest.mark.parametrize("switch", [True, False])
+def test_a_share_of_single_indices_is_left_alone_either_way(ranks, switch):
+    sampler = ClassBalancedSampler(LABELS, num_samples=96, seed=7)
+    for rank in (0, 1):
+        received = ranks[rank][f"use_distributed_sampler={switch}: share by index"]
+        assert received == [sampler.epoch_indices(epoch)[rank::2].reshape(6, 8).tolist() for epoch in (0, 1)]
+
+
+def test_a_whole_sampler_of_single_indices_is_shared_out(ranks):
+    sampler = ClassBalancedSampler(LABELS, num_samples=96, seed=7)
+    for epoch in (0, 1):
+        received = [rank["use_distributed_sampler=True: whole by index"][epoch] for rank in ranks]
+        assert [len(share) for share in received] == [6, 6]
+        shown = sorted(i for share in received for batch in share for i in batch)
+        assert shown == sorted(sampler.epoch_indices(epoch))
 
 
 @pytest.mark.parametrize("which", ["whole", "a share", "shuffled"])

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from torch.utils.data import Dataset
 
-from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
+from lt_fast.sampling import (
+    ClassBalancedBatchSampler,
+    ClassBalancedSampler,
+    MPerClassBatchSampler,
+    MultilabelBalancedSampler,
+    RepeatFactorSampler,
+    ShuffledBatchSampler,
+    StratifiedBatchSampler,
+    WeightedRandomSampler,
+    repeat_factors,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of torchdata about itself
@@ -19,7 +29,18 @@ SAMPLERS = {
     "cycle": lambda: ClassBalancedBatchSampler(LABELS, batch_size=8, q=0.5, drop_last=False, seed=3),
     "replace": lambda: ClassBalancedBatchSampler(LABELS, batch_size=8, within_class="replace", seed=3),
     "shuffled": lambda: ShuffledBatchSampler(LABELS, batch_size=8, drop_last=False, seed=3),
+    "m per class": lambda: MPerClassBatchSampler(LABELS, m=4, classes_per_batch=2, seed=3),
+    "stratified": lambda: StratifiedBatchSampler(LABELS, batch_size=8, seed=3),
     "a share": lambda: ClassBalancedBatchSampler(LABELS, batch_size=8, drop_last=False, seed=3).shard(1, 2),
+}
+ROWS = (np.arange(102), LABELS)
+BY_INDEX = {
+    "class-balanced": lambda: ClassBalancedSampler(LABELS, num_samples=96, seed=3),
+    "weighted": lambda: WeightedRandomSampler(1.0 / (1 + LABELS), 96, seed=3),
+    "without replacement": lambda: WeightedRandomSampler(1.0 + LABELS, 96, False, seed=3),
+    "repeat factor": lambda: RepeatFactorSampler(repeat_factors(LABELS, 0.3), seed=3),
+    "least sampled": lambda: MultilabelBalancedSampler(*ROWS, strategy="least_sampled", num_samples=96, seed=3),
+    "a share": lambda: ClassBalancedSampler(LABELS, num_samples=192, seed=3).shard(1, 2),
 }
 WORKERS = {
     "none": {},
@@ -68,6 +89,21 @@ def test_resume_at_every_cut(build):
         # A state taken after the last batch is the epoch's end: nothing is left, and the next pass is the next epoch.
         assert rest == first[cut:]
         assert read(resumed)[0] == second
+
+
+@pytest.mark.parametrize("build", BY_INDEX.values(), ids=BY_INDEX)
+def test_resume_at_every_cut_by_index(build):
+    def loader():
+        return StatefulDataLoader(Indices(), batch_size=8, sampler=build(), drop_last=True)
+
+    sampler = build()
+    received, states = read(loader())
+    drawn = list(sampler)
+    assert [i for batch in received for i in batch] == drawn[: len(drawn) // 8 * 8]
+    for cut, state in enumerate(states, 1):
+        resumed = loader()
+        resumed.load_state_dict(state)
+        assert read(resumed)[0] == received[cut:]
 
 
 @pytest.mark.slow
