@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def best_of(function: Callable[[], Any], repeats: int = 10, *, at_least: float = 0.02) -> float:
@@ -108,6 +109,33 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
             for cell, width, right in zip(line, widths, numeric, strict=True)
         )
         print("  ".join(aligned).rstrip())
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return ``rows`` as a Markdown table; a missing value is a dash."""
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [["-" if value is None else _shown(value) for value in row.values()] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def replace_between(page: Path, name: str, text: str) -> None:
+    """Put ``text`` between the lines ``<!-- name -->`` and ``<!-- end of name -->`` of ``page``.
+
+    Raises:
+        ValueError: if the page lacks one of the two lines.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    if not begin or not end:
+        raise ValueError(f"{page.name} must hold the lines <!-- {name} --> and <!-- end of {name} -->, got one at most")
+    page.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+
+
+def read_csv(path: str | Path) -> tuple[str, list[dict[str, str]]]:
+    """Return the machine's line and the rows of what ``write_csv`` wrote."""
+    with (RESULTS / path).open(newline="", encoding="utf-8") as file:
+        machine = file.readline().removeprefix("# ").strip()
+        return machine, list(csv.DictReader(file))
 
 
 def _shown(value: Any) -> str:

@@ -1,19 +1,32 @@
 """The fused loss against the code people write today: forward and gradient of a mixed LDAM loss, float32.
 
 Rivals, all in this run: LDAM-DRW's own lines called once a label and mixed (``eager``), the best eager code by hand
-(``gather``: one margin subtracted in place of a one-hot matrix), both under ``torch.compile`` with ``--compile``, one
-plain ``F.cross_entropy``, and copying the logits, which is the memory's own speed.
+(``gather``: one margin subtracted in place of a one-hot matrix), both under ``torch.compile``, one plain
+``F.cross_entropy``, and copying the logits, which is the memory's own speed. ``fused avx2`` is the same op in a process
+that leaves AVX-512 alone. A run over all shapes also renews the table and the plot of ``docs/kernels.md``.
 
-    python -m benches.mixed_margin_loss [--threads 1] [--repeats 10] [--compile] [--shapes 128x10 256x1000]
+    python -m benches.mixed_margin_loss [--threads 1 2] [--repeats 30] [--no-compile] [--shapes 128x10 256x1000]
 """
 
 import argparse
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from benches.harness import best_of, machine_line, print_table, write_csv
+from benches.harness import (
+    DOCS,
+    best_of,
+    machine_line,
+    markdown_table,
+    print_table,
+    read_csv,
+    replace_between,
+    write_csv,
+)
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,6 +34,10 @@ from lt_fast import ops
 
 SHAPES = ("128x10", "128x100", "256x1000", "256x8142", "1024x8142")
 SCALE = 30.0
+SAMPLE = 0.005  # seconds: many short samples, as a longer one is likelier to be disturbed
+CSV = "mixed_margin_loss.csv"
+_PLOT = "![Useful bytes a second over the size of the problem](roofline.png)"
+BYTES = 8  # of float32 logits read and gradient written, once each: the least that any code moves per element
 
 
 @dataclass(frozen=True)
@@ -105,14 +122,24 @@ def check(batch: Batch) -> None:
         torch.testing.assert_close(gradient, exact_gradient, rtol=1e-3, atol=1e-6, msg=f"gradient of {name}")
 
 
-def seconds_of_all(batch: Batch, repeats: int, *, compiled: bool) -> dict[str, float]:
-    def step(loss: Callable[[Batch], Tensor]) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(loss(batch), batch.logits)
+def step(loss: Callable[[Batch], Tensor], batch: Batch) -> Callable[[], object]:
+    return lambda: torch.autograd.grad(loss(batch), batch.logits)
 
-    found = {name: best_of(step(loss), repeats) for name, loss in rivals(compiled=compiled)}
+
+def seconds_of_all(batch: Batch, repeats: int, *, compiled: bool) -> dict[str, float]:
+    found = {name: best_of(step(loss, batch), repeats, at_least=SAMPLE) for name, loss in rivals(compiled=compiled)}
     source, copy = batch.logits.detach(), torch.empty_like(batch.logits)
-    found["copy"] = best_of(lambda: copy.copy_(source), repeats)
+    found["copy"] = best_of(lambda: copy.copy_(source), repeats, at_least=SAMPLE)
+    torch.compiler.reset()
     return found
+
+
+def seconds_with(instruction_set: str, shape: str, threads: int, repeats: int) -> float:
+    """Time of the fused loss in a process whose processor is told to be an older one."""
+    command = [sys.executable, "-m", "benches.mixed_margin_loss", "--fused-only", "--shapes", shape]
+    command += ["--threads", str(threads), "--repeats", str(repeats)]
+    environment = {**os.environ, "LT_FAST_INSTRUCTION_SET": instruction_set}
+    return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
 def rows_of(shape: str, seconds: dict[str, float], threads: int) -> list[dict[str, object]]:
@@ -128,24 +155,105 @@ def rows_of(shape: str, seconds: dict[str, float], threads: int) -> list[dict[st
     ]
 
 
+def measured(shape: str, threads: int, repeats: int, *, compiled: bool) -> list[dict[str, object]]:
+    torch.set_num_threads(threads)
+    batch = batch_of(*map(int, shape.split("x")))
+    check(batch)
+    seconds = seconds_of_all(batch, repeats, compiled=compiled)
+    if ops.instruction_set() == "avx512":
+        seconds["fused avx2"] = seconds_with("avx2", shape, threads, repeats)
+    return rows_of(shape, seconds, threads)
+
+
+# --- docs/kernels.md --------------------------------------------------------------------------------------------------
+
+
+def write_docs() -> None:
+    """Renew the table and the plot from the CSV."""
+    machine, rows = read_csv(CSV)
+    times: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        times.setdefault((row["threads"], row["shape"]), {})[row["code"]] = float(row["us"])
+    table = markdown_table(
+        [_table_row(threads, shape, us) for (threads, shape), us in sorted(times.items(), key=_order)]
+    )
+    replace_between(DOCS / "kernels.md", "mixed_margin_loss", f"{table}\n\nMeasured on: {machine}.\n\n{_PLOT}")
+    draw_roofline(times)
+
+
+def _order(item: tuple[tuple[str, str], object]) -> tuple[int, int]:
+    threads, shape = item[0]
+    rows, classes = map(int, shape.split("x"))
+    return int(threads), rows * classes
+
+
+def _table_row(threads: str, shape: str, us: dict[str, float]) -> dict[str, object]:
+    compiled = [us[name] for name in ("eager compiled", "gather compiled") if name in us]
+    fused = us["fused"]
+    return {
+        "threads": threads,
+        "shape": shape.replace("x", " x "),
+        "fused, us": fused,
+        "eager": us["eager"] / fused,
+        "eager by hand": us["gather"] / fused,
+        "best compiled": min(compiled) / fused if compiled else None,
+        "plain cross entropy": us["cross_entropy"] / fused,
+        "copy": us["copy"] / fused,
+        "AVX2": us["fused avx2"] / fused if "fused avx2" in us else None,
+    }
+
+
+def draw_roofline(times: dict[tuple[str, str], dict[str, float]]) -> None:
+    """Draw useful bytes a second over the size of the problem, with copying as the roof."""
+    all_threads = sorted({threads for threads, _ in times})
+    figure = Figure(figsize=(5.5 * len(all_threads), 4))
+    axes = figure.subplots(1, len(all_threads), squeeze=False, sharey=True)
+    for axis, threads in zip(axes[0], all_threads, strict=True):
+        shapes = sorted((item for item in times.items() if item[0][0] == threads), key=_order)
+        megabytes = [
+            BYTES * rows * classes / 1e6 for rows, classes in (map(int, key[1].split("x")) for key, _ in shapes)
+        ]
+        for code, style in (
+            ("copy", "k--"),
+            ("fused", "o-"),
+            ("cross_entropy", "s-"),
+            ("gather", "^-"),
+            ("eager", "v-"),
+        ):
+            speed = [1e3 * size / us[code] for size, (_, us) in zip(megabytes, shapes, strict=True)]
+            axis.loglog(megabytes, speed, style, label=code.replace("_", " "))
+        axis.set(title=f"{threads} thread{'s' * (threads != '1')}", xlabel="logits and gradient, MB")
+    axes[0][0].set_ylabel("useful GB/s")
+    axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(DOCS / "roofline.png", dpi=110)
+
+
 def main(arguments: Sequence[str] = ()) -> None:
-    """Time everything, print the table, write the CSV; without arguments one thread and all shapes."""
+    """Time everything, print the table, write the CSV; without arguments all shapes with one and with all threads."""
+    cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(prog="python -m benches.mixed_margin_loss", description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, cores}))
+    parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--shapes", nargs="+", default=SHAPES, help="rows x classes, as 256x1000")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile of the eager rivals (slow to start)")
-    parser.add_argument("--csv", default="mixed_margin_loss.csv", help="file in benches/results")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes minutes")
+    parser.add_argument("--fused-only", action="store_true", help="print the fused op's seconds and nothing else")
     options = parser.parse_args(list(arguments))
-    torch.set_num_threads(options.threads)
-    rows = []
-    for shape in options.shapes:
-        batch = batch_of(*map(int, shape.split("x")))
-        check(batch)
-        rows += rows_of(shape, seconds_of_all(batch, options.repeats, compiled=options.compile), options.threads)
+    if options.fused_only:
+        torch.set_num_threads(options.threads[0])
+        print(best_of(step(fused, batch_of(*map(int, options.shapes[0].split("x")))), options.repeats, at_least=SAMPLE))
+        return
+    rows = [
+        row
+        for threads in options.threads
+        for shape in options.shapes
+        for row in measured(shape, threads, options.repeats, compiled=not options.no_compile)
+    ]
     print(f"{machine_line()}; op {ops.backend()} {ops.instruction_set()}")
     print_table(rows)
-    write_csv(options.csv, rows)
+    if tuple(options.shapes) == SHAPES:
+        write_csv(CSV, rows)
+        write_docs()
 
 
 if __name__ == "__main__":
