@@ -51,7 +51,7 @@ class ClassifierRetraining:
 
     Source: Kang et al. 2020, arXiv:1910.09217, section 4.1; code facebookresearch/classifier-balancing, whose settings
     for ImageNet-LT are the defaults (10 epochs, 0.2, batch 512, weight decay 5e-4). The fine-tuning of CP-Mix,
-    arXiv:2411.07621, is ``start="trained"``; its settings are lost.
+    arXiv:2411.07621, is ``start="trained"``; its settings were not available.
     Differs from that code: the features are computed once, in eval mode and without augmentation, where the code runs
     the frozen network anew on augmented images; classes are drawn independently, where it takes four samples of each in
     turn.

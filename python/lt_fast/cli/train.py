@@ -143,13 +143,16 @@ def set_threads(threads: str | None) -> None:
 
 def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:
     """Print the table and where things lie."""
-    from lt_fast.report.run_report import run_table  # noqa: PLC0415
+    from lt_fast.report.run_report import confusion_table, run_table  # noqa: PLC0415
 
     data = result["data"]
     output.say(
         f"\n{data['train_images']} training images, {data['test_images']} test images; percent, {result['selection']}"
     )
     output.say(run_table(result))
+    if "confusions" in result:
+        errors, shown = result["confusions"]["errors"], result["confusions"]["predictions"]
+        output.say(f"\nmost confused while training, of {errors} errors on {shown} images\n{confusion_table(result)}")
     output.say(f"\nresult: {folder / 'result.json'}")
     if pictures:
         output.say(f"pictures: {folder / 'plots'}")

@@ -1,6 +1,7 @@
 """From a configuration to the objects it names: data, network, batches, loss, schedule, calibrator."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from lt_fast import calibration, datasets, losses, mixing, models, sampling, tra
 from lt_fast.counts import ClassCounts
 from lt_fast.datasets import ImageBatches, ImageSet
 from lt_fast.losses import effective_number_weights
+from lt_fast.recipes import cp_mix_parts
 from lt_fast.registry import Registry
 
 SAMPLERS = Registry(
@@ -82,9 +84,31 @@ def make_mixer(config: Mapping[str, Any], counts: ClassCounts) -> mixing.Mixer |
     return mixer
 
 
-def make_batches(config: Mapping[str, Any], data: Data) -> ImageBatches:
-    """Return the training batches: drawn, cropped, flipped, normalised and mixed."""
-    mixer = make_mixer(config, data.train.class_counts)
+def make_batches(config: Mapping[str, Any], data: Data, criterion: nn.Module) -> training.Batches:
+    """Return the training batches: drawn, cropped, flipped, normalised and mixed.
+
+    Args:
+        config: from ``resolve``.
+        data: from ``load_data``.
+        criterion: from ``make_criterion``; CP-Mix draws by what it has counted.
+    """
+    if not isinstance(criterion, training.ConfusionRecorder):
+        return _image_batches(config, data, make_mixer(config, data.train.class_counts))
+    return cp_mix_parts.make_batches(
+        config,
+        partial(_image_batches, config, data),
+        criterion,
+        images=data.train.images,
+        labels=data.train.labels,
+        class_counts=data.train.class_counts,
+        mean=data.mean,
+        std=data.std,
+        crop_padding=config["crop_padding"],
+        flip=config["flip"],
+    )
+
+
+def _image_batches(config: Mapping[str, Any], data: Data, mixer: mixing.Mixer | None) -> ImageBatches:
     return ImageBatches(
         data.train.images,
         data.train.labels,
@@ -107,7 +131,9 @@ def plain_batches(images: ImageSet, data: Data) -> ImageBatches:
 
 
 def make_criterion(config: Mapping[str, Any], counts: ClassCounts) -> nn.Module:
-    """Return the loss, or the plain and the re-weighted one under deferred re-weighting."""
+    """Return the loss: the plain and the re-weighted one under deferred re-weighting, both stages' for CP-Mix."""
+    if config["mixer"] == "cp_mix":
+        return cp_mix_parts.make_recorder(config, counts, plain=_loss({**config, "mixer": None}, counts))
     if not config["deferred"]:
         return _loss(config, counts)
     weight = effective_number_weights(counts, beta=config["class_weight_beta"])
@@ -128,8 +154,7 @@ def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
     """Return stage 2, unfitted, or None."""
     if config["calibrator"] is None:
         return None
-    names = ("gamma", "epochs", "batch_size", "momentum", "weight_decay", "normalization")
-    options = {name: config[f"calibration_{name}"] for name in names}
+    options = {name: config[f"calibration_{name}"] for name in _CALIBRATOR_OPTIONS[config["calibrator"]]}
     options |= {"lr": config["calibration_learning_rate"], "seed": config["seed"], "scale": logit_scale(config)}
     return calibration.CALIBRATORS[config["calibrator"]](counts, **options)
 
@@ -137,6 +162,12 @@ def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
 def logit_scale(config: Mapping[str, Any]) -> float:
     """Return what the softmax multiplies the logits by: LDAM trains ``softmax(scale * cosine)``, and is measured so."""
     return float(config.get("scale", 1.0))
+
+
+_CALIBRATOR_OPTIONS = {
+    "margin": ("gamma", "epochs", "batch_size", "momentum", "weight_decay", "normalization"),
+    "retraining": ("start", "epochs", "batch_size", "momentum", "weight_decay"),
+}
 
 
 def _shuffled(config: Mapping[str, Any], labels: Any) -> Any:

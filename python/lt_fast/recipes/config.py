@@ -32,6 +32,11 @@ RECIPES = Registry(
             "mixup_drw",
             "mam",
             "mam_drw",
+            "cp_mix",
+            "cp_mix_no_pairs",
+            "cp_mix_no_mixing_function",
+            "cp_mix_no_regularization",
+            "cp_mix_ce",
             "mc",
             "mammc",
         )

@@ -13,7 +13,7 @@ from lt_fast import metrics, training
 from lt_fast.calibration import Collected, collect
 from lt_fast.datasets import ImageBatches
 from lt_fast.errors import DataError, UsageError
-from lt_fast.recipes import assembly
+from lt_fast.recipes import assembly, confusions
 from lt_fast.recipes.assembly import Data
 from lt_fast.recipes.config import sources_of
 from lt_fast.recipes.predictions import Predictions
@@ -53,7 +53,8 @@ def run(
 
     Returns:
         What ``result.json`` holds: ``config``, ``metrics`` (of the method, after calibration where it has one),
-        ``metrics_before_calibration`` (or None), ``data``, ``seconds``, ``versions``.
+        ``metrics_before_calibration`` (or None), ``confusions`` where the method counts them, ``data``, ``seconds``,
+        ``versions``.
 
     Raises:
         UsageError: if the folder holds another run, or the device is not there.
@@ -132,10 +133,11 @@ def _trained(
     config: Mapping[str, Any], directory: RunDirectory, data: Data, *, resume: bool, device: str, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
     model = assembly.make_model(config, data)
+    criterion = assembly.make_criterion(config, data.train.class_counts)
     history = training.fit(
         model,
-        assembly.make_batches(config, data),
-        assembly.make_criterion(config, data.train.class_counts),
+        assembly.make_batches(config, data, criterion),
+        criterion,
         epochs=config["epochs"],
         learning_rate=assembly.make_schedule(config),
         run=directory,
@@ -153,6 +155,7 @@ def _trained(
     result = {
         "config": dict(config),
         **measure(config, data, predictions),
+        **_confusions(criterion, data, directory.path),
         "data": data_summary(data),
         "selection": SELECTION,
         "seconds": {
@@ -180,18 +183,28 @@ def calibrated_predictions(
         device: where the model runs.
         fit: learn the calibrator and save it, or read the saved one.
     """
-    _, logits, labels = _collected(config, model, assembly.plain_batches(data.test, data), device)
+    features, logits, labels = _collected(config, model, assembly.plain_batches(data.test, data), device)
     scale = assembly.logit_scale(config)
     calibrator = assembly.make_calibrator(config, data.train.class_counts)
     if calibrator is None:
         return Predictions(scale * logits, labels, None)
     if fit:
-        features, _, targets = _collected(config, model, assembly.plain_batches(data.train, data), device)
-        calibrator.fit(features, targets, head=model.head)
+        fitted_on, _, targets = _collected(config, model, assembly.plain_batches(data.train, data), device)
+        calibrator.fit(fitted_on, targets, head=model.head)
         calibrator.save(folder / "calibration")
     else:
         calibrator = type(calibrator).load(folder / "calibration")
-    return Predictions(scale * logits, labels, calibrator.transform(logits))
+    given = {"features": features, "logits": logits}[calibrator.transforms]
+    return Predictions(scale * logits, labels, calibrator.transform(given))
+
+
+def _confusions(criterion: nn.Module, data: Data, folder: Path) -> dict[str, Any]:
+    """Return and save what a criterion has counted that does count."""
+    if not isinstance(criterion, training.ConfusionRecorder):
+        return {}
+    confusion = criterion.up_to_date()
+    confusions.save(confusion, folder)
+    return {"confusions": confusions.summary_of(confusion, data.train.classes)}
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The four pictures of a run: training curves, reliability, recall by class size, confusion."""
+"""The pictures of a run: training curves, reliability, recall by class size, confusion, pairs confused in training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from lt_fast.report.style import BLACK, COLOURS, GREEN, MARKERS, SKY, VERMILION,
 
 _CELLS_WITH_NUMBERS = 12
 _NAMED_CLASSES = 30
+_PAIRS_AS_BARS = 12
 
 
 def training_curves(
@@ -173,14 +174,50 @@ def confusion_picture(path: Path, matrix: NDArray[np.int64], names: Sequence[str
         drawn.colorbar(image, ax=axes, label="percent of the true class", shrink=0.85)
         axes.grid(visible=False)
         axes.set(xlabel="predicted class", ylabel="true class")
-        if len(names) <= _NAMED_CLASSES:
-            axes.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 2 else 0)  # noqa: PLR2004
-            axes.set_yticks(range(len(names)), names)
+        _name_classes(axes, names)
         if len(names) <= _CELLS_WITH_NUMBERS:
             for (row, column), value in np.ndenumerate(share):
                 if value >= 0.5:  # noqa: PLR2004  (rounds to 0 below)
                     colour = "black" if value > 50 else "white"  # noqa: PLR2004
                     axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8)
+
+
+def confusion_pairs(path: Path, matrix: NDArray[np.int64], names: Sequence[str], *, title: str) -> None:
+    """Draw which class the training images were taken for: each class's errors by class, and the most frequent pairs.
+
+    Args:
+        path: without its ending.
+        matrix: ``(C, C)`` counts over the whole training, true class by row; the diagonal is left out.
+        names: of the classes; written out up to 30 of them.
+        title: of the picture.
+    """
+    errors = matrix * ~np.eye(len(matrix), dtype=np.bool_)
+    share = 100 * errors / np.maximum(errors.sum(axis=1, keepdims=True), 1)
+    with figure(path, width=6.0, height=5.0, columns=2) as (drawn, (left, right)):
+        drawn.suptitle(title, x=0.01, ha="left")
+        image = left.imshow(share, cmap="cividis", vmin=0, vmax=max(share.max(), 1), interpolation="nearest")
+        drawn.colorbar(image, ax=left, label="percent of the class's errors while training", shrink=0.85)
+        left.grid(visible=False)
+        left.set(title="What errors were taken for", xlabel="predicted class", ylabel="true class")
+        _name_classes(left, names)
+        _draw_bars(right, errors, names)
+
+
+def _draw_bars(axes: Any, errors: NDArray[np.int64], names: Sequence[str]) -> None:
+    cells = np.argsort(-errors, axis=None, kind="stable")[:_PAIRS_AS_BARS]
+    pairs = [divmod(int(cell), len(errors)) for cell in cells if errors.flat[cell] > 0]
+    words = [f"{names[true]} \u2192 {names[predicted]}" for true, predicted in pairs]
+    axes.barh(range(len(pairs)), [errors[pair] for pair in pairs], color=BLACK, height=0.7)
+    axes.set_yticks(range(len(pairs)), words)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set(title="Most frequent pairs", xlabel="times while training (class \u2192 taken for)")
+
+
+def _name_classes(axes: Any, names: Sequence[str]) -> None:
+    if len(names) <= _NAMED_CLASSES:
+        axes.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 2 else 0)  # noqa: PLR2004
+        axes.set_yticks(range(len(names)), names)
 
 
 _STAGE = {"before": "before calibration", "after": "after calibration"}

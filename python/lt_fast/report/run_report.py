@@ -32,7 +32,11 @@ def draw_run(run: Path | str) -> list[Path]:
     _draw_curves(plots / "curves", run / "metrics.csv", result["config"], title)
     _draw_recall(plots / "recall", stages, title)
     _draw_predictions(plots, read_predictions(run), stages, title)
-    return [plots / f"{name}.png" for name in ("curves", "recall", "reliability", "confusion")]
+    names = ["curves", "recall", "reliability", "confusion"]
+    if "confusions" in result:
+        _draw_confusion_pairs(plots / "confusion_pairs", run, result, title)
+        names.append("confusion_pairs")
+    return [plots / f"{name}.png" for name in names]
 
 
 def run_table(result: Mapping[str, Any]) -> str:
@@ -56,6 +60,13 @@ def class_table(result: Mapping[str, Any]) -> str:
         for entry in result["metrics"]["per_class"]
     ]
     return text_table(["class", "train", "test", "recall", "precision"], rows)
+
+
+def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
+    """Return the pairs that a run confused most while it trained, as text: how often, and of which errors."""
+    pairs = result["confusions"]["most_frequent"][:most]
+    rows = [[pair["true"], pair["predicted"], str(pair["count"]), percent(pair["share"])] for pair in pairs]
+    return text_table(["class", "taken for", "times", "% of its errors"], rows, left=2)
 
 
 def title_of(config: Mapping[str, Any]) -> str:
@@ -91,15 +102,18 @@ def read_predictions(run: Path) -> dict[str, NDArray[Any]]:
     Raises:
         DataError: if the file is missing or damaged.
     """
-    path = run / "predictions.safetensors"
-    safetensors = require("safetensors", extra="train", purpose="reading a run's predictions")
-    numpy_files = require("safetensors.numpy", extra="train", purpose="reading a run's predictions")
+    return _read_tensors(run / "predictions.safetensors", f"`lt-fast eval {run}` writes it again")
+
+
+def _read_tensors(path: Path, remedy: str) -> dict[str, NDArray[Any]]:
+    safetensors = require("safetensors", extra="train", purpose=f"reading {path.name}")
+    numpy_files = require("safetensors.numpy", extra="train", purpose=f"reading {path.name}")
     try:
         loaded: dict[str, NDArray[Any]] = numpy_files.load_file(path)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing; `lt-fast eval {run}` writes it again") from None
+        raise DataError(f"{path} is missing; {remedy}") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged: {error}; `lt-fast eval {run}` writes it again") from error
+        raise DataError(f"{path} is damaged: {error}; {remedy}") from error
     return loaded
 
 
@@ -142,6 +156,23 @@ def _draw_predictions(plots: Path, saved: Mapping[str, NDArray[Any]], stages: Ma
     matrix = metrics.confusion_matrix(logits[final], labels)
     words = f"{title}{', after calibration' if final == 'after' else ''}"
     pictures.confusion_picture(plots / "confusion", np.asarray(matrix), names, title=words)
+
+
+def _draw_confusion_pairs(path: Path, run: Path, result: Mapping[str, Any], title: str) -> None:
+    target, predicted, counts = read_confusion_entries(run).T
+    names = result["data"]["class_names"]
+    matrix = np.zeros((len(names), len(names)), dtype=np.int64)
+    matrix[target, predicted] = counts
+    pictures.confusion_pairs(path, matrix, names, title=title)
+
+
+def read_confusion_entries(run: Path) -> NDArray[np.int64]:
+    """Return rows of true class, predicted class and count, ``(cells, 3)``, as the run saved them.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    return _read_tensors(run / "confusion_counts.safetensors", "a new run makes one")["entries"]
 
 
 def softmax(logits: Any) -> NDArray[np.float64]:

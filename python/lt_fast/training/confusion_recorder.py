@@ -1,7 +1,7 @@
 """A loss that counts on the way which class the training images are taken for."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,10 @@ class Confusion(Protocol):
         """Replace the counts."""
 
 
-class ConfusionRecorder(nn.Module):
+Counts = TypeVar("Counts", bound=Confusion)
+
+
+class ConfusionRecorder(nn.Module, Generic[Counts]):
     """A criterion that also counts (label, largest logit) of every unmixed training image it is shown.
 
     The predictions come from the ordinary forward passes of the training: no pass is added. The counts are part of the
@@ -42,7 +45,7 @@ class ConfusionRecorder(nn.Module):
     """
 
     def __init__(
-        self, criterion: nn.Module, confusion: Confusion, *, plain_rows: Callable[[int], int] | None = None
+        self, criterion: nn.Module, confusion: Counts, *, plain_rows: Callable[[int], int] | None = None
     ) -> None:
         super().__init__()
         if not isinstance(criterion, nn.Module):
@@ -57,7 +60,7 @@ class ConfusionRecorder(nn.Module):
         loss: Tensor = self.criterion(logits, y_a, y_b, lam)
         return loss
 
-    def up_to_date(self) -> Confusion:
+    def up_to_date(self) -> Counts:
         """Return the object that was passed, with every step so far counted in it."""
         if self._waiting:
             labels, predicted = (torch.cat(column).cpu() for column in zip(*self._waiting, strict=True))
