@@ -30,7 +30,8 @@ prove() {
         "$wheel" "$torch" pytest hypothesis >"$here/pip.log" 2>&1 || { tail -n 5 "$here/pip.log"; return 1; }
     cp -r "$root/tests/ops" "$root/tests/reference.py" "$here/tests/"
     # No settings of the clone's: they would put its own package in front of the installed one.
-    pytest="venv/bin/python -m pytest tests/ops -c /dev/null --rootdir=. -q -p no:cacheprovider --import-mode=importlib"
+    pytest="venv/bin/python -m pytest tests/ops -c /dev/null --rootdir=. -q -p no:cacheprovider --import-mode=importlib
+        -W ignore::pytest.PytestUnknownMarkWarning"
     cd "$here" || return 1
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONPATH="$here/tests"
     export LT_FAST_BACKEND=cpu # a library that does not load is an error here, not a fallback
