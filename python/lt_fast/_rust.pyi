@@ -37,7 +37,7 @@ def long_tailed_indices(
 ) -> NDArray[np.int64]:
     """Positions of the kept samples, ``(sum(counts),)``, class after class; ``method`` is "ldam" or "counter"."""
 
-def parse_image_list(list: bytes) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
+def parse_image_list(content: bytes, /) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
     """Read lines of ``path label``: all paths in one UTF-8 string, where each ends, ``(N,)``, and the labels, ``(N,)``.
 
     Raises:
@@ -139,7 +139,7 @@ class ConfusionCounts:
 def stratified(
     labels: NDArray[np.uint32], class_probs: NDArray[np.float64], batch_size: int, draws_per_epoch: int, seed: int
 ) -> Draws:
-    """Batches that hold ``batch_size * class_probs`` of each class, rounded down or up; every sample before any repeats.
+    """Batches that hold ``batch_size * class_probs`` of each class, rounded down or up; all samples before any repeats.
 
     Raises:
         ValueError: as ``class_balanced``.
