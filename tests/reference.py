@@ -108,6 +108,22 @@ def balanced_softmax_loss(logits, target, counts, **options):
     return _loss(lambda i, _: logits[i] + log_counts, target, counts, **options)
 
 
+def cp_mix_loss(logits, target, target_b, lam, counts, *, num_pairs, eta=1.0, tau=0.5, regularize=True, plain=None):
+    """CP-Mix, eqs. 13 to 16: plain rows, then confused pairs, then the plain rows' images mixed among themselves."""
+    rows = (len(target) - num_pairs) // (2 if regularize else 1)
+    plain = plain or balanced_softmax_loss
+    loss = plain(logits[:rows], target[:rows], counts)
+    parts = [slice(rows, rows + num_pairs)] * bool(num_pairs) + [slice(rows + num_pairs, None)] * regularize
+    for part in parts:
+        total = 0.0
+        for z, a, b, share in zip(logits[part], target[part], target_b[part], lam[part], strict=True):
+            own = cp_mix_label_factor(float(share), counts[int(a)], counts[int(b)], tau)
+            log_sum = torch.logsumexp(z, 0)
+            total = total + own * (log_sum - z[int(a)]) + (1 - own) * (log_sum - z[int(b)])
+        loss = loss + eta * total / len(target[part])
+    return loss
+
+
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
     """Menon et al. 2021: -log( pi_y^tau exp(z_y) / sum_c pi_c^tau exp(z_c) )."""
     prior = torch.tensor([n / sum(counts) for n in counts], dtype=torch.float64)
