@@ -35,7 +35,19 @@ def parts_of(data, name="cp_mix", **overrides):
     return config, criterion, assembly.make_batches(config, data, criterion)
 
 
-def train(data, *, run=None, resume=False, stop_at=None, seen=None):
+class KilledError(BaseException):
+    """Ends a training as a kill does: nothing gets a chance to save."""
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def kill():
+    raise KilledError
+
+
+def train(data, *, run=None, resume=False, stop_at=None, stop=interrupt, seen=None):
     """Train through ``fit``, noting every batch; returns the weights and the counts."""
     config, criterion, batches = parts_of(data)
     model, steps = assembly.make_model(config, data), []
@@ -45,7 +57,7 @@ def train(data, *, run=None, resume=False, stop_at=None, seen=None):
         if seen is not None:
             seen.append([None if part is None else part.clone() for part in labels])
         if len(steps) == stop_at:
-            signal.raise_signal(signal.SIGINT)
+            stop()
         return forward(logits, *labels)
 
     forward, criterion.forward = criterion.forward, watched
@@ -120,11 +132,15 @@ def test_all_plain_images_are_counted_and_no_other(data):
     assert len(seen) == 42
 
 
-@pytest.mark.parametrize("stop_at", [9, 28, 31])
-def test_stopped_in_either_stage_and_resumed_to_the_same_bits(data, tmp_path, stop_at):
+# Steps 1 to 28 are stage 1; the 28th and 35th end an epoch, the 29th is the first that mixes.
+@pytest.mark.parametrize(
+    ("stop_at", "stop", "error"),
+    [(at, interrupt, Interrupted) for at in (9, 28, 29, 31, 35)] + [(at, kill, KilledError) for at in (16, 29, 40)],
+)
+def test_stopped_in_either_stage_and_resumed_to_the_same_bits(data, tmp_path, stop_at, stop, error):
     weights, counts = train(data)
-    with RunDirectory(tmp_path / "a", {}) as run, pytest.raises(Interrupted):
-        train(data, run=run, stop_at=stop_at)
+    with RunDirectory(tmp_path / "a", {}) as run, pytest.raises(error):
+        train(data, run=run, stop_at=stop_at, stop=stop)
     with RunDirectory(tmp_path / "a", {}, resume=True) as run:
         again, counted = train(data, run=run, resume=True)
     assert counted == counts

@@ -66,6 +66,17 @@ def test_confusion_also_with_a_class_without_test_images(tmp_path, classes):
     _is_picture(tmp_path / "c")
 
 
+@pytest.mark.parametrize("classes", [1, 2, 10, 100])
+def test_confusion_pairs_also_without_an_error(tmp_path, classes):
+    matrix = np.arange(classes * classes).reshape(classes, classes)
+    for name, counts in (("some", matrix), ("none", np.diag(np.diag(matrix)))):
+        pictures.confusion_pairs(tmp_path / name, counts, [f"class {i}" for i in range(classes)], title="t")
+        _is_picture(tmp_path / name)
+        text = (tmp_path / f"{name}.svg").read_text()
+        frequent = f"class {classes - 1} \u2192 class {classes - 2}"
+        assert (frequent in text) == (name == "some" and classes > 1)
+
+
 def test_the_same_picture_is_the_same_file(tmp_path):
     for name in ("a", "b"):
         pictures.recall_by_count(tmp_path / name, [9, 3], {"before": [0.5, 0.25]}, title="t")

@@ -9,7 +9,7 @@ from torch import nn
 
 from lt_fast.errors import Interrupted
 from lt_fast.sampling import ConfusionCounts
-from lt_fast.training import ConfusionRecorder, RunDirectory, cosine, fit
+from lt_fast.training import ConfusionRecorder, RunDirectory, confusion_recorder, cosine, fit
 from training.tiny import CLASSES, STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_model
 
 
@@ -43,6 +43,35 @@ def test_of_mixed_batches_the_plain_rows_alone(plain_rows, counted):
     logits, labels = problem()
     recording(logits, labels, labels.flip(0), torch.full((8,), 0.5))
     np.testing.assert_array_equal(recording.up_to_date().matrix(), matrix_of(logits[:counted], labels[:counted]))
+
+
+def test_what_waits_is_counted_when_it_is_read(monkeypatch):
+    """As on a GPU, where fetching every batch would make the steps wait."""
+    monkeypatch.setitem(confusion_recorder._BATCHES_WAITING, "cpu", 4)
+    recording, counts, wanted = recorder(), [], np.zeros((CLASSES, CLASSES), np.int64)
+    for seed in range(6):
+        logits, labels = problem(seed=seed)
+        recording(logits, labels, None, None)
+        wanted += matrix_of(logits, labels)
+        counts.append(recording._confusion.total)
+    assert counts == [0, 0, 0, 32, 32, 32]
+    np.testing.assert_array_equal(recording.up_to_date().matrix(), wanted)
+    assert recording.state_dict()["_extra_state"][:, 2].sum() == 48
+    recording(*problem(), None, None)
+    restored = recorder()
+    restored(*problem(seed=3), None, None)  # waits, and is forgotten
+    restored.load_state_dict(recording.state_dict())
+    assert restored.up_to_date() == recording.up_to_date()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def test_it_counts_where_the_model_is(device):
+    recording, wanted = recorder().to(device), np.zeros((CLASSES, CLASSES), np.int64)
+    for seed in range(70):
+        logits, labels = problem(seed=seed)
+        recording(logits.to(device), labels.to(device), None, None)
+        wanted += matrix_of(logits, labels)
+    np.testing.assert_array_equal(recording.up_to_date().matrix(), wanted)
 
 
 def test_gradients_are_the_criterion_s():

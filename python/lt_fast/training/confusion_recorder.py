@@ -6,7 +6,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-_MOST_WAITING = 64  # batches on a GPU whose predictions have not come to the host yet
+_BATCHES_WAITING = {"cpu": 1}  # how many may wait to be counted; elsewhere fetching one would make the step wait
+_BATCHES_WAITING_ELSEWHERE = 64
 
 
 class Confusion(Protocol):
@@ -85,5 +86,5 @@ class ConfusionRecorder(nn.Module, Generic[Counts]):
         if rows == 0:
             return
         self._waiting.append((labels[:rows], logits[:rows].argmax(1)))
-        if logits.device.type == "cpu" or len(self._waiting) == _MOST_WAITING:
+        if len(self._waiting) >= _BATCHES_WAITING.get(logits.device.type, _BATCHES_WAITING_ELSEWHERE):
             self.up_to_date()
