@@ -89,3 +89,11 @@ def test_names_come_from_the_counts():
 def test_bad_settings_are_named(counts, kwargs, message):
     with pytest.raises(ValueError, match=message):
         metrics.evaluate(np.eye(2), [0, 1], counts, **kwargs)
+
+
+@pytest.mark.parametrize(("classes", "train"), [(3, [200, 50, 5]), (2, [5000, 500])])
+def test_group_recalls_are_those_of_the_whole_evaluation(classes, train):
+    logits, labels = draw(1, 40, classes)
+    report = metrics.evaluate(logits, labels, train)
+    expected = {name: report[name] for name in ("top1", "many_recall", "medium_recall", "few_recall")}
+    assert metrics.group_recalls(logits, labels, train) == expected

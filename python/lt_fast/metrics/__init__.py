@@ -13,7 +13,7 @@ from lt_fast.metrics.accuracy import (
     worst_class_recall,
 )
 from lt_fast.metrics.calibration_error import Reliability, expected_calibration_error, reliability
-from lt_fast.metrics.evaluation import METRICS, evaluate
+from lt_fast.metrics.evaluation import METRICS, evaluate, group_recalls
 from lt_fast.metrics.intervals import bootstrap_interval, mean_interval
 from lt_fast.metrics.likelihood import negative_log_likelihood
 
@@ -25,6 +25,7 @@ __all__ = [
     "confusion_matrix",
     "evaluate",
     "expected_calibration_error",
+    "group_recalls",
     "macro_f1",
     "mean_interval",
     "negative_log_likelihood",

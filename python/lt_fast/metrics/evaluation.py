@@ -73,6 +73,22 @@ def evaluate(
     return result
 
 
+def group_recalls(
+    logits: Scores, labels: Labels, train_counts: CountsLike, *, groups: tuple[int, int] = (100, 20)
+) -> dict[str, float | None]:
+    """``top1``, ``many_recall``, ``medium_recall`` and ``few_recall`` of ``evaluate``: what a curve over epochs needs.
+
+    Args, Raises: as ``evaluate``, at a quarter of its cost.
+    """
+    scores, target = checked_scores(logits, labels)
+    counts = _matching_counts(train_counts, scores.shape[1])
+    by_class = per_class_scores(scores, target)
+    found: dict[str, float | None] = {"top1": METRICS["top1"](scores, target)}
+    for group, mask in counts.groups(many=groups[0], few=groups[1]).items():
+        found[f"{group}_recall"] = _group(group, mask, by_class)[f"{group}_recall"]
+    return found
+
+
 def _matching_counts(train_counts: CountsLike, num_classes: int) -> ClassCounts:
     counts = train_counts if isinstance(train_counts, ClassCounts) else ClassCounts(train_counts)
     if len(counts) != num_classes:

@@ -230,7 +230,7 @@ def _evaluation(config: Mapping[str, Any], data: Data, device: str) -> Callable[
 
     def evaluate(model: nn.Module) -> dict[str, float | None]:
         _, logits, labels = _collected(config, model, batches, device)
-        found = metrics.evaluate(assembly.logit_scale(config) * logits, labels, data.train.class_counts)
+        found = metrics.group_recalls(assembly.logit_scale(config) * logits, labels, data.train.class_counts)
         return {f"test_{name}": found[name] for name in CURVES}
 
     return evaluate
