@@ -224,7 +224,7 @@ def draw_roofline(times: dict[tuple[str, str], dict[str, float]]) -> None:
             axis.loglog(megabytes, speed, style, label=code.replace("_", " "))
         axis.set(title=f"{threads} thread{'s' * (threads != '1')}", xlabel="logits and gradient, MB")
     axes[0][0].set_ylabel("useful GB/s")
-    axes[0][0].legend()
+    axes[0][0].legend(loc="lower right")
     figure.tight_layout()
     figure.savefig(DOCS / "roofline.png", dpi=110)
 
