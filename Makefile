@@ -64,8 +64,7 @@ test-torch-matrix: | tools  ## the wheel under torch 2.10.0, 2.13.0 and the newe
 	@PYTHON=$(PYTHON) scripts/torch-matrix.sh
 
 docs: $(VENV)/.built  ## the API pages, from the docstrings, into build/docs
-	@$(BIN)/pdoc --docformat google --math --output-directory build/docs lt_fast lt_fast.sampling lt_fast.datasets \
-	    lt_fast.ops lt_fast.losses lt_fast.mixing lt_fast.calibration lt_fast.models lt_fast.metrics lt_fast.training lt_fast.recipes
+	@$(BIN)/python scripts/api-pages.py build/docs
 	@echo "open build/docs/index.html"
 
 lock: $(VENV)/.installed  ## renew requirements.lock from pyproject.toml (needs uv)

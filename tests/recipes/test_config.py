@@ -191,3 +191,9 @@ def test_any_value_is_taken_or_refused_in_words(name, value):
 @given(st.text().filter(lambda text: text.strip() and "=" not in text), st.text())
 def test_an_assignment_splits_at_its_first_equals_sign(name, value):
     assert settings.split_assignment(f"{name}={value}") == (name.strip(), value.strip())
+
+
+def test_short_names_stand_for_the_settings_that_everybody_types():
+    config = recipes.resolve("ce", "digits-lt", {"lr": "0.05", "wd": 0})
+    assert (config["learning_rate"], config["weight_decay"]) == (0.05, 0)
+    assert "lr" not in config

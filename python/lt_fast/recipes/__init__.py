@@ -39,4 +39,5 @@ _ON_FIRST_USE = {"run": "lt_fast.recipes.running", "evaluate_run": "lt_fast.reci
 def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'lt_fast.recipes' has no attribute {name!r}")
-    return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
+    globals()[name] = found = getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
+    return found

@@ -141,7 +141,8 @@ def _own(value: Any, seed: int) -> Any:
 
 
 def _has(recipe: Recipe, values: Mapping[str, Value], name: str) -> str:
-    if settings.known(name) not in values:
+    name = settings.known(name)
+    if name not in values:
         having = ", ".join(sorted(other for other in RECIPES if _sets(other, name))) or "no recipe"
         raise UsageError(
             f"{recipe.name} has no setting {name!r}{nearest(name, list(values))} (used by {having}); "

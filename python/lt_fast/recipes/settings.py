@@ -103,12 +103,17 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
+SHORT = {"lr": "learning_rate", "wd": "weight_decay"}
+"""What everybody types, and the setting that it stands for."""
+
+
 def known(name: str) -> str:
-    """Return ``name`` if it is a setting.
+    """Return the setting that ``name`` names, in full.
 
     Raises:
-        UsageError: if it is not; names the nearest one.
+        UsageError: if it is none; names the nearest one.
     """
+    name = SHORT.get(name, name)
     if name not in SETTINGS:
         hint = nearest(name, list(SETTINGS)) or "; `lt-fast methods METHOD --data DATA` lists a method's settings"
         raise UsageError(f"setting must be one that lt-fast knows, got {name!r}{hint}")
