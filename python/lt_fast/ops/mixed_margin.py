@@ -116,9 +116,10 @@ def mixed_margin_loss(
         NotImplementedError: if a second derivative is asked for; ``lt_fast.ops.reference`` has one.
 
     Source: Cao et al. 2019, arXiv:1906.07413 (LDAM); Kang, Vu and Yoo 2021, arXiv:2206.05380, code
-    ihaeyong/Maximum-Margin-LDAM (maximum margins; here the own label's score by default, see ``compat``); Ren et al. 2020, arXiv:2007.10740
-    (balanced softmax); Cheng et al. 2023, arXiv:2308.15457 (mam); Chou et al. 2020, arXiv:2007.03943 (remix);
-    Xu et al. 2021, arXiv:2111.03874 (unimix); CP-Mix, arXiv:2411.07621 (its formula reconstructed from the text).
+    ihaeyong/Maximum-Margin-LDAM (maximum margins; here the own label's score by default, see ``compat``);
+    Ren et al. 2020, arXiv:2007.10740 (balanced softmax); Cheng et al. 2023, arXiv:2308.15457 (mam); Chou et al. 2020,
+    arXiv:2007.03943 (remix); Xu et al. 2021, arXiv:2111.03874 (unimix); CP-Mix, arXiv:2411.07621 (its formula
+    reconstructed from the text).
     """
     chosen = arguments.settings(
         label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, compat,
