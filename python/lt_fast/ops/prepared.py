@@ -19,10 +19,11 @@ from torch.autograd import Function
 
 from lt_fast.counts import ClassCounts
 from lt_fast.ops import arguments, libraries, registration
-from lt_fast.ops.arguments import REDUCTIONS, Settings
+from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Settings
 
 _AVAILABLE = libraries.BACKEND != "reference"
 _NONE = REDUCTIONS.index("none")
+_EXACT = frozenset(DTYPES[:2])
 
 
 class ReadyLoss(Function):
@@ -60,16 +61,22 @@ def loss_of(
     sample_weight: Any,
 ) -> Tensor | None:
     """Return the loss, or None where this is not the usual case; ``vectors`` are counts, margin, bias, weight."""
-    if not _usual(logits) or chosen.reduction == _NONE:
-        return None
-    if not _here(target) or not (target_b is None or _here(target_b)):
-        return None
     number = 0.0
     if type(lam) is float and target_b is not None:
         lam, number = None, lam
-    elif (target_b is None) != (lam is None) or not _fits(lam, logits):
+    elif (target_b is None) != (lam is None):
         return None
-    if not _fits(sample_weight, logits) or (constants := _constants(logits, chosen, vectors)) is None:
+    if not (
+        _usual(logits)
+        and chosen.reduction != _NONE
+        and _are_labels(target)
+        and (target_b is None or _are_labels(target_b))
+        and (lam is None or _are_factors(lam, logits))
+        and (sample_weight is None or _are_factors(sample_weight, logits))
+    ):
+        return None
+    constants = _constants(logits, chosen, vectors)
+    if constants is None:
         return None
     try:
         return _apply(logits, (target, target_b, lam, number, sample_weight, constants))  # type: ignore[no-any-return,no-untyped-call]
@@ -83,21 +90,19 @@ def _usual(logits: Tensor) -> bool:
         and type(logits) is Tensor
         and logits.requires_grad
         and logits.is_cpu
-        and (logits.dtype is torch.float32 or logits.dtype is torch.float64)
+        and logits.dtype in _EXACT
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()  # noqa: SLF001
     )
 
 
-def _here(labels: Any) -> bool:
+def _are_labels(labels: Any) -> bool:
     return type(labels) is Tensor and labels.is_cpu
 
 
-def _fits(value: Any, logits: Tensor) -> bool:
-    return value is None or (
-        type(value) is Tensor and value.dtype is logits.dtype and value.is_cpu and not value.requires_grad
-    )
+def _are_factors(factors: Any, logits: Tensor) -> bool:
+    return type(factors) is Tensor and factors.dtype is logits.dtype and factors.is_cpu and not factors.requires_grad
 
 
 # --- what does not change ---------------------------------------------------------------------------------------------
@@ -118,19 +123,22 @@ def _constants(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any, A
     counts, margin, bias, weight = vectors
     key = (id(chosen), id(counts), id(margin), id(bias), id(weight), logits.dtype)
     known = _memory.get(key)
-    if known is None:
-        known = _packed(logits, chosen, vectors)
-    else:
-        for tensor, version in known.versions:
-            if tensor._version != version:  # noqa: SLF001
-                known = _packed(logits, chosen, vectors)
-                break
+    if known is not None and _unchanged(known):
+        return known.packed
+    known = _packed(logits, chosen, vectors)
     if known is None:
         return None
     _memory[key] = known
     if len(_memory) > _MEMORY_SIZE:
         _memory.popitem(last=False)
     return known.packed
+
+
+def _unchanged(known: _Constants) -> bool:
+    for tensor, version in known.versions:  # noqa: SIM110  (all() over a generator takes four times as long)
+        if tensor._version != version:  # noqa: SLF001
+            return False
+    return True
 
 
 def _packed(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any, Any]) -> _Constants | None:
