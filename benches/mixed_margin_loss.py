@@ -2,13 +2,17 @@
 
 Rivals, all in this run: LDAM-DRW's own lines called once a label and mixed (``eager``), the best eager code by hand
 (``gather``: one margin subtracted in place of a one-hot matrix), both under ``torch.compile``, one plain
-``F.cross_entropy``, and copying the logits, which is the memory's own speed. ``fused avx2`` is the same op in a process
-that leaves AVX-512 alone. A run over all shapes also renews the table and the plot of ``docs/kernels.md``.
+``F.cross_entropy``, and copying the logits, which is the memory's own speed: ``copy`` between buffers of this size,
+which stay in the caches where they fit, and ``copy from DRAM``, as many bytes at the speed of buffers that fit into no
+cache. ``fused avx2`` is the same op in a process that leaves AVX-512 alone. Two lines tell what a call costs apart from
+its arithmetic: ``op alone``, loss and gradient without autograd, and ``autograd alone``, forward and gradient of
+``logits.sum()``. A run over all shapes also renews the table and the plot of ``docs/kernels.md``.
 
     python -m benches.mixed_margin_loss [--threads 1 2] [--repeats 30] [--no-compile] [--shapes 128x10 256x1000]
 """
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -31,12 +35,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lt_fast import ops
+from lt_fast.ops import arguments, prepared
 
 SHAPES = ("128x10", "128x100", "256x1000", "256x8142", "1024x8142")
 SCALE = 30.0
 SAMPLE = 0.005  # seconds: many short samples, as a longer one is likelier to be disturbed
 CSV = "mixed_margin_loss.csv"
 _PLOT = "![Useful bytes a second over the size of the problem](roofline.png)"
+LARGE = 1 << 26  # elements of a buffer that no cache holds: 256 MB
 BYTES = 8  # of float32 logits read and gradient written, once each: the least that any code moves per element
 
 
@@ -128,10 +134,31 @@ def step(loss: Callable[[Batch], Tensor], batch: Batch) -> Callable[[], object]:
 
 def seconds_of_all(batch: Batch, repeats: int, *, compiled: bool) -> dict[str, float]:
     found = {name: best_of(step(loss, batch), repeats, at_least=SAMPLE) for name, loss in rivals(compiled=compiled)}
+    found["op alone"] = best_of(op_alone(batch), repeats, at_least=SAMPLE)
+    found["autograd alone"] = best_of(step(lambda batch: batch.logits.sum(), batch), repeats, at_least=SAMPLE)
     source, copy = batch.logits.detach(), torch.empty_like(batch.logits)
     found["copy"] = best_of(lambda: copy.copy_(source), repeats, at_least=SAMPLE)
+    found["copy from DRAM"] = large_copy(torch.get_num_threads()) * source.numel() / LARGE
     torch.compiler.reset()
     return found
+
+
+def op_alone(batch: Batch) -> Callable[[], object]:
+    """Return the op that the training step calls, which gives loss and gradient without a graph."""
+    chosen = arguments.settings(
+        "mixup", 0.25, 3.0, 0.5, "fixed", None, None, None, SCALE, 0.0, 0.0, "batch", "mean"
+    )  # fmt: skip
+    constants = prepared.constants_of(batch.logits, chosen, (None, batch.margin, None, batch.weight))
+    logits, op = batch.logits.detach(), torch.ops.lt_fast.mixed_margin_loss_prepared.default
+    return lambda: op(logits, batch.target, batch.target_b, batch.lam, 0.0, None, constants)
+
+
+@functools.cache
+def large_copy(threads: int) -> float:
+    """Seconds to copy ``LARGE`` elements with so many threads."""
+    torch.set_num_threads(threads)
+    source, copy = torch.ones(LARGE), torch.ones(LARGE)
+    return best_of(lambda: copy.copy_(source), 10)
 
 
 def seconds_with(instruction_set: str, shape: str, threads: int, repeats: int) -> float:
@@ -199,6 +226,9 @@ def _table_row(threads: str, shape: str, us: dict[str, float]) -> dict[str, obje
         "best compiled": min(compiled) / fused if compiled else None,
         "plain cross entropy": us["cross_entropy"] / fused,
         "copy": us["copy"] / fused,
+        "copy from DRAM": us["copy from DRAM"] / fused,
+        "op alone": us["op alone"] / fused,
+        "autograd alone": us["autograd alone"] / fused,
         "AVX2": us["fused avx2"] / fused if "fused avx2" in us else None,
     }
 
@@ -215,6 +245,7 @@ def draw_roofline(times: dict[tuple[str, str], dict[str, float]]) -> None:
         ]
         for code, style in (
             ("copy", "k--"),
+            ("copy from DRAM", "k:"),
             ("fused", "o-"),
             ("cross_entropy", "s-"),
             ("gather", "^-"),

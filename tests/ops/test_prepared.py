@@ -138,7 +138,7 @@ def inputs_of_the_op(dtype: torch.dtype, *, number: bool) -> tuple:
     )  # fmt: skip
     vectors = tuple(options[name] for name in ("class_counts", "margin", "bias", "weight"))
     vectors = tuple(torch.as_tensor(v.counts if isinstance(v, ClassCounts) else v, dtype=dtype) for v in vectors)
-    constants = prepared._constants(logits, chosen, vectors)
+    constants = prepared.constants_of(logits, chosen, vectors)
     lam = None if number else options["lam"]
     return logits.detach(), case.target, options["target_b"], lam, 0.3, options["sample_weight"], constants
 

@@ -75,7 +75,7 @@ def loss_of(
         and (sample_weight is None or _are_factors(sample_weight, logits))
     ):
         return None
-    constants = _constants(logits, chosen, vectors)
+    constants = constants_of(logits, chosen, vectors)
     if constants is None:
         return None
     try:
@@ -118,7 +118,7 @@ _memory: OrderedDict[tuple[Any, ...], _Constants] = OrderedDict()
 _MEMORY_SIZE = 64
 
 
-def _constants(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any, Any]) -> Tensor | None:
+def constants_of(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any, Any]) -> Tensor | None:
     """Return the op's ``constants`` for these settings and vectors, remembered for their objects and versions."""
     counts, margin, bias, weight = vectors
     key = (id(chosen), id(counts), id(margin), id(bias), id(weight), logits.dtype)
