@@ -22,11 +22,11 @@ mod machine;
 mod plan;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use commands::{Outcome, remove, setting, variable};
+use commands::{Outcome, remove, remove_all, setting, variable};
 use machine::{Host, Toolkit};
-use plan::{CPU_LIBRARY, CUDA_LIBRARY, cpu, cuda};
+use plan::{CPU_LIBRARY, CUDA_LIBRARIES, cpu, cuda};
 
 const ENVIRONMENT: [&str; 9] = [
     "LT_FAST_OPS",
@@ -62,7 +62,7 @@ fn build() -> Outcome<()> {
     let out =
         PathBuf::from(variable("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
     if ops == "off" {
-        return remove(&out, &[CPU_LIBRARY, CUDA_LIBRARY]);
+        return remove_both(&out);
     }
     match Host::find(&out).and_then(|host| cpu(&host).build(&out).map(|()| host)) {
         Ok(host) => build_cuda(&host, &cuda, ops == "require"),
@@ -70,25 +70,39 @@ fn build() -> Outcome<()> {
             println!(
                 "cargo::warning=op libraries not built, lt_fast will run on plain torch: {reason}"
             );
-            remove(&out, &[CPU_LIBRARY, CUDA_LIBRARY])
+            remove_both(&out)
         }
         Err(reason) => Err(format!("the op libraries cannot be built: {reason}")),
     }
 }
 
+fn remove_both(out: &Path) -> Outcome<()> {
+    remove(out, &[CPU_LIBRARY])?;
+    remove_all(out, CUDA_LIBRARIES)
+}
+
 /// Builds the CUDA library, or says in one line why there is none.
 fn build_cuda(host: &Host, wish: &str, strict: bool) -> Outcome<()> {
     if wish == "0" {
-        return remove(&host.out, &[CUDA_LIBRARY]);
+        return remove_all(&host.out, CUDA_LIBRARIES);
     }
     let Some(toolkit) = Toolkit::find(host) else {
         let reason = "no nvcc found (set CUDA_HOME or NVCC, or install nvidia-cuda-nvcc)";
         return skip_cuda(host, wish == "1", reason);
     };
-    match toolkit.and_then(|toolkit| cuda(host, &toolkit)?.build(&host.out)) {
+    match toolkit.and_then(|toolkit| build_for(host, &toolkit)) {
         Ok(()) => Ok(()),
         Err(reason) => skip_cuda(host, wish == "1" || strict, &reason),
     }
+}
+
+/// Builds the library of this toolkit, and removes one that another toolkit has left.
+fn build_for(host: &Host, toolkit: &Toolkit) -> Outcome<()> {
+    let plan = cuda(host, toolkit)?;
+    if !plan.is_made(&host.out) {
+        remove_all(&host.out, CUDA_LIBRARIES)?;
+    }
+    plan.build(&host.out)
 }
 
 fn skip_cuda(host: &Host, strict: bool, reason: &str) -> Outcome<()> {
@@ -96,5 +110,5 @@ fn skip_cuda(host: &Host, strict: bool, reason: &str) -> Outcome<()> {
         return Err(format!("the CUDA op library cannot be built: {reason}"));
     }
     println!("cargo::warning=CUDA op library not built, only the CPU one: {reason}");
-    remove(&host.out, &[CUDA_LIBRARY])
+    remove_all(&host.out, CUDA_LIBRARIES)
 }

@@ -92,15 +92,26 @@ def test_a_library_without_a_gpu_is_not_the_backend(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("built_for", "reason"),
+    ("built_for", "there", "answer"),
     [
-        (None, "this torch is built without CUDA"),
-        ("12.8", "this torch is built for CUDA 12.8, the op library for CUDA 13"),
+        (None, (13,), "this torch is built without CUDA"),
+        ("13.0", (), "no CUDA library was built with this installation"),
+        ("12.8", (13,), "this torch is built for CUDA 12.8, the op library for CUDA 13"),
+        ("12.8", (12,), "loaded lt_fast_cuda12"),
+        ("13.0", (12, 13), "loaded lt_fast_cuda13"),
+        ("12.8", (12, 13), "loaded lt_fast_cuda12"),
+        ("14.1", (12, 13), "loaded lt_fast_cuda13"),
     ],
 )
-def test_cuda_code_is_not_loaded_under_another_cuda(monkeypatch, built_for, reason):
+def test_cuda_code_is_not_loaded_under_an_older_cuda(tmp_path, monkeypatch, built_for, there, answer):
+    for major in there:
+        (tmp_path / f"liblt_fast_cuda{major}.so").touch()
+    (tmp_path / "liblt_fast_cpu.so").touch()
+    monkeypatch.setattr(libraries, "_FOLDER", tmp_path)
     monkeypatch.setattr(torch.version, "cuda", built_for)
-    assert libraries._load_cuda() == reason
+    monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *_: False)
+    monkeypatch.setattr(libraries, "_load", lambda name: f"loaded {name}")
+    assert libraries._load_cuda() == answer
 
 
 def available_sets() -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from elftools.elf.elffile import ELFFile
 pytestmark = pytest.mark.slow  # may build the wheel
 
 ROOT = Path(__file__).parents[2]
-RUST, CPU, CUDA = "lt_fast/_rust.abi3.so", "lt_fast/_ops/liblt_fast_cpu.so", "lt_fast/_ops/liblt_fast_cuda.so"
+RUST, CPU, CUDA = "lt_fast/_rust.abi3.so", "lt_fast/_ops/liblt_fast_cpu.so", "lt_fast/_ops/liblt_fast_cuda13.so"
 C_LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux-x86-64.so.2"}
 CPP_LIBRARIES = C_LIBRARIES | {"libstdc++.so.6", "libgcc_s.so.1"}
 NEEDED = {

@@ -200,8 +200,11 @@ def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     if value is None:
         return None
     dtype = arithmetic_dtype(logits)
-    if not isinstance(value, Tensor):
-        if not isinstance(value, int | float | np.integer | np.floating | np.ndarray | list | tuple):
+    if isinstance(value, int | float | np.integer | np.floating):
+        # Made on the device: a copy from the host could not be captured in a CUDA graph.
+        value = torch.full((), float(value), dtype=dtype, device=logits.device)
+    elif not isinstance(value, Tensor):
+        if not isinstance(value, np.ndarray | list | tuple):
             raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
         value = torch.as_tensor(value, dtype=dtype, device=logits.device)
     _no_gradient(name, value)

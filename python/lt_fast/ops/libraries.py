@@ -5,6 +5,7 @@ error instead of a fallback. ``LT_FAST_INSTRUCTION_SET`` (``avx512``, ``avx2``, 
 """
 
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,7 +18,8 @@ Backend: TypeAlias = Literal["reference", "cpu", "cuda"]
 InstructionSet: TypeAlias = Literal["avx512", "avx2", "portable", "reference"]
 
 _FOLDER = Path(__file__).parent.parent / "_ops"
-_CUDA_MAJOR = 13  # the CUDA library carries its own runtime of this version, which drivers of older torch may refuse
+# The CUDA library carries the runtime of the release in its name, which the drivers of an older torch may refuse.
+_CUDA_NAME = re.compile(r"liblt_fast_cuda(\d+)\.so")
 _INSTRUCTION_SETS: tuple[InstructionSet, ...] = ("portable", "avx2", "avx512")
 
 
@@ -50,11 +52,21 @@ def _load_cuda() -> str | None:
     built_for = torch.version.cuda
     if built_for is None:
         return "this torch is built without CUDA"
-    if int(built_for.partition(".")[0]) < _CUDA_MAJOR:
-        return f"this torch is built for CUDA {built_for}, the op library for CUDA {_CUDA_MAJOR}"
+    majors = _cuda_majors()
+    if not majors:
+        return "no CUDA library was built with this installation"
+    usable = [major for major in majors if major <= int(built_for.partition(".")[0])]
+    if not usable:
+        return f"this torch is built for CUDA {built_for}, the op library for CUDA {majors[0]}"
     if torch._C._dispatch_has_kernel_for_dispatch_key("lt_fast::mixed_margin_loss", "CUDA"):  # noqa: SLF001
         return None
-    return _load("lt_fast_cuda")
+    return _load(f"lt_fast_cuda{usable[-1]}")
+
+
+def _cuda_majors() -> list[int]:
+    """Return the CUDA releases that the libraries there are were built with, ascending."""
+    names = (_CUDA_NAME.fullmatch(path.name) for path in _FOLDER.glob("*"))
+    return sorted(int(name[1]) for name in names if name)
 
 
 def _forced(wish: str, reason: str) -> UsageError:

@@ -82,6 +82,20 @@ pub fn remove(out: &Path, names: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
+/// Removes every file whose name begins so.
+pub fn remove_all(out: &Path, beginning: &str) -> Outcome<()> {
+    for entry in fs::read_dir(out).into_iter().flatten().flatten() {
+        if let Some(name) = entry
+            .file_name()
+            .to_str()
+            .filter(|name| name.starts_with(beginning))
+        {
+            remove(out, &[name])?;
+        }
+    }
+    Ok(())
+}
+
 /// An environment variable; an empty one counts as unset.
 pub fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())

@@ -116,6 +116,8 @@ print(next(iter(nvidia.submodule_search_locations or ()), '') if nvidia else '')
 pub struct Toolkit {
     pub nvcc: PathBuf,
     pub libraries: PathBuf,
+    /// Of CUDA's release: 13 for 13.0.
+    pub major: u32,
 }
 
 impl Toolkit {
@@ -162,8 +164,21 @@ impl Toolkit {
         let libraries =
             libraries.ok_or_else(|| format!("no libcudart_static.a under {}", home.display()))?;
         println!("cargo::rerun-if-changed={}", nvcc.display());
-        Ok(Self { nvcc, libraries })
+        let version = output(Command::new(&nvcc).arg("--version"))?;
+        let major = major_release(&version)
+            .ok_or_else(|| format!("{} --version names no release", nvcc.display()))?;
+        Ok(Self {
+            nvcc,
+            libraries,
+            major,
+        })
     }
+}
+
+/// 13 of "Cuda compilation tools, release 13.0, V13.0.88".
+fn major_release(version: &str) -> Option<u32> {
+    let (_, release) = version.split_once("release ")?;
+    release.split('.').next()?.parse().ok()
 }
 
 /// A program as the shell would find it, links resolved; a name with a slash stands for itself.

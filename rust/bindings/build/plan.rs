@@ -10,7 +10,8 @@ use crate::commands::{Line, Outcome, extend, jobs, output, remove, run_all, vari
 use crate::machine::{Host, Toolkit};
 
 pub const CPU_LIBRARY: &str = "liblt_fast_cpu.so";
-pub const CUDA_LIBRARY: &str = "liblt_fast_cuda.so";
+/// Begins the CUDA library's name; the major release of its CUDA follows, to be known before it is loaded.
+pub const CUDA_LIBRARIES: &str = "liblt_fast_cuda";
 
 /// The oldest torch whose stable ABI the libraries use: 2.10. Newer shims are then hidden from the sources.
 const TARGET_TORCH: &str = "-DTORCH_TARGET_VERSION=0x020a000000000000ULL";
@@ -42,7 +43,7 @@ const X86_VARIANTS: [(&str, &[&str]); 2] = [
 
 /// A library and the commands that make it.
 pub struct Plan {
-    library: &'static str,
+    library: String,
     compile: Vec<Line>,
     link: Line,
     /// Everything else that the result depends on: contents of files, versions of programs.
@@ -70,7 +71,7 @@ pub fn cpu(host: &Host) -> Plan {
         finish_compile(line, host, source, object)
     });
     Plan {
-        library: CPU_LIBRARY,
+        library: CPU_LIBRARY.into(),
         compile: compile.collect(),
         link: link(host, &objects, &["-ltorch_cpu"], &[]),
         inputs: inputs(host, &["cpp", "h"], &host.compiler),
@@ -122,7 +123,7 @@ pub fn cuda(host: &Host, toolkit: &Toolkit) -> Outcome<Plan> {
         "-lpthread",
     ];
     Ok(Plan {
-        library: CUDA_LIBRARY,
+        library: format!("{CUDA_LIBRARIES}{}.so", toolkit.major),
         compile: compile.collect(),
         link: link(host, &objects, &["-ltorch_cpu", "-ltorch_cuda"], &runtime),
         inputs: inputs(host, &["cu", "h"], toolkit.nvcc.as_ref()),
@@ -216,23 +217,31 @@ fn link(host: &Host, objects: &[PathBuf], torch: &[&str], extra: &[&str]) -> Lin
 impl Plan {
     /// Runs the plan unless its result is there already; an aborted run leaves no library behind.
     pub fn build(&self, out: &Path) -> Outcome<()> {
-        let stamp = format!("{}.made-from", self.library);
-        let fingerprint = self.fingerprint();
-        let made =
-            fs::read_to_string(out.join(&stamp)).is_ok_and(|made_from| made_from == fingerprint);
-        if made && out.join(self.library).exists() {
+        if self.is_made(out) {
             return Ok(());
         }
-        remove(out, &[&stamp, self.library])?;
+        let stamp = self.stamp();
+        remove(out, &[&stamp, &self.library])?;
         let partial = out.join(format!("{}.partial", self.library));
         let mut link = self.link.clone();
         link.extend(["-o".into(), partial.clone().into()]);
         stand_ins(out, &self.link[0])?;
         run_all(&self.compile)?;
         run_all(&[link])?;
-        fs::rename(&partial, out.join(self.library))
+        fs::rename(&partial, out.join(&self.library))
             .map_err(|error| format!("{}: {error}", self.library))?;
-        fs::write(out.join(&stamp), fingerprint).map_err(|error| format!("{stamp}: {error}"))
+        fs::write(out.join(&stamp), self.fingerprint()).map_err(|error| format!("{stamp}: {error}"))
+    }
+
+    /// Whether the library is there, made from just these inputs.
+    pub fn is_made(&self, out: &Path) -> bool {
+        let made_from = fs::read_to_string(out.join(self.stamp()));
+        made_from.is_ok_and(|made_from| made_from == self.fingerprint())
+            && out.join(&self.library).exists()
+    }
+
+    fn stamp(&self) -> String {
+        format!("{}.made-from", self.library)
     }
 
     fn fingerprint(&self) -> String {
