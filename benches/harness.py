@@ -114,7 +114,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return ``rows`` as a Markdown table; a missing value is a dash."""
     lines = [list(rows[0]), ["---"] * len(rows[0])]
-    lines += [["-" if value is None else _shown(value) for value in row.values()] for row in rows]
+    lines += [[_shown(value) for value in row.values()] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -139,4 +139,6 @@ def read_csv(path: str | Path) -> tuple[str, list[dict[str, str]]]:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

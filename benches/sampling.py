@@ -1,24 +1,37 @@
 """Samplers beside what people use, ns an index, one core: kernels, arrays, lists, construction, a whole DataLoader.
 
-Counts of CIFAR-100-LT, ImageNet-LT and iNaturalist 2018 in size and imbalance (exponential profiles). An epoch is N
-draws, batches are of 128. Rivals: torch's ``WeightedRandomSampler`` with weights 1 / n_c, ``RandomSampler`` and
-``DistributedSampler``, alone and under ``BatchSampler``; NumPy, a class and then an offset, vectorised over the whole
-epoch, cut into views or lists; torchsampler, pytorch-metric-learning and grain where they are installed (``pip install
-torchsampler pytorch-metric-learning grain``); the algorithms of ``benches.rivals.sampling``. Rivals that take
-microseconds an index draw fewer of them. The column "times faster" compares with the fastest line of lt-fast that gives
-the same output. Python's integers are the limit of every list: about 13 ns each.
+Counts of CIFAR-100-LT and ImageNet-LT, and a Pareto profile with the classes, the largest and the smallest class of
+iNaturalist 2018 (445,901 samples for its 437,513). An epoch is N draws, batches are of 128. Rivals: torch's
+``WeightedRandomSampler`` with weights 1 / n_c, ``RandomSampler`` and ``DistributedSampler``, alone and under
+``BatchSampler``; NumPy, a class and then an offset, vectorised over the whole epoch, cut into views or lists; the
+fastest NumPy that we know, which writes in place; torchsampler, pytorch-metric-learning and grain where they are
+installed (``pip install torchsampler pytorch-metric-learning grain``); the algorithms of ``benches.rivals.sampling``,
+ClassAwareSampler's twice: with iterator objects, as its authors have it, and with generators, which is faster. Rivals
+that take microseconds an index draw fewer of them. Kernels are timed without Python, by ``cargo bench``, where cargo is
+found. The column "times faster" compares with the fastest line of lt-fast that gives the same output. Python's integers
+are the limit of every list: about 13 ns each.
 """
 
 import importlib
 import itertools
+import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+from benches import rust_kernels
 from benches.harness import best_of, print_table, write_csv
-from benches.rivals.sampling import class_aware, confusion_pairs, confusion_pairs_numpy
+from benches.rivals.sampling import (
+    class_aware,
+    class_aware_by_generators,
+    confusion_pairs,
+    confusion_pairs_numpy,
+    numpy_by_weight,
+    numpy_in_place,
+    numpy_two_level,
+)
 from numpy.typing import NDArray
 from torch.utils.data import (
     BatchSampler,
@@ -29,17 +42,18 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from lt_fast import sampling
+from lt_fast import datasets, sampling
 from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
 
 BATCH = 128
 REPEATS = 10
 FEW = 5000  # draws of a rival that takes microseconds for each
-SIZES = {  # classes, largest class, imbalance ratio
-    "cifar100-lt": (100, 500, 100),
-    "imagenet-lt": (1000, 1280, 256),
-    "inaturalist-2018": (8142, 1000, 500),
+SETS = {  # classes, largest class, imbalance ratio, profile; the kernels' bench has them, too
+    "cifar100-lt": (100, 500, 100, "exp"),
+    "imagenet-lt": (1000, 1280, 256, "pareto"),
+    "inaturalist-2018": (8142, 1000, 500, "pareto"),
 }
+Row = dict[str, Any]
 # What a call gives -> who -> a call, and how many indices it makes.
 Calls = dict[str, dict[str, tuple[Callable[[], Any], int]]]
 
@@ -47,36 +61,92 @@ Calls = dict[str, dict[str, tuple[Callable[[], Any], int]]]
 def main() -> None:
     """Time everything, print the table, write ``results/sampling.csv``."""
     torch.set_num_threads(1)
+    kernels = KernelRows() if rust_kernels.can_run() else None
+    if kernels is None:
+        print("cargo was not found: no row of a kernel", file=sys.stderr)
     rows = []
-    for size, profile in SIZES.items():
-        labels = make_labels(*profile)
-        tasks = {
-            "class-balanced": class_balanced(labels),
-            "shuffled": shuffled(labels),
-            "weighted, distinct": distinct(labels),
-            "m per class": m_per_class(labels),
-            "whole loader": whole_loader(labels),
-            "seek": seek(labels),
-        }
-        for task, calls in tasks.items():
+    for counts, shape in SETS.items():
+        labels = make_labels(*shape)
+        for draw, calls in tasks(labels).items():
             for output, rivals in calls.items():
-                rows += timed({"counts": size, "draw": task, "output": output}, rivals)
+                found = timed(counts, draw, output, rivals)
+                rows += kernels.beside(found, len(labels)) if kernels and output == "kernel" else found
     for classes in (100, 1000):
-        for output, rivals in pairs(make_labels(classes, 500, 100), classes).items():
-            rows += timed({"counts": f"{classes} classes", "draw": "confusion pairs", "output": output}, rivals)
-    rows += timed({"counts": "1 M labels", "draw": "construction", "output": "sampler"}, construction())
+        labels = make_labels(classes, 500, 100, "exp")
+        for output, rivals in pairs(labels, classes).items():
+            rows += timed(f"{classes} classes", "confusion pairs", output, rivals)
+    rows += timed("1 M labels", "construction", "sampler", construction())
+    rows += kernels.others() if kernels else []
     print_table(rows)
     print(write_csv("sampling.csv", rows))
 
 
-def timed(about: dict[str, Any], rivals: dict[str, tuple[Callable[[], Any], int]]) -> list[dict[str, Any]]:
+def tasks(labels: NDArray[np.int64]) -> dict[str, Calls]:
+    """Return what is compared on one set of counts."""
+    return {
+        "class-balanced": class_balanced(labels),
+        "shuffled": shuffled(labels),
+        "weighted": weighted(labels),
+        "weighted, distinct": distinct(labels),
+        "m per class": m_per_class(labels),
+        "whole loader": whole_loader(labels),
+        "seek": seek(labels),
+    }
+
+
+def timed(counts: str, draw: str, output: str, rivals: dict[str, tuple[Callable[[], Any], int]]) -> list[Row]:
     """Return a row for each of ``rivals``: a call, and how many indices it gives."""
     costs = {name: best_of(call, REPEATS) / draws * 1e9 for name, (call, draws) in rivals.items()}
-    ours = min(cost for name, cost in costs.items() if name.startswith("lt-fast"))
+    return compared(counts, draw, output, costs)
+
+
+def compared(counts: str, draw: str, output: str, costs: dict[str, float]) -> list[Row]:
+    """Return a row for each cost, beside the fastest of ours."""
+    ours = min((cost for name, cost in costs.items() if name.startswith("lt-fast")), default=None)
     return [
-        {**about, "sampler": name, "ns per index": round(cost, 2), "times faster": round(cost / ours, 2)}
+        {
+            "counts": counts,
+            "draw": draw,
+            "output": output,
+            "sampler": name,
+            "ns per index": round(cost, 2),
+            "times faster": None if ours is None else round(cost / ours, 2),
+        }
         for name, cost in costs.items()
     ]
+
+
+class KernelRows:
+    """What ``cargo bench`` measured, handed out beside the rivals of the same draw."""
+
+    def __init__(self) -> None:
+        self.left = rust_kernels.rows()
+
+    def beside(self, rivals: list[Row], samples: int) -> list[Row]:
+        """Return ``rivals`` and the kernel's rows of the same draw, compared anew.
+
+        Raises:
+            ValueError: if the kernels had another number of samples: then the two benches have different counts.
+        """
+        about = {name: rivals[0][name] for name in ("counts", "draw", "output")}
+        found = [row for row in self.left if all(row[name] == value for name, value in about.items())]
+        for row in found:
+            if int(row["samples"]) != samples:
+                raise ValueError(f"counts must be the same in both benches, got {samples} and {row['samples']} samples")
+            self.left.remove(row)
+        costs = {row["sampler"]: float(row["ns per index"]) for row in [*rivals, *found]}
+        return compared(**about, costs=costs)
+
+    def others(self) -> list[Row]:
+        """Return the rows that nobody asked for: draws without a rival that fills a buffer, and fills by batches."""
+
+        def about(row: dict[str, str]) -> tuple[str, str, str]:
+            return row["counts"], row["draw"], row["output"]
+
+        grouped: dict[tuple[str, str, str], dict[str, float]] = {}
+        for row in self.left:
+            grouped.setdefault(about(row), {})[row["sampler"]] = float(row["ns per index"])
+        return [row for key, costs in grouped.items() for row in compared(*key, costs)]
 
 
 def installed(module: str) -> ModuleType | None:
@@ -85,6 +155,21 @@ def installed(module: str) -> ModuleType | None:
         return importlib.import_module(module)
     except ImportError:
         return None
+
+
+def weighted(labels: NDArray[np.int64]) -> Calls:
+    """Return what is compared for an epoch of draws by a weight a sample, independent of each other."""
+    weights, draws = 1 / np.bincount(labels)[labels], len(labels)
+    theirs = WeightedRandomSampler(torch.from_numpy(weights), draws)
+    ours, epochs = sampling.WeightedRandomSampler(weights, draws), itertools.count()
+    return {
+        "kernel": {"NumPy binary search": (numpy_by_weight(weights), draws)},
+        "array": {
+            "NumPy binary search": (numpy_by_weight(weights), draws),
+            "WeightedRandomSampler": (lambda: np.fromiter(theirs, np.int64, draws), draws),
+            "lt-fast": (lambda: ours.epoch_indices(next(epochs)), draws),
+        },
+    }
 
 
 def distinct(labels: NDArray[np.int64]) -> Calls:
@@ -177,9 +262,9 @@ def construction() -> dict[str, tuple[Callable[[], Any], int]]:
     return calls
 
 
-def make_labels(classes: int, largest: int, ratio: float) -> NDArray[np.int64]:
-    """Return shuffled labels with exponentially falling counts."""
-    counts = np.maximum(1, (largest * ratio ** (-np.arange(classes) / (classes - 1))).astype(np.int64))
+def make_labels(classes: int, largest: int, ratio: float, profile: str) -> NDArray[np.int64]:
+    """Return shuffled labels with counts of that profile."""
+    counts = datasets.long_tailed_counts(largest, classes, imbalance_ratio=ratio, profile=profile)
     return np.random.default_rng(0).permutation(np.repeat(np.arange(classes), counts))
 
 
@@ -188,11 +273,18 @@ def class_balanced(labels: NDArray[np.int64]) -> Calls:
     weights = torch.from_numpy(1 / np.bincount(labels)[labels])
     weighted = WeightedRandomSampler(weights, len(labels), generator=torch.Generator().manual_seed(0))
     calls = numpy_and_torch(numpy_two_level(labels), "NumPy two-level", weighted, len(labels))
+    calls["kernel"] = {
+        "NumPy two-level": (numpy_two_level(labels), len(labels)),
+        "NumPy in place": (numpy_in_place(labels), len(labels)),
+    }
     for within in ("replace", "cycle"):
         settings: dict[str, Any] = {"batch_size": BATCH, "within_class": within, "drop_last": False}
         add_ours(calls, f"lt-fast {within}", ClassBalancedBatchSampler, labels, settings)
-    aware = class_aware(labels, FEW)
-    calls["list batches"]["ClassAwareSampler"] = (lambda: consume(BatchSampler(aware(), BATCH, False)), FEW)
+    aware, by_generators = class_aware(labels, FEW), class_aware_by_generators(labels, FEW)
+    calls["list batches"] |= {
+        "ClassAwareSampler": (lambda: consume(BatchSampler(aware(), BATCH, False)), FEW),
+        "ClassAwareSampler by generators": (lambda: consume(BatchSampler(by_generators(), BATCH, False)), FEW),
+    }
     torchsampler = installed("torchsampler")
     if torchsampler is not None:
         data = TensorDataset(torch.zeros(len(labels), 1), torch.from_numpy(labels))
@@ -206,6 +298,8 @@ def shuffled(labels: NDArray[np.int64]) -> Calls:
     generator = np.random.default_rng(0)
     random = RandomSampler(range(len(labels)), generator=torch.Generator().manual_seed(0))
     calls = numpy_and_torch(lambda: generator.permutation(len(labels)), "NumPy permutation", random, len(labels))
+    buffer = np.arange(len(labels))
+    calls["kernel"] = {"NumPy shuffle in place": (lambda: generator.shuffle(buffer), len(labels))}
     add_ours(calls, "lt-fast", ShuffledBatchSampler, labels, {"batch_size": BATCH, "drop_last": False})
     spread = BatchSampler(DistributedSampler(range(len(labels)), 1, 0), BATCH, drop_last=False)
     calls["list batches"]["DistributedSampler + BatchSampler"] = (lambda: consume(spread), len(labels))
@@ -237,19 +331,6 @@ def add_ours(calls: Calls, name: str, sampler: type, labels: NDArray[np.int64], 
     calls["array"][name] = (lambda: arrays.epoch_indices(next(epochs)), draws)
     calls["array batches"][name] = (lambda: consume(arrays), draws)
     calls["list batches"][name] = (lambda: consume(lists), draws)
-
-
-def numpy_two_level(labels: NDArray[np.int64]) -> Callable[[], NDArray[np.int64]]:
-    """Return the class-balanced draw of an epoch as one would write it with NumPy."""
-    order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
-    starts, generator = np.cumsum(counts) - counts, np.random.default_rng(0)
-
-    def draw() -> NDArray[np.int64]:
-        classes = generator.integers(len(counts), size=len(labels))
-        offsets = (generator.random(len(labels)) * counts[classes]).astype(np.int64)
-        return order[starts[classes] + offsets]
-
-    return draw
 
 
 def cut(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
