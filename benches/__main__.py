@@ -15,14 +15,15 @@ def main(names: list[str]) -> int:
     known = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem not in _NOT_A_BENCH}
     if names == ["--list"]:
         for name, file in known.items():
-            print(f"{name:<12} {(ast.get_docstring(ast.parse(file.read_text())) or '').partition(chr(10))[0]}")
+            print(f"{name:<18} {(ast.get_docstring(ast.parse(file.read_text())) or '').partition(chr(10))[0]}")
         return 0
     for name in names:
         if name not in known:
             print(f"bench must be one of {', '.join(known)}, got {name!r}", file=sys.stderr)
             return 2
     print(machine_line())
-    for name in names or known:
+    # README follows whatever was measured.
+    for name in dict.fromkeys([*(names or known), "summary"]):
         importlib.import_module(f"benches.{name}").main()
     return 0
 

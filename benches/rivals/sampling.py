@@ -83,7 +83,7 @@ def numpy_two_level(labels: NDArray[np.int64]) -> Callable[[], NDArray[np.int64]
     return draw
 
 
-def numpy_in_place(labels: NDArray[np.int64]) -> Callable[[], object]:
+def numpy_in_place(labels: NDArray[np.int64]) -> Callable[[], NDArray[np.int64]]:
     """Return the fastest way of NumPy that we know: no new array, one random number for class and offset.
 
     Blocks of 8,192 draws stay in the cache; ``mode="clip"`` spares ``np.take`` a copy that it makes to check first.
@@ -106,9 +106,10 @@ def numpy_in_place(labels: NDArray[np.int64]) -> Callable[[], object]:
         place[:] = number
         np.take(order, place, out=out, mode="clip")
 
-    def draw() -> None:
+    def draw() -> NDArray[np.int64]:
         for start in range(0, len(epoch), block):
             fill(epoch[start : start + block])
+        return epoch
 
     return draw
 

@@ -1,0 +1,233 @@
+"""README's tables of speed, from the CSV files of the other benches: nothing is measured, nothing is left out.
+
+Each row gives the range over the counts or the shapes it stands for, and every rival that the CSV holds for it, also
+where we lose. What was not measured (a rival that is not installed, no cargo) is left out of its row.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benches.harness import markdown_table, read_csv, replace_between
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = "benches"
+SAMPLING, LOSSES = "sampling.csv", "mixed_margin_loss.csv"
+SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
+OF_SAMPLERS = """\
+Samplers: nanoseconds an index, and how many times as long the others take, from the least to the most over the counts
+of CIFAR-100-LT, ImageNet-LT and iNaturalist 2018. Below 1 we lose."""
+OF_LOSSES = """\
+The mixed LDAM loss with its gradient, rows x classes, float32, one thread; again how many times as long the others
+take. Copying the logits moves as many bytes as any code must."""
+INTEGERS = "Python's integers: about 13 ns each"
+CLASS_AWARE = {
+    "ClassAwareSampler": "ClassAwareSampler",
+    "ClassAwareSampler by generators": "the same by generators",
+}
+WEIGHTED = {"WeightedRandomSampler + BatchSampler": "`WeightedRandomSampler`"}
+SHAPES = {
+    "128x10": "the call: autograd and Python",
+    "128x100": "the call: autograd and Python",
+    "256x1000": "arithmetic: one exponential an element",
+    "256x8142": "arithmetic, then memory",
+    "1024x8142": "memory",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one row of the table compares: one line of ours, and the lines of the CSV beside it."""
+
+    what: str
+    draw: str
+    output: str
+    ours: str
+    rivals: dict[str, str]
+    limit: str
+    counts: tuple[str, ...] = SETS
+    unit: str = "ns"
+
+
+LINES = (
+    Line(
+        "class-balanced, the kernel alone", "class-balanced", "kernel", "lt-fast replace",
+        {"NumPy two-level": "NumPy two-level", "NumPy in place": "NumPy's best, in place"},
+        "arithmetic; the caches from thousands of classes on",
+    ),
+    Line(
+        "class-balanced, an epoch as an array", "class-balanced", "array", "lt-fast replace",
+        {"NumPy two-level": "NumPy two-level", "WeightedRandomSampler": "`WeightedRandomSampler`"},
+        "the kernel, and a new array",
+    ),
+    Line(
+        "the same, every image of a class before any repeats", "class-balanced", "array", "lt-fast cycle",
+        {"NumPy two-level": "NumPy two-level (independent draws)", "WeightedRandomSampler": "`WeightedRandomSampler`"},
+        "a permutation for each class, one step a draw",
+    ),
+    Line(
+        "class-balanced, lists of 128", "class-balanced", "list batches", "lt-fast replace",
+        {**WEIGHTED, **CLASS_AWARE, "torchsampler": "torchsampler", "NumPy two-level": "NumPy two-level"}, INTEGERS,
+    ),
+    Line(
+        "the same, every image of a class before any repeats (as ClassAwareSampler)", "class-balanced", "list batches",
+        "lt-fast cycle",
+        {**CLASS_AWARE, **WEIGHTED}, "Python's integers, and the permutations",
+    ),
+    Line(
+        "by weight, independent, an array", "weighted", "array", "lt-fast",
+        {"WeightedRandomSampler": "`WeightedRandomSampler`", "NumPy binary search": "NumPy's binary search"},
+        "the caches: one look into a table of N",
+    ),
+    Line(
+        "by weight, distinct, an array", "weighted, distinct", "array", "lt-fast",
+        {"WeightedRandomSampler": "`WeightedRandomSampler(replacement=False)`"},
+        "a logarithm and a sort of all weights",
+    ),
+    Line(
+        "shuffled, an array", "shuffled", "array", "lt-fast",
+        {
+            "RandomSampler": "`RandomSampler`", "NumPy permutation": "NumPy's permutation",
+            "grain IndexSampler": "grain",
+        },
+        "beyond 65,536 samples a permutation that any batch can be asked of alone, which NumPy's cannot",
+    ),
+    Line(
+        "shuffled, lists of 128", "shuffled", "list batches", "lt-fast",
+        {
+            "RandomSampler + BatchSampler": "`RandomSampler`",
+            "DistributedSampler + BatchSampler": "`DistributedSampler`", "NumPy permutation": "NumPy's permutation",
+        },
+        INTEGERS,
+    ),
+    Line(
+        "confusion pairs of 100 classes, arrays", "confusion pairs", "array batches", "lt-fast", {"NumPy": "NumPy"},
+        "arithmetic", ("100 classes",),
+    ),
+    Line(
+        "the same, lists", "confusion pairs", "list batches", "lt-fast", {"Python": "Python"}, INTEGERS,
+        ("100 classes",),
+    ),
+    Line(
+        "confusion pairs of 1,000 classes, arrays", "confusion pairs", "array batches", "lt-fast", {"NumPy": "NumPy"},
+        "the caches: a table of a million cells", ("1000 classes",),
+    ),
+    Line(
+        "the same, lists", "confusion pairs", "list batches", "lt-fast", {"Python": "Python"},
+        "the caches, and Python's integers", ("1000 classes",),
+    ),
+    Line(
+        "4 of each of 32 classes, lists", "m per class", "list batches", "lt-fast",
+        {"MPerClassSampler": "pytorch-metric-learning"}, "Python's integers, and a permutation for each group",
+    ),
+    Line(
+        "building a sampler from a million labels", "construction", "sampler", "lt-fast",
+        {"torchsampler": "torchsampler"}, "memory", ("1 M labels",), "ms",
+    ),
+    Line(
+        "a batch at position 10^9, independent draws", "seek", "replace, from either end", "lt-fast at 1e9 or 5e8",
+        {"lt-fast at 0 or 5e8": "ours at position 0"}, "nothing: a batch is a formula of its position",
+    ),
+    Line(
+        "the same, every image of a class before any repeats", "seek", "cycle, from either end",
+        "lt-fast at 1e9 or 5e8", {"lt-fast at 0 or 5e8": "ours at position 0"},
+        "one order of classes, drawn anew; numbers above 2^32 divide more slowly",
+    ),
+    Line(
+        "a whole `DataLoader` in memory", "whole loader", "batches", "lt-fast cycle",
+        {"WeightedRandomSampler": "with `WeightedRandomSampler`"}, "the loader: the sampler is not what one waits for",
+    ),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Put both tables into README."""
+    replace_between(README, BLOCK, tables())
+    print(f"{README.name}: the tables of speed, from {SAMPLING} and {LOSSES}")
+
+
+def tables() -> str:
+    """Return both tables with their machines' lines, as Markdown."""
+    machine, rows = read_csv(SAMPLING)
+    loss_machine, losses = read_csv(LOSSES)
+    parts = (
+        OF_SAMPLERS,
+        markdown_table(list(sampling_rows(rows))),
+        f"Measured on: {machine}.",
+        OF_LOSSES,
+        markdown_table(list(loss_rows(losses))),
+        f"Measured on: {loss_machine}.",
+    )
+    return "\n\n".join(parts)
+
+
+def sampling_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """Yield the table's rows, those that were measured."""
+    costs = {
+        (row["draw"], row["output"], row["sampler"], row["counts"]): float(row["ns per index"]) for row in rows
+    }  # of every line of the CSV
+    for line in LINES:
+        ours = [costs.get((line.draw, line.output, line.ours, counts)) for counts in line.counts]
+        if None in ours:
+            continue
+        mine = [cost for cost in ours if cost is not None]
+        yield {
+            "what": line.what,
+            "lt-fast": f"{span(mine)} {line.unit}",
+            "beside": "; ".join(beside(costs, line, mine)),
+            "what limits it": line.limit,
+        }
+
+
+def beside(costs: dict[tuple[str, str, str, str], float], line: Line, ours: list[float]) -> Iterator[str]:
+    """Yield each rival's ratio over the counts for which it was measured."""
+    for rival, shown in line.rivals.items():
+        theirs = [costs.get((line.draw, line.output, rival, counts)) for counts in line.counts]
+        ratios = [their / our for their, our in zip(theirs, ours, strict=True) if their is not None]
+        if ratios:
+            yield f"{span(ratios)} x {shown}"
+
+
+def span(values: list[float]) -> str:
+    """Return the least and the largest value, or one where they look the same."""
+    most = max(values)
+    low, high = (digits(value, fine=most < 2) for value in (min(values), most))
+    return low if low == high else f"{low} to {high}"
+
+
+def digits(value: float, *, fine: bool = False) -> str:
+    """Return a number with two or three digits that count; ``fine`` for what lies close to 1."""
+    decimals = 2 if fine or value < 1 else 1 if value < 10 else 0
+    return f"{value:,.{decimals}f}"
+
+
+def loss_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """Yield a row for each shape at one thread."""
+    times: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["threads"] == "1":
+            times.setdefault(row["shape"], {})[row["code"]] = float(row["us"])
+    for shape, us in times.items():
+        fastest = min((us[name] for name in ("eager compiled", "gather compiled") if name in us), default=None)
+        yield {
+            "shape": shape.replace("x", " x "),
+            "lt-fast": f"{us['fused']:,.0f} us",
+            "usual eager code": ratio(us["eager"], us),
+            "best eager by hand": ratio(us["gather"], us),
+            "best compiled": ratio(fastest, us),
+            "one plain `F.cross_entropy`": ratio(us["cross_entropy"], us),
+            "copying the logits": ratio(us.get("copy from DRAM", us["copy"]), us),
+            "what limits it": SHAPES.get(shape, "-"),
+        }
+
+
+def ratio(theirs: float | None, us: dict[str, float]) -> str:
+    """Return how many times as long as the fused loss something takes."""
+    if theirs is None:
+        return "-"
+    times = theirs / us["fused"]
+    return f"{digits(times, fine=times < 2)} x"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The benches' parts that are not time: tables that follow the CSV files, and rivals that do what they stand for."""
+
+import numpy as np
+import pytest
+from benches import harness, rust_kernels, sampling, summary
+from benches.rivals import sampling as rivals
+
+LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 % 72)]
+
+
+# --- README's tables --------------------------------------------------------------------------------------------------
+
+
+def test_readme_shows_what_the_csv_files_hold():
+    page = summary.README.read_text(encoding="utf-8")
+    text = page.partition("<!-- benches -->\n")[2].partition("\n<!-- end of benches -->")[0]
+    assert text == summary.tables(), "run `python -m benches summary`"
+
+
+def test_every_row_of_the_table_was_measured_beside_every_rival():
+    _, rows = harness.read_csv(summary.SAMPLING)
+    measured = {(row["draw"], row["output"], row["sampler"], row["counts"]) for row in rows}
+    for line in summary.LINES:
+        for sampler in (line.ours, *line.rivals):
+            for counts in line.counts:
+                assert (line.draw, line.output, sampler, counts) in measured
+
+
+def row(counts, sampler, cost, output="kernel"):
+    return {"counts": counts, "draw": "class-balanced", "output": output, "sampler": sampler, "ns per index": cost}
+
+
+def test_rows_give_the_range_over_the_counts_and_leave_out_what_was_not_measured():
+    costs = {"lt-fast replace": (1, 2, 4), "NumPy two-level": (8, 4, 30)}
+    rows = [
+        row(counts, who, str(cost))
+        for who, of_sets in costs.items()
+        for counts, cost in zip(summary.SETS, of_sets, strict=True)
+    ]
+    rows.append(row("cifar100-lt", "lt-fast replace", "1.2", output="array"))  # of one set only: no row
+    (found,) = summary.sampling_rows(rows)
+    assert found["lt-fast"] == "1.0 to 4.0 ns"
+    assert found["beside"] == "2.0 to 8.0 x NumPy two-level"
+
+
+def test_losses_are_compared_at_one_thread_and_without_a_compiler_too():
+    us = {"fused": 10.0, "eager": 94.0, "gather": 50.0, "cross_entropy": 9.0, "copy": 2.0}
+    rows = [
+        {"shape": "128x10", "threads": threads, "code": code, "us": str(time)}
+        for threads in ("1", "2")
+        for code, time in us.items()
+    ]
+    (found,) = summary.loss_rows(rows)
+    assert list(found.values())[:7] == ["128 x 10", "10 us", "9.4 x", "5.0 x", "-", "0.90 x", "0.20 x"]
+    rows += [{"shape": "128x10", "threads": "1", "code": "gather compiled", "us": "123.4"}]
+    rows += [{"shape": "128x10", "threads": "1", "code": "copy from DRAM", "us": "4"}]
+    (found,) = summary.loss_rows(rows)
+    assert (found["best compiled"], found["copying the logits"]) == ("12 x", "0.40 x")
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([1.234], "1.23"),
+        ([1.0, 1.456], "1.00 to 1.46"),
+        ([0.66, 5.71], "0.66 to 5.7"),
+        ([3.58, 3.62], "3.6"),
+        ([9.94, 10.4], "9.9 to 10"),
+        ([1223.4, 11026], "1,223 to 11,026"),
+    ],
+)
+def test_span(values, text):
+    assert summary.span(values) == text
+
+
+# --- the harness ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read(tmp_path):
+    rows = [{"a": 1, "b": "x, y"}, {"a": None, "b": 2.5}]
+    target = harness.write_csv(tmp_path / "deep" / "rows.csv", rows)
+    machine, found = harness.read_csv(target)
+    assert machine.count(";") == harness.machine_line().count(";") == 6
+    assert found == [{"a": "1", "b": "x, y"}, {"a": "", "b": "2.5"}]
+    assert harness.markdown_table(rows).splitlines()[2:] == ["| 1 | x, y |", "| - | 2.5 |"]
+
+
+def test_replace_between(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("one\n<!-- here -->\nold\n<!-- end of here -->\ntwo\n")
+    harness.replace_between(page, "here", "new\nlines")
+    assert page.read_text() == "one\n<!-- here -->\nnew\nlines\n<!-- end of here -->\ntwo\n"
+    with pytest.raises(ValueError, match=r"page\.md must hold the lines <!-- there --> and <!-- end of there -->"):
+        harness.replace_between(page, "there", "new")
+
+
+def test_the_harness_refuses(tmp_path):
+    with pytest.raises(ValueError, match="rows must not be empty"):
+        harness.write_csv(tmp_path / "rows.csv", [])
+    with pytest.raises(ValueError, match=r"rows must have the same columns, got \['a'\] and \['b'\]"):
+        harness.write_csv(tmp_path / "rows.csv", [{"a": 1}, {"b": 1}])
+    with pytest.raises(ValueError, match="repeats must be >= 1, got 0"):
+        harness.best_of(int, 0)
+
+
+def test_the_best_is_of_every_run_and_counts_its_calls():
+    calls = []
+    assert harness.best_of(lambda: calls.append(1), 3, at_least=1e-4) > 0
+    assert len(calls) >= 5  # one unmeasured, at least one to find out how many, three runs
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+def printed(draw="class-balanced", samples=72, output="kernel"):
+    about = {"counts": "tiny", "samples": str(samples), "draw": draw, "output": output}
+    return [{**about, "sampler": f"lt-fast {how}", "ns per index": cost} for how, cost in (("a", "2.0"), ("b", "5.0"))]
+
+
+def test_kernels_stand_beside_their_rivals(monkeypatch):
+    monkeypatch.setattr(rust_kernels, "rows", lambda: [*printed(), *printed("shuffled"), *printed(output="by batches")])
+    kernels = sampling.KernelRows()
+    rivals_rows = sampling.compared("tiny", "class-balanced", "kernel", {"NumPy": 8.0})
+    assert rivals_rows[0]["times faster"] is None
+    found = kernels.beside(rivals_rows, 72)
+    assert [(row["sampler"], row["times faster"]) for row in found] == [
+        ("NumPy", 4.0),
+        ("lt-fast a", 1.0),
+        ("lt-fast b", 2.5),
+    ]
+    assert [(row["draw"], row["output"]) for row in kernels.others()][::2] == [
+        ("shuffled", "kernel"),
+        ("class-balanced", "by batches"),
+    ]
+
+
+def test_kernels_of_other_counts_are_refused(monkeypatch):
+    monkeypatch.setattr(rust_kernels, "rows", lambda: printed(samples=71))
+    rows = sampling.compared("tiny", "class-balanced", "kernel", {"NumPy": 8.0})
+    with pytest.raises(ValueError, match="counts must be the same in both benches, got 72 and 71 samples"):
+        sampling.KernelRows().beside(rows, 72)
+
+
+# --- the rivals: a comparison with something wrong proves nothing -----------------------------------------------------
+
+
+def shown_evenly(draws):
+    times = np.bincount(draws, minlength=len(LABELS))
+    return all(np.ptp(times[label == LABELS]) <= 1 for label in range(4))
+
+
+@pytest.mark.parametrize("rival", [rivals.class_aware, rivals.class_aware_by_generators])
+def test_class_aware_takes_classes_in_turn_and_shows_all_of_each(rival):
+    epoch = rival(LABELS, 240)
+    draws = np.concatenate([list(epoch()) for _ in range(3)])  # cycles go on from epoch to epoch
+    assert (np.sort(LABELS[draws].reshape(-1, 4), axis=1) == np.arange(4)).all()
+    assert shown_evenly(draws)
+
+
+def test_class_aware_takes_several_of_a_class_where_it_is_told():
+    draws = np.array(list(rivals.class_aware(LABELS, 24, samples_per_class=3)()))
+    assert (np.ptp(LABELS[draws].reshape(-1, 3), axis=1) == 0).all()
+
+
+@pytest.mark.parametrize("rival", [rivals.numpy_two_level, rivals.numpy_in_place])
+def test_numpy_draws_classes_evenly_and_all_of_each(rival):
+    labels = np.tile(LABELS, 500)  # more than one block
+    draws = np.concatenate([rival(labels)().copy() for _ in range(2)])
+    assert (abs(np.bincount(labels[draws]) - len(draws) / 4) < 5 * np.sqrt(len(draws) * 3 / 16)).all()
+    of_samples = np.bincount(draws % 72, minlength=72)
+    for label in range(4):
+        found = of_samples[label == LABELS]
+        assert (abs(found - found.mean()) < 5 * np.sqrt(found.mean())).all()
+
+
+def test_numpy_by_weight():
+    weights = np.tile([1.0, 0.0, 3.0], 4000)
+    draws = rivals.numpy_by_weight(weights)()
+    found = np.bincount(draws % 3, minlength=3)
+    assert found[1] == 0
+    assert abs(found[2] - 9000) < 5 * np.sqrt(12000 * 3 / 16)
