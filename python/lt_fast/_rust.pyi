@@ -23,6 +23,9 @@ def beta(alpha: float, beta: float, seed: int, stream: int, epoch: int, start: i
 def permutation(n: int, seed: int, stream: int, epoch: int) -> NDArray[np.int64]:
     """Return a keyed permutation of ``range(n)``."""
 
+def integers(indices: NDArray[np.int64]) -> list[int]:
+    """Return ``indices.tolist()``, sooner: small integers are made once a process and kept."""
+
 def long_tailed_counts(largest: int, num_classes: int, imbalance_ratio: float, profile: str) -> NDArray[np.int64]:
     """Counts of a long-tailed set, ``(num_classes,)``, largest first; ``profile`` is "exp", "step" or "pareto"."""
 

@@ -127,7 +127,7 @@ class SeekableBatchSampler:
             refuse_second_shard(self.rank, self.world_size)
         self._newest = _Batches(self, self.epoch, self._resume_at)
         self._resume_at = 0
-        return self._newest
+        return self._newest.run()
 
     def __getitem__(self, position: int) -> Batch:
         """Return the batch at the global ``position`` of the current epoch.
@@ -285,40 +285,50 @@ class SeekableBatchSampler:
             self.epoch, self._resume_at, self._newest = batches.epoch + 1, 0, None
 
 
-class _Batches(Iterator[Batch]):
-    """One pass over the rest of an epoch; ``position`` is global and describes what has been given out."""
+class _Batches:
+    """One pass over the rest of an epoch, at the speed of a list's own iterator.
+
+    What has been given out follows from what that iterator has left, so nothing is counted along the way.
+    """
 
     def __init__(self, sampler: SeekableBatchSampler, epoch: int, start: int) -> None:
         self.epoch = epoch
-        self.position = start
         self._sampler = sampler
         self._left = sampler._share(sampler.num_batches - start)  # noqa: SLF001  (one unit in two classes)
         self._next = start + sampler.rank
+        self._end = start
         self._chunk: list[Any] = []
+        self._ahead: Iterator[Any] = iter(())
 
-    def __next__(self) -> Batch:
-        if not self._chunk:
-            self._refill()
+    @property
+    def position(self) -> int:
+        """Batches of all ranks that have been given out."""
         sampler = self._sampler
-        self.position = min(self.position + sampler.world_size, sampler.num_batches)
-        batch: Batch = self._chunk.pop()
-        return batch
+        return min(self._end - operator.length_hint(self._ahead) * sampler.world_size, sampler.num_batches)
+
+    def run(self) -> Iterator[Any]:
+        """Give out the batches."""
+        while self._left:
+            self._refill()
+            yield from self._ahead
+        self._sampler._finished(self)  # noqa: SLF001
 
     def forget_ahead(self) -> None:
         """Draw again what has been drawn but not given out: it may have become another batch."""
-        self._left += len(self._chunk)
-        self._next -= len(self._chunk) * self._sampler.world_size
-        self._chunk = []
+        ahead = operator.length_hint(self._ahead)
+        self._chunk.clear()
+        self._left += ahead
+        self._next -= ahead * self._sampler.world_size
+        self._end -= ahead * self._sampler.world_size
 
     def _refill(self) -> None:
         sampler = self._sampler
-        if self._left == 0:
-            sampler._finished(self)  # noqa: SLF001
-            raise StopIteration
         wanted = min(self._left, max(1, _DRAWS_A_CALL // sampler.batch_size))
         first, count = next(sampler._runs(self._next, wanted))  # noqa: SLF001
-        self._chunk = sampler._batches(self.epoch, first, sampler.world_size, count)[::-1]  # noqa: SLF001
+        self._chunk = sampler._batches(self.epoch, first, sampler.world_size, count)  # noqa: SLF001
+        self._ahead = iter(self._chunk)
         self._next += count * sampler.world_size
+        self._end += count * sampler.world_size
         self._left -= count
 
 

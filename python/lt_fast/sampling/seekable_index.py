@@ -1,13 +1,12 @@
 """The contract of the samplers that give one index at a time, for ``DataLoader(sampler=...)``."""
 
-import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 from torch.utils.data import DistributedSampler
 
-from lt_fast.sampling.second_shard import refuse_second_shard
-from lt_fast.sampling.seekable import SeekableBatchSampler, Source, _Batches, whole_number
+from lt_fast import _rust
+from lt_fast.sampling.seekable import SeekableBatchSampler, Source, whole_number
 
 
 class SeekableSampler(SeekableBatchSampler):
@@ -43,13 +42,6 @@ class SeekableSampler(SeekableBatchSampler):
         """Draws of this rank in a whole epoch, as ``len``."""
         return len(self)
 
-    def __iter__(self) -> Iterator[Any]:
-        if self.world_size > 1:
-            refuse_second_shard(self.rank, self.world_size)
-        indices = _Indices(self, self.epoch, self._resume_at)
-        self._newest, self._resume_at = indices, 0
-        return indices.run()
-
     def shard(self, rank: int, world_size: int) -> Self:
         """Return the sampler of one rank: of the same global draws, those with ``d mod world_size == rank``.
 
@@ -62,40 +54,11 @@ class SeekableSampler(SeekableBatchSampler):
         return part
 
     def _batches(self, epoch: int, first: int, step: int, count: int) -> list[Any]:
-        indices: list[Any] = self._draws.array(epoch, first, step, count, 1).tolist()
-        return indices
+        return _rust.integers(self._draws.array(epoch, first, step, count, 1))
 
     def __repr__(self) -> str:
         share = f", rank={self.rank}, world_size={self.world_size}" if self.world_size > 1 else ""
         return f"{type(self).__name__}(num_samples={self.num_samples}, seed={self.seed}, epoch={self.epoch}{share})"
-
-
-class _Indices(_Batches):
-    """One pass over the rest of an epoch, index by index at the speed of a list's own iterator.
-
-    What has been given out follows from what that iterator has left, so nothing is counted along the way.
-    """
-
-    _end: int
-    _ahead: Iterator[Any]
-
-    @property
-    def position(self) -> int:
-        sampler = self._sampler
-        return min(self._end - operator.length_hint(self._ahead) * sampler.world_size, sampler.num_batches)
-
-    @position.setter
-    def position(self, start: int) -> None:
-        self._end, self._ahead = start, iter(())
-
-    def run(self) -> Iterator[Any]:
-        """Give out the indices."""
-        while self._left:
-            self._refill()
-            self._end += len(self._chunk) * self._sampler.world_size
-            self._ahead = reversed(self._chunk)
-            yield from self._ahead
-        self._sampler._finished(self)  # noqa: SLF001  (one unit in two classes)
 
 
 _SHARDED: dict[type[Any], type[Any]] = {}

@@ -1,12 +1,15 @@
-//! Plain draws: uniform, beta, permutation.
+//! Plain draws: uniform, beta, permutation; and drawn indices as a list.
 
 use lt_fast_core::beta::Beta;
 use lt_fast_core::permutation::{Permutation, Shape};
 use lt_fast_core::rng::{self, Stream};
-use numpy::PyArray1;
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::error::to_python;
+use crate::integers::list;
+use crate::sampler::contiguous;
 
 #[pyfunction]
 #[pyo3(signature = (seed, stream, epoch, start, n))]
@@ -55,4 +58,17 @@ pub fn permutation(
 ) -> PyResult<Bound<'_, PyArray1<i64>>> {
     let draw = || Permutation::new(Shape::checked(n)?, Stream::new(seed, stream, epoch)).to_vec();
     Ok(PyArray1::from_vec(py, py.detach(draw).map_err(to_python)?))
+}
+
+#[pyfunction]
+#[pyo3(signature = (indices))]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands over what it extracts"
+)]
+pub fn integers<'py>(
+    py: Python<'py>,
+    indices: PyReadonlyArray1<'py, i64>,
+) -> PyResult<Bound<'py, PyList>> {
+    list(py, &contiguous("indices", &indices)?)
 }

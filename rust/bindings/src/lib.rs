@@ -5,6 +5,7 @@ mod confusion;
 mod draws;
 mod error;
 mod image_list;
+mod integers;
 mod profile;
 mod sampler;
 mod subset;
@@ -42,7 +43,7 @@ mod _rust {
     #[pymodule_export]
     use crate::confusion::ConfusionCounts;
     #[pymodule_export]
-    use crate::draws::{beta, permutation, uniform};
+    use crate::draws::{beta, integers, permutation, uniform};
     #[pymodule_export]
     use crate::image_list::parse_image_list;
     #[pymodule_export]

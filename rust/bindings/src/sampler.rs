@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::error::to_python;
+use crate::integers;
 
 /// A seekable source of sample indices; immutable.
 #[pyclass(frozen, module = "lt_fast._rust")]
@@ -65,11 +66,7 @@ impl Draws {
             size: batch_size,
         };
         let drawn = py.detach(|| batches.draw(&*self.0)).map_err(to_python)?;
-        let lists = PyList::empty(py);
-        for batch in drawn.chunks(batch_size as usize) {
-            lists.append(PyList::new(py, batch)?)?;
-        }
-        Ok(lists)
+        integers::lists(py, &drawn, batch_size as usize)
     }
 }
 

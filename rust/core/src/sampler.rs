@@ -27,7 +27,16 @@ pub trait Draws: Send + Sync {
 
     /// Write draws `start..start + out.len()` of `epoch`; the caller has made sure that they lie inside the epoch.
     fn fill(&self, epoch: u64, start: u64, out: &mut [i64]);
+
+    /// Up to how many draws between two batches cost less to make and throw away than a new start behind them: more
+    /// where a start has to be sought.
+    fn near(&self) -> u64 {
+        16
+    }
 }
+
+/// Most draws that are made at a time to take every so many of them.
+const BLOCK: u64 = 1 << 12;
 
 /// Which batches of an epoch: `first, first + step, ..`, `count` of them, of `size` draws each.
 #[derive(Debug, Clone, Copy)]
@@ -53,19 +62,55 @@ impl Batches {
         let len = self.checked_len(draws.draws_per_epoch())?;
         let mut out = reserved(len)?;
         out.resize(len, 0);
-        if self.step == 1 && len > 0 {
-            draws.fill(self.epoch, self.first * self.size, &mut out);
+        let gap = (self.step - 1).saturating_mul(self.size);
+        if len == 0 {
             return Ok(out);
         }
-        let mut rest = out.as_mut_slice();
-        let mut start = self.first.wrapping_mul(self.size);
-        while !rest.is_empty() {
-            let (batch, after) = rest.split_at_mut(rest.len().min(self.size as usize));
-            draws.fill(self.epoch, start, batch);
-            rest = after;
-            start = start.wrapping_add(self.step.wrapping_mul(self.size));
+        if self.step == 1 {
+            draws.fill(self.epoch, self.first * self.size, &mut out);
+        } else if gap <= draws.near() && gap < BLOCK {
+            self.pick(draws, &mut out);
+        } else {
+            self.seek(draws, &mut out);
         }
         Ok(out)
+    }
+
+    /// Each batch from a start of its own.
+    fn seek(self, draws: &dyn Draws, out: &mut [i64]) {
+        let mut start = self.first.wrapping_mul(self.size);
+        for batch in out.chunks_mut(self.size as usize) {
+            draws.fill(self.epoch, start, batch);
+            start = start.wrapping_add(self.step.wrapping_mul(self.size));
+        }
+    }
+
+    /// The batches from blocks that hold what lies between them, too.
+    fn pick(self, draws: &dyn Draws, out: &mut [i64]) {
+        let stride = self.step * self.size;
+        let at_once = (BLOCK / stride).max(1);
+        let mut block = vec![0; (at_once * stride).min(draws.draws_per_epoch()) as usize];
+        let mut start = self.first * self.size;
+        for batches in out.chunks_mut((at_once * self.size) as usize) {
+            // What lies behind the last batch of a block is not drawn: it may be beyond the epoch.
+            let strides = (batches.len() as u64 - 1) / self.size;
+            let used = strides * stride + batches.len() as u64 - strides * self.size;
+            let block = &mut block[..used as usize];
+            draws.fill(self.epoch, start, block);
+            if self.size == 1 {
+                let picked = block.iter().step_by(stride as usize);
+                batches
+                    .iter_mut()
+                    .zip(picked)
+                    .for_each(|(to, from)| *to = *from);
+            } else {
+                let picked = block.chunks(stride as usize);
+                for (batch, drawn) in batches.chunks_mut(self.size as usize).zip(picked) {
+                    batch.copy_from_slice(&drawn[..batch.len()]);
+                }
+            }
+            start += at_once * stride;
+        }
     }
 
     /// Draws in all; afterwards the arithmetic of [`Batches::draw`] cannot overflow.

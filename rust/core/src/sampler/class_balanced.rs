@@ -152,6 +152,14 @@ impl Draws for ClassBalanced {
         self.draws_per_epoch
     }
 
+    /// Rounds pass over the draws before a start that is near, whoever asks.
+    fn near(&self) -> u64 {
+        match &self.rule {
+            Rule::Uniform(_) | Rule::Weighted(_) => 16,
+            Rule::Rounds(..) => rounds::CATCH_UP,
+        }
+    }
+
     fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
         let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
         match &self.rule {

@@ -103,6 +103,11 @@ impl Draws for LeastSampled {
         self.draws_per_epoch
     }
 
+    /// A start is sought by making every draw before it.
+    fn near(&self) -> u64 {
+        u64::MAX
+    }
+
     fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
         let mut kept = self.kept.try_lock().ok();

@@ -12,7 +12,7 @@ const ONE: u64 = 1 << BITS;
 /// Longest round: 64 MiB while it is used.
 const LONGEST: u64 = 1 << 24;
 /// Draws that are passed over rather than sought.
-const CATCH_UP: u64 = 1 << 14;
+pub const CATCH_UP: u64 = 1 << 14;
 
 /// The class of every draw, stratified: draws come in rounds of `len`, each a keyed shuffle of the classes' quotas.
 ///
