@@ -1,7 +1,10 @@
 """CIFAR-10-LT on a CPU, 20 + 5 epochs: a check of the whole way on real photographs, far from the published 200 epochs.
 
 ``python -m benches.experiments.cifar10_lt --root DIR`` trains the methods one after the other (each resumes where it
-was stopped), copies what is worth keeping into ``benches/results/cifar10_lt/<method>/`` and prints the table.
+was stopped) and copies what is worth keeping into ``benches/results/cifar10_lt/<method>/``; ``--profile step`` does so
+for the step profile, under ``<method>-step``. Whatever lies there then makes ``benches/results/cifar10_lt.csv`` and the
+table of the README. The results in the repository are of ``--methods ce mammc cp_mix`` and of
+``--profile step --methods ldam_drw mm_ldam_drw``, each with ``--threads 1``.
 """
 
 import argparse
@@ -10,11 +13,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benches.harness import RESULTS, machine_line, print_table
+from benches.harness import DOCS, RESULTS, machine_line, markdown_table, print_table, replace_between, write_csv
 
 from lt_fast.cli import main as lt_fast
 
 KEPT = ("config.json", "metrics.csv", "result.json", "plots/curves.png", "plots/reliability.png", "plots/recall.png")
+SHOWN = {"overall": "top1", "many": "many_recall", "medium": "medium_recall", "few": "few_recall", "ECE": "ece15"}
+KEPT_WHERE_DRAWN = ("plots/confusion_pairs.png",)  # by the methods that learn pairs
 
 
 def train(method: str, root: Path, runs: Path, *, profile: str, epochs: int, threads: int) -> Path:
@@ -34,16 +39,36 @@ def keep(run: Path, name: str) -> None:
     """Copy the small files of a run to the results, with the line of this machine."""
     folder = RESULTS / "cifar10_lt" / name
     folder.mkdir(parents=True, exist_ok=True)
-    for file in KEPT:
-        shutil.copyfile(run / file, folder / Path(file).name)
+    for file in (*KEPT, *KEPT_WHERE_DRAWN):
+        if file in KEPT or (run / file).exists():
+            shutil.copyfile(run / file, folder / Path(file).name)
     (folder / "machine.txt").write_text(machine_line() + "\n", encoding="utf-8")
 
 
-def row(name: str) -> dict[str, Any]:
-    """Return one line of the table, in percent."""
-    metrics = json.loads((RESULTS / "cifar10_lt" / name / "result.json").read_text(encoding="utf-8"))["metrics"]
-    shown = {"overall": "top1", "many": "many_recall", "medium": "medium_recall", "ECE": "ece15"}
-    return {"method": name} | {column: 100 * metrics[key] for column, key in shown.items()}
+def rows() -> list[dict[str, Any]]:
+    """Return the table over all that is kept, in percent: the exp profile first, each as trained and in stages."""
+    folders = sorted((RESULTS / "cifar10_lt").glob("*/result.json"), key=lambda file: _place(file.parent.name))
+    return [row for file in folders for row in _rows_of(file)]
+
+
+def _place(name: str) -> tuple[bool, str]:
+    return name.endswith("-step"), name
+
+
+def _rows_of(file: Path) -> list[dict[str, Any]]:
+    result = json.loads(file.read_text(encoding="utf-8"))
+    method, profile = result["config"]["method"], result["config"]["profile"]
+    before = result.get("metrics_before_calibration")
+    stages = ({", before calibration": before} if before else {}) | {"": result["metrics"]}
+    return [
+        {"method": method + stage, "profile": profile, "seed": result["config"]["seed"]}
+        | {column: _percent(metrics.get(key)) for column, key in SHOWN.items()}
+        for stage, metrics in stages.items()
+    ]
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else round(100 * value, 1)
 
 
 def main() -> None:
@@ -62,7 +87,9 @@ def main() -> None:
             train(method, given.root, given.runs, profile=given.profile, epochs=given.epochs, threads=given.threads),
             name,
         )
-    print_table([row(name) for name in names])
+    write_csv("cifar10_lt.csv", rows())
+    replace_between(DOCS.parent / "README.md", "cifar10_lt", markdown_table(rows()))
+    print_table(rows())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.report.style import BLACK, COLOURS, GREEN, MARKERS, SKY, VERMILION, figure
+from lt_fast.report.style import BLACK, BLUE, COLOURS, GREEN, MARKERS, SKY, VERMILION, figure
 
 _CELLS_WITH_NUMBERS = 12
 _NAMED_CLASSES = 30
@@ -207,7 +207,7 @@ def _draw_bars(axes: Any, errors: NDArray[np.int64], names: Sequence[str]) -> No
     cells = np.argsort(-errors, axis=None, kind="stable")[:_PAIRS_AS_BARS]
     pairs = [divmod(int(cell), len(errors)) for cell in cells if errors.flat[cell] > 0]
     words = [f"{names[true]} \u2192 {names[predicted]}" for true, predicted in pairs]
-    axes.barh(range(len(pairs)), [errors[pair] for pair in pairs], color=BLACK, height=0.7)
+    axes.barh(range(len(pairs)), [errors[pair] for pair in pairs], color=BLUE, height=0.7)
     axes.set_yticks(range(len(pairs)), words)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
@@ -216,7 +216,8 @@ def _draw_bars(axes: Any, errors: NDArray[np.int64], names: Sequence[str]) -> No
 
 def _name_classes(axes: Any, names: Sequence[str]) -> None:
     if len(names) <= _NAMED_CLASSES:
-        axes.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 2 else 0)  # noqa: PLR2004
+        leaning: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(names)), names, **(leaning if max(map(len, names)) > 2 else {}))  # noqa: PLR2004
         axes.set_yticks(range(len(names)), names)
 
 
