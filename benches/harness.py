@@ -2,11 +2,13 @@
 
 import csv
 import gc
+import importlib
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,14 @@ def _seconds(function: Callable[[], Any], calls: int) -> float:
     for _ in range(calls):
         function()
     return time.perf_counter() - start
+
+
+def installed(module: str) -> ModuleType | None:
+    """Return a rival's module, or nothing where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
 
 
 def machine_line() -> str:

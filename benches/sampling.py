@@ -9,20 +9,18 @@ installed (``pip install torchsampler pytorch-metric-learning grain``); the algo
 ClassAwareSampler's twice: with iterator objects, as its authors have it, and with generators, which is faster. Rivals
 that take microseconds an index draw fewer of them. Kernels are timed without Python, by ``cargo bench``, where cargo is
 found. The column "times faster" compares with the fastest line of lt-fast that gives the same output. Python's integers
-are the limit of every list: about 13 ns each.
+are the limit of every list, whoever makes them.
 """
 
-import importlib
 import itertools
 import sys
 from collections.abc import Callable, Iterable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from benches import rust_kernels
-from benches.harness import best_of, print_table, write_csv
+from benches.harness import best_of, installed, print_table, write_csv
 from benches.rivals.sampling import (
     class_aware,
     class_aware_by_generators,
@@ -147,14 +145,6 @@ class KernelRows:
         for row in self.left:
             grouped.setdefault(about(row), {})[row["sampler"]] = float(row["ns per index"])
         return [row for key, costs in grouped.items() for row in compared(*key, costs)]
-
-
-def installed(module: str) -> ModuleType | None:
-    """Return a rival's module, or nothing where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        return None
 
 
 def weighted(labels: NDArray[np.int64]) -> Calls:

@@ -20,7 +20,7 @@ of CIFAR-100-LT, ImageNet-LT and iNaturalist 2018. Below 1 we lose."""
 OF_LOSSES = """\
 The mixed LDAM loss with its gradient, rows x classes, float32, one thread; again how many times as long the others
 take. Copying the logits moves as many bytes as any code must."""
-INTEGERS = "Python's integers: about 13 ns each"
+INTEGERS = "Python's integers: kept ones below 131,072, new ones beyond"
 CLASS_AWARE = {
     "ClassAwareSampler": "ClassAwareSampler",
     "ClassAwareSampler by generators": "the same by generators",

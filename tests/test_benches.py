@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from benches import harness, rust_kernels, sampling, summary
+from benches import growth, harness, rust_kernels, sampling, summary
 from benches.rivals import sampling as rivals
 
 LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 % 72)]
@@ -71,6 +71,15 @@ def test_losses_are_compared_at_one_thread_and_without_a_compiler_too():
 )
 def test_span(values, text):
     assert summary.span(values) == text
+
+
+def test_the_picture_shows_every_line_that_was_measured(tmp_path):
+    _, rows = harness.read_csv(growth.CSV)
+    assert {row["sampler"] for row in rows} == {*growth.OURS, *growth.RIVALS}
+    sizes = {axis: sorted({int(row["size"]) for row in rows if row["axis"] == axis}) for axis in ("classes", "samples")}
+    assert sizes == {"classes": growth.CLASSES, "samples": growth.SAMPLES}
+    growth.draw(tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
 
 # --- the harness ------------------------------------------------------------------------------------------------------

@@ -70,14 +70,18 @@ def by_class(labels: NDArray[np.int64]) -> list[list[int]]:
     return members
 
 
-def numpy_two_level(labels: NDArray[np.int64]) -> Callable[[], NDArray[np.int64]]:
-    """Return the class-balanced draw of an epoch as one would write it with NumPy: a class, then an offset in it."""
+def numpy_two_level(labels: NDArray[np.int64], draws: int | None = None) -> Callable[[], NDArray[np.int64]]:
+    """Return the class-balanced draw of an epoch as one would write it with NumPy: a class, then an offset in it.
+
+    So many ``draws``, by default one for each sample.
+    """
     order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
     starts, generator = np.cumsum(counts) - counts, np.random.default_rng(0)
+    size = len(labels) if draws is None else draws
 
     def draw() -> NDArray[np.int64]:
-        classes = generator.integers(len(counts), size=len(labels))
-        offsets = (generator.random(len(labels)) * counts[classes]).astype(np.int64)
+        classes = generator.integers(len(counts), size=size)
+        offsets = (generator.random(size) * counts[classes]).astype(np.int64)
         return order[starts[classes] + offsets]
 
     return draw
