@@ -242,6 +242,29 @@ __device__ T checked_lam(const PerRow<T>& lam, int64_t row) {
   return factor;
 }
 
+template <class T>
+__device__ T checked_sample_weight(const PerRow<T>& weights, int64_t row) {
+  const T weight = weights.at(row);
+  if (!(weight >= T{0} && weight < -ScalarMaths<T>::lowest())) {
+    printf("sample_weight must be finite and >= 0, got %g at position %lld\n", static_cast<double>(weight),
+           static_cast<long long>(row));
+    stop("sample_weight is finite and >= 0");
+  }
+  return weight;
+}
+
+// The label rules divide by the count of a class that occurs.
+template <class T>
+__device__ T checked_count(const T* counts, int label) {
+  const T count = counts[label];
+  if (!(count >= T{1})) {
+    printf("class_counts must be >= 1 in every class for this label_rule, got %g for class %d\n",
+           static_cast<double>(count), label);
+    stop("class_counts is >= 1");
+  }
+  return count;
+}
+
 // The two labels of a row, equal ones where there is only one.
 template <class T>
 struct Labels {
@@ -290,9 +313,10 @@ template <class T>
 __device__ Factors<T> factors_of(const Weights<T>& weights, const Settings<T>& settings, int64_t row, int a, int b) {
   T factor = checked_lam(weights.lam, row);
   if (weights.lam.data != nullptr && weights.counts != nullptr) {
-    factor = label_factor<ScalarMaths<T>>(factor, weights.counts[a], weights.counts[b], settings);
+    factor = label_factor<ScalarMaths<T>>(factor, checked_count(weights.counts, a), checked_count(weights.counts, b),
+                                          settings);
   }
-  const T sample = weights.sample.at(row);
+  const T sample = checked_sample_weight(weights.sample, row);
   const T weight_a = weights.weight == nullptr ? T{1} : weights.weight[a];
   const T weight_b = weights.weight == nullptr ? T{1} : weights.weight[b];
   return {factor * sample * weight_a, (T{1} - factor) * sample * weight_b};

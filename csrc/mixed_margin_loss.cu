@@ -200,10 +200,14 @@ std::pair<Denominator, Tensor> denominator_of(const Arguments& arguments, const 
                                               cudaStream_t stream) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
-  Tensor memory = torch::stable::new_empty(logits, {1}, ScalarType::Double);
-  double* result = memory.mutable_data_ptr<double>();
+  Tensor memory;  // only where it is computed
+  const auto on_device = [&] {
+    memory = torch::stable::new_empty(logits, {1}, ScalarType::Double);
+    return memory.mutable_data_ptr<double>();
+  };
   if (arguments.reduction != Reduction::kMean) return {{1, nullptr}, memory};
   if (arguments.normalization == Normalization::kWeights) {
+    double* result = on_device();
     launch(sum_of_factors<T>, 1, kSumThreads, stream, call.weights, call.settings, rows.target, rows.target_b,
            rows.columns, rows.rows, result);
     return {{0, result}, memory};
@@ -216,6 +220,7 @@ std::pair<Denominator, Tensor> denominator_of(const Arguments& arguments, const 
   STD_TORCH_CHECK(arguments.class_counts.has_value(),
                   "class_counts must be given for normalization 'expected' with a weight");
   const T* counts = vector_of<T>(arguments.class_counts, rows.columns, logits, "class_counts");
+  double* result = on_device();
   launch(expected_weight<T>, 1, kSumThreads, stream, counts, weight, rows.columns, rows.rows, result);
   return {{0, result}, memory};
 }

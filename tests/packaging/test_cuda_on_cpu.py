@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -136,7 +137,7 @@ def check(kernels, problem, **choices):
 
 def test_loss_gradient_and_prediction_in_every_layout(kernels):
     layouts = {check(kernels, Problem(3, columns, seed=columns)) for columns in COLUMNS}
-    layouts.add(check(kernels, Problem(2, 20_491)))
+    layouts |= {check(kernels, Problem(2, columns)) for columns in (20_491, 100_000)}
     assert layouts == set(range(LAST_LAYOUT + 1))
 
 
@@ -190,6 +191,17 @@ def test_a_grid_smaller_than_the_rows_goes_round(kernels):
         problem = Problem(rows, columns)
         whole, part = forward(kernels, problem), forward(kernels, problem, most_blocks=2)
         assert all(torch.equal(x, y) for x, y in zip(whole[:4], part[:4], strict=True))
+
+
+@pytest.mark.parametrize("columns", [10, 20_491])
+def test_rows_more_than_2_to_31_elements_apart(kernels, columns, tmp_path):
+    near, far = Problem(2, columns, dtype=torch.float16), Problem(2, columns, dtype=torch.float16)
+    stride = 2**31 + 3
+    # A file of holes: only the pages of the two rows are ever there.
+    memory = np.memmap(tmp_path / "rows", dtype=np.float16, mode="w+", shape=stride + columns)
+    far.logits = torch.from_numpy(memory).as_strided((2, columns), (stride, 1)).copy_(near.logits)
+    for found, exact in zip(forward(kernels, far), forward(kernels, near), strict=True):
+        assert found == exact if isinstance(found, int) else torch.equal(found, exact)
 
 
 def test_a_row_does_not_depend_on_its_neighbours(kernels):
@@ -277,15 +289,29 @@ SPOILT = {
     "problem.target_b[2] = -1": "target must lie in [0, 10), got -1 at position 2",
     "problem.vectors['lam'][1] = 1.5": "lam must lie in [0, 1], got 1.5 at position 1",
     "problem.vectors['lam'][1] = float('nan')": "lam must lie in [0, 1], got nan at position 1",
+    "problem.vectors['sample_weight'][4] = -2": "sample_weight must be finite and >= 0, got -2 at position 4",
+    "problem.vectors['sample_weight'][0] = math.inf": "sample_weight must be finite and >= 0, got inf at position 0",
+    "problem.vectors['class_counts'][problem.target[2]] = 0": (
+        "class_counts must be >= 1 in every class for this label_rule, got 0 for class {target[2]}"
+    ),
 }
+
+
+def spoilable():
+    problem = Problem(5, 10)
+    problem.vectors |= {"sample_weight": torch.ones(5), "class_counts": torch.arange(1.0, 11.0)}
+    problem.options["label_rule"] = "mam"
+    return problem
+
+
 # Each in a process of its own: a kernel that stops takes its process along.
 SPOIL = """
-import ctypes, os, sys
+import ctypes, math, os, sys
 import test_cuda_on_cpu as t
 kernels = ctypes.CDLL(sys.argv[1])
 for statement in t.SPOILT:
     if (child := os.fork()) == 0:
-        problem = t.Problem(5, 10)
+        problem = t.spoilable()
         exec(statement)
         t.forward(kernels, problem)
         os._exit(0)
@@ -297,6 +323,8 @@ def test_bad_values_stop_the_kernel(emulator_path):
     command = [sys.executable, "-c", SPOIL, emulator_path]
     found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     said = [re.sub("-nan", "nan", line) for line in found.stdout.splitlines()]
-    assert said == [line for message in SPOILT.values() for line in (message, "stopped")]
-    assert found.stderr.count("target lies in [0, num_classes)") == 2
-    assert found.stderr.count("lam lies in [0, 1]") == 2
+    messages = [message.replace("{target[2]}", str(int(spoilable().target[2]))) for message in SPOILT.values()]
+    assert said == [line for message in messages for line in (message, "stopped")]
+    rules = ("target lies in [0, num_classes)", "lam lies in [0, 1]", "sample_weight is finite and >= 0")
+    assert [found.stderr.count(rule) for rule in rules] == [2, 2, 2]
+    assert found.stderr.count("class_counts is >= 1") == 1
