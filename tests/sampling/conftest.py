@@ -1,5 +1,6 @@
 """Two real processes with a gloo group between them, as torchrun would start them."""
 
+import importlib.util
 import json
 import os
 import socket
@@ -26,6 +27,17 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[
         return runs[framework]
 
     return ranks
+
+
+@pytest.fixture(scope="session")
+def index_samplers() -> dict[str, Callable[[], Any]]:
+    """What the ranks draw one index at a time: name to a function that builds the sampler."""
+    spec = importlib.util.spec_from_file_location("framework_rank", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return dict(module.INDEX_SAMPLERS)
 
 
 def _run(framework: str, folder: Path) -> list[dict[str, Any]]:

@@ -20,8 +20,13 @@ from torch.utils.data import DataLoader, Dataset
 from lt_fast.sampling import (
     ClassBalancedBatchSampler,
     ClassBalancedSampler,
+    MultilabelBalancedSampler,
+    RepeatFactorSampler,
     SeekableBatchSampler,
+    SeekableSampler,
     ShuffledBatchSampler,
+    WeightedRandomSampler,
+    repeat_factors,
 )
 
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 6])  # 101 samples: 12 batches of 8 and one of 5
@@ -51,10 +56,6 @@ def balanced(**options: Any) -> ClassBalancedBatchSampler:
     return ClassBalancedBatchSampler(LABELS, batch_size=8, seed=7, **options)
 
 
-def by_index() -> ClassBalancedSampler:
-    return ClassBalancedSampler(LABELS, num_samples=96, seed=7)
-
-
 def shuffled(**options: Any) -> ShuffledBatchSampler:
     return ShuffledBatchSampler(LABELS, batch_size=8, seed=7, **options)
 
@@ -67,7 +68,19 @@ SAMPLERS: dict[str, Callable[[], SeekableBatchSampler]] = {
 }
 
 
-def indexed(sampler: ClassBalancedSampler) -> DataLoader:
+# Of single indices; epochs of 12 whole batches, and those that end within one.
+INDEX_SAMPLERS: dict[str, Callable[[], SeekableSampler]] = {
+    "class-balanced": lambda: ClassBalancedSampler(LABELS, num_samples=96, seed=7),
+    "square-root, independent": lambda: ClassBalancedSampler(LABELS, q=0.5, within_class="replace", seed=7),
+    "weighted": lambda: WeightedRandomSampler(1 / np.bincount(LABELS)[LABELS], 101, seed=7),
+    "weighted, distinct": lambda: WeightedRandomSampler(1.0 + LABELS, 60, replacement=False, seed=7),
+    "repeat factor": lambda: RepeatFactorSampler(repeat_factors(LABELS, 0.2), seed=7),
+    "multi-label": lambda: MultilabelBalancedSampler(np.arange(102), LABELS, strategy="cycle", num_samples=96, seed=7),
+}
+by_index = INDEX_SAMPLERS["class-balanced"]
+
+
+def indexed(sampler: SeekableSampler) -> DataLoader:
     return DataLoader(Indices(), batch_size=8, sampler=sampler)
 
 
@@ -89,7 +102,8 @@ def accelerated() -> dict[str, Any]:
         )
         twice = accelerator.prepare(DataLoader(Indices(), batch_sampler=balanced().distributed()))
         found[f"even_batches={even}: twice"] = _words(lambda: next(iter(twice)))  # noqa: B023
-        found[f"even_batches={even}: by index"] = _epochs(accelerator.prepare(indexed(by_index())))
+        for name, build in INDEX_SAMPLERS.items():
+            found[f"even_batches={even}: index, {name}"] = _epochs(accelerator.prepare(indexed(build())))
         twice = accelerator.prepare(indexed(by_index().distributed()))
         found[f"even_batches={even}: by index, twice"] = _words(lambda: next(iter(twice)))  # noqa: B023
     resumed = accelerator.prepare(DataLoader(Indices(), batch_sampler=balanced()))
@@ -135,10 +149,11 @@ def lightning() -> dict[str, Any]:
     for name, build in SAMPLERS.items():
         loader = DataLoader(Indices(), batch_sampler=build().shard(_rank(), 2))
         found[f"use_distributed_sampler=False: {name}"] = fitted(loader, switch=False)
-    for switch in (True, False):
-        share = indexed(by_index().shard(_rank(), 2))
-        found[f"use_distributed_sampler={switch}: share by index"] = fitted(share, switch=switch)
-    found["use_distributed_sampler=True: whole by index"] = fitted(indexed(by_index()), switch=True)
+    for name, build in INDEX_SAMPLERS.items():
+        for switch in (True, False):
+            share = indexed(build().shard(_rank(), 2))
+            found[f"use_distributed_sampler={switch}: share, {name}"] = fitted(share, switch=switch)
+        found[f"use_distributed_sampler=True: whole, {name}"] = fitted(indexed(build()), switch=True)
     for name, batches in (("whole", balanced()), ("a share", balanced().shard(_rank(), 2)), ("shuffled", shuffled())):
         loader = DataLoader(Indices(), batch_sampler=batches)
         found[f"use_distributed_sampler=True: {name}"] = _words(lambda: fitted(loader, switch=True))  # noqa: B023

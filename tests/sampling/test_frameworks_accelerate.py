@@ -1,9 +1,11 @@
 """Accelerate in two processes: it shares a whole sampler out as ``.shard`` does, and a share not again."""
 
+from itertools import zip_longest
+
 import numpy as np
 import pytest
 
-from lt_fast.sampling import ClassBalancedBatchSampler, ClassBalancedSampler, ShuffledBatchSampler
+from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
 
 pytestmark = pytest.mark.slow
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 6])
@@ -84,13 +86,51 @@ def test_a_share_is_not_shared_out_again(ranks, even):
         )
 
 
-@pytest.mark.parametrize("even", [True, False])
-def test_a_sampler_of_single_indices_is_shared_out_in_batches(ranks, even):
-    sampler = ClassBalancedSampler(LABELS, num_samples=96, seed=7)
+BY_INDEX = [
+    "class-balanced",
+    "square-root, independent",
+    "weighted",
+    "weighted, distinct",
+    "repeat factor",
+    "multi-label",
+]
+
+
+def dealt(ranks, even, name, epoch):
+    """The batches of both ranks in the order in which they were dealt."""
+    shares = [rank[f"even_batches={even}: index, {name}"][epoch] for rank in ranks]
+    return [batch for turn in zip_longest(*shares) for batch in turn if batch is not None]
+
+
+@pytest.mark.parametrize("name", BY_INDEX)
+def test_a_sampler_of_single_indices_is_shared_out_in_batches(ranks, index_samplers, name):
     for epoch in (0, 1):
-        batches = sampler.epoch_indices(epoch).reshape(12, 8).tolist()
-        received = [ranks[rank][f"even_batches={even}: by index"][epoch] for rank in (0, 1)]
-        assert received == [batches[0::2], batches[1::2]]
+        indices = index_samplers[name]().epoch_indices(epoch).tolist()
+        batches = [indices[at : at + 8] for at in range(0, len(indices), 8)]
+        assert dealt(ranks, False, name, epoch) == batches
+
+
+@pytest.mark.parametrize("name", BY_INDEX)
+def test_even_batches_fills_single_indices_up(ranks, index_samplers, name):
+    for epoch in (0, 1):
+        indices = index_samplers[name]().epoch_indices(epoch).tolist()
+        received = dealt(ranks, True, name, epoch)
+        assert {len(batch) for batch in received} == {8}
+        assert len(received) == 2 * -(-len(indices) // 16)  # as many for one rank as for the other
+        flat = [index for batch in received for index in batch]
+        assert flat[: len(indices)] == indices
+        assert set(flat[len(indices) :]) <= set(indices[:16])  # from the first batches of the epoch
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_frequencies_in_what_was_received_by_index(ranks, even):
+    for epoch in (0, 1):
+        for name in ("class-balanced", "multi-label"):
+            drawn = np.concatenate(dealt(ranks, even, name, epoch))
+            assert np.bincount(LABELS[drawn]).tolist() == [24, 24, 24, 24]
+        distinct = np.concatenate(dealt(ranks, even, "weighted, distinct", epoch))[:60]
+        assert len(set(distinct)) == 60
+        assert set(np.concatenate(dealt(ranks, even, "repeat factor", epoch))) == set(range(101))
 
 
 @pytest.mark.parametrize("even", [True, False])

@@ -97,6 +97,15 @@ def test_the_other_batch_samplers_come_through(build, workers):
 @workers
 @pytest.mark.parametrize("build", INDICES.values(), ids=INDICES)
 def test_the_samplers_of_single_indices_come_through(build, workers):
+    come_through(build, workers)
+
+
+@pytest.mark.slow
+def test_a_sampler_of_single_indices_comes_through_to_spawned_workers():
+    come_through(INDICES["repeat factor"], "spawn")
+
+
+def come_through(build, workers):
     loader = DataLoader(Samples(), batch_size=8, sampler=build(), **WORKERS[workers])
     epochs = [[batch[0].tolist() for batch in loader] for _ in range(2)]
     sampler = build()

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from lt_fast.sampling import ClassBalancedBatchSampler, ClassBalancedSampler, ShuffledBatchSampler
+from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
 
 pytestmark = pytest.mark.slow
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 6])
@@ -38,21 +39,65 @@ def test_coverage_and_frequencies_in_what_was_received(ranks):
         assert np.bincount(LABELS[drawn]).tolist() == [24, 24, 24, 24]
 
 
+BY_INDEX = [
+    "class-balanced",
+    "square-root, independent",
+    "weighted",
+    "weighted, distinct",
+    "repeat factor",
+    "multi-label",
+]
+
+
+def cut(indices):
+    return [indices[at : at + 8].tolist() for at in range(0, len(indices), 8)]
+
+
+def test_all_samplers_of_single_indices_are_here(index_samplers):
+    assert list(index_samplers) == BY_INDEX
+
+
 @pytest.mark.parametrize("switch", [True, False])
-def test_a_share_of_single_indices_is_left_alone_either_way(ranks, switch):
-    sampler = ClassBalancedSampler(LABELS, num_samples=96, seed=7)
+@pytest.mark.parametrize("name", BY_INDEX)
+def test_a_share_of_single_indices_is_left_alone_either_way(ranks, index_samplers, name, switch):
     for rank in (0, 1):
-        received = ranks[rank][f"use_distributed_sampler={switch}: share by index"]
-        assert received == [sampler.epoch_indices(epoch)[rank::2].reshape(6, 8).tolist() for epoch in (0, 1)]
+        share = index_samplers[name]().shard(rank, 2)
+        received = ranks[rank][f"use_distributed_sampler={switch}: share, {name}"]
+        assert received == [cut(share.epoch_indices(epoch)) for epoch in (0, 1)]
+        assert sum(len(batch) for batch in received[0]) == len(share)
 
 
-def test_a_whole_sampler_of_single_indices_is_shared_out(ranks):
-    sampler = ClassBalancedSampler(LABELS, num_samples=96, seed=7)
+@pytest.mark.parametrize("name", BY_INDEX)
+def test_a_whole_sampler_of_single_indices_is_shared_out(ranks, index_samplers, name):
+    """Lightning deals the draws in an order of its own, and fills the shorter share up with a draw of the epoch."""
     for epoch in (0, 1):
-        received = [rank["use_distributed_sampler=True: whole by index"][epoch] for rank in ranks]
-        assert [len(share) for share in received] == [6, 6]
-        shown = sorted(i for share in received for batch in share for i in batch)
-        assert shown == sorted(sampler.epoch_indices(epoch))
+        draws = np.sort(index_samplers[name]().epoch_indices(epoch))
+        shares = [np.concatenate(rank[f"use_distributed_sampler=True: whole, {name}"][epoch]) for rank in ranks]
+        assert [len(share) for share in shares] == [-(-len(draws) // 2)] * 2
+        received = np.bincount(np.concatenate(shares), minlength=101)
+        surplus = received - np.bincount(draws, minlength=101)
+        assert surplus.min() >= 0
+        assert surplus.sum() == len(draws) % 2
+
+
+@pytest.mark.parametrize("switch", ["True: whole", "True: share", "False: share"])
+def test_frequencies_in_what_was_received_by_index(ranks, switch):
+    def received(name, epoch):
+        batches = (rank[f"use_distributed_sampler={switch}, {name}"][epoch] for rank in ranks)
+        return np.concatenate([batch for share in batches for batch in share])
+
+    for epoch in (0, 1):
+        for name in ("class-balanced", "multi-label"):
+            assert np.bincount(LABELS[received(name, epoch)]).tolist() == [24, 24, 24, 24]
+        distinct = received("weighted, distinct", epoch)
+        assert len(set(distinct)) == len(distinct) == 60
+        times = np.bincount(received("repeat factor", epoch), minlength=101)
+        # Factors are 1, 1 and, of classes with shares of 10 and 6 in 101, the square roots of 0.2 over their shares.
+        for label, most in enumerate((2, 2, 2, 3)):
+            assert 1 <= times[label == LABELS].min() <= times[label == LABELS].max() <= most
+    for name, shares in (("weighted", np.full(4, 0.25)), ("square-root, independent", np.sqrt([60, 25, 10, 6]))):
+        found = np.bincount(LABELS[np.concatenate([received(name, 0), received(name, 1)])], minlength=4)
+        assert stats.chisquare(found, shares / shares.sum() * found.sum()).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("which", ["whole", "a share", "shuffled"])
