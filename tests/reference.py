@@ -730,6 +730,29 @@ def _passes(samples, label, seed):
         number += 1
 
 
+def m_per_class_draws(labels, m, classes_per_batch, seed, count):
+    """P x K batches (Hermans et al. 2017), draws 0 .. count - 1: passes over the classes, cycles over their samples.
+
+    A pass is a shuffle of the classes without its last ``C mod classes_per_batch``. In it a class gives ``m`` of its
+    samples: from a cycle, a shuffle that is cut into groups of ``m`` without the rest, or from ``ceil(m / n)`` of them.
+    """
+    members = {}
+    for sample, label in enumerate(labels):
+        members.setdefault(label, []).append(sample)
+    classes, drawn, number = sorted(members), [], 0
+    while len(drawn) < count:
+        order = fisher_yates(classes, absorbed(0, seed, _CLASS_ORDER, number))
+        for label in order[: len(order) // classes_per_batch * classes_per_batch]:
+            cycles = -(-m // len(members[label]))
+            groups = max(1, len(members[label]) // m)
+            run = []
+            for cycle in range(number // groups * cycles, number // groups * cycles + cycles):
+                run += fisher_yates(members[label], absorbed(0, seed, _WITHIN_CLASS, label, cycle))
+            drawn += run[number % groups * m :][:m]
+        number += 1
+    return drawn[:count]
+
+
 def class_then_sample_draws(labels, seed, epoch, count):
     """A class and then one of its samples, independently at every draw, each class with the same probability.
 

@@ -41,6 +41,25 @@ def test_m_per_class(counts, m, classes_per_batch, seed):
             assert repeats.max() - repeats.min() <= 1
 
 
+@given(COUNT_LISTS, st.integers(1, 9), st.integers(1, 8), st.integers(0, 2**64 - 1))
+def test_m_per_class_is_the_oracle(counts, m, classes_per_batch, seed):
+    classes_per_batch = min(classes_per_batch, len(counts))
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    sampler = MPerClassBatchSampler(labels, m=m, classes_per_batch=classes_per_batch, num_batches=9, seed=seed)
+    count = 2 * 9 * m * classes_per_batch
+    found = np.concatenate([sampler.epoch_indices(0), sampler.epoch_indices(1)])
+    assert found.tolist() == reference.m_per_class_draws(labels.tolist(), m, classes_per_batch, seed, count)
+
+
+def test_m_per_class_beyond_the_shuffle_shows_all_of_a_class_too():
+    labels = np.repeat([0, 1], [5000, 40])
+    sampler = MPerClassBatchSampler(labels, m=4, classes_per_batch=2, num_batches=1250, output="numpy")
+    found = np.bincount(sampler.epoch_indices(), minlength=5040)
+    assert (found[:5000] == 1).all()
+    assert (found[5000:] == 125).all()
+    assert sampler[999].tolist() == sampler.epoch_indices()[999 * 8 : 1000 * 8].tolist()
+
+
 def test_m_per_class_shows_all_of_a_class_that_m_divides():
     labels = np.repeat(np.arange(4), [12, 4, 8, 2])
     sampler = MPerClassBatchSampler(labels, m=4, classes_per_batch=2, num_batches=6)

@@ -13,7 +13,8 @@ class MPerClassBatchSampler(SeekableBatchSampler):
     of that pass. The samples of a class come ``m`` at a time, distinct within a batch, and every one before any
     repeats but for the ``n mod m`` that a cycle leaves out (others each time). A class with fewer than ``m``
     samples repeats them as evenly as it can. A class that a pass leaves out skips the ``m`` it would have shown:
-    hence a batch follows from its position alone, and seeking costs O(C + batch) anywhere.
+    hence a batch follows from its position alone. Seeking costs O(C + batch) anywhere, and for a class of up to 4096
+    samples a step of its shuffle for each that the cycle has shown.
 
     Args:
         labels: one class a sample, or a data set as ``labels_of`` takes; classes without samples are left out.

@@ -31,14 +31,15 @@ static MADE: [AtomicPtr<PyObject>; KEPT] = [const { AtomicPtr::new(null_mut()) }
 
 /// `values` as a Python list.
 pub fn list<'py>(py: Python<'py>, values: &[i64]) -> PyResult<Bound<'py, PyList>> {
-    list_of(py, values, maker(values))
+    list_of(py, values, values.len(), maker(values))
 }
 
 /// `values`, `size` at a time, as a Python list of lists.
 pub fn lists<'py>(py: Python<'py>, values: &[i64], size: usize) -> PyResult<Bound<'py, PyList>> {
     let (lists, make) = (PyList::empty(py), maker(values));
-    for part in values.chunks(size) {
-        lists.append(list_of(py, part, make)?)?;
+    for start in (0..values.len()).step_by(size) {
+        let rest = &values[start..];
+        lists.append(list_of(py, rest, rest.len().min(size), make)?)?;
     }
     Ok(lists)
 }
@@ -58,14 +59,20 @@ fn maker(values: &[i64]) -> Make {
     }
 }
 
-fn list_of<'py>(py: Python<'py>, values: &[i64], make: Make) -> PyResult<Bound<'py, PyList>> {
+/// The first `len` of `values` as a list; what follows is needed soon.
+fn list_of<'py>(
+    py: Python<'py>,
+    values: &[i64],
+    len: usize,
+    make: Make,
+) -> PyResult<Bound<'py, PyList>> {
     // SAFETY: a slice's length fits; a null result is turned into the error that it stands for.
-    let list = unsafe { Bound::from_owned_ptr_or_err(py, PyList_New(values.len() as isize))? };
+    let list = unsafe { Bound::from_owned_ptr_or_err(py, PyList_New(len as isize))? };
     let put = |at: usize, integer: *mut PyObject| {
         // SAFETY: nobody else has seen the list, `at` lies inside, and the reference to the integer is passed on.
         unsafe { PyList_SetItem(list.as_ptr(), at as isize, integer) };
     };
-    for (at, &value) in values.iter().enumerate() {
+    for (at, &value) in values.iter().enumerate().take(len) {
         if make == Make::Once {
             look_ahead(&values[at..]);
             put(at, kept(py, value)?);

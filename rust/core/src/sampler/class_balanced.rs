@@ -46,7 +46,7 @@ impl Class {
     }
 
     /// Where its samples lie in the table.
-    fn range(&self) -> Range<usize> {
+    pub(super) fn range(&self) -> Range<usize> {
         self.start as usize..self.start as usize + self.len as usize
     }
 }

@@ -3,26 +3,38 @@
 use std::sync::Mutex;
 
 use super::Draws;
+use super::class_balanced::Class;
 use crate::counts::ClassTable;
 use crate::error::{Error, Result};
-use crate::permutation::{Permutation, Shape, shuffle};
+use crate::permutation::{Permutation, Shape, shuffle, shuffle_step};
 use crate::rng::{Stream, stream};
+
+/// Up to this many samples a class is shuffled in memory, beyond it is a keyed permutation: a seek waits for the
+/// shuffles of its classes to catch up.
+const SHUFFLED: u32 = 1 << 12;
 
 /// `m` samples of each of `classes_per_batch` distinct classes.
 ///
 /// Classes come in passes, each a shuffle of all of them; what does not fill a batch at the end of a pass is left out of
-/// it. The samples of a class come in cycles of `floor(n / m)` groups, each a keyed permutation cut into groups of `m`
-/// distinct ones; a class with fewer than `m` repeats as evenly as it can. Pass and group follow from the position.
+/// it. The samples of a class come in cycles, each an order of its own: `floor(n / m)` groups of `m` distinct ones, one
+/// a pass. A class with fewer than `m` repeats as evenly as it can: a group is `ceil(m / n)` cycles, the last one cut.
+/// Pass, cycle and place follow from the position; the orders that were used last are kept.
 pub struct MPerClass {
     table: ClassTable,
-    /// The classes that have samples.
-    classes: Vec<u32>,
+    /// Those that have samples.
+    classes: Vec<Member>,
     m: u64,
     classes_per_batch: u64,
     draws_per_epoch: u64,
     seed: u64,
-    /// The last pass; it never changes a result.
-    kept: Mutex<Option<(u64, Vec<u32>)>>,
+    /// Where the last draws left off; it never changes a result.
+    kept: Mutex<Option<Kept>>,
+}
+
+/// A class and the stream that keys its cycles.
+struct Member {
+    class: Class,
+    orders: Stream,
 }
 
 impl MPerClass {
@@ -39,9 +51,13 @@ impl MPerClass {
         seed: u64,
     ) -> Result<Self> {
         let table = ClassTable::new(labels, num_classes)?;
-        let classes: Vec<u32> = (0..num_classes)
-            .filter(|&class| table.extent(class).1 > 0)
-            .map(|class| class as u32)
+        let member = |label| Member {
+            class: Class::of(&table, label),
+            orders: Stream::new(seed, stream::WITHIN_CLASS, label as u64),
+        };
+        let classes: Vec<Member> = (0..num_classes)
+            .filter(|&label| table.extent(label).1 > 0)
+            .map(member)
             .collect();
         let most = classes.len();
         if classes_per_batch == 0 || classes_per_batch > most as u64 {
@@ -63,35 +79,113 @@ impl MPerClass {
         })
     }
 
-    fn order(&self, pass: u64) -> Vec<u32> {
-        let mut order = self.classes.clone();
-        shuffle(
-            Stream::new(self.seed, stream::CLASS_ORDER, pass),
-            &mut order,
-        );
-        order
+    /// Groups in a pass.
+    fn per_pass(&self) -> u64 {
+        self.classes.len() as u64 / self.classes_per_batch * self.classes_per_batch
     }
 
-    /// Write the samples of `class` in pass `pass`, `group.len()` of them.
-    fn group(&self, class: u32, pass: u64, group: &mut [i64]) {
-        let (start, len) = self.table.extent(class as usize);
-        let len = u64::from(len);
-        let (mut cycle, mut index) = match len / self.m {
-            // Whole orders, then the start of another: as even as it can be.
-            0 => (pass * self.m.div_ceil(len), 0),
-            groups => (pass / groups, pass % groups * self.m),
-        };
-        let shape = Shape::new(len);
-        let mut rest = &mut *group;
+    fn nothing_kept(&self) -> Kept {
+        Kept {
+            pass: u64::MAX,
+            turns: (0..self.classes.len() as u32).collect(),
+            places: self.classes.iter().map(Place::before).collect(),
+            orders: vec![0; self.table.samples().len()],
+        }
+    }
+
+    /// Write entries `from..from + out.len()` of the group that class number `at` has in pass `pass`.
+    fn write_group(&self, kept: &mut Kept, at: usize, pass: u64, from: u64, out: &mut [i64]) {
+        let len = u64::from(self.classes[at].class.len);
+        if len >= self.m {
+            let groups = len / self.m;
+            let index = pass % groups * self.m + from;
+            self.write_run(kept, at, pass / groups, index, out);
+            return;
+        }
+        let (mut cycle, mut index) = (pass * self.m.div_ceil(len) + from / len, from % len);
+        let mut rest = out;
         while !rest.is_empty() {
-            let stream = Stream::new(self.seed, stream::WITHIN_CLASS, cycle).sub(u64::from(class));
-            let written = Permutation::new(shape, stream).fill(index, rest);
-            rest = &mut rest[written..];
-            (cycle, index) = (cycle + 1, 0);
+            let (run, after) = rest.split_at_mut(rest.len().min((len - index) as usize));
+            self.write_run(kept, at, cycle, index, run);
+            (rest, cycle, index) = (after, cycle + 1, 0);
         }
-        for slot in group {
-            *slot = i64::from(self.table.samples()[start as usize + *slot as usize]);
+    }
+
+    /// Write the samples `index..index + out.len()` of one cycle through class number `at`.
+    fn write_run(&self, kept: &mut Kept, at: usize, cycle: u64, index: u64, out: &mut [i64]) {
+        let Member { class, orders } = &self.classes[at];
+        let samples = &self.table.samples()[class.range()];
+        if class.len > SHUFFLED {
+            let order = Permutation::new(Shape::new(u64::from(class.len)), orders.sub(cycle));
+            order.fill(index, out);
+            for slot in out {
+                *slot = i64::from(samples[*slot as usize]);
+            }
+            return;
         }
+        let (place, order) = (&mut kept.places[at], &mut kept.orders[class.range()]);
+        if place.cycle != Some(cycle) {
+            order.copy_from_slice(samples);
+            *place = Place {
+                cycle: Some(cycle),
+                stream: orders.sub(cycle),
+                shuffled: 0,
+            };
+        }
+        let end = index as usize + out.len();
+        while place.shuffled < end {
+            shuffle_step(place.stream, order, place.shuffled);
+            place.shuffled += 1;
+        }
+        let run = &order[index as usize..end];
+        out.iter_mut()
+            .zip(run)
+            .for_each(|(slot, &sample)| *slot = i64::from(sample));
+    }
+}
+
+/// The orders that were used last.
+struct Kept {
+    /// The pass that `turns` belongs to.
+    pass: u64,
+    /// Positions in `MPerClass::classes`, in the order of their turns.
+    turns: Vec<u32>,
+    /// One for each class.
+    places: Vec<Place>,
+    /// As the samples of the table, each class in the order of its cycle as far as that has been shuffled.
+    orders: Vec<u32>,
+}
+
+/// How far the order of a class has been shuffled.
+#[derive(Clone, Copy)]
+struct Place {
+    /// None before the first.
+    cycle: Option<u64>,
+    stream: Stream,
+    shuffled: usize,
+}
+
+impl Place {
+    fn before(member: &Member) -> Self {
+        Self {
+            cycle: None,
+            stream: member.orders,
+            shuffled: 0,
+        }
+    }
+}
+
+impl Kept {
+    fn turn_to(&mut self, seed: u64, pass: u64) {
+        if self.pass == pass {
+            return;
+        }
+        self.pass = pass;
+        (0..).zip(&mut self.turns).for_each(|(at, turn)| *turn = at);
+        shuffle(
+            Stream::new(seed, stream::CLASS_ORDER, pass),
+            &mut self.turns,
+        );
     }
 }
 
@@ -100,29 +194,28 @@ impl Draws for MPerClass {
         self.draws_per_epoch
     }
 
-    fn fill(&self, epoch: u64, start: u64, mut out: &mut [i64]) {
-        let per_pass = self.classes.len() as u64 / self.classes_per_batch * self.classes_per_batch;
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
         let position = epoch * self.draws_per_epoch + start;
-        let (mut number, mut skipped) = (position / self.m, (position % self.m) as usize);
+        let (number, mut from) = (position / self.m, position % self.m);
+        let (mut pass, mut turn) = (number / self.per_pass(), number % self.per_pass());
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
-        let mut kept = self.kept.try_lock().ok();
-        let last = kept.as_mut().and_then(|kept| kept.take());
-        let (mut pass, mut order) = last.unwrap_or((u64::MAX, Vec::new()));
-        let mut group = vec![0; self.m.min(self.draws_per_epoch) as usize];
-        while !out.is_empty() {
-            if pass != number / per_pass {
-                pass = number / per_pass;
-                order = self.order(pass);
+        let mut lock = self.kept.try_lock().ok();
+        let last = lock.as_mut().and_then(|kept| kept.take());
+        let mut kept = last.unwrap_or_else(|| self.nothing_kept());
+        let mut rest = out;
+        while !rest.is_empty() {
+            let len = (self.m - from).min(rest.len() as u64);
+            let (group, after) = rest.split_at_mut(len as usize);
+            kept.turn_to(self.seed, pass);
+            let at = kept.turns[turn as usize] as usize;
+            self.write_group(&mut kept, at, pass, from, group);
+            (rest, from, turn) = (after, 0, turn + 1);
+            if turn == self.per_pass() {
+                (pass, turn) = (pass + 1, 0);
             }
-            self.group(order[(number % per_pass) as usize], pass, &mut group);
-            let wanted = &group[skipped..];
-            let len = wanted.len().min(out.len());
-            out[..len].copy_from_slice(&wanted[..len]);
-            out = &mut out[len..];
-            (number, skipped) = (number + 1, 0);
         }
-        if let Some(kept) = kept.as_mut() {
-            **kept = Some((pass, order));
+        if let Some(lock) = lock.as_mut() {
+            **lock = Some(kept);
         }
     }
 }
