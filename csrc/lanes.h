@@ -59,6 +59,22 @@ struct Lanes {
   static inline Value max(Value a, Value b) { return a > b ? a : b; }
   static inline Value min(Value a, Value b) { return a < b ? a : b; }
 
+  // ---- products to twice the digits
+
+  static inline Value product(Value a, Value b) { return a * b; }
+  // a * b - p without rounding, for p = product(a, b). Here from halves of the digits, whose products are exact.
+  static inline Value product_lost(Value a, Value b, Value p) {
+    const Value a_high = upper_half(a), b_high = upper_half(b), a_low = a - a_high, b_low = b - b_high;
+    return ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low;
+  }
+  static inline Value upper_half(Value x) {
+    Whole bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    bits &= ~((Int{1} << (F::kMantissaBits / 2 + 1)) - 1);
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+  }
+
   // ---- memory
 
   static inline Value load(const T* p) {
@@ -220,6 +236,14 @@ inline Doubles::Value Doubles::times_power_of_two(Value x, Value p, Value shifte
   return _mm512_maskz_scalef_pd(keep, p, shifted - F::kRoundToInt);
 }
 template <>
+inline Floats::Value Floats::product_lost(Value a, Value b, Value p) {
+  return _mm512_fmsub_ps(a, b, p);
+}
+template <>
+inline Doubles::Value Doubles::product_lost(Value a, Value b, Value p) {
+  return _mm512_fmsub_pd(a, b, p);
+}
+template <>
 inline float Floats::sum(Value v) {
   return _mm512_reduce_add_ps(v);
 }
@@ -258,6 +282,14 @@ inline void Floats::store_some(float* p, uint32_t bits, Value v) {
 template <>
 inline void Doubles::store_some(double* p, uint32_t bits, Value v) {
   _mm256_maskstore_pd(p, (__m256i)mask_of(bits), v);
+}
+template <>
+inline Floats::Value Floats::product_lost(Value a, Value b, Value p) {
+  return _mm256_fmsub_ps(a, b, p);
+}
+template <>
+inline Doubles::Value Doubles::product_lost(Value a, Value b, Value p) {
+  return _mm256_fmsub_pd(a, b, p);
 }
 template <>
 inline Floats::Value Floats::max(Value a, Value b) {

@@ -38,6 +38,16 @@ struct ScalarMaths {
   LT_FAST_HD double log(double x) { return ::log(x); }
   LT_FAST_HD float log1p(float x) { return ::log1pf(x); }
   LT_FAST_HD double log1p(double x) { return ::log1p(x); }
+  // Alone among the products the compiler must not fuse these into a sum: their rounding is looked at.
+#if defined(__CUDA_ARCH__)
+  LT_FAST_HD float product(float a, float b) { return ::__fmul_rn(a, b); }
+  LT_FAST_HD double product(double a, double b) { return ::__dmul_rn(a, b); }
+#else
+  LT_FAST_HD float product(float a, float b) { return a * b; }
+  LT_FAST_HD double product(double a, double b) { return a * b; }
+#endif
+  LT_FAST_HD float product_lost(float a, float b, float p) { return ::fmaf(a, b, -p); }
+  LT_FAST_HD double product_lost(double a, double b, double p) { return ::fma(a, b, -p); }
 };
 
 // ------------------------------------------------------------------------------------------------- arguments
@@ -291,11 +301,11 @@ struct Others {
   T rest, sum_t;
 };
 
-// t of a column, before the level.
+// t of a column.
 template <class T>
-__device__ T term(T z, T reference, T scale, const T* bias, int column) {
-  const T t = (z - reference) * scale;
-  return bias == nullptr ? t : t + bias[column];
+__device__ T term(T z, T reference, T level, T scale, const T* bias, int column) {
+  if (bias == nullptr) return (z - reference) * scale;
+  return biased_term<ScalarMaths<T>>(z, bias[column], reference, level, scale);
 }
 
 template <class T>
@@ -305,30 +315,35 @@ __device__ T finite_level(T level) {
 
 // What multiplies the losses of the two labels.
 template <class T>
-struct Factors {
-  T a, b;
-};
-
-template <class T>
-__device__ Factors<T> factors_of(const Weights<T>& weights, const Settings<T>& settings, int64_t row, int a, int b) {
-  T factor = checked_lam(weights.lam, row);
+__device__ LabelFactors<double> factors_of(const Weights<T>& weights, const Settings<T>& settings, int64_t row, int a,
+                                           int b) {
+  const double lam = checked_lam(weights.lam, row), sample = checked_sample_weight(weights.sample, row);
+  LabelFactors<double> factors{lam, 1 - lam};
   if (weights.lam.data != nullptr && weights.counts != nullptr) {
-    factor = label_factor<ScalarMaths<T>>(factor, checked_count(weights.counts, a), checked_count(weights.counts, b),
-                                          settings);
+    const double count_a = checked_count(weights.counts, a), count_b = checked_count(weights.counts, b);
+    factors = label_factors<ScalarMaths<double>>(lam, count_a, count_b, settings);
   }
-  const T sample = checked_sample_weight(weights.sample, row);
-  const T weight_a = weights.weight == nullptr ? T{1} : weights.weight[a];
-  const T weight_b = weights.weight == nullptr ? T{1} : weights.weight[b];
-  return {factor * sample * weight_a, (T{1} - factor) * sample * weight_b};
+  const double weight_a = weights.weight == nullptr ? T{1} : weights.weight[a];
+  const double weight_b = weights.weight == nullptr ? T{1} : weights.weight[b];
+  return {factors.a * sample * weight_a, factors.b * sample * weight_b};
 }
 
 // The gap that the maximum rules read. The batch-first rule repeats the published Maximum-Margin code: the
 // score of the batch's first label for every row, and a 0 in the place of the own class among the others.
 template <class T>
-__device__ T gap_of(MarginRule rule, T largest_other, const Labels<T>& labels, T z_own, T z_other, T z_first) {
-  const T rival = labels.same() ? largest_other : ScalarMaths<T>::max(largest_other, z_other);
-  if (rule == MarginRule::kBatchFirstLabel) return z_first - ScalarMaths<T>::max(rival, T{0});
+__device__ double gap_of(MarginRule rule, T largest_other, const Labels<T>& labels, double z_own, T z_other,
+                         double z_first) {
+  const double rival = labels.same() ? largest_other : ScalarMaths<T>::max(largest_other, z_other);
+  if (rule == MarginRule::kBatchFirstLabel) return z_first - ScalarMaths<double>::max(rival, 0);
   return z_own - rival;
+}
+
+// t of a label.
+template <class In>
+__device__ double label_term(const Forward<In>& call, const Others<Arithmetic<In>>& others, Arithmetic<In> z,
+                             int label) {
+  const double t = (double{z} - double{others.reference}) * double{call.settings.scale};
+  return call.rows.bias == nullptr ? t : t + (double{call.rows.bias[label]} - double{others.level});
 }
 
 // Both branches of a row: every lane computes the same.
@@ -339,13 +354,13 @@ __device__ RowResult<Arithmetic<In>> result_of(const Forward<In>& call, int64_t 
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
   const Settings<T>& s = call.settings;
-  const Factors<T> factors = factors_of(call.weights, s, row, labels.a, labels.b);
+  const LabelFactors<double> factors = factors_of(call.weights, s, row, labels.a, labels.b);
   const T* margin = call.weights.margin;
-  RowInputs<T> inputs{};
+  RowInputs<double> inputs{};
   inputs.rest = others.rest;
   inputs.sum_t = others.sum_t;
-  inputs.t_a = term(labels.z_a, others.reference, s.scale, rows.bias, labels.a) - others.level;
-  inputs.t_b = term(labels.z_b, others.reference, s.scale, rows.bias, labels.b) - others.level;
+  inputs.t_a = label_term(call, others, labels.z_a, labels.a);
+  inputs.t_b = label_term(call, others, labels.z_b, labels.b);
   inputs.margin_a = margin == nullptr ? T{0} : margin[labels.a];
   inputs.margin_b = margin == nullptr ? T{0} : margin[labels.b];
   inputs.factor_a = factors.a;
@@ -357,7 +372,28 @@ __device__ RowResult<Arithmetic<In>> result_of(const Forward<In>& call, int64_t 
     inputs.gap_a = gap_of(s.margin_rule, others.largest, labels, labels.z_a, labels.z_b, first_a);
     inputs.gap_b = gap_of(s.margin_rule, others.largest, labels, labels.z_b, labels.z_a, first_b);
   }
-  return finish_row<ScalarMaths<T>>(inputs, labels.same(), static_cast<T>(1 / call.denominator.value()), s);
+  const T per_loss = static_cast<T>(1 / call.denominator.value());
+  const RowResult<double> result = finish_row<ScalarMaths<double>>(inputs, labels.same(), per_loss, s);
+  return {static_cast<T>(result.loss), static_cast<T>(result.pull), static_cast<T>(result.uniform),
+          static_cast<T>(result.own_a), static_cast<T>(result.own_b)};
+}
+
+// The same for the kLanes lanes of a row. Many GPUs have few units for doubles: one warp computes for all of a block.
+template <int kLanes, class In>
+__device__ RowResult<Arithmetic<In>> shared_result_of(const Forward<In>& call, int64_t row,
+                                                      const Labels<Arithmetic<In>>& labels,
+                                                      const Others<Arithmetic<In>>& others) {
+  if constexpr (kLanes <= 32) {
+    return result_of(call, row, labels, others);
+  } else {
+    __shared__ RowResult<Arithmetic<In>> result;  // the next row's reductions come between reading and writing it
+    if (threadIdx.x < 32) {
+      const RowResult<Arithmetic<In>> computed = result_of(call, row, labels, others);
+      if (threadIdx.x == 0) result = computed;
+    }
+    __syncthreads();
+    return result;
+  }
 }
 
 // One lane writes a row's numbers.
@@ -402,7 +438,7 @@ __device__ void write_gradient(const Rows<In>& rows, int64_t row, int lane, cons
     for (int i = 0; i < kWidth<In>; ++i) {
       const int column = shape.first_column(slot) + i;
       if (!shape.contains(column)) continue;
-      const T e = ScalarMaths<T>::exp(term(values[i], reference, scale, rows.bias, column) - level);
+      const T e = ScalarMaths<T>::exp(term(values[i], reference, level, scale, rows.bias, column));
       values[i] = gradient_of(result, labels, column, e);
     }
     store_slot(grad, shape, slot, aligned, values);

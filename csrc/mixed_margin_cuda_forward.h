@@ -68,17 +68,18 @@ __device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, c
   others.largest = largest_of_row<kLanes>(largest);
   const T reference = others.reference = reference_of(others.largest, labels.z_a, labels.z_b);
 
-  T top = lowest;
-  held.each([&](int column, T& z) {
-    if (z != lowest) z = term(z, reference, scale, bias, column);
-    top = ScalarMaths<T>::max(top, z);
-  });
-  if (bias != nullptr) others.level = finite_level(largest_of_row<kLanes>(top));
+  if (bias != nullptr) {
+    T top = lowest;
+    held.each([&](int column, T& z) {
+      if (z != lowest) top = ScalarMaths<T>::max(top, (z - reference) * scale + bias[column]);
+    });
+    others.level = finite_level(largest_of_row<kLanes>(top));
+  }
 
   T rest = 0, sum_t = 0;
   const bool smooth = call.settings.label_smoothing > 0;
   held.each([&](int column, T& z) {
-    const T t = z - others.level;
+    const T t = z != lowest ? term(z, reference, others.level, scale, bias, column) : z;
     if (smooth && held.shape.contains(column) && !labels.has(column)) sum_t += t;
     z = ScalarMaths<T>::exp(t);
     rest += z;
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_register
     const Labels<T> labels = labels_of(rows, row);
     const int prediction = call.prediction == nullptr ? 0 : predict(held);
     const Others<T> others = exponentiate(held, call, labels);
-    const RowResult<T> result = result_of(call, row, labels, others);
+    const RowResult<T> result = shared_result_of<kLanes>(call, row, labels, others);
     if (wanted != row) continue;
 
     if (held.lane == 0) store_numbers(call, row, others, result);
@@ -116,24 +117,27 @@ __global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_register
 // -------------------------------------------------------------------------------------- a row too long for
 // that
 
-// Sums over some columns, relative to their own largest logit and term: any two of them can be merged.
+// Sums over some columns, relative to their own largest logit and term: any two of them can be merged. In double, as
+// a row may have many slots, and biases may level what lies far below the largest logit.
 template <class T>
 struct Partial {
-  T reference, level, rest, sum_t;
-  T columns;  // how many, for moving sum_t
+  T reference;
+  double level, rest, sum_t;
+  double columns;  // how many, for moving sum_t
 
-  __device__ static Partial none() { return {ScalarMaths<T>::lowest(), ScalarMaths<T>::lowest(), T{0}, T{0}, T{0}}; }
+  __device__ static Partial none() { return {ScalarMaths<T>::lowest(), ScalarMaths<double>::lowest(), 0.0, 0.0, 0.0}; }
 
   // The same sums relative to another reference, at least as large, and to a level that fits it.
   __device__ Partial moved(T new_reference, T scale) const {
     if (reference == ScalarMaths<T>::lowest()) return {new_reference, level, rest, sum_t, columns};
-    const T shift = (reference - new_reference) * scale;
+    const double shift = (double{reference} - double{new_reference}) * double{scale};
     return {new_reference, level + shift, rest, sum_t + columns * shift, columns};
   }
 
   // Without a finite term `rest` is 0, or NaN from a NaN logit, and stays it.
-  __device__ T rest_at(T new_level) const {
-    return new_level > ScalarMaths<T>::lowest() ? rest * ScalarMaths<T>::exp(level - new_level) : rest;
+  __device__ double rest_at(double new_level) const {
+    if (!(new_level > ScalarMaths<double>::lowest())) return rest;
+    return rest * double{ScalarMaths<T>::exp(static_cast<T>(level - new_level))};
   }
 };
 
@@ -141,7 +145,7 @@ template <class T>
 __device__ Partial<T> merged(const Partial<T>& x, const Partial<T>& y, T scale) {
   const T reference = ScalarMaths<T>::max(x.reference, y.reference);
   const Partial<T> p = x.moved(reference, scale), q = y.moved(reference, scale);
-  const T level = ScalarMaths<T>::max(p.level, q.level);
+  const double level = ScalarMaths<double>::max(p.level, q.level);
   return {reference, level, p.rest_at(level) + q.rest_at(level), p.sum_t + q.sum_t, p.columns + q.columns};
 }
 
@@ -164,18 +168,23 @@ __device__ Partial<Arithmetic<In>> partial_of(const Forward<In>& call, const Slo
   for (int i = 0; i < kWidth<In>; ++i) {
     if (counts(first + i)) sums.reference = ScalarMaths<T>::max(sums.reference, z[i]);
   }
-  T t[kWidth<In>];
+  T level = ScalarMaths<T>::lowest();
 #pragma unroll
   for (int i = 0; i < kWidth<In>; ++i) {
-    const bool has_term = counts(first + i) && z[i] != ScalarMaths<T>::lowest();
-    t[i] = has_term ? term(z[i], sums.reference, call.settings.scale, call.rows.bias, first + i) : z[i];
-    if (counts(first + i)) sums.level = ScalarMaths<T>::max(sums.level, t[i]);
+    if (!counts(first + i) || z[i] == ScalarMaths<T>::lowest()) continue;
+    const T t = (z[i] - sums.reference) * call.settings.scale;
+    level = ScalarMaths<T>::max(level, call.rows.bias == nullptr ? t : t + call.rows.bias[first + i]);
   }
+  sums.level = level;
 #pragma unroll
   for (int i = 0; i < kWidth<In>; ++i) {
     if (!counts(first + i)) continue;
-    sums.rest += ScalarMaths<T>::exp(t[i] - finite_level(sums.level));
-    sums.sum_t += t[i];
+    const bool has_term = z[i] != ScalarMaths<T>::lowest();
+    const T t = has_term
+                    ? term(z[i], sums.reference, finite_level(level), call.settings.scale, call.rows.bias, first + i)
+                    : z[i];
+    sums.rest += double{ScalarMaths<T>::exp(t)};
+    sums.sum_t += double{t} + (has_term ? double{level} : 0.0);
     sums.columns += 1;
   }
   return sums;
@@ -207,9 +216,10 @@ __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<I
     const int prediction = call.prediction == nullptr ? 0 : prediction_of_row<kStreamLanes>(best);
 
     const T reference = reference_of(sums.reference, labels.z_a, labels.z_b);
-    const T level = rows.bias == nullptr ? T{0} : finite_level(sums.level);
-    const Others<T> others{sums.reference, reference, level, sums.rest, sums.sum_t - sums.columns * level};
-    const RowResult<T> result = result_of(call, row, labels, others);
+    const T level = rows.bias == nullptr ? T{0} : finite_level(static_cast<T>(sums.level));
+    const T rest = static_cast<T>(sums.rest_at(level));
+    const Others<T> others{sums.reference, reference, level, rest, static_cast<T>(sums.sum_t - sums.columns * level)};
+    const RowResult<T> result = shared_result_of<kStreamLanes>(call, row, labels, others);
     if (threadIdx.x == 0) store_numbers(call, row, others, result);
     if (threadIdx.x == 0 && call.prediction != nullptr) call.prediction[row] = prediction;
     if (call.grad == nullptr) continue;

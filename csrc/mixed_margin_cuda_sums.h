@@ -26,8 +26,8 @@ __global__ void __launch_bounds__(kSumThreads)
   const double total = sum_over(rows, [&](int64_t row) {
     const int a = checked_label(target, row, classes);
     const int b = target_b == nullptr ? a : checked_label(target_b, row, classes);
-    const Factors<T> factors = factors_of(weights, settings, row, a, b);
-    return static_cast<double>(factors.a) + static_cast<double>(factors.b);
+    const LabelFactors<double> factors = factors_of(weights, settings, row, a, b);
+    return factors.a + factors.b;
   });
   if (threadIdx.x == 0) *sum = total;
 }

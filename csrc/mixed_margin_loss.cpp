@@ -281,7 +281,8 @@ Outputs run(const Tensor& logits, const int64_t* target, const int64_t* target_b
             const Settings<T>& settings, const Wanted& wanted) {
   const int64_t n = logits.size(0), c = logits.size(1);
   check_values(vectors, settings.label_rule, n, c);
-  std::vector<T> factors_a(static_cast<size_t>(n)), factors_b(factors_a), row_loss(factors_a);
+  std::vector<double> factors_a(static_cast<size_t>(n)), factors_b(factors_a);
+  std::vector<T> row_loss(static_cast<size_t>(n));
   const Rows<T> rows = rows_of(logits, target, target_b, vectors.bias);
   Factors<T> factors{};
   factors.lam = vectors.lam;

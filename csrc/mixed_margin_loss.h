@@ -14,6 +14,14 @@
 // no exponential overflows, rest never underflows, and the gradient of a label is -(others / total), never p - 1,
 // which would cancel for well-classified rows.
 //
+// What is done once a row is done in double, whatever the logits' type: near the optimum of a mixed row the pulls of its
+// two labels cancel, a margin can all but cancel a label's lead, and a factor 1 - f is small where f is close to 1.
+// Errors of `rest`, in contrast, are never enlarged: the other columns have their share of them.
+//
+// Float32 logits so give every row's loss to 2e-6 of itself and its gradient to 2e-6 of its own largest entry, with two
+// exceptions: below 2^-126 a result may be 0, and with label smoothing, where a row is at its optimum and each entry of
+// its gradient is the difference of two nearly equal numbers, the error is 2e-6 of scale * weight * label_smoothing.
+//
 // The functions are written once over `Maths`, a set of static functions over its value type `Maths::Value`:
 // a scalar on CUDA, a SIMD pack that holds one row a lane on the CPU. Masks are whatever a comparison of two values
 // gives; conditions become `Maths::select`, so that packs need no branch.
@@ -82,41 +90,52 @@ struct Settings {
 
 // ---------------------------------------------------------------------------------------------- label factor
 
-// Factor of the first label from the input factor `lam` and the class counts of both labels.
+// The factors of the two labels' losses, f and 1 - f.
+template <class V>
+struct LabelFactors {
+  V a, b;
+};
+
+// From the input factor `lam` and the class counts of both labels, f is
 //   mixup    lam
 //   mam      with b = 1 / (1 + (n_b / n_a)^omega), a = 1 - b:  lam / (2 b) below b, 1 - (1 - lam) / (2 a) from b on
 //   remix    0 if n_a >= kappa n_b and lam < tau;  1 if n_b >= kappa n_a and 1 - lam < tau;  else lam
 //   unimix   lam + n_b / (n_a + n_b), less 1 where that exceeds 1
 //   cp_mix   (1 - tau) lam + tau n_b / (n_a + n_b)
 template <class Maths, class T, class V = typename Maths::Value>
-LT_FAST_HD V label_factor(V lam, V count_a, V count_b, const Settings<T>& s) {
-  const V one = Maths::constant(1), zero = Maths::constant(0);
+LT_FAST_HD LabelFactors<V> label_factors(V lam, V count_a, V count_b, const Settings<T>& s) {
+  const V one = Maths::constant(1), zero = Maths::constant(0), two = Maths::constant(2);
   const V other_share = count_b / (count_a + count_b);
+  V f = lam;
   switch (s.label_rule) {
     case LabelRule::kMixup:
-      return lam;
+      break;
     case LabelRule::kMam: {
-      // 80 keeps (n_b / n_a)^omega finite in float32; b is 0 or 1 to 1e-34 long before.
+      // 80 keeps (n_b / n_a)^omega finite in any type; b is 0 or 1 to 1e-34 long before.
       const V power = Maths::constant(s.omega) * Maths::log(count_b / count_a);
       const V ratio = Maths::exp(Maths::max(Maths::min(power, Maths::constant(80)), Maths::constant(-80)));
-      const V b = one / (one + ratio), a = ratio / (one + ratio);
-      return Maths::select(lam < b, lam / (b + b), one - (one - lam) / (a + a));
+      const V below = lam * (one + ratio) / two, above = (one - lam) * (one + ratio) / (two * ratio);
+      const auto left = lam * (one + ratio) < one;
+      return {Maths::select(left, below, one - above), Maths::select(left, one - below, above)};
     }
     case LabelRule::kRemix: {
       const V kappa = Maths::constant(s.kappa), tau = Maths::constant(s.tau);
-      const V up = Maths::select(count_b >= kappa * count_a, Maths::select(one - lam < tau, one, lam), lam);
-      return Maths::select(count_a >= kappa * count_b, Maths::select(lam < tau, zero, lam), up);
+      f = Maths::select(count_b >= kappa * count_a, Maths::select(one - lam < tau, one, lam), lam);
+      f = Maths::select(count_a >= kappa * count_b, Maths::select(lam < tau, zero, lam), f);
+      break;
     }
     case LabelRule::kUnimix: {
       const V shifted = lam + other_share;
-      return Maths::select(shifted > one, shifted - one, shifted);
+      f = Maths::select(shifted > one, shifted - one, shifted);
+      break;
     }
     case LabelRule::kCpMix: {
       const V tau = Maths::constant(s.tau);
-      return (one - tau) * lam + tau * other_share;
+      f = (one - tau) * lam + tau * other_share;
+      break;
     }
   }
-  return lam;
+  return {f, one - f};
 }
 
 // ---------------------------------------------------------------------------------------------------- margin
@@ -164,7 +183,7 @@ LT_FAST_HD Branch<V> branch_of(V rest, V own, V other, V shrink, V sum_t, const 
   const V hit = e_own / total;    // p
 
   V loss = (top - reduced) + log_total;
-  const V smoothing = Maths::constant(s.label_smoothing), share = Maths::constant(s.label_smoothing / s.num_classes);
+  const V smoothing = Maths::constant(s.label_smoothing), share = smoothing / Maths::constant(s.num_classes);
   if (s.label_smoothing > 0) {
     const V mean = (sum_t - shrink) / Maths::constant(s.num_classes);
     loss = (one - smoothing) * loss + smoothing * ((top - mean) + log_total);
@@ -222,8 +241,8 @@ LT_FAST_HD RowResult<V> finish_row(const RowInputs<V>& row, Mask same, T per_los
       Maths::select(a.loss == infinity, Maths::select(row.factor_a == zero, zero, a.loss), row.factor_a * a.loss);
   const V cost_b =
       Maths::select(b.loss == infinity, Maths::select(row.factor_b == zero, zero, b.loss), row.factor_b * b.loss);
-  const V g_a = row.factor_a * Maths::constant(s.scale * per_loss);
-  const V g_b = row.factor_b * Maths::constant(s.scale * per_loss);
+  const V g_a = row.factor_a * (scale * Maths::constant(per_loss));
+  const V g_b = row.factor_b * (scale * Maths::constant(per_loss));
   RowResult<V> result;
   result.loss = cost_a + cost_b;
   result.pull = g_a * a.pull + g_b * b.pull;
@@ -231,6 +250,22 @@ LT_FAST_HD RowResult<V> finish_row(const RowInputs<V>& row, Mask same, T per_los
   result.own_a = g_a * a.own + g_b * Maths::select(same, b.own, b.other);
   result.own_b = Maths::select(same, result.own_a, g_b * b.own + g_a * a.other);
   return result;
+}
+
+// ------------------------------------------------------------------------------------------------ terms of columns
+
+// t of a column with a bias, to one rounding of t itself: scale * (z - reference) and the bias may be large and cancel,
+// so what the difference, the product and the sum lose is kept and added at the end.
+template <class Maths, class V = typename Maths::Value>
+LT_FAST_HD V biased_term(V z, V bias, V reference, V level, V scale) {
+  const V lead = z - reference, lead_back = lead - z;
+  const V lead_lost = (z - (lead - lead_back)) - (reference + lead_back);
+  const V product = Maths::product(lead, scale), product_lost = Maths::product_lost(lead, scale, product);
+  const V sum = product + bias, sum_back = sum - product;
+  const V sum_lost = (product - (sum - sum_back)) + (bias - sum_back);
+  const V lost = lead_lost * scale + (product_lost + sum_lost);
+  // Infinities lose nothing, but their differences are NaN.
+  return (sum - level) + Maths::select(lost == lost, lost, Maths::constant(0));
 }
 
 // ------------------------------------------------------------------------------------------- reference, level

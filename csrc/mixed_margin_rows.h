@@ -30,13 +30,13 @@ struct Factors {
   const T* weight;         // may be null
   const T* sample_weight;  // may be null
   int64_t sample_weight_stride;
-  T *factor_a, *factor_b;  // (rows) results
+  double *factor_a, *factor_b;  // (rows) results
 };
 
 template <class T>
 struct Forward {
   const T* margin;  // may be null
-  const T *factor_a, *factor_b;
+  const double *factor_a, *factor_b;
   Settings<T> settings;
   T per_loss;
   T* loss;              // (rows), before the normalisation

@@ -98,14 +98,17 @@ inline T largest_other(const Columns<L>& columns, const T* z) {
   return L::largest(L::max(even, odd));
 }
 
-// t before the level: scale * (z - reference) + bias.
-template <class L, class T>
-inline typename L::Value term(typename L::Value z, const T* bias, uint32_t bits, T reference, T scale) {
-  const typename L::Value t = (z - reference) * scale;
-  if (bias == nullptr) return t;
-  return t + (bits == L::kAll ? L::load(bias) : L::load_some(bias, bits, typename L::Value{}));
+// t of a pack's columns. Lanes whose bit is not set have no bias to read.
+template <class L, bool kBias, class T>
+LT_FAST_INLINE typename L::Value term(typename L::Value z, const T* bias, uint32_t bits, T reference, T level,
+                                      T scale) {
+  using V = typename L::Value;
+  if constexpr (!kBias) return (z - reference) * scale;
+  const V bias_pack = bits == L::kAll ? L::load(bias) : L::load_some(bias, bits, V{});
+  return biased_term<L>(z, bias_pack, L::constant(reference), L::constant(level), L::constant(scale));
 }
 
+// The level of a row with biases: about the largest term of the other columns.
 template <class L, class T>
 inline T largest_term(const Columns<L>& columns, const T* z, const T* bias, T reference, T scale) {
   using V = typename L::Value;
@@ -113,17 +116,29 @@ inline T largest_term(const Columns<L>& columns, const T* z, const T* bias, T re
   columns.walk(
       [&](int64_t from, int64_t to) LT_FAST_INLINED {
         for (int64_t at = columns.column_of(from); at < columns.column_of(to); at += L::kLanes)
-          top = L::max(term<L>(L::load(z + at), bias + at, L::kAll, reference, scale), top);
+          top = L::max((L::load(z + at) - reference) * scale + L::load(bias + at), top);
       },
       [&](int64_t pack) LT_FAST_INLINED {
         const int64_t at = columns.column_of(pack);
         const uint32_t bits = columns.others(pack);
-        const V z_pack = L::load_some(z + at, bits, V{});
-        top = L::max(L::pick(bits, term<L>(z_pack, bias + at, bits, reference, scale), L::lowest()), top);
+        const V z_pack = L::load_some(z + at, bits, V{}), bias_pack = L::load_some(bias + at, bits, V{});
+        top = L::max(L::pick(bits, (z_pack - reference) * scale + bias_pack, L::lowest()), top);
       });
   const T level = L::largest(top);
   return level > -static_cast<T>(__builtin_inff()) ? level : T{0};
 }
+
+// A sum of many packs that keeps what each addition loses.
+template <class L>
+struct LongSum {
+  typename L::Value total{}, lost{};
+
+  LT_FAST_INLINE void add(typename L::Value part) {
+    const typename L::Value whole = part - lost, sum = total + whole;
+    lost = (sum - total) - whole;
+    total = sum;
+  }
+};
 
 // Sums exp(t) and, for label smoothing, t over the columns that are no label; writes exp(t) to `e` where there is one
 // (the labels' columns too: they are overwritten later).
@@ -131,41 +146,51 @@ template <class L, bool kBias, bool kSmooth, bool kStore, class T>
 inline void exponentials(const Columns<L>& columns, const T* z, T* e, const T* bias, T reference, T level, T scale,
                          T& rest, T& sum_t) {
   using V = typename L::Value;
+  constexpr int64_t kRun = 32 * L::kLanes;  // columns whose sum loses little
+  LongSum<L> all, all_terms;
   V even{}, odd{}, terms{};
-  const auto t_of = [&](V z_pack, int64_t at, uint32_t bits) LT_FAST_INLINED {
-    if constexpr (kBias)
-      return term<L>(z_pack, bias + at, bits, reference, scale) - level;
-    else
-      return (z_pack - reference) * scale;
-  };
   const auto whole_pack = [&](int64_t at, V& sum) LT_FAST_INLINED {
-    const V t = t_of(L::load(z + at), at, L::kAll);
+    const V t = term<L, kBias>(L::load(z + at), bias + at, L::kAll, reference, level, scale);
     const V x = L::exp_bounded(t);
     if constexpr (kStore) L::store(e + at, x);
     if constexpr (kSmooth) terms += t;
     sum += x;
   };
+  const auto end_run = [&]() LT_FAST_INLINED {
+    all.add(even + odd);
+    if constexpr (kSmooth) all_terms.add(terms);
+    even = odd = terms = V{};
+  };
   columns.walk(
       [&](int64_t from, int64_t to) LT_FAST_INLINED {
         int64_t at = columns.column_of(from);
         const int64_t end = columns.column_of(to);
-        for (; at + L::kLanes < end; at += 2 * L::kLanes) {
-          whole_pack(at, even);
-          whole_pack(at + L::kLanes, odd);
+        while (at < end) {
+          const int64_t stop = end - at > kRun ? at + kRun : end;
+          for (; at + L::kLanes < stop; at += 2 * L::kLanes) {
+            whole_pack(at, even);
+            whole_pack(at + L::kLanes, odd);
+          }
+          if (at < stop) {
+            whole_pack(at, even);
+            at += L::kLanes;
+          }
+          end_run();
         }
-        if (at < end) whole_pack(at, even);
       },
       [&](int64_t pack) LT_FAST_INLINED {
         const int64_t at = columns.column_of(pack);
         const uint32_t inside = columns.inside(pack), others = columns.others(pack);
-        const V t = t_of(load_inside<L>(z + at, inside), at, inside);
+        const V z_pack = load_inside<L>(z + at, inside);
+        const V t = term<L, kBias>(z_pack, bias + at, inside, reference, level, scale);
         const V x = L::exp_bounded(t);
         if constexpr (kStore) store_inside<L>(e + at, inside, x);
         if constexpr (kSmooth) terms += L::pick(others, t, V{});
         even += L::pick(others, x, V{});
       });
-  rest = L::sum(even + odd);
-  if constexpr (kSmooth) sum_t = L::sum(terms);
+  end_run();
+  rest = L::sum(all.total);
+  if constexpr (kSmooth) sum_t = L::sum(all_terms.total);
 }
 
 template <class L, bool kBias, bool kSmooth, class T>
@@ -324,34 +349,35 @@ int64_t block_rows(int64_t classes) {
 // One lane a row: RowInputs as arrays, filled row by row and read as packs.
 template <class L, class T>
 struct alignas(64) Block {
-  T rest[L::kLanes], sum_t[L::kLanes], t_a[L::kLanes], t_b[L::kLanes], gap_a[L::kLanes], gap_b[L::kLanes];
-  T margin_a[L::kLanes], margin_b[L::kLanes], factor_a[L::kLanes], factor_b[L::kLanes];
+  double rest[L::kLanes], sum_t[L::kLanes], t_a[L::kLanes], t_b[L::kLanes], gap_a[L::kLanes], gap_b[L::kLanes];
+  double margin_a[L::kLanes], margin_b[L::kLanes], factor_a[L::kLanes], factor_b[L::kLanes];
   T reference[L::kLanes], level[L::kLanes];
   uint32_t same;  // bit of the rows whose labels are equal
 };
 
+// The rows from `lane` on, as many as a pack of doubles holds.
 template <class L, class T>
-RowInputs<typename L::Value> inputs_of(const Block<L, T>& block) {
-  RowInputs<typename L::Value> inputs;
-  inputs.rest = L::load(block.rest);
-  inputs.sum_t = L::load(block.sum_t);
-  inputs.t_a = L::load(block.t_a);
-  inputs.t_b = L::load(block.t_b);
-  inputs.gap_a = L::load(block.gap_a);
-  inputs.gap_b = L::load(block.gap_b);
-  inputs.margin_a = L::load(block.margin_a);
-  inputs.margin_b = L::load(block.margin_b);
-  inputs.factor_a = L::load(block.factor_a);
-  inputs.factor_b = L::load(block.factor_b);
+RowInputs<Doubles::Value> inputs_of(const Block<L, T>& block, int64_t lane) {
+  RowInputs<Doubles::Value> inputs;
+  inputs.rest = Doubles::load(block.rest + lane);
+  inputs.sum_t = Doubles::load(block.sum_t + lane);
+  inputs.t_a = Doubles::load(block.t_a + lane);
+  inputs.t_b = Doubles::load(block.t_b + lane);
+  inputs.gap_a = Doubles::load(block.gap_a + lane);
+  inputs.gap_b = Doubles::load(block.gap_b + lane);
+  inputs.margin_a = Doubles::load(block.margin_a + lane);
+  inputs.margin_b = Doubles::load(block.margin_b + lane);
+  inputs.factor_a = Doubles::load(block.factor_a + lane);
+  inputs.factor_b = Doubles::load(block.factor_b + lane);
   return inputs;
 }
 
 // The gap that the maximum rules read. The batch-first rule repeats the published Maximum-Margin code: the score of
 // the batch's first label for every row, and a 0 in the place of the own class among the others.
 template <class T>
-T gap_of(MarginRule rule, const T* z, int64_t label, int64_t first_label, T largest_other, bool same, T z_other) {
-  const T rival = same || largest_other > z_other ? largest_other : z_other;
-  if (rule == MarginRule::kBatchFirstLabel) return z[first_label] - (rival > 0 ? rival : T{0});
+double gap_of(MarginRule rule, const T* z, int64_t label, int64_t first_label, T largest_other, bool same, T z_other) {
+  const double rival = same || largest_other > z_other ? largest_other : z_other;
+  if (rule == MarginRule::kBatchFirstLabel) return z[first_label] - (rival > 0 ? rival : 0);
   return z[label] - rival;
 }
 
@@ -378,8 +404,12 @@ void fill_lane(Block<L, T>& block, int lane, const Columns<L>& columns, const Ro
   block.sum_t[lane] = sum_t;
   block.reference[lane] = reference;
   block.level[lane] = level;
-  block.t_a[lane] = (z_a - reference) * scale + (rows.bias != nullptr ? rows.bias[columns.a] - level : T{0});
-  block.t_b[lane] = (z_b - reference) * scale + (rows.bias != nullptr ? rows.bias[columns.b] - level : T{0});
+  const auto t_of = [&](int64_t label) {
+    const double t = (static_cast<double>(z[label]) - reference) * scale;
+    return rows.bias != nullptr ? t + (static_cast<double>(rows.bias[label]) - level) : t;
+  };
+  block.t_a[lane] = t_of(columns.a);
+  block.t_b[lane] = t_of(columns.b);
   block.margin_a[lane] = call.margin != nullptr ? call.margin[columns.a] : T{0};
   block.margin_b[lane] = call.margin != nullptr ? call.margin[columns.b] : T{0};
   block.factor_a[lane] = call.factor_a[row];
@@ -397,26 +427,43 @@ void fill_lane(Block<L, T>& block, int lane, const Columns<L>& columns, const Ro
   }
 }
 
+// What finish_row gives, one lane a row.
 template <class L, class T>
-void store_results(const RowResult<typename L::Value>& result, const Block<L, T>& block, const Forward<T>& call,
-                   int64_t row, int64_t count, T (&pull)[L::kLanes], T (&uniform)[L::kLanes], T (&own_a)[L::kLanes],
-                   T (&own_b)[L::kLanes]) {
-  T loss[L::kLanes];
-  L::store(loss, result.loss);
-  L::store(pull, result.pull);
-  L::store(uniform, result.uniform);
-  L::store(own_a, result.own_a);
-  L::store(own_b, result.own_b);
+struct alignas(64) Results {
+  T loss[L::kLanes], pull[L::kLanes], uniform[L::kLanes], own_a[L::kLanes], own_b[L::kLanes];
+};
+
+inline void store_rounded(double* to, Doubles::Value v) { Doubles::store(to, v); }
+inline void store_rounded(float* to, Doubles::Value v) {
+  for (int lane = 0; lane < Doubles::kLanes; ++lane) to[lane] = static_cast<float>(v[lane]);
+}
+
+template <class L, class T>
+void finish_rows(const Block<L, T>& block, const Forward<T>& call, int64_t count, Results<L, T>& results) {
+  for (int64_t lane = 0; lane < count; lane += Doubles::kLanes) {
+    const auto same = Doubles::mask_of(block.same >> lane);
+    const auto result = finish_row<Doubles>(inputs_of(block, lane), same, call.per_loss, call.settings);
+    store_rounded(results.loss + lane, result.loss);
+    store_rounded(results.pull + lane, result.pull);
+    store_rounded(results.uniform + lane, result.uniform);
+    store_rounded(results.own_a + lane, result.own_a);
+    store_rounded(results.own_b + lane, result.own_b);
+  }
+}
+
+template <class L, class T>
+void write_results(const Results<L, T>& results, const Block<L, T>& block, const Forward<T>& call, int64_t row,
+                   int64_t count) {
   for (int64_t lane = 0; lane < count; ++lane) {
-    call.loss[row + lane] = loss[lane];
+    call.loss[row + lane] = results.loss[lane];
     if (call.row_numbers == nullptr) continue;
     T* numbers = call.row_numbers + (row + lane) * kRowNumbers;
     numbers[kReference] = block.reference[lane];
     numbers[kLevel] = block.level[lane];
-    numbers[kPull] = pull[lane];
-    numbers[kUniform] = uniform[lane];
-    numbers[kOwnA] = own_a[lane];
-    numbers[kOwnB] = own_b[lane];
+    numbers[kPull] = results.pull[lane];
+    numbers[kUniform] = results.uniform[lane];
+    numbers[kOwnA] = results.own_a[lane];
+    numbers[kOwnB] = results.own_b[lane];
   }
 }
 
@@ -433,7 +480,7 @@ void forward(const Rows<T>& rows, const Forward<T>& call, int64_t first, int64_t
   const bool half = is_half(rows);
   const int64_t step = block_rows<L, T>(rows.classes), classes = rows.classes;
   T* half_e = half ? scratch + classes : nullptr;  // for half types: a widened row, then the block's exponentials
-  T pull[L::kLanes], uniform[L::kLanes], own_a[L::kLanes], own_b[L::kLanes];
+  Results<L, T> results;
   for (int64_t row = first; row < last; row += step) {
     const int64_t count = last - row < step ? last - row : step;
     Block<L, T> block{};
@@ -448,17 +495,17 @@ void forward(const Rows<T>& rows, const Forward<T>& call, int64_t first, int64_t
     for (int64_t lane = 0; lane < count; ++lane)
       fill_lane(block, static_cast<int>(lane), columns_of(lane), rows, call, row + lane,
                 row_of(rows, row + lane, scratch), e_of(lane));
-    const auto result = finish_row<L>(inputs_of(block), L::mask_of(block.same), call.per_loss, call.settings);
-    store_results<L>(result, block, call, row, count, pull, uniform, own_a, own_b);
+    finish_rows(block, call, count, results);
+    write_results(results, block, call, row, count);
     if (call.grad == nullptr) continue;
     for (int64_t lane = 0; lane < count; ++lane) {
       const Columns<L> columns = columns_of(lane);
       T* e = e_of(lane);
       const int64_t next = row + lane + step < rows.rows ? row + lane + step : row + lane;
       const T* next_row = half ? e : static_cast<const T*>(rows.logits) + next * rows.row_stride;
-      scale_row(columns, e, pull[lane], uniform[lane], next_row);
-      e[columns.b] = own_b[lane];
-      e[columns.a] = own_a[lane];
+      scale_row(columns, e, results.pull[lane], results.uniform[lane], next_row);
+      e[columns.b] = results.own_b[lane];
+      e[columns.a] = results.own_a[lane];
       if (half) write_half(rows, e, call.grad, row + lane);
     }
   }
@@ -482,9 +529,9 @@ void backward(const Rows<T>& rows, const Backward<T>& call, int64_t first, int64
       const int64_t at = columns.column_of(pack);
       const uint32_t bits = columns.inside(pack);
       const V z_pack = bits == L::kAll ? L::load(z + at) : L::load_some(z + at, bits, V{});
-      const T* bias = rows.bias != nullptr ? rows.bias + at : nullptr;
-      const V e = L::exp_bounded(term<L>(z_pack, bias, bits, reference, call.scale) - level);
-      L::store_some(grad + at, bits, e * pull - uniform);
+      const V t = rows.bias != nullptr ? term<L, true>(z_pack, rows.bias + at, bits, reference, level, call.scale)
+                                       : term<L, false>(z_pack, rows.bias, bits, reference, level, call.scale);
+      L::store_some(grad + at, bits, L::exp_bounded(t) * pull - uniform);
     }
     grad[columns.b] = numbers[kOwnB] * outer;
     grad[columns.a] = numbers[kOwnA] * outer;
@@ -499,34 +546,35 @@ int64_t scratch_size(const Rows<T>& rows) {
 
 // --------------------------------------------------------------------------------------------------- label factors
 
-template <class L, class T>
+template <class T>
 void factors(const Rows<T>& rows, const Factors<T>& call, const Settings<T>& settings) {
-  using V = typename L::Value;
-  for (int64_t row = 0; row < rows.rows; row += L::kLanes) {
-    const int64_t count = rows.rows - row < L::kLanes ? rows.rows - row : L::kLanes;
-    T lam[L::kLanes], count_a[L::kLanes], count_b[L::kLanes];
-    for (int lane = 0; lane < L::kLanes; ++lane) {
+  constexpr int kLanes = Doubles::kLanes;
+  const bool plain = call.lam == nullptr || call.counts == nullptr;
+  for (int64_t row = 0; row < rows.rows; row += kLanes) {
+    const int64_t count = rows.rows - row < kLanes ? rows.rows - row : kLanes;
+    double lam[kLanes], count_a[kLanes], count_b[kLanes], factor_a[kLanes], factor_b[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) {
       const int64_t r = row + (lane < count ? lane : 0);
       lam[lane] = call.lam != nullptr ? call.lam[r * call.lam_stride] : T{1};
-      count_a[lane] = call.counts != nullptr ? call.counts[rows.target[r]] : T{1};
-      count_b[lane] = call.counts != nullptr ? call.counts[rows.target_b[r]] : T{1};
+      count_a[lane] = plain ? T{1} : call.counts[rows.target[r]];
+      count_b[lane] = plain ? T{1} : call.counts[rows.target_b[r]];
     }
-    V factor = L::load(lam);
-    if (call.lam != nullptr && call.counts != nullptr)
-      factor = label_factor<L>(factor, L::load(count_a), L::load(count_b), settings);
-    L::store(lam, factor);
+    LabelFactors<Doubles::Value> both{Doubles::load(lam), 1 - Doubles::load(lam)};
+    if (!plain) both = label_factors<Doubles>(both.a, Doubles::load(count_a), Doubles::load(count_b), settings);
+    Doubles::store(factor_a, both.a);
+    Doubles::store(factor_b, both.b);
     for (int64_t lane = 0; lane < count; ++lane) {
       const int64_t r = row + lane;
-      const T own = call.sample_weight != nullptr ? call.sample_weight[r * call.sample_weight_stride] : T{1};
-      call.factor_a[r] = lam[lane] * own * (call.weight != nullptr ? call.weight[rows.target[r]] : T{1});
-      call.factor_b[r] = (T{1} - lam[lane]) * own * (call.weight != nullptr ? call.weight[rows.target_b[r]] : T{1});
+      const double own = call.sample_weight != nullptr ? call.sample_weight[r * call.sample_weight_stride] : T{1};
+      call.factor_a[r] = factor_a[lane] * own * (call.weight != nullptr ? call.weight[rows.target[r]] : T{1});
+      call.factor_b[r] = factor_b[lane] * own * (call.weight != nullptr ? call.weight[rows.target_b[r]] : T{1});
     }
   }
 }
 
 template <class L, class T>
 RowKernels<T> kernels() {
-  return {block_rows<L, T>, factors<L, T>, scratch_size<L, T>, forward<L, T>, backward<L, T>};
+  return {block_rows<L, T>, factors<T>, scratch_size<L, T>, forward<L, T>, backward<L, T>};
 }
 
 }  // namespace
