@@ -70,6 +70,7 @@ def test_small_differences_of_spreadsheets_change_nothing(tmp_path: Path, conten
         (b"path,label\n\xe9,x\n", "must be UTF-8 text"),
         ("path,label\na,0\nb,2\n", "got no image of class 1"),
         ("path,label\na,0\nb,16777216\n", "line 3: labels must lie in [0, 2**24), got 16777216"),
+        ("path,label\na,0\n\nb,-1\n", "line 4: labels must lie in [0, 2**24), got -1; take the row out, or pass"),
         ("path,label\na,0\nb," + "9" * 5000 + "\n", "line 3: labels must lie in [0, 2**24), got 999"),
     ],
 )  # fmt: skip
@@ -87,6 +88,13 @@ def test_any_content_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
         assert str(error).startswith(str(path))  # noqa: PT017  (either way is right)
     else:
         assert len(files) == files.class_counts.total > 0
+
+
+def test_numbers_below_zero_may_be_names(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label\na,1\nb,-1\n")
+    assert csv_table(path, names=["-1", "1"], verify=False).labels.tolist() == [1, 0]
+    path = table(tmp_path, "path,label\na,none\nb,-1\n")
+    assert csv_table(path, verify=False).classes == ("-1", "none")
 
 
 def test_labels_outside_names(tmp_path: Path) -> None:

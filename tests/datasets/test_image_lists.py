@@ -159,6 +159,14 @@ def test_refuses_to_write_what_would_not_be_read_back(tmp_path: Path, name: str)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_refuses_to_write_another_encoding(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"paths must be UTF-8 text, got 'caf\\udce9\.jpg'; rename the file"):
+        write_image_list(tmp_path / "list.txt", ["x", b"caf\xe9.jpg".decode(errors="surrogateescape")], [0, 0])
+    with pytest.raises(DataError, match=r"nowhere.list\.txt cannot be written: No such file or directory"):
+        write_image_list(tmp_path / "nowhere" / "list.txt", ["x"], [0])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_writing_refuses_bad_labels(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"labels must lie in \[0, 2\*\*24\), got -1 at position 1"):
         write_image_list(tmp_path / "list.txt", ["x", "y"], [0, -1])
@@ -172,6 +180,6 @@ def test_writing_refuses_bad_labels(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "list.txt").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(DataError, match=r"list\.txt cannot be written: Is a directory"):
         write_image_list(tmp_path / "list.txt", ["x"], [0])
     assert [path.name for path in tmp_path.iterdir()] == ["list.txt"]

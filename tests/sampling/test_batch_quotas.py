@@ -1,7 +1,10 @@
 """Batches with a promise: P x K, strata, two streams; and the schedule and strategies of the index samplers."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -10,6 +13,7 @@ import reference
 from lt_fast.sampling import (
     ClassBalancedBatchSampler,
     ClassBalancedSampler,
+    ConfusionPairBatchSampler,
     DualBatchSampler,
     MPerClassBatchSampler,
     MultilabelBalancedSampler,
@@ -128,6 +132,11 @@ def test_dual_refuses(first, second, error, text):
         TypeError, match=r"second must be a batch sampler of lt_fast.sampling, got ClassBalancedSampler"
     ):
         DualBatchSampler(ClassBalancedBatchSampler(LABELS, batch_size=4), ClassBalancedSampler(LABELS))
+    pairs = ConfusionPairBatchSampler(LABELS, np.ones((5, 5)), pairs_per_batch=2)
+    with pytest.raises(
+        TypeError, match=r"second must draw by a rule that does not change, .*: zip\(plain_loader, pair"
+    ):
+        DualBatchSampler(ClassBalancedBatchSampler(LABELS, batch_size=4), pairs)
     with pytest.raises(ValueError, match="first must not be a shard, got rank 0 of 2; shard the pair"):
         DualBatchSampler(two.shard(0, 2), one)
 
@@ -164,6 +173,57 @@ def test_a_wrong_schedule_is_named():
     ):
         with pytest.raises(ValueError, match=text):
             ProgressiveSchedule(**keywords)
+
+
+@pytest.mark.parametrize(
+    ("probs", "error", "text"),
+    [
+        ("abc", TypeError, "in epoch 0: class_probs must be numbers, one a class, got 'abc'"),
+        (None, ValueError, r"in epoch 0: class_probs must have one entry a class \(5\), got shape \(\)"),
+        ([1, 1], ValueError, r"in epoch 0: class_probs must have one entry a class \(5\), got shape \(2,\)"),
+        ([1, 1, 1, 1, float("nan")], ValueError, "in epoch 0: .* got nan for class 4"),
+        ([0] * 5, ValueError, "in epoch 0: class_probs must have a positive entry, got 5 zeros"),
+    ],
+)
+def test_a_schedule_that_yields_no_probabilities(probs, error, text):
+    for kind, keywords in ((ClassBalancedBatchSampler, {"batch_size": 4}), (ClassBalancedSampler, {})):
+        with pytest.raises(error, match="schedule must yield valid class probabilities, but " + text):
+            kind(LABELS, schedule=lambda *_: probs, **keywords)
+        with pytest.raises(TypeError, match=r"a function of \(epoch, class_counts\), got int"):
+            kind(LABELS, schedule=3, **keywords)
+
+
+class Steps:
+    """A schedule that does not show its settings."""
+
+    def __init__(self, last):
+        self.last = last
+
+    def __call__(self, *_):
+        return torch.tensor([1.0, 1, 1, 1, self.last])
+
+
+def test_a_state_knows_its_schedule_in_another_process_too():
+    def built(schedule):
+        return ClassBalancedBatchSampler(LABELS, batch_size=4, schedule=schedule)
+
+    def gentle(epoch, counts, last=2.0):
+        return [1, 1, 1, 1, last]
+
+    def state(schedule):
+        return built(schedule).state_dict()
+
+    for schedule in (Steps(2.0), gentle, partial(gentle, last=2.0), ProgressiveSchedule(epochs=3)):
+        assert " at 0x" not in state(schedule)["schedule"]
+    built(Steps(2.0)).load_state_dict(state(Steps(2.0)))
+    built(partial(gentle, last=3.0)).load_state_dict(state(partial(gentle, last=3.0)))
+    for one, other in (
+        (Steps(2.0), Steps(3.0)),
+        (partial(gentle, last=3.0), partial(gentle, last=4.0)),
+        (ProgressiveSchedule(epochs=3), ProgressiveSchedule(epochs=4)),
+    ):
+        with pytest.raises(ValueError, match=r"but schedule was .*, is .*; build the sampler as it was"):
+            built(one).load_state_dict(state(other))
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=20), st.sampled_from([0.0, 0.9, 0.999, 0.999999]))

@@ -10,7 +10,12 @@ from torch.utils.data import DistributedSampler, Subset, TensorDataset
 
 import reference
 from lt_fast import ClassCounts
-from lt_fast.sampling import ClassBalancedBatchSampler, class_probabilities
+from lt_fast.sampling import (
+    ClassBalancedBatchSampler,
+    ClassBalancedSampler,
+    StratifiedBatchSampler,
+    class_probabilities,
+)
 
 COUNTS = [50, 20, 9, 3, 1]
 LABELS = np.repeat(np.arange(5), COUNTS)[np.argsort((np.arange(83) * 37) % 83)]
@@ -128,6 +133,16 @@ def test_left_out_classes():
     ]
 
 
+def test_probabilities_of_many_kinds_draw_the_same():
+    wanted = ClassBalancedBatchSampler(LABELS, batch_size=8, class_probs=[1, 2, 3, 4, 5])[3]
+    five = torch.arange(1, 6)
+    for probs in (np.arange(1, 6), five, five.float().requires_grad_(), five.bfloat16(), tuple(range(1, 6))):
+        assert ClassBalancedBatchSampler(LABELS, batch_size=8, class_probs=probs)[3] == wanted
+        np.testing.assert_allclose(ClassBalancedSampler(LABELS, class_probs=probs).class_probs, np.arange(1, 6) / 15)
+    quotas = StratifiedBatchSampler(LABELS, batch_size=15, class_probs=five.float())[0]
+    assert np.bincount(LABELS[quotas]).tolist() == [1, 2, 3, 4, 5]
+
+
 def test_one_class_and_one_sample():
     assert list(ClassBalancedBatchSampler([0], batch_size=1)) == [[0]]
     assert ClassBalancedBatchSampler([0], batch_size=3, num_batches=1)[0] == [0, 0, 0]
@@ -182,6 +197,8 @@ def test_one_class_and_one_sample():
         ([0, 2**40], {}, ValueError, "labels must be < 16777216, got 1099511627776; number the classes"),
         ([0.0, 1.0], {}, TypeError, "labels must be whole numbers or strings, got dtype float64"),
         ([], {}, ValueError, "labels must hold at least one sample, got 0"),
+        ([0, 1], {"class_probs": "ab"}, TypeError, "class_probs must be numbers, one a class, got 'ab'"),
+        ([0, 1], {"q": "0.5"}, TypeError, r"q must be a number, got '0\.5'"),
         ([0, 1], {"q": float("nan")}, ValueError, "q must be finite, got nan; 0 is class-balanced"),
         ([0, 1], {"within_class": "shuffle"}, ValueError, "within_class must be 'cycle' or 'replace', got 'shuffle'"),
         (

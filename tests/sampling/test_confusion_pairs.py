@@ -295,6 +295,23 @@ def test_resume_on_another_number_of_ranks():
             assert plain(part) == [whole[(4 + rank + turn * world_size) % 13] for turn in range(-(-9 // world_size))]
 
 
+def test_a_resumed_last_round_goes_back_to_the_first_table():
+    """13 batches on 4 ranks: the last round is filled up with the first three of the epoch, drawn by another table."""
+
+    def share(rank, table=MATRIX):
+        return build(table, drop_last=False).shard(rank, 4)
+
+    for rank in range(4):
+        part = share(rank)
+        part.update_confusion(LATER, from_step=5)
+        batches = iter(part)
+        seen = [next(batches), next(batches)]
+        resumed = share(rank, np.ones((4, 4)))
+        resumed.load_state_dict(json.loads(json.dumps(part.state_dict())))
+        assert plain(resumed) == list(batches)
+        assert len(seen) == 2
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda sampler: pickle.loads(pickle.dumps(sampler))])
 def test_copies_draw_the_same(copied):
     sampler = build(MATRIX)
@@ -353,7 +370,12 @@ def test_a_foreign_or_damaged_state_is_refused(change, text):
         (MATRIX, {"uniform_fraction": -0.1}, ValueError, r"uniform_fraction must lie in \[0, 1\], got -0\.1"),
         (MATRIX, {"pairs_per_batch": 0}, ValueError, "pairs_per_batch must be >= 1, got 0"),
         (MATRIX, {"pairs_per_batch": 2.5}, TypeError, r"pairs_per_batch must be a whole number, got 2\.5"),
-        (MATRIX, {"pairs_per_batch": 51}, ValueError, "use smaller batches, drop_last=False, or num_batches"),
+        (
+            MATRIX,
+            {"pairs_per_batch": 51},
+            ValueError,
+            r"<= half the number of samples \(100\), got 51; pass num_batches",
+        ),
         (MATRIX, {"seed": -1}, ValueError, r"seed must lie in \[0, 2\*\*64\), got -1"),
         (MATRIX, {"output": "tensor"}, ValueError, "output must be 'list' or 'numpy', got 'tensor'"),
     ],

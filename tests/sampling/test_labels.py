@@ -73,6 +73,60 @@ def test_image_folder(tmp_path):
     assert labels_of(datasets.ImageFolder(tmp_path)).tolist() == [0, 0, 1]
 
 
+def test_a_hugging_face_column():
+    """The real one, where it is installed: read past the transform that decodes images."""
+    hugging_face = pytest.importorskip("datasets")
+    if not hasattr(hugging_face, "Dataset"):
+        pytest.skip("the folder of that name, not the package")
+
+    def decode(rows):
+        raise AssertionError(f"{rows} were decoded")
+
+    data = hugging_face.Dataset.from_dict({"image": list("vwxyz"), "label": LABELS, "name": [*"catca"]})
+    for formatted in (data, data.with_format("numpy"), data.with_format("torch"), data.with_transform(decode)):
+        assert labels_of(formatted["label"]).tolist() == LABELS
+        assert labels_of(formatted["name"]).tolist() == [*"catca"]
+    shuffled = data.select([4, 3, 0]).with_transform(decode)
+    assert labels_of(shuffled["label"]).tolist() == [2, 1, 2]
+    with pytest.raises(TypeError, match=r"got Dataset; pass its labels .*dataset\['label'\]"):
+        labels_of(data)
+
+
+class Column:
+    """What ``datasets.Column`` offers: no ``__array__``, and items of the format of its data set."""
+
+    __module__ = "datasets.arrow_dataset"
+
+    def __init__(self, source, column_name):
+        self.source, self.column_name = source, column_name
+
+    def __getitem__(self, key):
+        assert key == slice(None)
+        return self.source.read(self.column_name)
+
+
+class Table:
+    """What it is a column of; ``transform`` is what asks for the image, too."""
+
+    def __init__(self, transform=None):
+        self.transform = transform
+
+    def with_format(self, kind):
+        assert kind is None
+        return Table()
+
+    def __getitem__(self, name):
+        return Column(self, name)
+
+    def read(self, name):
+        assert self.transform is None, "a sample was decoded"
+        return {"label": LABELS}[name]
+
+
+def test_a_column_by_its_offerings():
+    assert labels_of(Table(transform="decode")["label"]).tolist() == LABELS
+
+
 @pytest.mark.parametrize(
     ("labels", "error", "text"),
     [

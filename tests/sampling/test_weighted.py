@@ -22,7 +22,9 @@ def test_frequencies_of_ten_million_draws():
 
 def test_any_scale_and_kind_of_weights_draws_the_same():
     wanted = list(WeightedRandomSampler([4, 2, 1, 1], 50))
-    for weights in (np.array([4, 2, 1, 1]), torch.tensor([4.0, 2, 1, 1]), np.array([4, 2, 1, 1]) * 2.0**1000):
+    four = torch.tensor([4.0, 2, 1, 1])
+    arrays = np.array([4, 2, 1, 1]), np.array([4, 2, 1, 1]) * 2.0**1000
+    for weights in (*arrays, four, four.bfloat16(), four.clone().requires_grad_()):
         assert list(WeightedRandomSampler(weights, 50)) == wanted
 
 
@@ -68,6 +70,7 @@ def test_more_than_two_to_the_24_weights_are_right_in_the_tail():
         ([], 1, True, (TypeError, ValueError), r"weights must be one-dimensional with at least one entry, got shape"),
         ([[1.0]], 1, True, ValueError, r"weights must be one-dimensional .*got shape \(1, 1\)"),
         ([[1.0], [1, 2]], 1, True, ValueError, "weights must be one-dimensional, got entries of different lengths"),
+        (torch.tensor([True]), 1, True, TypeError, "weights must be numbers, got dtype bool"),
         (["a"], 1, True, TypeError, "weights must be numbers, got dtype <U1"),
         ([1.0], 0, True, ValueError, "num_samples must be >= 1, got 0"),
         ([1.0], 1.5, True, TypeError, "num_samples must be a whole number, got 1.5"),

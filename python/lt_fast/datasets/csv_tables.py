@@ -1,6 +1,7 @@
 """A table of images and labels as CSV."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -47,8 +48,8 @@ def csv_table(
 
     Raises:
         DataError: if the file cannot be read, a column is missing (the nearest is named), a row is short or has an
-            empty cell, a label is not one of ``names``, a class has no image, or an image is missing; the line's number
-            is named.
+            empty cell, a label is negative or not one of ``names``, a class has no image, or an image is missing; the
+            line's number is named.
         ValueError: if ``names`` repeats a name.
     """
     rows = list(_rows(path, image, label, delimiter))
@@ -105,6 +106,12 @@ def _numbered(
         classes = class_names(labels, names, source)
         _refuse_outside(labels, len(classes), lines, source)
         return labels, classes
+    if names is None and all(re.fullmatch(r"-?\d+", word, re.ASCII) for word in distinct):
+        below = next(at for at, word in enumerate(words) if word.startswith("-"))
+        raise DataError(
+            f"{source}: line {lines[below]}: labels must lie in [0, 2**24), got {words[below]}; take the row out, or "
+            "pass the numbers as names"
+        )
     classes = tuple(sorted(distinct) if names is None else names)
     rank = {name: number for number, name in enumerate(classes)}
     for word, line in zip(words, lines, strict=True):

@@ -77,8 +77,9 @@ def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: Ar
 
     Raises:
         TypeError: if the labels are not whole numbers.
-        ValueError: if lengths differ, a label is out of range, or a path is empty, ends in a blank, or holds a line
-            feed or a zero byte, so that it would not be read back.
+        DataError: if the file cannot be written.
+        ValueError: if lengths differ, a label is out of range, or a path is empty, ends in a blank, holds a line feed
+            or a zero byte, or is not UTF-8, so that it would not be read back.
     """
     listed, array = [str(name) for name in paths], label_array(labels)
     if len(listed) != len(array) or not listed:
@@ -89,6 +90,9 @@ def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: Ar
             f"paths must not be empty, end in a blank, or hold a line feed or a zero byte, got {wrong!r}; rename the "
             "file"
         )
+    unwritten = next((name for name in listed if not _is_utf8(name)), None)
+    if unwritten is not None:
+        raise ValueError(f"paths must be UTF-8 text, got {unwritten!r}; rename the file")
     outside = np.flatnonzero((array < 0) | (array >= _MOST_CLASSES))
     if outside.size:
         at = int(outside[0])
@@ -97,10 +101,20 @@ def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: Ar
     _replace(Path(path), text.encode())
 
 
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a lone surrogate: how Python shows the bytes of another encoding
+        return False
+    return True
+
+
 def _replace(path: Path, content: bytes) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         aside.write_bytes(content)
         aside.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         aside.unlink(missing_ok=True)

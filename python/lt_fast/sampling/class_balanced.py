@@ -7,15 +7,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _rust
 from lt_fast.counts import ClassCounts, EmptyPolicy
-from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
+from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
 from lt_fast.sampling.labels import labels_of
-from lt_fast.sampling.schedule import Schedule, ScheduledDraws, described
+from lt_fast.sampling.schedule import Schedule, ScheduledDraws, described, scheduled
 from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 WithinClass: TypeAlias = Literal["cycle", "replace"]
 
-_MOST_CLASSES = 1 << 24  # a table of counts beyond is a mistake, and would fill the memory
+MOST_CLASSES = 1 << 24
+"""Labels must lie below: a table of counts beyond is a mistake, and would fill the memory."""
 
 
 class ClassBalancedBatchSampler(SeekableBatchSampler):
@@ -175,17 +176,19 @@ class _Rule(NamedTuple):
             raise ValueError("schedule must be given without q and class_probs, got both; choose one of them")
         if class_probs is not None and q != 0:
             raise ValueError(f"q must be left out when class_probs is given, got q={q}; choose one of them")
-        ids, counts = numbered(labels, None if class_probs is None else np.size(class_probs))
-        # By `q` where it is given: its power may differ in the last bit on another machine.
-        rule: dict[str, int | float | str] = {"q": float(q)}
+        if class_probs is not None:
+            class_probs = entries_of("class_probs", class_probs)
+        ids, counts = numbered(labels, None if class_probs is None else class_probs.size)
+        rule: dict[str, int | float | str]
         if schedule is not None:
-            counts.require_no_empty(empty)
-            probs, rule = np.asarray(schedule(0, counts), dtype=np.float64), {"schedule": described(schedule)}
+            probs = scheduled(schedule, 0, counts.require_no_empty(empty), empty)
+            rule = {"schedule": described(schedule, probs)}
         elif class_probs is not None:
             probs = explicit_probabilities(class_probs, counts, empty)
             rule = {"class_probs": fingerprint(probs)}
         else:
             probs = class_probabilities(counts, q=q, empty=empty)
+            rule = {"q": float(q)}  # not by the probabilities: a power may differ in the last bit on another machine
         settings = {"within_class": within_class, "labels": fingerprint(ids), **rule}
         return cls(ids, counts, probs, within_class == "cycle", schedule, empty, settings)
 
@@ -214,7 +217,7 @@ def numbered(labels: Any, num_classes: int | None) -> tuple[NDArray[np.uint32], 
     if array.dtype.kind == "U":
         distinct, array = np.unique(array, return_inverse=True)
         names = [str(name) for name in distinct]
-    if array.max() >= _MOST_CLASSES:
-        raise ValueError(f"labels must be < {_MOST_CLASSES}, got {array.max()}; number the classes 0..C-1 first")
+    if array.max() >= MOST_CLASSES:
+        raise ValueError(f"labels must be < {MOST_CLASSES}, got {array.max()}; number the classes 0..C-1 first")
     counts = ClassCounts.from_labels(array, num_classes, names=names)
     return array.astype(np.uint32), counts

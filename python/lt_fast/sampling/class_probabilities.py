@@ -1,7 +1,12 @@
 """How often each class is to come: by an exponent, by effective number, or as given."""
 
+import math
+from numbers import Real
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from lt_fast.counts import ClassCounts, EmptyPolicy
 
@@ -20,12 +25,13 @@ def class_probabilities(
         returns (C,) float64 with sum 1.
 
     Raises:
+        TypeError: if ``q`` is not a number.
         ValueError: if a class is empty, unless ``empty="ignore"``; if ``q`` is not finite.
 
     Source: Kang et al. 2020, arXiv:1910.09217, equation (1).
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
-    if not np.isfinite(q):
+    if not math.isfinite(_number("q", q)):
         raise ValueError(f"q must be finite, got {q}; 0 is class-balanced, 1 instance-balanced")
     shown = counts > 0
     weights = np.zeros(len(counts))
@@ -67,13 +73,30 @@ def effective_number_probs(
     return probabilities
 
 
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def entries_of(name: str, values: Any) -> NDArray[np.float64]:
+    """Return a copy of ``values`` as float64, or say that the argument ``name`` must be numbers, one a class."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().double().numpy()
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers, one a class, got {values!r}") from error
+
+
 def explicit_probabilities(class_probs: ArrayLike, counts: ClassCounts, empty: EmptyPolicy) -> NDArray[np.float64]:
     """Return ``class_probs`` with sum 1, or say which entry is wrong.
 
     Raises:
+        TypeError: if it does not hold numbers.
         ValueError: if it has not one entry a class, one is negative or not finite, or all are 0.
     """
-    probs = np.array(class_probs, dtype=np.float64)
+    probs = entries_of("class_probs", class_probs)
     if probs.shape != (counts.num_classes,):
         raise ValueError(f"class_probs must have one entry a class ({counts.num_classes}), got shape {probs.shape}")
     wrong = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)))

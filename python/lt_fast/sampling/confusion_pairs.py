@@ -89,6 +89,11 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         self.pairs_per_batch = whole_number("pairs_per_batch", pairs_per_batch, least=1)
         cells, num_classes = _cells(confusion)
         ids, counts = numbered(labels, num_classes)
+        if num_batches is None and drop_last and 2 * self.pairs_per_batch > len(ids) + len(ids) % 2:
+            raise ValueError(
+                f"pairs_per_batch must be <= half the number of samples ({len(ids)}), got {self.pairs_per_batch}; pass "
+                "num_batches, or drop_last=False"
+            )
         self.class_counts = counts.require_no_empty(empty)
         temperature, uniform_fraction = float(temperature), float(uniform_fraction)
         self._cells_from = {0: cells}  # a step, and what counts from there on; never changed in place
@@ -149,11 +154,15 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
     def state_dict(self) -> dict[str, Any]:
         """Return where the newest iterator is, what identifies the stream, and the tables that count from there on.
 
-        O(1), but for the first time after an update, which packs the table into a string.
+        With ``drop_last=False`` also those that counted from the beginning of the epoch. O(1), but for the first time
+        after an update, which packs the table into a string.
         """
-        needed = _counting_from(self._cells_from, self.next_step)
+        state = super().state_dict()
+        # With drop_last=False the ranks fill up their last round with the first batches of the epoch.
+        position = int(state["position"]) if self.drop_last else 0
+        needed = _counting_from(self._cells_from, int(state["epoch"]) * self.num_batches + position)
         confusion = [{"from_step": step, "cells": cells.packed} for step, cells in needed.items()]
-        return {**super().state_dict(), "confusion": confusion}
+        return {**state, "confusion": confusion}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``, its tables included, with the next ``iter()``; the number of ranks may have changed.

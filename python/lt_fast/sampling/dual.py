@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast.sampling.confusion_pairs import ConfusionPairBatchSampler
 from lt_fast.sampling.seekable import Drawing, SeekableBatchSampler
 from lt_fast.sampling.seekable_index import SeekableSampler
 
@@ -25,7 +26,8 @@ class DualBatchSampler(SeekableBatchSampler):
         second: as given.
 
     Raises:
-        TypeError: if one is not a batch sampler of this package.
+        TypeError: if one is not a batch sampler of this package, or is a ``ConfusionPairBatchSampler``: its batches
+            change with its table, in no state of this one.
         ValueError: if one is a shard, their numbers of batches, outputs or ``drop_last`` differ, a last batch is
             shorter, or two of one kind share a seed.
 
@@ -76,6 +78,11 @@ def _check(first: Any, second: Any) -> None:
     for name, part in (("first", first), ("second", second)):
         if not isinstance(part, SeekableBatchSampler) or isinstance(part, SeekableSampler):
             raise TypeError(f"{name} must be a batch sampler of lt_fast.sampling, got {type(part).__name__}")
+        if isinstance(part, ConfusionPairBatchSampler):
+            raise TypeError(
+                f"{name} must draw by a rule that does not change, got a ConfusionPairBatchSampler, whose table does; "
+                "iterate it beside the other: zip(plain_loader, pair_loader)"
+            )
         if part.world_size != 1:
             raise ValueError(f"{name} must not be a shard, got rank {part.rank} of {part.world_size}; shard the pair")
         if part._draws.draws_per_epoch != part.num_batches * part.batch_size:  # noqa: SLF001  (one unit)

@@ -14,7 +14,8 @@ def labels_of(dataset: Any) -> NDArray[Any]:
     Args:
         dataset: labels themselves (list, tuple, range, array, tensor; whole numbers or strings), or a data set: one
             with ``.targets`` or ``.labels`` (torchvision's, ``ImageFolder``, ours), a ``Subset`` or ``ConcatDataset``
-            of such, nested at will, or a ``TensorDataset`` (its last tensor).
+            of such, nested at will, or a ``TensorDataset`` (its last tensor); or a column of a Hugging Face data set,
+            ``dataset["label"]``, read at once and past any transform.
 
     Shape:
         returns (N,), int64 for whole numbers, else NumPy's string type.
@@ -25,6 +26,8 @@ def labels_of(dataset: Any) -> NDArray[Any]:
         ValueError: if they are not one-dimensional.
     """
     refuse_sampler(dataset)
+    if (type(dataset).__module__.partition(".")[0], type(dataset).__name__) == ("datasets", "Column"):
+        dataset = _entries(dataset)
     if isinstance(dataset, list | tuple | range | np.ndarray | torch.Tensor):
         return _checked(dataset)
     for name in ("targets", "labels"):
@@ -40,8 +43,18 @@ def labels_of(dataset: Any) -> NDArray[Any]:
         return _checked(np.asarray(dataset))
     raise TypeError(
         f"labels must be a sequence, array or tensor, or a data set with .targets or .labels, got "
-        f"{type(dataset).__name__}; pass its labels themselves",
+        f"{type(dataset).__name__}; pass its labels themselves (of Hugging Face datasets: dataset['label'])",
     )
+
+
+def whole_numbers(name: str, values: Any) -> NDArray[np.int64]:
+    """Return a copy of ``values`` as int64 ``(N,)``, or say that the argument ``name`` must be whole numbers."""
+    array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers, got dtype {array.dtype}")
+    return array.astype(np.int64)
 
 
 def refuse_sampler(labels: Any) -> None:
@@ -53,6 +66,14 @@ def refuse_sampler(labels: Any) -> None:
             "there, pass Trainer(use_distributed_sampler=False): this sampler shards by itself with .shard() or "
             ".distributed()",
         )
+
+
+def _entries(column: Any) -> list[Any]:
+    """Return all entries of a column of Hugging Face ``datasets``, by name since that is not imported here."""
+    # A transform of the data set would ask for the whole row, its image decoded, for each label.
+    source = column.source
+    whole = source.with_format(None)[column.column_name] if hasattr(source, "with_format") else column
+    return list(whole[:])
 
 
 def _checked(labels: Any) -> NDArray[Any]:

@@ -5,14 +5,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from lt_fast.counts import ClassCounts, EmptyPolicy
+from lt_fast.sampling.class_balanced import MOST_CLASSES
 from lt_fast.sampling.class_probabilities import class_probabilities
-from lt_fast.sampling.labels import refuse_sampler
+from lt_fast.sampling.labels import refuse_sampler, whole_numbers
 from lt_fast.sampling.seekable import Source, fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 Strategy: TypeAlias = Literal["random", "cycle", "least_sampled"]
 _STRATEGIES = ("random", "cycle", "least_sampled")
-_MOST_CLASSES = 1 << 24
 
 
 class MultilabelBalancedSampler(SeekableSampler):
@@ -60,12 +60,12 @@ class MultilabelBalancedSampler(SeekableSampler):
         if strategy not in _STRATEGIES:
             raise ValueError(f"strategy must be 'random', 'cycle' or 'least_sampled', got {strategy!r}")
         refuse_sampler(indptr)
-        starts, labels = (_whole(name, part) for name, part in (("indptr", indptr), ("indices", indices)))
+        starts, labels = (whole_numbers(name, part) for name, part in (("indptr", indptr), ("indices", indices)))
         if labels.size == 0:
             raise ValueError("indices must hold at least one label, got 0")
-        if labels.min() < 0 or labels.max() >= _MOST_CLASSES:
+        if labels.min() < 0 or labels.max() >= MOST_CLASSES:
             wrong = labels.min() if labels.min() < 0 else labels.max()
-            raise ValueError(f"indices must lie in [0, {_MOST_CLASSES}), got {wrong}")
+            raise ValueError(f"indices must lie in [0, {MOST_CLASSES}), got {wrong}")
         self.class_counts = ClassCounts(np.bincount(labels)).require_no_empty(empty)
         ids = labels.astype(np.uint32)
         source: Source = ("least_sampled", (starts, ids, self.class_counts.num_classes))
@@ -78,12 +78,3 @@ class MultilabelBalancedSampler(SeekableSampler):
             num_samples=max(1, len(starts) - 1) if num_samples is None else num_samples,
             seed=seed,
         )
-
-
-def _whole(name: str, values: Any) -> Any:
-    array = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be whole numbers, got dtype {array.dtype}")
-    return array.astype(np.int64)

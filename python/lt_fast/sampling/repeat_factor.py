@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.sampling.class_balanced import numbered
-from lt_fast.sampling.labels import refuse_sampler
+from lt_fast.sampling.class_balanced import MOST_CLASSES, numbered
+from lt_fast.sampling.labels import refuse_sampler, whole_numbers
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 from lt_fast.sampling.weighted import numbers_of
@@ -65,7 +65,8 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
         returns (N,) float64, >= 1.
 
     Raises:
-        ValueError: if ``threshold`` does not lie in (0, 1], or the rows are damaged.
+        TypeError: if labels are neither whole numbers nor strings.
+        ValueError: if ``threshold`` does not lie in (0, 1], the rows are damaged, or a label is negative.
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``repeat_factors_from_category_frequency`` of
         facebookresearch/detectron2.
@@ -73,9 +74,12 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must lie in (0, 1], got {threshold}; it is the frequency of a class")
     if isinstance(labels, tuple) and len(labels) == 2 and np.ndim(labels[0]) == 1:  # noqa: PLR2004  (indptr, indices)
-        indptr, indices = (np.asarray(part, dtype=np.int64) for part in labels)
+        indptr, indices = (whole_numbers(name, part) for name, part in zip(("indptr", "indices"), labels, strict=True))
         if indptr.size < 2 or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():  # noqa: PLR2004
             raise ValueError(f"indptr must rise from 0 to the number of indices ({indices.size})")
+        if indices.size and not 0 <= indices.min() <= indices.max() < MOST_CLASSES:
+            wrong = indices.min() if indices.min() < 0 else indices.max()
+            raise ValueError(f"indices must lie in [0, {MOST_CLASSES}), got {wrong}")
         by_class = _of_classes(np.bincount(indices), len(indptr) - 1, threshold, sqrt=sqrt)
         factors = np.ones(len(indptr) - 1)
         np.maximum.at(factors, np.repeat(np.arange(len(factors)), np.diff(indptr)), by_class[indices])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
-from lt_fast.sampling.seekable import Drawing, whole_number
+from lt_fast.sampling.seekable import Drawing, fingerprint, whole_number
 
 Schedule: TypeAlias = Callable[[int, ClassCounts], ArrayLike]
 
@@ -103,13 +103,48 @@ class ScheduledDraws:
         return self._draws
 
     def _made(self, epoch: int) -> Drawing:
+        probs = scheduled(self._schedule, epoch, self._counts, self._empty)
         try:
-            probs = explicit_probabilities(self._schedule(epoch, self._counts), self._counts, self._empty)
             return self._make(probs)
         except ValueError as error:
-            raise ValueError(f"schedule must yield valid class probabilities, but in epoch {epoch}: {error}") from error
+            raise ValueError(_invalid(epoch, error)) from error
 
 
-def described(schedule: Schedule) -> str:
-    """Return what identifies a schedule in a state: its settings where it shows them, else its name."""
-    return f"{schedule.__module__}.{schedule.__qualname__}" if hasattr(schedule, "__qualname__") else repr(schedule)
+def scheduled(schedule: Schedule, epoch: int, counts: ClassCounts, empty: EmptyPolicy) -> NDArray[np.float64]:
+    """Return the probabilities of an epoch, with sum 1.
+
+    Raises:
+        TypeError: if ``schedule`` is no function, or does not return numbers.
+        ValueError: if it does not return probabilities; the epoch is named.
+    """
+    if not callable(schedule):
+        raise TypeError(
+            "schedule must be a ProgressiveSchedule or a function of (epoch, class_counts), got "
+            f"{type(schedule).__name__}"
+        )
+    try:
+        return explicit_probabilities(schedule(epoch, counts), counts, empty)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(_invalid(epoch, error)) from error
+
+
+def described(schedule: Schedule, probs: NDArray[np.float64]) -> str:
+    """Return what identifies a schedule in a state: its settings where it shows them, else its name and epoch 0.
+
+    Never an address, which would differ in the process that goes on.
+
+    Args:
+        schedule: any.
+        probs: those of epoch 0.
+    """
+    shown = repr(schedule)
+    if " at 0x" not in shown:
+        return shown
+    named = schedule if hasattr(schedule, "__qualname__") else type(schedule)
+    # To nine digits: powers may differ in the last bit on another machine.
+    return f"{named.__module__}.{named.__qualname__}, from {fingerprint(np.round(probs, 9))}"
+
+
+def _invalid(epoch: int, error: Exception) -> str:
+    return f"schedule must yield valid class probabilities, but in epoch {epoch}: {error}"

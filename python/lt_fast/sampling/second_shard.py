@@ -19,6 +19,9 @@ class _Wrapper(NamedTuple):
 
 
 _WHOLE = "give it the sampler without .shard() and .distributed(), which it then shares out by the same rule"
+_LIGHTNING = (
+    "set Trainer(use_distributed_sampler=False), with Fabric setup_dataloaders(..., use_distributed_sampler=False)"
+)
 
 # Class to the words for it; by name, since none of the frameworks is imported here.
 _WRAPPERS = {
@@ -26,8 +29,8 @@ _WRAPPERS = {
     ("accelerate", "DataLoaderDispatcher"): _Wrapper(
         "DataLoaderConfiguration(dispatch_batches=True)", f"{_WHOLE}, or set dispatch_batches=False"
     ),
-    ("lightning", "_DatasetSamplerWrapper"): _Wrapper("Lightning", "set Trainer(use_distributed_sampler=False)"),
-    ("lightning_fabric", "_DatasetSamplerWrapper"): _Wrapper("Lightning", "set Trainer(use_distributed_sampler=False)"),
+    ("lightning", "_DatasetSamplerWrapper"): _Wrapper("Lightning", _LIGHTNING),
+    ("lightning_fabric", "_DatasetSamplerWrapper"): _Wrapper("Lightning", _LIGHTNING),
 }
 
 

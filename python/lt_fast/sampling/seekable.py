@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from lt_fast import _rust
+from lt_fast.sampling.labels import refuse_sampler
 from lt_fast.sampling.second_shard import refuse_second_shard
 
 Output: TypeAlias = Literal["list", "numpy"]
@@ -79,6 +80,13 @@ class SeekableBatchSampler:
         TypeError: if a number is not a whole number.
         ValueError: if one is out of its range, or an epoch would have no batch.
     """
+
+    def __new__(cls, *data: Any, **settings: Any) -> Self:  # noqa: ARG004  (what `__init__` gets)
+        """Refuse a torch ``Sampler`` in the first place before the other arguments are looked at."""
+        # Lightning calls every kind as `kind(DistributedSampler(...), batch_size=..., drop_last=...)`.
+        if data:
+            refuse_sampler(data[0])
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from lt_fast.counts import EmptyPolicy
 from lt_fast.sampling.class_balanced import numbered
-from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
+from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint, whole_number
 
 
@@ -17,7 +16,8 @@ class StratifiedBatchSampler(SeekableBatchSampler):
     ``p_c`` is proportional to ``n_c ** q``, with ``q=1`` the data set's own proportions. Over a block of M batches (a
     power of two, so large that the rarest class comes at least 16 times) the rounding evens out to the nearest whole
     number. Every sample of a class comes before any repeats, across batches and epochs; within a batch one repeats only
-    where its class starts over. Seeking costs O(C * M) anywhere, going on from the last batch nothing.
+    where its class starts over. How the roundings of a block fall depends on all batches of it before, so that seeking
+    costs O(C * M) anywhere; going on from the last batch costs nothing. The state holds the position alone.
 
     Args:
         labels: one class a sample, or a data set as ``labels_of`` takes.
@@ -55,7 +55,9 @@ class StratifiedBatchSampler(SeekableBatchSampler):
         empty: EmptyPolicy = "error",
     ) -> None:
         size = whole_number("batch_size", batch_size, least=1)
-        ids, self.class_counts = numbered(labels, None if class_probs is None else np.size(class_probs))
+        if class_probs is not None:
+            class_probs = entries_of("class_probs", class_probs)
+        ids, self.class_counts = numbered(labels, None if class_probs is None else class_probs.size)
         if class_probs is None:
             self.class_probs = class_probabilities(self.class_counts, q=q, empty=empty)
         elif q != 1:

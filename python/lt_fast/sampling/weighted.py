@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lt_fast.sampling.labels import refuse_sampler
 from lt_fast.sampling.seekable import fingerprint
@@ -51,7 +52,10 @@ class WeightedRandomSampler(SeekableSampler):
 def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
     """Return ``values`` as float64 ``(N,)``, or say that the argument ``name`` must be one-dimensional numbers."""
     try:
-        array = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+        if isinstance(values, Tensor):
+            values = values.detach().cpu()
+            values = values.double() if values.is_floating_point() else values  # NumPy knows no bfloat16
+        array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name} must be one-dimensional, got entries of different lengths ({error})") from None
     if array.dtype.kind not in "iuf":
