@@ -6,6 +6,7 @@ that is added to a room gets its function here, in the room's section, under the
 for (``<registry name>_loss`` for a loss, ``<registry name>_label_factor`` for a mixer).
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -751,6 +752,43 @@ def m_per_class_draws(labels, m, classes_per_batch, seed, count):
             drawn += run[number % groups * m :][:m]
         number += 1
     return drawn[:count]
+
+
+def strata_draws(labels, weights, batch_size, seed, count):
+    """Batches with the quotas of every class, draws 0 .. count - 1; a class's samples in shuffled passes.
+
+    Blocks of M batches, M the least power of two with which the rarest class comes 16 times a block. A block has whole
+    numbers of draws, the differences of W(c) = M * batch_size * (p_0 + .. + p_c-1) to the nearest; a batch with the
+    offset r, each of 0 .. M - 1 once a block, floor((W(c + 1) + r) / M) - floor((W(c) + r) / M) of class c.
+    """
+    largest = max(weights)
+    total = sum(weight / largest for weight in weights)
+    shares = {label: weight / largest / total for label, weight in enumerate(weights) if weight > 0}
+    blocks = math.ceil(16 / min(shares.values()) / batch_size)
+    blocks = 1 << (blocks - 1).bit_length()
+    upto, reached = [0], 0.0
+    for share in shares.values():
+        reached += share
+        upto.append(min(math.floor(reached * blocks * batch_size + 0.5), blocks * batch_size))
+    upto[-1] = blocks * batch_size
+    passes = {label: _passes([i for i, own in enumerate(labels) if own == label], label, seed) for label in shares}
+    drawn, number = [], 0
+    while len(drawn) < count:
+        offset = strata_offset(seed, number, blocks)
+        edges = [(whole + offset) // blocks for whole in upto]
+        quotas = [after - before for before, after in itertools.pairwise(edges)]
+        classes = [label for label, quota in zip(shares, quotas, strict=True) for _ in range(quota)]
+        drawn += [next(passes[label]) for label in fisher_yates(classes, absorbed(0, seed, _CLASS_ORDER, number))]
+        number += 1
+    return drawn[:count]
+
+
+def strata_offset(seed, number, blocks):
+    """The offset of a batch: its number within the block of ``blocks``, its bits reversed, xor the block's hash."""
+    block, inside = divmod(number, blocks)
+    width = blocks.bit_length() - 1
+    reversed_bits = int(format(inside, f"0{width}b")[::-1], 2) if width else 0
+    return reversed_bits ^ splitmix64(block) & (blocks - 1)
 
 
 def class_then_sample_draws(labels, seed, epoch, count):
