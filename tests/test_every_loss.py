@@ -367,6 +367,21 @@ def test_wrong_input_is_named(name, changes, error, words):
 
 
 @every_loss
+def test_an_option_of_a_wrong_type_is_named(name):
+    options = inspect.signature(function(name)).parameters
+    numbers = [key for key, option in options.items() if type(option.default) is float]
+    assert {"omega"} <= set(numbers)
+    for key in numbers:
+        for wrong in ("a half", [0.5], True, None):
+            with pytest.raises((TypeError, ValueError), match=f"{key} must be"):
+                function(name)(**GOOD, **{key: wrong})
+    if takes_weight(name):
+        for wrong in ("inverse", ["a"] * 5, {"a": 1}):
+            with pytest.raises(TypeError, match="weight must be one number a class, got "):
+                function(name)(**GOOD, weight=wrong)
+
+
+@every_loss
 def test_the_docstrings_say_what_they_must(name):
     of_function, of_module = inspect.getdoc(function(name)), inspect.getdoc(LOSSES[name])
     for text in (of_function, of_module):

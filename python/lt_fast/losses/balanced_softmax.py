@@ -67,7 +67,7 @@ def balanced_softmax_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), one pass.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, a shape does not fit, a label is out of range, or an option is unknown.
 
     Source: Ren et al. 2020, arXiv:2007.10740; code jiawei-ren/BalancedMetaSoftmax-Classification. Differs from that

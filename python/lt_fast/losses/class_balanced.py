@@ -51,7 +51,7 @@ def class_balanced_loss(
         (N,); class_counts (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), one pass.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, ``beta`` outside [0, 1), a shape does not fit, a label is out of range, or an
             option is unknown.
 

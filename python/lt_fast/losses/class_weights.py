@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.losses.checks import real_number
 
 
 def effective_number_weights(
@@ -26,6 +27,7 @@ def effective_number_weights(
         class_counts (C,); returns (C,) float64 of sum C (less the number of ignored classes).
 
     Raises:
+        TypeError: if ``beta`` is no number.
         ValueError: if ``beta`` lies outside ``[0, 1)``, or a class is empty.
 
     Source: Cui et al. 2019, arXiv:1901.05555, Proposition 1 (effective number); code richardaecn/class-balanced-loss
@@ -33,7 +35,7 @@ def effective_number_weights(
     close to 1 loses no digits.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
-    if not 0 <= beta < 1:
+    if not 0 <= real_number("beta", beta) < 1:
         hint = "; the limit beta -> 1 is inverse_frequency_weights(class_counts, 1.0)" if beta == 1 else ""
         raise ValueError(f"beta must be in [0, 1), got {beta}{hint}")
     if beta == 0:
@@ -59,6 +61,7 @@ def inverse_frequency_weights(
         class_counts (C,); returns (C,) float64 of sum C (less the number of ignored classes).
 
     Raises:
+        TypeError: if ``gamma`` is no number.
         ValueError: if ``gamma`` is negative or not finite, or a class is empty.
 
     Source: Zhang et al. 2021 (DisAlign), arXiv:2103.16370, generalised re-weighting; Wang et al. 2022 (MARC),
@@ -66,7 +69,7 @@ def inverse_frequency_weights(
     cannot underflow together.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
-    if not (math.isfinite(gamma) and gamma >= 0):
+    if not (math.isfinite(real_number("gamma", gamma)) and gamma >= 0):
         raise ValueError(f"gamma must be finite and >= 0, got {gamma}")
     present = counts.counts > 0
     ratio = np.divide(counts.counts[present].min(), counts.counts, out=np.zeros(len(counts)), where=present)
@@ -77,11 +80,15 @@ def checked_weights(weight: Any, num_classes: int) -> NDArray[np.float64] | None
     """Return ``weight`` as ``(C,)`` float64, None as None.
 
     Raises:
+        TypeError: if it holds no numbers.
         ValueError: if it has another shape, is negative, NaN or infinite anywhere, or zero everywhere.
     """
     if weight is None:
         return None
-    array = np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float64)
+    try:
+        array = np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"weight must be one number a class, got {weight!r}") from None
     if array.shape != (num_classes,):
         raise ValueError(f"weight must have one entry a class, shape ({num_classes},), got shape {array.shape}")
     wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss
+from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.ops import mixed_margin_loss
 
@@ -38,7 +39,7 @@ class CPMixLoss(nn.Module):
         without the last n; returns a scalar. Dtypes as ``ops.mixed_margin_loss``.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if ``num_pairs``, ``eta`` or ``tau`` is out of its range, no mixture is left, a class is empty, or
             the rows do not divide into the parts.
 
@@ -62,9 +63,9 @@ class CPMixLoss(nn.Module):
         counts = ClassCounts(counts).require_no_empty(empty)
         if isinstance(num_pairs, bool) or not isinstance(num_pairs, int) or num_pairs < 0:
             raise ValueError(f"num_pairs must be a whole number >= 0, got {num_pairs!r}")
-        if not (math.isfinite(eta) and eta >= 0):
+        if not (math.isfinite(real_number("eta", eta)) and eta >= 0):
             raise ValueError(f"eta must be finite and >= 0, got {eta}")
-        if not 0 <= tau <= 1:
+        if not 0 <= real_number("tau", tau) <= 1:
             raise ValueError(f"tau must be in [0, 1], got {tau}")
         if num_pairs == 0 and not regularize:
             raise ValueError("num_pairs must be > 0 with regularize=False, got 0: no mixture is left")

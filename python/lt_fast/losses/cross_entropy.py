@@ -53,7 +53,7 @@ def cross_entropy_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), one pass.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, a shape does not fit, a label is out of range, or an option is unknown.
 
     Source: torch.nn.functional.cross_entropy; two labels as in facebookresearch/mixup-cifar10, train.py. The weighted

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
 from lt_fast.ops.branches import mixed_loss, row_cross_entropy
@@ -66,7 +67,7 @@ def equalization_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), plain torch.
 
     Raises:
-        TypeError: if labels are not whole numbers, or ``seed`` or ``step`` is none.
+        TypeError: if labels, ``seed`` or ``step`` are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, ``gamma``, ``threshold``, ``seed`` or ``step`` is out of range, a shape does
             not fit, a label is out of range, or an option is unknown.
 
@@ -126,7 +127,7 @@ class EqualizationLoss(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("gamma", gamma), ("threshold", threshold)):
-            if not 0 <= value <= 1:
+            if not 0 <= real_number(name, value) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
         counts = ClassCounts(counts).require_no_empty(empty)
         self.gamma = float(gamma)

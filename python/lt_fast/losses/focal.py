@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
 from lt_fast.ops import mixed_margin_loss
@@ -48,7 +49,7 @@ def focal_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), one pass.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, ``gamma`` is negative or not finite, a shape does not fit, a label is out of
             range, or an option is unknown.
 
@@ -97,7 +98,7 @@ class FocalLoss(nn.Module):
         empty: EmptyPolicy = "error",
     ) -> None:
         super().__init__()
-        if not 0 <= gamma < float("inf"):
+        if not 0 <= real_number("gamma", gamma) < float("inf"):
             raise ValueError(f"gamma must be finite and >= 0, got {gamma}; 0 is cross entropy")
         counts = ClassCounts(counts).require_no_empty(empty)
         self.vectors = ClassVectors(counts, weight=checked_weights(weight, len(counts)))

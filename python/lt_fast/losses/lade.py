@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.balanced_softmax import log_prior
+from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
 from lt_fast.ops import mixed_margin_loss
@@ -59,7 +60,7 @@ def lade_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C).
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, a weight is negative or not finite, a shape does not fit, a label is out of
             range, or an option is unknown.
 
@@ -141,7 +142,7 @@ class LADELoss(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("regularizer_weight", regularizer_weight), ("remine_lambda", remine_lambda)):
-            if not (math.isfinite(value) and value >= 0):
+            if not (math.isfinite(real_number(name, value)) and value >= 0):
                 raise ValueError(f"{name} must be finite and >= 0, got {value}")
         counts = ClassCounts(counts).require_no_empty(empty)
         self.regularizer_weight, self.remine_lambda = float(regularizer_weight), float(remine_lambda)

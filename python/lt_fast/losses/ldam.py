@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
 from lt_fast.ops import mixed_margin_loss
@@ -27,12 +28,13 @@ def ldam_margins(
         class_counts (C,); returns (C,) float64 in (0, max_margin].
 
     Raises:
+        TypeError: if ``max_margin`` is no number.
         ValueError: if a class is empty, or ``max_margin`` is negative or not finite.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, losses.py.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
-    if not (math.isfinite(max_margin) and max_margin >= 0):
+    if not (math.isfinite(real_number("max_margin", max_margin)) and max_margin >= 0):
         raise ValueError(f"max_margin must be finite and >= 0, got {max_margin}")
     smallest = counts[counts > 0].min()
     margins: NDArray[np.float64] = max_margin * (smallest / np.maximum(counts, smallest)) ** 0.25
@@ -81,7 +83,7 @@ def ldam_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), one pass.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, a shape does not fit, a label is out of range, or an option is unknown.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, losses.py. Differs from that code: any device and

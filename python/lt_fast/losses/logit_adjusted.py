@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.balanced_softmax import log_prior
+from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
 from lt_fast.ops import mixed_margin_loss
@@ -51,7 +52,7 @@ def logit_adjusted_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), one pass.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, ``tau`` is negative or not finite, a shape does not fit, a label is out of
             range, or an option is unknown.
 
@@ -98,7 +99,7 @@ class LogitAdjustedLoss(nn.Module):
         empty: EmptyPolicy = "error",
     ) -> None:
         super().__init__()
-        if not (math.isfinite(tau) and tau >= 0):
+        if not (math.isfinite(real_number("tau", tau)) and tau >= 0):
             raise ValueError(f"tau must be finite and >= 0, got {tau}; 1 is balanced softmax, 0 cross entropy")
         counts = ClassCounts(counts).require_no_empty(empty)
         self.vectors = ClassVectors(

@@ -69,7 +69,7 @@ def maximum_margin_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), one pass.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, a shape does not fit, a label is out of range, or an option is out of range or
             unknown.
 

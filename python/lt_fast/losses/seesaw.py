@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
 from lt_fast.ops.branches import mixed_loss, row_cross_entropy
@@ -59,7 +60,7 @@ def seesaw_loss(
         (N,); class_counts and weight (C,); returns a scalar, or (N,) for ``reduction="none"``. O(N * C), plain torch.
 
     Raises:
-        TypeError: if labels are not whole numbers.
+        TypeError: if labels are not whole numbers, or an option is of a wrong type.
         ValueError: if a class is empty, an exponent or ``eps`` is out of range, a shape does not fit, a label is out of
             range, or an option is unknown.
 
@@ -113,9 +114,9 @@ class SeesawLoss(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("p", p), ("q", q)):
-            if not (math.isfinite(value) and value >= 0):
+            if not (math.isfinite(real_number(name, value)) and value >= 0):
                 raise ValueError(f"{name} must be finite and >= 0, got {value}; 0 turns the factor off")
-        if not 0 < eps <= 1:
+        if not 0 < real_number("eps", eps) <= 1:
             raise ValueError(f"eps must be in (0, 1], a floor of probabilities, got {eps}")
         counts = ClassCounts(counts).require_no_empty(empty)
         self.p, self.q, self.log_eps = float(p), float(q), math.log(eps)
