@@ -66,11 +66,11 @@ def machine_line() -> str:
     """Return processor, cores, instruction sets, load, Python, numpy, torch and its threads, in one line."""
     model, flags = _processor()
     sets = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in flags]
-    load = f"{os.getloadavg()[0]:.2f}"
+    load, cores = f"{os.getloadavg()[0]:.2f}", len(os.sched_getaffinity(0))
     return (
-        f"{model}; {len(os.sched_getaffinity(0))} cores; {' '.join(sets) or 'no avx2'}; load {load}; "
+        f"{model}; {cores} core{'s' * (cores != 1)}; {' '.join(sets) or 'no avx2'}; load {load}; "
         f"python {platform.python_version()}; numpy {np.__version__}; torch {torch.__version__} "
-        f"with {torch.get_num_threads()} threads"
+        f"with {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() != 1)}"
     )
 
 

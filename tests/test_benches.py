@@ -1,5 +1,7 @@
 """The benches' parts that are not time: tables that follow the CSV files, and rivals that do what they stand for."""
 
+import importlib
+
 import numpy as np
 import pytest
 from benches import growth, harness, rust_kernels, sampling, summary
@@ -116,6 +118,17 @@ def test_the_best_is_of_every_run_and_counts_its_calls():
     calls = []
     assert harness.best_of(lambda: calls.append(1), 3, at_least=1e-4) > 0
     assert len(calls) >= 5  # one unmeasured, at least one to find out how many, three runs
+
+
+def test_benches_are_listed_and_named(capsys):
+    main = importlib.import_module("benches.__main__").main
+    assert main(["--list"]) == 0
+    listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert [name for name, _ in listed] == ["growth", "mixed_margin_loss", "normalization", "sampling", "summary"]
+    assert all(about[0].isupper() for _, about in listed)
+    assert main(["samplings"]) == 2
+    message = "bench must be one of growth, mixed_margin_loss, normalization, sampling, summary, got 'samplings'\n"
+    assert capsys.readouterr().err == message
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
-"""Every block of docs/samplers.md runs, and prints what stands beside its prints."""
+"""Every block of docs/samplers.md runs and prints what it says; what it replaces exists and is used like that."""
 
+import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -36,3 +38,48 @@ def test_links_lead_to_headings():
         for line in re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)]*)\)", PAGE)) <= headings
+
+
+# --- the lines that are replaced --------------------------------------------------------------------------------------
+
+REPLACED = re.compile(r"^# (from ([\w.]+) import (.*))$", flags=re.MULTILINE)
+OURS = re.compile(r"^from lt_fast\.sampling import (?:(\w+) as )?(\w+)\n", flags=re.MULTILINE)
+
+
+def names_replaced():
+    """(module, name) of each rival that is installed here."""
+    return [
+        (module, name)
+        for _, module, names in REPLACED.findall(PAGE)
+        for name in names.split(", ")
+        if importlib.util.find_spec(module.partition(".")[0]) and module.partition(".")[0] not in ("data", "sampler")
+    ]
+
+
+def switched():
+    """The examples in which nothing but the import line changes, with the rival's in place of ours."""
+    for example in EXAMPLES:
+        for line, module, names in REPLACED.findall(example):
+            (ours,) = OURS.finditer(example) if len(OURS.findall(example)) == 1 else (None,)
+            if ours is not None and ours[2] == names and (module, names) in names_replaced():
+                yield pytest.param(OURS.sub(f"{line}\n", example), id=f"{module}.{names}")
+
+
+def test_the_rivals_that_are_installed_here():
+    assert {module.partition(".")[0] for module, _ in names_replaced()} >= {"torch"}
+    assert [example.id for example in switched()][:1] == ["torch.utils.data.WeightedRandomSampler"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("module", "name"), names_replaced())
+def test_what_is_replaced_exists(module, name):
+    assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("example", list(switched()))
+def test_below_the_import_line_nothing_changes(example, capsys):
+    """The same lines run with the rival: what the page calls a change of one import line is one."""
+    assert "lt_fast" not in example
+    exec(compile(SETUP + example, "docs/samplers.md", "exec"), {"__name__": "example"})
+    assert len(capsys.readouterr().out.splitlines()) == len(PRINTED.findall(example))
