@@ -73,11 +73,20 @@ def main() -> None:
 def timed(axis: str, size: int, lines: Iterator[tuple[str, Line]]) -> Iterator[dict[str, Any]]:
     """Yield a row for each line; one at a time, so that its tables are gone before the next one's are built."""
     for name, (call, draws) in lines:
-        start = time.perf_counter()
-        call()
-        repeats = 10 if time.perf_counter() - start < 1 else 3
-        cost = best_of(call, repeats) / draws * 1e9
-        yield {"axis": axis, "size": size, "sampler": name, "ns per index": round(cost, 2)}
+        yield {"axis": axis, "size": size, "sampler": name, "ns per index": round(seconds(call) / draws * 1e9, 2)}
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Return the best of ten runs, or of three where the first one, which warms up, takes more than a second."""
+    first = once(call)
+    return best_of(call, 10) if first < 1 else min(first, once(call), once(call))
+
+
+def once(call: Callable[[], Any]) -> float:
+    """Return the time of one run."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
