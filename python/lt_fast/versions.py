@@ -25,6 +25,8 @@ def versions() -> dict[str, Any]:
     found["threads"] = torch.get_num_threads()
     found["op backend"] = ops.backend()
     found["op instruction set"] = ops.instruction_set()
+    missing = [f"{device}: {reason}" for device, reason in ops.libraries.MISSING.items()]
+    found["op not served"] = "; ".join(missing) or None
     return found
 
 

@@ -291,6 +291,8 @@ def test_doctor_passes_here_and_lists_what_a_report_needs(capsys):
     found = json.loads(out)
     assert found["passed"]
     assert {"python", "torch", "lt-fast", "op backend"} <= set(found["versions"])
+    if found["versions"]["op backend"] != "cuda":
+        assert "cuda: " in found["versions"]["op not served"]
     assert {check["name"] for check in found["checks"]} >= {
         "op equals its twin (CPU)",
         "class-balanced draws",

@@ -82,11 +82,41 @@ def _compare(device: str) -> str:
             doubled = {name: _as_double(value) for name, value in options.items()}
             exact = _loss_and_gradient(reference.mixed_margin_loss, _as_double(logits), target, doubled)
             worst = max(worst, *map(_distance, found, exact))
+    _require_within_tolerance("float32", worst)
+    for dtype in ("float16", "bfloat16"):
+        _require_within_tolerance(dtype, _half(dtype, device))
+    return (
+        f"{ops.backend()} backend, largest relative difference {worst:.1e} of loss and gradient; "
+        "float16 and bfloat16 rounded once; predictions equal"
+    )
+
+
+def _require_within_tolerance(dtype_name: str, worst: float) -> None:
     if not worst <= _TOLERANCE:  # NaN fails too
         raise ArithmeticError(
-            f"relative difference {worst:.1e}, allowed {_TOLERANCE:.0e}; set LT_FAST_BACKEND=reference"
+            f"relative difference {worst:.1e} for {dtype_name} logits, allowed {_TOLERANCE:.0e}; "
+            "set LT_FAST_BACKEND=reference"
         )
-    return f"{ops.backend()} backend, largest relative difference {worst:.1e} of loss and gradient"
+
+
+def _half(dtype_name: str, device: str) -> float:
+    """Relative difference of loss and gradient for half logits, beyond the one rounding of the gradient."""
+    import torch  # noqa: PLC0415
+
+    from lt_fast import ops  # noqa: PLC0415
+    from lt_fast.ops import reference  # noqa: PLC0415
+
+    shape = _SAMPLE_SHAPES[1]
+    logits, target = _inputs(shape, device)
+    half, options = logits.to(getattr(torch, dtype_name)), list(_variants(shape, device))[1]
+    doubled = {name: _as_double(value) for name, value in options.items()}
+    loss, gradient = _loss_and_gradient(ops.mixed_margin_loss, half, target, options)
+    exact_loss, exact_gradient = _loss_and_gradient(reference.mixed_margin_loss, _as_double(half), target, doubled)
+    _, prediction = ops.mixed_margin_loss(half, target, return_prediction=True, **options)
+    if not torch.equal(prediction, half.argmax(1)):
+        raise ArithmeticError(f"predictions of {dtype_name} logits differ from argmax; set LT_FAST_BACKEND=reference")
+    rounding = torch.finfo(half.dtype).eps / 2
+    return max(_distance(loss, exact_loss), _distance(gradient, exact_gradient) - rounding)
 
 
 def _variants(shape: tuple[int, int], device: str) -> Iterator[dict[str, Any]]:
@@ -99,10 +129,14 @@ def _variants(shape: tuple[int, int], device: str) -> Iterator[dict[str, Any]]:
     lam = torch.rand(rows, generator=generator).to(device)
     counts = torch.linspace(500, 5, classes, device=device).long()
     mixed = {"target_b": other, "lam": lam}
+    maximum = {"margin_rule": "maximum", "max_margin": 1.29, "gamma": 1.528, "scale": 19.0}
     yield {}
     yield {"margin": ramp / 2, "scale": 30.0, "weight": ramp, "normalization": "weights"}
     yield {**mixed, "label_rule": "mam", "class_counts": counts, "normalization": "batch"}
     yield {**mixed, "bias": ramp.log(), "weight": ramp, "normalization": "batch"}
+    yield {**mixed, "label_rule": "unimix", "class_counts": counts, "weight": ramp, "margin": ramp / 2, **maximum}
+    yield {**mixed, "label_rule": "remix", "class_counts": counts, "label_smoothing": 0.1, "focal_gamma": 2.0}
+    yield {**mixed, "label_rule": "cp_mix", "class_counts": counts, "sample_weight": lam, "reduction": "sum"}
 
 
 def _inputs(shape: tuple[int, int], device: str) -> tuple[Any, Any]:
