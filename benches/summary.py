@@ -63,7 +63,7 @@ LINES = (
     Line(
         "the same, every image of a class before any repeats", "class-balanced", "array", "lt-fast cycle",
         {"NumPy two-level": "NumPy two-level (independent draws)", "WeightedRandomSampler": "`WeightedRandomSampler`"},
-        "a permutation for each class, one step a draw",
+        "one step of a shuffle a draw, in a place of its own for each class",
     ),
     Line(
         "class-balanced, lists of 128", "class-balanced", "list batches", "lt-fast replace",
@@ -72,7 +72,7 @@ LINES = (
     Line(
         "the same, every image of a class before any repeats (as ClassAwareSampler)", "class-balanced", "list batches",
         "lt-fast cycle",
-        {**CLASS_AWARE, **WEIGHTED}, "Python's integers, and the permutations",
+        {**CLASS_AWARE, **WEIGHTED}, "Python's integers, and the shuffles",
     ),
     Line(
         "by weight, independent, an array", "weighted", "array", "lt-fast",
@@ -118,7 +118,7 @@ LINES = (
     ),
     Line(
         "4 of each of 32 classes, lists", "m per class", "list batches", "lt-fast",
-        {"MPerClassSampler": "pytorch-metric-learning"}, "Python's integers, and a permutation for each group",
+        {"MPerClassSampler": "pytorch-metric-learning"}, "Python's integers, and an order for each class",
     ),
     Line(
         "building a sampler from a million labels", "construction", "sampler", "lt-fast",
@@ -131,7 +131,7 @@ LINES = (
     Line(
         "the same, every image of a class before any repeats", "seek", "cycle, from either end",
         "lt-fast at 1e9 or 5e8", {"lt-fast at 0 or 5e8": "ours at position 0"},
-        "one order of classes, drawn anew; numbers above 2^32 divide more slowly",
+        "the place of each class, and its order up to there",
     ),
     Line(
         "a whole `DataLoader` in memory", "whole loader", "batches", "lt-fast cycle",
