@@ -160,7 +160,7 @@ def test_every_instruction_set_agrees_with_the_twin(name):
 
 
 @needs_library
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize("classes", [10, 100, 1000, 9000])
 def test_the_number_of_threads_changes_no_bit(dtype, reduction, classes):

@@ -1,5 +1,6 @@
 """The fused op equals its readable twin, and both equal the row-by-row reference."""
 
+import numpy as np
 import pytest
 import torch
 from cases import LABEL_RULES, NORMALIZATIONS, REDUCTIONS, cases, distance, loss_and_gradient, make, needs_library
@@ -121,6 +122,34 @@ def test_any_strides(dtype):
         assert torch.equal(gradient, plain[1])
     labels = torch.stack([case.target, case.target], 1)[:, 0]
     assert torch.equal(ops.mixed_margin_loss(contiguous, labels, **options).detach(), plain[0])
+
+
+@needs_library
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_rows_more_than_2_to_31_elements_apart(reduction, tmp_path):
+    case = make(2, 37, margin=True, weight=True, reduction=reduction)
+    near, options = case.arguments(torch.float16)
+    stride = 2**31 + 3
+    # A file of holes: only the pages of the two rows are ever there.
+    memory = np.memmap(tmp_path / "rows", dtype=np.float16, mode="w+", shape=stride + 37)
+    far = torch.from_numpy(memory).as_strided((2, 37), (stride, 1)).copy_(near.detach())
+    with torch.no_grad():
+        exact = ops.mixed_margin_loss(near, case.target, return_prediction=True, **options)
+        found = ops.mixed_margin_loss(far, case.target, return_prediction=True, **options)
+    assert torch.equal(found[0], exact[0])
+    assert torch.equal(found[1], exact[1])
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_a_hundred_thousand_classes(dtype):
+    case = make(3, 100_003, margin=True, bias=True, label_rule="cp_mix", label_smoothing=0.1)
+    logits, options = case.arguments(dtype)
+    loss, gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
+    exact_loss, exact_gradient = loss_and_gradient(twin.mixed_margin_loss, *swap(case, dtype))
+    limit = 1e-12 if dtype == torch.float64 else 3e-6
+    assert distance(loss, exact_loss) < limit
+    assert distance(gradient, exact_gradient) < max(limit, 0.51 * torch.finfo(dtype).eps)
 
 
 def test_one_row_broadcast_over_the_batch():
