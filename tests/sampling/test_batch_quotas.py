@@ -297,6 +297,10 @@ def test_multilabel_refuses(strategy, indptr, indices, error, text):
         ),
         (lambda: StratifiedBatchSampler(LABELS, batch_size=84), r"batch_size must be <= the number of samples \(83\)"),
         (
+            lambda: StratifiedBatchSampler(LABELS, batch_size=2**40, num_batches=1),
+            "batch_size must be <= 4294967296, got 1099511627776",
+        ),
+        (
             lambda: StratifiedBatchSampler(LABELS, batch_size=8, class_probs=[1, 1, 1, 1, 1e-12]),
             "class_probs must be 0 or >= 3.7e-9 of their sum, got 2.5e-13 for class 4; use larger batches",
         ),

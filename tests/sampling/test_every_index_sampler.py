@@ -3,9 +3,11 @@
 import copy
 import json
 import pickle
+import random
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, SequentialSampler
@@ -140,6 +142,18 @@ def test_copies_go_their_own_way(build, duplicate):
 
 
 @every
+def test_no_global_generator_is_touched(build):
+    def states():
+        numpys = np.random.get_state(legacy=False)  # noqa: NPY002  (it is watched)
+        return random.getstate(), torch.get_rng_state().tolist(), str(numpys)
+
+    before = states()
+    list(build())
+    build().epoch_indices(3)
+    assert states() == before
+
+
+@every
 def test_only_a_shard_is_a_distributed_sampler(build):
     assert not isinstance(build(), DistributedSampler)
     part = build().shard(1, 2)
@@ -170,6 +184,7 @@ def test_a_break_starts_the_epoch_again_and_a_loader_takes_it(build):
         (lambda s: s[len(s)], IndexError, r"position must lie in \[0, \d+\), got \d+"),
         (lambda s: s.set_epoch(-1), ValueError, "epoch must lie in .* got -1"),
         (lambda s: s.shard(0, 0), ValueError, "world_size must be >= 1, got 0"),
+        (lambda s: s.shard(0, 2**64), ValueError, "world_size must be <= 2147483648, got 18446744073709551616"),
         (lambda s: s.shard(2, 2), ValueError, r"rank must lie in \[0, 2\), got 2"),
         (lambda s: s.load_state_dict({**s.state_dict(), "seed": 5}), ValueError, "seed was 5, is 0; build the sampler"),
         (lambda s: s.load_state_dict({**s.state_dict(), "position": -1}), ValueError, "must be >= 0, got -1"),

@@ -374,6 +374,7 @@ def test_wrong_arguments(case, keywords, error, text):
         (lambda s: s.set_epoch(1.5), TypeError, "epoch must be a whole number, got 1.5"),
         (lambda s: s.epoch_indices(-(2**63)), ValueError, "epoch must lie in"),
         (lambda s: s.shard(0, 0), ValueError, "world_size must be >= 1, got 0"),
+        (lambda s: s.shard(0, 2**64), ValueError, "world_size must be <= 2147483648, got 18446744073709551616"),
         (lambda s: s.shard(2, 2), ValueError, r"rank must lie in \[0, 2\), got 2"),
         (lambda s: s.shard(-1, 2), ValueError, r"rank must lie in \[0, 2\), got -1"),
         (lambda s: s.shard(0, 15), ValueError, r"world_size must be <= the number of batches \(14\) with drop_last"),

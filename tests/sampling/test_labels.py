@@ -136,6 +136,7 @@ def test_a_column_by_its_offerings():
         ([None, 1], TypeError, "got dtype object"),
         ([[0, 1], [1, 0]], ValueError, r"labels must be one-dimensional, got shape \(2, 2\); one class a sample"),
         ([[0, 1], [1]], ValueError, "labels must be one-dimensional, got entries of different lengths"),
+        (np.array([0, 2**63], np.uint64), ValueError, r"labels must be < 2\*\*63, got 9223372036854775808; number the"),
         (np.array(3), ValueError, r"got shape \(\)"),
         (
             Undecodable(),

@@ -168,8 +168,10 @@ def _chosen(arguments: argparse.Namespace, source: Source, seed: int) -> NDArray
 def _ratio(arguments: argparse.Namespace) -> float:
     if arguments.imbalance_ratio is None:
         return 50.0 if arguments.source == "digits" else 100.0
-    ratio: float = _numbers("--imbalance-ratio", arguments.imbalance_ratio, float)[0]
-    return ratio
+    try:
+        return float(arguments.imbalance_ratio)
+    except ValueError:
+        raise UsageError(f"--imbalance-ratio must be a number, got {arguments.imbalance_ratio!r}") from None
 
 
 def _with_noise(

@@ -195,7 +195,8 @@ def _columns(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 def _gathered(cells: Tensor, num_classes: int, group: distributed.ProcessGroup | None) -> list[Tensor]:
     """Return the rows of every rank; they differ in number, so that each rank pads its own to the longest."""
-    device = torch.device("cuda") if distributed.get_backend(group) == "nccl" else torch.device("cpu")
+    backend = str(distributed.get_backend(group))  # "nccl", "cuda:nccl", or "cpu:gloo,cuda:nccl", which takes both
+    device = torch.device("cuda" if "nccl" in backend and "cpu:" not in backend else "cpu")
     world_size = distributed.get_world_size(group)
     own = torch.tensor([num_classes, len(cells)], device=device)
     sizes = [torch.empty_like(own) for _ in range(world_size)]

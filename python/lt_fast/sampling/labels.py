@@ -89,4 +89,6 @@ def _checked(labels: Any) -> NDArray[Any]:
         return np.array(array.tolist(), dtype=str)
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels must be whole numbers or strings, got dtype {array.dtype}; convert them first")
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"labels must be < 2**63, got {array.max()}; number the classes 0..C-1 first")
     return array.astype(np.int64, copy=False)

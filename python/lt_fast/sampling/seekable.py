@@ -25,6 +25,7 @@ Batch: TypeAlias = list[int] | NDArray[np.int64]
 Source: TypeAlias = tuple[str, tuple[Any, ...]]
 
 _STATE_VERSION = 1
+_MOST_RANKS = 1 << 31  # so that positions of a round fit 64 bits
 _DRAWS_A_CALL = 8192  # enough to hide the cost of a call, little enough that the first batch comes at once
 
 
@@ -176,6 +177,8 @@ class SeekableBatchSampler:
                 again; its switch is named.
         """
         world_size = whole_number("world_size", world_size, least=1)
+        if world_size > _MOST_RANKS:
+            raise ValueError(f"world_size must be <= {_MOST_RANKS}, got {world_size}")
         rank = whole_number("rank", rank)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must lie in [0, {world_size}), got {rank}")

@@ -9,6 +9,8 @@ from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint, whole_number
 
+_LARGEST_BATCH = 1 << 32  # quotas are counted in 32 bits
+
 
 class StratifiedBatchSampler(SeekableBatchSampler):
     """Batches that hold ``batch_size * p_c`` samples of each class, rounded down or up: less noise than a shuffle.
@@ -55,6 +57,8 @@ class StratifiedBatchSampler(SeekableBatchSampler):
         empty: EmptyPolicy = "error",
     ) -> None:
         size = whole_number("batch_size", batch_size, least=1)
+        if size > _LARGEST_BATCH:
+            raise ValueError(f"batch_size must be <= {_LARGEST_BATCH}, got {size}")
         if class_probs is not None:
             class_probs = entries_of("class_probs", class_probs)
         ids, self.class_counts = numbered(labels, None if class_probs is None else class_probs.size)
