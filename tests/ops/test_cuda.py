@@ -1,4 +1,8 @@
-"""The CUDA kernels against the twin, where there is a GPU."""
+"""The CUDA kernels against the twin, where there is a GPU; and what a call does to the device and the host."""
+
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -25,7 +29,7 @@ def on_gpu(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor, dict]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("classes", [2, 3, 10, 32, 33, 100, 365, 1000, 1024, 4097, 8142, 20_001])
+@pytest.mark.parametrize("classes", [2, 3, 10, 32, 33, 100, 365, 1000, 1024, 4097, 8142, 20_001, 100_000])
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_kernels_agree_with_the_twin(rule, classes, dtype):
     for reduction in ("mean", "none"):
@@ -58,3 +62,116 @@ def test_a_call_does_not_make_the_host_wait():
         ops.mixed_margin_loss(logits, target, **options).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_call_can_be_captured_in_a_graph():
+    logits, target, options = on_gpu(make(64, 100, margin=True, weight=True), torch.float32)
+    options["lam"] = 0.3  # a number is made on the device
+
+    def step() -> tuple[Tensor, Tensor]:
+        loss = ops.mixed_margin_loss(logits, target, **options)
+        return loss.detach(), torch.autograd.grad(loss, logits)[0]
+
+    aside = torch.cuda.Stream()  # as torch asks for: what is made once is made before the capture, on another stream
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        step()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        logits.mul_(0.5)
+    graph.replay()
+    assert all(torch.equal(one, other) for one, other in zip(captured, step(), strict=True))
+
+
+def test_the_current_stream_is_waited_for():
+    logits, target, options = on_gpu(make(64, 100), torch.float32)
+    exact = ops.mixed_margin_loss(logits.detach() + 1, target, **options)
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        torch.cuda._sleep(10**8)  # some 50 ms: a kernel on another stream would read before the sum is there
+        found = ops.mixed_margin_loss(logits.detach() + 1, target, **options)
+    aside.synchronize()
+    assert torch.equal(found, exact)
+
+
+def test_more_than_2_to_31_elements():
+    rows, classes = 22_000, 100_003
+    generator = torch.Generator("cuda").manual_seed(0)
+    logits = torch.randn(rows, classes, device="cuda", dtype=torch.bfloat16, generator=generator)
+    target = torch.arange(rows, device="cuda")
+
+    def last_rows(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        loss = ops.mixed_margin_loss(z.requires_grad_(), y, reduction="none")
+        return loss[-3:].detach(), torch.autograd.grad(loss.sum(), z)[0][-3:]
+
+    alone = last_rows(logits[-3:].clone(), target[-3:])
+    loss, gradient = last_rows(logits, target)
+    assert distance(loss, alone[0]) < 1e-6
+    assert distance(gradient, alone[1]) < torch.finfo(torch.bfloat16).eps
+
+
+@pytest.mark.parametrize("normalization", ["expected", "weights"])
+def test_no_rows(normalization):
+    logits = torch.empty(0, 7, device="cuda", requires_grad=True)
+    target = torch.empty(0, dtype=torch.int64, device="cuda")
+    loss = ops.mixed_margin_loss(logits, target, weight=[1.0] * 7, class_counts=[1] * 7, normalization=normalization)
+    assert loss.isnan() if normalization == "weights" else loss == 0
+    assert torch.autograd.grad(loss, logits)[0].shape == (0, 7)
+
+
+def test_what_lies_on_another_device_is_refused():
+    logits, target = torch.zeros(4, 3, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
+    for wrong in ({"target_b": target.cpu(), "lam": 0.5}, {"target_b": target, "lam": torch.ones(4)}):
+        (name,) = (key for key, value in wrong.items() if isinstance(value, Tensor) and not value.is_cuda)
+        with pytest.raises(ValueError, match=f"{name} must be on the logits' device cuda:0, got cpu"):
+            ops.mixed_margin_loss(logits, target, **wrong)
+    with pytest.raises(ValueError, match=r"margin must be finite and >= 0 in every class, got nan for class 1"):
+        ops.mixed_margin_loss(logits, target, margin=torch.tensor([0.0, torch.nan, 0.0], device="cuda"))
+    op = torch.ops.lt_fast.mixed_margin_loss
+    numbers = (0, 0.25, 3.0, 0.5, 0, 0.0, 1.0, 1.0, 0.0, 0.0, 0, 1, False, False, False)
+    for at, value, message in [
+        (1, target.cpu(), "target must be a contiguous int64 tensor of shape (N,) on the logits' device"),
+        (5, torch.zeros(3), "margin must be contiguous, on the logits' device, and float64 for float64 logits"),
+        (5, torch.zeros(2, device="cuda"), "margin must have 3 elements, got 2"),
+    ]:
+        tensors = [logits, target, *[None] * 7]
+        tensors[at] = value
+        with pytest.raises(RuntimeError, match=re.escape(message)):
+            op(*tensors, *numbers)
+
+
+# Each in a process of its own: a kernel that stops takes the process's device along.
+STOPPED = {
+    "target[3] = 10": "target lies in [0, num_classes)",
+    "target_b[2] = -1": "target lies in [0, num_classes)",
+    "lam[1] = 1.5": "lam lies in [0, 1]",
+    "lam[1] = torch.nan": "lam lies in [0, 1]",
+    "sample_weight[0] = -1": "sample_weight is finite and >= 0",
+    "counts[0] = 0": "class_counts is >= 1",
+}
+SPOIL = """
+import sys, torch
+from lt_fast import ops
+logits, target = torch.zeros(5, 10, device="cuda"), torch.zeros(5, dtype=torch.int64, device="cuda")
+target_b, lam, sample_weight = target.clone(), torch.full((5,), 0.5, device="cuda"), torch.ones(5, device="cuda")
+counts = torch.ones(10, device="cuda")
+exec(sys.argv[1])
+ops.mixed_margin_loss(
+    logits, target, target_b=target_b, lam=lam, sample_weight=sample_weight, class_counts=counts, label_rule="mam"
+)
+torch.cuda.synchronize()
+print("went on", flush=True)
+"""
+
+
+@pytest.mark.parametrize("statement", STOPPED)
+def test_bad_values_stop_the_kernel(statement):
+    command = [sys.executable, "-c", SPOIL, statement]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert found.returncode != 0
+    assert "went on" not in found.stdout
+    assert STOPPED[statement] in found.stdout + found.stderr
