@@ -849,7 +849,7 @@ def weighted_distinct(weights, seed, epoch, count):
     for sample, weight in enumerate(weights):
         word = bits(absorbed(0, seed, 1, epoch), sample)
         if weight > 0:
-            keys.append((-math.log(((word >> 11) + 0.5) * 2.0**-53) / weight, sample))
+            keys.append((-math.log(((word >> 12) + 0.5) * 2.0**-52) / weight, sample))
     return [sample for _, sample in sorted(keys)[:count]]
 
 

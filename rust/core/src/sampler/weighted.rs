@@ -1,7 +1,10 @@
 //! Draws by a weight a sample.
 
+mod distinct;
+
 use std::sync::Mutex;
 
+use self::distinct::Distinct;
 use super::Draws;
 use crate::alias::Alias;
 use crate::error::{Error, Result, reserved};
@@ -20,8 +23,8 @@ pub struct Weighted {
 enum Rule {
     /// Each draw on its own, by the alias method; the positions of the positive weights where some are 0.
     Replace(Alias, Option<Vec<u32>>),
-    /// The weights, and the last epoch's order: it never changes a result.
-    Distinct(Vec<f64>, Mutex<Option<(u64, Vec<u32>)>>),
+    /// The smallest keys, and the last epoch's order: it never changes a result.
+    Distinct(Distinct, Mutex<Option<(u64, Vec<u32>)>>),
 }
 
 impl Weighted {
@@ -51,7 +54,10 @@ impl Weighted {
             }
             let mut scaled = reserved(weights.len())?;
             scaled.extend(weights.iter().map(|weight| weight / largest));
-            Rule::Distinct(scaled, Mutex::default())
+            Rule::Distinct(
+                Distinct::new(scaled, draws_per_epoch as usize),
+                Mutex::default(),
+            )
         };
         Ok(Self {
             rule,
@@ -59,37 +65,6 @@ impl Weighted {
             seed,
         })
     }
-
-    /// The samples of an epoch without replacement: those with the smallest keys `E / w`, `E` exponential, in the order
-    /// of their keys (Efraimidis, Spirakis, "Weighted random sampling with a reservoir", IPL 2006): as if drawn one
-    /// after the other, each by its weight among those left.
-    fn distinct(&self, weights: &[f64], epoch: u64) -> Vec<u32> {
-        let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
-        // Positive doubles are in the order of their bits; the position below makes the order one on every machine,
-        // and one number to compare makes the sort free of branches.
-        let mut keys: Vec<u128> = (0..weights.len() as u32)
-            .zip(weights)
-            .filter(|(_, weight)| **weight > 0.0)
-            .map(|(sample, weight)| {
-                let key = exponential(stream, u64::from(sample)) / weight;
-                u128::from(key.to_bits()) << 32 | u128::from(sample)
-            })
-            .collect();
-        let wanted = self.draws_per_epoch as usize;
-        if wanted < keys.len() {
-            keys.select_nth_unstable(wanted);
-            keys.truncate(wanted);
-        }
-        keys.sort_unstable();
-        keys.into_iter().map(|key| key as u32).collect()
-    }
-}
-
-/// An exponential number, never 0.
-#[inline]
-fn exponential(stream: Stream, position: u64) -> f64 {
-    let uniform = ((stream.bits(position) >> 11) as f64 + 0.5) * 2f64.powi(-53);
-    -uniform.ln()
 }
 
 /// The largest weight, and how many are positive.
@@ -148,9 +123,9 @@ impl Draws for Weighted {
     }
 
     fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
+        let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
         match &self.rule {
             Rule::Replace(alias, positions) => {
-                let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
                 for (slot, position) in out.iter_mut().zip(start..) {
                     let picked = alias.pick(stream.bits(position));
                     *slot = positions
@@ -158,13 +133,13 @@ impl Draws for Weighted {
                         .map_or(picked as i64, |at| i64::from(at[picked]));
                 }
             }
-            Rule::Distinct(weights, kept) => {
+            Rule::Distinct(distinct, kept) => {
                 // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
                 let mut kept = kept.try_lock().ok();
                 let last = kept.as_mut().and_then(|kept| kept.take());
                 let (_, order) = last
                     .filter(|(of, _)| *of == epoch)
-                    .unwrap_or_else(|| (epoch, self.distinct(weights, epoch)));
+                    .unwrap_or_else(|| (epoch, distinct.order(stream)));
                 let rest = order.iter().skip(start as usize);
                 out.iter_mut()
                     .zip(rest)
