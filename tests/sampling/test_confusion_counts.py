@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import distributed
 
 from lt_fast.sampling import ConfusionCounts
+from lt_fast.sampling.confusion_counts import travelling_device
 
 SIZES = [1, 2, 7, 2000, 2001, 8142]
 
@@ -219,6 +220,15 @@ def test_all_ranks_end_with_the_sum_to_the_bit(tmp_path: Path, world_size, num_c
     for rank in range(world_size):
         state = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert state["entries"].equal(wanted.state_dict()["entries"])
+
+
+@pytest.mark.parametrize(
+    ("backend", "device"),
+    [("gloo", "cpu"), ("mpi", "cpu"), ("undefined", "cpu"), ("cpu:gloo,cuda:nccl", "cpu")]
+    + [("nccl", "cuda"), ("cuda:nccl", "cuda")],
+)
+def test_counts_travel_where_the_backend_can_take_them(backend, device):
+    assert travelling_device(backend).type == device
 
 
 def test_one_process_is_all_ranks():

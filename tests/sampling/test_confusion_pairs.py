@@ -184,6 +184,24 @@ def test_a_new_table_counts_from_its_step_on():
         assert [sampler[position] for position in range(12)] == old[:step] + new[step:]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_new_table_reaches_a_loader_that_is_running(workers):
+    """Workers have been asked for batches ahead; from the step named on, they come by the new table."""
+    wanted = build()
+    wanted.update_confusion(LATER, from_step=9)
+    sampler = build()
+    loader = DataLoader(
+        TensorDataset(torch.arange(100)), batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+    )
+    received = []
+    for (indices,) in loader:
+        received.append(indices.tolist())
+        if len(received) == 3:
+            sampler.update_confusion(LATER, from_step=9)
+    assert received == plain(wanted) != plain(build())
+    assert [indices.tolist() for (indices,) in loader] == plain(wanted)
+
+
 def test_by_default_it_counts_from_the_next_batch_on():
     old, new = plain(build(MATRIX)), plain(build(LATER))
     for cut in range(13):

@@ -64,6 +64,19 @@ def test_lightning_does_not_share_out_again():
         next(iter(theirs))
 
 
+@pytest.mark.parametrize("even_batches", [True, False])
+def test_arrays_that_accelerate_would_add_up_are_refused(even_batches):
+    def theirs(output, *, drop_last):
+        whole = ShuffledBatchSampler(LABELS, batch_size=8, output=output, drop_last=drop_last)
+        return BatchSamplerShard(whole, 2, 0, even_batches=even_batches)
+
+    with pytest.raises(ValueError, match=r"output must be 'list' where Accelerator.prepare shares out .* or drop_last"):
+        next(iter(theirs("numpy", drop_last=False)))
+    arrays, lists = theirs("numpy", drop_last=True), theirs("list", drop_last=True)
+    assert [batch.tolist() for batch in arrays] == list(lists)
+    assert len(list(theirs("list", drop_last=False))) == 7
+
+
 @pytest.mark.parametrize("rank", [None, 0])
 @pytest.mark.parametrize("build", BUILD.values(), ids=BUILD)
 def test_lightning_that_builds_a_batch_sampler_anew_is_told_its_switch(build, rank):

@@ -60,6 +60,16 @@ def test_more_than_two_to_the_24_weights_are_right_in_the_tail():
     assert stats.chisquare([*tail, 1e5 - tail.sum()], [*expected, 1e5 - expected.sum()]).pvalue > 1e-4
 
 
+@pytest.mark.slow
+def test_more_than_two_to_the_24_weights_without_replacement():
+    count = (1 << 24) + 1000
+    weights = np.full(count, 1e-9)
+    weights[-3:] = [1e9, 2e9, 3e9]
+    drawn = WeightedRandomSampler(weights, 5, replacement=False).epoch_indices()
+    assert sorted(drawn[:3]) == [count - 3, count - 2, count - 1]
+    assert len(set(drawn.tolist())) == 5
+
+
 @pytest.mark.parametrize(
     ("weights", "number", "replacement", "error", "text"),
     [

@@ -193,10 +193,14 @@ def _columns(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     return target, predicted, count
 
 
+def travelling_device(backend: str) -> torch.device:
+    """Return where tensors must lie for a backend: the host, unless it knows GPUs alone."""
+    return torch.device("cuda" if "nccl" in backend and "cpu:" not in backend else "cpu")
+
+
 def _gathered(cells: Tensor, num_classes: int, group: distributed.ProcessGroup | None) -> list[Tensor]:
     """Return the rows of every rank; they differ in number, so that each rank pads its own to the longest."""
-    backend = str(distributed.get_backend(group))  # "nccl", "cuda:nccl", or "cpu:gloo,cuda:nccl", which takes both
-    device = torch.device("cuda" if "nccl" in backend and "cpu:" not in backend else "cpu")
+    device = travelling_device(str(distributed.get_backend(group)))
     world_size = distributed.get_world_size(group)
     own = torch.tensor([num_classes, len(cells)], device=device)
     sizes = [torch.empty_like(own) for _ in range(world_size)]

@@ -19,13 +19,14 @@ class _Wrapper(NamedTuple):
 
 
 _WHOLE = "give it the sampler without .shard() and .distributed(), which it then shares out by the same rule"
+_ACCELERATE = "Accelerator.prepare"
 _LIGHTNING = (
     "set Trainer(use_distributed_sampler=False), with Fabric setup_dataloaders(..., use_distributed_sampler=False)"
 )
 
 # Class to the words for it; by name, since none of the frameworks is imported here.
 _WRAPPERS = {
-    ("accelerate", "BatchSamplerShard"): _Wrapper("Accelerator.prepare", f"{_WHOLE}, or do not prepare this loader"),
+    ("accelerate", "BatchSamplerShard"): _Wrapper(_ACCELERATE, f"{_WHOLE}, or do not prepare this loader"),
     ("accelerate", "DataLoaderDispatcher"): _Wrapper(
         "DataLoaderConfiguration(dispatch_batches=True)", f"{_WHOLE}, or set dispatch_batches=False"
     ),
@@ -42,17 +43,38 @@ def refuse_second_shard(rank: int, world_size: int) -> None:
     Raises:
         ValueError: naming the framework and its switch.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (the one way to the caller)
+    wrapper = _wrapper_among_callers()
+    if wrapper is not None:
+        raise ValueError(
+            f"this sampler must not be sharded twice: it is rank {rank} of {world_size} already and "
+            f"{wrapper.framework} would share its batches out again; {wrapper.switch}"
+        )
+
+
+def refuse_joined_arrays() -> None:
+    """Raise if Accelerate is about to fill up its last round: it joins batches with ``+``, which adds arrays up.
+
+    Raises:
+        ValueError: naming the two ways out.
+    """
+    wrapper = _wrapper_among_callers()
+    if wrapper is not None and wrapper.framework == _ACCELERATE:
+        raise ValueError(
+            f"output must be 'list' where {_ACCELERATE} shares out with drop_last=False, got 'numpy': it joins batches "
+            "as lists; pass output='list' or drop_last=True"
+        )
+
+
+def _wrapper_among_callers() -> _Wrapper | None:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001  (the one way to the callers)
     for _ in range(_DEEPEST):
         if frame is None:
-            return
+            return None
         wrapper = _wrapper_of(frame.f_locals.get("self"))
         if wrapper is not None:
-            raise ValueError(
-                f"this sampler must not be sharded twice: it is rank {rank} of {world_size} already and "
-                f"{wrapper.framework} would share its batches out again; {wrapper.switch}"
-            )
+            return wrapper
         frame = frame.f_back
+    return None
 
 
 def _wrapper_of(caller: object) -> _Wrapper | None:

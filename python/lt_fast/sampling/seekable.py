@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lt_fast import _rust
 from lt_fast.sampling.labels import refuse_sampler
-from lt_fast.sampling.second_shard import refuse_second_shard
+from lt_fast.sampling.second_shard import refuse_joined_arrays, refuse_second_shard
 
 Output: TypeAlias = Literal["list", "numpy"]
 Batch: TypeAlias = list[int] | NDArray[np.int64]
@@ -134,6 +134,8 @@ class SeekableBatchSampler:
     def __iter__(self) -> "Iterator[Batch]":
         if self.world_size > 1:
             refuse_second_shard(self.rank, self.world_size)
+        if self.output == "numpy" and not self.drop_last:
+            refuse_joined_arrays()
         self._newest = _Batches(self, self.epoch, self._resume_at)
         self._resume_at = 0
         return self._newest.run()
