@@ -82,7 +82,7 @@ LINES = (
     Line(
         "by weight, distinct, an array", "weighted, distinct", "array", "lt-fast",
         {"WeightedRandomSampler": "`WeightedRandomSampler(replacement=False)`"},
-        "a logarithm and a sort of all weights",
+        "a key for each of the N weights, and their order",
     ),
     Line(
         "shuffled, an array", "shuffled", "array", "lt-fast",
