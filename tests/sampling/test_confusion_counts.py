@@ -224,8 +224,14 @@ def test_all_ranks_end_with_the_sum_to_the_bit(tmp_path: Path, world_size, num_c
 
 @pytest.mark.parametrize(
     ("backend", "device"),
-    [("gloo", "cpu"), ("mpi", "cpu"), ("undefined", "cpu"), ("cpu:gloo,cuda:nccl", "cpu")]
-    + [("nccl", "cuda"), ("cuda:nccl", "cuda")],
+    [
+        ("gloo", "cpu"),
+        ("mpi", "cpu"),
+        ("undefined", "cpu"),
+        ("cpu:gloo,cuda:nccl", "cpu"),
+        ("nccl", "cuda"),
+        ("cuda:nccl", "cuda"),
+    ],
 )
 def test_counts_travel_where_the_backend_can_take_them(backend, device):
     assert travelling_device(backend).type == device

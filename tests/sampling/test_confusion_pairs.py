@@ -24,6 +24,9 @@ def build(confusion=MATRIX, **keywords):
     return ConfusionPairBatchSampler(LABELS, confusion, **{"pairs_per_batch": 4, **keywords})
 
 
+FIVE_CLASSES = ConfusionPairBatchSampler([*LABELS, 4], np.ones((5, 5)), pairs_per_batch=4)
+
+
 def plain(sampler):
     return [np.asarray(batch).tolist() for batch in sampler]
 
@@ -354,6 +357,10 @@ def test_a_state_is_fresh_and_cheap():
         ({"confusion": [{"from_step": 0, "cells": "AAAA"}]}, "got damaged data"),
         ({"confusion": [{"from_step": -1, "cells": ""}]}, "got damaged data: from_step must be >= 0, got -1"),
         ({"confusion": [{"cells": ""}]}, "got damaged data"),
+        (
+            {"position": 3, "confusion": FIVE_CLASSES.state_dict()["confusion"]},
+            r"confusion must have classes in \[0, 4\), got a cell \(0, 4\)",
+        ),
         ({"temperature": 2.0}, r"temperature was 2\.0, is 1\.0; build the sampler as it was"),
         ({"uniform_fraction": 0.5}, r"uniform_fraction was 0\.5, is 0\.0"),
         ({"labels": "0" * 32}, "labels was '0{32}', is"),

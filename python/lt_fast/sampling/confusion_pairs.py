@@ -143,7 +143,8 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         if step < upcoming:
             raise ValueError(f"from_step must be >= {upcoming}, the next batch to be given out, got {step}")
         epoch_start = upcoming - upcoming % self.num_batches
-        self._use(_counting_from({**self._cells_from, step: cells}, epoch_start))
+        cells_from = _counting_from({**self._cells_from, step: cells}, epoch_start)
+        self._cells_from, self._draws = cells_from, self._draws_by(cells_from)
         if self._newest is not None:
             self._newest.forget_ahead()
 
@@ -175,18 +176,18 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         rest = {name: value for name, value in state.items() if name != "confusion"}
         self._refuse_foreign(rest)
         cells_from = _unpacked(state.get("confusion"))
+        draws = self._draws_by(cells_from)  # before anything changes: it refuses cells that lie outside
         super().load_state_dict(rest)
-        self._use(cells_from)
-
-    def _use(self, cells_from: "dict[int, _Cells]") -> None:
-        self._cells_from = cells_from
-        self._draws = self._make_draws()
+        self._cells_from, self._draws = cells_from, draws
 
     def _make_draws(self) -> Drawing:
+        return self._draws_by(self._cells_from)
+
+    def _draws_by(self, cells_from: "dict[int, _Cells]") -> Drawing:
         _, arguments = self._source
         tables = [
             (step, _rust.confusion_pairs(*(*arguments, cells.target, cells.predicted, cells.weight)))
-            for step, cells in sorted(self._cells_from.items())
+            for step, cells in sorted(cells_from.items())
         ]
         return _Schedule(tables, self.num_batches)
 
