@@ -41,6 +41,11 @@ def refuses(loss, error, message, *, logits=LOGITS, target=TARGET, **options):
             TypeError,
             "must be float32, float64, float16 or bfloat16, got torch.int64",
         ),
+        (
+            torch.eye(4).to_sparse(),
+            TypeError,
+            "logits must be a dense tensor, got layout torch.sparse_coo; use logits.to_dense()",
+        ),
         (torch.zeros(3), ValueError, "logits must have shape (N, C), got (3,)"),
         (torch.zeros(4, 3, 2), ValueError, "logits must have shape (N, C), got (4, 3, 2)"),
         (torch.zeros(4, 1), ValueError, "logits must have at least 2 classes, got shape (4, 1)"),
@@ -83,6 +88,9 @@ def test_labels(loss, name, labels, error, message):
     ("value", "error", "message"),
     [
         ("0.5", TypeError, "{} must be a number or a tensor of shape (N,), got str"),
+        (True, TypeError, "{} must be a number or a tensor of shape (N,), got bool"),
+        (["a"] * 4, TypeError, "{} must be a number or N numbers, got ['a', 'a', 'a', 'a']"),
+        (torch.ones(4, dtype=torch.complex64), TypeError, "{} must hold real numbers, got torch.complex64"),
         (torch.full((3,), 0.5), ValueError, "{} must be a number or have shape (N,) = (4,), got (3,)"),
         (torch.full((4, 1), 0.5), ValueError, "{} must be a number or have shape (N,) = (4,), got (4, 1)"),
         (torch.full((4,), 0.5, device="meta"), ValueError, "{} must be on the logits' device cpu, got meta"),
@@ -100,9 +108,9 @@ def test_factors_of_rows(loss, name, value, error, message):
 @pytest.mark.parametrize(
     ("lam", "shown"),
     [
-        (-0.1, "-0.1 at position 0"),
-        (1.5, "1.5 at position 0"),
-        (float("nan"), "nan at position 0"),
+        (-0.1, "-0.1"),
+        (1.5, "1.5"),
+        (float("nan"), "nan"),
         (torch.tensor([0.5, 0.5, 1.25, 0.5]), "1.25 at position 2"),
         (torch.tensor([0.5, torch.nan, 0.5, 0.5]), "nan at position 1"),
     ],
@@ -117,6 +125,11 @@ def test_sample_weight_values(loss, value, shown):
     refuses(
         loss, ValueError, f"sample_weight must be finite and >= 0, got {shown} at position 2", sample_weight=weights
     )
+
+
+def test_a_sample_weight_for_all_rows(loss):
+    refuses(loss, ValueError, "sample_weight must be finite and >= 0, got -2", sample_weight=-2.0)
+    refuses(loss, ValueError, "sample_weight must be finite and >= 0, got nan", sample_weight=float("nan"))
 
 
 def test_two_labels_need_a_factor_and_the_other_way_round(loss):
@@ -266,6 +279,14 @@ def test_a_vector_that_changed_is_read_again(loss):
     assert loss(logits, target, margin=array) == before
     array[:] = 1.0
     assert loss(logits, target, margin=array) > before
+
+
+def test_a_vector_that_came_to_want_a_gradient_is_refused(loss):
+    margin, logits = torch.ones(3), LOGITS.clone().requires_grad_()
+    loss(logits, TARGET, margin=margin)
+    margin.requires_grad_()
+    with pytest.raises(ValueError, match="margin must not require a gradient"):
+        loss(logits, TARGET, margin=margin)
 
 
 def test_the_memory_of_vectors_is_bounded():

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
 from lt_fast.ops.branches import mixed_loss, row_cross_entropy
+from lt_fast.ops.reference import is_own
 
 _WORD = 0xFFFFFFFF
 _LARGEST_SEED = 2**64 - 1
@@ -153,7 +153,7 @@ class EqualizationLoss(nn.Module):
         rare = vectors.pop("rare") > 0
 
         def row_loss(scores: Tensor, label: Tensor) -> Tensor:
-            others = ~F.one_hot(label, scores.shape[1]).bool()
+            others = ~is_own(label, scores)
             dropped = rare & _drawn(self.gamma, self._key, self.step, scores)
             return row_cross_entropy(scores.masked_fill(dropped & others, -torch.inf), label)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from lt_fast.counts import ClassCounts
 from lt_fast.registry import nearest
@@ -155,6 +156,14 @@ def settings(*values: object) -> Settings:
         return make_settings(*values)
 
 
+def transformed() -> bool:
+    """Return whether torch.func or forward-mode differentiation is at work, for which the kernels have no rules."""
+    if torch.compiler.is_compiling():
+        return False
+    active: bool = torch._C._are_functorch_transforms_active()  # noqa: SLF001
+    return active or forward_ad._current_level >= 0  # noqa: SLF001
+
+
 # --- tensors ----------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +177,8 @@ def _check_logits(logits: object) -> None:
         raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
     if logits.dtype not in DTYPES:
         raise TypeError(f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}")
+    if logits.layout != torch.strided:
+        raise TypeError(f"logits must be a dense tensor, got layout {logits.layout}; use logits.to_dense()")
     if logits.dim() != 2:  # noqa: PLR2004
         raise ValueError(f"logits must have shape (N, C), got {tuple(logits.shape)}")
     if logits.shape[1] < 2:  # noqa: PLR2004
@@ -195,18 +206,33 @@ def _no_gradient(name: str, value: object) -> None:
         raise ValueError(f"{name} must not require a gradient: only the logits have one; pass {name}.detach()")
 
 
+def _check_number(name: str, number: float) -> None:
+    """Refuse a number that stands for all rows: here it costs nothing, while a GPU could only stop its kernel."""
+    low, high, rule = (0.0, 1.0, "lie in [0, 1]") if name == "lam" else (0.0, _LARGEST, "be finite and >= 0")
+    if not low <= number <= high:
+        raise ValueError(f"{name} must {rule}, got {number:g}")
+
+
 def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     """A number or (N,) tensor, as (1,) or (N,)."""
     if value is None:
         return None
     dtype = arithmetic_dtype(logits)
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a number or a tensor of shape (N,), got bool")
     if isinstance(value, int | float | np.integer | np.floating):
+        _check_number(name, float(value))
         # Made on the device: a copy from the host could not be captured in a CUDA graph.
         value = torch.full((), float(value), dtype=dtype, device=logits.device)
     elif not isinstance(value, Tensor):
         if not isinstance(value, np.ndarray | list | tuple):
             raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
-        value = torch.as_tensor(value, dtype=dtype, device=logits.device)
+        try:
+            value = torch.as_tensor(value, dtype=dtype, device=logits.device)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
+    if value.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
     _no_gradient(name, value)
     _same_device(name, value, logits)
     if value.dim() > 0 and (value.dim() != 1 or value.shape[0] != logits.shape[0]):
@@ -253,6 +279,7 @@ def vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
         converted = _converted(name, value, logits)
         _check_vector(name, converted)
         return converted
+    _no_gradient(name, value)
     key = (id(value), name, arithmetic_dtype(logits), logits.device)
     version = value._version if isinstance(value, Tensor) else 0  # noqa: SLF001
     known = _memory.get(key)

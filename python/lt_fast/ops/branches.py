@@ -84,11 +84,11 @@ def mixed_labels(
     given, chosen = _gathered(
         logits, target, target_b, lam, class_counts, None, label_rule, omega, "batch", "mean"
     )  # fmt: skip
-    if logits.device.type == "cpu" and not torch.compiler.is_compiling():
+    if logits.device.type == "cpu" and not torch.compiler.is_compiling() and not arguments.transformed():
         arguments.check_values(given, chosen)
     factor = reference.label_factor(given, chosen)[:, None]
-    labels = factor * F.one_hot(given.target, logits.shape[1])
-    return labels if given.target_b is None else labels + (1 - factor) * F.one_hot(given.target_b, logits.shape[1])
+    labels = factor * reference.is_own(given.target, logits)
+    return labels if given.target_b is None else labels + (1 - factor) * reference.is_own(given.target_b, logits)
 
 
 def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
         scores (N, C), -inf allowed; label (N,) int64; returns (N,).
     """
     own = scores.gather(1, label[:, None])
-    others = scores.masked_fill(F.one_hot(label, scores.shape[1]).bool(), -torch.inf)
+    others = scores.masked_fill(reference.is_own(label, scores), -torch.inf)
     largest = others.detach().amax(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)
     # A sum of nothing: log(0) has no slope. The smallest normal number adds less than any rounding error.
     total = (others - largest).exp().sum(1, keepdim=True) + torch.finfo(scores.dtype).tiny

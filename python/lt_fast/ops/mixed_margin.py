@@ -102,6 +102,9 @@ def mixed_margin_loss(
 
         N = 0 gives the mean 0 with an empty gradient, but NaN for ``"weights"``, as torch does.
 
+    Under ``torch.func`` (``grad``, ``vmap``, ``jvp``, ``hessian``) and forward-mode differentiation plain torch
+    computes it, since the kernels have no rules for those.
+
     NaN logits make the loss NaN, and so does a row of -inf alone; nothing raises, because on a GPU that would make
     every step wait. Check the loss where it is read anyway, or use ``torch.autograd.set_detect_anomaly``.
 
@@ -111,9 +114,9 @@ def mixed_margin_loss(
 
     Raises:
         TypeError: if an argument has a wrong type or dtype, such as float labels.
-        ValueError: if a shape, device or value does not fit; a label out of range is found on the CPU, and stops the
-            kernel on a GPU.
-        NotImplementedError: if a second derivative is asked for; ``lt_fast.ops.reference`` has one.
+        ValueError: if a shape, device or value does not fit; a label, ``lam``, ``sample_weight`` or count out of range
+            is found on the CPU, and stops the kernel on a GPU.
+        NotImplementedError: if ``create_graph=True`` asks for a second derivative; ``lt_fast.ops.reference`` has one.
 
     Source: Cao et al. 2019, arXiv:1906.07413 (LDAM); Kang, Vu and Yoo 2021, arXiv:2206.05380, code
     ihaeyong/Maximum-Margin-LDAM (maximum margins; here the own label's score by default, see ``compat``);
@@ -136,7 +139,7 @@ def mixed_margin_loss(
         logits, target, chosen, target_b=target_b, lam=lam, class_counts=class_counts, margin=margin, bias=bias,
         weight=weight, sample_weight=sample_weight,
     )  # fmt: skip
-    if not libraries.has_kernel(logits.device.type):
+    if arguments.transformed() or not libraries.has_kernel(logits.device.type):
         loss = reference.loss_of(given, chosen)
         return (loss, logits.argmax(1)) if return_prediction else loss
     loss, prediction = _fused(given, chosen, return_prediction)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from lt_fast.counts import ClassCounts
 from lt_fast.ops import arguments, libraries, registration
@@ -41,7 +41,11 @@ class ReadyLoss(Function):
         """Hand out the kept gradient."""
         if torch.is_grad_enabled():
             registration.refuse_second_derivative()
-        grad, factor = ctx.saved_tensors[0], grad_outputs[0].item()
+        grad = ctx.saved_tensors[0]
+        try:
+            factor = grad_outputs[0].item()
+        except RuntimeError:  # several at once, under is_grads_batched
+            return grad * grad_outputs[0], None
         return (grad if factor == 1 else grad * factor), None
 
 
@@ -94,6 +98,7 @@ def _usual(logits: Tensor) -> bool:
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()  # noqa: SLF001
+        and forward_ad._current_level < 0  # noqa: SLF001
     )
 
 
@@ -136,7 +141,7 @@ def constants_of(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any,
 
 def _unchanged(known: _Constants) -> bool:
     for tensor, version in known.versions:  # noqa: SIM110  (all() over a generator takes four times as long)
-        if tensor._version != version:  # noqa: SLF001
+        if tensor._version != version or tensor.requires_grad:  # noqa: SLF001
             return False
     return True
 

@@ -63,7 +63,7 @@ def mixed_margin_loss(
 
 def loss_of(given: Arguments, chosen: Settings, branch: Branch | None = None) -> Tensor:
     """Compute the loss of arguments that have been gathered; ``branch`` stands in for ``branch_loss``."""
-    if given.logits.device.type == "cpu" and not torch.compiler.is_compiling():
+    if given.logits.device.type == "cpu" and not torch.compiler.is_compiling() and not arguments.transformed():
         arguments.check_values(given, chosen)
     logits = given.logits.to(arguments.arithmetic_dtype(given.logits))
     branch = branch or branch_loss
@@ -87,8 +87,11 @@ def label_factor(given: Arguments, chosen: Settings) -> Tensor:
         return lam
     n_a, n_b = given.class_counts[given.target], given.class_counts[given.target_b]
     if rule == "mam":
-        b = 1 / (1 + (n_b / n_a) ** chosen.omega)
-        return torch.where(lam < b, lam / (2 * b), 1 - (1 - lam) / (2 * (1 - b)))
+        # Within e^80 both b and 1 - b are numbers above 0, in float32 too: 0 / 0 has no factor in it.
+        omega = max(-1e30, min(chosen.omega, 1e30))  # times log(1) it is to be 0
+        power = (omega * (n_b / n_a).log()).clamp(-80, 80).exp()
+        b, a = 1 / (1 + power), power / (1 + power)
+        return torch.where(lam < b, lam / (2 * b), 1 - (1 - lam) / (2 * a))
     if rule == "remix":
         to_b = (n_a >= chosen.kappa * n_b) & (lam < chosen.tau)
         to_a = (n_b >= chosen.kappa * n_a) & (1 - lam < chosen.tau)
@@ -106,9 +109,9 @@ def margin_of(logits: Tensor, label: Tensor, given: Arguments, chosen: Settings)
     if rule == "fixed" or len(label) == 0:
         return fixed
     z = logits.detach()
-    own = F.one_hot(label, z.shape[1]).bool()
+    own = is_own(label, z)
     if rule == "maximum":
-        gap = z[own] - z.masked_fill(own, -torch.inf).amax(1)
+        gap = z.gather(1, label[:, None])[:, 0] - z.masked_fill(own, -torch.inf).amax(1)
     else:  # the score of the batch's first label for every row, and 0 in the place of the own class
         gap = z[:, label[0]] - z.masked_fill(own, 0.0).amax(1)
     offset = chosen.max_margin - fixed
@@ -116,9 +119,14 @@ def margin_of(logits: Tensor, label: Tensor, given: Arguments, chosen: Settings)
     return torch.where(gap > 0, right, torch.where(gap < 0, left, 0.0))
 
 
+def is_own(label: Tensor, logits: Tensor) -> Tensor:
+    """Return where each row's own column is, (N, C) bool: one-hot labels that ``torch.func.vmap`` can make, too."""
+    return label[:, None] == torch.arange(logits.shape[1], device=logits.device)
+
+
 def branch_loss(logits: Tensor, label: Tensor, given: Arguments, chosen: Settings) -> Tensor:
     """Cross entropy of each row against one label, (N,), before weights."""
-    shrink = F.one_hot(label, logits.shape[1]) * margin_of(logits, label, given, chosen)[:, None]
+    shrink = is_own(label, logits) * margin_of(logits, label, given, chosen)[:, None]
     scores = chosen.scale * (logits - shrink)
     if given.bias is not None:
         scores = scores + given.bias

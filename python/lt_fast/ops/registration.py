@@ -65,7 +65,10 @@ def refuse_second_derivative() -> None:
 def scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
     """Return ``grad * grad_output``, never in place: the kept gradient serves every backward of a retained graph."""
     if not torch.compiler.is_compiling() and type(grad) is Tensor and grad.device.type == "cpu":
-        factor = grad_output.item()
+        try:
+            factor = grad_output.item()
+        except RuntimeError:  # several at once, under is_grads_batched
+            return grad * grad_output
         return grad if factor == 1 else grad * factor
     return grad * grad_output  # on a GPU looking at the factor would make the host wait
 
