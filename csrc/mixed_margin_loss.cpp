@@ -486,12 +486,33 @@ Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& t
              : run_backward<float>(grad_output, logits, target, target_b, bias, rows, scale);
 }
 
+template <class T>
+void run_rescale(Tensor& grad, const Tensor& grad_output) {
+  const T factor = *vector_of<T>(grad_output, 1, grad.scalar_type(), "grad_output");
+  if (factor == 1) return;
+  T* values = grad.mutable_data_ptr<T>();
+  for (int64_t at = 0; at < grad.numel(); ++at) values[at] *= factor;
+}
+
+void rescale(Tensor grad, const Tensor& grad_output) {
+  STD_TORCH_CHECK(grad.is_contiguous(), "grad must be contiguous");
+  switch (grad.scalar_type()) {
+    case ScalarType::Float:
+      return run_rescale<float>(grad, grad_output);
+    case ScalarType::Double:
+      return run_rescale<double>(grad, grad_output);
+    default:
+      STD_TORCH_CHECK(false, "grad must be float32 or float64");
+  }
+}
+
 }  // namespace
 }  // namespace lt_fast
 
 STABLE_TORCH_LIBRARY(lt_fast, m) {
   m.def(lt_fast::kForwardSchema);
   m.def(lt_fast::kBackwardSchema);
+  m.def(lt_fast::kRescaleSchema);
   m.def(lt_fast::kPreparedSchema);
   m.def("cpu_instruction_set() -> int");
 }
@@ -499,6 +520,7 @@ STABLE_TORCH_LIBRARY(lt_fast, m) {
 STABLE_TORCH_LIBRARY_IMPL(lt_fast, CPU, m) {
   m.impl("mixed_margin_loss", TORCH_BOX(&lt_fast::forward));
   m.impl("mixed_margin_loss_backward", TORCH_BOX(&lt_fast::backward));
+  m.impl("mixed_margin_loss_rescale_", TORCH_BOX(&lt_fast::rescale));
   m.impl("mixed_margin_loss_prepared", TORCH_BOX(&lt_fast::prepared));
 }
 

@@ -328,10 +328,32 @@ Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& t
   });
 }
 
+template <class T>
+void run_rescale(Tensor& grad, const Tensor& grad_output) {
+  const Device device(grad);
+  const T* factor = vector_of<T>(grad_output, 1, grad, "grad_output");
+  const int64_t count = grad.numel();
+  if (count == 0) return;
+  launch(rescale<T>, rescale_blocks(count), kRescaleThreads, device.stream, grad.mutable_data_ptr<T>(), count, factor);
+}
+
+void rescale_gradient(Tensor grad, const Tensor& grad_output) {
+  STD_TORCH_CHECK(grad.is_contiguous(), "grad must be contiguous");
+  switch (grad.scalar_type()) {
+    case ScalarType::Float:
+      return run_rescale<float>(grad, grad_output);
+    case ScalarType::Double:
+      return run_rescale<double>(grad, grad_output);
+    default:
+      STD_TORCH_CHECK(false, "grad must be float32 or float64");
+  }
+}
+
 }  // namespace
 }  // namespace lt_fast
 
 STABLE_TORCH_LIBRARY_IMPL(lt_fast, CUDA, m) {
   m.impl("mixed_margin_loss", TORCH_BOX(&lt_fast::forward));
   m.impl("mixed_margin_loss_backward", TORCH_BOX(&lt_fast::backward));
+  m.impl("mixed_margin_loss_rescale_", TORCH_BOX(&lt_fast::rescale_gradient));
 }

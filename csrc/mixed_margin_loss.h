@@ -60,7 +60,12 @@ constexpr const char* kBackwardSchema =
     "mixed_margin_loss_backward(Tensor grad_output, Tensor logits, Tensor target, Tensor? target_b, Tensor? bias, "
     "Tensor rows, float scale) -> Tensor";
 
-// The same on the CPU for a step that repeats: float32 or float64 logits, a reduced loss, its gradient ready at once.
+// Multiplies a ready gradient, float32 or float64 and contiguous, by grad_output, one number of the same type. Where that
+// is 1, as it is for a loss that ends its graph, not a byte of the gradient is touched; a GPU finds out by itself, so that
+// nothing waits for it.
+constexpr const char* kRescaleSchema = "mixed_margin_loss_rescale_(Tensor(a!) grad, Tensor grad_output) -> ()";
+
+// The op on the CPU for a step that repeats: float32 or float64 logits, a reduced loss, its gradient ready at once.
 // A call of the op above spends more time on its 24 arguments than on a small batch; here `constants` carries all that
 // does not change, in the arithmetic dtype and contiguous: the 12 numbers from label_rule to reduction in the order
 // above, a 1 or 0 for each of class_counts, margin, bias and weight, then those of them that there are.

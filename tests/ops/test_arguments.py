@@ -215,6 +215,8 @@ def test_the_expected_weight_needs_the_counts(loss):
         ({"scale": -30.0}, ValueError, "scale must be finite and > 0, got -30.0"),
         ({"scale": float("nan")}, ValueError, "scale must be finite and > 0, got nan"),
         ({"scale": float("inf")}, ValueError, "scale must be finite and > 0, got inf"),
+        ({"scale": 1e39}, ValueError, "scale must be at most 3.4e+38 in size, as float32 is, got 1e+39"),
+        ({"omega": -1e39}, ValueError, "omega must be at most 3.4e+38 in size, as float32 is, got -1e+39"),
         ({"scale": "30"}, TypeError, "scale must be a number, got str"),
         ({"scale": [30.0]}, TypeError, "scale must be a number, got list"),
         ({"scale": True}, TypeError, "scale must be a number, got bool"),

@@ -359,3 +359,41 @@ def test_several_gradients_at_once(prediction):
     (one,) = torch.autograd.grad(loss, logits, retain_graph=True)
     (many,) = torch.autograd.grad(loss, logits, torch.tensor([1.0, 2.0]), is_grads_batched=True)
     assert torch.equal(many, torch.stack([one, 2 * one]))
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("factor", [1.0, 0.125, 0.0])
+def test_a_ready_gradient_is_rescaled_in_place(dtype, factor):
+    grad = torch.randn(7, 5, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    exact, by = grad * factor, torch.tensor(factor, dtype=dtype)
+    torch.library.opcheck(torch.ops.lt_fast.mixed_margin_loss_rescale_.default, (grad.clone(), by))
+    torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, by)
+    assert torch.equal(grad, exact)
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("grad", "by", "message"),
+    [
+        (torch.ones(2, 3).t(), torch.ones(()), "grad must be contiguous"),
+        (torch.ones(2, 3, dtype=torch.float16), torch.ones(()), "grad must be float32 or float64"),
+        (torch.ones(2, 3), torch.ones((), dtype=torch.float64), "grad_output must be contiguous, on the CPU"),
+        (torch.ones(2, 3), torch.ones(2), "grad_output must have 1 elements, got 2"),
+    ],
+)
+def test_what_cannot_be_rescaled(grad, by, message):
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, by)
+
+
+@needs_library
+def test_a_kept_graph_gives_every_backward_its_own_gradient():
+    case = make(6, 5)
+    logits, options = case.arguments(torch.float32)
+    loss, _ = ops.mixed_margin_loss(logits, case.target, return_prediction=True, **options)  # the careful way
+    gradients = [torch.autograd.grad(3 * loss, logits, retain_graph=keep)[0] for keep in (True, True, False)]
+    alone = ops.mixed_margin_loss(logits, case.target, return_prediction=True, **options)[0]
+    (exact,) = torch.autograd.grad(alone, logits)
+    for gradient in gradients:
+        assert torch.equal(gradient, 3 * exact)

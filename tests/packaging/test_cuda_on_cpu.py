@@ -328,3 +328,17 @@ def test_bad_values_stop_the_kernel(emulator_path):
     rules = ("target lies in [0, num_classes)", "lam lies in [0, 1]", "sample_weight is finite and >= 0")
     assert [found.stderr.count(rule) for rule in rules] == [2, 2, 2]
     assert found.stderr.count("class_counts is >= 1") == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [1, 255, 256, 1000])
+@pytest.mark.parametrize("factor", [1.0, 0.25, 0.0, -3.0])
+def test_a_ready_gradient_times_a_factor(kernels, dtype, count, factor):
+    memory = torch.randn(count + 2, dtype=dtype, generator=torch.Generator().manual_seed(count))
+    before, by = memory.clone(), torch.tensor(factor, dtype=dtype)
+    address = ctypes.c_void_p(memory.data_ptr() + memory.element_size())
+    kernels.rescale_gradient(
+        ctypes.c_char(TYPES[dtype]), address, ctypes.c_int64(count), ctypes.c_void_p(by.data_ptr()), ctypes.c_uint(2)
+    )
+    assert torch.equal(memory[1:-1], before[1:-1] * factor)
+    assert torch.equal(memory[[0, -1]], before[[0, -1]])

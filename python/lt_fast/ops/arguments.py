@@ -63,6 +63,7 @@ class Arguments:
 
 
 _LARGEST = sys.float_info.max
+_LARGEST_SINGLE = torch.finfo(torch.float32).max
 _ABOVE_0 = 5e-324  # the smallest number above 0
 
 
@@ -84,6 +85,8 @@ def _number(name: str, value: object, rule: str, *, low: float = -_LARGEST, high
     number = float(value)
     if not low <= number <= high:
         raise ValueError(f"{name} must be {rule}, got {number}")
+    if abs(number) > _LARGEST_SINGLE:
+        raise ValueError(f"{name} must be at most {_LARGEST_SINGLE:.2g} in size, as float32 is, got {number}")
     return number
 
 

@@ -1,6 +1,7 @@
 """What torch must know of the op besides its kernels: shapes without data, and the gradient.
 
-float32 and float64: the gradient is ready when the loss is, and the backward multiplies it by grad_output. Half types
+float32 and float64: the gradient is ready when the loss is, and the backward multiplies it by grad_output, which costs
+nothing where that is 1 (on a GPU, too: the kernel looks, not the host). Half types
 and ``reduction="none"``: the forward keeps six numbers a row and the backward computes the gradient from them, so that
 it is rounded to the half type once, after grad_output (with a loss scaler's factor in it) has been multiplied in.
 """
@@ -30,6 +31,10 @@ def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tens
 
 def _fake_prepared(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     return logits.new_empty(()), torch.empty_like(logits, memory_format=torch.contiguous_format)
+
+
+def _fake_rescale(grad: Tensor, grad_output: Tensor) -> None:
+    pass
 
 
 def _fake_backward(grad_output: Tensor, logits: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001
@@ -63,14 +68,20 @@ def refuse_second_derivative() -> None:
 
 
 def scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
-    """Return ``grad * grad_output``, never in place: the kept gradient serves every backward of a retained graph."""
-    if not torch.compiler.is_compiling() and type(grad) is Tensor and grad.device.type == "cpu":
-        try:
-            factor = grad_output.item()
-        except RuntimeError:  # several at once, under is_grads_batched
-            return grad * grad_output
-        return grad if factor == 1 else grad * factor
-    return grad * grad_output  # on a GPU looking at the factor would make the host wait
+    """Return ``grad * grad_output``: in place and, where the factor is 1, for nothing, unless the graph is kept."""
+    traced = torch.compiler.is_compiling() or type(grad) is not Tensor
+    if traced or grad.dtype != grad_output.dtype or _graph_is_kept():
+        return grad * grad_output
+    try:
+        torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, grad_output.contiguous())
+    except RuntimeError:  # several at once, under is_grads_batched
+        return grad * grad_output
+    return grad
+
+
+def _graph_is_kept() -> bool:
+    """Whether ``retain_graph=True`` may ask for this gradient again."""
+    return torch._C._autograd._get_current_graph_task_keep_graph()  # noqa: SLF001
 
 
 def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -103,6 +114,7 @@ def register() -> None:
     """Register the shapes and the gradient, once, after the library has been loaded."""
     torch.library.register_fake("lt_fast::mixed_margin_loss", _fake_loss)
     torch.library.register_fake("lt_fast::mixed_margin_loss_backward", _fake_backward)
+    torch.library.register_fake("lt_fast::mixed_margin_loss_rescale_", _fake_rescale)
     torch.library.register_fake("lt_fast::mixed_margin_loss_prepared", _fake_prepared)
     torch.library.register_autograd("lt_fast::mixed_margin_loss", _backward, setup_context=_setup)
     torch.library.register_autograd("lt_fast::mixed_margin_loss_backward", _no_second_derivative)

@@ -137,6 +137,16 @@ int backward(char type, const Call* call) {
   return with_element_type(type, [&](auto element) { return run_backward<decltype(element)>(*call); });
 }
 
+void rescale_gradient(char type, void* grad, int64_t count, const void* factor, unsigned most_blocks) {
+  const unsigned wanted = rescale_blocks(count), blocks = wanted < most_blocks ? wanted : most_blocks;
+  const auto run = [&](auto element) {
+    using T = decltype(element);
+    launch(rescale<T>, blocks, kRescaleThreads, static_cast<T*>(grad), count, as<T>(factor));
+    return 0;
+  };
+  type == 'd' ? run(double{}) : run(float{});
+}
+
 // float32: the batch's weight sum, the expected weight and the reduced loss.
 void sums(const Call* call, double* factors, double* expected, float* loss) {
   const Weights<float> weights = weights_of<float>(*call);
