@@ -66,7 +66,7 @@ __device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, c
   });
   Others<T> others{};
   others.largest = largest_of_row<kLanes>(largest);
-  const T reference = others.reference = reference_of(others.largest, labels.z_a, labels.z_b);
+  const T reference = others.reference = reference_of<ScalarMaths<T>>(others.largest, labels.z_a, labels.z_b);
 
   if (bias != nullptr) {
     T top = lowest;
@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<I
         reduce_row<kStreamLanes>(sums, [=](const Partial<T>& x, const Partial<T>& y) { return merged(x, y, scale); });
     const int prediction = call.prediction == nullptr ? 0 : prediction_of_row<kStreamLanes>(best);
 
-    const T reference = reference_of(sums.reference, labels.z_a, labels.z_b);
+    const T reference = reference_of<ScalarMaths<T>>(sums.reference, labels.z_a, labels.z_b);
     const T level = rows.bias == nullptr ? T{0} : finite_level(static_cast<T>(sums.level));
     const T rest = static_cast<T>(sums.rest_at(level));
     const Others<T> others{sums.reference, reference, level, rest, static_cast<T>(sums.sum_t - sums.columns * level)};

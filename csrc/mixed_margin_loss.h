@@ -177,15 +177,24 @@ template <class Maths, class T, class V = typename Maths::Value>
 LT_FAST_HD Branch<V> branch_of(V rest, V own, V other, V shrink, V sum_t, const Settings<T>& s) {
   const V zero = Maths::constant(0), one = Maths::constant(1);
   const V reduced = own - shrink;
-  const V floor = Maths::select(rest > zero, zero, Maths::lowest());  // t of the largest other column, if there is one
-  const V top = Maths::max(reduced, Maths::max(other, floor));
-  const V e_rest = Maths::exp(floor - top), e_other = Maths::exp(other - top), e_own = Maths::exp(reduced - top);
+  // The other columns' exponentials, summed relative to the larger of the other label's t and 0, the rest's largest.
+  const V floor = Maths::select(rest > zero, zero, Maths::lowest());
+  const auto other_leads = other > floor;
+  const V upper = Maths::select(other_leads, other, floor), lower = Maths::select(other_leads, floor, other);
+  const V e_lower = Maths::exp(lower - Maths::select(upper > Maths::lowest(), upper, zero));
+  const V e_rest = Maths::select(other_leads, e_lower, one), e_other = Maths::select(other_leads, one, e_lower);
   const V others = rest * e_rest + e_other;
-  const V total = others + e_own;
-  // The largest term is 1, so the logarithm is of 1 + something; for a well-classified row that something is tiny.
-  const V log_total = Maths::log1p(Maths::select(reduced == top, others, (others - one) + e_own));
-  const V miss = others / total;  // 1 - p
-  const V hit = e_own / total;    // p
+  // Against the label's own: the larger of the two is 1, so the logarithm is of 1 + something, tiny for a row that is
+  // classified well.
+  const V lead = reduced - upper;
+  const auto leads = lead > zero;
+  const V e_lead = Maths::exp(Maths::select(leads, -lead, lead));
+  const V e_own = Maths::select(leads, one, e_lead), e_others = Maths::select(leads, e_lead, one);
+  const V log_total = Maths::log1p(Maths::select(leads, others * e_lead, (others - one) + e_lead));
+  const V inverse = one / (others * e_others + e_own), unit = e_others * inverse;
+  const V miss = others * unit;   // 1 - p
+  const V hit = e_own * inverse;  // p
+  const V top = Maths::select(leads, reduced, upper);
 
   V loss = (top - reduced) + log_total;
   const V smoothing = Maths::constant(s.label_smoothing), share = smoothing / Maths::constant(s.num_classes);
@@ -205,10 +214,10 @@ LT_FAST_HD Branch<V> branch_of(V rest, V own, V other, V shrink, V sum_t, const 
 
   Branch<V> result;
   result.loss = loss;
-  result.pull = strength * e_rest / total;
+  result.pull = strength * e_rest * unit;
   result.uniform = modulation * share;
   result.own = modulation * (smoothing - share) - strength * miss;
-  result.other = strength * e_other / total - modulation * share;
+  result.other = strength * e_other * unit - modulation * share;
   return result;
 }
 
@@ -276,10 +285,9 @@ LT_FAST_HD V biased_term(V z, V bias, V reference, V level, V scale) {
 // ------------------------------------------------------------------------------------------- reference, level
 
 // The reference logit of a row from the largest other logit and the two labels': an other one where one is finite.
-template <class T>
-LT_FAST_HD T reference_of(T largest_other, T z_a, T z_b) {
-  const T lowest = -static_cast<T>(__builtin_inff());
-  return largest_other > lowest ? largest_other : (z_a > z_b ? z_a : z_b);
+template <class Maths, class V = typename Maths::Value>
+LT_FAST_HD V reference_of(V largest_other, V z_a, V z_b) {
+  return Maths::select(largest_other > Maths::lowest(), largest_other, Maths::select(z_a > z_b, z_a, z_b));
 }
 
 }  // namespace lt_fast

@@ -21,6 +21,9 @@ struct Columns {
   int64_t first;  // column of lane 0 of pack 0, <= 0
   int64_t packs;
 
+  // Rows of up to so many columns are taken with masks throughout, see walk().
+  static constexpr int64_t kShort = 8 * L::kLanes;
+
   Columns(int64_t classes, int64_t a, int64_t b, int64_t misalignment)
       : classes(classes),
         a(a),
@@ -39,25 +42,35 @@ struct Columns {
     if (begin + L::kLanes > classes) bits &= L::kAll >> (begin + L::kLanes - classes);
     return bits;
   }
-  // The same without the two labels.
-  LT_FAST_INLINE uint32_t others(int64_t pack) const { return inside(pack) & ~bit_of(a, pack) & ~bit_of(b, pack); }
-  // Without a branch: no processor predicts where a label is.
-  LT_FAST_INLINE uint32_t bit_of(int64_t column, int64_t pack) const {
-    const uint64_t lane = static_cast<uint64_t>(column - column_of(pack));
-    return static_cast<uint32_t>(lane < L::kLanes) << (lane & 31);
+  // Masks of the lanes that are no label, and of those that are columns of the row besides. Without a branch: no
+  // processor predicts where a label is.
+  LT_FAST_INLINE typename L::Whole no_label(int64_t pack) const {
+    const typename L::Whole column = L::indices(column_of(pack));
+    return (column != number(a)) & (column != number(b));
   }
+  LT_FAST_INLINE typename L::Whole others(int64_t pack) const {
+    const typename L::Whole column = L::indices(column_of(pack));
+    return no_label(pack) & (column >= 0) & (column < number(classes));
+  }
+  static typename L::Int number(int64_t column) { return static_cast<typename L::Int>(column); }
 
-  // Calls whole(from, to) for runs of packs full of columns that are no label, and partial(pack) for the others: the
-  // first, the last and those of the labels. Ascending, so that every sum has one order.
+  // Calls partial(pack, inside, others) for the packs that need masks: the first, the last and those of the labels; and
+  // whole(from, to) for the runs between them. Ascending, so that every sum has one order. In a row of few packs all
+  // are taken with masks, as where the labels are would be guessed wrong about as often as it saves one.
   template <class Whole, class Partial>
   LT_FAST_INLINE void walk(Whole whole, Partial partial) const {
+    if (classes <= kShort) {
+      for (int64_t pack = 0; pack < packs - 1; ++pack) partial(pack, L::kAll, no_label(pack));
+      partial(packs - 1, inside(packs - 1), others(packs - 1));
+      return;
+    }
     const int64_t low = pack_of(a < b ? a : b), high = pack_of(a < b ? b : a);
     const int64_t special[4] = {0, low, high, packs - 1};
     int64_t next = 0;
     for (const int64_t stop : special) {
       if (stop < next) continue;
       whole(next, stop);
-      partial(stop);
+      partial(stop, inside(stop), others(stop));
       next = stop + 1;
     }
   }
@@ -78,9 +91,11 @@ inline void store_inside(T* p, uint32_t inside, typename L::Value v) {
     L::store_some(p, inside, v);
 }
 
+// The largest logit of the columns that are no label, lane by lane.
 template <class L, class T>
-inline T largest_other(const Columns<L>& columns, const T* z) {
+LT_FAST_INLINE typename L::Value largest_other(const Columns<L>& columns, const T* z) {
   using V = typename L::Value;
+  using Whole = typename L::Whole;
   V even = L::lowest(), odd = L::lowest();
   columns.walk(
       [&](int64_t from, int64_t to) LT_FAST_INLINED {
@@ -91,11 +106,11 @@ inline T largest_other(const Columns<L>& columns, const T* z) {
         }
         if (at < end) even = L::max(L::load(at), even);
       },
-      [&](int64_t pack) LT_FAST_INLINED {
-        const V z_pack = load_inside<L>(z + columns.column_of(pack), columns.inside(pack));
-        even = L::max(L::pick(columns.others(pack), z_pack, L::lowest()), even);
+      [&](int64_t pack, uint32_t inside, Whole others) LT_FAST_INLINED {
+        const V z_pack = load_inside<L>(z + columns.column_of(pack), inside);
+        even = L::max(L::select(others, z_pack, L::lowest()), even);
       });
-  return L::largest(L::max(even, odd));
+  return L::max(even, odd);
 }
 
 // t of a pack's columns. Lanes whose bit is not set have no bias to read.
@@ -108,24 +123,23 @@ LT_FAST_INLINE typename L::Value term(typename L::Value z, const T* bias, uint32
   return biased_term<L>(z, bias_pack, L::constant(reference), L::constant(level), L::constant(scale));
 }
 
-// The level of a row with biases: about the largest term of the other columns.
+// About the largest term of the same columns, before the level.
 template <class L, class T>
-inline T largest_term(const Columns<L>& columns, const T* z, const T* bias, T reference, T scale) {
+inline typename L::Value largest_term(const Columns<L>& columns, const T* z, const T* bias, T reference, T scale) {
   using V = typename L::Value;
+  using Whole = typename L::Whole;
   V top = L::lowest();
   columns.walk(
       [&](int64_t from, int64_t to) LT_FAST_INLINED {
         for (int64_t at = columns.column_of(from); at < columns.column_of(to); at += L::kLanes)
           top = L::max((L::load(z + at) - reference) * scale + L::load(bias + at), top);
       },
-      [&](int64_t pack) LT_FAST_INLINED {
+      [&](int64_t pack, uint32_t inside, Whole others) LT_FAST_INLINED {
         const int64_t at = columns.column_of(pack);
-        const uint32_t bits = columns.others(pack);
-        const V z_pack = L::load_some(z + at, bits, V{}), bias_pack = L::load_some(bias + at, bits, V{});
-        top = L::max(L::pick(bits, (z_pack - reference) * scale + bias_pack, L::lowest()), top);
+        const V z_pack = load_inside<L>(z + at, inside), bias_pack = load_inside<L>(bias + at, inside);
+        top = L::max(L::select(others, (z_pack - reference) * scale + bias_pack, L::lowest()), top);
       });
-  const T level = L::largest(top);
-  return level > -static_cast<T>(__builtin_inff()) ? level : T{0};
+  return top;
 }
 
 // A sum of many packs that keeps what each addition loses.
@@ -140,12 +154,13 @@ struct LongSum {
   }
 };
 
-// Sums exp(t) and, for label smoothing, t over the columns that are no label; writes exp(t) to `e` where there is one
-// (the labels' columns too: they are overwritten later).
+// Sums of exp(t) and, for label smoothing, of t over the columns that are no label, lane by lane. Writes exp(t) to `e`
+// where there is one (the labels' columns too: they are overwritten later).
 template <class L, bool kBias, bool kSmooth, bool kStore, class T>
-inline void exponentials(const Columns<L>& columns, const T* z, T* e, const T* bias, T reference, T level, T scale,
-                         T& rest, T& sum_t) {
+LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, const T* bias, T reference, T level,
+                                 T scale, typename L::Value& rest, typename L::Value& sum_t) {
   using V = typename L::Value;
+  using Whole = typename L::Whole;
   constexpr int64_t kRun = 32 * L::kLanes;  // columns whose sum loses little
   LongSum<L> all, all_terms;
   V even{}, odd{}, terms{};
@@ -178,28 +193,18 @@ inline void exponentials(const Columns<L>& columns, const T* z, T* e, const T* b
           end_run();
         }
       },
-      [&](int64_t pack) LT_FAST_INLINED {
+      [&](int64_t pack, uint32_t inside, Whole others) LT_FAST_INLINED {
         const int64_t at = columns.column_of(pack);
-        const uint32_t inside = columns.inside(pack), others = columns.others(pack);
         const V z_pack = load_inside<L>(z + at, inside);
         const V t = term<L, kBias>(z_pack, bias + at, inside, reference, level, scale);
         const V x = L::exp_bounded(t);
         if constexpr (kStore) store_inside<L>(e + at, inside, x);
-        if constexpr (kSmooth) terms += L::pick(others, t, V{});
-        even += L::pick(others, x, V{});
+        if constexpr (kSmooth) terms += L::select(others, t, V{});
+        even += L::select(others, x, V{});
       });
   end_run();
-  rest = L::sum(all.total);
-  if constexpr (kSmooth) sum_t = L::sum(all_terms.total);
-}
-
-template <class L, bool kBias, bool kSmooth, class T>
-inline void exponentials(const Columns<L>& columns, const T* z, T* e, const T* bias, T reference, T level, T scale,
-                         T& rest, T& sum_t) {
-  if (e != nullptr)
-    exponentials<L, kBias, kSmooth, true>(columns, z, e, bias, reference, level, scale, rest, sum_t);
-  else
-    exponentials<L, kBias, kSmooth, false>(columns, z, e, bias, reference, level, scale, rest, sum_t);
+  rest = all.total;
+  if constexpr (kSmooth) sum_t = all_terms.total;
 }
 
 // e = pull * e - uniform, in place; fetches the same columns of the next row on the way.
@@ -346,32 +351,6 @@ int64_t block_rows(int64_t classes) {
   return fit < 1 ? 1 : (fit > L::kLanes ? L::kLanes : fit);
 }
 
-// One lane a row: RowInputs as arrays, filled row by row and read as packs.
-template <class L, class T>
-struct alignas(64) Block {
-  double rest[L::kLanes], sum_t[L::kLanes], t_a[L::kLanes], t_b[L::kLanes], gap_a[L::kLanes], gap_b[L::kLanes];
-  double margin_a[L::kLanes], margin_b[L::kLanes], factor_a[L::kLanes], factor_b[L::kLanes];
-  T reference[L::kLanes], level[L::kLanes];
-  uint32_t same;  // bit of the rows whose labels are equal
-};
-
-// The rows from `lane` on, as many as a pack of doubles holds.
-template <class L, class T>
-RowInputs<Doubles::Value> inputs_of(const Block<L, T>& block, int64_t lane) {
-  RowInputs<Doubles::Value> inputs;
-  inputs.rest = Doubles::load(block.rest + lane);
-  inputs.sum_t = Doubles::load(block.sum_t + lane);
-  inputs.t_a = Doubles::load(block.t_a + lane);
-  inputs.t_b = Doubles::load(block.t_b + lane);
-  inputs.gap_a = Doubles::load(block.gap_a + lane);
-  inputs.gap_b = Doubles::load(block.gap_b + lane);
-  inputs.margin_a = Doubles::load(block.margin_a + lane);
-  inputs.margin_b = Doubles::load(block.margin_b + lane);
-  inputs.factor_a = Doubles::load(block.factor_a + lane);
-  inputs.factor_b = Doubles::load(block.factor_b + lane);
-  return inputs;
-}
-
 // The gap that the maximum rules read. The batch-first rule repeats the published Maximum-Margin code: the score of
 // the batch's first label for every row, and a 0 in the place of the own class among the others.
 template <class T>
@@ -381,134 +360,213 @@ double gap_of(MarginRule rule, const T* z, int64_t label, int64_t first_label, T
   return z[label] - rival;
 }
 
-template <class L, class T>
-void fill_lane(Block<L, T>& block, int lane, const Columns<L>& columns, const Rows<T>& rows, const Forward<T>& call,
-               int64_t row, const T* z, T* e) {
-  const T z_a = z[columns.a], z_b = z[columns.b], scale = call.settings.scale;
-  const bool same = columns.a == columns.b;
-  const T other = largest_other<L>(columns, z);
-  const T reference = reference_of(other, z_a, z_b);
-  const T level = rows.bias != nullptr ? largest_term<L>(columns, z, rows.bias, reference, scale) : T{0};
-  T rest = 0, sum_t = 0;
-  const bool smooth = call.settings.label_smoothing > 0;
-  if (rows.bias != nullptr && smooth)
-    exponentials<L, true, true>(columns, z, e, rows.bias, reference, level, scale, rest, sum_t);
-  else if (rows.bias != nullptr)
-    exponentials<L, true, false>(columns, z, e, rows.bias, reference, level, scale, rest, sum_t);
-  else if (smooth)
-    exponentials<L, false, true>(columns, z, e, rows.bias, reference, level, scale, rest, sum_t);
-  else
-    exponentials<L, false, false>(columns, z, e, rows.bias, reference, level, scale, rest, sum_t);
-
-  block.rest[lane] = rest;
-  block.sum_t[lane] = sum_t;
-  block.reference[lane] = reference;
-  block.level[lane] = level;
-  const auto t_of = [&](int64_t label) {
-    const double t = (static_cast<double>(z[label]) - reference) * scale;
-    return rows.bias != nullptr ? t + (static_cast<double>(rows.bias[label]) - level) : t;
-  };
-  block.t_a[lane] = t_of(columns.a);
-  block.t_b[lane] = t_of(columns.b);
-  block.margin_a[lane] = call.margin != nullptr ? call.margin[columns.a] : T{0};
-  block.margin_b[lane] = call.margin != nullptr ? call.margin[columns.b] : T{0};
-  block.factor_a[lane] = call.factor_a[row];
-  block.factor_b[lane] = call.factor_b[row];
-  block.same |= static_cast<uint32_t>(same) << lane;
-  const MarginRule rule = call.settings.margin_rule;
-  if (rule != MarginRule::kFixed) {
-    block.gap_a[lane] = gap_of(rule, z, columns.a, rows.target[0], other, same, z_b);
-    block.gap_b[lane] = gap_of(rule, z, columns.b, rows.target_b[0], other, same, z_a);
-  }
-  if (call.prediction != nullptr) {
-    const T rival = same || other > z_b ? other : z_b;
-    const bool clean = rest == rest && z_a == z_a && z_b == z_b;  // a NaN or infinity makes the sum NaN
-    call.prediction[row] = largest_index(z, rows.classes, columns.a, rival, clean);
-  }
-}
-
-// What finish_row gives, one lane a row.
-template <class L, class T>
-struct alignas(64) Results {
-  T loss[L::kLanes], pull[L::kLanes], uniform[L::kLanes], own_a[L::kLanes], own_b[L::kLanes];
-};
-
-inline void store_rounded(double* to, Doubles::Value v) { Doubles::store(to, v); }
-inline void store_rounded(float* to, Doubles::Value v) {
-  for (int lane = 0; lane < Doubles::kLanes; ++lane) to[lane] = static_cast<float>(v[lane]);
-}
-
-template <class L, class T>
-void finish_rows(const Block<L, T>& block, const Forward<T>& call, int64_t count, Results<L, T>& results) {
-  for (int64_t lane = 0; lane < count; lane += Doubles::kLanes) {
-    const auto same = Doubles::mask_of(block.same >> lane);
-    const auto result = finish_row<Doubles>(inputs_of(block, lane), same, call.per_loss, call.settings);
-    store_rounded(results.loss + lane, result.loss);
-    store_rounded(results.pull + lane, result.pull);
-    store_rounded(results.uniform + lane, result.uniform);
-    store_rounded(results.own_a + lane, result.own_a);
-    store_rounded(results.own_b + lane, result.own_b);
-  }
-}
-
-template <class L, class T>
-void write_results(const Results<L, T>& results, const Block<L, T>& block, const Forward<T>& call, int64_t row,
-                   int64_t count) {
-  for (int64_t lane = 0; lane < count; ++lane) {
-    call.loss[row + lane] = results.loss[lane];
-    if (call.row_numbers == nullptr) continue;
-    T* numbers = call.row_numbers + (row + lane) * kRowNumbers;
-    numbers[kReference] = block.reference[lane];
-    numbers[kLevel] = block.level[lane];
-    numbers[kPull] = results.pull[lane];
-    numbers[kUniform] = results.uniform[lane];
-    numbers[kOwnA] = results.own_a[lane];
-    numbers[kOwnB] = results.own_b[lane];
-  }
-}
-
 // The gradient's memory begins on a cache line, so its row r is this many elements off a pack's boundary. In a row of
 // few packs one more would cost more than the split stores.
 template <class L>
 int64_t misalignment(int64_t row, int64_t classes, bool scratch) {
-  return scratch || classes < 4 * L::kLanes ? 0 : (row * classes) % L::kLanes;
+  return scratch || classes <= Columns<L>::kShort ? 0 : (row * classes) % L::kLanes;
 }
+
+// A pack of doubles from and to numbers of the arithmetic type.
+typedef float Narrow __attribute__((vector_size(Doubles::kLanes * sizeof(float))));
+inline Doubles::Value widened(const double* from) { return Doubles::load(from); }
+inline Doubles::Value widened(const float* from) {
+  Narrow narrow;
+  std::memcpy(&narrow, from, sizeof narrow);
+  return __builtin_convertvector(narrow, Doubles::Value);
+}
+inline void store_rounded(double* to, Doubles::Value v) { Doubles::store(to, v); }
+inline void store_rounded(float* to, Doubles::Value v) {
+  const Narrow rounded = __builtin_convertvector(v, Narrow);
+  std::memcpy(to, &rounded, sizeof rounded);
+}
+
+// Up to L::kLanes rows on their way through the forward pass, one lane a row. Each step is done for all of them before
+// the next begins: so their sums are reduced together, and no row waits for another.
+template <class L, class T>
+class alignas(64) Block {
+  using V = typename L::Value;
+  using Wide = Doubles::Value;  // what is done once a row is done in double
+
+ public:
+  Block(const Rows<T>& rows, const Forward<T>& call, T* scratch) : rows_(rows), call_(call), scratch_(scratch) {}
+
+  void run(int64_t row, int64_t count) {
+    row_ = row;
+    count_ = static_cast<int>(count);
+    read_labels();
+    find_references();
+    if (rows_.bias != nullptr) find_levels();
+    sum_exponentials();
+    if (call_.settings.margin_rule != MarginRule::kFixed) find_gaps();
+    if (call_.prediction != nullptr) predict();
+    finish();
+    if (call_.row_numbers != nullptr) write_numbers();
+    if (call_.grad != nullptr) write_gradient();
+  }
+
+ private:
+  void read_labels() {
+    const bool half = is_half(rows_);
+    const int64_t classes = rows_.classes;
+    same_ = 0;
+    for (int lane = 0; lane < count_; ++lane) {
+      const int64_t row = row_ + lane, a = rows_.target[row], b = rows_.target_b[row];
+      z_[lane] = row_of(rows_, row, scratch_ + lane * classes);
+      e_[lane] = call_.grad == nullptr ? nullptr
+                 : half                ? scratch_ + (block_rows<L, T>(classes) + lane) * classes
+                                       : static_cast<T*>(call_.grad) + row * classes;
+      a_[lane] = a;
+      b_[lane] = b;
+      z_a_[lane] = z_[lane][a];
+      z_b_[lane] = z_[lane][b];
+      if (call_.margin != nullptr) {
+        margin_a_[lane] = call_.margin[a];
+        margin_b_[lane] = call_.margin[b];
+      }
+      same_ |= static_cast<uint32_t>(a == b) << lane;
+      packs_[lane] = largest_other<L>(columns(lane), z_[lane]);
+    }
+  }
+
+  Columns<L> columns(int lane) const {
+    return Columns<L>(rows_.classes, a_[lane], b_[lane], misalignment<L>(row_ + lane, rows_.classes, is_half(rows_)));
+  }
+
+  void find_references() {
+    const V largest = L::largest(packs_), z_a = L::load(z_a_), z_b = L::load(z_b_);
+    L::store(largest_, largest);
+    L::store(reference_, reference_of<L>(largest, z_a, z_b));
+  }
+
+  void find_levels() {
+    for (int lane = 0; lane < count_; ++lane) {
+      packs_[lane] = largest_term<L>(columns(lane), z_[lane], rows_.bias, reference_[lane], call_.settings.scale);
+      bias_a_[lane] = rows_.bias[a_[lane]];
+      bias_b_[lane] = rows_.bias[b_[lane]];
+    }
+    const V level = L::largest(packs_);
+    L::store(level_, L::select(level > L::lowest(), level, V{}));
+  }
+
+  void sum_exponentials() {
+    const bool bias = rows_.bias != nullptr, store = call_.grad != nullptr;
+    if (call_.settings.label_smoothing > 0)
+      bias ? (store ? sum_as<true, true, true>() : sum_as<true, true, false>())
+           : (store ? sum_as<false, true, true>() : sum_as<false, true, false>());
+    else
+      bias ? (store ? sum_as<true, false, true>() : sum_as<true, false, false>())
+           : (store ? sum_as<false, false, true>() : sum_as<false, false, false>());
+  }
+
+  template <bool kBias, bool kSmooth, bool kStore>
+  __attribute__((noinline)) void sum_as() {
+    V terms[L::kLanes]{};
+    for (int lane = 0; lane < count_; ++lane)
+      exponentials<L, kBias, kSmooth, kStore>(columns(lane), z_[lane], e_[lane], rows_.bias, reference_[lane],
+                                              level_[lane], call_.settings.scale, packs_[lane], terms[lane]);
+    L::store(rest_, L::sums(packs_));
+    if constexpr (kSmooth) L::store(sum_t_, L::sums(terms));
+  }
+
+  void find_gaps() {
+    const MarginRule rule = call_.settings.margin_rule;
+    for (int lane = 0; lane < count_; ++lane) {
+      const bool same = same_ >> lane & 1u;
+      const T *z = z_[lane], largest = largest_[lane];
+      gap_a_[lane] = gap_of(rule, z, a_[lane], rows_.target[0], largest, same, z_b_[lane]);
+      gap_b_[lane] = gap_of(rule, z, b_[lane], rows_.target_b[0], largest, same, z_a_[lane]);
+    }
+  }
+
+  void predict() {
+    for (int lane = 0; lane < count_; ++lane) {
+      const T z_a = z_a_[lane], z_b = z_b_[lane], other = largest_[lane], rest = rest_[lane];
+      const T rival = a_[lane] == b_[lane] || other > z_b ? other : z_b;
+      const bool clean = rest == rest && z_a == z_a && z_b == z_b;  // a NaN or infinity makes the sum NaN
+      call_.prediction[row_ + lane] = largest_index(z_[lane], rows_.classes, a_[lane], rival, clean);
+    }
+  }
+
+  void finish() {
+    for (int lane = 0; lane < count_; lane += Doubles::kLanes) {
+      const auto same = Doubles::mask_of(same_ >> lane);
+      const RowResult<Wide> result = finish_row<Doubles>(inputs_of(lane), same, call_.per_loss, call_.settings);
+      store_rounded(loss_ + lane, result.loss);
+      store_rounded(pull_ + lane, result.pull);
+      store_rounded(uniform_ + lane, result.uniform);
+      store_rounded(own_a_ + lane, result.own_a);
+      store_rounded(own_b_ + lane, result.own_b);
+    }
+    for (int lane = 0; lane < count_; ++lane) call_.loss[row_ + lane] = loss_[lane];
+  }
+
+  RowInputs<Wide> inputs_of(int lane) const {
+    const Wide reference = widened(reference_ + lane), level = widened(level_ + lane);
+    const Wide scale = Doubles::constant(call_.settings.scale);
+    const int left = count_ - lane;
+    const uint32_t bits = left < Doubles::kLanes ? (1u << left) - 1u : Doubles::kAll;
+    RowInputs<Wide> inputs;
+    inputs.rest = widened(rest_ + lane);
+    inputs.sum_t = widened(sum_t_ + lane);
+    inputs.t_a = (widened(z_a_ + lane) - reference) * scale + (widened(bias_a_ + lane) - level);
+    inputs.t_b = (widened(z_b_ + lane) - reference) * scale + (widened(bias_b_ + lane) - level);
+    inputs.gap_a = Doubles::load(gap_a_ + lane);
+    inputs.gap_b = Doubles::load(gap_b_ + lane);
+    inputs.margin_a = widened(margin_a_ + lane);
+    inputs.margin_b = widened(margin_b_ + lane);
+    inputs.factor_a = Doubles::load_some(call_.factor_a + row_ + lane, bits, Wide{});
+    inputs.factor_b = Doubles::load_some(call_.factor_b + row_ + lane, bits, Wide{});
+    return inputs;
+  }
+
+  void write_numbers() {
+    for (int lane = 0; lane < count_; ++lane) {
+      T* numbers = call_.row_numbers + (row_ + lane) * kRowNumbers;
+      numbers[kReference] = reference_[lane];
+      numbers[kLevel] = level_[lane];
+      numbers[kPull] = pull_[lane];
+      numbers[kUniform] = uniform_[lane];
+      numbers[kOwnA] = own_a_[lane];
+      numbers[kOwnB] = own_b_[lane];
+    }
+  }
+
+  void write_gradient() {
+    const bool half = is_half(rows_);
+    for (int lane = 0; lane < count_; ++lane) {
+      const int64_t next = row_ + lane + count_ < rows_.rows ? row_ + lane + count_ : row_ + lane;
+      const T* next_row = half ? e_[lane] : static_cast<const T*>(rows_.logits) + next * rows_.row_stride;
+      scale_row(columns(lane), e_[lane], pull_[lane], uniform_[lane], next_row);
+      e_[lane][b_[lane]] = own_b_[lane];
+      e_[lane][a_[lane]] = own_a_[lane];
+      if (half) write_half(rows_, e_[lane], call_.grad, row_ + lane);
+    }
+  }
+
+  V packs_[L::kLanes]{};  // of each row what is still to be reduced over its lanes
+  T z_a_[L::kLanes]{}, z_b_[L::kLanes]{}, bias_a_[L::kLanes]{}, bias_b_[L::kLanes]{};
+  T margin_a_[L::kLanes]{}, margin_b_[L::kLanes]{};
+  T largest_[L::kLanes]{}, reference_[L::kLanes]{}, level_[L::kLanes]{}, rest_[L::kLanes]{}, sum_t_[L::kLanes]{};
+  T loss_[L::kLanes], pull_[L::kLanes], uniform_[L::kLanes], own_a_[L::kLanes], own_b_[L::kLanes];
+  double gap_a_[L::kLanes]{}, gap_b_[L::kLanes]{};
+  int64_t a_[L::kLanes], b_[L::kLanes];
+  const T* z_[L::kLanes];
+  T* e_[L::kLanes];
+  uint32_t same_ = 0;  // bit of the rows whose labels are equal
+  int count_ = 0;
+  int64_t row_ = 0;
+  const Rows<T>& rows_;
+  const Forward<T>& call_;
+  T* scratch_;  // for half types: the widened rows, then their exponentials
+};
 
 template <class L, class T>
 void forward(const Rows<T>& rows, const Forward<T>& call, int64_t first, int64_t last, T* scratch) {
   const FlushSubnormals flush;
-  const bool half = is_half(rows);
-  const int64_t step = block_rows<L, T>(rows.classes), classes = rows.classes;
-  T* half_e = half ? scratch + classes : nullptr;  // for half types: a widened row, then the block's exponentials
-  Results<L, T> results;
-  for (int64_t row = first; row < last; row += step) {
-    const int64_t count = last - row < step ? last - row : step;
-    Block<L, T> block{};
-    const auto e_of = [&](int64_t lane) -> T* {
-      if (call.grad == nullptr) return nullptr;
-      return half ? half_e + lane * classes : static_cast<T*>(call.grad) + (row + lane) * classes;
-    };
-    const auto columns_of = [&](int64_t lane) {
-      const int64_t r = row + lane;
-      return Columns<L>(classes, rows.target[r], rows.target_b[r], misalignment<L>(r, classes, half));
-    };
-    for (int64_t lane = 0; lane < count; ++lane)
-      fill_lane(block, static_cast<int>(lane), columns_of(lane), rows, call, row + lane,
-                row_of(rows, row + lane, scratch), e_of(lane));
-    finish_rows(block, call, count, results);
-    write_results(results, block, call, row, count);
-    if (call.grad == nullptr) continue;
-    for (int64_t lane = 0; lane < count; ++lane) {
-      const Columns<L> columns = columns_of(lane);
-      T* e = e_of(lane);
-      const int64_t next = row + lane + step < rows.rows ? row + lane + step : row + lane;
-      const T* next_row = half ? e : static_cast<const T*>(rows.logits) + next * rows.row_stride;
-      scale_row(columns, e, results.pull[lane], results.uniform[lane], next_row);
-      e[columns.b] = results.own_b[lane];
-      e[columns.a] = results.own_a[lane];
-      if (half) write_half(rows, e, call.grad, row + lane);
-    }
-  }
+  const int64_t step = block_rows<L, T>(rows.classes);
+  Block<L, T> block(rows, call, scratch);
+  for (int64_t row = first; row < last; row += step) block.run(row, last - row < step ? last - row : step);
 }
 
 template <class L, class T>
@@ -541,7 +599,7 @@ void backward(const Rows<T>& rows, const Backward<T>& call, int64_t first, int64
 
 template <class L, class T>
 int64_t scratch_size(const Rows<T>& rows) {
-  return is_half(rows) ? rows.classes * (1 + block_rows<L, T>(rows.classes)) : 0;
+  return is_half(rows) ? 2 * block_rows<L, T>(rows.classes) * rows.classes : 0;
 }
 
 // --------------------------------------------------------------------------------------------------- label factors
