@@ -1,5 +1,7 @@
 //! Which samples of a balanced set a long-tailed one keeps.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::error::{Error, Result, reserved};
 use crate::mt19937::Mt19937;
 use crate::permutation::{Permutation, Shape};
@@ -68,7 +70,7 @@ pub fn class_sizes(labels: &[i64]) -> Result<Vec<i64>> {
 ///
 /// With [`Method::Ldam`] the result is LDAM-DRW's for `rand_number = seed`, bit for bit. With either method a class's
 /// samples are the first ones of an order that `counts` does not influence, so smaller subsets lie inside larger ones.
-/// O(N + C).
+/// O(N + C); the classes of [`Method::Counter`] are shared among threads.
 ///
 /// # Errors
 ///
@@ -83,31 +85,102 @@ pub fn long_tailed_indices(
     let sizes = class_sizes(labels)?;
     check_counts(counts, &sizes)?;
     let mut members = by_class(labels, &sizes)?;
-    let mut kept = reserved(counts.iter().sum::<i64>() as usize)?;
-    let mut rest = members.as_mut_slice();
-    let mut legacy = Mt19937::new(legacy_seed(seed, method)?);
-    for (class, (&size, &count)) in sizes.iter().zip(counts).enumerate() {
-        let (class_members, others) = rest.split_at_mut(size as usize);
-        rest = others;
-        match method {
-            Method::Ldam => {
-                legacy.shuffle(class_members)?;
-                kept.extend_from_slice(&class_members[..count as usize]);
-            }
-            Method::Counter => {
-                let order = Permutation::new(
-                    Shape::new(size as u64),
-                    Stream::new(seed, stream::SUBSET, class as u64),
-                );
-                kept.extend(
-                    (0..count as u64)
-                        .filter_map(|i| order.get(i))
-                        .map(|at| class_members[at as usize]),
-                );
-            }
-        }
+    let legacy = legacy_seed(seed, method)?;
+    let total = counts.iter().sum::<i64>() as usize;
+    let mut kept = reserved(total)?;
+    kept.resize(total, 0);
+    let classes = classes_of(&mut members, &sizes, &mut kept, counts);
+    match method {
+        Method::Ldam => keep_one_after_the_other(classes, &mut Mt19937::new(legacy))?,
+        Method::Counter => keep_side_by_side(classes, total, seed),
     }
     Ok(kept)
+}
+
+/// A class's samples, and the place for those that are kept of it.
+struct Class<'a> {
+    number: u64,
+    members: &'a mut [i64],
+    kept: &'a mut [i64],
+}
+
+fn classes_of<'a>(
+    mut members: &'a mut [i64],
+    sizes: &[i64],
+    mut kept: &'a mut [i64],
+    counts: &[i64],
+) -> Vec<Class<'a>> {
+    let mut classes = Vec::with_capacity(sizes.len());
+    for (number, (&size, &count)) in (0..).zip(sizes.iter().zip(counts)) {
+        let (of_class, other_members) = members.split_at_mut(size as usize);
+        let (place, other_places) = kept.split_at_mut(count as usize);
+        (members, kept) = (other_members, other_places);
+        classes.push(Class {
+            number,
+            members: of_class,
+            kept: place,
+        });
+    }
+    classes
+}
+
+fn keep_one_after_the_other(classes: Vec<Class>, generator: &mut Mt19937) -> Result<()> {
+    for class in classes {
+        generator.shuffle(class.members)?;
+        class
+            .kept
+            .copy_from_slice(&class.members[..class.kept.len()]);
+    }
+    Ok(())
+}
+
+/// Samples below which a second thread costs more than it does.
+const SERIAL: usize = 1 << 15;
+
+/// Shares the classes among threads that end before this returns: no pool is left behind for a fork to trip over.
+fn keep_side_by_side(mut classes: Vec<Class>, total: usize, seed: u64) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = total.div_ceil(threads).max(SERIAL);
+    let mut shares = Vec::new();
+    while !classes.is_empty() {
+        let mut held = 0;
+        let fit = classes.iter().take_while(|class| {
+            let more = held < share;
+            held += class.kept.len();
+            more
+        });
+        let rest = classes.split_off(fit.count());
+        shares.push(std::mem::replace(&mut classes, rest));
+    }
+    let helpers = shares.len().min(threads).saturating_sub(1);
+    let queue = Mutex::new(shares);
+    let work = || {
+        while let Some(share) = next_of(&queue) {
+            keep_by_key(share, seed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..helpers {
+            // A thread that cannot be had leaves its share to the others.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+}
+
+fn next_of<T>(queue: &Mutex<Vec<T>>) -> Option<T> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+fn keep_by_key(classes: Vec<Class>, seed: u64) {
+    for class in classes {
+        let shape = Shape::new(class.members.len() as u64);
+        let stream = Stream::new(seed, stream::SUBSET, class.number);
+        Permutation::new(shape, stream).fill(0, class.kept);
+        for slot in class.kept {
+            *slot = class.members[*slot as usize];
+        }
+    }
 }
 
 fn legacy_seed(seed: u64, method: Method) -> Result<u32> {
@@ -179,6 +252,25 @@ mod tests {
             kept[45..].iter().map(|i| i - 45_000).collect::<Vec<_>>(),
             [2204, 3816, 2206, 2507, 1926]
         );
+    }
+
+    #[test]
+    fn shares_among_threads_change_nothing() {
+        let sizes = [70_000_usize, 3, 40_000, 1, 66_000, 500];
+        let labels: Vec<i64> = (0..)
+            .zip(sizes)
+            .flat_map(|(class, size)| std::iter::repeat_n(class, size))
+            .collect();
+        let counts = [70_000, 2, 39_000, 1, 100, 500];
+        let kept = long_tailed_indices(&labels, &counts, 7, Method::Counter).unwrap();
+        let (mut expected, mut start) = (Vec::new(), 0);
+        for (class, (size, count)) in (0..).zip(sizes.into_iter().zip(counts)) {
+            let stream = Stream::new(7, stream::SUBSET, class);
+            let order = Permutation::new(Shape::new(size as u64), stream);
+            expected.extend((0..count as u64).map(|at| start + order.get(at).unwrap() as i64));
+            start += size as i64;
+        }
+        assert_eq!(kept, expected);
     }
 
     #[test]
