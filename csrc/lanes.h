@@ -14,6 +14,7 @@
 // GCC's own judgement leaves parts of the inner loops as calls, with the sums in memory and the registers saved.
 #define LT_FAST_INLINED __attribute__((always_inline))
 #define LT_FAST_INLINE inline LT_FAST_INLINED
+#define LT_FAST_APART __attribute__((noinline))
 
 namespace lt_fast {
 namespace {

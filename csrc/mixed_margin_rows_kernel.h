@@ -207,20 +207,20 @@ LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, co
   if constexpr (kSmooth) sum_t = all_terms.total;
 }
 
-// e = pull * e - uniform, in place; fetches the same columns of the next row on the way.
+// grad = pull * e - uniform, where grad may be e; fetches the same columns of the next row on the way.
 template <class L, class T>
-inline void scale_row(const Columns<L>& columns, T* e, T pull, T uniform, const T* next_row) {
+inline void scale_row(const Columns<L>& columns, const T* e, T* grad, T pull, T uniform, const T* next_row) {
   const auto edge = [&](int64_t pack) LT_FAST_INLINED {
     const int64_t at = columns.column_of(pack);
     const uint32_t bits = columns.inside(pack);
     __builtin_prefetch(next_row + (at < 0 ? 0 : at));
-    store_inside<L>(e + at, bits, load_inside<L>(e + at, bits) * pull - uniform);
+    store_inside<L>(grad + at, bits, load_inside<L>(e + at, bits) * pull - uniform);
   };
   edge(0);
   if (columns.packs == 1) return;
   for (int64_t at = columns.column_of(1); at < columns.column_of(columns.packs - 1); at += L::kLanes) {
     __builtin_prefetch(next_row + at);
-    L::store(e + at, L::load(e + at) * pull - uniform);
+    L::store(grad + at, L::load(e + at) * pull - uniform);
   }
   edge(columns.packs - 1);
 }
@@ -301,20 +301,15 @@ inline void narrow_row(const float* from, uint16_t* to, int64_t n) {
   for (int64_t j = 0; j < n; ++j) to[j] = Half::narrow(from[j]);
 }
 
-// The arithmetic type's view of the rows: the memory itself, or a widened copy in `scratch` for half types.
-inline const double* row_of(const Rows<double>& rows, int64_t row, double*) {
-  return static_cast<const double*>(rows.logits) + row * rows.row_stride;
-}
-inline const float* row_of(const Rows<float>& rows, int64_t row, float* scratch) {
-  if (rows.storage == Storage::kFloat32) return static_cast<const float*>(rows.logits) + row * rows.row_stride;
+// From and to the rows of half types. Kept apart from the loops over rows, which would lose their registers to them.
+LT_FAST_APART void read_half(const Rows<float>& rows, int64_t row, float* values) {
   const uint16_t* half = static_cast<const uint16_t*>(rows.logits) + row * rows.row_stride;
   if (rows.storage == Storage::kBFloat16)
-    widen_row<BFloat16>(half, scratch, rows.classes);
+    widen_row<BFloat16>(half, values, rows.classes);
   else
-    widen_row<Float16>(half, scratch, rows.classes);
-  return scratch;
+    widen_row<Float16>(half, values, rows.classes);
 }
-inline void write_half(const Rows<float>& rows, const float* values, void* grad, int64_t row) {
+LT_FAST_APART void write_half(const Rows<float>& rows, const float* values, void* grad, int64_t row) {
   uint16_t* half = static_cast<uint16_t*>(grad) + row * rows.classes;
   if (rows.storage == Storage::kBFloat16)
     narrow_row<BFloat16>(values, half, rows.classes);
@@ -322,6 +317,16 @@ inline void write_half(const Rows<float>& rows, const float* values, void* grad,
     narrow_row<Float16>(values, half, rows.classes);
 }
 inline void write_half(const Rows<double>&, const double*, void*, int64_t) {}
+
+// The arithmetic type's view of the rows: the memory itself, or a widened copy in `scratch` for half types.
+inline const double* row_of(const Rows<double>& rows, int64_t row, double*) {
+  return static_cast<const double*>(rows.logits) + row * rows.row_stride;
+}
+inline const float* row_of(const Rows<float>& rows, int64_t row, float* scratch) {
+  if (rows.storage == Storage::kFloat32) return static_cast<const float*>(rows.logits) + row * rows.row_stride;
+  read_half(rows, row, scratch);
+  return scratch;
+}
 
 template <class T>
 inline bool is_half(const Rows<T>& rows) {
@@ -413,9 +418,7 @@ class alignas(64) Block {
     for (int lane = 0; lane < count_; ++lane) {
       const int64_t row = row_ + lane, a = rows_.target[row], b = rows_.target_b[row];
       z_[lane] = row_of(rows_, row, scratch_ + lane * classes);
-      e_[lane] = call_.grad == nullptr ? nullptr
-                 : half                ? scratch_ + (block_rows<L, T>(classes) + lane) * classes
-                                       : static_cast<T*>(call_.grad) + row * classes;
+      e_[lane] = exponentials_of(lane);
       a_[lane] = a;
       b_[lane] = b;
       z_a_[lane] = z_[lane][a];
@@ -428,6 +431,17 @@ class alignas(64) Block {
       packs_[lane] = largest_other<L>(columns(lane), z_[lane]);
     }
   }
+
+  // Where a row's exponentials wait to be scaled: the gradient itself, but for half types and for short rows that
+  // are not aligned there: those are written there once only.
+  T* exponentials_of(int lane) {
+    const int64_t classes = rows_.classes;
+    if (call_.grad == nullptr) return nullptr;
+    if (is_half(rows_)) return scratch_ + (block_rows<L, T>(classes) + lane) * classes;
+    const bool unaligned = classes <= Columns<L>::kShort && classes % L::kLanes != 0;
+    return unaligned ? short_rows_[lane] : gradient_of(lane);
+  }
+  T* gradient_of(int lane) const { return static_cast<T*>(call_.grad) + (row_ + lane) * rows_.classes; }
 
   Columns<L> columns(int lane) const {
     return Columns<L>(rows_.classes, a_[lane], b_[lane], misalignment<L>(row_ + lane, rows_.classes, is_half(rows_)));
@@ -460,7 +474,7 @@ class alignas(64) Block {
   }
 
   template <bool kBias, bool kSmooth, bool kStore>
-  __attribute__((noinline)) void sum_as() {
+  LT_FAST_APART void sum_as() {
     V terms[L::kLanes]{};
     for (int lane = 0; lane < count_; ++lane)
       exponentials<L, kBias, kSmooth, kStore>(columns(lane), z_[lane], e_[lane], rows_.bias, reference_[lane],
@@ -537,14 +551,16 @@ class alignas(64) Block {
     for (int lane = 0; lane < count_; ++lane) {
       const int64_t next = row_ + lane + count_ < rows_.rows ? row_ + lane + count_ : row_ + lane;
       const T* next_row = half ? e_[lane] : static_cast<const T*>(rows_.logits) + next * rows_.row_stride;
-      scale_row(columns(lane), e_[lane], pull_[lane], uniform_[lane], next_row);
-      e_[lane][b_[lane]] = own_b_[lane];
-      e_[lane][a_[lane]] = own_a_[lane];
-      if (half) write_half(rows_, e_[lane], call_.grad, row_ + lane);
+      T* grad = half ? e_[lane] : gradient_of(lane);
+      scale_row(columns(lane), e_[lane], grad, pull_[lane], uniform_[lane], next_row);
+      grad[b_[lane]] = own_b_[lane];
+      grad[a_[lane]] = own_a_[lane];
+      if (half) write_half(rows_, grad, call_.grad, row_ + lane);
     }
   }
 
   V packs_[L::kLanes]{};  // of each row what is still to be reduced over its lanes
+  alignas(64) T short_rows_[L::kLanes][Columns<L>::kShort];
   T z_a_[L::kLanes]{}, z_b_[L::kLanes]{}, bias_a_[L::kLanes]{}, bias_b_[L::kLanes]{};
   T margin_a_[L::kLanes]{}, margin_b_[L::kLanes]{};
   T largest_[L::kLanes]{}, reference_[L::kLanes]{}, level_[L::kLanes]{}, rest_[L::kLanes]{}, sum_t_[L::kLanes]{};
