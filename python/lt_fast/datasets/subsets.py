@@ -33,8 +33,8 @@ def long_tailed_indices(
             kept.append(members[: counts[c]])
 
     ``"counter"`` orders each class by a permutation keyed by (seed, class), so that a class's samples do not depend on
-    the other classes. With either, the order does not depend on the counts: for one seed the subset of a larger
-    imbalance ratio lies inside that of a smaller one. O(N + C).
+    the other classes, and classes are drawn by all cores at once. With either, the order does not depend on the counts:
+    for one seed the subset of a larger imbalance ratio lies inside that of a smaller one. O(N + C).
 
     Args:
         labels: class of every sample; each class from 0 to the largest must occur.
