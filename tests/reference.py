@@ -727,7 +727,7 @@ def class_aware_draws(labels, seed, count):
 def _passes(samples, label, seed):
     number = 0
     while True:
-        yield from fisher_yates(samples, absorbed(0, seed, _WITHIN_CLASS, number, label))
+        yield from fisher_yates(samples, absorbed(0, seed, _WITHIN_CLASS, label, number))
         number += 1
 
 
@@ -784,11 +784,11 @@ def strata_draws(labels, weights, batch_size, seed, count):
 
 
 def strata_offset(seed, number, blocks):
-    """The offset of a batch: its number within the block of ``blocks``, its bits reversed, xor the block's hash."""
+    """The offset of a batch: its number within the block of ``blocks``, its bits reversed, xor the block's number."""
     block, inside = divmod(number, blocks)
     width = blocks.bit_length() - 1
     reversed_bits = int(format(inside, f"0{width}b")[::-1], 2) if width else 0
-    return reversed_bits ^ splitmix64(block) & (blocks - 1)
+    return reversed_bits ^ bits(absorbed(0, seed, _CLASS_ORDER, _WORD), block) & (blocks - 1)
 
 
 def class_then_sample_draws(labels, seed, epoch, count):

@@ -7,6 +7,9 @@
 //! Up to [`SMALL`] entries a network has too few round functions to choose from; there it is a Fisher-Yates shuffle on
 //! the stack.
 
+mod quick;
+
+pub use self::quick::QuickPermutation;
 use crate::error::{Error, Result, reserved};
 use crate::rng::{GOLDEN, Stream};
 
@@ -68,7 +71,7 @@ impl Shape {
     }
 }
 
-/// A permutation of `0..len`.
+/// A permutation of `0..len`: the one that chooses subsets of data sets. For draws see [`QuickPermutation`].
 #[derive(Debug, Clone, Copy)]
 pub struct Permutation {
     shape: Shape,

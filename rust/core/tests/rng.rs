@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use lt_fast_core::beta::Beta;
-use lt_fast_core::permutation::{Permutation, Shape};
+use lt_fast_core::permutation::{Permutation, QuickPermutation, Shape};
 use lt_fast_core::rng::{self, Stream, absorb, mix};
 use proptest::prelude::*;
 
@@ -295,12 +295,42 @@ fn a_part_of_the_draws_is_a_part_of_the_whole() {
     );
 }
 
+/// Writes entries of the permutation of a size that a stream keys, from one on; returns how many.
+type Fill = fn(u64, Stream, u64, &mut [i64]) -> usize;
+
+/// Both permutations: what chooses data and what draws.
+const PERMUTATIONS: [Fill; 2] = [
+    |len, stream, start, out| Permutation::new(Shape::new(len), stream).fill(start, out),
+    |len, stream, start, out| QuickPermutation::new(Shape::new(len), stream).fill(start, out),
+];
+
 proptest! {
     #[test]
-    fn a_permutation_is_a_bijection(len in 0u64..6000, seed: u64) {
-        let mut entries = Permutation::new(Shape::new(len), Stream::new(seed, 1, 0)).to_vec().unwrap();
-        entries.sort_unstable();
-        prop_assert!(entries.into_iter().eq(0..len as i64));
+    fn a_permutation_is_a_bijection(len in prop_oneof![0u64..6000, 65_000u64..66_000], seed: u64) {
+        for fill in PERMUTATIONS {
+            let mut entries = vec![0; len as usize];
+            prop_assert_eq!(fill(len, Stream::new(seed, 1, 0), 0, &mut entries), entries.len());
+            entries.sort_unstable();
+            prop_assert!(entries.into_iter().eq(0..len as i64));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_permutation_is_a_part_of_the_whole(
+        len in prop_oneof![1u64..200, 1u64..6000], seed: u64, parts in prop::collection::vec((any::<u64>(), 0usize..100), 10),
+    ) {
+        for fill in PERMUTATIONS {
+            let stream = Stream::new(seed, 1, 0);
+            let mut whole = vec![0; len as usize];
+            fill(len, stream, 0, &mut whole);
+            for &(start, wanted) in &parts {
+                let start = start % (len + 2);
+                let mut part = vec![-1; wanted];
+                let written = fill(len, stream, start, &mut part);
+                let rest = &whole[whole.len().min(start as usize)..];
+                prop_assert_eq!(&part[..written], &rest[..wanted.min(rest.len())]);
+            }
+        }
     }
 
     #[test]
@@ -318,46 +348,56 @@ proptest! {
 
     #[test]
     fn entries_of_a_huge_permutation_are_distinct(len in 1u64 << 40..=1 << 63, seed: u64, start: u64) {
-        let permutation = Permutation::new(Shape::checked(len).unwrap(), Stream::new(seed, 1, 0));
-        let mut entries = [0; 500];
-        prop_assert_eq!(permutation.fill(start % (len - 500), &mut entries), 500);
-        prop_assert!(entries.iter().all(|&entry| (0..=(len - 1) as i64).contains(&entry)));
-        prop_assert_eq!(entries.iter().collect::<HashSet<_>>().len(), 500);
+        prop_assert!(Shape::checked(len).is_ok());
+        for (len, fill) in [(len, PERMUTATIONS[0]), (len, PERMUTATIONS[1]), (1 + (len >> 32), PERMUTATIONS[1]), ((1 << 31) - len % 9, PERMUTATIONS[1])] {
+            let mut entries = vec![0; 500.min(len as usize)];
+            let first = start % (len - entries.len() as u64 + 1);
+            prop_assert_eq!(fill(len, Stream::new(seed, 1, 0), first, &mut entries), entries.len());
+            prop_assert!(entries.iter().all(|&entry| (0..=(len - 1) as i64).contains(&entry)));
+            prop_assert_eq!(entries.iter().collect::<HashSet<_>>().len(), entries.len());
+        }
     }
 }
 
 #[test]
 fn two_entries_of_a_permutation_are_as_in_a_uniform_one() {
     // Sizes on both sides of every change of method; pairs in one row, in one column, and apart.
-    for len in [5u64, 64, 65, 100, 300, 1023, 1024, 5000] {
-        let columns = len.div_ceil(len.isqrt());
-        for (first, second) in [(0, 1), (0, columns), (1, len - 1)] {
-            let mut differences = vec![0; len as usize];
-            let trials = 8_000.max(8 * len);
-            for key in 0..trials {
-                let permutation = Permutation::new(Shape::new(len), Stream::new(3, 1, key));
-                let entry = |index| permutation.get(index).unwrap();
-                differences[((entry(second) + len - entry(first)) % len) as usize] += 1;
+    for (kind, fill) in PERMUTATIONS.into_iter().enumerate() {
+        for len in [5u64, 64, 65, 100, 300, 1023, 1024, 5000] {
+            let columns = len.div_ceil(len.isqrt());
+            for (first, second) in [(0, 1), (0, columns), (1, len - 1)] {
+                let mut differences = vec![0; len as usize];
+                let trials = 8_000.max(8 * len);
+                for key in 0..trials {
+                    let entry = |index| {
+                        let mut entry = [0];
+                        fill(len, Stream::new(3, 1, key), index, &mut entry);
+                        entry[0] as u64
+                    };
+                    differences[((entry(second) + len - entry(first)) % len) as usize] += 1;
+                }
+                assert_eq!(differences[0], 0);
+                let z = chi_square_z(&differences[1..], trials as f64 / (len - 1) as f64);
+                assert!(z < 4.0, "{kind}, {len}: entries {first} and {second}: {z}");
             }
-            assert_eq!(differences[0], 0);
-            let z = chi_square_z(&differences[1..], trials as f64 / (len - 1) as f64);
-            assert!(z < 4.0, "{len}: entries {first} and {second}: {z}");
         }
     }
 }
 
 #[test]
 fn the_first_entry_of_a_permutation_is_uniform() {
-    for len in [2u64, 3, 64, 65, 1000, 1024, 3000] {
-        let mut found = vec![0; len as usize];
-        let trials = 20 * len.max(100);
-        for key in 0..trials {
-            found[Permutation::new(Shape::new(len), Stream::new(4, 1, key))
-                .get(0)
-                .unwrap() as usize] += 1;
+    for (kind, fill) in PERMUTATIONS.into_iter().enumerate() {
+        for len in [2u64, 3, 64, 65, 1000, 1024, 3000] {
+            let mut found = vec![0; len as usize];
+            let trials = 20 * len.max(100);
+            for key in 0..trials {
+                let mut entry = [0];
+                fill(len, Stream::new(4, 1, key), 0, &mut entry);
+                found[entry[0] as usize] += 1;
+            }
+            let z = chi_square_z(&found, trials as f64 / len as f64);
+            assert!(z < 4.0, "{kind}, {len}: {z}");
         }
-        let z = chi_square_z(&found, trials as f64 / len as f64);
-        assert!(z < 4.0, "{len}: {z}");
     }
     let text = Shape::checked((1 << 63) + 1).unwrap_err().to_string();
     assert_eq!(text, "n must be <= 2**63, got 9223372036854775809");

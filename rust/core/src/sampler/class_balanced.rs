@@ -7,7 +7,7 @@ mod uniform;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use self::rounds::{Cursor, Rounds};
+use self::rounds::{Cursor, Cycles, Rounds};
 use self::uniform::Uniform;
 use super::Draws;
 use crate::alias::Alias;
@@ -66,7 +66,7 @@ enum Rule {
     /// Any probabilities: one draw for the class, one for the sample.
     Weighted(Alias),
     /// Rounds, with the last place kept: going on from there is cheaper than seeking. It never changes a result.
-    Rounds(Rounds, Mutex<Option<Cursor>>),
+    Rounds(Cycles, Mutex<Option<Cursor>>),
 }
 
 impl ClassBalanced {
@@ -99,18 +99,14 @@ impl ClassBalanced {
     ) -> Result<Self> {
         let (classes, probabilities) = drawable(&table, class_probs)?;
         let uniform = all_equal(&probabilities);
+        let cycles = |rounds| Rule::Rounds(Cycles::new(rounds, &classes, seed), Mutex::default());
         let rule = match within {
-            WithinClass::Cycle if uniform => {
-                Rule::Rounds(Rounds::uniform(classes.len()), Mutex::default())
-            }
-            WithinClass::Cycle => {
-                Rule::Rounds(weighted_rounds(&classes, &probabilities)?, Mutex::default())
-            }
-            WithinClass::Stratified(len) => Rule::Rounds(
-                Rounds::stratified(&probabilities, len).map_err(|found| {
+            WithinClass::Cycle if uniform => cycles(Rounds::uniform(classes.len())),
+            WithinClass::Cycle => cycles(weighted_rounds(&classes, &probabilities)?),
+            WithinClass::Stratified(len) => cycles(
+                Rounds::stratified(&probabilities, len, seed).map_err(|found| {
                     too_small(&classes, &probabilities, found, "", "use larger batches")
                 })?,
-                Mutex::default(),
             ),
             WithinClass::Replace if uniform => Rule::Uniform(Uniform::new(&classes)),
             WithinClass::Replace => Rule::Weighted(Alias::new(&probabilities)),
@@ -133,13 +129,13 @@ impl ClassBalanced {
         self.sample(class, stream.below(2 * position + 1, u64::from(class.len)))
     }
 
-    fn rounds(&self, rounds: &Rounds, kept: &Mutex<Option<Cursor>>, start: u64, out: &mut [i64]) {
+    fn rounds(&self, cycles: &Cycles, kept: &Mutex<Option<Cursor>>, start: u64, out: &mut [i64]) {
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
         let mut kept = kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
-        let mut cursor = rounds.at(self.seed, &self.classes, self.table.samples(), start, last);
+        let mut cursor = cycles.at(start, last);
         for slot in out {
-            *slot = i64::from(cursor.next(rounds, self.seed, &self.classes, self.table.samples()));
+            *slot = i64::from(cursor.next(cycles, self.table.samples()));
         }
         if let Some(kept) = kept.as_mut() {
             **kept = Some(cursor);
@@ -170,8 +166,8 @@ impl Draws for ClassBalanced {
                     .for_each(|(slot, at)| *slot = self.weighted(alias, stream, at));
             }
             // Rounds go on from epoch to epoch: a class larger than an epoch's share is still shown whole.
-            Rule::Rounds(rounds, kept) => {
-                self.rounds(rounds, kept, epoch * self.draws_per_epoch + start, out);
+            Rule::Rounds(cycles, kept) => {
+                self.rounds(cycles, kept, epoch * self.draws_per_epoch + start, out);
             }
         }
     }

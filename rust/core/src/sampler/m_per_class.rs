@@ -6,7 +6,7 @@ use super::Draws;
 use super::class_balanced::Class;
 use crate::counts::ClassTable;
 use crate::error::{Error, Result};
-use crate::permutation::{Permutation, Shape, shuffle, shuffle_step};
+use crate::permutation::{QuickPermutation, Shape, shuffle, shuffle_step};
 use crate::rng::{Stream, stream};
 
 /// Up to this many samples a class is shuffled in memory, beyond it is a keyed permutation: a seek waits for the
@@ -116,7 +116,7 @@ impl MPerClass {
         let Member { class, orders } = &self.classes[at];
         let samples = &self.table.samples()[class.range()];
         if class.len > SHUFFLED {
-            let order = Permutation::new(Shape::new(u64::from(class.len)), orders.sub(cycle));
+            let order = QuickPermutation::new(Shape::new(u64::from(class.len)), orders.sub(cycle));
             order.fill(index, out);
             for slot in out {
                 *slot = i64::from(samples[*slot as usize]);

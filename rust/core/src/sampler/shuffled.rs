@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::Draws;
 use crate::error::{Error, Result};
-use crate::permutation::{LARGEST_SHUFFLE, Permutation, Shape, shuffle};
+use crate::permutation::{LARGEST_SHUFFLE, QuickPermutation, Shape, shuffle};
 use crate::rng::{Stream, stream};
 
 /// Pass after pass over `0..len`, each in an order of its own; an epoch longer than `len` goes on with another pass.
@@ -41,7 +41,7 @@ impl Shuffled {
     /// Write what `out` takes of the pass that `stream` keys, from draw `at` on; returns how much that was.
     fn fill_pass(&self, stream: Stream, at: u64, out: &mut [i64]) -> usize {
         if self.shape.len() > LARGEST_SHUFFLE as u64 {
-            return Permutation::new(self.shape, stream).fill(at, out);
+            return QuickPermutation::new(self.shape, stream).fill(at, out);
         }
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
         let mut kept = self.kept.try_lock().ok();

@@ -2,7 +2,7 @@
 
 use super::Class;
 use super::strata::Strata;
-use crate::permutation::{LARGEST_SHUFFLE, Permutation, Shape, shuffle, shuffle_step};
+use crate::permutation::{QuickPermutation, SMALL, Shape, shuffle};
 use crate::rng::{Stream, stream};
 
 /// Fractional bits of a probability.
@@ -78,8 +78,8 @@ impl Rounds {
     /// Rounds of `len` draws, each holding of every class its share `len * p`, rounded down or up.
     ///
     /// Gives back the position and the bound of a probability that is too small.
-    pub fn stratified(probabilities: &[f64], len: u64) -> Result<Self, (usize, f64)> {
-        let quotas = Quotas::Strata(Strata::new(probabilities, len)?);
+    pub fn stratified(probabilities: &[f64], len: u64, seed: u64) -> Result<Self, (usize, f64)> {
+        let quotas = Quotas::Strata(Strata::new(probabilities, len, seed)?);
         Ok(Self { len, quotas })
     }
 
@@ -93,40 +93,6 @@ impl Rounds {
         let draws = u128::from(rounds) * u128::from(self.len);
         let up_to = |class: usize| ((draws * u128::from(cumulative[class])) >> BITS) as u64;
         up_to(class + 1) - up_to(class)
-    }
-
-    /// A cursor at draw `position`, from `last` where that is not far behind.
-    pub fn at(
-        &self,
-        seed: u64,
-        classes: &[Class],
-        samples: &[u32],
-        position: u64,
-        last: Option<Cursor>,
-    ) -> Cursor {
-        let near = |last: &Cursor| {
-            let reached = last.position(self);
-            reached <= position && position - reached <= CATCH_UP
-        };
-        let mut cursor = last
-            .filter(near)
-            .unwrap_or_else(|| self.start_of(seed, classes, position / self.len));
-        for _ in cursor.position(self)..position {
-            cursor.skip(self, seed, classes, samples);
-        }
-        cursor
-    }
-
-    fn start_of(&self, seed: u64, classes: &[Class], round: u64) -> Cursor {
-        let place = |(at, class): (usize, &Class)| Place::new(class, self.draws_before(round, at));
-        let mut cursor = Cursor {
-            round,
-            offset: 0,
-            order: Vec::new(),
-            places: classes.iter().enumerate().map(place).collect(),
-        };
-        self.write_order(seed, round, &mut cursor.order);
-        cursor
     }
 
     /// The classes of round `round` in the order of its draws: a Fisher-Yates shuffle of the quotas.
@@ -159,121 +125,216 @@ fn fitted(widths: &[u64], len: u64) -> Option<Vec<u64>> {
     Some(widths)
 }
 
+/// Rounds over classes, and the orders of their samples.
+pub struct Cycles {
+    rounds: Rounds,
+    members: Vec<Member>,
+    seed: u64,
+    /// Samples that may be looked up ahead, of all classes.
+    ahead: usize,
+}
+
+/// A class, and what keys the passes over its samples.
+struct Member {
+    class: Class,
+    shape: Shape,
+    orders: Stream,
+    /// Where its samples ahead lie in [`Cursor::ahead`].
+    ahead: usize,
+}
+
+impl Cycles {
+    /// Rounds over `classes`, keyed by `seed`.
+    pub fn new(rounds: Rounds, classes: &[Class], seed: u64) -> Self {
+        let mut ahead = 0;
+        let member = |class: &Class| {
+            let member = Member {
+                class: *class,
+                shape: Shape::new(u64::from(class.len)),
+                orders: Stream::new(seed, stream::WITHIN_CLASS, u64::from(class.label)),
+                ahead,
+            };
+            ahead += ahead_of(class.len);
+            member
+        };
+        let members = classes.iter().map(member).collect();
+        Self {
+            rounds,
+            members,
+            seed,
+            ahead,
+        }
+    }
+
+    /// A cursor at draw `position`, made of `last`.
+    pub fn at(&self, position: u64, last: Option<Cursor>) -> Cursor {
+        let mut cursor = last.unwrap_or_else(|| self.nowhere());
+        let reached = cursor.position(self);
+        if !(reached <= position && position - reached <= CATCH_UP) {
+            self.seek(&mut cursor, position);
+        }
+        while cursor.position(self) < position {
+            cursor.skip(self);
+        }
+        cursor
+    }
+
+    fn nowhere(&self) -> Cursor {
+        let place = Place {
+            seek: 0,
+            left: 0,
+            wanted: 0,
+            index: 0,
+            cycle: 0,
+        };
+        Cursor {
+            round: u64::MAX / self.rounds.len,
+            offset: 0,
+            seek: 0,
+            order: Vec::new(),
+            places: vec![place; self.members.len()],
+            ahead: vec![0; self.ahead],
+        }
+    }
+
+    /// Go to the round of `position`, and as far into it as needs no look at the draws in front.
+    fn seek(&self, cursor: &mut Cursor, position: u64) {
+        cursor.round = position / self.rounds.len;
+        cursor.offset = 0;
+        cursor.seek += 1;
+        self.rounds
+            .write_order(self.seed, cursor.round, &mut cursor.order);
+        if matches!(self.rounds.quotas, Quotas::Equal) {
+            // A class has had as many draws as there were rounds, whether or not its turn has passed.
+            cursor.offset = (position % self.rounds.len) as usize;
+        }
+    }
+}
+
 /// A place in the rounds: what is next for each class.
 pub struct Cursor {
     round: u64,
     offset: usize,
+    /// Number of the last seek: what a place says from before does not hold.
+    seek: u64,
     order: Vec<u32>,
     places: Vec<Place>,
+    ahead: Vec<u32>,
 }
 
 impl Cursor {
-    fn position(&self, rounds: &Rounds) -> u64 {
-        self.round * rounds.len + self.offset as u64
+    fn position(&self, cycles: &Cycles) -> u64 {
+        self.round * cycles.rounds.len + self.offset as u64
     }
 
     /// The sample of the next draw.
     #[inline]
-    pub fn next(&mut self, rounds: &Rounds, seed: u64, classes: &[Class], samples: &[u32]) -> u32 {
-        let at = self.next_class(rounds, seed);
-        self.places[at].draw(seed, &classes[at], &samples[classes[at].range()])
+    pub fn next(&mut self, cycles: &Cycles, samples: &[u32]) -> u32 {
+        let at = self.next_class(cycles);
+        let member = &cycles.members[at];
+        self.places[at].draw(member, samples, &mut self.ahead[member.ahead..])
     }
 
     /// Pass over the next draw.
-    fn skip(&mut self, rounds: &Rounds, seed: u64, classes: &[Class], samples: &[u32]) {
-        let at = self.next_class(rounds, seed);
-        if self.places[at].pass.is_some() {
-            // A step of a shuffle costs less than the shuffle from its start.
-            self.places[at].draw(seed, &classes[at], &samples[classes[at].range()]);
-        } else {
-            self.places[at].advance(&classes[at]);
-        }
+    fn skip(&mut self, cycles: &Cycles) {
+        let at = self.next_class(cycles);
+        self.places[at].advance(&cycles.members[at].class);
     }
 
+    /// The class of the next draw, its place brought up to date.
     #[inline]
-    fn next_class(&mut self, rounds: &Rounds, seed: u64) -> usize {
+    fn next_class(&mut self, cycles: &Cycles) -> usize {
         if self.offset == self.order.len() {
-            self.next_round(rounds, seed);
+            self.round += 1;
+            self.offset = 0;
+            cycles
+                .rounds
+                .write_order(cycles.seed, self.round, &mut self.order);
         }
         self.offset += 1;
-        self.order[self.offset - 1] as usize
-    }
-
-    fn next_round(&mut self, rounds: &Rounds, seed: u64) {
-        self.round += 1;
-        self.offset = 0;
-        rounds.write_order(seed, self.round, &mut self.order);
+        let at = self.order[self.offset - 1] as usize;
+        if self.places[at].seek != self.seek {
+            // Its first turn since then, so what it had are the draws of whole rounds.
+            let draws = cycles.rounds.draws_before(self.round, at);
+            self.places[at] = Place::after(draws, &cycles.members[at].class, self.seek);
+        }
+        at
     }
 }
 
 /// How far a class has come: which pass over its samples and which of them is next.
+#[derive(Clone)]
 struct Place {
     cycle: u64,
     index: u32,
-    /// Made when the class is first drawn, so that seeking does not pay for classes that do not come.
-    pass: Option<Pass>,
+    /// How many samples have been looked up ahead.
+    left: u16,
+    /// How many will be, the next time.
+    wanted: u16,
+    seek: u64,
 }
 
 impl Place {
-    fn new(class: &Class, draws: u64) -> Self {
-        let cycle = draws / u64::from(class.len);
-        let index = (draws % u64::from(class.len)) as u32;
+    fn after(draws: u64, class: &Class, seek: u64) -> Self {
         Self {
-            cycle,
-            index,
-            pass: None,
+            cycle: draws / u64::from(class.len),
+            index: (draws % u64::from(class.len)) as u32,
+            left: 0,
+            wanted: FIRST as u16,
+            seek,
         }
     }
 
-    /// The sample of a draw: one of `samples`, those of the class.
+    /// The sample of a draw; `ahead` holds those that have been looked up, the next one last.
     #[inline]
-    fn draw(&mut self, seed: u64, class: &Class, samples: &[u32]) -> u32 {
-        let (cycle, index) = (self.cycle, self.index);
-        let pass = self.pass.get_or_insert_with(|| {
-            let stream = Stream::new(seed, stream::WITHIN_CLASS, cycle).sub(u64::from(class.label));
-            Pass::new(stream, index, samples)
-        });
-        let sample = match pass {
-            Pass::Shuffle(stream, order) => {
-                shuffle_step(*stream, order, index as usize);
-                order[index as usize]
-            }
-            Pass::Network(order) => order
-                .get(u64::from(index))
-                .map_or(0, |entry| samples[entry as usize]),
-        };
-        self.advance(class);
+    fn draw(&mut self, member: &Member, samples: &[u32], ahead: &mut [u32]) -> u32 {
+        if self.left == 0 {
+            self.look_ahead(member, &samples[member.class.range()], ahead);
+        }
+        let sample = ahead[self.left as usize - 1];
+        self.advance(&member.class);
         sample
+    }
+
+    /// Look up the next samples of the pass.
+    fn look_ahead(&mut self, member: &Member, samples: &[u32], ahead: &mut [u32]) {
+        let order = QuickPermutation::new(member.shape, member.orders.sub(self.cycle));
+        let mut entries = [0; SMALL as usize];
+        let len = member.class.len;
+        // Of a small class all that is left of the pass: it was shuffled from the beginning.
+        let wanted = if u64::from(len) <= SMALL {
+            len as usize
+        } else {
+            self.wanted.into()
+        };
+        let found = order.fill(u64::from(self.index), &mut entries[..wanted]);
+        for (slot, &entry) in ahead.iter_mut().zip(entries[..found].iter().rev()) {
+            *slot = samples[entry as usize];
+        }
+        self.left = found as u16;
+        self.wanted = ahead_of(len) as u16;
     }
 
     #[inline]
     fn advance(&mut self, class: &Class) {
+        self.left = self.left.saturating_sub(1);
         self.index += 1;
         if self.index == class.len {
-            (self.cycle, self.index, self.pass) = (self.cycle + 1, 0, None);
+            (self.cycle, self.index) = (self.cycle + 1, 0);
         }
     }
 }
 
-/// The order of a class's samples in one pass over them.
-enum Pass {
-    /// A Fisher-Yates shuffle, one step a draw: what has been drawn stands in front.
-    Shuffle(Stream, Vec<u32>),
-    /// For classes whose shuffle would take long to catch up with after a seek.
-    Network(Permutation),
-}
+/// Samples that are looked up ahead after a seek, for there may be another.
+const FIRST: usize = 16;
 
-impl Pass {
-    /// The pass that `stream` keys after `index` draws.
-    #[cold]
-    fn new(stream: Stream, index: u32, samples: &[u32]) -> Self {
-        if samples.len() > LARGEST_SHUFFLE {
-            return Self::Network(Permutation::new(Shape::new(samples.len() as u64), stream));
-        }
-        let mut order = samples.to_vec();
-        for drawn in 0..index as usize {
-            shuffle_step(stream, &mut order, drawn);
-        }
-        Self::Shuffle(stream, order)
+/// How many samples of a class are looked up at a time: small classes are shuffled whole, and of larger ones many cost
+/// little more than one.
+fn ahead_of(len: u32) -> usize {
+    const MANY: usize = 32;
+    if u64::from(len) <= SMALL {
+        len as usize
+    } else {
+        MANY
     }
 }

@@ -1,5 +1,7 @@
 //! Quotas of small rounds: every round has its share of every class, rounded down or up, and none is lost over time.
 
+use crate::rng::{Stream, stream};
+
 /// Longest block, in draws.
 const LONGEST: u64 = 1 << 32;
 /// Draws in a block for the rarest class, so that its share is right to a few percent.
@@ -10,19 +12,24 @@ const RAREST: f64 = 16.0;
 /// A block holds `w_c` draws of class `c`, the share of `M * len` draws in whole numbers; `W` are their cumulative sums.
 /// Round `j` of a block takes an offset `r` in `0..M`, each once a block, and holds
 /// `floor((W(c + 1) + r) / M) - floor((W(c) + r) / M)` draws of the class: `w_c / M` rounded down or up, `len` in all.
-/// The sum of `floor((W + r) / M)` over all `r` is `W` (Hermite), so a block holds `w_c` exactly. Offsets come in the
-/// order of reversed bits, exclusive or the block's number scrambled, so that any run of rounds is near its share, too.
+/// The sum of `floor((W + r) / M)` over all `r` is `W` (Hermite), so a block holds `w_c` exactly.
+///
+/// Round `j` of block `b` takes `r = (reversed(j) xor h(b)) mod M`: `reversed` turns the `log2 M` bits of `j` round, so
+/// that any run of rounds is near its share, too, and `h(b)` is number `b` of the stream (seed, class order, 2^64 - 1),
+/// which keys no round: other seeds round other classes up.
 pub struct Strata {
     /// `W(0), .., W(C)`.
     cumulative: Vec<u64>,
     log_rounds: u32,
+    /// Numbers that scramble the offsets of the blocks.
+    blocks: Stream,
 }
 
 impl Strata {
     /// Blocks for `probabilities`, positive and of sum 1.
     ///
     /// Gives back the position and the bound of a probability that is too small.
-    pub fn new(probabilities: &[f64], len: u64) -> Result<Self, (usize, f64)> {
+    pub fn new(probabilities: &[f64], len: u64, seed: u64) -> Result<Self, (usize, f64)> {
         let (at, smallest) =
             probabilities
                 .iter()
@@ -52,6 +59,7 @@ impl Strata {
         Ok(Self {
             cumulative,
             log_rounds,
+            blocks: Stream::new(seed, stream::CLASS_ORDER, u64::MAX),
         })
     }
 
@@ -83,7 +91,7 @@ impl Strata {
     }
 
     fn offset(&self, round: u64) -> u64 {
-        let block = crate::rng::mix(round >> self.log_rounds);
+        let block = self.blocks.bits(round >> self.log_rounds);
         let reversed = (round & self.mask()).reverse_bits() >> (63 - self.log_rounds) >> 1;
         (reversed ^ block) & self.mask()
     }

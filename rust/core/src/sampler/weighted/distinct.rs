@@ -144,7 +144,11 @@ impl Distinct {
 }
 
 /// Weights to keys.
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "compiled for the instructions of `divide_wide`, too"
+)]
 fn divide(stream: Stream, samples: &[u32], weights: &mut [f64]) {
     for (weight, &sample) in weights.iter_mut().zip(samples) {
         *weight = exponential(stream.bits(u64::from(sample))) / *weight;
@@ -229,7 +233,7 @@ fn bound(weights: &[f64], wanted: usize) -> f64 {
 ///
 /// From additions, multiplications and divisions alone, which are the same on every machine, unlike the logarithm of
 /// the system's library. Relative error below 10^-15.
-#[inline]
+#[inline(always)]
 fn exponential(bits: u64) -> f64 {
     const ROOT_HALF: i64 = std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64;
     let uniform = ((bits >> 12) as f64 + 0.5) * 2f64.powi(-52);
