@@ -131,7 +131,8 @@ class SeekableBatchSampler:
         """Return the batches of this rank in a whole epoch: exact, and the same on every rank."""
         return self._share(self.num_batches)
 
-    def __iter__(self) -> "Iterator[Batch]":
+    def __iter__(self) -> "Iterator[Any]":
+        # Batches of lists, or of arrays if asked for: of a union, a type checker would say that no DataLoader takes it.
         if self.world_size > 1:
             refuse_second_shard(self.rank, self.world_size)
         if self.output == "numpy" and not self.drop_last:
