@@ -51,6 +51,15 @@ def rows() -> list[dict[str, Any]]:
     return [row for file in folders for row in _rows_of(file)]
 
 
+def write_readme() -> None:
+    """Renew the README's table."""
+    shown = [
+        {name: f"{value:.1f}" if isinstance(value, float) else value for name, value in row.items() if name != "seed"}
+        for row in rows()
+    ]
+    replace_between(DOCS.parent / "README.md", "cifar10_lt", markdown_table(shown))
+
+
 def _place(name: str) -> tuple[bool, str]:
     return name.endswith("-step"), name
 
@@ -88,7 +97,7 @@ def main() -> None:
             name,
         )
     write_csv("cifar10_lt.csv", rows())
-    replace_between(DOCS.parent / "README.md", "cifar10_lt", markdown_table(rows()))
+    write_readme()
     print_table(rows())
 
 
