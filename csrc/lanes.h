@@ -25,7 +25,7 @@ struct Float;
 template <>
 struct Float<float> {
   using Int = int32_t;
-  static constexpr int kMantissaBits = 23, kExponentBias = 127;
+  static constexpr int kMantissaBits = 23;
   static constexpr float kRoundToInt = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
   static constexpr float kSmallestExponent = -87.33654f, kLargestExponent = 88.3f;  // of e^x: normal numbers only
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;        // high times any exponent is exact
@@ -36,7 +36,7 @@ struct Float<float> {
 template <>
 struct Float<double> {
   using Int = int64_t;
-  static constexpr int kMantissaBits = 52, kExponentBias = 1023;
+  static constexpr int kMantissaBits = 52;
   static constexpr double kRoundToInt = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kSmallestExponent = -708.396, kLargestExponent = 709.0;
   static constexpr double kLn2High = 0.693145751953125, kLn2Low = 1.42860682030941723212e-6;
@@ -101,10 +101,10 @@ struct Lanes {
     return (lane_bit & static_cast<Int>(bits)) != 0;
   }
   // first, first + 1, ...
-  static LT_FAST_INLINE Whole indices(int64_t first) {
+  static LT_FAST_INLINE Whole indices(Int first) {
     Whole index{};
     for (int lane = 0; lane < N; ++lane) index[lane] = lane;
-    return index + static_cast<Int>(first);
+    return index + first;
   }
 
   // ---- reductions, in a fixed order

@@ -1,8 +1,9 @@
 // The CPU kernels, written once over `Lanes` and compiled once per instruction set (mixed_margin_rows_*.cpp).
 //
 // A row is read once from memory and its gradient written once: the largest logit, the exponentials and the final
-// scaling are three passes over a row that lies in the first-level cache. The few numbers of a row that need divisions
-// and logarithms are computed for a whole pack of rows at a time.
+// scaling are three passes over a row that lies in the first-level cache. A block of rows, one lane of a pack for each,
+// goes through every pass before the next, so that what is done once a row is done for a whole pack of rows: the
+// reductions of its sums, and in double what needs divisions and logarithms.
 #pragma once
 
 #include "lanes.h"
@@ -42,17 +43,20 @@ struct Columns {
     if (begin + L::kLanes > classes) bits &= L::kAll >> (begin + L::kLanes - classes);
     return bits;
   }
-  // Masks of the lanes that are no label, and of those that are columns of the row besides. Without a branch: no
-  // processor predicts where a label is.
-  LT_FAST_INLINE typename L::Whole no_label(int64_t pack) const {
-    const typename L::Whole column = L::indices(column_of(pack));
-    return (column != number(a)) & (column != number(b));
-  }
+  // The same without the two labels. Without a branch: no processor predicts where a label is.
   LT_FAST_INLINE typename L::Whole others(int64_t pack) const {
-    const typename L::Whole column = L::indices(column_of(pack));
-    return no_label(pack) & (column >= 0) & (column < number(classes));
+    return L::mask_of(inside(pack) & ~bit_of(a, pack) & ~bit_of(b, pack));
   }
-  static typename L::Int number(int64_t column) { return static_cast<typename L::Int>(column); }
+  LT_FAST_INLINE uint32_t bit_of(int64_t column, int64_t pack) const {
+    const uint64_t lane = static_cast<uint64_t>(column - column_of(pack));
+    return static_cast<uint32_t>(lane < L::kLanes) << (lane & 31);
+  }
+  // The same for a pack full of columns of a short row, in fewer steps.
+  LT_FAST_INLINE typename L::Whole others_of_short(int64_t pack) const {
+    using Int = typename L::Int;
+    const typename L::Whole column = L::indices(static_cast<Int>(column_of(pack)));
+    return (column != static_cast<Int>(a)) & (column != static_cast<Int>(b));
+  }
 
   // Calls partial(pack, inside, others) for the packs that need masks: the first, the last and those of the labels; and
   // whole(from, to) for the runs between them. Ascending, so that every sum has one order. In a row of few packs all
@@ -60,7 +64,7 @@ struct Columns {
   template <class Whole, class Partial>
   LT_FAST_INLINE void walk(Whole whole, Partial partial) const {
     if (classes <= kShort) {
-      for (int64_t pack = 0; pack < packs - 1; ++pack) partial(pack, L::kAll, no_label(pack));
+      for (int64_t pack = 0; pack < packs - 1; ++pack) partial(pack, L::kAll, others_of_short(pack));
       partial(packs - 1, inside(packs - 1), others(packs - 1));
       return;
     }
@@ -412,12 +416,10 @@ class alignas(64) Block {
 
  private:
   void read_labels() {
-    const bool half = is_half(rows_);
-    const int64_t classes = rows_.classes;
     same_ = 0;
     for (int lane = 0; lane < count_; ++lane) {
       const int64_t row = row_ + lane, a = rows_.target[row], b = rows_.target_b[row];
-      z_[lane] = row_of(rows_, row, scratch_ + lane * classes);
+      z_[lane] = row_of(rows_, row, scratch_ + lane * rows_.classes);
       e_[lane] = exponentials_of(lane);
       a_[lane] = a;
       b_[lane] = b;
