@@ -134,9 +134,7 @@ impl ClassBalanced {
         let mut kept = kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
         let mut cursor = cycles.at(start, last);
-        for slot in out {
-            *slot = i64::from(cursor.next(cycles, self.table.samples()));
-        }
+        cursor.fill(cycles, self.table.samples(), out);
         if let Some(kept) = kept.as_mut() {
             **kept = Some(cursor);
         }

@@ -227,23 +227,35 @@ impl Cursor {
         self.round * cycles.rounds.len + self.offset as u64
     }
 
-    /// The sample of the next draw.
-    #[inline]
-    pub fn next(&mut self, cycles: &Cycles, samples: &[u32]) -> u32 {
-        let at = self.next_class(cycles);
-        let member = &cycles.members[at];
-        self.places[at].draw(member, samples, &mut self.ahead[member.ahead..])
+    /// Write the samples of the next draws.
+    pub fn fill(&mut self, cycles: &Cycles, samples: &[u32], out: &mut [i64]) {
+        let mut rest = out;
+        while !rest.is_empty() {
+            self.open_round(cycles);
+            let turns = &self.order[self.offset..];
+            let (run, after) = rest.split_at_mut(rest.len().min(turns.len()));
+            for (slot, &turn) in run.iter_mut().zip(turns) {
+                let (at, member) = (turn as usize, &cycles.members[turn as usize]);
+                let place = &mut self.places[at];
+                place.refresh(cycles, at, self.round, self.seek);
+                *slot = i64::from(place.draw(member, samples, &mut self.ahead[member.ahead..]));
+            }
+            self.offset += run.len();
+            rest = after;
+        }
     }
 
     /// Pass over the next draw.
     fn skip(&mut self, cycles: &Cycles) {
-        let at = self.next_class(cycles);
+        self.open_round(cycles);
+        let at = self.order[self.offset] as usize;
+        self.places[at].refresh(cycles, at, self.round, self.seek);
         self.places[at].advance(&cycles.members[at].class);
+        self.offset += 1;
     }
 
-    /// The class of the next draw, its place brought up to date.
-    #[inline]
-    fn next_class(&mut self, cycles: &Cycles) -> usize {
+    /// Go on to the next round where this one is at its end.
+    fn open_round(&mut self, cycles: &Cycles) {
         if self.offset == self.order.len() {
             self.round += 1;
             self.offset = 0;
@@ -251,14 +263,6 @@ impl Cursor {
                 .rounds
                 .write_order(cycles.seed, self.round, &mut self.order);
         }
-        self.offset += 1;
-        let at = self.order[self.offset - 1] as usize;
-        if self.places[at].seek != self.seek {
-            // Its first turn since then, so what it had are the draws of whole rounds.
-            let draws = cycles.rounds.draws_before(self.round, at);
-            self.places[at] = Place::after(draws, &cycles.members[at].class, self.seek);
-        }
-        at
     }
 }
 
@@ -282,6 +286,16 @@ impl Place {
             left: 0,
             wanted: FIRST as u16,
             seek,
+        }
+    }
+
+    /// Bring what is from before the last seek up to date, at the first turn of class number `at` since then: what it
+    /// had are the draws of whole rounds.
+    #[inline]
+    fn refresh(&mut self, cycles: &Cycles, at: usize, round: u64, seek: u64) {
+        if self.seek != seek {
+            let draws = cycles.rounds.draws_before(round, at);
+            *self = Self::after(draws, &cycles.members[at].class, seek);
         }
     }
 
