@@ -43,13 +43,15 @@ struct Columns {
     if (begin + L::kLanes > classes) bits &= L::kAll >> (begin + L::kLanes - classes);
     return bits;
   }
-  // The same without the two labels. Without a branch: no processor predicts where a label is.
+  // Mask of the same without the two labels. Without a branch: no processor predicts where a label is.
   LT_FAST_INLINE typename L::Whole others(int64_t pack) const {
-    return L::mask_of(inside(pack) & ~bit_of(a, pack) & ~bit_of(b, pack));
+    const typename L::Whole lane = L::indices(0);
+    return (lane != lane_of(a, pack)) & (lane != lane_of(b, pack)) & L::mask_of(inside(pack));
   }
-  LT_FAST_INLINE uint32_t bit_of(int64_t column, int64_t pack) const {
+  // -1 for a column of another pack.
+  LT_FAST_INLINE typename L::Int lane_of(int64_t column, int64_t pack) const {
     const uint64_t lane = static_cast<uint64_t>(column - column_of(pack));
-    return static_cast<uint32_t>(lane < L::kLanes) << (lane & 31);
+    return lane < L::kLanes ? static_cast<typename L::Int>(lane) : -1;
   }
   // The same for a pack full of columns of a short row, in fewer steps.
   LT_FAST_INLINE typename L::Whole others_of_short(int64_t pack) const {
