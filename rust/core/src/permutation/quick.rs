@@ -218,3 +218,37 @@ fn add_modulo(a: u32, b: u32, side: u32) -> u32 {
     let sum = a.wrapping_add(b);
     sum.min(sum.wrapping_sub(side))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_instruction_set_gives_the_same_entries(
+            len in 65_u32..5_000_000, start in 0.0..1.0, wanted in 1_usize..200, seed: u64,
+        ) {
+            let start = (f64::from(len) * start) as u32;
+            let wanted = wanted.min((len - start) as usize);
+            let network = Network::<3>::new(Shape::new(u64::from(len)), Stream::new(seed, 1, 0));
+            let (mut plain, mut wide) = (vec![0; wanted], vec![0; wanted]);
+            network.fill_plainly(start, &mut plain);
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has the instructions.
+                    unsafe { network.fill_avx2(start, &mut wide) };
+                    prop_assert_eq!(&plain, &wide);
+                }
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+                    // SAFETY: the processor has the instructions.
+                    unsafe { network.fill_avx512(start, &mut wide) };
+                    prop_assert_eq!(&plain, &wide);
+                }
+            }
+            network.fill(start, &mut wide);
+            prop_assert_eq!(plain, wide);
+        }
+    }
+}

@@ -351,4 +351,27 @@ mod tests {
             assert!((exponential(bits) - wanted).abs() < 1e-15);
         }
     }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn both_instruction_sets_give_the_same_keys() {
+        if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq")) {
+            return;
+        }
+        let samples: Vec<u32> = (0..10_001).map(|sample| sample * 7).collect();
+        let weights: Vec<f64> = samples
+            .iter()
+            .map(|&s| 1.0 / (f64::from(s) + 0.3))
+            .collect();
+        let (mut plain, mut wide) = (weights.clone(), weights);
+        divide(Stream::new(5, 1, 2), &samples, &mut plain);
+        // SAFETY: the processor has the instructions.
+        unsafe { divide_wide(Stream::new(5, 1, 2), &samples, &mut wide) };
+        assert!(
+            plain
+                .iter()
+                .zip(&wide)
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+        );
+    }
 }
