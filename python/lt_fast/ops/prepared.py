@@ -24,6 +24,7 @@ from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Settings
 _AVAILABLE = libraries.BACKEND != "reference"
 _NONE = REDUCTIONS.index("none")
 _EXACT = frozenset(DTYPES[:2])
+_OP: Any = torch.ops.lt_fast.mixed_margin_loss_prepared.default if _AVAILABLE else None  # looked up once
 
 
 class ReadyLoss(Function):
@@ -32,7 +33,7 @@ class ReadyLoss(Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, batch: tuple[Any, ...]) -> Tensor:
         """Call the kernel and keep the gradient."""
-        loss, grad = torch.ops.lt_fast.mixed_margin_loss_prepared.default(logits, *batch)
+        loss, grad = _OP(logits, *batch)
         ctx.save_for_backward(grad)
         return loss  # type: ignore[no-any-return]
 
@@ -128,8 +129,12 @@ def constants_of(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any,
     counts, margin, bias, weight = vectors
     key = (id(chosen), id(counts), id(margin), id(bias), id(weight), logits.dtype)
     known = _memory.get(key)
-    if known is not None and _unchanged(known):
-        return known.packed
+    if known is not None:
+        for tensor, version in known.versions:
+            if tensor._version != version or tensor.requires_grad:  # noqa: SLF001
+                break
+        else:
+            return known.packed
     known = _packed(logits, chosen, vectors)
     if known is None:
         return None
@@ -137,13 +142,6 @@ def constants_of(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any,
     if len(_memory) > _MEMORY_SIZE:
         _memory.popitem(last=False)
     return known.packed
-
-
-def _unchanged(known: _Constants) -> bool:
-    for tensor, version in known.versions:  # noqa: SIM110  (all() over a generator takes four times as long)
-        if tensor._version != version or tensor.requires_grad:  # noqa: SLF001
-            return False
-    return True
 
 
 def _packed(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any, Any]) -> _Constants | None:
