@@ -216,7 +216,7 @@ def loss_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
             "best eager by hand": ratio(us["gather"], us),
             "best compiled": ratio(fastest, us),
             "one plain `F.cross_entropy`": ratio(us["cross_entropy"], us),
-            "copying the logits": ratio(us.get("copy from DRAM", us["copy"]), us),
+            "copying the logits": ratio(us["copy"], us),
             "what limits it": SHAPES.get(shape, "-"),
         }
 
