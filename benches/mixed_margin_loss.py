@@ -42,6 +42,7 @@ SCALE = 30.0
 ROUNDS = 3  # of all rivals, so that whatever disturbs the machine for a while does not meet one of them alone
 SAMPLE = 0.005  # seconds: many short samples, as a longer one is likelier to be disturbed
 CSV = "mixed_margin_loss.csv"
+WORDS = {"cross_entropy": "plain cross entropy", "gather": "eager by hand"}
 _PLOT = "![Useful bytes a second over the size of the problem](roofline.png)"
 LARGE = 1 << 26  # elements of a buffer that no cache holds: 256 MB
 BYTES = 8  # of float32 logits read and gradient written, once each: the least that any code moves per element
@@ -241,7 +242,7 @@ def _table_row(threads: str, shape: str, us: dict[str, float]) -> dict[str, obje
 def draw_roofline(times: dict[tuple[str, str], dict[str, float]]) -> None:
     """Draw useful bytes a second over the size of the problem, with copying as the roof."""
     all_threads = sorted({threads for threads, _ in times})
-    figure = Figure(figsize=(5.5 * len(all_threads), 4))
+    figure = Figure(figsize=(5.5 * len(all_threads), 4), layout="constrained")
     axes = figure.subplots(1, len(all_threads), squeeze=False, sharey=True)
     for axis, threads in zip(axes[0], all_threads, strict=True):
         shapes = sorted((item for item in times.items() if item[0][0] == threads), key=_order)
@@ -257,11 +258,10 @@ def draw_roofline(times: dict[tuple[str, str], dict[str, float]]) -> None:
             ("eager", "v-"),
         ):
             speed = [1e3 * size / us[code] for size, (_, us) in zip(megabytes, shapes, strict=True)]
-            axis.loglog(megabytes, speed, style, label=code.replace("_", " "))
+            axis.loglog(megabytes, speed, style, label=WORDS.get(code, code))
         axis.set(title=f"{threads} thread{'s' * (threads != '1')}", xlabel="logits and gradient, MB")
     axes[0][0].set_ylabel("useful GB/s")
-    axes[0][0].legend(loc="lower right")
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     figure.savefig(DOCS / "roofline.png", dpi=110)
 
 
