@@ -326,7 +326,7 @@ def test_torch_func_gives_the_right_answer(rule):
     assert distance(torch.func.vmap(torch.func.grad(loss))(torch.stack([z, z + 1]))[0], exact) < 1e-12
     assert distance(torch.func.vmap(loss)(torch.stack([z, z + 1]))[0], loss(z)) < 1e-12
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of torch.jit
+        warnings.simplefilter("ignore")  # torch's own, of torch.jit
         assert distance(torch.func.jvp(loss, (z,), (direction,))[1], (exact * direction).sum()) < 1e-12
         hessian = torch.func.hessian(loss)(z)
         with forward_ad.dual_level():
