@@ -57,7 +57,7 @@ def test_losses_are_compared_at_one_thread_and_without_a_compiler_too():
     rows += [{"shape": "128x10", "threads": "1", "code": "gather compiled", "us": "123.4"}]
     rows += [{"shape": "128x10", "threads": "1", "code": "copy from DRAM", "us": "4"}]
     (found,) = summary.loss_rows(rows)
-    assert (found["best compiled"], found["copying the logits"]) == ("12 x", "0.40 x")
+    assert (found["best compiled"], found["copying the logits"]) == ("12 x", "0.20 x")  # between buffers of this size
 
 
 @pytest.mark.parametrize(
