@@ -152,7 +152,7 @@ fn keep_side_by_side(mut classes: Vec<Class>, total: usize, seed: u64) {
         let rest = classes.split_off(fit.count());
         shares.push(std::mem::replace(&mut classes, rest));
     }
-    let helpers = shares.len().min(threads).saturating_sub(1);
+    let extra = shares.len().min(threads).saturating_sub(1);
     let queue = Mutex::new(shares);
     let work = || {
         while let Some(share) = next_of(&queue) {
@@ -160,7 +160,7 @@ fn keep_side_by_side(mut classes: Vec<Class>, total: usize, seed: u64) {
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..helpers {
+        for _ in 0..extra {
             // A thread that cannot be had leaves its share to the others.
             let _ = std::thread::Builder::new().spawn_scoped(scope, work);
         }
