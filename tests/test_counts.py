@@ -153,6 +153,8 @@ def test_from_labels_counts(labels):
         ([0, 5, 1], 3, ValueError, r"labels must lie in \[0, 3\), got 5 at position 1"),
         ([0, 1, -1], None, ValueError, r"labels must lie in \[0, 2\), got -1 at position 2"),
         ([0], 0, ValueError, "num_classes must be >= 1, got 0"),
+        ([0, 1], 2.0, TypeError, r"num_classes must be a whole number, got 2\.0"),
+        ([0, 2**33], None, ValueError, r"labels must be < 16777216, got 8589934592; map the classes to 0\.\.C-1 first"),
     ],
 )
 def test_wrong_labels_are_named(labels, num_classes, error, message):

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 EmptyPolicy: TypeAlias = Literal["error", "ignore"]
 
+_MOST_CLASSES = 1 << 24
+
 
 class ClassCounts:
     """Training samples per class: validated once, then frozen.
@@ -65,8 +67,9 @@ class ClassCounts:
         """Count integer labels in ``[0, num_classes)``; ``num_classes`` defaults to the largest label + 1. O(N + C).
 
         Raises:
-            TypeError: if the labels are not integers.
-            ValueError: if a label lies outside the range (its position is named), or there is none.
+            TypeError: if the labels are not integers, or ``num_classes`` is not a whole number.
+            ValueError: if a label lies outside the range (its position is named), or there is none; if the largest is
+                2**24 or more and ``num_classes`` is left out.
         """
         array = np.asarray(labels)
         if array.ndim != 1 or array.size == 0:
@@ -75,6 +78,12 @@ class ClassCounts:
             raise TypeError(f"labels must be integers, got dtype {array.dtype}; map the classes to 0..C-1 first")
         if num_classes is None:
             num_classes = len(names) if names is not None else int(array.max()) + 1
+            if num_classes > _MOST_CLASSES:  # counts that fill the memory
+                raise ValueError(
+                    f"labels must be < {_MOST_CLASSES}, got {num_classes - 1}; map the classes to 0..C-1 first"
+                )
+        if not hasattr(num_classes, "__index__"):
+            raise TypeError(f"num_classes must be a whole number, got {num_classes!r}")
         if num_classes < 1:
             raise ValueError(f"num_classes must be >= 1, got {num_classes}")
         outside = np.flatnonzero((array < 0) | (array >= num_classes))

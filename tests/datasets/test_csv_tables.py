@@ -61,6 +61,8 @@ def test_small_differences_of_spreadsheets_change_nothing(tmp_path: Path, conten
     [
         ("", "must have a column 'path' in its first line, got nothing"),
         ("path,labels\na,1\n", "'label' in its first line, got path, labels; did you mean 'labels'?"),
+        ("path;label\na;1\n", "got path;label; pass delimiter=';'"),
+        ("path,label\na,10.0\nb,2.0\n", "line 2: labels must be whole numbers or words, got 10.0; write 10.0 as 10"),
         ("path,label\n", "must hold one row an image below its header, got none"),
         ("path,label\na,x\nb\n", "line 3: expected at least 2 columns, got 1"),
         ("path,label\na,\n", "line 2: expected a path and a label, got 'a' and ''"),
@@ -95,6 +97,11 @@ def test_numbers_below_zero_may_be_names(tmp_path: Path) -> None:
     assert csv_table(path, names=["-1", "1"], verify=False).labels.tolist() == [1, 0]
     path = table(tmp_path, "path,label\na,none\nb,-1\n")
     assert csv_table(path, verify=False).classes == ("-1", "none")
+
+
+def test_numbers_with_a_point_may_be_names(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label\na,10.0\nb,2.0\n")
+    assert csv_table(path, names=["2.0", "10.0"], verify=False).labels.tolist() == [1, 0]
 
 
 def test_labels_outside_names(tmp_path: Path) -> None:

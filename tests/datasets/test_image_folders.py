@@ -47,7 +47,8 @@ def test_follows_links_but_not_in_circles(tmp_path: Path) -> None:
 
 def test_extensions_can_be_chosen(tmp_path: Path) -> None:
     root = tree(tmp_path, "a/1.jpg", "a/2.npy")
-    assert list(image_folder(root, extensions=[".npy"]).paths) == ["a/2.npy"]
+    for extensions in ([".npy"], (".NPY",), ".npy"):
+        assert list(image_folder(root, extensions=extensions).paths) == ["a/2.npy"]
 
 
 def test_an_empty_class_keeps_its_number(tmp_path: Path) -> None:

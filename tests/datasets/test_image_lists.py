@@ -178,6 +178,21 @@ def test_writing_refuses_bad_labels(tmp_path: Path) -> None:
         write_image_list(tmp_path / "list.txt", ["x"], [0.5])
 
 
+def test_writing_refuses_what_is_no_list_of_paths(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"paths must be one string an image, got 'a\.jpg'; pass a list of str"):
+        write_image_list(tmp_path / "list.txt", "a.jpg", [0] * 5)
+    with pytest.raises(TypeError, match=r"paths must be one string an image, got b'a\.jpg'"):
+        write_image_list(tmp_path / "list.txt", [b"a.jpg"], [0])
+
+
+def test_where_no_list_can_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match=r"file.list\.txt cannot be written: Not a directory"):
+        write_image_list(tmp_path / "file" / "list.txt", ["x"], [0])
+    with pytest.raises(DataError, match="n cannot be written: File name too long"):
+        write_image_list(tmp_path / ("n" * 300), ["x"], [0])
+
+
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "list.txt").mkdir()
     with pytest.raises(DataError, match=r"list\.txt cannot be written: Is a directory"):

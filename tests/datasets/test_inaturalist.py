@@ -73,6 +73,10 @@ def test_the_same_annotation_twice_is_harmless(tmp_path: Path) -> None:
         ({"annotations": [{"image_id": 10}]}, "got no 'category_id'"),
         ({"images": 7}, "got another shape: 'int' object is not iterable"),
         ({"images": []}, "must give every image a category"),
+        ({"images": [{"id": 10, "file_name": None}]}, "file_name must be a path, got None for image 10"),
+        ({"images": [{"id": 10, "file_name": ""}]}, "file_name must be a path, got '' for image 10"),
+        ({"images": [{"id": 10, "file_name": "a\0"}]}, "file_name must be a path, got 'a\\x00' for image 10"),
+        ({"images": EXCERPT["images"] * 2}, "images must have distinct ids, got 30 twice"),
         ({"annotations": EXCERPT["annotations"][:2]}, "must give every image a category, got none for image 30"),
         (
             {"annotations": [*EXCERPT["annotations"], {"image_id": 10, "category_id": 0}]},

@@ -173,6 +173,8 @@ def test_a_wrong_schedule_is_named():
     ):
         with pytest.raises(ValueError, match=text):
             ProgressiveSchedule(**keywords)
+    with pytest.raises(TypeError, match="end must be a number, got '0'"):
+        ProgressiveSchedule(end="0")
 
 
 @pytest.mark.parametrize(

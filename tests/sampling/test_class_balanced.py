@@ -1,5 +1,7 @@
 """Class-balanced sampling: the oracle, the class frequencies, the coverage inside a class, every message."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -212,3 +214,13 @@ def test_one_class_and_one_sample():
 def test_refused(labels, keywords, error, text):
     with pytest.raises(error, match=text):
         ClassBalancedBatchSampler(labels, batch_size=1, **keywords)
+
+
+def test_probabilities_are_read_only():
+    """A pickled sampler is built from them again."""
+    for kind in (ClassBalancedBatchSampler, StratifiedBatchSampler):
+        for keywords in ({"q": 0.5}, {"class_probs": np.ones(len(COUNTS))}):
+            sampler = kind(LABELS, batch_size=4, **keywords)
+            with pytest.raises(ValueError, match="read-only"):
+                sampler.class_probs[0] = 0
+            assert pickle.loads(pickle.dumps(sampler))[0] == sampler[0]

@@ -115,6 +115,11 @@ def test_counts_and_their_matrix_draw_the_same():
         assert plain(build(confusion)) == wanted
 
 
+def test_a_table_of_any_floating_type():
+    for kind in (torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.int32):
+        assert plain(build(torch.tensor(MATRIX).to(kind))) == plain(build(MATRIX))
+
+
 def test_a_sparse_table_of_many_classes():
     labels = np.repeat(np.arange(3000), 2)
     counts = ConfusionCounts(3000)
@@ -361,6 +366,10 @@ def test_a_state_is_fresh_and_cheap():
             {"position": 3, "confusion": FIVE_CLASSES.state_dict()["confusion"]},
             r"confusion must have classes in \[0, 4\), got a cell \(0, 4\)",
         ),
+        (
+            {"position": 3, "confusion": [{**build().state_dict()["confusion"][0], "from_step": 4}]},
+            "must hold the table that counts at step 3, got the first from step 4 on; the state is damaged",
+        ),
         ({"temperature": 2.0}, r"temperature was 2\.0, is 1\.0; build the sampler as it was"),
         ({"uniform_fraction": 0.5}, r"uniform_fraction was 0\.5, is 0\.0"),
         ({"labels": "0" * 32}, "labels was '0{32}', is"),
@@ -391,6 +400,9 @@ def test_a_foreign_or_damaged_state_is_refused(change, text):
         (np.ones((5, 5)), {}, ValueError, r"got 0 for class '4' \(index 4\)"),
         (MATRIX, {"temperature": 0}, ValueError, "temperature must be finite and > 0, got 0"),
         (MATRIX, {"temperature": float("nan")}, ValueError, "temperature must be finite and > 0, got NaN"),
+        (MATRIX, {"temperature": "1"}, TypeError, "temperature must be a number, got '1'"),
+        (MATRIX, {"uniform_fraction": None}, TypeError, "uniform_fraction must be a number, got None"),
+        ([[1, 2], [3]], {}, ValueError, "confusion must be square, got rows of different lengths"),
         (MATRIX, {"uniform_fraction": 1.5}, ValueError, r"uniform_fraction must lie in \[0, 1\], got 1\.5"),
         (MATRIX, {"uniform_fraction": -0.1}, ValueError, r"uniform_fraction must lie in \[0, 1\], got -0\.1"),
         (MATRIX, {"pairs_per_batch": 0}, ValueError, "pairs_per_batch must be >= 1, got 0"),

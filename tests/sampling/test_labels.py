@@ -57,6 +57,14 @@ def test_subsets_and_concatenations_nest():
     assert labels_of(Subset(both, range(1, 4))).tolist() == [1, 2, 0]
 
 
+def test_an_empty_part_has_no_say_in_the_type():
+    empty = Undecodable(targets=[])
+    assert labels_of(ConcatDataset([empty, Undecodable(targets=LABELS)])).tolist() == LABELS
+    assert labels_of(ConcatDataset([empty, Undecodable(targets=LABELS)])).dtype == np.int64
+    assert labels_of(ConcatDataset([Undecodable(targets=["a"]), empty])).tolist() == ["a"]
+    assert labels_of(Subset(Undecodable(targets=LABELS), [-1, 0])).tolist() == [2, 2]
+
+
 def test_ranges_and_strings():
     assert labels_of(range(3)).tolist() == [0, 1, 2]
     for strings in (["cat", "dog"], np.array(["cat", "dog"]), np.array(["cat", "dog"], object)):
@@ -145,6 +153,16 @@ def test_a_column_by_its_offerings():
         ),
         (object(), TypeError, "got object; pass its labels themselves"),
         (7, TypeError, "got int; pass its labels themselves"),
+        (torch.ones(2, requires_grad=True), TypeError, "got dtype float32"),
+        (["cat", 1], TypeError, "labels must be all whole numbers or all strings, got 1 among strings"),
+        (
+            ConcatDataset([Undecodable(targets=LABELS), Undecodable(targets=[*"catca"])]),
+            TypeError,
+            "whole numbers or strings in every part of a ConcatDataset, got both",
+        ),
+        (Subset(Undecodable(targets=LABELS), [0, 5]), ValueError, r"Subset\.indices must be < 5, .* got 5 at 1"),
+        (Subset(Undecodable(targets=LABELS), [0.5, 1]), TypeError, r"Subset\.indices must be whole numbers, got dtype"),
+        (Subset(Undecodable(targets=LABELS), np.array(LABELS) > 1), TypeError, "whole numbers, got dtype bool"),
         (RandomSampler([1, 2]), TypeError, r"got a torch RandomSampler; .*use_distributed_sampler=False"),
     ],
 )

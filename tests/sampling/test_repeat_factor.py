@@ -78,3 +78,11 @@ def test_threshold_is_a_frequency(threshold):
         repeat_factors((rows, np.array([0, 0.5, 2])), 0.5)
     with pytest.raises(ValueError, match=r"indptr must rise from 0 to the number of indices \(1\)"):
         repeat_factors((np.array([0, 2]), np.array([0])), 0.5)
+    with pytest.raises(TypeError, match="threshold must be a number, got 'rare'"):
+        repeat_factors([0, 1], "rare")
+
+
+def test_a_label_that_repeats_within_a_sample_counts_once():
+    once = repeat_factors((np.array([0, 1, 2, 4]), np.array([0, 1, 0, 1])), 1.0)
+    repeated = repeat_factors((np.array([0, 3, 4, 8]), np.array([0, 0, 0, 1, 1, 0, 1, 0])), 1.0)
+    assert repeated.tolist() == once.tolist() == [1.5**0.5] * 3

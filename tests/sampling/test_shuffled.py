@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import RandomSampler
+from torch.utils.data import DataLoader, RandomSampler
 
 import reference
 from lt_fast.sampling import ShuffledBatchSampler
@@ -58,6 +59,12 @@ def test_a_length_is_taken_from_anything_sized():
     assert ShuffledBatchSampler(np.int64(8), batch_size=4)[1] == ShuffledBatchSampler(8, batch_size=4)[1]
 
 
+def test_a_number_in_an_array_is_a_number():
+    plain = list(ShuffledBatchSampler(5, batch_size=2))
+    for five in (np.int64(5), np.array(5), torch.tensor(5)):
+        assert list(ShuffledBatchSampler(five, batch_size=2)) == plain
+
+
 def test_a_data_set_of_any_size():
     sampler = ShuffledBatchSampler(1 << 60, batch_size=128)
     batch = sampler[10**9]
@@ -74,6 +81,14 @@ def test_a_data_set_of_any_size():
         (2**63, {}, ValueError, "labels_or_len must give at least 1 sample and at most"),
         (2.5, {}, TypeError, "labels_or_len must be a whole number, got 2.5"),
         (True, {}, TypeError, "labels_or_len must be a whole number, got True"),
+        (np.array(2.5), {}, TypeError, r"labels_or_len must be a whole number, got array\(2\.5\)"),
+        (
+            ShuffledBatchSampler(5, batch_size=2),
+            {},
+            TypeError,
+            "got a ShuffledBatchSampler, whose length counts batches",
+        ),
+        (DataLoader([1, 2]), {}, TypeError, "got a DataLoader, whose length counts batches; pass its data set"),
         (RandomSampler([1, 2]), {}, TypeError, "got a torch RandomSampler; .*use_distributed_sampler=False"),
         (
             5,

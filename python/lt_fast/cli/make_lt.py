@@ -60,10 +60,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     labels = _with_noise(arguments, clean, len(source.classes), seed)
     paths = [source.paths[at] for at in indices.tolist()]
     protocol = _protocol(arguments, source, indices, clean, labels)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_image_list(arguments.out, paths, labels)
     record = _record_of(arguments.out)
-    record.write_text(json.dumps(protocol, indent=1) + "\n", encoding="utf-8")
+    try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write_image_list(arguments.out, paths, labels)
+        record.write_text(json.dumps(protocol, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{arguments.out} and its record cannot be written: {error.strerror}") from error
     counts = protocol["counts"]
     output.say(
         f"{len(indices)} of {len(source.labels)} images, {len(counts)} classes, {max(counts)} to {min(counts)} a class"

@@ -33,7 +33,8 @@ def csv_table(
     """Read a CSV file with a header, one image a row.
 
     Labels that are all whole numbers are the classes' numbers; other labels are words, numbered in sorted order, or in
-    that of ``names``. The order of the images is the file's.
+    that of ``names``. Numbers such as ``1.0``, as which spreadsheets may write them, are refused without ``names``: as
+    words they would be sorted 0.0, 1.0, 10.0, 2.0. The order of the images is the file's.
 
     Args:
         path: UTF-8 text, quoted as spreadsheets do.
@@ -82,7 +83,9 @@ def _rows(path: str | PathLike[str], image: str, label: str, delimiter: str) -> 
 def _column(header: list[str], name: str, path: str | PathLike[str]) -> int:
     if name not in header:
         shown = ", ".join(header) or "nothing"
-        raise DataError(f"{path} must have a column {name!r} in its first line, got {shown}{nearest(name, header)}")
+        between = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
+        hint = nearest(name, header) if between is None else f"; pass delimiter={between!r}"
+        raise DataError(f"{path} must have a column {name!r} in its first line, got {shown}{hint}")
     return header.index(name)
 
 
@@ -111,6 +114,11 @@ def _numbered(
         raise DataError(
             f"{source}: line {lines[below]}: labels must lie in [0, 2**24), got {words[below]}; take the row out, or "
             "pass the numbers as names"
+        )
+    if names is None and all(re.fullmatch(r"\d+\.0*", word, re.ASCII) for word in distinct):
+        raise DataError(
+            f"{source}: line {lines[0]}: labels must be whole numbers or words, got {words[0]}; write {words[0]} as "
+            f"{words[0].partition('.')[0]}, or pass names"
         )
     classes = tuple(sorted(distinct) if names is None else names)
     rank = {name: number for number, name in enumerate(classes)}

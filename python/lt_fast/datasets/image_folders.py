@@ -19,7 +19,7 @@ IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".t
 def image_folder(
     root: str | PathLike[str],
     *,
-    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    extensions: str | Sequence[str] = IMAGE_EXTENSIONS,
     empty: EmptyPolicy = "error",
     transform: Transform | None = None,
 ) -> ImageFiles:
@@ -32,7 +32,7 @@ def image_folder(
 
     Args:
         root: folder of the class folders.
-        extensions: endings of image files, in lower case.
+        extensions: endings of image files, one or several; case does not matter.
         empty: ``"error"``, or ``"ignore"`` to let a class folder hold no image; the class keeps its number.
         transform: called with each image.
 
@@ -42,11 +42,12 @@ def image_folder(
     """
     root = Path(root)
     classes = _class_folders(root)
-    images = [_images(root, name, tuple(extensions)) for name in classes]
+    endings = tuple(ending.lower() for ending in ([extensions] if isinstance(extensions, str) else extensions))
+    images = [_images(root, name, endings) for name in classes]
     bare = next((name for name, found in zip(classes, images, strict=True) if not found), None)
     if bare is not None and (empty == "error" or not any(images)):
         raise DataError(
-            f"{root / bare} holds no image ({', '.join(extensions)}); remove the folder, or pass empty='ignore'"
+            f"{root / bare} holds no image ({', '.join(endings)}); remove the folder, or pass empty='ignore'"
         )
     labels = np.repeat(np.arange(len(classes)), [len(found) for found in images])
     try:

@@ -1,10 +1,12 @@
 """Text lists of images, ``relative/path label`` a line: the form in which ImageNet-LT and Places-LT are published."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -76,12 +78,12 @@ def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: Ar
         labels: (N,) whole numbers in [0, 2**24).
 
     Raises:
-        TypeError: if the labels are not whole numbers.
+        TypeError: if the labels are not whole numbers, or the paths one string, or bytes.
         DataError: if the file cannot be written.
         ValueError: if lengths differ, a label is out of range, or a path is empty, ends in a blank, holds a line feed
             or a zero byte, or is not UTF-8, so that it would not be read back.
     """
-    listed, array = [str(name) for name in paths], label_array(labels)
+    listed, array = _listed(paths), label_array(labels)
     if len(listed) != len(array) or not listed:
         raise ValueError(f"paths and labels must have the same length, at least 1, got {len(listed)} and {len(array)}")
     wrong = next((name for name in listed if _UNWRITABLE.search(name)), None)
@@ -101,6 +103,14 @@ def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: Ar
     _replace(Path(path), text.encode())
 
 
+def _listed(paths: Iterable[Any]) -> list[str]:
+    given = list(paths)
+    wrong = paths if isinstance(paths, str) else next((path for path in given if isinstance(path, bytes)), None)
+    if wrong is not None:
+        raise TypeError(f"paths must be one string an image, got {wrong!r}; pass a list of str")
+    return [str(path) for path in given]
+
+
 def _is_utf8(name: str) -> bool:
     try:
         name.encode()
@@ -117,4 +127,5 @@ def _replace(path: Path, content: bytes) -> None:
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may not be one, the name too long: said above
+            aside.unlink()

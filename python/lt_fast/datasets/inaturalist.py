@@ -38,15 +38,15 @@ def inaturalist(
         transform: called with each image.
 
     Raises:
-        DataError: if the file cannot be read, is no such JSON, an image has no annotation or several, an annotation
-            names an unknown category, a category has no image, or an image is missing.
+        DataError: if the file cannot be read, is no such JSON, an image has no path, another's id, no annotation or
+            several, an annotation names an unknown category, a category has no image, or an image is missing.
 
     Source: Van Horn et al. 2018, arXiv:1707.06642; visipedia/inat_comp, 2018.
     """
     content = _read(path)
     try:
         ids, names = _categories(content)
-        files = [(str(image["file_name"]), image["id"]) for image in content["images"]]
+        files = [(_file_name(image), image["id"]) for image in content["images"]]
         labels = _labels(content["annotations"], [image for _, image in files], ids)
         images = ImageFiles(Paths(name for name, _ in files), labels, names, Path(root), transform)
     except (KeyError, TypeError) as error:
@@ -86,6 +86,13 @@ def _categories(content: Mapping[str, Any]) -> tuple[dict[Any, int], tuple[str, 
     return {number: rank for rank, number in enumerate(ids)}, names
 
 
+def _file_name(image: Mapping[str, Any]) -> str:
+    name = image["file_name"]
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ValueError(f"file_name must be a path, got {name!r} for image {image['id']!r}")
+    return name
+
+
 def _labels(annotations: Any, images: list[Any], classes: Mapping[Any, int]) -> np.ndarray[Any, np.dtype[np.int64]]:
     label: dict[Any, int] = {}
     for annotation in annotations:
@@ -94,6 +101,9 @@ def _labels(annotations: Any, images: list[Any], classes: Mapping[Any, int]) -> 
             raise ValueError(f"annotations must name a known category, got {category!r} for image {image!r}")
         if label.setdefault(image, classes[category]) != classes[category]:
             raise ValueError(f"annotations must give an image one category, got two for image {image!r}")
+    repeated = next((image for image, times in Counter(images).items() if times > 1), None)
+    if repeated is not None:
+        raise ValueError(f"images must have distinct ids, got {repeated!r} twice")
     bare = next((image for image in images if image not in label), None)
     if bare is not None or not images:
         raise ValueError(f"annotations must give every image a category, got none for image {bare!r}")

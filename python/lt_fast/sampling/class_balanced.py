@@ -189,6 +189,7 @@ class _Rule(NamedTuple):
         else:
             probs = class_probabilities(counts, q=q, empty=empty)
             rule = {"q": float(q)}  # not by the probabilities: a power may differ in the last bit on another machine
+        probs.setflags(write=False)  # a copy is built from it: it must stay what it was
         settings = {"within_class": within_class, "labels": fingerprint(ids), **rule}
         return cls(ids, counts, probs, within_class == "cycle", schedule, empty, settings)
 

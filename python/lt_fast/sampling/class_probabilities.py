@@ -31,7 +31,7 @@ def class_probabilities(
     Source: Kang et al. 2020, arXiv:1910.09217, equation (1).
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
-    if not math.isfinite(_number("q", q)):
+    if not math.isfinite(number("q", q)):
         raise ValueError(f"q must be finite, got {q}; 0 is class-balanced, 1 instance-balanced")
     shown = counts > 0
     weights = np.zeros(len(counts))
@@ -73,7 +73,8 @@ def effective_number_probs(
     return probabilities
 
 
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float:
+    """Return ``value`` as ``float``, or say that the argument ``name`` must be a number."""
     if not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)

@@ -15,6 +15,7 @@ from torch import Tensor
 from lt_fast import _rust
 from lt_fast.counts import EmptyPolicy
 from lt_fast.sampling.class_balanced import numbered
+from lt_fast.sampling.class_probabilities import number
 from lt_fast.sampling.confusion_counts import ConfusionCounts
 from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, fingerprint, whole_number
 
@@ -64,7 +65,8 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         ``epoch_indices`` gives ``(pairs, 2)``.
 
     Raises:
-        TypeError: if labels are neither whole numbers nor strings, or a torch ``Sampler`` is passed.
+        TypeError: if labels are neither whole numbers nor strings, a torch ``Sampler`` is passed, or ``confusion``,
+            ``temperature`` or ``uniform_fraction`` are not numbers.
         ValueError: if a label lies outside the classes of ``confusion``, a class is empty, fewer than two have samples,
             ``confusion`` is not square or holds NaN, an infinity or a negative number, or a number is out of its range.
 
@@ -95,7 +97,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
                 "num_batches, or drop_last=False"
             )
         self.class_counts = counts.require_no_empty(empty)
-        temperature, uniform_fraction = float(temperature), float(uniform_fraction)
+        temperature, uniform_fraction = number("temperature", temperature), number("uniform_fraction", uniform_fraction)
         self._cells_from = {0: cells}  # a step, and what counts from there on; never changed in place
         super().__init__(
             ("confusion_pairs", (ids, num_classes, temperature, uniform_fraction)),
@@ -122,7 +124,8 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
     def update_confusion(self, confusion: ConfusionCounts | ArrayLike, *, from_step: int | None = None) -> None:
         """Draw by ``confusion`` from a global step on, also in the iterator that is running. O(N + cells).
 
-        On several ranks, all have to pass the same table (``ConfusionCounts.all_reduce``) and the same step.
+        On several ranks, all have to pass the same table (``ConfusionCounts.all_reduce``) and the same step, each to
+        the sampler that its loader iterates: what ``shard`` or ``distributed`` returned, not what it was called on.
 
         Args:
             confusion: as for the constructor, of the same number of classes; copied.
@@ -159,9 +162,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         after an update, which packs the table into a string.
         """
         state = super().state_dict()
-        # With drop_last=False the ranks fill up their last round with the first batches of the epoch.
-        position = int(state["position"]) if self.drop_last else 0
-        needed = _counting_from(self._cells_from, int(state["epoch"]) * self.num_batches + position)
+        needed = _counting_from(self._cells_from, self._step_needed(state))
         confusion = [{"from_step": step, "cells": cells.packed} for step, cells in needed.items()]
         return {**state, "confusion": confusion}
 
@@ -176,9 +177,22 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         rest = {name: value for name, value in state.items() if name != "confusion"}
         self._refuse_foreign(rest)
         cells_from = _unpacked(state.get("confusion"))
+        step = self._step_needed(rest)
+        if min(cells_from) > step:
+            raise ValueError(
+                f"state['confusion'] must hold the table that counts at step {step}, got the first from step "
+                f"{min(cells_from)} on; the state is damaged"
+            )
         draws = self._draws_by(cells_from)  # before anything changes: it refuses cells that lie outside
         super().load_state_dict(rest)
         self._cells_from, self._draws = cells_from, draws
+
+    def _step_needed(self, state: Mapping[str, Any]) -> int:
+        """Return the first global step that may be drawn from ``state`` on."""
+        # With drop_last=False the ranks fill up their last round with the first batches of the epoch.
+        epoch = whole_number("state['epoch']", state.get("epoch"))
+        position = whole_number("state['position']", state.get("position"))
+        return epoch * self.num_batches + (position if self.drop_last else 0)
 
     def _make_draws(self) -> Drawing:
         return self._draws_by(self._cells_from)
@@ -271,7 +285,13 @@ def _cells(confusion: ConfusionCounts | ArrayLike) -> tuple[_Cells, int]:
 
 
 def _matrix(confusion: Any) -> NDArray[np.float64]:
-    array = np.asarray(confusion.detach().cpu() if isinstance(confusion, Tensor) else confusion)
+    if isinstance(confusion, Tensor):
+        confusion = confusion.detach().cpu()
+        confusion = confusion.double() if confusion.is_floating_point() else confusion  # NumPy knows no bfloat16
+    try:
+        array = np.asarray(confusion)
+    except ValueError as error:
+        raise ValueError(f"confusion must be square, got rows of different lengths ({error})") from None
     if array.dtype.kind not in "iuf":
         raise TypeError(f"confusion must be a ConfusionCounts or a matrix of numbers, got dtype {array.dtype}")
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:  # noqa: PLR2004

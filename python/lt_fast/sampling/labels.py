@@ -21,9 +21,9 @@ def labels_of(dataset: Any) -> NDArray[Any]:
         returns (N,), int64 for whole numbers, else NumPy's string type.
 
     Raises:
-        TypeError: if there are no labels to be found, they are neither whole numbers nor strings, or a torch
-            ``Sampler`` is passed.
-        ValueError: if they are not one-dimensional.
+        TypeError: if there are no labels to be found, they are neither whole numbers nor strings or a mix of both, or a
+            torch ``Sampler`` is passed.
+        ValueError: if they are not one-dimensional, or a ``Subset`` names a sample that is not there.
     """
     refuse_sampler(dataset)
     if (type(dataset).__module__.partition(".")[0], type(dataset).__name__) == ("datasets", "Column"):
@@ -34,9 +34,9 @@ def labels_of(dataset: Any) -> NDArray[Any]:
         if getattr(dataset, name, None) is not None:
             return _checked(getattr(dataset, name))
     if isinstance(dataset, Subset):
-        return labels_of(dataset.dataset)[np.asarray(dataset.indices, dtype=np.int64)]
+        return _of_subset(labels_of(dataset.dataset), whole_numbers("Subset.indices", dataset.indices))
     if isinstance(dataset, ConcatDataset):
-        return np.concatenate([labels_of(part) for part in dataset.datasets])
+        return _joined([labels_of(part) for part in dataset.datasets])
     if isinstance(dataset, TensorDataset):
         return _checked(dataset.tensors[-1])
     if hasattr(dataset, "__array__"):
@@ -49,7 +49,7 @@ def labels_of(dataset: Any) -> NDArray[Any]:
 
 def whole_numbers(name: str, values: Any) -> NDArray[np.int64]:
     """Return a copy of ``values`` as int64 ``(N,)``, or say that the argument ``name`` must be whole numbers."""
-    array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
+    array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
     if array.size and array.dtype.kind not in "iu":
@@ -68,6 +68,21 @@ def refuse_sampler(labels: Any) -> None:
         )
 
 
+def _of_subset(labels: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[Any]:
+    outside = np.flatnonzero((indices < -len(labels)) | (indices >= len(labels)))
+    if outside.size:
+        at = int(outside[0])
+        raise ValueError(f"Subset.indices must be < {len(labels)}, the samples there are, got {indices[at]} at {at}")
+    return labels[indices]
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    parts = [part for part in parts if part.size] or parts[:1]  # an empty list has no type of its own
+    if len({part.dtype.kind for part in parts}) > 1:
+        raise TypeError("labels must be whole numbers or strings in every part of a ConcatDataset, got both")
+    return np.concatenate(parts)
+
+
 def _entries(column: Any) -> list[Any]:
     """Return all entries of a column of Hugging Face ``datasets``, by name since that is not imported here."""
     # A transform of the data set would ask for the whole row, its image decoded, for each label.
@@ -78,11 +93,14 @@ def _entries(column: Any) -> list[Any]:
 
 def _checked(labels: Any) -> NDArray[Any]:
     try:
-        array = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
+        array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
     except ValueError as error:
         raise ValueError(f"labels must be one-dimensional, got entries of different lengths ({error})") from None
     if array.ndim != 1:
         raise ValueError(f"labels must be one-dimensional, got shape {array.shape}; one class a sample is needed")
+    if array.dtype.kind == "U" and isinstance(labels, list | tuple) and not all(isinstance(it, str) for it in labels):
+        other = next(label for label in labels if not isinstance(label, str))
+        raise TypeError(f"labels must be all whole numbers or all strings, got {other!r} among strings")
     if array.size == 0 or array.dtype.kind == "U":
         return array
     if array.dtype.kind in "OT" and all(isinstance(label, str) for label in array):

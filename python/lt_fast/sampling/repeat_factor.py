@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.sampling.class_balanced import MOST_CLASSES, numbered
+from lt_fast.sampling.class_probabilities import number
 from lt_fast.sampling.labels import refuse_sampler, whole_numbers
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
@@ -57,7 +58,8 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
 
     Args:
         labels: one class a sample, or a data set, as ``labels_of`` takes; or ``(indptr, indices)``, compressed rows of
-            labels: a sample then has the largest factor of its labels, 1 without any.
+            labels: a sample then has the largest factor of its labels, 1 without any. A label that repeats within a
+            sample, as that of several objects in an image, counts once.
         threshold: frequency, in (0, 1], below which a class is repeated; LVIS uses 0.001.
         sqrt: ``False`` leaves the root out.
 
@@ -65,13 +67,13 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
         returns (N,) float64, >= 1.
 
     Raises:
-        TypeError: if labels are neither whole numbers nor strings.
+        TypeError: if labels are neither whole numbers nor strings, or ``threshold`` is not a number.
         ValueError: if ``threshold`` does not lie in (0, 1], the rows are damaged, or a label is negative.
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``repeat_factors_from_category_frequency`` of
         facebookresearch/detectron2.
     """
-    if not 0 < threshold <= 1:
+    if not 0 < number("threshold", threshold) <= 1:
         raise ValueError(f"threshold must lie in (0, 1], got {threshold}; it is the frequency of a class")
     if isinstance(labels, tuple) and len(labels) == 2 and np.ndim(labels[0]) == 1:  # noqa: PLR2004  (indptr, indices)
         indptr, indices = (whole_numbers(name, part) for name, part in zip(("indptr", "indices"), labels, strict=True))
@@ -80,12 +82,21 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
         if indices.size and not 0 <= indices.min() <= indices.max() < MOST_CLASSES:
             wrong = indices.min() if indices.min() < 0 else indices.max()
             raise ValueError(f"indices must lie in [0, {MOST_CLASSES}), got {wrong}")
-        by_class = _of_classes(np.bincount(indices), len(indptr) - 1, threshold, sqrt=sqrt)
-        factors = np.ones(len(indptr) - 1)
-        np.maximum.at(factors, np.repeat(np.arange(len(factors)), np.diff(indptr)), by_class[indices])
-        return factors
+        return _of_rows(indptr, indices, threshold, sqrt=sqrt)
     ids, counts = numbered(labels, None)
     return _of_classes(counts.counts, len(ids), threshold, sqrt=sqrt)[ids]
+
+
+def _of_rows(
+    indptr: NDArray[np.int64], labels: NDArray[np.int64], threshold: float, *, sqrt: bool
+) -> NDArray[np.float64]:
+    """Return the largest factor of each sample's labels."""
+    factors = np.ones(indptr.size - 1)
+    samples = np.repeat(np.arange(factors.size), np.diff(indptr))
+    distinct = np.unique(samples * MOST_CLASSES + labels) % MOST_CLASSES
+    by_class = _of_classes(np.bincount(distinct), factors.size, threshold, sqrt=sqrt)
+    np.maximum.at(factors, samples, by_class[labels])
+    return factors
 
 
 def _of_classes(counts: NDArray[np.int64], samples: int, threshold: float, *, sqrt: bool) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast.counts import ClassCounts, EmptyPolicy
-from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
+from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities, number
 from lt_fast.sampling.seekable import Drawing, fingerprint, whole_number
 
 Schedule: TypeAlias = Callable[[int, ClassCounts], ArrayLike]
@@ -30,11 +30,12 @@ class ProgressiveSchedule:
 
     Args:
         start: exponent ``q`` of the first epoch.
-        end: exponent that epoch ``epochs`` has, and all after it.
+        end: exponent that epoch ``epochs`` has, and all after it; with "exp" they keep a hundredth of the way.
         epochs: T of the formulas.
         kind: the formula.
 
     Raises:
+        TypeError: if an exponent is not a number, or ``epochs`` not a whole number.
         ValueError: if an exponent is not finite, ``epochs`` is below 1, or ``kind`` is unknown.
 
     Source: Kang et al. 2020, arXiv:1910.09217, equation (2), for "mix" from 1 to 0.
@@ -47,7 +48,7 @@ class ProgressiveSchedule:
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            if not math.isfinite(getattr(self, name)):
+            if not math.isfinite(number(name, getattr(self, name))):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         whole_number("epochs", self.epochs, least=1)
         if self.kind not in ("mix", "linear", "cosine", "exp"):
@@ -82,12 +83,12 @@ class ScheduledDraws:
         empty: EmptyPolicy,
     ) -> None:
         self._make, self._schedule, self._counts, self._empty = make, schedule, class_counts, empty
-        self._epoch, self._draws = 0, self._made(0)
+        self._newest = 0, self._made(0)  # one value: threads may ask for different epochs
 
     @property
     def draws_per_epoch(self) -> int:
         """Length of an epoch."""
-        return self._draws.draws_per_epoch
+        return self._newest[1].draws_per_epoch
 
     def array(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> NDArray[np.int64]:
         """Draws of batches ``first, first + step, ...`` of ``epoch``, one after the other."""
@@ -98,9 +99,11 @@ class ScheduledDraws:
         return self._of(epoch).lists(epoch, first, step, count, batch_size)
 
     def _of(self, epoch: int) -> Drawing:
-        if epoch != self._epoch:
-            self._epoch, self._draws = epoch, self._made(epoch)
-        return self._draws
+        newest, draws = self._newest
+        if epoch != newest:
+            draws = self._made(epoch)
+            self._newest = epoch, draws
+        return draws
 
     def _made(self, epoch: int) -> Drawing:
         probs = scheduled(self._schedule, epoch, self._counts, self._empty)

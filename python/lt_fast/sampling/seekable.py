@@ -171,7 +171,8 @@ class SeekableBatchSampler:
     def shard(self, rank: int, world_size: int) -> Self:
         """Return the sampler of one rank: of the same global batches, those with ``g mod world_size == rank``.
 
-        Every rank gets the same number. What is left over is dropped with ``drop_last=True``; else the first batches
+        A copy with a life of its own: ``set_epoch`` and states are its, not those of the sampler it came from. Every
+        rank gets the same number. What is left over is dropped with ``drop_last=True``; else the first batches
         of the epoch are shown again to make a full round.
 
         Raises:

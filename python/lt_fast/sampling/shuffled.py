@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 from lt_fast.sampling.labels import refuse_sampler
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, whole_number
 
@@ -24,7 +26,8 @@ class ShuffledBatchSampler(SeekableBatchSampler):
         seed: in [0, 2**64).
 
     Raises:
-        TypeError: if a number is not a whole number, ``labels_or_len`` has no length, or is a torch ``Sampler``.
+        TypeError: if a number is not a whole number, ``labels_or_len`` has no length, or is a sampler or
+            a ``DataLoader``.
         ValueError: if there is no sample, a number is out of its range, or an epoch would have no batch.
     """
 
@@ -53,7 +56,12 @@ class ShuffledBatchSampler(SeekableBatchSampler):
 
 def _length(labels_or_len: Any) -> int:
     refuse_sampler(labels_or_len)
-    sized = hasattr(labels_or_len, "__len__")
+    if isinstance(labels_or_len, DataLoader | SeekableBatchSampler):
+        raise TypeError(
+            "labels_or_len must be a number of samples, labels or a data set, got a "
+            f"{type(labels_or_len).__name__}, whose length counts batches; pass its data set"
+        )
+    sized = hasattr(labels_or_len, "__len__") and getattr(labels_or_len, "ndim", 1) > 0  # not torch.tensor(5)
     samples = len(labels_or_len) if sized else whole_number("labels_or_len", labels_or_len)
     if not 1 <= samples <= 1 << 62:
         raise ValueError(f"labels_or_len must give at least 1 sample and at most 2**62, got {samples}")

@@ -68,6 +68,7 @@ class StratifiedBatchSampler(SeekableBatchSampler):
             raise ValueError(f"q must be left out when class_probs is given, got q={q}; choose one of them")
         else:
             self.class_probs = explicit_probabilities(class_probs, self.class_counts, empty)
+        self.class_probs.setflags(write=False)  # a copy is built from it: it must stay what it was
         if num_batches is None and size > len(ids):
             raise ValueError(
                 f"batch_size must be <= the number of samples ({len(ids)}) with drop_last=True, got {size}; use "
