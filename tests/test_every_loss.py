@@ -5,6 +5,7 @@ import inspect
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -197,6 +198,41 @@ def test_same_signature_in_function_and_module(name):
     options = {key: of_function[key].default for key in list(of_function)[3:] if key not in ("target_b", "lam")}
     assert {key: of_module[key].default for key in list(of_module)[1:]} == options
     assert list(inspect.signature(LOSSES[name].forward).parameters)[1:] == ["logits", "target_a", "target_b", "lam"]
+
+
+@every_loss
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
+def test_the_gradient_without_a_graph_is_that_of_the_graph(name, mode):
+    logits, target, keywords = batch(mix="mam")
+    criterion, leaf = LOSSES[name](COUNTS, label_rule="mam"), logits.float().requires_grad_()
+    labels = (target, keywords["target_b"], keywords["lam"])
+    with mode():
+        loss, gradient = fresh(criterion.loss_and_gradient)(leaf, *labels)
+    exact = fresh(criterion)(leaf, *labels)
+    exact.backward()
+    torch.testing.assert_close(loss, exact.detach(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient, leaf.grad, rtol=1e-6, atol=1e-8)
+    assert not loss.requires_grad
+    assert not gradient.requires_grad
+    with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum' for "):
+        LOSSES[name](COUNTS, reduction="none").loss_and_gradient(logits, target)
+
+
+@every_loss
+def test_a_module_may_be_made_anywhere(name):
+    logits, target, _ = batch()
+    with torch.inference_mode():
+        criterion = LOSSES[name](COUNTS).float()
+    half = logits.half().requires_grad_()
+    criterion(half, target).backward()
+    assert torch.isfinite(half.grad).all()
+    with torch.device("meta"):
+        criterion = LOSSES[name](COUNTS)
+    assert all(buffer.is_meta for buffer in criterion.vectors.buffers())
+    assert torch.equal(criterion.vectors.to_empty(device="cpu").class_counts, torch.tensor(COUNTS).float())
+    by_reversed = {"weight": np.array(WEIGHT[::-1])[::-1]} if takes_weight(name) else {}
+    expected = LOSSES[name](COUNTS, **({"weight": WEIGHT} if by_reversed else {}))(logits.float(), target)
+    assert torch.equal(LOSSES[name](COUNTS, **by_reversed)(logits.float(), target), expected)
 
 
 @every_loss

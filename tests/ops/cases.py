@@ -99,6 +99,7 @@ def cases(
         bias=draw(flag),
         weight=draw(flag),
         sample_weight=draw(flag),
+        omega=draw(st.sampled_from([0.25, 0.0, 1.0, 3.0, -0.5])),
         scale=draw(st.sampled_from([0.5, 1.0, 30.0])),
         label_smoothing=draw(st.sampled_from(smoothings)),
         focal_gamma=draw(st.sampled_from([0.0, 1.0, 2.0])),  # a power below 1 would enlarge the twin's rounding

@@ -60,6 +60,7 @@ def test_a_call_does_not_make_the_host_wait():
     try:
         torch.cuda.set_sync_debug_mode("error")
         ops.mixed_margin_loss(logits, target, **options).backward()
+        ops.mixed_margin_loss(logits, target, return_gradient=True, **options)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -84,6 +85,14 @@ def test_a_call_can_be_captured_in_a_graph():
         logits.mul_(0.5)
     graph.replay()
     assert all(torch.equal(one, other) for one, other in zip(captured, step(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_a_returned_gradient_has_the_bits_of_the_graphs(dtype):
+    logits, target, options = on_gpu(make(64, 100, margin=True, weight=True, scale=9.0), dtype)
+    exact = loss_and_gradient(ops.mixed_margin_loss, logits, target, options)
+    found = ops.mixed_margin_loss(logits, target, return_gradient=True, **options)
+    assert all(torch.equal(one, other) for one, other in zip(found, exact, strict=True))
 
 
 def test_the_current_stream_is_waited_for():

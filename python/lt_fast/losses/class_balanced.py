@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import effective_number_weights
-from lt_fast.ops import mixed_margin_loss
+from lt_fast.losses.modules import OneCallLoss
 
 
 def class_balanced_loss(
@@ -71,7 +71,7 @@ def class_balanced_loss(
     return loss
 
 
-class ClassBalancedLoss(nn.Module):
+class ClassBalancedLoss(OneCallLoss):
     """``class_balanced_loss`` with its vectors of length C made once.
 
     Formula: ``-weight[target] * log softmax(logits)[target]``, ``weight = effective_number_weights(counts, beta)``; for
@@ -105,11 +105,3 @@ class ClassBalancedLoss(nn.Module):
             "normalization": normalization,
             "reduction": reduction,
         }
-
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
-        """Return the loss of ``logits`` against one label a sample, or two mixed with the image factor ``lam``."""
-        vectors = self.vectors.for_logits(logits)
-        loss: Tensor = mixed_margin_loss(logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
-        return loss

@@ -27,9 +27,11 @@ class ClassVectors(nn.Module):
     def __init__(self, counts: ClassCounts, **vectors: NDArray[np.float64] | None) -> None:
         super().__init__()
         vectors = {"class_counts": _positive(counts), **vectors}
-        self._exact = {name: torch.tensor(array) for name, array in vectors.items() if array is not None}
-        for name, exact in self._exact.items():
-            self.register_buffer(name, exact.to(torch.float32), persistent=False)
+        given = {name: np.ascontiguousarray(array) for name, array in vectors.items() if array is not None}
+        with torch.inference_mode(False):  # a module made for validation may train later
+            self._exact = {name: torch.tensor(array, device="cpu") for name, array in given.items()}
+            for name, exact in self._exact.items():
+                self.register_buffer(name, exact.to(torch.get_default_device(), torch.float32), persistent=False)
 
     def for_logits(self, logits: Tensor) -> dict[str, Any]:
         """Return the vectors for the dtype that the loss is computed in: float64 for float64 logits, else float32."""
@@ -39,9 +41,10 @@ class ClassVectors(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ClassVectors":
         """Take the device from ``fn`` and nothing else: the values come from the exact vectors again."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, exact in self._exact.items():
-            setattr(self, name, exact.to(self.get_buffer(name).device, torch.float32))
+        with torch.inference_mode(False):
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            for name, exact in self._exact.items():
+                setattr(self, name, exact.to(self.get_buffer(name).device, torch.float32))
         return self
 
 

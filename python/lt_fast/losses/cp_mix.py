@@ -8,10 +8,11 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss
 from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
+from lt_fast.losses.modules import LossModule
 from lt_fast.ops import mixed_margin_loss
 
 
-class CPMixLoss(nn.Module):
+class CPMixLoss(LossModule):
     """The loss of rows that come in up to three parts, one below the other: plain, pairs, mixed.
 
     Formula: ``plain + eta * (pairs + mixed)``, each term a mean over its own rows, with

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
-from lt_fast.ops import mixed_margin_loss
+from lt_fast.losses.modules import OneCallLoss
 
 
 def cross_entropy_loss(
@@ -73,7 +73,7 @@ def cross_entropy_loss(
     return loss
 
 
-class CrossEntropyLoss(nn.Module):
+class CrossEntropyLoss(OneCallLoss):
     """``cross_entropy_loss`` with its vectors of length C made once.
 
     Formula: ``-log softmax(logits)[target]``, weighted by class; for two labels a sample their mixture.
@@ -107,11 +107,3 @@ class CrossEntropyLoss(nn.Module):
             "normalization": normalization,
             "reduction": reduction,
         }
-
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
-        """Return the loss of ``logits`` against one label a sample, or two mixed with the image factor ``lam``."""
-        vectors = self.vectors.for_logits(logits)
-        loss: Tensor = mixed_margin_loss(logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
-        return loss

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
+from lt_fast.losses.modules import LossModule
 from lt_fast.ops.branches import mixed_loss, row_cross_entropy
 from lt_fast.ops.reference import is_own
 
@@ -92,7 +93,7 @@ def equalization_loss(
     return loss
 
 
-class EqualizationLoss(nn.Module):
+class EqualizationLoss(LossModule):
     """``equalization_loss`` with its vectors of length C made once, and a counter of its draws.
 
     Formula: ``-log(exp(z_y) / sum_k w_k exp(z_k))``, ``w_k = 1 - b_k * [prior_k < threshold] * [k != y]`` with b_k from
@@ -132,7 +133,8 @@ class EqualizationLoss(nn.Module):
         counts = ClassCounts(counts).require_no_empty(empty)
         self.gamma = float(gamma)
         self._key = _host_key(_whole("seed", seed, _LARGEST_SEED))
-        self.register_buffer("step", torch.tensor(_whole("step", step, _LARGEST_STEP)))
+        with torch.inference_mode(False):  # it is counted up in place, wherever the module was made
+            self.register_buffer("step", torch.tensor(_whole("step", step, _LARGEST_STEP)))
         self.vectors = ClassVectors(
             counts,
             rare=(counts.prior < threshold).astype(np.float64),

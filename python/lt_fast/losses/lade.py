@@ -3,13 +3,14 @@
 import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.balanced_softmax import log_prior
 from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
+from lt_fast.losses.modules import LossModule
 from lt_fast.ops import mixed_margin_loss
 from lt_fast.ops.branches import mixed_labels
 
@@ -114,7 +115,7 @@ def lade_regularizer(
     return (prior * (partition + remine_lambda * partition**2 - own)).sum()
 
 
-class LADELoss(nn.Module):
+class LADELoss(LossModule):
     """``lade_loss`` with its vectors of length C made once.
 
     Formula: ``-log softmax(logits + log(prior))[target] + regularizer_weight * lade_regularizer``; for two labels a

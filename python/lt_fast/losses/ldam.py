@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
-from lt_fast.ops import mixed_margin_loss
+from lt_fast.losses.modules import OneCallLoss
 
 
 def ldam_margins(
@@ -104,7 +104,7 @@ def ldam_loss(
     return loss
 
 
-class LDAMLoss(nn.Module):
+class LDAMLoss(OneCallLoss):
     """``ldam_loss`` with its vectors of length C made once.
 
     Formula: ``-log softmax(scale * (logits - one_hot(target) * margin))[target]``, ``margin = ldam_margins(counts)``,
@@ -144,11 +144,3 @@ class LDAMLoss(nn.Module):
             "normalization": normalization,
             "reduction": reduction,
         }
-
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
-        """Return the loss of ``logits`` against one label a sample, or two mixed with the image factor ``lam``."""
-        vectors = self.vectors.for_logits(logits)
-        loss: Tensor = mixed_margin_loss(logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
-        return loss

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
 from lt_fast.losses.ldam import ldam_margins
-from lt_fast.ops import mixed_margin_loss
+from lt_fast.losses.modules import OneCallLoss
 
 LDAM_MARGIN = 0.5
 """LDAM margin of the rarest class that MM-LDAM takes off the offset; fixed in the authors' code."""
@@ -98,7 +98,7 @@ def maximum_margin_loss(
     return loss
 
 
-class MaximumMarginLoss(nn.Module):
+class MaximumMarginLoss(OneCallLoss):
     """``maximum_margin_loss`` with its vectors of length C made once.
 
     Formula: ``-log softmax(scale * (logits - one_hot(target) * margin))[target]`` with a margin from the sample's own
@@ -145,11 +145,3 @@ class MaximumMarginLoss(nn.Module):
             "normalization": normalization,
             "reduction": reduction,
         }
-
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
-        """Return the loss of ``logits`` against one label a sample, or two mixed with the image factor ``lam``."""
-        vectors = self.vectors.for_logits(logits)
-        loss: Tensor = mixed_margin_loss(logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
-        return loss

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.class_weights import checked_weights
+from lt_fast.losses.modules import LossModule
 from lt_fast.ops.branches import mixed_loss, row_cross_entropy
 
 
@@ -84,7 +85,7 @@ def seesaw_loss(
     return loss
 
 
-class SeesawLoss(nn.Module):
+class SeesawLoss(LossModule):
     """``seesaw_loss`` with its vectors of length C made once.
 
     Formula: ``-log softmax(logits + log(M * C))[target]`` with mitigation factors M from the class counts and

@@ -62,6 +62,29 @@ class Arguments:
     sample_weight: Tensor | None
 
 
+class Wanted(NamedTuple):
+    """What a call returns besides the loss."""
+
+    gradient: bool = False
+    prediction: bool = False
+
+    def of(self, loss: Tensor, gradient: Tensor | None, prediction: Tensor | None) -> Any:
+        """Return the loss, or a tuple that begins with it."""
+        if not (self.gradient or self.prediction):
+            return loss
+        extra = ((self.gradient, gradient), (self.prediction, prediction))
+        return (loss, *(result for asked, result in extra if asked))
+
+
+def require_reduced(chosen: Settings) -> None:
+    """Refuse to return a gradient of a loss that is not one number."""
+    if REDUCTIONS[chosen.reduction] == "none":
+        raise ValueError(
+            "reduction must be 'mean' or 'sum' for return_gradient=True, got 'none'; "
+            "leave return_gradient out and call loss.backward(factors)"
+        )
+
+
 _LARGEST = sys.float_info.max
 _LARGEST_SINGLE = torch.finfo(torch.float32).max
 _ABOVE_0 = 5e-324  # the smallest number above 0
@@ -78,11 +101,19 @@ def _index(name: str, value: object, known: tuple[str, ...]) -> int:
     return known.index(value)
 
 
+def _float(value: Any) -> float:
+    """Return the nearest float, infinity for an integer beyond all of them."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _number(name: str, value: object, rule: str, *, low: float = -_LARGEST, high: float = _LARGEST) -> float:
     """Return a float within [low, high]; a NaN is not."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    number = float(value)
+    number = _float(value)
     if not low <= number <= high:
         raise ValueError(f"{name} must be {rule}, got {number}")
     if abs(number) > _LARGEST_SINGLE:
@@ -180,7 +211,7 @@ def _check_logits(logits: object) -> None:
         raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
     if logits.dtype not in DTYPES:
         raise TypeError(f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}")
-    if logits.layout != torch.strided:
+    if logits.layout != torch.strided or logits.is_nested:
         raise TypeError(f"logits must be a dense tensor, got layout {logits.layout}; use logits.to_dense()")
     if logits.dim() != 2:  # noqa: PLR2004
         raise ValueError(f"logits must have shape (N, C), got {tuple(logits.shape)}")
@@ -216,6 +247,13 @@ def _check_number(name: str, number: float) -> None:
         raise ValueError(f"{name} must {rule}, got {number:g}")
 
 
+def _array(value: Any) -> NDArray[np.float64]:
+    """Return a copy that torch can take, whatever the strides, byte order and flags of the original."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "c":
+        raise TypeError("complex numbers have no order")
+    return np.array(value, dtype=np.float64)
+
+
 def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     """A number or (N,) tensor, as (1,) or (N,)."""
     if value is None:
@@ -224,15 +262,16 @@ def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got bool")
     if isinstance(value, int | float | np.integer | np.floating):
-        _check_number(name, float(value))
+        number = _float(value)
+        _check_number(name, number)
         # Made on the device: a copy from the host could not be captured in a CUDA graph.
-        value = torch.full((), float(value), dtype=dtype, device=logits.device)
+        value = torch.full((), number, dtype=dtype, device=logits.device)
     elif not isinstance(value, Tensor):
         if not isinstance(value, np.ndarray | list | tuple):
             raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
         try:
-            value = torch.as_tensor(value, dtype=dtype, device=logits.device)
-        except (TypeError, ValueError):
+            value = torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
     if value.is_complex():
         raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
@@ -300,16 +339,22 @@ def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
         value = torch.as_tensor(np.array(value.counts))
     elif not isinstance(value, Tensor):
         try:
-            value = torch.as_tensor(np.asarray(value, dtype=np.float64))
-        except (TypeError, ValueError):
+            value = torch.as_tensor(_array(value), device="cpu")
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(f"{name} must be a vector of C numbers, got {type(value).__name__}") from None
     if value.is_complex() or value.dtype == torch.bool:
         raise TypeError(f"{name} must be a vector of C numbers, got {value.dtype}")
     _no_gradient(name, value)
     if value.dim() != 1 or value.shape[0] != logits.shape[1]:
         raise ValueError(f"{name} must have shape (C,) = ({logits.shape[1]},), got {tuple(value.shape)}")
-    converted: Tensor = value.to(device=logits.device, dtype=arithmetic_dtype(logits)).contiguous()
-    return converted
+    if torch.compiler.is_compiling() or value.is_inference():
+        return _moved(value, logits)
+    with torch.inference_mode(False):  # remembered, and training may come after validation
+        return _moved(value, logits)
+
+
+def _moved(value: Tensor, logits: Tensor) -> Tensor:
+    return value.to(device=logits.device, dtype=arithmetic_dtype(logits)).contiguous()
 
 
 def _check_needs(given: Arguments, chosen: Settings) -> None:

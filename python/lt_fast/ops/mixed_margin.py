@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from lt_fast.ops import arguments, libraries, prepared, reference
-from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Arguments, Settings
+from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Arguments, Settings, Wanted
 from lt_fast.ops.eager import FusedLoss
 
 _NONE = REDUCTIONS.index("none")
+_EXACT = frozenset(DTYPES[:2])  # whose gradient may be rounded before grad_output is multiplied in
 
 
 def mixed_margin_loss(
@@ -36,6 +37,7 @@ def mixed_margin_loss(
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
     reduction: str = "mean",
+    return_gradient: bool = False,
     return_prediction: bool = False,
 ) -> Any:
     """Cross entropy with margins, bias and weights against one label or a mixture of two.
@@ -92,23 +94,29 @@ def mixed_margin_loss(
         focal_gamma: multiplies each label's loss by ``(1 - p)^focal_gamma``, p its softmax probability with margin and
             bias. Weights do not enter p, as they do in LDAM-DRW's focal loss.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        return_gradient: also return the gradient of the loss with respect to ``logits``, of a reduced loss. Neither is
+            on the graph: ``logits.backward(gradient)`` does what ``loss.backward()`` would have done, and saves what
+            autograd costs, which at small shapes is more than the kernel. With a loss scaler keep to the graph: half
+            gradients are rounded here before any factor.
         return_prediction: also return each row's largest logit's index, without margin and bias, lowest on ties.
 
     Shape:
         logits (N, C) float32, float64, float16 or bfloat16, any strides, C >= 2; target and target_b (N,) int64 in
         [0, C); lam and sample_weight numbers or (N,); class_counts, margin, bias and weight (C,). Returns a scalar, or
-        (N,) for ``"none"``, float64 for float64 logits and float32 for all others; with ``return_prediction`` a pair
-        with (N,) int64. The gradient has the logits' dtype and is rounded to it once.
+        (N,) for ``"none"``, float64 for float64 logits and float32 for all others; after it in a tuple, where they
+        are asked for, the gradient (N, C) and the prediction (N,) int64. The gradient has the logits' dtype and is
+        rounded to it once.
 
         N = 0 gives the mean 0 with an empty gradient, but NaN for ``"weights"``, as torch does.
 
     Under ``torch.func`` (``grad``, ``vmap``, ``jvp``, ``hessian``) and forward-mode differentiation plain torch
-    computes it, since the kernels have no rules for those.
+    computes it, since the kernels have no rules for those. A returned gradient is a constant there, too.
 
     NaN logits make the loss NaN, and so does a row of -inf alone; nothing raises, because on a GPU that would make
     every step wait. Check the loss where it is read anyway, or use ``torch.autograd.set_detect_anomaly``.
 
-    Values of C-vectors given as tensors are looked at once per tensor and version; in ``torch.compile`` they are not.
+    Values of C-vectors given as tensors are looked at once per tensor and version (a change that torch does not count,
+    through ``.data`` or memory shared with NumPy, goes unnoticed); in ``torch.compile`` they are not looked at.
     Autocast changes nothing: half logits are taken as they are, the arithmetic is float32 inside. On the CPU the result
     does not depend on the number of threads, bit for bit. O(N * C), one read of the logits, one write of the gradient.
 
@@ -128,8 +136,10 @@ def mixed_margin_loss(
         label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, compat,
         scale, label_smoothing, focal_gamma, normalization, reduction,
     )  # fmt: skip
+    if return_gradient:
+        arguments.require_reduced(chosen)
     if not return_prediction:
-        usual = prepared.loss_of(
+        usual = (prepared.with_gradient if return_gradient else prepared.loss_of)(
             logits, target, chosen, (class_counts, margin, bias, weight), target_b=target_b, lam=lam,
             sample_weight=sample_weight,
         )  # fmt: skip
@@ -139,30 +149,30 @@ def mixed_margin_loss(
         logits, target, chosen, target_b=target_b, lam=lam, class_counts=class_counts, margin=margin, bias=bias,
         weight=weight, sample_weight=sample_weight,
     )  # fmt: skip
+    wanted = Wanted(return_gradient, return_prediction)
     if arguments.transformed() or not libraries.has_kernel(logits.device.type):
-        loss = reference.loss_of(given, chosen)
-        return (loss, logits.argmax(1)) if return_prediction else loss
-    loss, prediction = _fused(given, chosen, return_prediction)
-    return (loss, prediction) if return_prediction else loss
+        return reference.results_of(given, chosen, wanted)
+    return _fused(given, chosen, wanted)
 
 
-def _fused(given: Arguments, chosen: Settings, with_prediction: bool) -> tuple[Tensor, Tensor]:
+def _fused(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
     """Call the op, and say in Python's words what it refused."""
     if torch.compiler.is_compiling():
-        return _call(given, chosen, with_prediction)
+        return _call(given, chosen, wanted)
     try:
-        return _call(given, chosen, with_prediction)
+        return _call(given, chosen, wanted)
     except RuntimeError:
         if given.logits.device.type == "cpu":
             arguments.check_values(given, chosen)
         raise
 
 
-def _call(given: Arguments, chosen: Settings, with_prediction: bool) -> tuple[Tensor, Tensor]:
-    differentiate = given.logits.requires_grad and torch.is_grad_enabled()
-    ready = chosen.reduction != _NONE and given.logits.dtype in DTYPES[:2]
+def _call(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
+    logits = given.logits.detach() if wanted.gradient else given.logits
+    differentiate = logits.requires_grad and torch.is_grad_enabled()
+    ready = chosen.reduction != _NONE and logits.dtype in _EXACT
     inputs = (
-        given.logits,
+        logits,
         given.target,
         given.target_b,
         given.lam,
@@ -172,12 +182,12 @@ def _call(given: Arguments, chosen: Settings, with_prediction: bool) -> tuple[Te
         given.weight,
         given.sample_weight,
         *chosen,
-        differentiate and ready,
+        wanted.gradient or (differentiate and ready),
         differentiate and not ready,
-        with_prediction,
+        wanted.prediction,
     )
     if differentiate and not torch.compiler.is_compiling():
-        result: tuple[Tensor, Tensor] = FusedLoss.apply(*inputs)  # type: ignore[no-untyped-call]
-        return result
-    loss, _, _, prediction = torch.ops.lt_fast.mixed_margin_loss(*inputs)
-    return loss, prediction
+        loss, prediction = FusedLoss.apply(*inputs)  # type: ignore[no-untyped-call]
+        return wanted.of(loss, None, prediction)
+    loss, gradient, _, prediction = torch.ops.lt_fast.mixed_margin_loss(*inputs)
+    return wanted.of(loss, gradient, prediction)

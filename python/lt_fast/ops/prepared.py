@@ -5,9 +5,9 @@ handing them to torch takes many times that. Here everything that does not chang
 counts, margins, biases, weights) is one tensor, made once; one op takes it, checks the labels and factors of the batch
 and returns loss and gradient together; a two-input ``autograd.Function`` hangs the gradient on the graph.
 
-Only the usual case comes here: a reduced loss of float32 or float64 logits on the CPU that want a gradient. For every
-other, and for whatever the op refuses, ``loss_of`` returns None, and the careful way in ``mixed_margin`` computes the
-loss or says what is wrong with the arguments.
+Only the usual case comes here: a reduced loss of float32 or float64 logits on the CPU that want a gradient, on the
+graph or in the caller's hand. For every other, and for whatever the op refuses, ``loss_of`` and ``with_gradient``
+return None, and the careful way in ``mixed_margin`` computes the loss or says what is wrong with the arguments.
 """
 
 from collections import OrderedDict
@@ -66,6 +66,47 @@ def loss_of(
     sample_weight: Any,
 ) -> Tensor | None:
     """Return the loss, or None where this is not the usual case; ``vectors`` are counts, margin, bias, weight."""
+    if not (type(logits) is Tensor and logits.requires_grad and torch.is_grad_enabled()):
+        return None
+    batch = _batch_of(logits, target, chosen, vectors, target_b, lam, sample_weight)
+    if batch is None:
+        return None
+    try:
+        return _apply(logits, batch)  # type: ignore[no-any-return,no-untyped-call]
+    except (RuntimeError, TypeError):
+        return None
+
+
+def with_gradient(
+    logits: Tensor,
+    target: Tensor,
+    chosen: Settings,
+    vectors: tuple[Any, Any, Any, Any],
+    *,
+    target_b: Tensor | None,
+    lam: Any,
+    sample_weight: Any,
+) -> tuple[Tensor, Tensor] | None:
+    """Return the loss and its gradient without a graph, or None where this is not the usual case."""
+    batch = _batch_of(logits, target, chosen, vectors, target_b, lam, sample_weight)
+    if batch is None:
+        return None
+    try:
+        return _OP(logits, *batch)  # type: ignore[no-any-return]
+    except (RuntimeError, TypeError):
+        return None
+
+
+def _batch_of(
+    logits: Tensor,
+    target: Tensor,
+    chosen: Settings,
+    vectors: tuple[Any, Any, Any, Any],
+    target_b: Tensor | None,
+    lam: Any,
+    sample_weight: Any,
+) -> tuple[Any, ...] | None:
+    """Return the op's inputs after the logits, or None where this is not the usual case."""
     number = 0.0
     if type(lam) is float and target_b is not None:
         lam, number = None, lam
@@ -74,41 +115,30 @@ def loss_of(
     if not (
         _usual(logits)
         and chosen.reduction != _NONE
-        and _are_labels(target)
-        and (target_b is None or _are_labels(target_b))
+        and type(target) is Tensor
+        and (target_b is None or type(target_b) is Tensor)
         and (lam is None or _are_factors(lam, logits))
         and (sample_weight is None or _are_factors(sample_weight, logits))
     ):
         return None
     constants = constants_of(logits, chosen, vectors)
-    if constants is None:
-        return None
-    try:
-        return _apply(logits, (target, target_b, lam, number, sample_weight, constants))  # type: ignore[no-any-return,no-untyped-call]
-    except (RuntimeError, TypeError):
-        return None
+    return None if constants is None else (target, target_b, lam, number, sample_weight, constants)
 
 
 def _usual(logits: Tensor) -> bool:
     return (
         _AVAILABLE
         and type(logits) is Tensor
-        and logits.requires_grad
         and logits.is_cpu
         and logits.dtype in _EXACT
-        and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()  # noqa: SLF001
         and forward_ad._current_level < 0  # noqa: SLF001
     )
 
 
-def _are_labels(labels: Any) -> bool:
-    return type(labels) is Tensor and labels.is_cpu
-
-
 def _are_factors(factors: Any, logits: Tensor) -> bool:
-    return type(factors) is Tensor and factors.dtype is logits.dtype and factors.is_cpu and not factors.requires_grad
+    return type(factors) is Tensor and factors.dtype is logits.dtype and not factors.requires_grad
 
 
 # --- what does not change ---------------------------------------------------------------------------------------------
@@ -150,8 +180,11 @@ def _packed(logits: Tensor, chosen: Settings, vectors: tuple[Any, Any, Any, Any]
         return None
     names = ("class_counts", "margin", "bias", "weight")
     converted = [arguments.vector(name, value, logits) for name, value in zip(names, vectors, strict=True)]
-    numbers = torch.tensor([*chosen, *(value is not None for value in converted)], dtype=logits.dtype)
+    flags = [value is not None for value in converted]
+    numbers = torch.tensor([*chosen, *flags], dtype=logits.dtype, device=logits.device)
     packed = torch.cat([numbers, *(value for value in converted if value is not None)])
+    if type(packed) is not Tensor:  # made by a mode such as FakeTensorMode, of which nothing is to stay
+        return None
     versions = tuple((value, value._version) for value in given if isinstance(value, Tensor))  # noqa: SLF001
     return _Constants((chosen, vectors), versions, packed)
 

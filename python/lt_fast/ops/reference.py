@@ -5,6 +5,7 @@ intermediate matrix, so it is several times slower; its gradient is torch's own,
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lt_fast.ops import arguments
-from lt_fast.ops.arguments import LABEL_RULES, MARGIN_RULES, NORMALIZATIONS, REDUCTIONS, Arguments, Settings
+from lt_fast.ops.arguments import LABEL_RULES, MARGIN_RULES, NORMALIZATIONS, REDUCTIONS, Arguments, Settings, Wanted
 
 Branch: TypeAlias = Callable[[Tensor, Tensor, Arguments, Settings], Tensor]
 """``(logits, label, given, chosen) -> (N,)``: the loss of each row against one label, before weights."""
@@ -42,8 +43,9 @@ def mixed_margin_loss(
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
     reduction: str = "mean",
+    return_gradient: bool = False,
     return_prediction: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Any:
     """Return what ``lt_fast.ops.mixed_margin_loss`` returns for the same arguments, computed by plain torch.
 
     Arguments, shapes and errors are the same; only a second derivative works here. O(N * C) time, about ten matrices
@@ -57,14 +59,26 @@ def mixed_margin_loss(
         logits, target, chosen, target_b=target_b, lam=lam, class_counts=class_counts, margin=margin, bias=bias,
         weight=weight, sample_weight=sample_weight,
     )  # fmt: skip
-    loss = loss_of(given, chosen)
-    return (loss, logits.argmax(1)) if return_prediction else loss
+    if return_gradient:
+        arguments.require_reduced(chosen)
+    return results_of(given, chosen, Wanted(return_gradient, return_prediction))
+
+
+def results_of(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
+    """Compute the loss and what is wanted with it."""
+    prediction = given.logits.argmax(1) if wanted.prediction else None
+    if not wanted.gradient:
+        return wanted.of(loss_of(given, chosen), None, prediction)
+    _check_values(given, chosen)  # in the transform below values cannot be looked at
+    gradient, loss = torch.func.grad_and_value(lambda logits: loss_of(replace(given, logits=logits), chosen))(
+        given.logits.detach()
+    )
+    return wanted.of(loss, gradient, prediction)
 
 
 def loss_of(given: Arguments, chosen: Settings, branch: Branch | None = None) -> Tensor:
     """Compute the loss of arguments that have been gathered; ``branch`` stands in for ``branch_loss``."""
-    if given.logits.device.type == "cpu" and not torch.compiler.is_compiling() and not arguments.transformed():
-        arguments.check_values(given, chosen)
+    _check_values(given, chosen)
     logits = given.logits.to(arguments.arithmetic_dtype(given.logits))
     branch = branch or branch_loss
     factor = label_factor(given, chosen)
@@ -75,6 +89,11 @@ def loss_of(given: Arguments, chosen: Settings, branch: Branch | None = None) ->
         losses = losses + _cost(branch(logits, given.target_b, given, chosen), factors_b)
         factors = factors + factors_b
     return _reduced(losses, factors, given, chosen)
+
+
+def _check_values(given: Arguments, chosen: Settings) -> None:
+    if given.logits.device.type == "cpu" and not torch.compiler.is_compiling() and not arguments.transformed():
+        arguments.check_values(given, chosen)
 
 
 def label_factor(given: Arguments, chosen: Settings) -> Tensor:

@@ -16,6 +16,9 @@ ROW_NUMBERS = 6
 _LOGITS, _TARGET, _TARGET_B, _BIAS, _SCALE, _WITH_GRAD = 0, 1, 2, 6, 16, 21
 _NUM_INPUTS = 24
 
+# What it registers lives as long as it does.
+_ours = torch.library.Library("lt_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
+
 
 def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     reduction, with_grad, with_rows, with_prediction = rest[-4:]
@@ -29,7 +32,10 @@ def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tens
     )
 
 
-def _fake_prepared(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+def _fake_prepared(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    # Called for meta tensors, too, which a lean call does not look for: the careful way then names the argument.
+    if any(isinstance(value, Tensor) and value.device != logits.device for value in rest):
+        raise RuntimeError("all tensors of a call must be on the logits' device")
     return logits.new_empty(()), torch.empty_like(logits, memory_format=torch.contiguous_format)
 
 
@@ -116,5 +122,7 @@ def register() -> None:
     torch.library.register_fake("lt_fast::mixed_margin_loss_backward", _fake_backward)
     torch.library.register_fake("lt_fast::mixed_margin_loss_rescale_", _fake_rescale)
     torch.library.register_fake("lt_fast::mixed_margin_loss_prepared", _fake_prepared)
+    # The prepared op's results are never on a graph: its callers hang the gradient there, or hand it out.
+    _ours.impl("mixed_margin_loss_prepared", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
     torch.library.register_autograd("lt_fast::mixed_margin_loss", _backward, setup_context=_setup)
     torch.library.register_autograd("lt_fast::mixed_margin_loss_backward", _no_second_derivative)
