@@ -96,6 +96,10 @@ def test_looks_for_every_image(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         image_list(path, tmp_path)
     (tmp_path / "c.jpg").touch()
+    (tmp_path / "d.jpg").mkdir()  # a folder is no image
+    with pytest.raises(DataError, match=r"line 3: image .*d\.jpg is missing \(1 of 3 are\)"):
+        image_list(path, tmp_path)
+    (tmp_path / "d.jpg").rmdir()
     (tmp_path / "d.jpg").touch()
     assert len(image_list(path, tmp_path)) == 3
     absolute = listed(tmp_path, f"{tmp_path}/a b.jpg 0\n")

@@ -84,3 +84,5 @@ def test_bad_values(labels: list[int], rate: object, options: dict, message: str
 def test_bad_types() -> None:
     with pytest.raises(TypeError, match="labels must be integers, got dtype float64"):
         noisy_labels([0.5], 0.1)
+    with pytest.raises(TypeError, match="rate must be one number or one a class, got 'half'"):
+        noisy_labels([0, 1], "half")

@@ -238,6 +238,8 @@ def test_effective_numbers_are_the_oracle(counts, beta):
 def test_effective_number_refuses(beta):
     with pytest.raises(ValueError, match=r"beta must lie in \[0, 1\), got"):
         effective_number_probs([1, 2], beta)
+    with pytest.raises(TypeError, match="beta must be a number, got 'high'"):
+        effective_number_probs([1, 2], "high")
 
 
 INDPTR = np.arange(0, 167, 2)

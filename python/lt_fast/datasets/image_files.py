@@ -75,9 +75,9 @@ class ImageFiles:
         return replace(self, paths=self.paths.take(chosen), labels=self.labels[chosen])
 
     def missing(self) -> NDArray[np.int64]:
-        """Return the indices of the images that are not there; asks the file system once an image."""
+        """Return the indices of the images that are not there, or are no file; asks the file system once an image."""
         # Without Path objects: they cost more than the question itself.
-        found = (os.path.exists(os.path.join(self.root, name)) for name in self.paths)  # noqa: PTH110, PTH118
+        found = (os.path.isfile(os.path.join(self.root, name)) for name in self.paths)  # noqa: PTH113, PTH118
         return np.flatnonzero(~np.fromiter(found, dtype=bool, count=len(self)))
 
     def __repr__(self) -> str:

@@ -38,7 +38,7 @@ def noisy_labels(
         returns (N,) int64; ``labels`` stays as it was.
 
     Raises:
-        TypeError: if the labels are not whole numbers.
+        TypeError: if the labels are not whole numbers, or the rates no numbers.
         ValueError: if a label is out of range, a rate lies outside [0, 1], ``toward`` is unknown, or a class has no
             other to change into.
 
@@ -63,7 +63,10 @@ def noisy_labels(
 
 
 def _rates(rate: ArrayLike, num_classes: int) -> NDArray[np.float64]:
-    rates = np.asarray(rate, dtype=np.float64)
+    try:
+        rates = np.asarray(rate, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"rate must be one number or one a class, got {rate!r}") from None
     if rates.ndim > 0 and rates.shape != (num_classes,):
         raise ValueError(f"rate must be one number or one a class ({num_classes}), got shape {rates.shape}")
     rates = np.broadcast_to(rates, (num_classes,))

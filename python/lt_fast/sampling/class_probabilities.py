@@ -57,13 +57,14 @@ def effective_number_probs(
         returns (C,) float64 with sum 1.
 
     Raises:
+        TypeError: if ``beta`` is not a number.
         ValueError: if a class is empty, unless ``empty="ignore"``; if ``beta`` does not lie in [0, 1).
 
     Source: Cui et al. 2019, arXiv:1901.05555, equation (3), as weights of samples to draw:
         ``ImbalancedDatasetSampler`` in utils.py of kaidic/LDAM-DRW.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
-    if not 0 <= beta < 1:
+    if not 0 <= number("beta", beta) < 1:
         raise ValueError(f"beta must lie in [0, 1), got {beta}; 0.9999 is usual")
     weights = np.zeros(len(counts))
     shown = counts > 0
