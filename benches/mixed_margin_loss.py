@@ -4,9 +4,10 @@ Rivals, all in this run: LDAM-DRW's own lines called once a label and mixed (``e
 (``gather``: one margin subtracted in place of a one-hot matrix), both under ``torch.compile``, one plain
 ``F.cross_entropy``, and copying the logits, which is the memory's own speed: ``copy`` between buffers of this size,
 which stay in the caches where they fit, and ``copy from DRAM``, as many bytes at the speed of buffers that fit into no
-cache. ``fused avx2`` is the same op in a process that leaves AVX-512 alone. Two lines tell what a call costs apart from
-its arithmetic: ``op alone``, loss and gradient without autograd, and ``autograd alone``, forward and gradient of
-``logits.sum()``. A run over all shapes also renews the table and the plot of ``docs/kernels.md``.
+cache. ``returned`` is the same loss with ``return_gradient=True``, whose gradient is handed on to autograd at the
+logits. ``fused avx2`` is the fused loss in a process that leaves AVX-512 alone. Two lines tell what a call costs apart
+from its arithmetic: ``op alone``, loss and gradient without autograd, and ``autograd alone``, forward and gradient of
+``logits.sum()``. A run over all shapes also renews the tables and the plot of ``docs/kernels.md``.
 
     python -m benches.mixed_margin_loss [--threads 1 2] [--repeats 30] [--no-compile] [--shapes 128x10 256x1000]
 """
@@ -43,6 +44,7 @@ ROUNDS = 3  # of all rivals, so that whatever disturbs the machine for a while d
 SAMPLE = 0.005  # seconds: many short samples, as a longer one is likelier to be disturbed
 CSV = "mixed_margin_loss.csv"
 WORDS = {"cross_entropy": "plain cross entropy", "gather": "eager by hand"}
+_RETURNED = "The same with `return_gradient=True`, the gradient handed on to autograd:"
 _PLOT = "![Useful bytes a second over the size of the problem](roofline.png)"
 LARGE = 1 << 26  # elements of a buffer that no cache holds: 256 MB
 BYTES = 8  # of float32 logits read and gradient written, once each: the least that any code moves per element
@@ -74,6 +76,15 @@ def fused(batch: Batch) -> Tensor:
         batch.logits, batch.target, target_b=batch.target_b, lam=batch.lam, margin=batch.margin, weight=batch.weight,
         scale=SCALE, normalization="batch",
     )  # fmt: skip
+
+
+def returned(batch: Batch) -> object:
+    """As a step does that continues the backward itself: autograd starts at the logits, once, as from a loss."""
+    _, gradient = ops.mixed_margin_loss(
+        batch.logits, batch.target, target_b=batch.target_b, lam=batch.lam, margin=batch.margin, weight=batch.weight,
+        scale=SCALE, normalization="batch", return_gradient=True,
+    )  # fmt: skip
+    return torch.autograd.grad(batch.logits, batch.logits, gradient)
 
 
 def twin(batch: Batch) -> Tensor:
@@ -124,6 +135,7 @@ def rivals(*, compiled: bool) -> Iterator[tuple[str, Callable[[Batch], Tensor]]]
 def check(batch: Batch) -> None:
     """All mixed losses are the same number with the same gradient, or there is nothing to compare."""
     exact, exact_gradient = gather(batch), torch.autograd.grad(gather(batch), batch.logits)[0]
+    torch.testing.assert_close(returned(batch), (exact_gradient,), rtol=1e-3, atol=1e-6, msg="returned gradient")
     for name, loss in (("fused", fused), ("twin", twin), ("eager", eager)):
         torch.testing.assert_close(loss(batch), exact, rtol=1e-5, atol=1e-6, msg=f"loss of {name}")
         (gradient,) = torch.autograd.grad(loss(batch), batch.logits)
@@ -136,6 +148,7 @@ def step(loss: Callable[[Batch], Tensor], batch: Batch) -> Callable[[], object]:
 
 def seconds_of_all(batch: Batch, repeats: int, *, compiled: bool) -> dict[str, float]:
     calls = {name: step(loss, batch) for name, loss in rivals(compiled=compiled)}
+    calls["returned"] = lambda: returned(batch)
     calls["op alone"] = op_alone(batch)
     calls["autograd alone"] = step(lambda batch: batch.logits.sum(), batch)
     source, copy = batch.logits.detach(), torch.empty_like(batch.logits)
@@ -207,10 +220,13 @@ def write_docs() -> None:
     times: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows:
         times.setdefault((row["threads"], row["shape"]), {})[row["code"]] = float(row["us"])
-    table = markdown_table(
-        [_table_row(threads, shape, us) for (threads, shape), us in sorted(times.items(), key=_order)]
+    ordered = sorted(times.items(), key=_order)
+    table, second = (
+        markdown_table([row(threads, shape, us) for (threads, shape), us in ordered])
+        for row in (_table_row, _returned_row)
     )
-    replace_between(DOCS / "kernels.md", "mixed_margin_loss", f"{table}\n\nMeasured on: {machine}.\n\n{_PLOT}")
+    text = f"{table}\n\n{_RETURNED}\n\n{second}\n\nMeasured on: {machine}.\n\n{_PLOT}"
+    replace_between(DOCS / "kernels.md", "mixed_margin_loss", text)
     draw_roofline(times)
 
 
@@ -236,6 +252,19 @@ def _table_row(threads: str, shape: str, us: dict[str, float]) -> dict[str, obje
         "op alone": us["op alone"] / fused,
         "autograd alone": us["autograd alone"] / fused,
         "AVX2": us["fused avx2"] / fused if "fused avx2" in us else None,
+    }
+
+
+def _returned_row(threads: str, shape: str, us: dict[str, float]) -> dict[str, object]:
+    compiled = [us[name] for name in ("eager compiled", "gather compiled") if name in us]
+    spent = us["returned"]
+    return {
+        "threads": threads,
+        "shape": shape.replace("x", " x "),
+        "returned, us": spent,
+        "eager": us["eager"] / spent,
+        "best compiled": min(compiled) / spent if compiled else None,
+        "plain cross entropy": us["cross_entropy"] / spent,
     }
 
 

@@ -24,7 +24,8 @@ from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Settings
 _AVAILABLE = libraries.BACKEND != "reference"
 _NONE = REDUCTIONS.index("none")
 _EXACT = frozenset(DTYPES[:2])
-_OP: Any = torch.ops.lt_fast.mixed_margin_loss_prepared.default if _AVAILABLE else None  # looked up once
+# Looked up once, and without the Python frame that an overload has round its operator.
+_OP: Any = torch.ops.lt_fast.mixed_margin_loss_prepared.default._op if _AVAILABLE else None  # noqa: SLF001
 
 
 class ReadyLoss(Function):
@@ -113,7 +114,13 @@ def _batch_of(
     elif (target_b is None) != (lam is None):
         return None
     if not (
-        _usual(logits)
+        _AVAILABLE
+        and type(logits) is Tensor
+        and logits.is_cpu
+        and logits.dtype in _EXACT
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()  # noqa: SLF001
+        and forward_ad._current_level < 0  # noqa: SLF001
         and chosen.reduction != _NONE
         and type(target) is Tensor
         and (target_b is None or type(target_b) is Tensor)
@@ -123,18 +130,6 @@ def _batch_of(
         return None
     constants = constants_of(logits, chosen, vectors)
     return None if constants is None else (target, target_b, lam, number, sample_weight, constants)
-
-
-def _usual(logits: Tensor) -> bool:
-    return (
-        _AVAILABLE
-        and type(logits) is Tensor
-        and logits.is_cpu
-        and logits.dtype in _EXACT
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()  # noqa: SLF001
-        and forward_ad._current_level < 0  # noqa: SLF001
-    )
 
 
 def _are_factors(factors: Any, logits: Tensor) -> bool:
