@@ -19,16 +19,18 @@ Samplers: nanoseconds an index, and how many times as long the others take, from
 of CIFAR-100-LT, ImageNet-LT and iNaturalist 2018. Below 1 we lose."""
 OF_LOSSES = """\
 The mixed LDAM loss with its gradient, rows x classes, float32, one thread; again how many times as long the others
-take. Copying the logits moves as many bytes as any code must."""
+take. Copying the logits moves as many bytes as any code must. Where the call is what costs, the second line is the
+same loss with `return_gradient=True`, whose gradient is handed on to autograd at the logits."""
 INTEGERS = "Python's integers: kept ones below 131,072, new ones beyond"
 CLASS_AWARE = {
     "ClassAwareSampler": "ClassAwareSampler",
     "ClassAwareSampler by generators": "the same by generators",
 }
 WEIGHTED = {"WeightedRandomSampler + BatchSampler": "`WeightedRandomSampler`"}
+CALL = "the call: autograd and Python"
 SHAPES = {
-    "128x10": "the call: autograd and Python",
-    "128x100": "the call: autograd and Python",
+    "128x10": CALL,
+    "128x100": CALL,
     "256x1000": "arithmetic: one exponential an element",
     "256x8142": "arithmetic, then memory",
     "1024x8142": "memory",
@@ -202,30 +204,37 @@ def digits(value: float, *, fine: bool = False) -> str:
 
 
 def loss_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
-    """Yield a row for each shape at one thread."""
+    """Yield a row for each shape at one thread, and one for the returned gradient where the call is what costs."""
     times: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["threads"] == "1":
             times.setdefault(row["shape"], {})[row["code"]] = float(row["us"])
     for shape, us in times.items():
-        fastest = min((us[name] for name in ("eager compiled", "gather compiled") if name in us), default=None)
-        yield {
-            "shape": shape.replace("x", " x "),
-            "lt-fast": f"{us['fused']:,.0f} us",
-            "usual eager code": ratio(us["eager"], us),
-            "best eager by hand": ratio(us["gather"], us),
-            "best compiled": ratio(fastest, us),
-            "one plain `F.cross_entropy`": ratio(us["cross_entropy"], us),
-            "copying the logits": ratio(us["copy"], us),
-            "what limits it": SHAPES.get(shape, "-"),
-        }
+        yield loss_row(shape.replace("x", " x "), us, us["fused"], SHAPES.get(shape, "-"))
+        if SHAPES.get(shape) == CALL and "returned" in us:
+            yield loss_row("the same, gradient returned", us, us["returned"], CALL)
 
 
-def ratio(theirs: float | None, us: dict[str, float]) -> str:
-    """Return how many times as long as the fused loss something takes."""
+def loss_row(shape: str, us: dict[str, float], ours: float, limit: str) -> dict[str, str]:
+    """Return a row of the times that everything takes, over ours."""
+    fastest = min((us[name] for name in ("eager compiled", "gather compiled") if name in us), default=None)
+    return {
+        "shape": shape,
+        "lt-fast": f"{ours:,.0f} us",
+        "usual eager code": ratio(us["eager"], ours),
+        "best eager by hand": ratio(us["gather"], ours),
+        "best compiled": ratio(fastest, ours),
+        "one plain `F.cross_entropy`": ratio(us["cross_entropy"], ours),
+        "copying the logits": ratio(us["copy"], ours),
+        "what limits it": limit,
+    }
+
+
+def ratio(theirs: float | None, ours: float) -> str:
+    """Return how many times as long as ours something takes."""
     if theirs is None:
         return "-"
-    times = theirs / us["fused"]
+    times = theirs / ours
     return f"{digits(times, fine=times < 2)} x"
 
 

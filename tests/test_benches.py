@@ -58,6 +58,9 @@ def test_losses_are_compared_at_one_thread_and_without_a_compiler_too():
     rows += [{"shape": "128x10", "threads": "1", "code": "copy from DRAM", "us": "4"}]
     (found,) = summary.loss_rows(rows)
     assert (found["best compiled"], found["copying the logits"]) == ("12 x", "0.20 x")  # between buffers of this size
+    rows += [{"shape": "128x10", "threads": "1", "code": "returned", "us": "5"}]
+    _, found = summary.loss_rows(rows)
+    assert list(found.values())[:4] == ["the same, gradient returned", "5 us", "19 x", "10 x"]
 
 
 @pytest.mark.parametrize(
