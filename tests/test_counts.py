@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,6 +91,34 @@ def test_copies_are_equal(copied):
     assert not other.counts.flags.writeable
 
 
+def test_names_that_nobody_gave_are_made_on_demand():
+    classes = 1 << 18
+    labels = np.array([0, classes - 1])
+    tracemalloc.start()
+    counts = ClassCounts.from_labels(labels)
+    with pytest.raises(ValueError, match=rf"got 0 for class '1' \(index 1\) and {classes - 3} more"):
+        counts.require_no_empty()
+    other = pickle.loads(pickle.dumps(ClassCounts(counts)))
+    assert other == counts
+    assert hash(other) == hash(counts)
+    assert repr(counts) == f"ClassCounts([1, 0, 0, 0, 0, 0, ...], num_classes={classes}, imbalance_ratio=inf)"
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 48 * classes  # a word of six digits takes 56 bytes and its place in the tuple 8
+    assert counts.names[-2:] == (str(classes - 2), str(classes - 1))
+    assert counts.names is counts.names
+
+
+def test_names_asked_for_or_given_as_the_numbers_are_equal():
+    plain, asked, named = ClassCounts([5, 3]), ClassCounts([5, 3]), ClassCounts([5, 3], names=["0", "1"])
+    assert asked.names == ("0", "1")
+    for other in (asked, named, pickle.loads(pickle.dumps(asked))):
+        assert other == plain
+        assert plain == other
+        assert hash(other) == hash(plain)
+    assert pickle.loads(pickle.dumps(plain)).names == ("0", "1")
+
+
 def test_equality_is_of_counts_and_names():
     assert ClassCounts([1, 2]) != ClassCounts([2, 1])
     assert ClassCounts([1, 2]) != ClassCounts([1, 2], names=["a", "b"])
@@ -108,14 +137,36 @@ def test_repr_is_short():
         (5, ValueError, r"counts must be one-dimensional with at least one class, got shape \(\)"),
         ([[1, 2]], ValueError, r"counts must be one-dimensional with at least one class, got shape \(1, 2\)"),
         ([0, 0], ValueError, "counts must have at least one sample, got 2 classes without any"),
-        ([3, -1], ValueError, "counts must be whole numbers >= 0, got -1 for class 1"),
-        ([3, 1.5], ValueError, r"counts must be whole numbers >= 0, got 1\.5 for class 1"),
+        ([3, -1], ValueError, r"counts must be whole numbers >= 0 and < 2\*\*63, got -1 for class 1"),
+        ([3, 1.5], ValueError, r"counts must be whole numbers >= 0 and < 2\*\*63, got 1\.5 for class 1"),
         (["3"], TypeError, "counts must be whole numbers, got dtype <U1"),
         ([True], TypeError, "counts must be whole numbers, got dtype bool"),
         ([1j], TypeError, "counts must be whole numbers, got dtype complex128"),
-        ([3, math.nan], ValueError, "counts must be whole numbers >= 0, got nan for class 1"),
-        ([3, math.inf], ValueError, "counts must be whole numbers >= 0, got inf for class 1"),
-        ([3, 1e30], ValueError, r"counts must be whole numbers >= 0, got 1e\+30 for class 1"),
+        ([3, math.nan], ValueError, r"counts must be whole numbers >= 0 and < 2\*\*63, got nan for class 1"),
+        ([3, math.inf], ValueError, r"counts must be whole numbers >= 0 and < 2\*\*63, got inf for class 1"),
+        ([3, 1e30], ValueError, r"counts must be whole numbers >= 0 and < 2\*\*63, got 1e\+30 for class 1"),
+        (
+            [3, 10**20],
+            ValueError,
+            r"counts must be whole numbers >= 0 and < 2\*\*63, got 100000000000000000000 for class 1; pass the",
+        ),
+        (
+            [-(10**20), 3],
+            ValueError,
+            r"counts must be whole numbers >= 0 and < 2\*\*63, got -100000000000000000000 for class 0; pass",
+        ),
+        (
+            [3, 2**63],
+            ValueError,
+            r"counts must be whole numbers >= 0 and < 2\*\*63, got 9.223372036854776e\+18 for class 1; pass the sam",
+        ),
+        ([2**63], ValueError, r"counts must be whole numbers >= 0 and < 2\*\*63, got 9223372036854775808 for class 0"),
+        ([3, None], TypeError, "counts must be whole numbers, got dtype object"),
+        (
+            np.ma.array([3, 1, 2], mask=[0, 1, 1]),
+            ValueError,
+            "counts must have no masked entry, got 2, the first at position 1; leave it out, or fill in its value",
+        ),
     ],
 )
 def test_wrong_counts_are_named(counts, error, message):
@@ -154,6 +205,12 @@ def test_from_labels_counts(labels):
         ([0, 1, -1], None, ValueError, r"labels must lie in \[0, 2\), got -1 at position 2"),
         ([0], 0, ValueError, "num_classes must be >= 1, got 0"),
         ([0, 1], 2.0, TypeError, r"num_classes must be a whole number, got 2\.0"),
+        (
+            np.ma.array([0, 1], mask=[1, 0]),
+            2,
+            ValueError,
+            "labels must have no masked entry, got 1, the first at position",
+        ),
         ([0, 2**33], None, ValueError, r"labels must be < 16777216, got 8589934592; map the classes to 0\.\.C-1 first"),
     ],
 )
@@ -202,3 +259,5 @@ def test_empty_classes_are_refused_or_kept():
     assert ClassCounts([4, 1]).require_no_empty().total == 5
     with pytest.raises(ValueError, match="empty must be 'error' or 'ignore', got 'skip'"):
         held.require_no_empty("skip")
+    with pytest.raises(ValueError, match="empty must be 'error' or 'ignore', got array"):
+        held.require_no_empty(np.array(["error", "ignore"]))

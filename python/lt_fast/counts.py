@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 EmptyPolicy: TypeAlias = Literal["error", "ignore"]
 
 _MOST_CLASSES = 1 << 24
+_WRONG_COUNT = "counts must be whole numbers >= 0 and < 2**63, got {} for class {}; pass the samples of each class"
 
 
 class ClassCounts:
@@ -29,27 +30,27 @@ class ClassCounts:
 
     Raises:
         TypeError: if the counts are not whole numbers.
-        ValueError: if they are negative, not one-dimensional, fewer than one, or all zero; if ``names`` has another
-            length or repeats a name.
+        ValueError: if they are negative, 2**63 or more, masked, not one-dimensional, fewer than one, or all zero; if
+            ``names`` has another length or repeats a name.
 
     >>> counts = ClassCounts([500, 50, 5])
     >>> counts.imbalance_ratio, counts.groups()["few"].tolist()
     (100.0, [False, False, True])
     """
 
-    __slots__ = ("counts", "names")
+    __slots__ = ("_names", "counts")
 
     counts: NDArray[np.int64]
-    names: tuple[str, ...]
+    _names: tuple[str, ...] | None  # none until somebody asks: 2**24 words take 1.5 GB
 
     def __init__(self, counts: "ClassCounts | ArrayLike", *, names: Sequence[str] | None = None) -> None:
         if isinstance(counts, ClassCounts):
-            names = counts.names if names is None else names
+            names = counts._names if names is None else names  # noqa: SLF001  (its own kind)
             counts = counts.counts
         array = _whole_numbers(counts)
         array.setflags(write=False)
         object.__setattr__(self, "counts", array)
-        object.__setattr__(self, "names", _checked_names(names, len(array)))
+        object.__setattr__(self, "_names", None if names is None else _checked_names(names, len(array)))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"ClassCounts is frozen: cannot set {name!r}; build a new one")
@@ -58,7 +59,7 @@ class ClassCounts:
         raise AttributeError(f"ClassCounts is frozen: cannot delete {name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.counts.tolist(), self.names)
+        return _rebuild, (self.counts.tolist(), self._names)
 
     @classmethod
     def from_labels(
@@ -68,9 +69,10 @@ class ClassCounts:
 
         Raises:
             TypeError: if the labels are not integers, or ``num_classes`` is not a whole number.
-            ValueError: if a label lies outside the range (its position is named), or there is none; if the largest is
-                2**24 or more and ``num_classes`` is left out.
+            ValueError: if a label lies outside the range or is masked (its position is named), or there is none; if the
+                largest is 2**24 or more and ``num_classes`` is left out.
         """
+        refuse_masked("labels", labels)
         array = np.asarray(labels)
         if array.ndim != 1 or array.size == 0:
             raise ValueError(f"labels must be a one-dimensional, non-empty sequence, got shape {array.shape}")
@@ -113,6 +115,15 @@ class ClassCounts:
             )
         names = getattr(dataset, "classes", None)
         return cls.from_labels(labels, names=[str(name) for name in names] if names is not None else None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As given, else the class numbers as words, made when first asked for."""
+        names = self._names
+        if names is None:
+            names = tuple(map(str, range(len(self))))
+            object.__setattr__(self, "_names", names)
+        return names
 
     @property
     def num_classes(self) -> int:
@@ -160,13 +171,15 @@ class ClassCounts:
         Raises:
             ValueError: naming the first empty class.
         """
-        if empty not in ("error", "ignore"):
+        if not isinstance(empty, str) or empty not in ("error", "ignore"):
             raise ValueError(f"empty must be 'error' or 'ignore', got {empty!r}")
-        if empty == "error" and self.empty.size:
-            first = int(self.empty[0])
-            more = f" and {self.empty.size - 1} more" if self.empty.size > 1 else ""
+        gaps = self.empty
+        if empty == "error" and gaps.size:
+            first = int(gaps[0])
+            name = str(first) if self._names is None else self._names[first]
+            more = f" and {gaps.size - 1} more" if gaps.size > 1 else ""
             raise ValueError(
-                f"class_counts must be >= 1 in every class, got 0 for class {self.names[first]!r} (index {first})"
+                f"class_counts must be >= 1 in every class, got 0 for class {name!r} (index {first})"
                 f"{more}; drop the class, or pass empty='ignore'",
             )
         return self
@@ -177,10 +190,12 @@ class ClassCounts:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ClassCounts):
             return NotImplemented
-        return self.names == other.names and np.array_equal(self.counts, other.counts)
+        if not np.array_equal(self.counts, other.counts):
+            return False
+        return self._names is other._names or self.names == other.names
 
     def __hash__(self) -> int:
-        return hash((self.names, self.counts.tobytes()))
+        return hash(self.counts.tobytes())  # without the names, which may have to be made
 
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.counts[:6])) + (", ..." if len(self) > 6 else "")  # noqa: PLR2004
@@ -190,14 +205,29 @@ class ClassCounts:
         return np.array(self.counts, dtype=dtype, copy=True if copy is None else copy)
 
 
-def _rebuild(counts: list[int], names: tuple[str, ...]) -> ClassCounts:
+def refuse_masked(name: str, values: object) -> None:
+    """Raise ``ValueError`` for a masked entry of a NumPy masked array, of which ``np.asarray`` forgets the mask."""
+    if isinstance(values, np.ma.MaskedArray):
+        masked = np.argwhere(np.ma.getmaskarray(values))
+        if len(masked):
+            at = ", ".join(map(str, masked[0]))
+            raise ValueError(
+                f"{name} must have no masked entry, got {len(masked)}, the first at position {at}; leave it out, or "
+                "fill in its value"
+            )
+
+
+def _rebuild(counts: list[int], names: tuple[str, ...] | None) -> ClassCounts:
     return ClassCounts(counts, names=names)
 
 
 def _whole_numbers(counts: ArrayLike) -> NDArray[np.int64]:
+    refuse_masked("counts", counts)
     array = np.asarray(counts)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"counts must be one-dimensional with at least one class, got shape {array.shape}")
+    if array.dtype.kind in "Ou":
+        _refuse_beyond_int64(array)
     if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
         raise TypeError(f"counts must be whole numbers, got dtype {array.dtype}")
     with np.errstate(invalid="ignore"):  # NaN and infinity become some integer, and are refused as unequal below
@@ -205,15 +235,20 @@ def _whole_numbers(counts: ArrayLike) -> NDArray[np.int64]:
     wrong = np.flatnonzero((whole != array) | (array < 0))
     if wrong.size:
         at = int(wrong[0])
-        raise ValueError(f"counts must be whole numbers >= 0, got {array[at]} for class {at}")
+        raise ValueError(_WRONG_COUNT.format(array[at], at))
     if not whole.any():
         raise ValueError(f"counts must have at least one sample, got {len(whole)} classes without any")
     return whole
 
 
-def _checked_names(names: Iterable[str] | None, num_classes: int) -> tuple[str, ...]:
-    if names is None:
-        return tuple(map(str, range(num_classes)))
+def _refuse_beyond_int64(counts: NDArray[Any]) -> None:
+    # NumPy makes objects, or unsigned numbers, of Python integers that do not fit.
+    for at, count in enumerate(counts.tolist()):
+        if isinstance(count, int) and not 0 <= count < 1 << 63:
+            raise ValueError(_WRONG_COUNT.format(count, at))
+
+
+def _checked_names(names: Iterable[str], num_classes: int) -> tuple[str, ...]:
     listed = tuple(names)
     if len(listed) != num_classes:
         raise ValueError(f"names must have one entry a class ({num_classes}), got {len(listed)}")

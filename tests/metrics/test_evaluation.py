@@ -81,7 +81,7 @@ def test_names_come_from_the_counts():
     ("counts", "kwargs", "message"),
     [
         ([5, 5, 5], {}, r"train_counts must have one entry a column of logits \(2\), got 3"),
-        ([5, -1], {}, "counts must be whole numbers >= 0, got -1 for class 1"),
+        ([5, -1], {}, r"counts must be whole numbers >= 0 and < 2\*\*63, got -1 for class 1"),
         ([5, 5], {"groups": (20, 100)}, r"few must be <= many \+ 1, got few=100, many=20"),
         ([5, 5], {"bins": 0}, "bins must be >= 1, got 0"),
     ],

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast.counts import refuse_masked
+
 
 def whole_number(name: str, value: Any, *, least: int = 0, bits: int = 63) -> int:
     """Return ``value`` as an int in ``[least, 2**bits)``.
@@ -44,8 +46,9 @@ def label_array(labels: ArrayLike) -> NDArray[np.int64]:
 
     Raises:
         TypeError: if they are not whole numbers.
-        ValueError: if they are not one-dimensional.
+        ValueError: if they are not one-dimensional, or one is masked.
     """
+    refuse_masked("labels", labels)
     array = np.asarray(labels)
     if array.ndim != 1:
         raise ValueError(f"labels must be one-dimensional, got shape {array.shape}")
