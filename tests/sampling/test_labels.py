@@ -35,6 +35,7 @@ class Undecodable(Dataset):
         np.array(LABELS)[::-1][::-1],
         torch.tensor(LABELS),
         torch.tensor(LABELS, dtype=torch.int32),
+        np.ma.array(LABELS, mask=False),
         Undecodable(targets=LABELS),
         Undecodable(labels=torch.tensor(LABELS)),
         Undecodable(targets=None, labels=LABELS),
@@ -135,6 +136,37 @@ def test_a_column_by_its_offerings():
     assert labels_of(Table(transform="decode")["label"]).tolist() == LABELS
 
 
+class Series:
+    """What a pandas ``Series`` offers: its entries as attributes, too, named by its index."""
+
+    ndim = 1
+
+    def __init__(self, **entries):
+        self.__dict__.update(entries)
+
+    def to_numpy(self):
+        return np.array([*self.__dict__.values()])
+
+    def __array__(self, dtype=None, copy=None):
+        return self.to_numpy()
+
+
+def test_a_series_by_its_offerings():
+    assert labels_of(Series(targets=4, labels=2, other=0)).tolist() == [4, 2, 0]
+
+
+def test_a_pandas_series():
+    """The real one, where it is installed: labels itself, whatever its index calls them."""
+    pandas = pytest.importorskip("pandas")
+    index = ["targets", "labels", "x", "y", "z"]
+    assert labels_of(pandas.Series(LABELS, index=index)).tolist() == LABELS
+    assert labels_of(pandas.Series([*"catca"], index=index)).tolist() == [*"catca"]
+    assert labels_of(pandas.Series([*"catca"], index=index, dtype="category")).tolist() == [*"catca"]
+    assert labels_of(pandas.DataFrame({"image": [*"vwxyz"], "labels": LABELS})).tolist() == LABELS
+    with pytest.raises(TypeError, match=r"labels must be whole numbers or strings, got dtype (float64|object)"):
+        labels_of(pandas.Series([1, None], index=index[:2], dtype="Int64"))
+
+
 @pytest.mark.parametrize(
     ("labels", "error", "text"),
     [
@@ -154,6 +186,21 @@ def test_a_column_by_its_offerings():
         (object(), TypeError, "got object; pass its labels themselves"),
         (7, TypeError, "got int; pass its labels themselves"),
         (torch.ones(2, requires_grad=True), TypeError, "got dtype float32"),
+        (
+            np.ma.array([0, 1, 2], mask=[0, 1, 1]),
+            ValueError,
+            "labels must have no masked entry, got 2, the first at position 1; leave it out, or fill in its value",
+        ),
+        (
+            Undecodable(targets=np.ma.array([0, 1], mask=[1, 0])),
+            ValueError,
+            "labels must have no masked entry, got 1, the",
+        ),
+        (
+            Subset(Undecodable(targets=LABELS), np.ma.array([0, 1], mask=[0, 1])),
+            ValueError,
+            r"Subset\.indices must have no masked entry, got 1, the first at position 1",
+        ),
         (["cat", 1], TypeError, "labels must be all whole numbers or all strings, got 1 among strings"),
         (
             ConcatDataset([Undecodable(targets=LABELS), Undecodable(targets=[*"catca"])]),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lt_fast.counts import ClassCounts, EmptyPolicy
+from lt_fast.counts import ClassCounts, EmptyPolicy, refuse_masked
 
 
 def class_probabilities(
@@ -83,6 +83,7 @@ def number(name: str, value: Any) -> float:
 
 def entries_of(name: str, values: Any) -> NDArray[np.float64]:
     """Return a copy of ``values`` as float64, or say that the argument ``name`` must be numbers, one a class."""
+    refuse_masked(name, values)
     if isinstance(values, Tensor):
         values = values.detach().cpu().double().numpy()
     try:

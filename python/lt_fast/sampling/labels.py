@@ -7,15 +7,18 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Sampler, Subset, TensorDataset
 
+from lt_fast.counts import refuse_masked
+
 
 def labels_of(dataset: Any) -> NDArray[Any]:
     """Return the labels of ``dataset`` in its order, never calling its ``__getitem__``.
 
     Args:
-        dataset: labels themselves (list, tuple, range, array, tensor; whole numbers or strings), or a data set: one
-            with ``.targets`` or ``.labels`` (torchvision's, ``ImageFolder``, ours), a ``Subset`` or ``ConcatDataset``
-            of such, nested at will, or a ``TensorDataset`` (its last tensor); or a column of a Hugging Face data set,
-            ``dataset["label"]``, read at once and past any transform.
+        dataset: labels themselves (list, tuple, range, array, tensor, pandas ``Series`` or another column that has
+            ``to_numpy``; whole numbers or strings), or a data set: one with ``.targets`` or ``.labels`` (torchvision's,
+            ``ImageFolder``, ours), a ``Subset`` or ``ConcatDataset`` of such, nested at will, or a ``TensorDataset``
+            (its last tensor); or a column of a Hugging Face data set, ``dataset["label"]``, read at once and past any
+            transform.
 
     Shape:
         returns (N,), int64 for whole numbers, else NumPy's string type.
@@ -23,12 +26,12 @@ def labels_of(dataset: Any) -> NDArray[Any]:
     Raises:
         TypeError: if there are no labels to be found, they are neither whole numbers nor strings or a mix of both, or a
             torch ``Sampler`` is passed.
-        ValueError: if they are not one-dimensional, or a ``Subset`` names a sample that is not there.
+        ValueError: if they are not one-dimensional, one is masked, or a ``Subset`` names a sample that is not there.
     """
     refuse_sampler(dataset)
     if (type(dataset).__module__.partition(".")[0], type(dataset).__name__) == ("datasets", "Column"):
         dataset = _entries(dataset)
-    if isinstance(dataset, list | tuple | range | np.ndarray | torch.Tensor):
+    if isinstance(dataset, list | tuple | range | np.ndarray | torch.Tensor) or _is_column(dataset):
         return _checked(dataset)
     for name in ("targets", "labels"):
         if getattr(dataset, name, None) is not None:
@@ -49,6 +52,7 @@ def labels_of(dataset: Any) -> NDArray[Any]:
 
 def whole_numbers(name: str, values: Any) -> NDArray[np.int64]:
     """Return a copy of ``values`` as int64 ``(N,)``, or say that the argument ``name`` must be whole numbers."""
+    refuse_masked(name, values)
     array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
@@ -66,6 +70,11 @@ def refuse_sampler(labels: Any) -> None:
             "there, pass Trainer(use_distributed_sampler=False): this sampler shards by itself with .shard() or "
             ".distributed()",
         )
+
+
+def _is_column(labels: Any) -> bool:
+    # Its entries are attributes, too: `series.targets` is the entry of that name in the index of a pandas Series.
+    return hasattr(type(labels), "to_numpy") and getattr(labels, "ndim", None) == 1
 
 
 def _of_subset(labels: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[Any]:
@@ -92,6 +101,7 @@ def _entries(column: Any) -> list[Any]:
 
 
 def _checked(labels: Any) -> NDArray[Any]:
+    refuse_masked("labels", labels)
     try:
         array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
     except ValueError as error:
