@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lt_fast.counts import refuse_masked
 from lt_fast.sampling.labels import refuse_sampler
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
@@ -22,15 +23,16 @@ class WeightedRandomSampler(SeekableSampler):
     values, one a class, ``ClassBalancedSampler`` needs no table.
 
     Args:
-        weights: ``(N,)`` of any positive scale, sequence, array or tensor; 0 leaves a sample out.
+        weights: ``(N,)`` of any positive scale, sequence, array or tensor; 0 leaves a sample out, and so does a weight
+            so small that over the largest it is 0 as a double.
         num_samples: draws in an epoch, over all ranks.
         replacement: whether a sample may come again within an epoch.
         seed: in [0, 2**64).
 
     Raises:
         TypeError: if ``weights`` are not numbers, or a torch ``Sampler`` is passed.
-        ValueError: if a weight is negative, NaN or infinite, none is positive, or there are fewer positive ones than
-            ``num_samples`` without replacement.
+        ValueError: if a weight is negative, NaN, infinite or masked, none is positive, or without replacement fewer
+            than ``num_samples`` are positive and not negligible beside the largest.
 
     Source: Vose 1991 for the alias table; Efraimidis, Spirakis 2006 ("Weighted random sampling with a reservoir") for
         the keys. Draws differ from torch's, whose numbers depend on its generator.
@@ -51,6 +53,7 @@ class WeightedRandomSampler(SeekableSampler):
 
 def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
     """Return ``values`` as float64 ``(N,)``, or say that the argument ``name`` must be one-dimensional numbers."""
+    refuse_masked(name, values)
     try:
         if isinstance(values, Tensor):
             values = values.detach().cpu()

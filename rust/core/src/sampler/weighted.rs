@@ -28,11 +28,11 @@ enum Rule {
 }
 
 impl Weighted {
-    /// A sampler over `weights`, of any positive scale; 0 leaves a sample out.
+    /// A sampler over `weights`, of any positive scale; 0 leaves a sample out, and so does what is 0 over the largest.
     ///
     /// # Errors
     /// If a weight is negative or not finite, none is positive, there are more than [`MAX_WEIGHTS`], or an epoch
-    /// without replacement is longer than the number of positive weights.
+    /// without replacement is longer than the number of weights that are positive also over the largest.
     pub fn new(
         weights: &[f64],
         replacement: bool,
@@ -47,10 +47,7 @@ impl Weighted {
             )
         } else {
             if draws_per_epoch > positive as u64 {
-                return Err(Error::Value(format!(
-                    "num_samples must be <= the number of positive weights ({positive}) with replacement=False, got \
-                     {draws_per_epoch}; draw fewer, or pass replacement=True"
-                )));
+                return Err(too_many(weights, positive, draws_per_epoch));
             }
             let mut scaled = reserved(weights.len())?;
             scaled.extend(weights.iter().map(|weight| weight / largest));
@@ -67,7 +64,19 @@ impl Weighted {
     }
 }
 
-/// The largest weight, and how many are positive.
+fn too_many(weights: &[f64], positive: usize, draws_per_epoch: u64) -> Error {
+    let beside = if weights.iter().filter(|&&weight| weight > 0.0).count() > positive {
+        "that are not negligible beside the largest "
+    } else {
+        ""
+    };
+    Error::Value(format!(
+        "num_samples must be <= the number of positive weights {beside}({positive}) with replacement=False, got \
+         {draws_per_epoch}; draw fewer, or pass replacement=True"
+    ))
+}
+
+/// The largest weight, and how many are positive also over it.
 fn checked(weights: &[f64]) -> Result<(f64, usize)> {
     if weights.is_empty() || weights.len() > MAX_WEIGHTS {
         let len = weights.len();
@@ -149,5 +158,33 @@ impl Draws for Weighted {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(weights: &[f64], draws_per_epoch: u64) -> String {
+        let sampler = Weighted::new(weights, false, draws_per_epoch, 1);
+        sampler.err().unwrap().to_string()
+    }
+
+    #[test]
+    fn counts_the_weights_that_can_be_drawn() {
+        assert_eq!(
+            refused(&[1.0, 0.0, 2.0], 3),
+            "num_samples must be <= the number of positive weights (2) with replacement=False, got 3; draw fewer, or \
+             pass replacement=True"
+        );
+        assert_eq!(
+            refused(&[5e-324, 1e308, 1.0], 3),
+            "num_samples must be <= the number of positive weights that are not negligible beside the largest (2) with \
+             replacement=False, got 3; draw fewer, or pass replacement=True"
+        );
+        let sampler = Weighted::new(&[5e-324, 1e308, 1.0], false, 2, 1).unwrap();
+        let mut drawn = [0; 2];
+        sampler.fill(0, 0, &mut drawn);
+        assert_eq!(drawn, [1, 2]);
     }
 }
