@@ -168,7 +168,8 @@ def test_a_wrong_schedule_is_named():
         ClassBalancedBatchSampler(LABELS, batch_size=4, schedule=negative, q=1)
     for keywords, text in (
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"kind": "step"}, "kind must be 'mix', .* got 'step'"),
+        ({"kind": "step"}, "kind must be 'mix', 'linear', 'cosine' or 'exp', got 'step'"),
+        ({"kind": np.array(["mix", "exp"])}, "kind must be 'mix', .* got array"),
         ({"start": float("nan")}, "start must be finite, got nan"),
     ):
         with pytest.raises(ValueError, match=text):

@@ -13,6 +13,7 @@ from scipy import stats
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import reference
+from lt_fast import _rust
 from lt_fast.sampling import ConfusionCounts, ConfusionPairBatchSampler
 
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 5])[np.argsort((np.arange(100) * 37) % 100)]
@@ -231,6 +232,16 @@ def test_tables_in_a_row():
     assert plain(sampler) == pure[0][:4] + pure[1][4:9] + pure[2][9:]
 
 
+def test_an_update_builds_its_own_table_and_no_other(monkeypatch):
+    built, build_one = [], _rust.confusion_pairs
+    monkeypatch.setattr(_rust, "confusion_pairs", lambda *arguments: built.append(1) or build_one(*arguments))
+    sampler = build(MATRIX)
+    for step in (9, 4, 6, 4):
+        sampler.update_confusion(np.roll(LATER, step, axis=1), from_step=step)
+    assert len(built) == 5
+    assert plain(pickle.loads(pickle.dumps(sampler))) == plain(sampler)
+
+
 def test_the_same_step_again_is_the_last_word():
     sampler = build(MATRIX)
     sampler.update_confusion(np.ones((4, 4)))
@@ -396,7 +407,12 @@ def test_a_foreign_or_damaged_state_is_refused(change, text):
         (MATRIX[:3], {}, ValueError, r"confusion must be square, one row and one column a class, got shape \(3, 4\)"),
         ([], {}, ValueError, r"confusion must be square, .* got shape \(0,\)"),
         (MATRIX > 0, {}, TypeError, "confusion must be a ConfusionCounts or a matrix of numbers, got dtype bool"),
-        (MATRIX[:3, :3], {}, ValueError, r"labels must lie in \[0, 3\), got 3 at position"),
+        (
+            MATRIX[:3, :3],
+            {},
+            ValueError,
+            r"labels must lie in \[0, 3\), the classes that confusion is for, got 3 at position",
+        ),
         (np.ones((5, 5)), {}, ValueError, r"got 0 for class '4' \(index 4\)"),
         (MATRIX, {"temperature": 0}, ValueError, "temperature must be finite and > 0, got 0"),
         (MATRIX, {"temperature": float("nan")}, ValueError, "temperature must be finite and > 0, got NaN"),
@@ -414,6 +430,12 @@ def test_a_foreign_or_damaged_state_is_refused(change, text):
             r"<= half the number of samples \(100\), got 51; pass num_batches",
         ),
         (MATRIX, {"seed": -1}, ValueError, r"seed must lie in \[0, 2\*\*64\), got -1"),
+        (
+            np.ma.array(MATRIX, mask=MATRIX == 6),
+            {},
+            ValueError,
+            "confusion must have no masked entry, got 1, .* 0, 1; ",
+        ),
         (MATRIX, {"output": "tensor"}, ValueError, "output must be 'list' or 'numpy', got 'tensor'"),
     ],
 )

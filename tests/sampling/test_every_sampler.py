@@ -351,6 +351,8 @@ def test_repr_says_what_it_is(case):
         ({"seed": 2**64}, ValueError, r"seed must lie in \[0, 2\*\*64\), got 18446744073709551616"),
         ({"seed": "0"}, TypeError, "seed must be a whole number, got '0'"),
         ({"output": "torch"}, ValueError, "output must be 'list' or 'numpy', got 'torch'"),
+        ({"output": np.array(["list", "numpy"])}, ValueError, r"output must be 'list' or 'numpy', got array\(\['list'"),
+        ({"output": np.array("list")}, ValueError, r"output must be 'list' or 'numpy', got array\('list'"),
     ],
 )
 def test_wrong_arguments(case, keywords, error, text):

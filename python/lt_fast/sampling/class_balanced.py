@@ -10,7 +10,7 @@ from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
 from lt_fast.sampling.labels import labels_of
 from lt_fast.sampling.schedule import Schedule, ScheduledDraws, described, scheduled
-from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint
+from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint, one_of
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 WithinClass: TypeAlias = Literal["cycle", "replace"]
@@ -170,15 +170,14 @@ class _Rule(NamedTuple):
         within_class: WithinClass,
         empty: EmptyPolicy,
     ) -> "_Rule":
-        if within_class not in ("cycle", "replace"):
-            raise ValueError(f"within_class must be 'cycle' or 'replace', got {within_class!r}")
+        one_of("within_class", within_class, "cycle", "replace")
         if schedule is not None and (q != 0 or class_probs is not None):
             raise ValueError("schedule must be given without q and class_probs, got both; choose one of them")
         if class_probs is not None and q != 0:
             raise ValueError(f"q must be left out when class_probs is given, got q={q}; choose one of them")
         if class_probs is not None:
             class_probs = entries_of("class_probs", class_probs)
-        ids, counts = numbered(labels, None if class_probs is None else class_probs.size)
+        ids, counts = numbered(labels, None if class_probs is None else class_probs.size, of="class_probs")
         rule: dict[str, int | float | str]
         if schedule is not None:
             probs = scheduled(schedule, 0, counts.require_no_empty(empty), empty)
@@ -209,8 +208,16 @@ class _Rule(NamedTuple):
         return ScheduledDraws(make, self.schedule, self.class_counts, self.empty)
 
 
-def numbered(labels: Any, num_classes: int | None) -> tuple[NDArray[np.uint32], ClassCounts]:
-    """Return the class number of every sample and the counts; strings are numbered in sorted order."""
+def numbered(
+    labels: Any, num_classes: int | None = None, *, of: str = "num_classes"
+) -> tuple[NDArray[np.uint32], ClassCounts]:
+    """Return the class number of every sample and the counts; strings are numbered in sorted order.
+
+    Args:
+        labels: as ``labels_of`` takes.
+        num_classes: C; by default the largest label + 1.
+        of: the argument that C comes from, for messages.
+    """
     array = labels_of(labels)
     if array.size == 0:
         raise ValueError("labels must hold at least one sample, got 0")
@@ -220,5 +227,24 @@ def numbered(labels: Any, num_classes: int | None) -> tuple[NDArray[np.uint32], 
         names = [str(name) for name in distinct]
     if array.max() >= MOST_CLASSES:
         raise ValueError(f"labels must be < {MOST_CLASSES}, got {array.max()}; number the classes 0..C-1 first")
+    if num_classes is not None:
+        _refuse_other_classes(array, names, num_classes, of)
     counts = ClassCounts.from_labels(array, num_classes, names=names)
     return array.astype(np.uint32), counts
+
+
+def _refuse_other_classes(labels: NDArray[np.int64], names: list[str] | None, num_classes: int, of: str) -> None:
+    if num_classes < 1:
+        raise ValueError(f"{of} must have one entry a class, got none")
+    if names is not None and len(names) != num_classes:
+        raise ValueError(
+            f"labels must be of as many classes as {of} is for ({num_classes}), got {len(names)} different strings; "
+            f"pass {of} for these, in sorted order"
+        )
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if outside.size:
+        at = int(outside[0])
+        raise ValueError(
+            f"labels must lie in [0, {num_classes}), the classes that {of} is for, got {labels[at]} at position {at}; "
+            f"pass {of} for all classes, or correct the label"
+        )

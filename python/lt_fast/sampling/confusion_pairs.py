@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lt_fast import _rust
-from lt_fast.counts import EmptyPolicy
+from lt_fast.counts import EmptyPolicy, refuse_masked
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.class_probabilities import number
 from lt_fast.sampling.confusion_counts import ConfusionCounts
-from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, fingerprint, whole_number
+from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint, whole_number
 
 
 class ConfusionPairBatchSampler(SeekableBatchSampler):
@@ -74,6 +74,8 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         ``uniform_fraction`` are ours.
     """
 
+    _draws: "_Schedule"
+
     def __init__(
         self,
         labels: Any,
@@ -90,7 +92,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
     ) -> None:
         self.pairs_per_batch = whole_number("pairs_per_batch", pairs_per_batch, least=1)
         cells, num_classes = _cells(confusion)
-        ids, counts = numbered(labels, num_classes)
+        ids, counts = numbered(labels, num_classes, of="confusion")
         if num_batches is None and drop_last and 2 * self.pairs_per_batch > len(ids) + len(ids) % 2:
             raise ValueError(
                 f"pairs_per_batch must be <= half the number of samples ({len(ids)}), got {self.pairs_per_batch}; pass "
@@ -147,7 +149,9 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
             raise ValueError(f"from_step must be >= {upcoming}, the next batch to be given out, got {step}")
         epoch_start = upcoming - upcoming % self.num_batches
         cells_from = _counting_from({**self._cells_from, step: cells}, epoch_start)
-        self._cells_from, self._draws = cells_from, self._draws_by(cells_from)
+        made = {**self._draws.tables, **self._tables({step: cells})}  # the others stay as they are
+        schedule = _Schedule({start: made[start] for start in cells_from}, self.num_batches)
+        self._cells_from, self._draws = cells_from, schedule
         if self._newest is not None:
             self._newest.forget_ahead()
 
@@ -194,16 +198,18 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         position = whole_number("state['position']", state.get("position"))
         return epoch * self.num_batches + (position if self.drop_last else 0)
 
-    def _make_draws(self) -> Drawing:
+    def _make_draws(self) -> "_Schedule":
         return self._draws_by(self._cells_from)
 
-    def _draws_by(self, cells_from: "dict[int, _Cells]") -> Drawing:
+    def _draws_by(self, cells_from: "dict[int, _Cells]") -> "_Schedule":
+        return _Schedule(self._tables(cells_from), self.num_batches)
+
+    def _tables(self, cells_from: "dict[int, _Cells]") -> dict[int, _rust.Draws]:
         _, arguments = self._source
-        tables = [
-            (step, _rust.confusion_pairs(*(*arguments, cells.target, cells.predicted, cells.weight)))
+        return {
+            step: _rust.confusion_pairs(*(*arguments, cells.target, cells.predicted, cells.weight))
             for step, cells in sorted(cells_from.items())
-        ]
-        return _Schedule(tables, self.num_batches)
+        }
 
     def _batches(self, epoch: int, first: int, step: int, count: int) -> list[Any]:
         batches = super()._batches(epoch, first, step, count)
@@ -234,9 +240,9 @@ class _Cells:
 class _Schedule:
     """Draws by one table after another: batch ``g`` of epoch ``e`` by the last that counts from its step or before."""
 
-    def __init__(self, tables: list[tuple[int, _rust.Draws]], num_batches: int) -> None:
-        self._starts = [start for start, _ in tables]
-        self._draws = [draws for _, draws in tables]
+    def __init__(self, tables: dict[int, _rust.Draws], num_batches: int) -> None:
+        self.tables = tables  # from which step each counts, rising
+        self._starts, self._draws = list(tables), list(tables.values())
         self._num_batches = num_batches
 
     @property
@@ -285,6 +291,7 @@ def _cells(confusion: ConfusionCounts | ArrayLike) -> tuple[_Cells, int]:
 
 
 def _matrix(confusion: Any) -> NDArray[np.float64]:
+    refuse_masked("confusion", confusion)
     if isinstance(confusion, Tensor):
         confusion = confusion.detach().cpu()
         confusion = confusion.double() if confusion.is_floating_point() else confusion  # NumPy knows no bfloat16

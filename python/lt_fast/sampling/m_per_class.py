@@ -52,7 +52,7 @@ class MPerClassBatchSampler(SeekableBatchSampler):
         seed: int = 0,
     ) -> None:
         m, wanted = whole_number("m", m, least=1), whole_number("classes_per_batch", classes_per_batch, least=1)
-        ids, self.class_counts = numbered(labels, None)
+        ids, self.class_counts = numbered(labels)
         present = self.class_counts.num_classes - len(self.class_counts.empty)
         if wanted > present:
             raise ValueError(f"classes_per_batch must be <= the number of classes ({present}), got {wanted}")

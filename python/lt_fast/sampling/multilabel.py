@@ -8,11 +8,10 @@ from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.sampling.class_balanced import MOST_CLASSES
 from lt_fast.sampling.class_probabilities import class_probabilities
 from lt_fast.sampling.labels import refuse_sampler, whole_numbers
-from lt_fast.sampling.seekable import Source, fingerprint
+from lt_fast.sampling.seekable import Source, fingerprint, one_of
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 Strategy: TypeAlias = Literal["random", "cycle", "least_sampled"]
-_STRATEGIES = ("random", "cycle", "least_sampled")
 
 
 class MultilabelBalancedSampler(SeekableSampler):
@@ -57,8 +56,7 @@ class MultilabelBalancedSampler(SeekableSampler):
         seed: int = 0,
         empty: EmptyPolicy = "error",
     ) -> None:
-        if strategy not in _STRATEGIES:
-            raise ValueError(f"strategy must be 'random', 'cycle' or 'least_sampled', got {strategy!r}")
+        one_of("strategy", strategy, "random", "cycle", "least_sampled")
         refuse_sampler(indptr)
         starts, labels = (whole_numbers(name, part) for name, part in (("indptr", indptr), ("indices", indices)))
         if labels.size == 0:

@@ -83,7 +83,7 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
             wrong = indices.min() if indices.min() < 0 else indices.max()
             raise ValueError(f"indices must lie in [0, {MOST_CLASSES}), got {wrong}")
         return _of_rows(indptr, indices, threshold, sqrt=sqrt)
-    ids, counts = numbered(labels, None)
+    ids, counts = numbered(labels)
     return _of_classes(counts.counts, len(ids), threshold, sqrt=sqrt)[ids]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities, number
-from lt_fast.sampling.seekable import Drawing, fingerprint, whole_number
+from lt_fast.sampling.seekable import Drawing, fingerprint, one_of, whole_number
 
 Schedule: TypeAlias = Callable[[int, ClassCounts], ArrayLike]
 
@@ -51,8 +51,7 @@ class ProgressiveSchedule:
             if not math.isfinite(number(name, getattr(self, name))):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         whole_number("epochs", self.epochs, least=1)
-        if self.kind not in ("mix", "linear", "cosine", "exp"):
-            raise ValueError(f"kind must be 'mix', 'linear', 'cosine' or 'exp', got {self.kind!r}")
+        one_of("kind", self.kind, "mix", "linear", "cosine", "exp")
 
     def __call__(self, epoch: int, class_counts: ClassCounts) -> NDArray[np.float64]:
         """Return the class probabilities ``(C,)`` of ``epoch``; classes without samples get 0."""

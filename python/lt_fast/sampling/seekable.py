@@ -104,8 +104,7 @@ class SeekableBatchSampler:
         self.batch_size = whole_number("batch_size", batch_size, least=1)
         self.drop_last = bool(drop_last)
         self.seed = checked_seed(seed)
-        if output not in ("list", "numpy"):
-            raise ValueError(f"output must be 'list' or 'numpy', got {output!r}")
+        one_of("output", output, "list", "numpy")
         self.output = output
         self.num_batches, draws = _epoch_size(num_samples, self.batch_size, num_batches, drop_last=self.drop_last)
         self.rank, self.world_size, self.epoch = 0, 1, 0
@@ -358,6 +357,13 @@ def whole_number(name: str, value: Any, *, least: int | None = None) -> int:
     if least is not None and number < least:
         raise ValueError(f"{name} must be >= {least}, got {number}")
     return number
+
+
+def one_of(name: str, value: Any, *choices: str) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of the words that the argument ``name`` may be."""
+    if not isinstance(value, str) or value not in choices:  # an array answers `in` with an array
+        *rest, last = map(repr, choices)
+        raise ValueError(f"{name} must be {', '.join(rest)} or {last}, got {value!r}")
 
 
 def checked_seed(seed: Any) -> int:

@@ -61,7 +61,7 @@ class StratifiedBatchSampler(SeekableBatchSampler):
             raise ValueError(f"batch_size must be <= {_LARGEST_BATCH}, got {size}")
         if class_probs is not None:
             class_probs = entries_of("class_probs", class_probs)
-        ids, self.class_counts = numbered(labels, None if class_probs is None else class_probs.size)
+        ids, self.class_counts = numbered(labels, None if class_probs is None else class_probs.size, of="class_probs")
         if class_probs is None:
             self.class_probs = class_probabilities(self.class_counts, q=q, empty=empty)
         elif q != 1:
