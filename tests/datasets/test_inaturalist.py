@@ -83,6 +83,14 @@ def test_the_same_annotation_twice_is_harmless(tmp_path: Path) -> None:
             "must give an image one category, got two for image 10",
         ),
         (
+            {"annotations": [*EXCERPT["annotations"], {"image_id": 40, "category_id": 0}]},
+            'of images that the file lists, got one of image 40; add it to "images", or take the annotation out',
+        ),
+        (
+            {"images": EXCERPT["images"][:1]},
+            "must be of images that the file lists, got one of image 10 and 1 more; add it",
+        ),
+        (
             {"annotations": [{"image_id": 10, "category_id": 5}]},
             "must name a known category, got 5 for image 10",
         ),

@@ -118,7 +118,7 @@ def checked_files(
     Raises:
         DataError: if a class has no image, or an image is missing.
     """
-    if empty not in ("error", "ignore"):
+    if not isinstance(empty, str) or empty not in ("error", "ignore"):
         raise ValueError(f"empty must be 'error' or 'ignore', got {empty!r}")
     gaps = files.class_counts.empty
     if empty == "error" and gaps.size:

@@ -39,7 +39,7 @@ def inaturalist(
 
     Raises:
         DataError: if the file cannot be read, is no such JSON, an image has no path, another's id, no annotation or
-            several, an annotation names an unknown category, a category has no image, or an image is missing.
+            several, an annotation names an unknown category or image, a category has no image, or an image is missing.
 
     Source: Van Horn et al. 2018, arXiv:1707.06642; visipedia/inat_comp, 2018.
     """
@@ -107,4 +107,12 @@ def _labels(annotations: Any, images: list[Any], classes: Mapping[Any, int]) -> 
     bare = next((image for image in images if image not in label), None)
     if bare is not None or not images:
         raise ValueError(f"annotations must give every image a category, got none for image {bare!r}")
+    known = set(images)
+    strangers = [image for image in label if image not in known]
+    if strangers:
+        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        raise ValueError(
+            f"annotations must be of images that the file lists, got one of image {strangers[0]!r}{more}; add it to "
+            '"images", or take the annotation out'
+        )
     return np.array([label[image] for image in images], dtype=np.int64)
