@@ -30,6 +30,7 @@ struct Float<float> {
   static constexpr float kSmallestExponent = -87.33654f, kLargestExponent = 88.3f;  // of e^x: normal numbers only
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;        // high times any exponent is exact
   static constexpr float kSqrtHalf = 0.70710678f;
+  static constexpr float kLargest = 3.40282347e38f;
   static constexpr int kLogTerms = 5;  // 2 atanh(s) = 2 s (1 + s^2/3 + ...), s^2 < 0.03: the next term is below 1e-9
 };
 
@@ -147,7 +148,8 @@ struct Lanes {
   }
 
   // e^x for x <= kLargestExponent (above it: any value), 0 below the smallest normal number, NaN for NaN.
-  // Relative error below 2 units in the last place.
+  // Relative error below 2 units in the last place; where powers of two come from a table, up to |x| 2^-24 besides, from
+  // rounding log2(e): at x = -16 these are 1e-6 of what is 1e-7 beside 1.
   static LT_FAST_INLINE Value exp_bounded(Value x) {
     const Value shifted = x * static_cast<T>(1.44269504088896340736) + F::kRoundToInt;
     const Value n = shifted - F::kRoundToInt;
@@ -155,6 +157,11 @@ struct Lanes {
     const Value p = exp_tail(r) * (r * r) + (r + T{1});
     return times_power_of_two(x, p, shifted);
   }
+  // e^(x scale) for factor = exp_factor(scale), bounded likewise. Where there is fused arithmetic, scale and log2(e) are
+  // one factor and the product is not rounded; rounding the factor adds |x scale| 2^-24 to the relative error, as rounding
+  // the product does elsewhere.
+  static inline T exp_factor(T scale) { return scale; }
+  static LT_FAST_INLINE Value exp_scaled(Value x, T factor) { return exp_bounded(x * factor); }
   static inline Value exp(Value x) { return exp_bounded(x > F::kLargestExponent ? constant(F::kLargestExponent) : x); }
 
   // ln x for positive normal x; infinity and NaN give themselves.
@@ -237,22 +244,34 @@ template <>
 inline void Doubles::store_some(double* p, uint32_t bits, Value v) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>(bits), v);
 }
-// Sixteen powers of two in a register take four bits off the remainder and with them half of the polynomial:
-// x log2(e) = n + k / 16 + r, and 2^r is 1 + r ln 2 + ... for |r| <= 1/32, with a relative error of 2e-9.
+template <>
+inline float Floats::exp_factor(float scale) {
+  const double factor = scale * 1.44269504088896340736;
+  return factor < F::kLargest ? static_cast<float>(factor) : F::kLargest;  // infinity times 0 would be NaN
+}
+// 32 powers of two in two registers take five bits off the remainder, which leaves a parabola of the polynomial:
+// x factor = n + r for n in steps of 1/32, and 2^r is 1 + r ln 2 + ... for |r| <= 1/64, with a relative error of 5e-8.
+template <>
+LT_FAST_INLINE Floats::Value Floats::exp_scaled(Value x, float factor) {
+  const Value powers = {1.0f,        1.0218972f,  1.04427373f, 1.06714046f, 1.09050775f, 1.1143868f,
+                        1.13878858f, 1.1637249f,  1.18920708f, 1.21524739f, 1.24185777f, 1.26905096f,
+                        1.29683959f, 1.32523668f, 1.35425556f, 1.38390994f};
+  const Value more_powers = {1.41421354f, 1.44518077f, 1.47682619f, 1.50916445f, 1.54221082f, 1.5759809f,
+                             1.61049032f, 1.64575553f, 1.68179286f, 1.71861935f, 1.75625217f, 1.79470909f,
+                             1.8340081f,  1.87416768f, 1.91520655f, 1.95714414f};
+  constexpr float kRoundToStep = 393216.0f;  // 1.5 * 2^18
+  const Value shifted = _mm512_fmadd_ps(x, constant(factor), constant(kRoundToStep));
+  const Value n = shifted - kRoundToStep;
+  const Value r = _mm512_fmsub_ps(x, constant(factor), n);
+  const Value q = r * (r * 0.240226492f + 0.693157315f);
+  const Value power = _mm512_permutex2var_ps(powers, _mm512_castps_si512(shifted), more_powers);
+  // The comparison is true for NaN, so that NaN stays. scalef takes the integer part of n.
+  const __mmask16 keep = _mm512_cmp_ps_mask(n, constant(-126), _CMP_NLT_UQ);
+  return _mm512_maskz_scalef_ps(keep, power * q + power, n);
+}
 template <>
 LT_FAST_INLINE Floats::Value Floats::exp_bounded(Value x) {
-  const Value powers = {1.0f,         1.044273782f, 1.090507733f, 1.138788635f, 1.189207115f, 1.241857812f,
-                        1.296839555f, 1.354255547f, 1.414213562f, 1.476826146f, 1.542210825f, 1.610490332f,
-                        1.681792831f, 1.75625216f,  1.834008086f, 1.915206561f};
-  constexpr float kLog2E = 1.44269504f, kRoundToSixteenth = 786432.0f;  // 1.5 * 2^19
-  const Value shifted = _mm512_fmadd_ps(x, constant(kLog2E), constant(kRoundToSixteenth));
-  const Value n = shifted - kRoundToSixteenth;
-  const Value r = _mm512_fmsub_ps(x, constant(kLog2E), n);
-  const Value q = r * ((r * 0.0555021353f + 0.240234286f) * r + 0.693147182f);
-  const Value power = _mm512_permutexvar_ps(_mm512_castps_si512(shifted), powers);
-  // The comparison is true for NaN, so that NaN stays. scalef takes the integer part of n.
-  const __mmask16 keep = _mm512_cmp_ps_mask(x, constant(F::kSmallestExponent), _CMP_NLT_UQ);
-  return _mm512_maskz_scalef_ps(keep, power * q + power, n);
+  return exp_scaled(x, exp_factor(1));
 }
 template <>
 inline Doubles::Value Doubles::times_power_of_two(Value x, Value p, Value shifted) {
@@ -299,22 +318,32 @@ template <>
 inline void Doubles::store_some(double* p, uint32_t bits, Value v) {
   _mm256_maskstore_pd(p, (__m256i)mask_of(bits), v);
 }
-// Eight powers of two in a register take three bits off the remainder, as sixteen do for AVX-512; the relative error is
-// 3e-8. Each power's bits are lowered by k, which adding the bits of n and k to the exponent makes good.
 template <>
-LT_FAST_INLINE Floats::Value Floats::exp_bounded(Value x) {
+inline float Floats::exp_factor(float scale) {
+  const double factor = scale * 1.44269504088896340736;
+  return factor < F::kLargest ? static_cast<float>(factor) : F::kLargest;  // infinity times 0 would be NaN
+}
+// Eight powers of two in a register take three bits off the remainder, as 32 do for AVX-512; the relative error is 3e-8.
+// Each power's bits are lowered by k, which adding the bits of n and k to the exponent makes good.
+template <>
+LT_FAST_INLINE Floats::Value Floats::exp_scaled(Value x, float factor) {
   const __m256i powers =
       _mm256_setr_epi32(0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7);
-  constexpr float kLog2E = 1.44269504f, kRoundToEighth = 1572864.0f;  // 1.5 * 2^20
-  const Value shifted = _mm256_fmadd_ps(x, constant(kLog2E), constant(kRoundToEighth));
-  const Value r = _mm256_fmsub_ps(x, constant(kLog2E), shifted - kRoundToEighth);
+  constexpr float kRoundToEighth = 1572864.0f;  // 1.5 * 2^20
+  const Value shifted = _mm256_fmadd_ps(x, constant(factor), constant(kRoundToEighth));
+  const Value n = shifted - kRoundToEighth;
+  const Value r = _mm256_fmsub_ps(x, constant(factor), n);
   const Value q = r * ((r * 0.0554962233f + 0.240257636f) * r + 0.693147242f);
   const __m256i steps = _mm256_castps_si256(shifted);
   const Value power =
       _mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(powers, steps), _mm256_slli_epi32(steps, 20)));
   // The comparison is true for NaN, so that NaN stays.
-  const __m256 keep = _mm256_cmp_ps(x, constant(F::kSmallestExponent), _CMP_NLT_UQ);
+  const __m256 keep = _mm256_cmp_ps(n, constant(-126), _CMP_NLT_UQ);
   return _mm256_and_ps(keep, power * q + power);
+}
+template <>
+LT_FAST_INLINE Floats::Value Floats::exp_bounded(Value x) {
+  return exp_scaled(x, exp_factor(1));
 }
 template <>
 inline Floats::Value Floats::product_lost(Value a, Value b, Value p) {

@@ -98,7 +98,7 @@ struct Forward {
   Weights<T> weights;
   Settings<T> settings;
   Denominator denominator;
-  T* loss;              // (N,) before the normalisation
+  T* loss;              // (N,) over the denominator
   In* grad;             // may be null
   T* row_numbers;       // may be null
   int64_t* prediction;  // may be null
@@ -372,7 +372,7 @@ __device__ RowResult<Arithmetic<In>> result_of(const Forward<In>& call, int64_t 
     inputs.gap_a = gap_of(s.margin_rule, others.largest, labels, labels.z_a, labels.z_b, first_a);
     inputs.gap_b = gap_of(s.margin_rule, others.largest, labels, labels.z_b, labels.z_a, first_b);
   }
-  const T per_loss = static_cast<T>(1 / call.denominator.value());
+  const double per_loss = 1 / call.denominator.value();
   const RowResult<double> result = finish_row<ScalarMaths<double>>(inputs, labels.same(), per_loss, s);
   return {static_cast<T>(result.loss), static_cast<T>(result.pull), static_cast<T>(result.uniform),
           static_cast<T>(result.own_a), static_cast<T>(result.own_b)};

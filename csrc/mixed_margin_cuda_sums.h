@@ -46,7 +46,7 @@ template <class T>
 __global__ void __launch_bounds__(kSumThreads)
     reduce_loss(const T* row_loss, int64_t rows, Denominator denominator, T* loss) {
   const double sum = sum_over(rows, [=](int64_t row) { return row_loss[row]; });
-  if (threadIdx.x == 0) *loss = static_cast<T>(sum / denominator.value());
+  if (threadIdx.x == 0) *loss = static_cast<T>(rows > 0 ? sum : sum / denominator.value());
 }
 
 }  // namespace lt_fast

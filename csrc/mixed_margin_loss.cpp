@@ -202,6 +202,7 @@ double denominator(Reduction reduction, Normalization normalization, const Rows<
   double weighted = 0;
   for (int64_t c = 0; c < rows.classes; ++c)
     weighted += static_cast<double>(counts[c]) * static_cast<double>(weight[c]);
+  STD_TORCH_CHECK(weighted > 0, "weight must be > 0 in a class with samples for normalization 'expected'");
   return batch * weighted / total(counts, rows.classes);
 }
 
@@ -254,16 +255,17 @@ Outputs outputs_of(const Tensor& logits, ScalarType type, const Wanted& wanted) 
 }
 
 template <class T>
-void write_loss(const Wanted& wanted, const std::vector<T>& row_loss, double divisor, Tensor& loss) {
+void write_loss(const Wanted& wanted, const std::vector<T>& row_loss, Tensor& loss) {
   T* result = loss.mutable_data_ptr<T>();
   if (wanted.reduction == Reduction::kNone) {
     if (!row_loss.empty()) std::memcpy(result, row_loss.data(), row_loss.size() * sizeof(T));
     return;
   }
-  const double sum = total(row_loss.data(), static_cast<int64_t>(row_loss.size()));
   // No rows: 0, but for the batch's own weight sum, of which 0 / 0 is torch's NaN.
-  const bool nothing = row_loss.empty() && wanted.normalization != Normalization::kWeights;
-  *result = static_cast<T>(nothing || wanted.reduction == Reduction::kSum ? sum : sum / divisor);
+  const bool undefined =
+      row_loss.empty() && wanted.reduction == Reduction::kMean && wanted.normalization == Normalization::kWeights;
+  *result = undefined ? std::numeric_limits<T>::quiet_NaN()
+                      : static_cast<T>(total(row_loss.data(), static_cast<int64_t>(row_loss.size())));
 }
 
 template <class T>
@@ -307,14 +309,14 @@ Outputs run(const Tensor& logits, const int64_t* target, const int64_t* target_b
   call.factor_a = factors.factor_a;
   call.factor_b = factors.factor_b;
   call.settings = settings;
-  call.per_loss = static_cast<T>(1 / divisor);
+  call.per_loss = 1 / divisor;
   call.loss = row_loss.data();
   if (wanted.with_grad) call.grad = outputs.grad.mutable_data_ptr();
   if (wanted.with_rows) call.row_numbers = outputs.rows.template mutable_data_ptr<T>();
   if (wanted.with_prediction) call.prediction = outputs.prediction.template mutable_data_ptr<int64_t>();
   over_rows(rows,
             [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().forward(rows, call, from, to, scratch); });
-  write_loss(wanted, row_loss, divisor, outputs.loss);
+  write_loss(wanted, row_loss, outputs.loss);
   return outputs;
 }
 

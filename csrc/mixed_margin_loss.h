@@ -235,13 +235,14 @@ struct RowInputs {
 
 template <class V>
 struct RowResult {
-  V loss;                         // before the normalisation
+  V loss;                         // times `per_loss`
   V pull, uniform, own_a, own_b;  // RowNumber's meaning: times scale and `per_loss`
 };
 
-// Both branches of a row. `same` is the mask a == b; `per_loss` is 1 / denominator of the reduction.
+// Both branches of a row. `same` is the mask a == b; `per_loss` is 1 / denominator of the reduction, here and in double
+// so that a row's share of the mean fits its type where weights are as large or small as the type goes.
 template <class Maths, class T, class Mask, class V = typename Maths::Value>
-LT_FAST_HD RowResult<V> finish_row(const RowInputs<V>& row, Mask same, T per_loss, const Settings<T>& s) {
+LT_FAST_HD RowResult<V> finish_row(const RowInputs<V>& row, Mask same, double per_loss, const Settings<T>& s) {
   const V zero = Maths::constant(0), lowest = Maths::lowest(), scale = Maths::constant(s.scale);
   const V sum_t = row.sum_t + row.t_a + Maths::select(same, zero, row.t_b);
   const V shrink_a = scale * margin_of<Maths>(row.margin_a, row.gap_a, s);
@@ -255,10 +256,10 @@ LT_FAST_HD RowResult<V> finish_row(const RowInputs<V>& row, Mask same, T per_los
       Maths::select(a.loss == infinity, Maths::select(row.factor_a == zero, zero, a.loss), row.factor_a * a.loss);
   const V cost_b =
       Maths::select(b.loss == infinity, Maths::select(row.factor_b == zero, zero, b.loss), row.factor_b * b.loss);
-  const V g_a = row.factor_a * (scale * Maths::constant(per_loss));
-  const V g_b = row.factor_b * (scale * Maths::constant(per_loss));
+  const V share = Maths::constant(per_loss);
+  const V g_a = row.factor_a * (scale * share), g_b = row.factor_b * (scale * share);
   RowResult<V> result;
-  result.loss = cost_a + cost_b;
+  result.loss = (cost_a + cost_b) * share;
   result.pull = g_a * a.pull + g_b * b.pull;
   result.uniform = g_a * a.uniform + g_b * b.uniform;
   result.own_a = g_a * a.own + g_b * Maths::select(same, b.own, b.other);

@@ -38,8 +38,8 @@ struct Forward {
   const T* margin;  // may be null
   const double *factor_a, *factor_b;
   Settings<T> settings;
-  T per_loss;
-  T* loss;              // (rows), before the normalisation
+  double per_loss;
+  T* loss;              // (rows), times per_loss
   void* grad;           // may be null
   T* row_numbers;       // may be null
   int64_t* prediction;  // may be null

@@ -43,42 +43,54 @@ struct Columns {
     if (begin + L::kLanes > classes) bits &= L::kAll >> (begin + L::kLanes - classes);
     return bits;
   }
-  // Mask of the same without the two labels. Without a branch: no processor predicts where a label is.
+  // Mask of the lanes that are no label.
   LT_FAST_INLINE typename L::Whole others(int64_t pack) const {
-    const typename L::Whole lane = L::indices(0);
-    return (lane != lane_of(a, pack)) & (lane != lane_of(b, pack)) & L::mask_of(inside(pack));
-  }
-  // -1 for a column of another pack.
-  LT_FAST_INLINE typename L::Int lane_of(int64_t column, int64_t pack) const {
-    const uint64_t lane = static_cast<uint64_t>(column - column_of(pack));
-    return lane < L::kLanes ? static_cast<typename L::Int>(lane) : -1;
-  }
-  // The same for a pack full of columns of a short row, in fewer steps.
-  LT_FAST_INLINE typename L::Whole others_of_short(int64_t pack) const {
     using Int = typename L::Int;
     const typename L::Whole column = L::indices(static_cast<Int>(column_of(pack)));
     return (column != static_cast<Int>(a)) & (column != static_cast<Int>(b));
   }
 
-  // Calls partial(pack, inside, others) for the packs that need masks: the first, the last and those of the labels; and
-  // whole(from, to) for the runs between them. Ascending, so that every sum has one order. In a row of few packs all
-  // are taken with masks, as where the labels are would be guessed wrong about as often as it saves one.
+  // Calls whole(plain) for packs that hold neither an edge of the row nor a label, and partial(pack, inside, others) for
+  // the rest of them. No processor predicts where the labels are, so no branch and no number of steps depends on that:
+  // packs come in units, of which two are masked always, and each label lies in one of them or in a pack masked anyway.
+  // In a row of few packs all are masked.
   template <class Whole, class Partial>
   LT_FAST_INLINE void walk(Whole whole, Partial partial) const {
-    if (classes <= kShort) {
-      for (int64_t pack = 0; pack < packs - 1; ++pack) partial(pack, L::kAll, others_of_short(pack));
-      partial(packs - 1, inside(packs - 1), others(packs - 1));
-      return;
+    const int64_t last = packs - 1, begin = classes > kShort;
+    const auto edge = [&](int64_t pack) LT_FAST_INLINED {
+      const uint32_t bits = inside(pack);
+      partial(pack, bits, others(pack) & L::mask_of(bits));
+    };
+    const auto masked = [&](int64_t from, int64_t to) LT_FAST_INLINED {
+      for (int64_t pack = from; pack < to; ++pack) partial(pack, L::kAll, others(pack));
+    };
+    if (begin > 0) edge(0);
+    if (packs <= 4 * kUnit) {
+      masked(begin, last);
+    } else {
+      const int64_t units = (last - 1) / kUnit, of_a = unit_of(a, units), of_b = unit_of(b, units);
+      const int64_t second = of_a != of_b ? of_b : of_a > 0 ? of_a - 1 : 1;
+      const int64_t low = of_a < second ? of_a : second, high = of_a < second ? second : of_a;
+      whole(Plain{column_of(1), units - 2, low, high - 1});
+      masked(1 + low * kUnit, 1 + (low + 1) * kUnit);
+      masked(1 + high * kUnit, 1 + (high + 1) * kUnit);
+      masked(1 + units * kUnit, last);
     }
-    const int64_t low = pack_of(a < b ? a : b), high = pack_of(a < b ? b : a);
-    const int64_t special[4] = {0, low, high, packs - 1};
-    int64_t next = 0;
-    for (const int64_t stop : special) {
-      if (stop < next) continue;
-      whole(next, stop);
-      partial(stop, inside(stop), others(stop));
-      next = stop + 1;
+    edge(last);
+  }
+
+  // The units but the masked ones: one of these lies before the unit that is numbered `low` here, and one before `high`.
+  static constexpr int64_t kUnit = 4;  // packs
+  struct Plain {
+    int64_t begin, units, low, high;
+    LT_FAST_INLINE int64_t column_of(int64_t unit) const {
+      return begin + (unit + (unit >= low) + (unit >= high)) * (kUnit * L::kLanes);
     }
+  };
+  // Of a column in no unit, any.
+  int64_t unit_of(int64_t column, int64_t units) const {
+    const int64_t unit = (pack_of(column) - 1) / kUnit;
+    return unit < units ? unit : units - 1;
   }
 };
 
@@ -101,16 +113,18 @@ inline void store_inside(T* p, uint32_t inside, typename L::Value v) {
 template <class L, class T>
 LT_FAST_INLINE typename L::Value largest_other(const Columns<L>& columns, const T* z) {
   using V = typename L::Value;
+  using Plain = typename Columns<L>::Plain;
   using Whole = typename L::Whole;
   V even = L::lowest(), odd = L::lowest();
   columns.walk(
-      [&](int64_t from, int64_t to) LT_FAST_INLINED {
-        const T *at = z + columns.column_of(from), *end = z + columns.column_of(to);
-        for (; at + L::kLanes < end; at += 2 * L::kLanes) {
-          even = L::max(L::load(at), even);
-          odd = L::max(L::load(at + L::kLanes), odd);
+      [&](const Plain& plain) LT_FAST_INLINED {
+        for (int64_t unit = 0; unit < plain.units; ++unit) {
+          const T* at = z + plain.column_of(unit);
+          for (int64_t pack = 0; pack < Columns<L>::kUnit; pack += 2) {
+            even = L::max(L::load(at + pack * L::kLanes), even);
+            odd = L::max(L::load(at + (pack + 1) * L::kLanes), odd);
+          }
         }
-        if (at < end) even = L::max(L::load(at), even);
       },
       [&](int64_t pack, uint32_t inside, Whole others) LT_FAST_INLINED {
         const V z_pack = load_inside<L>(z + columns.column_of(pack), inside);
@@ -129,16 +143,28 @@ LT_FAST_INLINE typename L::Value term(typename L::Value z, const T* bias, uint32
   return biased_term<L>(z, bias_pack, L::constant(reference), L::constant(level), L::constant(scale));
 }
 
+// exp(t) of the same; `factor` is L::exp_factor(scale).
+template <class L, bool kBias, class T>
+LT_FAST_INLINE typename L::Value exponential(typename L::Value z, const T* bias, uint32_t bits, T reference, T level,
+                                             T scale, T factor) {
+  if constexpr (!kBias) return L::exp_scaled(z - reference, factor);
+  return L::exp_bounded(term<L, kBias>(z, bias, bits, reference, level, scale));
+}
+
 // About the largest term of the same columns, before the level.
 template <class L, class T>
 inline typename L::Value largest_term(const Columns<L>& columns, const T* z, const T* bias, T reference, T scale) {
   using V = typename L::Value;
+  using Plain = typename Columns<L>::Plain;
   using Whole = typename L::Whole;
   V top = L::lowest();
   columns.walk(
-      [&](int64_t from, int64_t to) LT_FAST_INLINED {
-        for (int64_t at = columns.column_of(from); at < columns.column_of(to); at += L::kLanes)
-          top = L::max((L::load(z + at) - reference) * scale + L::load(bias + at), top);
+      [&](const Plain& plain) LT_FAST_INLINED {
+        for (int64_t unit = 0; unit < plain.units; ++unit) {
+          const int64_t begin = plain.column_of(unit);
+          for (int64_t at = begin; at < begin + Columns<L>::kUnit * L::kLanes; at += L::kLanes)
+            top = L::max((L::load(z + at) - reference) * scale + L::load(bias + at), top);
+        }
       },
       [&](int64_t pack, uint32_t inside, Whole others) LT_FAST_INLINED {
         const int64_t at = columns.column_of(pack);
@@ -160,21 +186,36 @@ struct LongSum {
   }
 };
 
+// Memory of a row to come, fetched while the arithmetic of this one leaves the memory idle: into the second-level cache,
+// as both rows with their gradients are too much for the first where there are many classes.
+template <class T>
+struct Ahead {
+  const T *logits, *grad;
+
+  LT_FAST_INLINE void fetch(int64_t at) const {
+    __builtin_prefetch(logits + at, 0, 2);
+    __builtin_prefetch(grad + at, 0, 2);
+  }
+};
+
 // Sums of exp(t) and, for label smoothing, of t over the columns that are no label, lane by lane. Writes exp(t) to `e`
 // where there is one (the labels' columns too: they are overwritten later).
 template <class L, bool kBias, bool kSmooth, bool kStore, class T>
 LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, const T* bias, T reference, T level,
-                                 T scale, typename L::Value& rest, typename L::Value& sum_t) {
+                                 T scale, const Ahead<T>& ahead, typename L::Value& rest, typename L::Value& sum_t) {
   using V = typename L::Value;
+  using Plain = typename Columns<L>::Plain;
   using Whole = typename L::Whole;
-  constexpr int64_t kRun = 32 * L::kLanes;  // columns whose sum loses little
+  constexpr int64_t kRun = 32 / Columns<L>::kUnit;  // units whose sum loses little
   LongSum<L> all, all_terms;
   V even{}, odd{}, terms{};
+  const T factor = L::exp_factor(scale);
   const auto whole_pack = [&](int64_t at, V& sum) LT_FAST_INLINED {
-    const V t = term<L, kBias>(L::load(z + at), bias + at, L::kAll, reference, level, scale);
-    const V x = L::exp_bounded(t);
+    ahead.fetch(at);
+    const V z_pack = L::load(z + at);
+    const V x = exponential<L, kBias>(z_pack, bias + at, L::kAll, reference, level, scale, factor);
     if constexpr (kStore) L::store(e + at, x);
-    if constexpr (kSmooth) terms += t;
+    if constexpr (kSmooth) terms += term<L, kBias>(z_pack, bias + at, L::kAll, reference, level, scale);
     sum += x;
   };
   const auto end_run = [&]() LT_FAST_INLINED {
@@ -183,18 +224,15 @@ LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, co
     even = odd = terms = V{};
   };
   columns.walk(
-      [&](int64_t from, int64_t to) LT_FAST_INLINED {
-        int64_t at = columns.column_of(from);
-        const int64_t end = columns.column_of(to);
-        while (at < end) {
-          const int64_t stop = end - at > kRun ? at + kRun : end;
-          for (; at + L::kLanes < stop; at += 2 * L::kLanes) {
-            whole_pack(at, even);
-            whole_pack(at + L::kLanes, odd);
-          }
-          if (at < stop) {
-            whole_pack(at, even);
-            at += L::kLanes;
+      [&](const Plain& plain) LT_FAST_INLINED {
+        for (int64_t unit = 0; unit < plain.units;) {
+          const int64_t stop = plain.units - unit > kRun ? unit + kRun : plain.units;
+          for (; unit < stop; ++unit) {
+            const int64_t at = plain.column_of(unit);
+            for (int64_t pack = 0; pack < Columns<L>::kUnit; pack += 2) {
+              whole_pack(at + pack * L::kLanes, even);
+              whole_pack(at + (pack + 1) * L::kLanes, odd);
+            }
           }
           end_run();
         }
@@ -202,33 +240,33 @@ LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, co
       [&](int64_t pack, uint32_t inside, Whole others) LT_FAST_INLINED {
         const int64_t at = columns.column_of(pack);
         const V z_pack = load_inside<L>(z + at, inside);
-        const V t = term<L, kBias>(z_pack, bias + at, inside, reference, level, scale);
-        const V x = L::exp_bounded(t);
-        if constexpr (kStore) store_inside<L>(e + at, inside, x);
-        if constexpr (kSmooth) terms += L::select(others, t, V{});
+        ahead.fetch(at < 0 ? 0 : at);
+        const V x = exponential<L, kBias>(z_pack, bias + at, inside, reference, level, scale, factor);
         even += L::select(others, x, V{});
+        if constexpr (kStore) store_inside<L>(e + at, inside, x);
+        if constexpr (kSmooth) {
+          const V t = term<L, kBias>(z_pack, bias + at, inside, reference, level, scale);
+          terms += L::select(others, t, V{});
+        }
       });
   end_run();
   rest = all.total;
   if constexpr (kSmooth) sum_t = all_terms.total;
 }
 
-// grad = pull * e - uniform, where grad may be e; fetches the same columns of the next row on the way.
+// grad = pull * e - uniform, where grad may be e. From the end on: what was written last is in the first-level cache.
 template <class L, class T>
-inline void scale_row(const Columns<L>& columns, const T* e, T* grad, T pull, T uniform, const T* next_row) {
+inline void scale_row(const Columns<L>& columns, const T* e, T* grad, T pull, T uniform) {
   const auto edge = [&](int64_t pack) LT_FAST_INLINED {
     const int64_t at = columns.column_of(pack);
     const uint32_t bits = columns.inside(pack);
-    __builtin_prefetch(next_row + (at < 0 ? 0 : at));
     store_inside<L>(grad + at, bits, load_inside<L>(e + at, bits) * pull - uniform);
   };
-  edge(0);
-  if (columns.packs == 1) return;
-  for (int64_t at = columns.column_of(1); at < columns.column_of(columns.packs - 1); at += L::kLanes) {
-    __builtin_prefetch(next_row + at);
-    L::store(grad + at, L::load(e + at) * pull - uniform);
-  }
   edge(columns.packs - 1);
+  if (columns.packs == 1) return;
+  for (int64_t at = columns.column_of(columns.packs - 2); at >= columns.column_of(1); at -= L::kLanes)
+    L::store(grad + at, L::load(e + at) * pull - uniform);
+  edge(0);
 }
 
 // Lowest index whose logit satisfies `found`, or `classes`. Whole runs are looked at without a branch in between.
@@ -354,12 +392,13 @@ class FlushSubnormals {
 #endif
 };
 
-constexpr int64_t kBlockBytes = 12288;  // of gradient between the exponentials and their scaling: stays in the L1 cache
+constexpr int64_t kBlockBytes = 16384;  // of gradient between the exponentials and their scaling: stays in the L1 cache
 
 template <class L, class T>
 int64_t block_rows(int64_t classes) {
   const int64_t fit = kBlockBytes / (classes * static_cast<int64_t>(sizeof(T)));
-  return fit < 1 ? 1 : (fit > L::kLanes ? L::kLanes : fit);
+  if (fit < Doubles::kLanes) return fit < 1 ? 1 : fit;
+  return fit > L::kLanes ? L::kLanes : fit / Doubles::kLanes * Doubles::kLanes;  // no pack in double half empty
 }
 
 // The gap that the maximum rules read. The batch-first rule repeats the published Maximum-Margin code: the score of
@@ -447,6 +486,14 @@ class alignas(64) Block {
   }
   T* gradient_of(int lane) const { return static_cast<T*>(call_.grad) + (row_ + lane) * rows_.classes; }
 
+  // The same lane of the next block, or where there is none or in half types, what is at hand.
+  Ahead<T> ahead(int lane) const {
+    const int64_t next = row_ + lane + count_;
+    if (is_half(rows_) || next >= rows_.rows) return {z_[lane], z_[lane]};
+    const T* logits = static_cast<const T*>(rows_.logits) + next * rows_.row_stride;
+    return {logits, call_.grad != nullptr ? gradient_of(lane + count_) : logits};
+  }
+
   Columns<L> columns(int lane) const {
     return Columns<L>(rows_.classes, a_[lane], b_[lane], misalignment<L>(row_ + lane, rows_.classes, is_half(rows_)));
   }
@@ -482,7 +529,8 @@ class alignas(64) Block {
     V terms[L::kLanes]{};
     for (int lane = 0; lane < count_; ++lane)
       exponentials<L, kBias, kSmooth, kStore>(columns(lane), z_[lane], e_[lane], rows_.bias, reference_[lane],
-                                              level_[lane], call_.settings.scale, packs_[lane], terms[lane]);
+                                              level_[lane], call_.settings.scale, ahead(lane), packs_[lane],
+                                              terms[lane]);
     L::store(rest_, L::sums(packs_));
     if constexpr (kSmooth) L::store(sum_t_, L::sums(terms));
   }
@@ -553,10 +601,8 @@ class alignas(64) Block {
   void write_gradient() {
     const bool half = is_half(rows_);
     for (int lane = 0; lane < count_; ++lane) {
-      const int64_t next = row_ + lane + count_ < rows_.rows ? row_ + lane + count_ : row_ + lane;
-      const T* next_row = half ? e_[lane] : static_cast<const T*>(rows_.logits) + next * rows_.row_stride;
       T* grad = half ? e_[lane] : gradient_of(lane);
-      scale_row(columns(lane), e_[lane], grad, pull_[lane], uniform_[lane], next_row);
+      scale_row(columns(lane), e_[lane], grad, pull_[lane], uniform_[lane]);
       grad[b_[lane]] = own_b_[lane];
       grad[a_[lane]] = own_a_[lane];
       if (half) write_half(rows_, grad, call_.grad, row_ + lane);
@@ -595,6 +641,7 @@ void backward(const Rows<T>& rows, const Backward<T>& call, int64_t first, int64
   const FlushSubnormals flush;
   const bool half = is_half(rows);
   const int64_t classes = rows.classes;
+  const T factor = L::exp_factor(call.scale);
   for (int64_t row = first; row < last; ++row) {
     const T* z = row_of(rows, row, scratch);
     T* grad = half ? scratch + classes : static_cast<T*>(call.grad) + row * classes;
@@ -607,9 +654,10 @@ void backward(const Rows<T>& rows, const Backward<T>& call, int64_t first, int64
       const int64_t at = columns.column_of(pack);
       const uint32_t bits = columns.inside(pack);
       const V z_pack = bits == L::kAll ? L::load(z + at) : L::load_some(z + at, bits, V{});
-      const V t = rows.bias != nullptr ? term<L, true>(z_pack, rows.bias + at, bits, reference, level, call.scale)
-                                       : term<L, false>(z_pack, rows.bias, bits, reference, level, call.scale);
-      L::store_some(grad + at, bits, L::exp_bounded(t) * pull - uniform);
+      const V x = rows.bias != nullptr
+                      ? exponential<L, true>(z_pack, rows.bias + at, bits, reference, level, call.scale, factor)
+                      : exponential<L, false>(z_pack, rows.bias, bits, reference, level, call.scale, factor);
+      L::store_some(grad + at, bits, x * pull - uniform);
     }
     grad[columns.b] = numbers[kOwnB] * outer;
     grad[columns.a] = numbers[kOwnA] * outer;

@@ -169,6 +169,17 @@ def test_a_label_at_minus_infinity_costs_infinity_unless_its_factor_is_0():
         assert distance(gradient, alone_gradient) < TOLERANCE
 
 
+@needs_library
+@pytest.mark.parametrize("normalization", ["expected", "weights"])
+@pytest.mark.parametrize("size", [3e38, 1e38, 1e-38, 1e-44])
+def test_weights_at_the_ends_of_float32_divide_out(size, normalization):
+    case = make(9, 6, margin=True, scale=5.0, normalization=normalization)
+    logits, options = case.arguments(torch.float32)
+    exact = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, {**options, "weight": torch.ones(6)})
+    found = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, {**options, "weight": torch.full((6,), size)})
+    assert all(distance(one, other) < 1e-6 for one, other in zip(found, exact, strict=True))
+
+
 @pytest.mark.parametrize("lam", [0.0, 1.0])
 def test_lam_0_and_1_are_the_plain_loss_of_one_label(lam):
     case = make(20, 30, margin=True, scale=30.0)

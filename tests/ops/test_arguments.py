@@ -196,6 +196,16 @@ def test_the_expected_weight_needs_the_counts(loss):
         assert loss(LOGITS, TARGET, weight=[1.0, 2.0, 3.0], reduction=reduction).isfinite().all()
 
 
+def test_a_mean_weight_of_nothing_is_refused(loss):
+    logits, target = torch.zeros(2, 3, requires_grad=True), torch.tensor([0, 1])
+    for weight, counts in (([0.0] * 3, [1, 1, 1]), ([0.0, 1.0, 0.0], [5, 0, 5])):
+        given = {"weight": torch.tensor(weight), "class_counts": torch.tensor(counts)}
+        with pytest.raises(ValueError, match="weight must be > 0 in a class with samples for normalization='expected'"):
+            loss(logits, target, **given)
+        assert loss(logits, target, **given, normalization="batch").isfinite()
+        assert loss(logits, target, **given, reduction="sum").isfinite()
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

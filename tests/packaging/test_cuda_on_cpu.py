@@ -214,11 +214,11 @@ def test_a_row_does_not_depend_on_its_neighbours(kernels):
     assert torch.equal(alone_grad, grad[4:5])
 
 
-def test_the_denominator_divides_the_gradient_alone(kernels):
+def test_the_denominator_divides_loss_and_gradient(kernels):
     problem = Problem(4, 12)
     loss, grad, *_ = forward(kernels, problem)
     divided_loss, divided_grad, *_ = forward(kernels, problem, denominator=8.0)
-    assert torch.equal(divided_loss, loss)
+    assert torch.equal(divided_loss, loss / 8)
     assert torch.equal(divided_grad, grad / 8)
 
 
@@ -281,7 +281,7 @@ def test_sums(kernels):
     # `sums` gives its kernels the counts, which the rule mixup must leave aside.
     assert factors.value == pytest.approx(drawn.item(), rel=1e-6)
     assert expected.value == pytest.approx(1500 * (counts.double() @ weight / counts.sum()).item(), rel=1e-12)
-    assert loss.value == pytest.approx(losses.double().sum().item() / 3, rel=1e-6)
+    assert loss.value == pytest.approx(losses.double().sum().item(), rel=1e-6)  # of shares of the mean already
 
 
 SPOILT = {

@@ -357,6 +357,10 @@ def _moved(value: Tensor, logits: Tensor) -> Tensor:
     return value.to(device=logits.device, dtype=arithmetic_dtype(logits)).contiguous()
 
 
+def _is_expected(chosen: Settings) -> bool:
+    return NORMALIZATIONS[chosen.normalization] == "expected" and REDUCTIONS[chosen.reduction] == "mean"
+
+
 def _check_needs(given: Arguments, chosen: Settings) -> None:
     """Arguments that need another one."""
     if (given.target_b is None) != (given.lam is None):
@@ -364,8 +368,7 @@ def _check_needs(given: Arguments, chosen: Settings) -> None:
         raise ValueError(f"{absent} must be given together with {present}, got None")
     if given.class_counts is None and chosen.label_rule != 0 and given.target_b is not None:
         raise ValueError(f"class_counts must be given for label_rule={LABEL_RULES[chosen.label_rule]!r}, got None")
-    expected = chosen.normalization == 0 and chosen.reduction == REDUCTIONS.index("mean")
-    if given.class_counts is None and given.weight is not None and expected:
+    if given.class_counts is None and given.weight is not None and _is_expected(chosen):
         raise ValueError(
             "class_counts must be given for normalization='expected' with a weight, got None: it divides by the "
             "training set's mean weight; pass class_counts, or normalization='batch' or 'weights'"
@@ -409,8 +412,8 @@ def check_values(given: Arguments, chosen: Settings) -> None:
     """Look at labels and factors, on the CPU.
 
     Raises:
-        ValueError: for a label outside the classes, ``lam`` outside [0, 1] or NaN, a negative or NaN sample weight, or
-            a label rule with a class without samples.
+        ValueError: for a label outside the classes, ``lam`` outside [0, 1] or NaN, a negative or NaN sample weight, a
+            mean weight of 0 to be divided by, or a label rule with a class without samples.
     """
     num_classes = given.logits.shape[1]
     for name, labels in (("target", given.target), ("target_b", given.target_b)):
@@ -421,6 +424,16 @@ def check_values(given: Arguments, chosen: Settings) -> None:
     if given.sample_weight is not None:
         good = (given.sample_weight >= 0) & given.sample_weight.isfinite()
         _refuse("sample_weight", given.sample_weight, ~good, "be finite and >= 0")
+    if (
+        given.weight is not None
+        and given.class_counts is not None
+        and _is_expected(chosen)
+        and not bool((given.class_counts * given.weight).any())
+    ):
+        raise ValueError(
+            "weight must be > 0 in a class with samples for normalization='expected', got 0 in all of them: their mean "
+            "is what the loss is divided by"
+        )
     if given.lam is not None and chosen.label_rule != 0 and given.class_counts is not None:
         empty = given.class_counts < 1
         if bool(empty.any()):
