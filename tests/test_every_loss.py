@@ -17,6 +17,7 @@ import reference
 from lt_fast import ClassCounts, ops
 from lt_fast.errors import UsageError
 from lt_fast.losses import LOSSES
+from lt_fast.losses.modules import OneCallLoss
 
 COUNTS = [500, 120, 40, 9, 1]
 WEIGHT = [0.2, 0.5, 1.0, 1.4, 2.0]
@@ -216,6 +217,12 @@ def test_the_gradient_without_a_graph_is_that_of_the_graph(name, mode):
     assert not gradient.requires_grad
     with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum' for "):
         LOSSES[name](COUNTS, reduction="none").loss_and_gradient(logits, target)
+    with torch.inference_mode():
+        if isinstance(criterion, OneCallLoss):
+            torch.testing.assert_close(criterion.loss_and_gradient(leaf, *labels), (loss, gradient))
+        else:
+            with pytest.raises(RuntimeError, match="must be called outside torch.inference_mode"):
+                criterion.loss_and_gradient(leaf, *labels)
 
 
 @every_loss

@@ -23,7 +23,13 @@ class LossModule(nn.Module):
 
         Raises:
             ValueError: for ``reduction="none"``, and whatever ``forward`` raises.
+            RuntimeError: in ``torch.inference_mode``, unless the loss is one call of the fused op.
         """
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                f"loss_and_gradient of {type(self).__name__} must be called outside torch.inference_mode, where no "
+                "gradient can be computed; use torch.no_grad"
+            )
         leaf = logits.detach().requires_grad_()
         with torch.enable_grad():
             loss: Tensor = self(leaf, target_a, target_b, lam)

@@ -5,7 +5,7 @@ intermediate matrix, so it is several times slower; its gradient is torch's own,
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -70,10 +70,20 @@ def results_of(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
     if not wanted.gradient:
         return wanted.of(loss_of(given, chosen), None, prediction)
     _check_values(given, chosen)  # in the transform below values cannot be looked at
-    gradient, loss = torch.func.grad_and_value(lambda logits: loss_of(replace(given, logits=logits), chosen))(
-        given.logits.detach()
-    )
+    gradient, loss = _gradient_and_loss(given, chosen)
     return wanted.of(loss, gradient, prediction)
+
+
+def _gradient_and_loss(given: Arguments, chosen: Settings) -> tuple[Tensor, Tensor]:
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+        # Older releases of torch give zeros for a gradient there.
+        with torch.inference_mode(False):
+            tensors = {f.name: getattr(given, f.name) for f in fields(given)}
+            recordable = {name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}
+            return _gradient_and_loss(replace(given, **recordable), chosen)
+    both = torch.func.grad_and_value(lambda logits: loss_of(replace(given, logits=logits), chosen))
+    result: tuple[Tensor, Tensor] = both(given.logits.detach())
+    return result
 
 
 def loss_of(given: Arguments, chosen: Settings, branch: Branch | None = None) -> Tensor:
