@@ -221,7 +221,7 @@ def test_the_gradient_without_a_graph_is_that_of_the_graph(name, mode):
         if isinstance(criterion, OneCallLoss):
             torch.testing.assert_close(criterion.loss_and_gradient(leaf, *labels), (loss, gradient))
         else:
-            with pytest.raises(RuntimeError, match="must be called outside torch.inference_mode"):
+            with pytest.raises(RuntimeError, match=r"must be called outside torch\.inference_mode"):
                 criterion.loss_and_gradient(leaf, *labels)
 
 
