@@ -5,9 +5,10 @@ Rivals, all in this run: LDAM-DRW's own lines called once a label and mixed (``e
 ``F.cross_entropy``, and copying the logits, which is the memory's own speed: ``copy`` between buffers of this size,
 which stay in the caches where they fit, and ``copy from DRAM``, as many bytes at the speed of buffers that fit into no
 cache. ``returned`` is the same loss with ``return_gradient=True``, whose gradient is handed on to autograd at the
-logits. ``fused avx2`` is the fused loss in a process that leaves AVX-512 alone. Two lines tell what a call costs apart
-from its arithmetic: ``op alone``, loss and gradient without autograd, and ``autograd alone``, forward and gradient of
-``logits.sum()``. A run over all shapes also renews the tables and the plot of ``docs/kernels.md``.
+logits; ``autograd of a given gradient`` is that second half of it, with any gradient. ``fused avx2`` is the fused loss
+in a process that leaves AVX-512 alone. Two lines tell what a call costs apart from its arithmetic: ``op alone``, loss
+and gradient without autograd, and ``autograd alone``, forward and gradient of ``logits.sum()``. A run over all shapes
+also renews the tables and the plot of ``docs/kernels.md``.
 
     python -m benches.mixed_margin_loss [--threads 1 2] [--repeats 30] [--no-compile] [--shapes 128x10 256x1000]
 """
@@ -149,6 +150,8 @@ def step(loss: Callable[[Batch], Tensor], batch: Batch) -> Callable[[], object]:
 def seconds_of_all(batch: Batch, repeats: int, *, compiled: bool) -> dict[str, float]:
     calls = {name: step(loss, batch) for name, loss in rivals(compiled=compiled)}
     calls["returned"] = lambda: returned(batch)
+    given = torch.ones_like(batch.logits)
+    calls["autograd of a given gradient"] = lambda: torch.autograd.grad(batch.logits, batch.logits, given)
     calls["op alone"] = op_alone(batch)
     calls["autograd alone"] = step(lambda batch: batch.logits.sum(), batch)
     source, copy = batch.logits.detach(), torch.empty_like(batch.logits)
@@ -262,6 +265,7 @@ def _returned_row(threads: str, shape: str, us: dict[str, float]) -> dict[str, o
         "threads": threads,
         "shape": shape.replace("x", " x "),
         "returned, us": spent,
+        "of which autograd, us": us["autograd of a given gradient"],
         "eager": us["eager"] / spent,
         "best compiled": min(compiled) / spent if compiled else None,
         "plain cross entropy": us["cross_entropy"] / spent,
