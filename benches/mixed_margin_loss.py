@@ -10,7 +10,7 @@ in a process that leaves AVX-512 alone. Two lines tell what a call costs apart f
 and gradient without autograd, and ``autograd alone``, forward and gradient of ``logits.sum()``. A run over all shapes
 also renews the tables and the plot of ``docs/kernels.md``.
 
-    python -m benches.mixed_margin_loss [--threads 1 2] [--repeats 30] [--no-compile] [--shapes 128x10 256x1000]
+    python -m benches.mixed_margin_loss [--threads 1 2] [--repeats 30] [--rounds 3] [--no-compile] [--shapes 128x10]
 """
 
 import argparse
@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 
 import torch
 from benches.harness import (
@@ -35,13 +36,14 @@ from benches.harness import (
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from lt_fast import ops
 from lt_fast.ops import arguments, prepared
 
 SHAPES = ("128x10", "128x100", "256x1000", "256x8142", "1024x8142")
 SCALE = 30.0
-ROUNDS = 3  # of all rivals, so that whatever disturbs the machine for a while does not meet one of them alone
+ROUNDS = 3  # of all shapes and rivals, so that what disturbs the machine for a while does not meet one of them alone
 SAMPLE = 0.005  # seconds: many short samples, as a longer one is likelier to be disturbed
 CSV = "mixed_margin_loss.csv"
 WORDS = {"cross_entropy": "plain cross entropy", "gather": "eager by hand"}
@@ -129,8 +131,13 @@ def rivals(*, compiled: bool) -> Iterator[tuple[str, Callable[[Batch], Tensor]]]
     yield "gather", gather
     yield "cross_entropy", cross_entropy
     if compiled:
-        yield "eager compiled", torch.compile(eager, dynamic=False)
-        yield "gather compiled", torch.compile(gather, dynamic=False)
+        yield "eager compiled", torch.compile(own_copy(eager), dynamic=False)
+        yield "gather compiled", torch.compile(own_copy(gather), dynamic=False)
+
+
+def own_copy(function: FunctionType) -> FunctionType:
+    """Return the same function with code of its own: torch searches one list for all that it compiled of a code."""
+    return FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
 
 
 def check(batch: Batch) -> None:
@@ -147,22 +154,48 @@ def step(loss: Callable[[Batch], Tensor], batch: Batch) -> Callable[[], object]:
     return lambda: torch.autograd.grad(loss(batch), batch.logits)
 
 
-def seconds_of_all(batch: Batch, repeats: int, *, compiled: bool) -> dict[str, float]:
-    calls = {name: step(loss, batch) for name, loss in rivals(compiled=compiled)}
-    calls["returned"] = lambda: returned(batch)
+class Cell:
+    """All that is timed at one shape with so many threads: the shortest times of rounds that may lie far apart."""
+
+    def __init__(self, shape: str, threads: int, *, compiled: bool) -> None:
+        torch.set_num_threads(threads)
+        self.shape, self.threads = shape, threads
+        batch = batch_of(*map(int, shape.split("x")))
+        check(batch)
+        self.calls = dict(calls_of(batch, compiled=compiled))
+        self.seconds = dict.fromkeys(self.calls, float("inf"))
+        self.elements = batch.logits.numel()
+
+    def run(self, repeats: int, *, avx2: bool) -> None:
+        """Time every code once more."""
+        torch.set_num_threads(self.threads)
+        for name, call in self.calls.items():
+            self._note(name, best_of(call, repeats, at_least=SAMPLE))
+        self._note("copy from DRAM", large_copy(repeats) * self.elements / LARGE)
+        if avx2:
+            self._note("fused avx2", seconds_with("avx2", self.shape, self.threads, repeats))
+
+    def _note(self, name: str, seconds: float) -> None:
+        self.seconds[name] = min(self.seconds.get(name, float("inf")), seconds)
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Yield the lines of the CSV."""
+        for name, spent in self.seconds.items():
+            ratio = spent / self.seconds["fused"]
+            us = round(1e6 * spent, 2)
+            yield {"shape": self.shape, "threads": self.threads, "code": name, "us": us, "ratio": ratio}
+
+
+def calls_of(batch: Batch, *, compiled: bool) -> Iterator[tuple[str, Callable[[], object]]]:
+    for name, loss in rivals(compiled=compiled):
+        yield name, step(loss, batch)
     given = torch.ones_like(batch.logits)
-    calls["autograd of a given gradient"] = lambda: torch.autograd.grad(batch.logits, batch.logits, given)
-    calls["op alone"] = op_alone(batch)
-    calls["autograd alone"] = step(lambda batch: batch.logits.sum(), batch)
+    yield "returned", lambda: returned(batch)
+    yield "autograd of a given gradient", lambda: torch.autograd.grad(batch.logits, batch.logits, given)
+    yield "op alone", op_alone(batch)
+    yield "autograd alone", step(lambda batch: batch.logits.sum(), batch)
     source, copy = batch.logits.detach(), torch.empty_like(batch.logits)
-    calls["copy"] = lambda: copy.copy_(source)
-    found = dict.fromkeys(calls, float("inf"))
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            found[name] = min(found[name], best_of(call, -(-repeats // ROUNDS), at_least=SAMPLE))
-    found["copy from DRAM"] = large_copy(torch.get_num_threads()) * source.numel() / LARGE
-    torch.compiler.reset()
-    return found
+    yield "copy", lambda: copy.copy_(source)
 
 
 def op_alone(batch: Batch) -> Callable[[], object]:
@@ -176,11 +209,14 @@ def op_alone(batch: Batch) -> Callable[[], object]:
 
 
 @functools.cache
-def large_copy(threads: int) -> float:
-    """Seconds to copy ``LARGE`` elements with so many threads."""
-    torch.set_num_threads(threads)
-    source, copy = torch.ones(LARGE), torch.ones(LARGE)
-    return best_of(lambda: copy.copy_(source), 10)
+def large_buffers() -> tuple[Tensor, Tensor]:
+    return torch.ones(LARGE), torch.ones(LARGE)
+
+
+def large_copy(repeats: int) -> float:
+    """Seconds to copy ``LARGE`` elements."""
+    source, copy = large_buffers()
+    return best_of(lambda: copy.copy_(source), repeats)
 
 
 def seconds_with(instruction_set: str, shape: str, threads: int, repeats: int) -> float:
@@ -191,27 +227,15 @@ def seconds_with(instruction_set: str, shape: str, threads: int, repeats: int) -
     return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
-def rows_of(shape: str, seconds: dict[str, float], threads: int) -> list[dict[str, object]]:
-    return [
-        {
-            "shape": shape,
-            "threads": threads,
-            "code": name,
-            "us": round(1e6 * spent, 2),
-            "ratio": spent / seconds["fused"],
-        }
-        for name, spent in seconds.items()
-    ]
-
-
-def measured(shape: str, threads: int, repeats: int, *, compiled: bool) -> list[dict[str, object]]:
-    torch.set_num_threads(threads)
-    batch = batch_of(*map(int, shape.split("x")))
-    check(batch)
-    seconds = seconds_of_all(batch, repeats, compiled=compiled)
-    if ops.instruction_set() == "avx512":
-        seconds["fused avx2"] = seconds_with("avx2", shape, threads, repeats)
-    return rows_of(shape, seconds, threads)
+def measured(
+    shapes: Sequence[str], all_threads: Sequence[int], rounds: int, repeats: int, *, compiled: bool
+) -> list[dict[str, object]]:
+    """Time everything in ``rounds``; of a machine that is disturbed for minutes many of them still find quiet ones."""
+    cells = [Cell(shape, threads, compiled=compiled) for threads in all_threads for shape in shapes]
+    for number in tqdm(range(rounds), desc="rounds", disable=None):
+        for cell in cells:
+            cell.run(-(-repeats // rounds), avx2=number < ROUNDS and ops.instruction_set() == "avx512")
+    return [row for cell in cells for row in cell.rows()]
 
 
 # --- docs/kernels.md --------------------------------------------------------------------------------------------------
@@ -303,7 +327,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(prog="python -m benches.mixed_margin_loss", description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, cores}))
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=30, help="of each code, in all rounds together")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="more of them for a machine that is not quiet")
     parser.add_argument("--shapes", nargs="+", default=SHAPES, help="rows x classes, as 256x1000")
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes minutes")
     parser.add_argument("--fused-only", action="store_true", help="print the fused op's seconds and nothing else")
@@ -312,12 +337,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         torch.set_num_threads(options.threads[0])
         print(best_of(step(fused, batch_of(*map(int, options.shapes[0].split("x")))), options.repeats, at_least=SAMPLE))
         return
-    rows = [
-        row
-        for threads in options.threads
-        for shape in options.shapes
-        for row in measured(shape, threads, options.repeats, compiled=not options.no_compile)
-    ]
+    compiled = not options.no_compile
+    rows = measured(options.shapes, options.threads, options.rounds, options.repeats, compiled=compiled)
     print(f"{machine_line()}; op {ops.backend()} {ops.instruction_set()}")
     print_table(rows)
     if tuple(options.shapes) == SHAPES:
