@@ -139,9 +139,9 @@ def mixed_margin_loss(
     if return_gradient:
         arguments.require_reduced(chosen)
     if not return_prediction:
-        usual = (prepared.with_gradient if return_gradient else prepared.loss_of)(
+        usual = prepared.loss_of(
             logits, target, chosen, (class_counts, margin, bias, weight), target_b=target_b, lam=lam,
-            sample_weight=sample_weight,
+            sample_weight=sample_weight, return_gradient=return_gradient,
         )  # fmt: skip
         if usual is not None:
             return usual

@@ -6,8 +6,8 @@ counts, margins, biases, weights) is one tensor, made once; one op takes it, che
 and returns loss and gradient together; a two-input ``autograd.Function`` hangs the gradient on the graph.
 
 Only the usual case comes here: a reduced loss of float32 or float64 logits on the CPU that want a gradient, on the
-graph or in the caller's hand. For every other, and for whatever the op refuses, ``loss_of`` and ``with_gradient``
-return None, and the careful way in ``mixed_margin`` computes the loss or says what is wrong with the arguments.
+graph or in the caller's hand. For every other, and for whatever the op refuses, ``loss_of`` returns None, and the
+careful way in ``mixed_margin`` computes the loss or says what is wrong with the arguments.
 """
 
 from collections import OrderedDict
@@ -65,35 +65,19 @@ def loss_of(
     target_b: Tensor | None,
     lam: Any,
     sample_weight: Any,
-) -> Tensor | None:
-    """Return the loss, or None where this is not the usual case; ``vectors`` are counts, margin, bias, weight."""
-    if not (type(logits) is Tensor and logits.requires_grad and torch.is_grad_enabled()):
+    return_gradient: bool,
+) -> Any:
+    """Return the loss, on the graph or beside its gradient; None where this is not the usual case.
+
+    ``vectors`` are counts, margin, bias, weight.
+    """
+    if not (return_gradient or (type(logits) is Tensor and logits.requires_grad and torch.is_grad_enabled())):
         return None
     batch = _batch_of(logits, target, chosen, vectors, target_b, lam, sample_weight)
     if batch is None:
         return None
     try:
-        return _apply(logits, batch)  # type: ignore[no-any-return,no-untyped-call]
-    except (RuntimeError, TypeError):
-        return None
-
-
-def with_gradient(
-    logits: Tensor,
-    target: Tensor,
-    chosen: Settings,
-    vectors: tuple[Any, Any, Any, Any],
-    *,
-    target_b: Tensor | None,
-    lam: Any,
-    sample_weight: Any,
-) -> tuple[Tensor, Tensor] | None:
-    """Return the loss and its gradient without a graph, or None where this is not the usual case."""
-    batch = _batch_of(logits, target, chosen, vectors, target_b, lam, sample_weight)
-    if batch is None:
-        return None
-    try:
-        return _OP(logits, *batch)  # type: ignore[no-any-return]
+        return _OP(logits, *batch) if return_gradient else _apply(logits, batch)  # type: ignore[no-untyped-call]
     except (RuntimeError, TypeError):
         return None
 
