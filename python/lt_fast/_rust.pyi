@@ -47,21 +47,24 @@ def parse_image_list(content: bytes, /) -> tuple[bytes, NDArray[np.int64], NDArr
         ValueError: naming the first line that is neither.
     """
 
-def placements(seed: int, epoch: int, start: int, n: int, crop_padding: int, flip: bool) -> NDArray[np.int64]:
-    """Rows ``(dy, dx, flip)`` for global positions ``start .. start + n``; ``(n, 3)``."""
+def placements(positions: NDArray[np.int64], cropping: tuple[int, int, int, int, bool]) -> NDArray[np.int64]:
+    """Rows ``(dy, dx, flip)`` for samples at ``positions``; ``(n, 3)``. ``cropping``: seed, epoch, view, padding, flip."""
 
 def fill_batch(
     images: NDArray[np.uint8],
-    indices: NDArray[np.int64],
-    placements: NDArray[np.int64],
+    index: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    cropping: tuple[int, int, int, int, bool],
     mean: NDArray[np.float32],
     std: NDArray[np.float32],
-    pairs: tuple[NDArray[np.int64], NDArray[np.float32]] | None,
+    mix: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int32] | None] | None,
     out: NDArray[np.float32],
 ) -> None:
     """Gather, crop, flip, normalise and mix images ``(N, H, W, Ch)`` into ``out (B, Ch, H, W)``.
 
-    ``pairs`` holds each image's partner, a position in the batch, and the factor of the first image. All arrays dense.
+    ``mix`` holds the partners (rows of the images), their positions, the coefficients of the first images, and boxes
+    ``(B, 4)`` to paste or None to blend. All arrays dense. Raises IndexError for an index out of range, ValueError for
+    everything else that does not fit.
     """
 
 class Draws:

@@ -152,6 +152,17 @@ class SeekableBatchSampler:
         batch: Batch = self._batches(self.epoch, at, 1, 1)[0]
         return batch
 
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return batch ``step`` of ``epoch``, over all ranks, without moving any iterator.
+
+        Raises:
+            IndexError: if the step does not lie in [0, num_batches).
+        """
+        if not 0 <= step < self.num_batches:
+            raise IndexError(f"step must lie in [0, {self.num_batches}), got {step}")
+        batch: Batch = self._batches(epoch, step, 1, 1)[0]
+        return batch
+
     def set_epoch(self, epoch: int) -> None:
         """Start ``epoch`` with the next ``iter()``; nothing changes when it is the current one."""
         epoch = self._checked_epoch("epoch", epoch)

@@ -12,6 +12,9 @@ pub const MAX_PADDING: u64 = 1 << 31;
 /// Numbers that one placement takes from its stream.
 const DRAWS: u64 = 3;
 
+/// Positions of samples lie below this, so that their draws fit 64 bits.
+const MAX_POSITION: usize = 1 << 61;
+
 /// Height, width and channels of every image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
@@ -45,31 +48,6 @@ pub struct Placement {
     pub flip: bool,
 }
 
-impl Placement {
-    /// Placements from rows `(dy, dx, flip)`, one after the other; any flip but 0 mirrors.
-    ///
-    /// # Errors
-    ///
-    /// If the values are no whole number of rows.
-    pub fn from_rows(values: &[i64]) -> Result<Vec<Self>> {
-        let (rows, rest) = values.as_chunks::<3>();
-        if !rest.is_empty() {
-            return value_error(format!(
-                "placements must have rows (dy, dx, flip), got {} values",
-                values.len()
-            ));
-        }
-        Ok(rows
-            .iter()
-            .map(|&[dy, dx, flip]| Self {
-                dy,
-                dx,
-                flip: flip != 0,
-            })
-            .collect())
-    }
-}
-
 /// `((pixel / 255) - mean) / std` of every pixel value in every channel, in float32 as torchvision computes it.
 #[derive(Debug, Clone)]
 pub struct Normalization {
@@ -85,7 +63,7 @@ impl Normalization {
     pub fn new(mean: &[f32], std: &[f32]) -> Result<Self> {
         if mean.len() != std.len() {
             return value_error(format!(
-                "mean and std must have one entry a channel, got {} and {}",
+                "mean and std must have one entry per channel, got {} and {}",
                 mean.len(),
                 std.len()
             ));
@@ -112,11 +90,16 @@ impl Normalization {
 
 /// Which image each one is mixed with, and how much of the first remains.
 #[derive(Debug, Clone, Copy)]
-pub struct Pairs<'a> {
-    /// Position in the batch of each image's partner.
+pub struct Mix<'a> {
+    /// Index of each image's partner in the images; it need not be in the batch.
     pub partner: &'a [i64],
-    /// Factor of the first image, in `[0, 1]`.
+    /// Where each partner is cut from its source.
+    pub placements: &'a [Placement],
+    /// Mixing coefficient of the first image, in `[0, 1]`.
     pub lam: &'a [f32],
+    /// With boxes `(top, left, bottom, right)` the partner's pixels replace those inside the box, and `lam` changes no
+    /// pixel; without, the two images are blended.
+    pub boxes: Option<&'a [[i32; 4]]>,
 }
 
 /// The images a batch is gathered from: `(N, height, width, channels)`, dense.
@@ -156,52 +139,71 @@ impl<'a> Images<'a> {
         self.pixels.len() / self.shape.size()
     }
 
-    /// The image at `index`, which must be in range.
-    fn get(self, index: i64) -> &'a [u8] {
+    /// The image at `index`, which must be in range, as `placement` shows it.
+    fn view(self, index: i64, placement: Placement) -> View<'a> {
         let size = self.shape.size();
-        &self.pixels[index as usize * size..][..size]
+        View {
+            image: &self.pixels[index as usize * size..][..size],
+            shape: self.shape,
+            placement,
+        }
     }
 }
 
 /// Write the batch of `indices` to `out`, `(B, channels, height, width)`.
 ///
-/// Image b is source image `indices[b]` cut at `placements[b]` and normalised; with `pairs` it becomes
-/// `lam[b] * image b + (1 - lam[b]) * image partner[b]`, both of this batch, each with its own placement. Nothing is
-/// written unless all input is right. O(B x pixels), no allocation.
+/// Image b is source image `indices[b]` cut at `placements[b]` and normalised. With `mix` it becomes
+/// `lam[b] * image b + (1 - lam[b]) * partner b`, or image b with the partner's pixels inside box b. Nothing is written
+/// unless all input is right. O(B x pixels), no allocation.
 ///
 /// # Errors
 ///
-/// If an index or partner is out of range, a factor outside `[0, 1]`, or a length does not fit the others.
+/// If an index or partner is out of range, a coefficient outside `[0, 1]`, a box outside the image, or a length does not
+/// fit the others.
 pub fn fill_batch(
     images: Images<'_>,
     indices: &[i64],
     placements: &[Placement],
-    pairs: Option<Pairs<'_>>,
+    mix: Option<Mix<'_>>,
     normalization: &Normalization,
     out: &mut [f32],
 ) -> Result<()> {
     check_lengths(images, indices, placements, normalization, out)?;
     check_range("index", indices, images.len())?;
-    if let Some(pairs) = pairs {
-        check_pairs(pairs, indices.len())?;
+    if let Some(mix) = mix {
+        check_mix(mix, indices.len(), images)?;
     }
     for (b, canvas) in out.chunks_exact_mut(images.shape.size()).enumerate() {
-        let view = |at: usize| View {
-            image: images.get(indices[at]),
-            shape: images.shape,
-            placement: placements[at],
-        };
-        match pairs {
-            None => view(b).draw(normalization, canvas, |out, value| *out = value),
-            Some(Pairs { partner, lam }) => {
-                let (first, second) = (lam[b], 1.0 - lam[b]);
-                view(b).draw(normalization, canvas, |out, value| *out = first * value);
-                view(partner[b] as usize)
-                    .draw(normalization, canvas, |out, value| *out += second * value);
-            }
+        let first = images.view(indices[b], placements[b]);
+        match mix {
+            None => first.draw(normalization, canvas, |out, value| *out = value),
+            Some(mix) => mix.draw(b, &first, images, normalization, canvas),
         }
     }
     Ok(())
+}
+
+impl Mix<'_> {
+    /// Draw mixture `b` of the image `first` with its partner.
+    #[inline]
+    fn draw(
+        &self,
+        b: usize,
+        first: &View<'_>,
+        images: Images<'_>,
+        normalization: &Normalization,
+        canvas: &mut [f32],
+    ) {
+        let second = images.view(self.partner[b], self.placements[b]);
+        if let Some(boxes) = self.boxes {
+            first.draw(normalization, canvas, |out, value| *out = value);
+            second.paste(normalization, canvas, boxes[b]);
+            return;
+        }
+        let (keep, add) = (self.lam[b], 1.0 - self.lam[b]);
+        first.draw(normalization, canvas, |out, value| *out = keep * value);
+        second.draw(normalization, canvas, |out, value| *out += add * value);
+    }
 }
 
 /// One source image as its placement shows it.
@@ -220,6 +222,37 @@ impl View<'_> {
             let table = &normalization.tables[channel];
             for (y, row) in plane.chunks_exact_mut(width).enumerate() {
                 self.draw_row(y, channel, table, row, &put);
+            }
+        }
+    }
+
+    /// Write the normalised pixels of this view inside the box `(top, left, bottom, right)`, which must lie in the
+    /// image.
+    fn paste(&self, normalization: &Normalization, canvas: &mut [f32], region: [i32; 4]) {
+        let Shape {
+            height,
+            width,
+            channels,
+        } = self.shape;
+        let [top, left, bottom, right] = region.map(|edge| edge as usize);
+        for (channel, plane) in canvas.chunks_exact_mut(height * width).enumerate() {
+            let table = &normalization.tables[channel];
+            for y in top..bottom {
+                let source = self.source_row(y);
+                for (x, out) in (left..right).zip(&mut plane[y * width + left..]) {
+                    let column = if self.placement.flip {
+                        width - 1 - x
+                    } else {
+                        x
+                    };
+                    let pixel = match &source {
+                        Some((row, shown)) if shown.contains(&column) => {
+                            row[(column - shown.start) * channels + channel]
+                        }
+                        _ => 0,
+                    };
+                    *out = table[usize::from(pixel)];
+                }
             }
         }
     }
@@ -307,12 +340,12 @@ fn check_lengths(
     let tables = normalization.tables.len();
     if tables != channels {
         return value_error(format!(
-            "mean and std must have one entry a channel ({channels}), got {tables}"
+            "mean and std must have one entry per channel ({channels}), got {tables}"
         ));
     }
     if placements.len() != batch {
         return value_error(format!(
-            "placements must have one row an index ({batch}), got {}",
+            "positions must have one entry per index ({batch}), got {}",
             placements.len()
         ));
     }
@@ -336,38 +369,58 @@ fn check_range(name: &str, values: &[i64], end: usize) -> Result<()> {
     }
 }
 
-fn check_pairs(Pairs { partner, lam }: Pairs<'_>, batch: usize) -> Result<()> {
-    if partner.len() != batch || lam.len() != batch {
+fn check_mix(mix: Mix<'_>, batch: usize, images: Images<'_>) -> Result<()> {
+    let lengths = [
+        ("partner", mix.partner.len()),
+        ("partner placements", mix.placements.len()),
+        ("lam", mix.lam.len()),
+        ("boxes", mix.boxes.map_or(batch, <[_]>::len)),
+    ];
+    if let Some((name, got)) = lengths.iter().find(|(_, length)| *length != batch) {
         return value_error(format!(
-            "partner and lam must have one entry an image of the batch ({batch}), got {} and {}",
-            partner.len(),
-            lam.len()
+            "{name} must have one entry per image of the batch ({batch}), got {got}"
         ));
     }
-    check_range("partner (a position in the batch)", partner, batch)?;
-    match lam.iter().position(|factor| !(0.0..=1.0).contains(factor)) {
-        Some(at) => {
-            let shown = python_float(lam[at]);
-            value_error(format!(
-                "lam must lie in [0, 1] (factor of the first image), got {shown} at position {at}"
-            ))
-        }
+    check_range("partner (an index of an image)", mix.partner, images.len())?;
+    if let Some(at) = mix.lam.iter().position(|lam| !(0.0..=1.0).contains(lam)) {
+        return value_error(format!(
+            "lam must lie in [0, 1] (coefficient of the first image), got {} at position {at}",
+            python_float(mix.lam[at])
+        ));
+    }
+    mix.boxes
+        .map_or(Ok(()), |boxes| check_boxes(boxes, images.shape))
+}
+
+fn check_boxes(boxes: &[[i32; 4]], Shape { height, width, .. }: Shape) -> Result<()> {
+    let edges = |from: i32, to: i32, end: usize| {
+        from >= 0 && from <= to && usize::try_from(to).is_ok_and(|to| to <= end)
+    };
+    let inside = |&[top, left, bottom, right]: &[i32; 4]| {
+        edges(top, bottom, height) && edges(left, right, width)
+    };
+    match boxes.iter().position(|region| !inside(region)) {
+        Some(at) => value_error(format!(
+            "boxes must be (top, left, bottom, right) inside the image ({height}, {width}), got {:?} at position {at}",
+            boxes[at]
+        )),
         None => Ok(()),
     }
 }
 
-/// Placements of `n` images from global position `start` on: image p is a function of (seed, epoch, p) alone.
+/// Placements of the samples at `positions` of an epoch, for one of the views that a sample has there.
 ///
-/// `dy` and `dx` are uniform over `[-padding, padding]`, the flip has probability 1/2 where it is allowed.
+/// Each is a function of (seed, epoch, view, position) alone. `dy` and `dx` are uniform over `[-padding, padding]`, the
+/// flip has probability 1/2 where it is allowed.
 ///
 /// # Errors
 ///
-/// If the padding passes 2^31, or the positions or the memory end.
+/// If the padding passes 2^31, a position is negative or too large, or the memory ends.
 pub fn placements(
     seed: u64,
     epoch: u64,
-    start: u64,
-    n: usize,
+    view: u64,
+    positions: &[i64],
     padding: u64,
     flip: bool,
 ) -> Result<Vec<Placement>> {
@@ -376,21 +429,18 @@ pub fn placements(
             "crop_padding must lie in [0, {MAX_PADDING}], got {padding}"
         ));
     }
-    if start
-        .checked_add(n as u64)
-        .and_then(|end| end.checked_mul(DRAWS))
-        .is_none()
-    {
-        return value_error(format!(
-            "start + n must be < 2**64 / {DRAWS}, got start={start}, n={n}"
-        ));
-    }
-    let draws = Stream::new(seed, stream::AUGMENT, epoch);
+    check_range("position", positions, MAX_POSITION)?;
+    // The first view has the plain stream, so a training with one view is the same whether others exist or not.
+    let plain = Stream::new(seed, stream::AUGMENT, epoch);
+    let draws = if view == 0 { plain } else { plain.sub(view) };
     let offset = |at: u64| draws.below(at, 2 * padding + 1) as i64 - padding as i64;
-    collect(start, n, |position| Placement {
-        dy: offset(DRAWS * position),
-        dx: offset(DRAWS * position + 1),
-        flip: flip && draws.bits(DRAWS * position + 2) >> 63 == 1,
+    collect(0, positions.len(), |at| {
+        let first = DRAWS * positions[at as usize] as u64;
+        Placement {
+            dy: offset(first),
+            dx: offset(first + 1),
+            flip: flip && draws.bits(first + 2) >> 63 == 1,
+        }
     })
 }
 
@@ -468,20 +518,35 @@ mod tests {
             fill_batch(images, &indices, &places, None, &table, &mut out).unwrap();
             prop_assert_eq!(&out, &single.concat());
 
-            let factors = vec![lam; n];
-            let pairs = Pairs { partner: &partner, lam: &factors };
-            fill_batch(images, &indices, &places, Some(pairs), &table, &mut out).unwrap();
+            let coefficients = vec![lam; n];
+            let rows: Vec<i64> = partner.iter().map(|&p| indices[p as usize]).collect();
+            let cuts: Vec<Placement> = partner.iter().map(|&p| places[p as usize]).collect();
+            let mut mix = Mix { partner: &rows, placements: &cuts, lam: &coefficients, boxes: None };
+            fill_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
             let mixed: Vec<f32> = partner.iter().enumerate().flat_map(|(b, &p)| {
                 single[b].iter().zip(&single[p as usize]).map(|(a, b)| lam * a + (1.0 - lam) * b).collect::<Vec<_>>()
             }).collect();
-            prop_assert_eq!(out, mixed);
+            prop_assert_eq!(&out, &mixed);
+
+            let region = [height / 3, width / 2, height, width].map(|edge| edge as i32);
+            let boxes = vec![region; n];
+            mix.boxes = Some(&boxes);
+            fill_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
+            for (at, &value) in out.iter().enumerate() {
+                let (b, y, x) = (at / shape.size(), at / width % height, at % width);
+                let pasted = y >= height / 3 && x >= width / 2;
+                let from = if pasted { partner[b] as usize } else { b };
+                prop_assert_eq!(value.to_bits(), single[from][at % shape.size()].to_bits());
+            }
         }
 
         #[test]
         fn placements_do_not_depend_on_where_a_batch_is_cut(seed: u64, epoch: u64, cut in 0_usize..20, padding in 0_u64..9) {
-            let whole = placements(seed, epoch, 5, 20, padding, true).unwrap();
-            let mut parts = placements(seed, epoch, 5, cut, padding, true).unwrap();
-            parts.extend(placements(seed, epoch, 5 + cut as u64, 20 - cut, padding, true).unwrap());
+            let positions: Vec<i64> = (5..25).collect();
+            let drawn = |positions: &[i64]| placements(seed, epoch, 0, positions, padding, true).unwrap();
+            let whole = drawn(&positions);
+            let mut parts = drawn(&positions[..cut]);
+            parts.extend(drawn(&positions[cut..]));
             prop_assert_eq!(&whole, &parts);
             let limit = padding as i64;
             prop_assert!(whole.iter().all(|p| p.dy.abs() <= limit && p.dx.abs() <= limit));
@@ -490,24 +555,35 @@ mod tests {
         #[test]
         fn no_input_panics(
             index: i64, partner: i64, lam: f32, dy: i64, dx: i64, flip: bool, room in 0_usize..20,
-            start: u64, n in 0_usize..9, padding: u64,
+            seed: u64, position: i64, padding: u64, edges: [i32; 4],
         ) {
             let shape = Shape { height: 2, width: 3, channels: 1 };
             let images = Images::new(&[7; 12], shape).unwrap();
             let table = Normalization::new(&[lam], &[1.0]).or_else(|_| Normalization::new(&[0.0], &[1.0])).unwrap();
-            let pairs = Pairs { partner: &[partner], lam: &[lam] };
             let place = [Placement { dy, dx, flip }];
+            let boxes = [edges];
+            let mut mix = Mix { partner: &[partner], placements: &place, lam: &[lam], boxes: None };
             let mut out = vec![0.0; room];
-            let _ = fill_batch(images, &[index], &place, Some(pairs), &table, &mut out);
+            let _ = fill_batch(images, &[index], &place, Some(mix), &table, &mut out);
+            mix.boxes = Some(&boxes);
+            let _ = fill_batch(images, &[index], &place, Some(mix), &table, &mut out);
             let mut out = [0.0; 6];
             let _ = fill_batch(images, &[1], &place, None, &table, &mut out);
-            let _ = placements(start, start, start, n, padding, flip);
+            let _ = placements(seed, seed, seed, &[position], padding, flip);
         }
     }
 
     #[test]
     fn every_offset_and_both_sides_come_up_alike() {
-        let drawn = placements(3, 1, 0, 90_000, 4, true).unwrap();
+        let positions: Vec<i64> = (0..90_000).collect();
+        let drawn = placements(3, 1, 0, &positions, 4, true).unwrap();
+        let other_view = placements(3, 1, 1, &positions, 4, true).unwrap();
+        let alike = drawn
+            .iter()
+            .zip(&other_view)
+            .filter(|(a, b)| a == b)
+            .count() as f64;
+        assert!((alike - 90_000.0 / 162.0).abs() < 5.0 * 24.0, "{alike}");
         let flips = drawn.iter().filter(|p| p.flip).count() as f64;
         assert!((flips - 45_000.0).abs() < 5.0 * 150.0, "{flips}");
         for offset in -4..=4 {
@@ -519,11 +595,24 @@ mod tests {
             );
         }
         assert!(
-            placements(3, 1, 0, 100, 4, false)
+            placements(3, 1, 0, &positions, 4, false)
                 .unwrap()
                 .iter()
                 .all(|p| !p.flip)
         );
+    }
+
+    fn mix<'a>(partner: &'a [i64], lam: &'a [f32], boxes: Option<&'a [[i32; 4]]>) -> Mix<'a> {
+        Mix {
+            partner,
+            placements: &[Placement {
+                dy: 0,
+                dx: 0,
+                flip: false,
+            }],
+            lam,
+            boxes,
+        }
     }
 
     #[test]
@@ -536,9 +625,9 @@ mod tests {
         let images = Images::new(&[1, 2, 3, 4], shape).unwrap();
         let table = Normalization::new(&[0.0], &[1.0]).unwrap();
         let place = [Placement::default()];
-        let message = |indices: &[i64], pairs: Option<Pairs<'_>>, room: usize| {
+        let message = |indices: &[i64], mix: Option<Mix<'_>>, room: usize| {
             let mut out = vec![0.0; room];
-            fill_batch(images, indices, &place, pairs, &table, &mut out)
+            fill_batch(images, indices, &place, mix, &table, &mut out)
                 .unwrap_err()
                 .to_string()
         };
@@ -552,34 +641,34 @@ mod tests {
         );
         assert_eq!(
             message(&[0, 1], None, 4),
-            "placements must have one row an index (2), got 1"
+            "positions must have one entry per index (2), got 1"
         );
         assert_eq!(
             message(&[0], None, 3),
             "out must have shape (1, 1, 1, 2), got 3 values"
         );
-        let pairs = Pairs {
-            partner: &[1],
-            lam: &[0.5],
-        };
         assert_eq!(
-            message(&[0], Some(pairs), 2),
-            "partner (a position in the batch) must lie in [0, 1), got 1 at position 0"
+            message(&[0], Some(mix(&[2], &[0.5], None)), 2),
+            "partner (an index of an image) must lie in [0, 2), got 2 at position 0"
         );
-        for (lam, shown) in [(-0.5, "-0.5"), (1.5, "1.5"), (f32::NAN, "nan")] {
-            let expected = format!(
-                "lam must lie in [0, 1] (factor of the first image), got {shown} at position 0"
-            );
+        assert_eq!(
+            message(&[0], Some(mix(&[0, 0], &[0.5], None)), 2),
+            "partner must have one entry per image of the batch (1), got 2"
+        );
+        for region in [[0, 0, 2, 1], [0, 2, 1, 1], [-1, 0, 1, 1]] {
             assert_eq!(
-                message(
-                    &[0],
-                    Some(Pairs {
-                        partner: &[0],
-                        lam: &[lam]
-                    }),
-                    2
-                ),
-                expected
+                message(&[0], Some(mix(&[0], &[0.5], Some(&[region]))), 2),
+                format!(
+                    "boxes must be (top, left, bottom, right) inside the image (1, 2), got {region:?} at position 0"
+                )
+            );
+        }
+        for (lam, shown) in [(-0.5, "-0.5"), (1.5, "1.5"), (f32::NAN, "nan")] {
+            assert_eq!(
+                message(&[0], Some(mix(&[0], &[lam], None)), 2),
+                format!(
+                    "lam must lie in [0, 1] (coefficient of the first image), got {shown} at position 0"
+                )
             );
         }
         assert!(Images::new(&[1, 2, 3], shape).is_err());

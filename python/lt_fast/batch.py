@@ -1,0 +1,111 @@
+"""What a batch is: first a plan of a few hundred bytes, then pixels and labels.
+
+A plan says which images of the data set are in the batch, how each is augmented (by the key ``position``) and what it is
+mixed with. It is a pure function of (seed, epoch, step) and the same whether the pixels come from memory or from files,
+for any number of workers and ranks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class MixPlan(NamedTuple):
+    """The partner of each image in a batch, and how much of the first image remains.
+
+    Attributes:
+        partner: (B,) int64, rows of the data set; they need not be in the batch.
+        position: (B,) int64, the partners' augmentation keys: an image of the batch keeps its own as a partner.
+        lam: (B,) float32, mixing coefficient of the first image, in [0, 1]; with boxes the share of its pixels.
+        boxes: None to blend ``lam * x + (1 - lam) * partner``, or (B, 4) int32 rows (top, left, bottom, right): the
+            partner's pixels replace those inside.
+    """
+
+    partner: NDArray[np.int64]
+    position: NDArray[np.int64]
+    lam: NDArray[np.float32]
+    boxes: NDArray[np.int32] | None = None
+
+    def rows(self, part: slice) -> "MixPlan":
+        """Return the plan of some of the images."""
+        return MixPlan(*(array if array is None else array[part] for array in self))
+
+
+class BatchPlan(NamedTuple):
+    """Which images make one batch, before any pixel is read.
+
+    Attributes:
+        epoch: of the training, from 0.
+        step: global batch number in the epoch, from 0.
+        index: (B,) int64, rows of the data set.
+        position: (B,) int64, the key of each image's augmentation: its number among the samples of the epoch.
+        mix: how the images are mixed, or None.
+        views: differently augmented copies of each image.
+    """
+
+    epoch: int
+    step: int
+    index: NDArray[np.int64]
+    position: NDArray[np.int64]
+    mix: MixPlan | None = None
+    views: int = 1
+
+    def shard(self, rank: int, world_size: int) -> "BatchPlan":
+        """Return the rows of one rank, as equal in number as can be; the ranks' rows in order are the batch."""
+        edges = [len(self.index) * each // world_size for each in (rank, rank + 1)]
+        part = slice(*edges)
+        mix = None if self.mix is None else self.mix.rows(part)
+        return self._replace(index=self.index[part], position=self.position[part], mix=mix)
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """What one training step is given.
+
+    Attributes:
+        views: one (B, Ch, H, W) tensor per view.
+        target: (B,) int64.
+        target_b: (B,) int64, labels of the partners, or None without mixing.
+        lam: (B,) float32, mixing coefficient of the first image, or None.
+        index: (B,) int64, rows of the data set.
+        total: images of the global batch, over all ranks; B on one rank.
+    """
+
+    views: tuple[Tensor, ...]
+    target: Tensor
+    target_b: Tensor | None = None
+    lam: Tensor | None = None
+    index: Tensor | None = None
+    total: int | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """The first view."""
+        return self.views[0]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def to(self, device: torch.device | str, *, channels_last: bool = False) -> Self:
+        """Move every tensor to ``device``; images (4 dimensions) get the channels_last layout if asked."""
+        keep = torch.channels_last if channels_last else torch.preserve_format
+
+        def image(view: Tensor) -> Tensor:
+            layout = keep if view.ndim == 4 else torch.preserve_format  # noqa: PLR2004
+            return view.to(device, non_blocking=True, memory_format=layout)
+
+        return self._mapped(image, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """Copy every tensor to page-locked memory, from where the copy to a GPU does not block."""
+        return self._mapped(Tensor.pin_memory, Tensor.pin_memory)
+
+    def _mapped(self, image: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Self:
+        rest = {name: getattr(self, name) for name in ("target", "target_b", "lam", "index")}
+        moved = {name: tensor if tensor is None else other(tensor) for name, tensor in rest.items()}
+        return replace(self, views=tuple(map(image, self.views)), **moved)

@@ -1,0 +1,215 @@
+"""``Loader``: plans into batches, inline, in threads or in worker processes, always the same ones."""
+
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from numpy.typing import ArrayLike
+from torch.utils.data import DataLoader, Dataset
+
+from lt_fast.batch import Batch, BatchPlan
+from lt_fast.data.plans import FixedBatches, Mixer, NumberedBatches, Planner, SamplerPlans
+from lt_fast.data.sources import ImageSource
+from lt_fast.ranks import Ranks
+from lt_fast.sampling.seekable import checked_seed, whole_number
+
+_STATE_VERSION = 1
+
+
+class Loader:
+    """Batches of augmented and mixed images, each a pure function of (seed, epoch, step).
+
+    They are bit-identical for any number of workers, and the rows of all ranks together are the batch of one rank: a
+    training can stop at any step and continue with other numbers of both.
+
+    Args:
+        source: ``ArraySource`` or ``FileSource``.
+        batch_sampler: a batch sampler of ``lt_fast.sampling``, a sequence of index arrays (evaluation), or a
+            ``Planner``.
+        transform: ``CropFlip`` for an ``ArraySource``; for files any callable from a ``PIL.Image`` to a tensor.
+        mixer: of ``lt_fast.mixing``; not together with a ``Planner``, which mixes by itself.
+        views: augmented copies of each image in ``batch.views``.
+        seed: key of the augmentation, in [0, 2**64).
+        workers: threads (images in memory) or processes (files) that prepare batches ahead; 0 prepares them inline.
+        prefetch: batches prepared ahead per worker.
+        pin_memory: copy batches to page-locked memory; ``"auto"`` does so where a GPU is there.
+        ranks: of this process; every rank gets its rows of the same global batches.
+
+    Raises:
+        TypeError: if the batches cannot be asked for by number, or a number is not an integer.
+        ValueError: if a number is out of its range, or a batch has fewer rows than there are ranks.
+
+    *Epochs.* ``iter()`` starts the current epoch, or, once after ``load_state_dict``, continues at the saved position.
+    An iterator that reaches its end moves ``epoch`` to the next one.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        batch_sampler: NumberedBatches | Planner | Sequence[ArrayLike],
+        *,
+        transform: Any,
+        mixer: Mixer | None = None,
+        views: int = 1,
+        seed: int = 0,
+        workers: int = 0,
+        prefetch: int = 2,
+        pin_memory: bool | Literal["auto"] = "auto",
+        ranks: Ranks = Ranks(),  # noqa: B008  (immutable)
+    ) -> None:
+        source.check(transform)
+        self.source, self.transform, self.ranks = source, transform, ranks
+        self.seed = checked_seed(seed)
+        self.workers = whole_number("workers", workers, least=0)
+        self.prefetch = whole_number("prefetch", prefetch, least=1)
+        self.pin_memory = torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory)
+        self.planner = _planner(source, batch_sampler, mixer, whole_number("views", views, least=1))
+        self.epoch, self._position = 0, 0
+
+    def __len__(self) -> int:
+        """Return the batches in an epoch, the same on every rank."""
+        return self.planner.num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, start = self.epoch, self._position
+        plans = (self.plan(epoch, step) for step in range(start, len(self)))
+        for done, batch in enumerate(self._batches(plans), start + 1):
+            self._position = done
+            yield batch
+        self.epoch, self._position = epoch + 1, 0
+
+    def plan(self, epoch: int, step: int) -> BatchPlan:
+        """Return this rank's rows of the plan of one batch.
+
+        Raises:
+            ValueError: if there are fewer rows than ranks.
+        """
+        plan = self.planner.plan(epoch, step)
+        if self.ranks.world_size == 1:
+            return plan
+        if len(plan.index) < self.ranks.world_size:
+            raise ValueError(
+                f"a batch must have a row for each of the {self.ranks.world_size} ranks, got {len(plan.index)} in step "
+                f"{step}; use fewer ranks, or drop_last=True"
+            )
+        return plan.shard(*self.ranks)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start ``epoch`` with the next ``iter()``; the current one changes nothing."""
+        if epoch != self.epoch:
+            self.epoch, self._position = whole_number("epoch", epoch, least=0), 0
+        self.planner.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position after the batch that was delivered last, and what identifies the batches."""
+        plans = {name: value for name, value in self.planner.state_dict().items() if name not in ("epoch", "position")}
+        return {
+            "version": _STATE_VERSION,
+            "epoch": self.epoch,
+            "position": self._position,
+            "seed": self.seed,
+            "plans": plans,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next ``iter()`` continue after the batch that was delivered last; ranks and workers may have changed.
+
+        Raises:
+            ValueError: if the state is of other batches, naming the difference.
+        """
+        for name, wanted in (("version", _STATE_VERSION), ("seed", self.seed)):
+            if state.get(name) != wanted:
+                raise ValueError(f"state must come from the same loader: {name} was {state.get(name)!r}, is {wanted!r}")
+        epoch = whole_number("state['epoch']", state.get("epoch"), least=0)
+        position = whole_number("state['position']", state.get("position"), least=0)
+        if position > len(self):
+            raise ValueError(f"state['position'] must lie in [0, {len(self)}], got {position}")
+        self.planner.load_state_dict({**state["plans"], "epoch": epoch, "position": position})
+        self.epoch, self._position = epoch, position
+
+    def read(self, plan: BatchPlan) -> Batch:
+        """Return the batch of a plan: pixels, labels, mixing coefficients."""
+        return read_batch(self.source, self.transform, self.seed, plan)
+
+    def _batches(self, plans: Iterator[BatchPlan]) -> Iterator[Batch]:
+        if self.workers == 0:
+            batches: Iterator[Batch] = map(self.read, plans)
+        elif self.source.in_memory:
+            batches = self._in_threads(plans)
+        else:
+            return self._in_processes(plans)
+        return (batch.pin_memory() for batch in batches) if self.pin_memory else batches
+
+    def _in_threads(self, plans: Iterator[BatchPlan]) -> Iterator[Batch]:
+        """Read ahead in threads: the Rust pass runs without the interpreter lock."""
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="lt-fast-loader") as pool:
+            ahead: deque[Future[Batch]] = deque()
+            try:
+                ahead.extend(pool.submit(self.read, plan) for plan in islice(plans, self.workers * self.prefetch))
+                while ahead:
+                    batch = ahead.popleft().result()
+                    ahead.extend(pool.submit(self.read, plan) for plan in islice(plans, 1))
+                    yield batch
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _in_processes(self, plans: Iterator[BatchPlan]) -> Iterator[Batch]:
+        """Decode in worker processes: they are sent plans, a few hundred bytes each, and return pixels."""
+        loader: Iterable[Batch | Exception] = DataLoader(
+            _Reader(self.source, self.transform, self.seed),
+            batch_size=None,
+            sampler=plans,
+            num_workers=self.workers,
+            prefetch_factor=self.prefetch,
+            pin_memory=self.pin_memory,
+            worker_init_fn=_ignore_interrupt,
+            generator=torch.Generator(),  # otherwise a number is taken from the global generator
+        )
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+def read_batch(source: ImageSource, transform: Any, seed: int, plan: BatchPlan) -> Batch:
+    """Return the batch of a plan: pixels, labels, mixing coefficients."""
+    labels, mix = source.labels, plan.mix
+    return Batch(
+        views=source.read(plan, transform, seed),
+        target=torch.from_numpy(labels[plan.index]),
+        target_b=None if mix is None else torch.from_numpy(labels[mix.partner]),
+        lam=None if mix is None else torch.from_numpy(mix.lam),
+        index=torch.from_numpy(plan.index),
+    )
+
+
+class _Reader(Dataset[Any]):
+    """What a worker process has: a plan in, a batch out."""
+
+    def __init__(self, *how: Any) -> None:
+        self._how = how
+
+    def __getitem__(self, plan: Any) -> Batch | Exception:
+        try:
+            return read_batch(*self._how, plan)
+        except Exception as error:  # noqa: BLE001  (raised again in the main process; torch would rewrite its message)
+            return error
+
+
+def _ignore_interrupt(worker: int) -> None:  # noqa: ARG001  (DataLoader's signature)
+    """Leave Ctrl-C to the main process, which finishes its step and saves; workers then end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _planner(source: ImageSource, batches: Any, mixer: Mixer | None, views: int) -> Planner:
+    if isinstance(batches, Planner):
+        if mixer is not None or views != 1:
+            raise ValueError("mixer and views must be left out when batch_sampler is a Planner: it plans both itself")
+        return batches
+    if isinstance(batches, Sequence):
+        batches = FixedBatches(batches)
+    return SamplerPlans(batches, source.labels, mixer=mixer, views=views)

@@ -1,0 +1,219 @@
+"""Planners: which images are in batch ``step`` of ``epoch``, how they are augmented and mixed.
+
+A planner answers for any batch by its number, so nothing is drawn twice, skipped or remembered: resuming is a position,
+and a partner from another distribution is the batch that another sampler has at the same step.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lt_fast.batch import BatchPlan, MixPlan
+
+
+@runtime_checkable
+class NumberedBatches(Protocol):
+    """A batch sampler whose batches can be asked for by number; those of ``lt_fast.sampling`` are."""
+
+    @property
+    def batch_size(self) -> int:
+        """Indices in a full batch."""
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in an epoch, over all ranks."""
+
+    def batch(self, epoch: int, step: int) -> Any:
+        """Return the indices of one batch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the current epoch."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return what identifies the batches, and the position."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Refuse the state of other batches; continue at the position."""
+
+
+class Mixer(Protocol):
+    """What plans the mixing of a batch: see ``lt_fast.mixing``."""
+
+    def plan(self, batch: BatchPlan, labels: NDArray[np.int64]) -> MixPlan:
+        """Return partners, coefficients and boxes for a batch whose images have ``labels``."""
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """What a ``Loader`` asks for its plans."""
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in an epoch, over all ranks."""
+
+    def plan(self, epoch: int, step: int) -> BatchPlan:
+        """Return the plan of one batch, a pure function of its number."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the current epoch."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return what identifies the plans, and the position."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Refuse the state of other plans; continue at the position."""
+
+
+class SamplerPlans:
+    """Plans from a batch sampler, mixed by a mixer if there is one.
+
+    Args:
+        sampler: gives the indices.
+        labels: (N,) int64 of the data set.
+        mixer: gives the partners, or None.
+        views: augmented copies of each image, >= 1.
+
+    Raises:
+        TypeError: if the sampler's batches cannot be asked for by number.
+    """
+
+    def __init__(
+        self, sampler: NumberedBatches, labels: NDArray[np.int64], *, mixer: Mixer | None = None, views: int = 1
+    ) -> None:
+        if not isinstance(sampler, NumberedBatches):
+            raise TypeError(
+                "batch_sampler must give its batches by number, as those of lt_fast.sampling do, got "
+                f"{type(sampler).__name__}; lt_fast.data.FixedBatches(list(batch_sampler)) takes the batches of one pass"
+            )
+        self.sampler, self.labels, self.mixer, self.views = sampler, labels, mixer, views
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in an epoch, over all ranks."""
+        return self.sampler.num_batches
+
+    def plan(self, epoch: int, step: int) -> BatchPlan:
+        """Return the plan of one batch.
+
+        Raises:
+            IndexError: if the sampler gives an index that the data set does not have.
+        """
+        index = checked_index(self.sampler.batch(epoch, step), len(self.labels))
+        position = step * self.sampler.batch_size + np.arange(len(index))
+        plan = BatchPlan(epoch, step, index, position, None, self.views)
+        return plan if self.mixer is None else plan._replace(mix=self.mixer.plan(plan, self.labels[index]))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the current epoch."""
+        self.sampler.set_epoch(epoch)
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return the sampler's state."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Hand the state to the sampler, which refuses one of other data or settings."""
+        self.sampler.load_state_dict(state)
+
+
+class PairPlans(SamplerPlans):
+    """Plans of mixtures whose two images a sampler of pairs chose, such as ``ConfusionPairBatchSampler``.
+
+    Args:
+        sampler: gives rows (i, j), or the same end to end: ``i0, j0, i1, j1, ...``.
+        labels: (N,) int64 of the data set.
+        coefficients: ``(epoch, step, pairs) -> (pairs,)`` float32, mixing coefficient of the first image of each pair.
+    """
+
+    def __init__(self, sampler: NumberedBatches, labels: NDArray[np.int64], coefficients: Any) -> None:
+        super().__init__(sampler, labels)
+        self._coefficients = coefficients
+
+    def plan(self, epoch: int, step: int) -> BatchPlan:
+        """Return the plan of one batch of pairs.
+
+        Raises:
+            ValueError: if half a pair is left over.
+        """
+        flat = super().plan(epoch, step)
+        if len(flat.index) % 2:
+            raise ValueError(f"batch_sampler must give rows (i, j), got {len(flat.index)} indices: half a pair is left")
+        lam = np.asarray(self._coefficients(epoch, step, len(flat.index) // 2), dtype=np.float32)
+        mix = MixPlan(flat.index[1::2].copy(), flat.position[1::2].copy(), lam)
+        return flat._replace(index=flat.index[0::2].copy(), position=flat.position[0::2].copy(), mix=mix)
+
+
+class FixedBatches:
+    """The same batches every epoch, in the order given: what evaluation reads.
+
+    Args:
+        batches: index arrays, or the number of samples together with ``batch_size``: then all of them in order.
+        batch_size: of the batches when ``batches`` is a number.
+
+    Raises:
+        TypeError: if a batch does not hold integers.
+        ValueError: if a batch is not one-dimensional.
+    """
+
+    def __init__(self, batches: Sequence[ArrayLike] | int, *, batch_size: int = 0) -> None:
+        if isinstance(batches, int):
+            rows = np.arange(batches)
+            batches = [rows[start : start + batch_size] for start in range(0, batches, batch_size)]
+        self._batches = [index_array(batch) for batch in batches]
+        self.batch_size = max(map(len, self._batches), default=0)
+        self.num_batches = len(self._batches)
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def batch(self, epoch: int, step: int) -> NDArray[np.int64]:  # noqa: ARG002  (the samplers' signature)
+        """Return batch ``step``, the same in every epoch."""
+        return self._batches[step]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: every epoch is the same."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what identifies the batches."""
+        return {"num_batches": self.num_batches, "samples": sum(map(len, self._batches))}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Refuse the state of other batches.
+
+        Raises:
+            ValueError: naming the difference.
+        """
+        for name, value in self.state_dict().items():
+            if state.get(name) != value:
+                raise ValueError(f"state must be of the same batches: {name} was {state.get(name)}, is {value}")
+
+
+def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:
+    """Return one batch of indices as int64 (B,), rows (i, j) end to end.
+
+    Raises:
+        IndexError: naming the first index outside [0, rows).
+    """
+    index = index_array(np.reshape(indices, -1))
+    outside = np.flatnonzero((index < 0) | (index >= rows))
+    if outside.size:
+        at = int(outside[0])
+        raise IndexError(f"batch_sampler must give indices in [0, {rows}), got {index[at]} at position {at} of a batch")
+    return index
+
+
+def index_array(indices: ArrayLike) -> NDArray[np.int64]:
+    """Return one batch of indices as a dense (B,) int64 array.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if they are not one-dimensional.
+    """
+    array = np.asarray(indices)
+    if array.ndim != 1:
+        raise ValueError(f"batch_sampler must give one-dimensional index arrays, got shape {array.shape}")
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"batch_sampler must give integer indices, got dtype {array.dtype}")
+    return np.ascontiguousarray(array, dtype=np.int64)

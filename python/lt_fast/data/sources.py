@@ -1,0 +1,232 @@
+"""Where pixels come from: images in memory, or files that are decoded when a batch needs them."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from lt_fast import _rust
+from lt_fast.batch import BatchPlan, MixPlan
+from lt_fast.counts import ClassCounts
+from lt_fast.data.transforms import DTYPES, CropFlip, FileTransform, keyed_randomness
+from lt_fast.datasets.checks import label_array
+from lt_fast.datasets.image_files import read_image
+from lt_fast.datasets.image_set import image_array
+from lt_fast.datasets.paths import Paths
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Labelled images that a ``Loader`` reads by plans.
+
+    Attributes:
+        labels: (N,) int64 in [0, C).
+        classes: C names.
+        fingerprint: equal for equal content: of files, labels and paths and sizes, not the pixels.
+    """
+
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify the content."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether threads can read a batch faster than processes: pixels are there, nothing is decoded."""
+
+    def __len__(self) -> int: ...
+
+    def check(self, transform: Any) -> None:
+        """Raise unless ``transform`` is one for this source's images."""
+
+    def read(self, plan: BatchPlan, transform: Any, seed: int) -> tuple[Tensor, ...]:
+        """Return the plan's images, augmented and mixed, one (B, Ch, H, W) tensor per view."""
+
+
+class ArraySource:
+    """Images of one size in memory: a batch is gathered, cropped, flipped, normalised and mixed in one pass in Rust.
+
+    Args:
+        images: (N, H, W, Ch) uint8.
+        labels: (N,) integers in [0, C).
+        classes: C distinct names; ``"0"``, ``"1"``, ... when left out.
+
+    Attributes:
+        class_counts: images per class.
+
+    Raises:
+        TypeError: if the images are not uint8 or the labels not integers.
+        ValueError: if the images have not four dimensions, lengths differ, or a label lies outside [0, C).
+    """
+
+    in_memory = True
+
+    def __init__(self, images: NDArray[np.uint8], labels: ArrayLike, classes: Sequence[str] | None = None) -> None:
+        self.images, self.labels = image_array(images), label_array(labels)
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"labels must have one entry per image ({len(self.images)}), got {len(self.labels)}")
+        self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
+        self.classes = self.class_counts.names
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the labels (little-endian int64) and the pixels."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        digest.update(self.images.reshape(-1).data)
+        return digest.hexdigest()
+
+    def check(self, transform: Any) -> None:
+        """Raise unless ``transform`` is a ``CropFlip`` for the channels of these images."""
+        if not isinstance(transform, CropFlip):
+            raise TypeError(
+                f"transform must be a lt_fast.data.CropFlip for images in memory, got {type(transform).__name__}; "
+                "other transforms take image files (FileSource)"
+            )
+        nothing = np.empty(0, np.int64)  # an empty batch: every setting passes Rust's own checks
+        self.read(BatchPlan(0, 0, nothing, nothing), transform, 0)
+
+    def read(self, plan: BatchPlan, transform: CropFlip, seed: int) -> tuple[Tensor, ...]:
+        """Return the plan's images, one (B, Ch, H, W) tensor per view. O(B x pixels)."""
+        return tuple(self._view(plan, transform, seed, view) for view in range(plan.views))
+
+    def _view(self, plan: BatchPlan, transform: CropFlip, seed: int, view: int) -> Tensor:
+        _, height, width, channels = self.images.shape
+        x = torch.empty((len(plan.index), channels, height, width))
+        _rust.fill_batch(
+            self.images,
+            plan.index,
+            plan.position,
+            (seed, plan.epoch, view, transform.crop_padding, transform.flip),
+            _channels("mean", transform.mean),
+            _channels("std", transform.std),
+            None if plan.mix is None else tuple(plan.mix),
+            x.numpy(),
+        )
+        return x.to(DTYPES[transform.dtype])
+
+
+class FileSource:
+    """Image files of any size, decoded when a batch needs them; only paths and labels are in memory.
+
+    An image is opened as ``PIL.Image`` in RGB, upright by its EXIF orientation, and handed to the transform, which must
+    give a (Ch, H, W) float tensor of one size. An image that a batch needs twice, for itself and as a partner with the
+    same augmentation, is decoded once.
+
+    Args:
+        paths: of the images, relative to ``root`` or absolute.
+        labels: (N,) integers in [0, C).
+        classes: C distinct names; ``"0"``, ``"1"``, ... when left out.
+        root: folder that the paths start from.
+
+    Attributes:
+        class_counts: images per class.
+
+    Raises:
+        TypeError: if the labels are not integers.
+        ValueError: if lengths differ, or a label lies outside [0, C).
+    """
+
+    in_memory = False
+
+    def __init__(
+        self,
+        paths: Paths | Sequence[str | PathLike[str]],
+        labels: ArrayLike,
+        classes: Sequence[str] | None = None,
+        *,
+        root: str | PathLike[str] = ".",
+    ) -> None:
+        self.paths = paths if isinstance(paths, Paths) else Paths(map(str, paths))
+        self.labels, self.root = label_array(labels), Path(root)
+        if len(self.paths) != len(self.labels):
+            raise ValueError(f"labels must have one entry per path ({len(self.paths)}), got {len(self.labels)}")
+        self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
+        self.classes = self.class_counts.names
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the labels, the relative paths and the files' sizes; asks the file system once per image."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        digest.update(bytes.fromhex(self.paths.sha256()))
+        sizes = np.fromiter(((self.root / path).stat().st_size for path in self.paths), np.int64, len(self))
+        digest.update(np.ascontiguousarray(sizes, dtype="<i8").data)
+        return digest.hexdigest()
+
+    def check(self, transform: Any) -> None:
+        """Raise unless ``transform`` can be called."""
+        if not callable(transform):
+            raise TypeError(
+                "transform must be callable, from a PIL image to a (channels, height, width) tensor, got "
+                f"{type(transform).__name__}; torchvision.transforms.v2.Compose([...]) makes one"
+            )
+
+    def read(self, plan: BatchPlan, transform: FileTransform, seed: int) -> tuple[Tensor, ...]:
+        """Return the plan's images, one (B, Ch, H, W) tensor per view.
+
+        Raises:
+            DataError: if a file is missing or damaged; it is named.
+            ValueError: if the transform gives tensors of different shapes.
+        """
+        return tuple(self._view(plan, transform, seed, view) for view in range(plan.views))
+
+    def _view(self, plan: BatchPlan, transform: FileTransform, seed: int, view: int) -> Tensor:
+        keys = list(_keys(plan.index, plan.position))
+        partners = [] if plan.mix is None else list(_keys(plan.mix.partner, plan.mix.position))
+        images = {
+            (row, position): self._image(row, (seed, plan.epoch, view, position), transform)
+            for row, position in dict.fromkeys([*keys, *partners])
+        }
+        self._check_shapes(images)
+        x = torch.stack([images[key] for key in keys])
+        return x if plan.mix is None else mixed(x, [images[key] for key in partners], plan.mix)
+
+    def _image(self, row: int, key: tuple[int, int, int, int], transform: FileTransform) -> Tensor:
+        image = read_image(self.root / self.paths[row])
+        with keyed_randomness(*key):
+            return transform(image)
+
+    def _check_shapes(self, images: dict[tuple[int, int], Tensor]) -> None:
+        (first, wanted), *rest = ((row, image) for (row, _), image in images.items())
+        for row, image in rest:
+            if image.shape != wanted.shape:
+                raise ValueError(
+                    f"transform must give tensors of one shape, got {tuple(wanted.shape)} for {self.paths[first]} and "
+                    f"{tuple(image.shape)} for {self.paths[row]}; add a resize or crop to a fixed size"
+                )
+
+
+def mixed(x: Tensor, partners: Sequence[Tensor], mix: MixPlan) -> Tensor:
+    """Blend or paste ``partners`` into the images ``x`` (B, Ch, H, W), in place."""
+    lam = torch.from_numpy(mix.lam)
+    for b, partner in enumerate(partners):
+        if mix.boxes is None:
+            x[b] = lam[b] * x[b] + (1 - lam[b]) * partner
+        else:
+            top, left, bottom, right = mix.boxes[b]
+            x[b, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
+    return x
+
+
+def _keys(rows: NDArray[np.int64], positions: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    return zip(rows.tolist(), positions.tolist(), strict=True)
+
+
+def _channels(name: str, values: Sequence[float]) -> NDArray[np.float32]:
+    array = np.asarray(values, dtype=np.float32)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have one entry per channel, got shape {array.shape}")
+    return np.ascontiguousarray(array)

@@ -1,0 +1,69 @@
+"""Augmentation, keyed by (seed, epoch, view, position): the same pixels for any number of workers and ranks."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+FileTransform: TypeAlias = Callable[[Any], torch.Tensor]
+"""From a ``PIL.Image`` in RGB to a (Ch, H, W) tensor of one size: a ``torchvision.transforms.v2`` pipeline, say."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropFlip:
+    """Random crop and flip, then normalisation, for images in memory: one pass in Rust.
+
+    Equals torchvision's ``RandomCrop((H, W), padding=crop_padding)``, ``RandomHorizontalFlip()``, ``ToTensor()`` and
+    ``Normalize(mean, std)`` for the same offsets and flips, bit for bit. Black is added around the raw pixels, before
+    normalising.
+
+    Args:
+        mean: per channel, in units of ``pixel / 255``.
+        std: per channel, in the same units, > 0.
+        crop_padding: width of the black border that crops may reach into; 0 keeps the image where it is.
+        flip: mirror left and right with probability 1/2.
+        dtype: ``"float32"`` or ``"bfloat16"``, which rounds the float32 result.
+
+    Raises:
+        ValueError: if ``dtype`` is another one; the other rules are checked by the source, which knows the images.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    crop_padding: int = 4
+    flip: bool = True
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
+
+    def still(self) -> "CropFlip":
+        """Return the transform of evaluation: neither cropped nor flipped."""
+        return CropFlip(mean=self.mean, std=self.std, crop_padding=0, flip=False, dtype=self.dtype)
+
+
+@contextmanager
+def keyed_randomness(seed: int, epoch: int, view: int, position: int) -> Iterator[None]:
+    """Give ``random``, NumPy's and torch's global generators a state that follows from the key; restore them after.
+
+    For transforms of other libraries, which draw from the global generators: inside, their draws are a pure function of
+    the key; outside, nothing has changed.
+    """
+    words = np.random.SeedSequence([seed, epoch, view, position]).generate_state(3)
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002
+    try:
+        random.seed(int(words[0]))
+        np.random.seed(words[1])  # noqa: NPY002  (the legacy generator is what such transforms use)
+        torch.default_generator.manual_seed(int(words[2]))
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.default_generator.set_state(states[2])

@@ -1,0 +1,182 @@
+"""The same batches for any number of workers and ranks, fresh or resumed at any step, from memory and from files."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from data.conftest import LABELS, NORMALIZED, Partners
+from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader, PairPlans
+from lt_fast.errors import DataError
+from lt_fast.ranks import Ranks
+from lt_fast.sampling import ConfusionPairBatchSampler, ShuffledBatchSampler
+
+# torch says so wherever there are more workers than cores; the batches must be the same there, too.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+
+def same(batch, other):
+    tensors = [(*each.views, each.target, each.target_b, each.lam, each.index) for each in (batch, other)]
+    return all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
+
+
+def epoch(loader, number=0):
+    loader.set_epoch(number)
+    return list(loader)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_change_nothing(make_loader, workers):
+    alone, ahead = epoch(make_loader(), 3), epoch(make_loader(workers=workers), 3)
+    assert len(alone) == len(make_loader()) == 5
+    assert all(map(same, alone, ahead))
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_ranks_together_are_one_rank(make_loader, world_size, workers):
+    whole = epoch(make_loader())
+    shards = [epoch(make_loader(ranks=Ranks(rank, world_size), workers=workers)) for rank in range(world_size)]
+    for batch, parts in zip(whole, zip(*shards, strict=True), strict=True):
+        assert torch.equal(torch.cat([part.x for part in parts]), batch.x)
+        assert torch.equal(torch.cat([part.views[1] for part in parts]), batch.views[1])
+        assert torch.equal(torch.cat([part.target_b for part in parts]), batch.target_b)
+
+
+@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0)])
+def test_resumes_at_every_step_with_other_workers(make_loader, step, before, after):
+    stopped, resumed = make_loader(workers=before), make_loader(workers=after)
+    stopped.set_epoch(2)
+    seen = [batch for _, batch in zip(range(step), stopped, strict=False)]
+    resumed.load_state_dict(stopped.state_dict())
+    whole = epoch(make_loader(), 2)
+    rest = list(resumed)
+    assert len(seen) + len(rest) == len(whole) or step == 5  # a finished epoch leads to the next one
+    assert all(map(same, whole, [*seen, *rest] if step < 5 else seen))
+
+
+def test_a_batch_is_the_same_image_by_image_as_its_definition(arrays):
+    transform = CropFlip(**NORMALIZED, crop_padding=0, flip=False)
+    loader = Loader(arrays, FixedBatches([np.arange(8), np.arange(8, 13)]), transform=transform)
+    for batch, rows in zip(loader, (slice(0, 8), slice(8, 13)), strict=True):
+        unit = torch.from_numpy(arrays.images[rows]).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(NORMALIZED[name])[:, None, None] for name in ("mean", "std"))
+        assert torch.equal(batch.x, (unit - mean) / std)
+        assert batch.target.tolist() == LABELS[rows].tolist()
+        assert batch.lam is None
+        assert batch.target_b is None
+
+
+def test_mixing_blends_or_pastes(make_loader):
+    plain, blended, pasted = (
+        epoch(make_loader(mixer=mixer)) for mixer in (None, Partners(paste=False), Partners(paste=True))
+    )
+    changed = 0
+    for a, b, c in zip(plain, blended, pasted, strict=True):
+        partner = (b.x - 0.75 * a.x) / 0.25
+        outside = torch.ones(8, 8, dtype=torch.bool)
+        outside[1:5, 2:6] = False
+        assert torch.equal(c.x[..., outside], a.x[..., outside])
+        assert torch.allclose(c.x[..., ~outside], partner[..., ~outside], atol=1e-4)
+        changed += int((c.x != a.x).any())
+    assert changed == 5
+
+
+def test_views_differ_and_the_first_is_that_of_one_view(make_loader):
+    for one, two in zip(epoch(make_loader(views=1)), epoch(make_loader(views=2)), strict=True):
+        assert torch.equal(one.x, two.x)
+        assert not torch.equal(*two.views)
+
+
+def test_no_global_generator_is_read_or_written(make_loader):
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
+    first = epoch(make_loader()), epoch(make_loader(workers=2))
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[2])
+    torch.rand(3)
+    assert all(map(same, first[0], epoch(make_loader())))
+
+
+def test_an_epoch_left_early_leaves_no_thread_behind(make_loader):
+    before = threading.active_count()
+    loader = make_loader(workers=2)
+    batches = iter(loader)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_the_next_epoch_has_other_batches(make_loader):
+    loader = make_loader()
+    first, second = list(loader), list(loader)
+    assert loader.epoch == 2
+    assert not any(map(same, first, second))
+    assert all(map(same, second, epoch(make_loader(), 1)))
+
+
+def test_pairs_are_mixed_without_a_pixel_too_many(arrays, monkeypatch):
+    sampler = ConfusionPairBatchSampler(LABELS, np.ones((4, 4)), pairs_per_batch=6, num_batches=3, seed=2)
+    planner = PairPlans(sampler, arrays.labels, lambda *key: np.full(key[-1], 0.25))
+    transform = CropFlip(**NORMALIZED, crop_padding=0, flip=False)
+    read = []
+    monkeypatch.setattr(arrays, "_view", lambda plan, *rest: (read.append(len(plan.index)), original(plan, *rest))[1])
+    original = type(arrays)._view.__get__(arrays)
+    for step, batch in enumerate(Loader(arrays, planner, transform=transform)):
+        rows = np.reshape(sampler.batch(0, step), (-1, 2))
+        assert batch.target.tolist() == LABELS[rows[:, 0]].tolist()
+        assert batch.target_b.tolist() == LABELS[rows[:, 1]].tolist()
+        first, second = (
+            arrays.read(planner.plan(0, step)._replace(mix=None, index=rows[:, at].copy()), transform, 0)[0]
+            for at in (0, 1)
+        )
+        assert torch.allclose(batch.x, 0.25 * first + 0.75 * second)
+    assert set(read) == {0, 6}
+
+
+def test_a_damaged_file_is_named_from_a_worker_too(files, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    source = type(files)(["bad.png"], [0], root=tmp_path)
+    for workers in (0, 1):
+        with pytest.raises(DataError, match=r"bad\.png cannot be read"):
+            list(Loader(source, [[0]], transform=lambda image: image, workers=workers))
+
+
+def test_refuses_what_does_not_fit(arrays, files, make_loader):
+    transform = CropFlip(**NORMALIZED)
+    with pytest.raises(TypeError, match="batch_sampler must give its batches by number"):
+        Loader(arrays, {"no": "sampler"}, transform=transform)
+    with pytest.raises(
+        TypeError, match=r"transform must be a lt_fast\.data\.CropFlip for images in memory, got function"
+    ):
+        Loader(arrays, [[0]], transform=lambda image: image)
+    with pytest.raises(TypeError, match="transform must be callable"):
+        Loader(files, [[0]], transform="crop")
+    with pytest.raises(ValueError, match="mean and std must have one entry per channel"):
+        Loader(arrays, [[0]], transform=CropFlip(mean=(0.5,), std=(0.5,)))
+    with pytest.raises(ValueError, match=r"dtype must be 'float32' or 'bfloat16', got 'float16'"):
+        CropFlip(**NORMALIZED, dtype="float16")
+    with pytest.raises(IndexError, match=r"indices in \[0, 38\), got 38 at position 1 of a batch"):
+        list(Loader(arrays, [[0, 38]], transform=transform))
+    with pytest.raises(ValueError, match="a row for each of the 16 ranks, got 8 in step 0"):
+        list(make_loader(ranks=Ranks(0, 16)))
+    sampler = ShuffledBatchSampler(LABELS, batch_size=8, seed=1)
+    planner = Loader(arrays, sampler, transform=transform).planner
+    with pytest.raises(ValueError, match="mixer and views must be left out"):
+        Loader(arrays, planner, transform=transform, views=2)
+    with pytest.raises(ValueError, match="seed was 5, is 6"):
+        make_loader(seed=6).load_state_dict(make_loader().state_dict())
+    state = make_loader().state_dict()
+    other = Loader(arrays, ShuffledBatchSampler(LABELS, batch_size=4, seed=1), transform=transform, seed=5)
+    with pytest.raises(ValueError, match="batch_size was 8, is 4"):
+        other.load_state_dict(state)
+    with pytest.raises(ValueError, match="shape"):
+        list(Loader(files, [[0, 1]], transform=lambda image: torch.zeros(3, *image.size)))
+
+
+def test_labels_and_images_must_agree():
+    with pytest.raises(ValueError, match=r"labels must have one entry per image \(2\), got 1"):
+        ArraySource(np.zeros((2, 4, 4, 3), np.uint8), [0])
