@@ -57,7 +57,7 @@ def test_small_differences_of_editors_change_nothing(tmp_path: Path, content: st
     assert image_list(listed(tmp_path, content), verify=False).fingerprint == plain.fingerprint
 
 
-@given(st.lists(st.tuples(NAMES, st.integers(0, 9)), min_size=1, max_size=9))
+@given(st.lists(st.tuples(NAMES, st.integers(0, 9)), min_size=1, max_size=9, unique_by=lambda image: image[0]))
 def test_reads_what_it_wrote(tmp_path_factory: pytest.TempPathFactory, images: list[tuple[str, int]]) -> None:
     path = tmp_path_factory.mktemp("lists") / "list.txt"
     names, labels = zip(*images, strict=True)

@@ -31,9 +31,9 @@ def csv_table(
     """Read a CSV file with a header, one image per row.
 
     Labels that are all integers are the classes' numbers. Other labels are words, numbered in sorted order, or in that
-    of ``names`` or ``classes``. A column that holds numbers next to words (``NaN``, ``?``), or numbers such as ``1.0``, as
-    which spreadsheets may write integers, is refused by the line of its first label that is no integer: as words they
-    would be sorted 0, 1, 10, 2. The order of the images is the file's.
+    of ``names`` or ``classes``. A column that holds numbers next to words (``NaN``, ``?``), or numbers such as ``1.0``,
+    as which spreadsheets may write integers, is refused by the line of its first label that is no integer: as words
+    they would be sorted 0, 1, 10, 2. The order of the images is the file's.
 
     A table numbers the words of its own column, so pass ``classes=train`` for every set but the training set: a test
     table that lacks a class would shift the numbers of the classes after it.

@@ -7,15 +7,14 @@ from pathlib import Path
 IMAGE_EXTENSIONS = (
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",  # torchvision's list
     ".jfif", ".jpe", ".gif", ".avif", ".apng", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
-    ".dib", ".pbm", ".pnm", ".pfm", ".tga", ".pcx", ".sgi", ".qoi",
+    ".mpo", ".avifs", ".dib", ".pbm", ".pnm", ".pfm", ".tga", ".pcx", ".sgi", ".qoi",
 )  # fmt: skip
 """What counts as an image, in lower case: torchvision's list, then what else Pillow decodes."""
 
 _NOT_READ = frozenset(
     (".heic", ".heif", ".hif", ".jxl", ".jxr", ".svg", ".raw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw",
      ".sr2", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".psd", ".xcf", ".exr", ".hdr", ".ico", ".cur",
-     ".icns", ".eps", ".ai", ".fits", ".fit", ".dcm", ".dds", ".xbm", ".xpm", ".ras", ".wmf", ".emf", ".mpo",
-     ".avifs")
+     ".icns", ".eps", ".ai", ".fits", ".fit", ".dcm", ".dds", ".xbm", ".xpm", ".ras", ".wmf", ".emf")
 )  # fmt: skip
 
 _BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif")  # of HEIF and AVIF
