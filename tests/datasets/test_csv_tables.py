@@ -184,7 +184,7 @@ def test_integers_stay_their_numbers_or_are_refused(
     except DataError as error:
         assert f"line {at + 2}: " in str(error)  # noqa: PT017  (either way is right)
         return
-    if len(numbers) == 1 and not labels[at].strip().isdigit():
+    if len(numbers) == 1 and labels[at] in ("nan", "x", "\u00b2", "0x1"):
         return  # a column of one word
     assert files.labels.tolist() == [*numbers[:at], 1, *numbers[at + 1 :]]
 
@@ -252,6 +252,26 @@ def test_a_test_table_of_numbers(tmp_path: Path) -> None:
         csv_table(table(tmp_path, rows(["1", "2"])), classes=["cat", "dog"], verify=False)
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["0", "1", "NaN"], r"line 4: label must be one of classes, got 'NaN' \(2: cat, dog\)$"),
+        (["0", "1.0"], r"line 3: label must be one of classes, got '1\.0' \(2: cat, dog\); write 1\.0 as 1$"),
+        (["cat", "1"], r"line 3: label must be one of classes, got '1' \(2: cat, dog\)$"),
+        (["0", "-1"], r"line 3: label must be one of classes, got '-1'"),
+        (["cat", "nan"], r"line 3: label must be one of classes, got 'nan'"),
+    ],
+)
+def test_labels_that_are_no_class_are_named(tmp_path: Path, labels: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        csv_table(table(tmp_path, rows(labels)), classes=["cat", "dog"], verify=False)
+
+
+def test_blanks_at_the_ends_of_names_do_not_count(tmp_path: Path) -> None:
+    path = table(tmp_path, rows([" cat", "dog "]))
+    assert csv_table(path, classes=["dog", "cat "], verify=False).labels.tolist() == [1, 0]
+
+
 def test_names_that_are_numbers_are_no_positions(tmp_path: Path) -> None:
     """``["1", "2", "3"]`` with a label 0: by position 1 would be the second class, by name the first."""
     with pytest.raises(DataError, match="line 2: label must be one of names, got '0'"):
@@ -278,7 +298,7 @@ def test_an_image_with_two_labels_is_warned_of(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("a.jpg,0\nb.jpg,1\n", "got a.jpg, 0; that is an image already: put a line with the names of"),
-        ("image_id,category\na,1\n", "a column 'path' first line, got image_id, category; pass image= with the name"),
+        ("image_id,category\na,1\n", "first line, got image_id, category; pass image= with the name"),
         ("path,class\na,1\n", "'label' in its first line, got path, class; pass label= with the name of"),
         ("path,label,label\na,1,2\n", "must have one column 'label' in its first line, got 2; rename one"),
         ("path,label\na,b.jpg,cat\n", "line 2: expected 2 columns as in the first line, got 3; put quotes"),
@@ -293,6 +313,8 @@ def test_what_spreadsheets_add_changes_nothing(tmp_path: Path) -> None:
     plain = csv_table(table(tmp_path, "path,label\na,x\nb,y\n"), verify=False)
     for content in ("path , label\na,x\nb,y\n,\n , \n\n", "path,label\na,x,\nb,y,,\n", '"path","label"\n"a"," x"\nb,y'):
         assert csv_table(table(tmp_path, content), verify=False).fingerprint == plain.fingerprint
+    separated = csv_table(table(tmp_path, "sep=;\r\npath;label\r\na;x\r\nb;y\r\n"), delimiter=";", verify=False)
+    assert separated.fingerprint == plain.fingerprint
     assert csv_table(table(tmp_path, "path\tlabel\na\tx\nb\ty\n"), delimiter="\t", verify=False).labels.tolist() == [
         0,
         1,

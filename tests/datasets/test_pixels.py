@@ -1,6 +1,7 @@
 """Pixels of every mode, upright: what the file shows is what training sees."""
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,21 @@ def test_sixteen_bits_in_either_byte_order_and_sense(tmp_path: Path, order: str)
     if order == "<":  # Pillow knows white-is-zero in this order alone
         file = tiff(tmp_path / "b.tif", pixels, bits=16, photometric=0, size=5, order=order)
         assert grey(file).tolist() == [[255, 255, 254, 128, 0]]
+
+
+@pytest.mark.parametrize(("kind", "values", "expected"), [
+    (2, [0x0100, 0x7FFF, 0xFFFF], [1, 127, 255]),  # RGB
+    (6, [0x0100, 0x7FFF, 0xFFFF, 0], [1, 127, 255]),  # RGBA
+    (4, [0x7FFF, 0], [127, 127, 127]),  # grey with alpha
+])  # fmt: skip
+def test_sixteen_bits_of_colour(tmp_path: Path, kind: int, values: list[int], expected: list[int]) -> None:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    pixels = zlib.compress(b"\0" + struct.pack(f">{len(values)}H", *values))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, kind, 0, 0, 0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    assert shown(tmp_path / "a.png").tolist() == [[expected]]
 
 
 def test_twelve_bits_that_the_file_names(tmp_path: Path) -> None:

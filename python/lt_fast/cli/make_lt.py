@@ -216,7 +216,7 @@ def _class_names(path: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"--classes: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"--classes: {path} must be UTF-8 text: {error}") from None
+        raise DataError(f"--classes: {path} must be UTF-8 text: {error}; save it as UTF-8") from None
     names = _recorded(path, text) if path.suffix.lower() == ".json" else [line.strip() for line in text.split("\n")]
     while names and not names[-1]:
         names.pop()

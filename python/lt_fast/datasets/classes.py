@@ -36,11 +36,11 @@ class GivenClasses(NamedTuple):
     argument: str
 
     def lookup(self) -> Callable[[str], int | None]:
-        """Return what gives a name's number, or None; a name in another Unicode form of its accents is the same."""
+        """Return what gives a name's number, or None; accents in another Unicode form and blanks at the ends match."""
         exact = {name: number for number, name in enumerate(self.names)}
-        forms = Counter(map(composed, self.names))
-        alike = {composed(name): number for name, number in exact.items() if forms[composed(name)] == 1}
-        return lambda name: exact.get(name, alike.get(composed(name)))
+        forms = Counter(map(_trimmed, self.names))
+        alike = {_trimmed(name): number for name, number in exact.items() if forms[_trimmed(name)] == 1}
+        return lambda name: exact.get(name, alike.get(_trimmed(name)))
 
     def positions(self) -> bool:
         """Whether the names are the numbers themselves: "0", "1", ..., C - 1 in order."""
@@ -159,6 +159,10 @@ def warn_of_lookalikes(names: Sequence[str], source: str) -> None:
 def composed(name: str) -> str:
     """Return ``name`` in the composed form (NFC) of Unicode."""
     return unicodedata.normalize("NFC", name)
+
+
+def _trimmed(name: str) -> str:
+    return composed(name).strip()
 
 
 def _folded(name: str) -> str:

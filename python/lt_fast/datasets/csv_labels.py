@@ -60,9 +60,15 @@ def _looked_up(
         refuse_outside(labels, given.names, given, source, where=lambda at: f"line {lines[at]}")
         return labels
     if unknown:
-        at = next(at for at, word in enumerate(words) if word in unknown)
+        # Among positions the first label that is none is at fault, not the first position.
+        faulty = {word for word in unknown if places and not _is_integer(word)} or unknown
+        at = next(at for at, word in enumerate(words) if word in faulty)
         plain = _plain(words[at])
-        hint = f"; write {words[at]} as {plain}" if plain in given.names else ""
+        hint = (
+            f"; write {words[at]} as {plain}"
+            if plain != words[at] and plain and (places or plain in given.names)
+            else ""
+        )
         raise DataError(f"{source}: line {lines[at]}: label {given.describe_unknown(words[at])}{hint}")
     return np.array([known[word] for word in words], dtype=np.int64)
 

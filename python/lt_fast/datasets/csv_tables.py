@@ -88,6 +88,8 @@ def _rows(path: str | PathLike[str], image: str, label: str, delimiter: str) -> 
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header = [name.strip() for name in next(reader, [])]
+            if header and header[0].lower().startswith("sep="):  # a line by which spreadsheets name the delimiter
+                header = [name.strip() for name in next(reader, [])]
             columns = [_column(header, name, argument, path) for name, argument in ((image, "image"), (label, "label"))]
             for row in reader:
                 if any(map(str.strip, row)):
@@ -96,7 +98,7 @@ def _rows(path: str | PathLike[str], image: str, label: str, delimiter: str) -> 
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} must be UTF-8 text: {error}") from None
+        raise DataError(f"{path} must be UTF-8 text: {error}; save it as UTF-8") from None
     except csv.Error as error:
         raise DataError(f"{path}: line {reader.line_num}: {error}") from None
 

@@ -130,7 +130,7 @@ def _decoded(file: str | PathLike[str], root: Path, name: str) -> Any:
 
 def _remedy(file: str | PathLike[str], error: Exception) -> str:
     kind = type(error).__name__
-    if kind == "DecompressionBombError":
+    if kind.startswith("DecompressionBomb"):
         return "scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS"
     remedy = "replace it, or take it out of the list"
     if kind != "UnidentifiedImageError":
