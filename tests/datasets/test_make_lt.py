@@ -180,6 +180,7 @@ ADVICE = [
     ("t.csv", SEMICOLONS.replace(";", "\t"), [], "pass --delimiter tab", ["--delimiter", "tab"]),
     ("t.csv", SEMICOLONS.replace(";", "|"), [], "pass --delimiter '|'", ["--delimiter", "|"]),
     ("t.csv", SEMICOLONS, ["--delimiter", ";;"], "--delimiter must be one character", ["--delimiter", ";"]),
+    ("t.csv", SEMICOLONS, ["--delimiter", ""], "--delimiter must be one character", ["--delimiter", ";"]),
     ("t.csv", KAGGLE, ["--label-column", "category"], "pass --image-column with the name of its column",
      ["--label-column", "category", "--image-column", "image_id"]),
     ("t.csv", KAGGLE, ["--image-column", "image_id"], "pass --label-column with the name of its column",

@@ -144,7 +144,7 @@ def _check_fit(arguments: argparse.Namespace) -> None:
         "download": (cifar, "CIFAR"),
     }
     for option, (fits, sources) in fitting.items():
-        if getattr(arguments, option) and not fits:
+        if getattr(arguments, option) not in (None, False) and not fits:
             raise UsageError(f"--{option.replace('_', '-')} is for {sources}, got {source}; leave it out")
 
 
@@ -201,10 +201,12 @@ def _files(arguments: argparse.Namespace) -> Any:
 
 
 def _columns(arguments: argparse.Namespace, ending: str) -> dict[str, Any]:
-    mark = arguments.delimiter or ("tab" if ending == ".tsv" else ",")
+    mark = arguments.delimiter
+    if mark is None:
+        mark = "tab" if ending == ".tsv" else ","
     return {
-        "image": arguments.image_column or "path",
-        "label": arguments.label_column or "label",
+        "image": "path" if arguments.image_column is None else arguments.image_column,
+        "label": "label" if arguments.label_column is None else arguments.label_column,
         "delimiter": "\t" if mark in ("tab", "\\t") else mark,
     }
 
