@@ -29,7 +29,9 @@ fn each_block(draws: &dyn Draws, len: usize, mut see: impl FnMut(u64, &[i64])) {
     let mut block = vec![0; len];
     for number in 0..DRAWS / len as u64 {
         let start = number * len as u64;
-        draws.fill(start / per_epoch, start % per_epoch, &mut block);
+        draws
+            .fill(start / per_epoch, start % per_epoch, &mut block)
+            .unwrap();
         see(number, &block);
     }
 }
@@ -162,7 +164,7 @@ fn strata_round_each_class_up_as_often_as_its_share() {
         let draws =
             ClassBalanced::new(&labels, &shares, WithinClass::Stratified(4), 4, seed).unwrap();
         let mut batch = [0; 4];
-        draws.fill(0, 0, &mut batch);
+        draws.fill(0, 0, &mut batch).unwrap();
         for sample in batch {
             found[labels[sample as usize] as usize] += 1;
         }
@@ -228,7 +230,7 @@ fn all_orders_of_a_few_weights() {
     let (mut found, epochs) = (vec![0u64; 256], 200_000);
     for epoch in 0..epochs {
         let mut order = [0; 4];
-        draws.fill(epoch, 0, &mut order);
+        draws.fill(epoch, 0, &mut order).unwrap();
         found[order
             .iter()
             .fold(0, |code, &sample| 4 * code + sample as usize)] += 1;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 fn draw(draws: &dyn Draws, epoch: u64, start: u64, len: usize) -> Vec<i64> {
     let mut out = vec![0; len];
-    draws.fill(epoch, start, &mut out);
+    draws.fill(epoch, start, &mut out).unwrap();
     out
 }
 
