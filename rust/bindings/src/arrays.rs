@@ -1,4 +1,4 @@
-//! NumPy's arrays, read without the interpreter's lock.
+//! Arrays of `NumPy`, read without the interpreter's lock.
 //!
 //! While a call runs detached, other threads may write to the arrays it reads. A Rust slice of such memory would be a
 //! promise that nobody keeps, so an array is a pointer from which each element is copied once ([`Source`]): the core
@@ -89,9 +89,9 @@ pub fn check_aligned<T: Element, D: Dimension>(
     array: &Bound<'_, PyArray<T, D>>,
 ) -> PyResult<()> {
     let strides = array.strides().iter().zip(array.shape());
-    let steps = strides.filter(|&(_, &len)| len > 1).map(|(&step, _)| step);
+    let mut steps = strides.filter(|&(_, &len)| len > 1).map(|(&step, _)| step);
     let aligned = |step: isize| step.unsigned_abs().is_multiple_of(align_of::<T>());
-    if array.data().is_aligned() && steps.map(aligned).all(|fits| fits) {
+    if array.data().is_aligned() && steps.all(aligned) {
         return Ok(());
     }
     Err(PyValueError::new_err(format!(

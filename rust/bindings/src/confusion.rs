@@ -109,7 +109,6 @@ impl ConfusionCounts {
         })
     }
 
-    #[expect(clippy::type_complexity, reason = "three columns")]
     fn entries<'py>(
         &self,
         py: Python<'py>,

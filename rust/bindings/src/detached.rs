@@ -38,7 +38,7 @@ fn look_for_signals() -> Result<()> {
         return Ok(());
     }
     // Without an interpreter, at the end of the process, there is nobody to interrupt.
-    let handled = Python::try_attach(|py| py.check_signals());
+    let handled = Python::try_attach(Python::check_signals);
     LOOKED.set(Some(Instant::now()));
     let Some(Err(raised)) = handled else {
         return Ok(());

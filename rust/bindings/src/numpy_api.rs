@@ -1,4 +1,4 @@
-//! NumPy's interfaces, fetched when the module is imported.
+//! The interfaces of `NumPy`, fetched when the module is imported.
 //!
 //! The `numpy` crate imports Python modules at the first use of an array, and panics if that fails: a Ctrl-C there
 //! would be a panic in the middle of a call. Here it is an exception of the import.

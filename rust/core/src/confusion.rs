@@ -470,7 +470,7 @@ impl Row {
     /// Add cells, sorted by predicted class, each once; there is room for them.
     fn add(&mut self, cells: &[(u32, i64)]) {
         let old = self.predicted.len();
-        let known = |&(class, _): &&(u32, i64)| self.predicted.binary_search(&class).is_ok();
+        let known = |cell: &&(u32, i64)| self.predicted.binary_search(&cell.0).is_ok();
         let mut gap = cells.len() - cells.iter().filter(known).count();
         self.predicted.resize(old + gap, 0);
         self.counts.resize(old + gap, 0);
@@ -584,7 +584,9 @@ mod tests {
                 let cells: Vec<(u32, i64)> = part.into_iter().collect();
                 row.reserve(cells.len()).unwrap();
                 row.add(&cells);
-                cells.iter().for_each(|&(class, count)| *wanted.entry(class).or_insert(0) += count);
+                for (class, count) in cells {
+                    *wanted.entry(class).or_insert(0) += count;
+                }
             }
             prop_assert_eq!(row.cells().collect::<Vec<_>>(), wanted.into_iter().collect::<Vec<_>>());
         }

@@ -79,6 +79,10 @@ pub fn collected<T>(most: usize, values: impl IntoIterator<Item = T>) -> Result<
 ///
 /// # Errors
 /// [`Error::Memory`] if the allocator refuses.
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "the memory has the alignment of the layout"
+)]
 pub fn zeros(len: usize) -> Result<Vec<i64>> {
     if len == 0 {
         return Ok(Vec::new());
@@ -89,8 +93,9 @@ pub fn zeros(len: usize) -> Result<Vec<i64>> {
     if memory.is_null() {
         return Err(no_room::<i64>(len));
     }
+    let numbers = std::ptr::slice_from_raw_parts_mut(memory.cast::<i64>(), len);
     // SAFETY: from the global allocator, by the layout of `len` numbers, and zeroed.
-    Ok(unsafe { Vec::from_raw_parts(memory.cast(), len, len) })
+    Ok(unsafe { Box::from_raw(numbers) }.into_vec())
 }
 
 fn no_room<T>(len: usize) -> Error {

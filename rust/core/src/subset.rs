@@ -155,9 +155,11 @@ fn keep_side_by_side(classes: Vec<Class>, total: usize, seed: u64) -> Result<()>
     let extra = shares.len().min(threads).saturating_sub(1);
     let (queue, stopped) = (Mutex::new(shares), AtomicBool::new(false));
     // The threads ask the one that called whether to continue, for only that one has somebody to ask.
-    let stop = || match stopped.load(Relaxed) {
-        true => Err(Error::Interrupted),
-        false => Ok(()),
+    let stop = || {
+        if stopped.load(Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
     };
     std::thread::scope(|scope| {
         let work = || keep_from(&queue, seed, &stop);
@@ -197,8 +199,8 @@ fn keep_from(
     ask: &impl Fn() -> Result<()>,
 ) -> Result<()> {
     while let Some(share) = next_of(queue) {
-        for class in share {
-            keep_by_key(class, seed, ask)?;
+        for mut class in share {
+            keep_by_key(&mut class, seed, ask)?;
         }
     }
     Ok(())
@@ -208,7 +210,7 @@ fn next_of<T>(queue: &Mutex<Vec<T>>) -> Option<T> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
 }
 
-fn keep_by_key(class: Class, seed: u64, ask: &impl Fn() -> Result<()>) -> Result<()> {
+fn keep_by_key(class: &mut Class, seed: u64, ask: &impl Fn() -> Result<()>) -> Result<()> {
     let shape = Shape::new(class.members.len() as u64);
     let order = Permutation::new(shape, Stream::new(seed, stream::SUBSET, class.number));
     for (piece, start) in class.kept.chunks_mut(PIECE).zip((0..).step_by(PIECE)) {

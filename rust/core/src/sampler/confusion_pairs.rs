@@ -177,9 +177,10 @@ fn partners_of(
     let mut partners = reserved(classes.len())?;
     for (classes, weights) in rows {
         poll()?;
-        let alias = match classes.is_empty() {
-            true => None,
-            false => Some(Alias::new(&softened(&weights, temperature)?)?),
+        let alias = if classes.is_empty() {
+            None
+        } else {
+            Some(Alias::new(&softened(&weights, temperature)?)?)
         };
         partners.push(Partners { classes, alias });
     }
@@ -204,7 +205,9 @@ fn softened(weights: &[f64], temperature: f64) -> Result<Vec<f64>> {
         .map(|weight| (weight / largest).powf(temperature.recip()));
     let mut powers = collected(weights.len(), powers)?;
     let total: f64 = powers.iter().sum();
-    powers.iter_mut().for_each(|power| *power /= total);
+    for power in &mut powers {
+        *power /= total;
+    }
     Ok(powers)
 }
 

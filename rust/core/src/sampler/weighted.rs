@@ -52,7 +52,9 @@ impl Weighted {
             if draws_per_epoch > positive as u64 {
                 return Err(too_many(&weights, positive, draws_per_epoch));
             }
-            weights.iter_mut().for_each(|weight| *weight /= largest);
+            for weight in &mut weights {
+                *weight /= largest;
+            }
             Rule::Distinct(
                 Distinct::new(weights, draws_per_epoch as usize)?,
                 Mutex::default(),

@@ -198,7 +198,9 @@ fn in_buckets(words: &[u64]) -> Result<Vec<u64>> {
     let mut ends = filled(1 << log_buckets, &0u32)?;
     for words in words.chunks(PIECE) {
         poll()?;
-        words.iter().for_each(|&word| ends[bucket(word)] += 1);
+        for &word in words {
+            ends[bucket(word)] += 1;
+        }
     }
     let mut start = 0;
     for end in &mut ends {
