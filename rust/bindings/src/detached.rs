@@ -38,7 +38,11 @@ fn look_for_signals() -> Result<()> {
         return Ok(());
     }
     // Without an interpreter, at the end of the process, there is nobody to interrupt.
-    let handled = Python::try_attach(Python::check_signals);
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself is not general enough in its lifetime"
+    )]
+    let handled = Python::try_attach(|py| py.check_signals());
     LOOKED.set(Some(Instant::now()));
     let Some(Err(raised)) = handled else {
         return Ok(());

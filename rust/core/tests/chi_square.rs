@@ -3,6 +3,12 @@
 //! Seeds are fixed, so that a test passes always or never. `z` is a chi-square statistic less its mean, in standard
 //! deviations: beyond 4.5 once in 10^5 samplers that are right.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
 use lt_fast_core::counts::LabelRows;
 use lt_fast_core::permutation::{QuickPermutation, Shape};
 use lt_fast_core::rng::Stream;

@@ -1,5 +1,7 @@
 //! A panic becomes an error. In a process of its own, because it replaces the hook that prints panics.
 
+#![allow(clippy::panic, reason = "a test may fail by panicking")]
+
 use lt_fast_core::error::{Error, Result};
 use lt_fast_core::fault::{caught, note_panics};
 

@@ -1,5 +1,11 @@
 //! What the samplers promise: coverage, balance, and draws that depend on nothing but their position.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
 use lt_fast_core::error::{Error, Result};
 use lt_fast_core::sampler::{Batches, ClassBalanced, Draws, Shuffled, WithinClass};
 use proptest::prelude::*;
