@@ -1,8 +1,8 @@
 """Types of the Rust module: pure functions of their arguments, errors as Python exceptions.
 
 Calls that take long release the interpreter's lock and handle signals every 50 ms: what a handler raises ends the call.
-An array that another thread changes meanwhile gives a value of what was read or a ValueError. More than the memory holds
-is a MemoryError, and a mistake of the module itself a RuntimeError that begins with "a fault of lt-fast".
+An array that another thread changes meanwhile gives a value of what was read, or a ValueError. More than the memory
+holds is a MemoryError, and a mistake of the module itself a RuntimeError that begins with "a fault of lt-fast".
 """
 
 import numpy as np

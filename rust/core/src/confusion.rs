@@ -358,18 +358,14 @@ impl Increment {
 }
 
 impl Part {
-    /// Hand every row that is to be changed to `visit`, as its target and sorted pairs of predicted class and count.
-    fn each_row(&self, mut visit: impl FnMut(usize, &[(u32, i64)]) -> Result<()>) -> Result<()> {
+    /// Hand every row that is to be changed to `visit`, as its target and its cells, sorted.
+    fn each_row(&self, mut visit: impl FnMut(usize, &[(u64, i64)]) -> Result<()>) -> Result<()> {
         let mut list = Vec::new();
         match self {
             Self::Pairs(_) => Ok(()), // for tables alone
             Self::Cells(cells) => cells
                 .chunk_by(|one, next| one.0 >> 32 == next.0 >> 32)
-                .try_for_each(|row| {
-                    let cells = row.iter().map(|&(key, count)| (key as u32, count));
-                    relist(&mut list, row.len(), cells)?;
-                    visit((row[0].0 >> 32) as usize, &list)
-                }),
+                .try_for_each(|row| visit((row[0].0 >> 32) as usize, row)),
             Self::Table(table) => match &table.cells {
                 Cells::Dense(_) => Ok(()),
                 Cells::Sparse(rows) => {
@@ -378,7 +374,8 @@ impl Part {
                         .enumerate()
                         .filter(|(_, row)| !row.counts.is_empty());
                     for (target, row) in filled {
-                        relist(&mut list, row.counts.len(), row.cells())?;
+                        let cells = row.cells().map(|(class, n)| (u64::from(class), n));
+                        relist(&mut list, row.counts.len(), cells)?;
                         visit(target, &list)?;
                     }
                     Ok(())
@@ -468,15 +465,19 @@ impl Row {
     }
 
     /// Add cells, sorted by predicted class, each once; there is room for them.
-    fn add(&mut self, cells: &[(u32, i64)]) {
+    fn add(&mut self, cells: &[(u64, i64)]) {
+        if let &[(class, count)] = cells {
+            return self.add_one(class as u32, count);
+        }
         let old = self.predicted.len();
-        let known = |cell: &&(u32, i64)| self.predicted.binary_search(&cell.0).is_ok();
+        let known = |cell: &&(u64, i64)| self.predicted.binary_search(&(cell.0 as u32)).is_ok();
         let mut gap = cells.len() - cells.iter().filter(known).count();
         self.predicted.resize(old + gap, 0);
         self.counts.resize(old + gap, 0);
         // From the back, each stretch of old cells moves once, by the number of new ones in front of its end.
         let mut end = old;
-        for &(class, count) in cells.iter().rev() {
+        for &(key, count) in cells.iter().rev() {
+            let class = key as u32;
             let at = self.predicted[..end].partition_point(|&other| other < class);
             if at < end && self.predicted[at] == class {
                 self.counts[at] += count;
@@ -487,6 +488,16 @@ impl Row {
             (end, gap) = (at, gap - 1);
             self.predicted[at + gap] = class;
             self.counts[at + gap] = count;
+        }
+    }
+
+    fn add_one(&mut self, class: u32, count: i64) {
+        match self.predicted.binary_search(&class) {
+            Ok(at) => self.counts[at] += count,
+            Err(at) => {
+                self.predicted.insert(at, class);
+                self.counts.insert(at, count);
+            }
         }
     }
 
@@ -577,15 +588,15 @@ mod tests {
     proptest! {
         #[test]
         fn cells_are_put_between_the_others(
-            parts in prop::collection::vec(prop::collection::btree_map(0u32..40, 1i64..5, 0..20), 1..6),
+            parts in prop::collection::vec(prop::collection::btree_map(0u64..40, 1i64..5, 0..20), 1..6),
         ) {
             let (mut row, mut wanted) = (Row::default(), BTreeMap::new());
             for part in parts {
-                let cells: Vec<(u32, i64)> = part.into_iter().collect();
+                let cells: Vec<(u64, i64)> = part.into_iter().collect();
                 row.reserve(cells.len()).unwrap();
                 row.add(&cells);
                 for (class, count) in cells {
-                    *wanted.entry(class).or_insert(0) += count;
+                    *wanted.entry(class as u32).or_insert(0) += count;
                 }
             }
             prop_assert_eq!(row.cells().collect::<Vec<_>>(), wanted.into_iter().collect::<Vec<_>>());

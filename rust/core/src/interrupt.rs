@@ -39,6 +39,26 @@ pub fn poll() -> Result<()> {
     ASKED.get().map_or(Ok(()), |question| question())
 }
 
+/// Asks once in [`PIECE`] elements of a loop whose steps may be as small as one.
+#[derive(Debug, Default)]
+pub struct Pace(usize);
+
+impl Pace {
+    /// A step over `elements` more.
+    ///
+    /// # Errors
+    /// Those of [`poll`].
+    #[inline]
+    pub fn step(&mut self, elements: usize) -> Result<()> {
+        self.0 += elements;
+        if self.0 < PIECE {
+            return Ok(());
+        }
+        self.0 = 0;
+        poll()
+    }
+}
+
 /// Call `work` with pieces of `values` of at most [`PIECE`] elements and the position of each, asking in between.
 ///
 /// # Errors
@@ -70,6 +90,16 @@ mod tests {
             assert_eq!(poll(), Err(Error::Interrupted));
         });
         assert_eq!(poll(), Ok(()));
+    }
+
+    #[test]
+    fn small_steps_ask_now_and_then() {
+        during(no, || {
+            let mut pace = Pace::default();
+            assert_eq!(pace.step(PIECE - 1), Ok(()));
+            assert_eq!(pace.step(1), Err(Error::Interrupted));
+            assert_eq!(pace.step(1), Ok(()));
+        });
     }
 
     #[test]

@@ -205,7 +205,9 @@ pub fn shuffle<T>(stream: Stream, entries: &mut [T]) {
 /// Those of an interrupt; then some of the entries are shuffled.
 pub fn shuffle_many<T>(stream: Stream, entries: &mut [T]) -> Result<()> {
     for first in (0..entries.len()).step_by(PIECE) {
-        poll()?;
+        if first > 0 {
+            poll()?;
+        }
         for index in first..entries.len().min(first + PIECE) {
             shuffle_step(stream, entries, index);
         }

@@ -6,7 +6,7 @@ use super::Draws;
 use super::class_balanced::Class;
 use crate::counts::{ClassTable, check_classes};
 use crate::error::{Error, Result, collected, filled};
-use crate::interrupt::{PIECE, poll};
+use crate::interrupt::{PIECE, Pace};
 use crate::permutation::{QuickPermutation, Shape, shuffle_many, shuffle_step};
 use crate::rng::{Stream, stream};
 use crate::source::Source;
@@ -205,14 +205,14 @@ impl Draws for MPerClass {
             Some(last) => last,
             None => self.nothing_kept()?,
         };
-        let mut rest = out;
+        let (mut rest, mut pace) = (out, Pace::default());
         while !rest.is_empty() {
-            poll()?;
             let len = (self.m - from).min(rest.len() as u64).min(PIECE as u64);
             let (group, after) = rest.split_at_mut(len as usize);
             kept.turn_to(self.seed, pass)?;
             let at = kept.turns[turn as usize] as usize;
             self.write_group(&mut kept, at, pass, from, group);
+            pace.step(group.len())?;
             (rest, from) = (after, from + len);
             if from < self.m {
                 continue; // a piece of a large group, or the end

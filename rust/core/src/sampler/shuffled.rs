@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::Draws;
 use crate::error::{Error, Result, reserved};
-use crate::interrupt::{PIECE, poll};
+use crate::interrupt::{PIECE, Pace};
 use crate::permutation::{LARGEST_SHUFFLE, QuickPermutation, Shape, shuffle};
 use crate::rng::{Stream, stream};
 
@@ -41,7 +41,6 @@ impl Shuffled {
 
     /// Write what `out` takes of the pass that `stream` keys, from draw `at` on; returns how much that was.
     fn fill_pass(&self, stream: Stream, at: u64, out: &mut [i64]) -> Result<usize> {
-        poll()?;
         if self.shape.len() > LARGEST_SHUFFLE as u64 {
             let piece = out.len().min(PIECE);
             return Ok(QuickPermutation::new(self.shape, stream).fill(at, &mut out[..piece]));
@@ -80,8 +79,10 @@ impl Draws for Shuffled {
     fn fill(&self, epoch: u64, start: u64, mut out: &mut [i64]) -> Result<()> {
         let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
         let (mut pass, mut at) = (start / self.shape.len(), start % self.shape.len());
+        let mut pace = Pace::default();
         while !out.is_empty() {
             let written = self.fill_pass(stream.sub(pass), at, out)?;
+            pace.step(written)?;
             out = &mut out[written..];
             at += written as u64;
             if at == self.shape.len() {

@@ -3,7 +3,7 @@
 use super::Class;
 use super::strata::Strata;
 use crate::error::{Error, Result, collected, filled, reserved};
-use crate::interrupt::{PIECE, poll};
+use crate::interrupt::{PIECE, Pace, poll};
 use crate::permutation::{QuickPermutation, SMALL, Shape, shuffle_many};
 use crate::rng::{Stream, stream};
 
@@ -279,9 +279,8 @@ impl Cursor {
     /// # Errors
     /// If a round does not fit into memory; those of an interrupt.
     pub fn fill(&mut self, cycles: &Cycles, samples: &[u32], out: &mut [i64]) -> Result<()> {
-        let mut rest = out;
+        let (mut rest, mut pace) = (out, Pace::default());
         while !rest.is_empty() {
-            poll()?;
             self.open_round(cycles)?;
             let turns = &self.order[self.offset..];
             let (run, after) = rest.split_at_mut(rest.len().min(turns.len()).min(PIECE));
@@ -292,6 +291,7 @@ impl Cursor {
                 *slot = i64::from(place.draw(member, samples, &mut self.ahead[member.ahead..]));
             }
             self.offset += run.len();
+            pace.step(run.len())?;
             rest = after;
         }
         Ok(())
