@@ -7,7 +7,7 @@ use crate::error::{Error, Result, reserved};
 use crate::interrupt::poll;
 
 /// Elements that are copied at a time.
-const BLOCK: usize = 1 << 12;
+const BLOCK: usize = 1 << 9;
 
 /// A sequence of numbers that is copied from; it may change between two copies, but not in length.
 pub trait Source<T: Copy + Default> {

@@ -279,7 +279,7 @@ impl Cursor {
     /// # Errors
     /// If a round does not fit into memory; those of an interrupt.
     pub fn fill(&mut self, cycles: &Cycles, samples: &[u32], out: &mut [i64]) -> Result<()> {
-        let (mut rest, mut pace) = (out, Pace::default());
+        let (mut rest, mut asking) = (out, Pace::default());
         while !rest.is_empty() {
             self.open_round(cycles)?;
             let turns = &self.order[self.offset..];
@@ -291,7 +291,7 @@ impl Cursor {
                 *slot = i64::from(place.draw(member, samples, &mut self.ahead[member.ahead..]));
             }
             self.offset += run.len();
-            pace.step(run.len())?;
+            asking.step(run.len())?;
             rest = after;
         }
         Ok(())
