@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserved};
+use crate::interrupt::poll;
 use crate::profile::python_float;
 use crate::rng::{Stream, collect, stream};
 
@@ -59,14 +60,13 @@ impl Placement {
                 values.len()
             ));
         }
-        Ok(rows
-            .iter()
-            .map(|&[dy, dx, flip]| Self {
-                dy,
-                dx,
-                flip: flip != 0,
-            })
-            .collect())
+        let mut placements = reserved(rows.len())?;
+        placements.extend(rows.iter().map(|&[dy, dx, flip]| Self {
+            dy,
+            dx,
+            flip: flip != 0,
+        }));
+        Ok(placements)
     }
 }
 
@@ -171,7 +171,7 @@ impl<'a> Images<'a> {
 ///
 /// # Errors
 ///
-/// If an index or partner is out of range, a factor outside `[0, 1]`, or a length does not fit the others.
+/// Those of an interrupt, after which some images have been written. If an index or partner is out of range, a factor outside `[0, 1]`, or a length does not fit the others.
 pub fn fill_batch(
     images: Images<'_>,
     indices: &[i64],
@@ -186,6 +186,7 @@ pub fn fill_batch(
         check_pairs(pairs, indices.len())?;
     }
     for (b, canvas) in out.chunks_exact_mut(images.shape.size()).enumerate() {
+        poll()?;
         let view = |at: usize| View {
             image: images.get(indices[at]),
             shape: images.shape,
