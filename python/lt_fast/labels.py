@@ -66,7 +66,7 @@ def class_names_of(dataset: Any) -> list[str] | None:
     if _is_hugging_face_column(dataset):
         feature = getattr(getattr(dataset, "source", None), "features", {}).get(dataset.column_name)
         names = getattr(feature, "names", None)
-    elif isinstance(dataset, list | tuple | range | np.ndarray) or _is_tensor(dataset) or _is_column(dataset):
+    elif isinstance(dataset, list | tuple | range | np.ndarray) or hasattr(type(dataset), "to_numpy"):
         return None
     elif is_own(dataset, "target_transform") and dataset.target_transform is not None:
         return None  # its classes are others
@@ -120,8 +120,9 @@ def refuse_missing(name: str, array: NDArray[Any]) -> None:
     missing = np.flatnonzero(_missing(array))
     if missing.size:
         count = "one" if missing.size == 1 else f"{missing.size}, the first"
+        value = _plain(array[missing[0]])
         raise ValueError(
-            f"{name} must have no missing entry, got {count} at position {missing[0]} ({_plain(array[missing[0]])!r}); leave "
+            f"{name} must have no missing entry, got {count} at position {missing[0]} ({value!r}); leave "
             "these samples out, or fill in their values"
         )
 
@@ -282,7 +283,6 @@ def _warn_of_second(dataset: Any, given: Mapping[str, Any], labels: NDArray[Any]
 
 def _transformed(dataset: Any, labels: NDArray[Any]) -> NDArray[Any]:
     """Return the labels as ``__getitem__`` gives them, where the data set has a ``target_transform``."""
-    _warn_of_joint_transform(dataset)
     transform = getattr(dataset, "target_transform", None)
     if transform is None or not labels.size:
         return labels
@@ -333,17 +333,6 @@ def _is_torchvision(dataset: Any) -> bool:
     return str(getattr(type(dataset).__getitem__, "__module__", "")).partition(".")[0] == "torchvision"
 
 
-def _warn_of_joint_transform(dataset: Any) -> None:
-    """Warn of torchvision's ``transforms=``, which is given image and label and may change both."""
-    joint = getattr(dataset, "transforms", None)
-    if joint is None or not _is_torchvision(dataset) or type(joint).__name__ == "StandardTransform":
-        return
-    warn(
-        f"labels are taken from before {type(dataset).__name__}.transforms, which is given the label, too; if it "
-        f"changes labels, {_PASS_THEM}"
-    )
-
-
 # --- Subset, ConcatDataset, TensorDataset -----------------------------------------------------------------------------
 
 
@@ -360,7 +349,7 @@ def _structural(dataset: Any) -> Callable[[], NDArray[Any]] | None:
 
 def _agreeing(dataset: Any, own: NDArray[Any], structural: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """Return what a Subset or ConcatDataset calls its labels, unless its parts give the loader others."""
-    if _gives_something_else(dataset):
+    if _gives_something_else(dataset) or any(_equals(tensor, own) for tensor in getattr(dataset, "tensors", ())):
         return own
     try:
         parts = structural()
@@ -378,6 +367,10 @@ def _agreeing(dataset: Any, own: NDArray[Any], structural: Callable[[], NDArray[
 def _gives_something_else(dataset: Any) -> bool:
     """Whether a subclass has a ``__getitem__`` of its own, which may give labels of its own."""
     return not str(type(dataset).__getitem__.__module__).startswith("torch.")
+
+
+def _equals(tensor: Any, labels: NDArray[Any]) -> bool:
+    return np.array_equal(_array(tensor), labels)
 
 
 def _of_subset(labels: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[Any]:
