@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy, in_class_order
 from lt_fast.losses.checks import real_number
 
 
@@ -85,6 +85,7 @@ def checked_weights(weight: Any, num_classes: int) -> NDArray[np.float64] | None
     """
     if weight is None:
         return None
+    weight = in_class_order("weight", weight)
     try:
         array = np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float64)
     except (TypeError, ValueError):
