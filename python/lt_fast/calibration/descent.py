@@ -77,13 +77,17 @@ def minimise(
         ValueError: if ``order`` gives no permutation (with ``replacement``: other rows than there are), or the loss
             stops being finite.
     """
-    optimizer = torch.optim.SGD(parameters, lr=rates[0], momentum=momentum, weight_decay=weight_decay)
+    # Torch refuses a larger one with words of its own; a rate of this size diverges, and is told so below.
+    largest = torch.finfo(parameters[0].dtype).max
+    optimizer = torch.optim.SGD(
+        parameters, lr=min(rates[0], largest), momentum=momentum, weight_decay=min(weight_decay, largest)
+    )
     losses: list[float] = []
     for epoch, rate in enumerate(_shown(rates, progress=progress)):
-        optimizer.param_groups[0]["lr"] = rate
+        optimizer.param_groups[0]["lr"] = min(rate, largest)
         total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
         drawn = _drawn(order, epoch, rows, replacement=replacement)
-        for batch in torch.split(drawn.to(total.device), batch_size):
+        for batch in torch.split(drawn.to(total.device), min(batch_size, rows)):
             optimizer.zero_grad()
             loss = loss_of(batch)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -95,7 +99,7 @@ def minimise(
 
 def _finite(loss: float, epoch: int) -> float:
     if not math.isfinite(loss):
-        raise ValueError(f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr")
+        raise ValueError(f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr, weight_decay or scale")
     return loss
 
 
