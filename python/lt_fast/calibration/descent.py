@@ -74,8 +74,8 @@ def minimise(
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
-        ValueError: if ``order`` gives no permutation (with ``replacement``: other rows than there are), or the loss
-            stops being finite.
+        ValueError: if ``order`` gives no permutation (with ``replacement``: other rows than there are).
+        CalibrationDivergedError: if the loss stops being finite.
     """
     # Torch refuses a larger one with words of its own; a rate of this size diverges, and is told so below.
     largest = torch.finfo(parameters[0].dtype).max
@@ -97,9 +97,16 @@ def minimise(
     return losses
 
 
+class CalibrationDivergedError(FloatingPointError, ValueError):
+    """The loss of a calibrator became NaN or infinite: a run that failed, as a diverged training is."""
+
+
 def _finite(loss: float, epoch: int) -> float:
     if not math.isfinite(loss):
-        raise ValueError(f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr, weight_decay or scale")
+        raise CalibrationDivergedError(
+            f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr or weight_decay (in a recipe, "
+            "calibration_learning_rate or calibration_weight_decay)"
+        )
     return loss
 
 

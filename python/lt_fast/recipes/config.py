@@ -47,6 +47,7 @@ RECIPES = Registry(
 PROFILES = ("exp", "step", "pareto")
 """Shapes of the tail that ``profile`` may name."""
 
+_LARGEST_RATIO = 1_000_000
 _SMALLEST_INVERTED = 1e-6  # a ratio below it is no smallest over largest class either
 
 
@@ -167,6 +168,8 @@ def _checked_ratio(ratio: Any) -> float:
     if number < 1:
         hint = f"; did you mean {1 / number:g}?" if number >= _SMALLEST_INVERTED else ""
         raise UsageError(f"{rule}, got {number:g}{hint}")
+    if number > _LARGEST_RATIO:
+        raise UsageError(f"imbalance_ratio must be <= {_LARGEST_RATIO}, got {number:g}; the papers have 10 to 500")
     return number
 
 
