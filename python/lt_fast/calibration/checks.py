@@ -101,10 +101,12 @@ def _as_tensor(labels: Any) -> Tensor:
         return labels.detach().cpu()
     array = np.asarray(labels)
     if array.dtype.kind in "OUS":
-        gone = [at for at, label in enumerate(array.ravel().tolist()) if _is_missing(label)]
+        plain = array.ravel().tolist()
+        gone = [at for at, label in enumerate(plain) if _is_missing(label)]
         if gone:
             raise ValueError(f"labels must have no missing entry, got one at position {gone[0]}")
-        raise TypeError(f"labels must be integers, got {array.ravel()[0]!r} at position 0; map the classes to 0..C-1")
+        at, other = next((at, label) for at, label in enumerate([*plain, None]) if not isinstance(label, int))
+        raise TypeError(f"labels must be integers, got {other!r} at position {at}; map the classes to 0..C-1")
     return torch.from_numpy(array.astype(np.int64) if array.dtype.kind in "iu" else array.copy())
 
 
