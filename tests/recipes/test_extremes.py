@@ -15,9 +15,7 @@ UNBOUNDED = {name: setting for name, setting in settings.SETTINGS.items() if set
 
 
 @pytest.mark.parametrize("name", sorted(UNBOUNDED))
-@pytest.mark.parametrize(
-    "value", ["18446744073709551616", "1e300", "1e999999999", pytest.param(10**5000, id="huge"), 1e20]
-)
+@pytest.mark.parametrize("value", ["1e31", "1e300", "1e999999999", pytest.param(10**5000, id="huge"), 1e31])
 def test_no_number_is_without_bound(name, value):
     with pytest.raises(UsageError, match=f"{name} must be ") as caught:
         settings.checked(name, value)
@@ -28,8 +26,9 @@ def test_no_number_is_without_bound(name, value):
 def test_the_bound_is_said_and_holds(name):
     most = settings.SETTINGS[name].most
     assert settings.checked(name, most) == settings.checked(name, str(most)) == most
-    with pytest.raises(UsageError, match=rf"{name} must be a (whole )?number <= {most}, got '{most + 1}'$"):
-        settings.checked(name, str(most + 1))
+    bound = re.escape(f"{most:.15g}")
+    with pytest.raises(UsageError, match=rf"{name} must be a (whole )?number <= {bound}, got '{2 * most}'$"):
+        settings.checked(name, str(2 * most))
 
 
 @pytest.mark.parametrize("seed", [2**53, 2**53 + 1, 2**63, 2**64 - 2, 2**64 - 1])
@@ -69,7 +68,7 @@ def test_the_largest_seed_trains_and_has_a_split_of_its_own(tmp_path):
         ("ce", ["--set", "milestones=" + "[" * 10**5], 2, r"milestones must be rising fractions"),
         ("ce", ["--set", "seed=5"], 2, r"got 'seed'; it is an argument of its own: --seed on the command line, seed="),
         ("mammc", ["--set", "calibration_gamma=1e6"], 2, r"calibration_gamma\) must leave every class a weight"),
-        ("ce", ["--set", "learning_rate=1e6"], 1, "loss must stay finite, got .* no checkpoint was written yet"),
+        ("ce", ["--set", "learning_rate=1e30"], 1, "loss must stay finite, got .* no checkpoint was written yet"),
     ],
 )
 def test_a_start_that_fails_says_so_and_leaves_no_folder(method, words, status, message, tmp_path, capsys):

@@ -23,6 +23,7 @@ class Setting(NamedTuple):
 
 # What no training has use for, and the arithmetic or the memory does not bear: refused before anything is made.
 _MOST = 1_000_000
+_MOST_RATE = int(1e30)  # it diverges, and is told so, long before; above 3e38 torch cannot take it
 _MOST_EPOCHS = 1_000_000
 _MOST_ROWS = 65_536  # of a batch; a batch of the largest CIFAR training set fits
 _MOST_PADDING = 1024
@@ -69,10 +70,10 @@ SETTINGS: dict[str, Setting] = {
     ),
     "epochs": _positive("passes over the training set", "whole", _MOST_EPOCHS),
     "batch_size": _positive("images a step", "whole", _MOST_ROWS),
-    "learning_rate": _positive("peak learning rate of SGD"),
+    "learning_rate": _positive("peak learning rate of SGD", most=_MOST_RATE),
     "momentum": _below_one("momentum of SGD"),
     "nesterov": _switch("Nesterov's form of momentum"),
-    "weight_decay": _at_least_zero("L2 penalty on every weight"),
+    "weight_decay": _at_least_zero("L2 penalty on every weight", most=_MOST_RATE),
     "schedule": _choice("multistep", "cosine", meaning="how the learning rate falls"),
     "warmup": _below_one("fraction of the epochs in which the learning rate rises linearly"),
     "milestones": Setting("numbers", "rising fractions in (0, 1)", _rising_fractions, "when multistep lowers the rate"),
@@ -110,10 +111,10 @@ SETTINGS: dict[str, Setting] = {
     "calibration_start": _choice("trained", "fresh", meaning="retraining: from the trained classifier or a new one"),
     "calibration_gamma": _at_least_zero("stage 2: exponent of the inverse class counts in its weights"),
     "calibration_epochs": _positive("stage 2: passes over the cached features", "whole", _MOST_EPOCHS),
-    "calibration_learning_rate": _positive("stage 2: first learning rate of the cosine schedule"),
+    "calibration_learning_rate": _positive("stage 2: first learning rate of the cosine schedule", most=_MOST_RATE),
     "calibration_batch_size": _positive("stage 2: rows a step", "whole", _MOST_CACHED_ROWS),
     "calibration_momentum": _below_one("stage 2: momentum of SGD"),
-    "calibration_weight_decay": _at_least_zero("stage 2: L2 penalty"),
+    "calibration_weight_decay": _at_least_zero("stage 2: L2 penalty", most=_MOST_RATE),
     "calibration_normalization": _choice("weights", "batch", meaning="stage 2: what its loss is divided by"),
 }
 
@@ -161,7 +162,7 @@ def checked(name: str, value: Any) -> Any:
     except (TypeError, ValueError):
         fits = too_large = False
     if too_large:
-        rule = f"<= {setting.most}"
+        rule = f"<= {setting.most:.15g}"
     if too_large or not fits:
         raise UsageError(f"{name} must be {_SPOKEN[setting.kind]}{rule}, got {shown(value)}{_hint(setting, value)}")
     return list(read) if isinstance(read, tuple) else read
