@@ -9,6 +9,8 @@ from lt_fast.errors import UsageError, require
 
 SUMMARY = "train, calibrate and measure one method on one data set"
 
+_MOST_THREADS = 1024  # more of them end the process where the system refuses to make one
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast train``."""
@@ -130,15 +132,24 @@ def set_threads(threads: str | None) -> None:
     """Let torch use ``threads`` threads; None keeps its choice.
 
     Raises:
-        UsageError: if it is not a whole number >= 1.
+        UsageError: if it is not an integer from 1 to 1024.
     """
     if threads is None:
         return
-    if not threads.isascii() or not threads.isdigit() or int(threads) < 1:
-        raise UsageError(f"--threads must be a whole number >= 1, got {threads!r}")
+    from lt_fast.recipes.reading import read_integer, shown  # noqa: PLC0415
+
+    try:
+        number = read_integer(threads)
+    except OverflowError:
+        number = _MOST_THREADS + 1
+    except ValueError:
+        number = 0
+    if not 1 <= number <= _MOST_THREADS:
+        rule = ">= 1" if number < 1 else f"<= {_MOST_THREADS}"
+        raise UsageError(f"--threads must be a whole number {rule}, got {shown(threads)}")
     import torch  # noqa: PLC0415
 
-    torch.set_num_threads(int(threads))
+    torch.set_num_threads(number)
 
 
 def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:

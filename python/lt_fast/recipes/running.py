@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,15 @@ def run(
         Interrupted: after a signal, with the state saved.
     """
     checked_device(device)
-    # The data first: a missing file must not leave a run directory behind that the next attempt trips over.
+    # Data and parts first: what they refuse must not leave a run directory behind that blocks the next attempt.
     data = assembly.load_data(config, root=None if root is None else Path(root), download=download)
+    assembly.refuse_unfit(config, data)
     with RunDirectory(run_dir, config, resume=resume) as directory:
         if directory.result_path.exists():
             return read_result(directory.path)
-        directory.write_protocol(protocol_of(config, data))
-        return _trained(config, directory, data, resume=resume, device=device, progress=progress)
+        with _removed_without_checkpoint(directory):
+            directory.write_protocol(protocol_of(config, data))
+            return _trained(config, directory, data, resume=resume, device=device, progress=progress)
 
 
 def protocol_of(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
@@ -127,6 +130,21 @@ def checked_device(name: str) -> str:
         found = torch.cuda.device_count()
         raise UsageError(f"device must be present, got {name!r} with {found} GPUs here; try --device cpu")
     return name
+
+
+@contextmanager
+def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
+    """On an error before the first checkpoint, leave no folder that blocks the next attempt under other settings."""
+    try:
+        yield
+    except (ArithmeticError, TypeError, ValueError):
+        if not directory.resume and not directory.checkpoints.paths():
+            with suppress(OSError):  # the error that is on its way says more
+                for name in ("config.json", "protocol.json", "metrics.csv", ".lock"):
+                    (directory.path / name).unlink(missing_ok=True)
+                for folder in (directory.plots, directory.checkpoints.folder, directory.path):
+                    folder.rmdir()
+        raise
 
 
 def _trained(
