@@ -73,6 +73,7 @@ class CPMixLoss(LossModule):
         self.num_pairs, self.eta, self.tau, self.regularize = num_pairs, float(eta), float(tau), bool(regularize)
         self.plain = BalancedSoftmaxLoss(counts, empty=empty) if plain is None else plain
         self.vectors = ClassVectors(counts)
+        self.fix_options(label_rule="cp_mix", tau=self.tau, normalization="batch")
 
     def plain_rows(self, rows: int) -> int:
         """Return n, how many of a mixed batch's ``rows`` are plain.
@@ -90,6 +91,8 @@ class CPMixLoss(LossModule):
         self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None
     ) -> Tensor:
         """Return the loss of plain rows, or of all three parts where there are second labels."""
+        if not isinstance(self.plain, LossModule):  # ours looks at its rows itself
+            self._first.look(logits)
         if target_b is None or lam is None:
             loss: Tensor = self.plain(logits, target_a)
             return loss
@@ -107,10 +110,8 @@ class CPMixLoss(LossModule):
             target_a[part],
             target_b=target_b[part],
             lam=lam[part],
-            label_rule="cp_mix",
-            tau=self.tau,
-            normalization="batch",
             **self.vectors.for_logits(logits),
+            **self.options,
         )
         return loss
 
