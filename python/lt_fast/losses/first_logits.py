@@ -27,8 +27,8 @@ PROBABILITIES = (
 )
 COSINES = (
     "logits of {loss} with scale={scale:g} must be cosines in [-1, 1], got {largest:.4g}: the scale multiplies them. "
-    "Use lt_fast.models.CosineHead(in_features, num_classes) as the last layer, or pass scale=1 for the logits of a linear "
-    "layer"
+    "Use lt_fast.models.CosineHead(in_features, num_classes) as the last layer, or pass scale=1 to the loss for the "
+    "logits of a linear layer"
 )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast import _rust
+from lt_fast.ops import hints
 
 # Every step owns 2^32 consecutive draws, so no batch size makes two steps of an epoch share one.
 DRAWS_PER_STEP = 1 << 32
@@ -53,11 +54,17 @@ def checked_key(*, seed: int, epoch: int = 0, step: int = 0) -> None:
 def checked_target(target: Tensor, name: str = "target") -> Tensor:
     """Return ``target``; raise unless it is a one-dimensional tensor of whole-number class indices."""
     if not isinstance(target, Tensor):
-        raise TypeError(f"{name} must be a tensor of class indices, got {type(target).__name__}")
+        hint = hints.for_labels_type(name, target)
+        raise TypeError(f"{name} must be a tensor of class indices, got {type(target).__name__}{hint}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise TypeError(
-            f"{name} must hold class indices (int64), got {target.dtype}; for soft labels mix them yourself"
-        )
+        hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else hints.for_labels_dtype(name, target, target)
+        raise TypeError(f"{name} must hold class indices (int64), got {target.dtype}{hint}")
     if target.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, one class index a sample, got shape {tuple(target.shape)}")
+        hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else f"; use {name}.reshape(-1)"
+        raise ValueError(
+            f"{name} must be one-dimensional, one class index a sample, got shape {tuple(target.shape)}{hint}"
+        )
     return target
+
+
+_ONE_LABEL = "; mix before labels are made soft: for one-hot labels pass {name}.long().argmax(1)"

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lt_fast.mixing.draws import checked_target
+from lt_fast.ops import hints
 
 
 def checked_pair(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,4 +49,5 @@ def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
     outside = ((target < 0) | (target >= num_classes)).nonzero()
     if len(outside):
         at = int(outside[0])
-        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}")
+        hint = hints.for_label_value(name, target, num_classes, rows="x")
+        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}{hint}")
