@@ -31,12 +31,13 @@ class ClassVectors(nn.Module):
         super().__init__()
         vectors = {"class_counts": _positive(counts), **vectors}
         given = {name: np.ascontiguousarray(array) for name, array in vectors.items() if array is not None}
-        self._seen: dict[str, tuple[Tensor, int]] = {}
+        self._seen: list[tuple[str, Tensor, int]] = []
         with torch.inference_mode(False):  # a module made for validation may train later
             self._exact = {name: torch.tensor(array, device="cpu") for name, array in given.items()}
             for name, exact in self._exact.items():
                 values = exact.to(torch.get_default_device(), torch.float32)
                 super().register_buffer(name, values, persistent=False)
+        self._remember()
 
     def for_logits(self, logits: Tensor) -> dict[str, Any]:
         """Return the vectors for the dtype that the loss is computed in: float64 for float64 logits, else float32.
@@ -52,13 +53,27 @@ class ClassVectors(nn.Module):
 
     def _require_unchanged(self) -> None:
         """Compare values only where torch counted a change, so that a step costs a few integers."""
+        buffers = self._buffers
+        for name, tensor, version in self._seen:
+            if buffers.get(name) is not tensor or tensor._version != version:  # noqa: SLF001
+                break
+        else:
+            return
+        self._look_again()
+
+    def _look_again(self) -> None:
         for name in self._exact:
             buffer = self._buffers.get(name)
-            seen = self._seen.get(name)
-            if seen is None or seen[0] is not buffer or seen[1] != _version(buffer):
-                if buffer is None or not self._equals(name, buffer):
-                    raise RuntimeError(f"vectors.{name} was changed, and {_FIXED}")
-                self._seen[name] = (buffer, _version(buffer))
+            if buffer is None or not self._equals(name, buffer):
+                raise RuntimeError(f"vectors.{name} was changed, and {_FIXED}")
+            if buffer.is_inference():  # has no version to compare
+                with torch.inference_mode(False):
+                    self._buffers[name] = buffer.clone()
+        self._remember()
+
+    def _remember(self) -> None:
+        held = ((name, self.get_buffer(name)) for name in self._exact)
+        self._seen = [(name, tensor, tensor._version) for name, tensor in held]  # noqa: SLF001
 
     def _equals(self, name: str, values: Tensor) -> bool:
         if values.is_meta:
@@ -68,15 +83,17 @@ class ClassVectors(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute of the module; refuse another vector."""
         if not name.startswith("_") and name != "training":
-            known = name in self.__dict__.get("_exact", ())
-            if not (known and isinstance(value, Tensor) and self._equals(name, value)):
-                raise AttributeError(f"vectors.{name} cannot be set: {_FIXED}")
+            self._require_equal(name, value)
         super().__setattr__(name, value)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Refuse: the vectors are those of the constructor."""
-        del tensor, persistent
-        raise AttributeError(f"vectors.{name} cannot be set: {_FIXED}")
+        """Register a buffer, which torch does where one is set; refuse another vector."""
+        self._require_equal(name, tensor)
+        super().register_buffer(name, tensor, persistent)
+
+    def _require_equal(self, name: str, value: Any) -> None:
+        if not (isinstance(value, Tensor) and name in self._exact and self._equals(name, value)):
+            raise AttributeError(f"vectors.{name} cannot be set: {_FIXED}")
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Refuse: the vectors are those of the constructor."""
@@ -90,6 +107,7 @@ class ClassVectors(nn.Module):
             super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
             for name, exact in self._exact.items():
                 self._buffers[name] = exact.to(self.get_buffer(name).device, torch.float32)
+        self._remember()
         return self
 
 
@@ -97,10 +115,6 @@ _FIXED = (
     "the vectors of a loss are fixed when it is made; make a new loss, with weight=... for other class weights, or "
     "switch between two losses at an epoch by lt_fast.training.DeferredReweighting(plain, reweighted)"
 )
-
-
-def _version(buffer: Tensor | None) -> int:
-    return -1 if buffer is None or buffer.is_inference() else buffer._version  # noqa: SLF001
 
 
 def _positive(counts: ClassCounts) -> NDArray[np.float64]:

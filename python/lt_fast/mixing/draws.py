@@ -54,8 +54,10 @@ def checked_key(*, seed: int, epoch: int = 0, step: int = 0) -> None:
 def checked_target(target: Tensor, name: str = "target") -> Tensor:
     """Return ``target``; raise unless it is a one-dimensional tensor of whole-number class indices."""
     if not isinstance(target, Tensor):
-        hint = hints.for_labels_type(name, target)
-        raise TypeError(f"{name} must be a tensor of class indices, got {type(target).__name__}{hint}")
+        raise TypeError(
+            f"{name} must be a tensor of class indices, got {type(target).__name__}"
+            f"{hints.for_labels_type(name, target)}"
+        )
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else hints.for_labels_dtype(name, target, target)
         raise TypeError(f"{name} must hold class indices (int64), got {target.dtype}{hint}")
