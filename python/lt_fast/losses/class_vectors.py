@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts
+from lt_fast.ops.arguments import require_tensor
 
 
 class ClassVectors(nn.Module):
@@ -43,8 +44,10 @@ class ClassVectors(nn.Module):
         """Return the vectors for the dtype that the loss is computed in: float64 for float64 logits, else float32.
 
         Raises:
+            TypeError: if ``logits`` is no tensor.
             RuntimeError: if a vector was changed after the loss was made.
         """
+        require_tensor(logits)
         if not torch.compiler.is_compiling():
             self._require_unchanged()
         if logits.dtype == torch.float64:

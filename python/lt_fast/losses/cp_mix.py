@@ -10,6 +10,7 @@ from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.modules import LossModule
 from lt_fast.ops import mixed_margin_loss
+from lt_fast.ops.arguments import require_tensor
 
 
 class CPMixLoss(LossModule):
@@ -36,8 +37,8 @@ class CPMixLoss(LossModule):
         empty: ``"ignore"`` allows classes without samples.
 
     Shape:
-        ``forward(logits (N, C), target_a (N,), target_b (N,) or None, lam (N,) or None)``, ``N = n + num_pairs + n`` or
-        without the last n; returns a scalar. Dtypes as ``ops.mixed_margin_loss``.
+        ``forward(logits (N, C), target_a (N,), target_b (N,) or None, lam (N,) or number or None)``, where
+        ``N = n + num_pairs + n``, or without the last n; returns a scalar. Dtypes as ``ops.mixed_margin_loss``.
 
     Raises:
         TypeError: if labels are not whole numbers, or an option is of a wrong type.
@@ -88,9 +89,10 @@ class CPMixLoss(LossModule):
         return rest // parts
 
     def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None
+        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
     ) -> Tensor:
         """Return the loss of plain rows, or of all three parts where there are second labels."""
+        require_tensor(logits)
         if not isinstance(self.plain, LossModule):  # ours looks at its rows itself
             self._first.look(logits)
         if target_b is None or lam is None:
@@ -104,12 +106,12 @@ class CPMixLoss(LossModule):
             loss = loss + self.eta * self._mixture(slice(rows + pairs, None), logits, target_a, target_b, lam)
         return loss
 
-    def _mixture(self, part: slice, logits: Tensor, target_a: Tensor, target_b: Tensor, lam: Tensor) -> Tensor:
+    def _mixture(self, part: slice, logits: Tensor, target_a: Tensor, target_b: Tensor, lam: Tensor | float) -> Tensor:
         loss: Tensor = mixed_margin_loss(
             logits[part],
             target_a[part],
             target_b=target_b[part],
-            lam=lam[part],
+            lam=lam if isinstance(lam, int | float) else lam[part],
             **self.vectors.for_logits(logits),
             **self.options,
         )

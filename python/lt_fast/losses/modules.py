@@ -10,6 +10,7 @@ from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.first_logits import FirstLogits
 from lt_fast.losses.options import Options, advice
 from lt_fast.ops import mixed_margin_loss
+from lt_fast.ops.arguments import require_tensor
 
 
 class LossModule(nn.Module):
@@ -49,6 +50,7 @@ class LossModule(nn.Module):
                 f"loss_and_gradient of {type(self).__name__} must be called outside torch.inference_mode, where no "
                 "gradient can be computed; use torch.no_grad"
             )
+        require_tensor(logits)
         leaf = logits.detach().requires_grad_()
         with torch.enable_grad():
             loss: Tensor = self(leaf, target_a, target_b, lam)

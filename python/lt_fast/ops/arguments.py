@@ -207,9 +207,14 @@ def arithmetic_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _check_logits(logits: object, target: object) -> None:
+def require_tensor(logits: object) -> None:
+    """Refuse logits that are no tensor, such as a model's output object."""
     if not isinstance(logits, Tensor):
         raise TypeError(f"logits must be a tensor, got {type(logits).__name__}{hints.for_logits_type(logits)}")
+
+
+def _check_logits(logits: Tensor, target: object) -> None:
+    require_tensor(logits)
     if logits.dtype not in DTYPES:
         raise TypeError(
             f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}"
