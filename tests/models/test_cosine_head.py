@@ -72,7 +72,7 @@ def test_it_is_reset_as_torchs_own_layers_are():
     assert torch.equal(skipped.weight, initial)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda head: pickle.loads(pickle.dumps(head)), torch.jit.script])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda head: pickle.loads(pickle.dumps(head))])
 def test_copies_are_the_same(copied):
     head, x = models.CosineHead(5, 3, seed=1), torch.ones(2, 5)
     assert torch.equal(copied(head)(x), head(x))

@@ -51,8 +51,8 @@ def checked_key(*, seed: int, epoch: int = 0, step: int = 0) -> None:
             raise ValueError(f"{name} must be in [0, 2**{bits}), got {value}")
 
 
-def checked_target(target: Tensor, name: str = "target") -> Tensor:
-    """Return ``target``; raise unless it is a one-dimensional tensor of whole-number class indices."""
+def checked_target(target: Tensor, name: str = "target", *, num_classes: int | None = None) -> Tensor:
+    """Return ``target``; raise unless it is a one-dimensional tensor of integer class indices below ``num_classes``."""
     if not isinstance(target, Tensor):
         raise TypeError(
             f"{name} must be a tensor of class indices, got {type(target).__name__}"
@@ -66,7 +66,19 @@ def checked_target(target: Tensor, name: str = "target") -> Tensor:
         raise ValueError(
             f"{name} must be one-dimensional, one class index a sample, got shape {tuple(target.shape)}{hint}"
         )
+    if num_classes is not None:
+        _check_labels(target, name, num_classes)
     return target
 
 
 _ONE_LABEL = "; mix before labels are made soft: for one-hot labels pass {name}.long().argmax(1)"
+
+
+def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
+    if target.device.type != "cpu" or target.numel() == 0:
+        return
+    outside = ((target < 0) | (target >= num_classes)).nonzero()
+    if len(outside):
+        at = int(outside[0])
+        hint = hints.for_label_value(name, target, num_classes, rows="x")
+        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}{hint}")
