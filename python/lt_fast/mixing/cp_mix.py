@@ -80,7 +80,7 @@ def cp_mix(
     Source: CP-Mix, arXiv:2411.07621, equation (16); see ``cp_mix_label_factor`` for what is reconstructed.
     """
     mixer = CPMix(class_counts, tau=tau, alpha=alpha, per_sample=per_sample, seed=seed)
-    size, device = len(checked_target(target, num_classes=len(mixer.counts))), target.device
+    size, device = len(checked_target(target)), target.device
     lam = torch.from_numpy(mixer.factor(epoch, step, size)).to(device)
     partner = torch.from_numpy(mixer.partner(epoch, step, target)).to(device)
     return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))

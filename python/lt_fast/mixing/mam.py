@@ -89,7 +89,7 @@ def mam(
     Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py.
     """
     mixer = MAM(class_counts, omega=omega, alpha=alpha, per_sample=per_sample, seed=seed)
-    size, device = len(checked_target(target, num_classes=len(mixer.counts))), target.device
+    size, device = len(checked_target(target)), target.device
     lam = torch.from_numpy(mixer.factor(epoch, step, size)).to(device)
     partner = torch.from_numpy(mixer.partner(epoch, step, target)).to(device)
     return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))

@@ -88,7 +88,7 @@ def remix(
     Source: Chou et al. 2020, arXiv:2007.03943; code ntucllab/imbalanced-DL, _remix_drw.py.
     """
     mixer = Remix(class_counts, kappa=kappa, tau=tau, alpha=alpha, per_sample=per_sample, seed=seed)
-    size, device = len(checked_target(target, num_classes=len(mixer.counts))), target.device
+    size, device = len(checked_target(target)), target.device
     lam = torch.from_numpy(mixer.factor(epoch, step, size)).to(device)
     partner = torch.from_numpy(mixer.partner(epoch, step, target)).to(device)
     return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
