@@ -8,7 +8,7 @@ import functools
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lt_fast.counts import ClassCounts
+from lt_fast.ops import hints
 from lt_fast.registry import nearest
 
 Vector: TypeAlias = Tensor | NDArray[Any] | Sequence[float]
@@ -206,33 +207,47 @@ def arithmetic_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _check_logits(logits: object) -> None:
+def require_tensor(logits: object) -> None:
+    """Refuse logits that are no tensor, such as a model's output object."""
     if not isinstance(logits, Tensor):
-        raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
+        raise TypeError(f"logits must be a tensor, got {type(logits).__name__}{hints.for_logits_type(logits)}")
+
+
+def _check_logits(logits: Tensor, target: object) -> None:
+    require_tensor(logits)
     if logits.dtype not in DTYPES:
-        raise TypeError(f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}")
+        raise TypeError(
+            f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}"
+            f"{hints.for_logits_dtype(logits, target)}"
+        )
     if logits.layout != torch.strided or logits.is_nested:
         raise TypeError(f"logits must be a dense tensor, got layout {logits.layout}; use logits.to_dense()")
-    if logits.dim() != 2:  # noqa: PLR2004
-        raise ValueError(f"logits must have shape (N, C), got {tuple(logits.shape)}")
-    if logits.shape[1] < 2:  # noqa: PLR2004
-        raise ValueError(f"logits must have at least 2 classes, got shape {tuple(logits.shape)}")
+    shape = tuple(logits.shape)
+    if len(shape) != 2:  # noqa: PLR2004
+        raise ValueError(f"logits must have shape (N, C), got {shape}{hints.for_logits_shape(logits, target)}")
+    if shape[1] < 2:  # noqa: PLR2004
+        hint = hints.for_logits_shape(logits, target)
+        raise ValueError(f"logits must have at least 2 classes, got shape {shape}{hint}")
 
 
 def _labels(name: str, labels: object, logits: Tensor) -> Tensor:
     if not isinstance(labels, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(labels).__name__}")
+        raise TypeError(f"{name} must be a tensor, got {type(labels).__name__}{hints.for_labels_type(name, labels)}")
     if labels.dtype != torch.int64:
-        raise TypeError(f"{name} must be int64 class indices, got {labels.dtype}; use {name}.long()")
+        hint = hints.for_labels_dtype(name, labels, logits)
+        raise TypeError(f"{name} must be int64 class indices, got {labels.dtype}{hint}")
     if labels.dim() != 1 or labels.shape[0] != logits.shape[0]:
-        raise ValueError(f"{name} must have shape (N,) = ({logits.shape[0]},), got {tuple(labels.shape)}")
+        hint = hints.for_labels_shape(name, labels, logits)
+        raise ValueError(f"{name} must have shape (N,) = ({logits.shape[0]},), got {tuple(labels.shape)}{hint}")
     _same_device(name, labels, logits)
     return labels.contiguous()
 
 
 def _same_device(name: str, value: Tensor, logits: Tensor) -> None:
     if value.device != logits.device:
-        raise ValueError(f"{name} must be on the logits' device {logits.device}, got {value.device}")
+        raise ValueError(
+            f"{name} must be on the logits' device {logits.device}, got {value.device}; use {name}.to(logits.device)"
+        )
 
 
 def _no_gradient(name: str, value: object) -> None:
@@ -278,7 +293,10 @@ def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     _no_gradient(name, value)
     _same_device(name, value, logits)
     if value.dim() > 0 and (value.dim() != 1 or value.shape[0] != logits.shape[0]):
-        raise ValueError(f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(value.shape)}")
+        hint = f"; use {name}.reshape(-1)" if value.numel() == logits.shape[0] else ""
+        raise ValueError(
+            f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(value.shape)}{hint}"
+        )
     if value.dtype == dtype and value.dim() == 1 and value.is_contiguous():
         return value  # the usual case, without three calls into torch that do nothing
     return value.to(dtype).reshape(-1).contiguous()
@@ -389,7 +407,7 @@ def gather(
     sample_weight: Any,
 ) -> Arguments:
     """Check types, shapes and devices, and convert every tensor to its one form."""
-    _check_logits(logits)
+    _check_logits(logits, target)
     given = Arguments(
         logits=logits,
         target=_labels("target", target, logits),
@@ -418,7 +436,9 @@ def check_values(given: Arguments, chosen: Settings) -> None:
     num_classes = given.logits.shape[1]
     for name, labels in (("target", given.target), ("target_b", given.target_b)):
         if labels is not None:
-            _refuse(name, labels, (labels < 0) | (labels >= num_classes), f"lie in [0, {num_classes})")
+            wrong = (labels < 0) | (labels >= num_classes)
+            hint = functools.partial(hints.for_label_value, name, labels, num_classes)
+            _refuse(name, labels, wrong, f"lie in [0, {num_classes})", hint)
     if given.lam is not None:
         _refuse("lam", given.lam, ~((given.lam >= 0) & (given.lam <= 1)), "lie in [0, 1]")
     if given.sample_weight is not None:
@@ -443,7 +463,9 @@ def check_values(given: Arguments, chosen: Settings) -> None:
             )
 
 
-def _refuse(name: str, values: Tensor, wrong: Tensor, rule: str) -> None:
+def _refuse(name: str, values: Tensor, wrong: Tensor, rule: str, hint: Callable[[], str] = str) -> None:
     if bool(wrong.any()):
         at = int(wrong.nonzero()[0])
-        raise ValueError(f"{name} must {rule}, got {values[at].item():g} at position {at}")
+        value = values[at].item()
+        shown = f"{value:g}" if isinstance(value, float) else value  # :g rounds a label to 6 digits
+        raise ValueError(f"{name} must {rule}, got {shown} at position {at}{hint()}")
