@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
     parser.add_argument("--run", type=Path, help="run directory (default: runs/<method>-<data>-<ratio>-<seed>)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --run, to the same bits")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="RUN", help="begin with the weights of another run, under a new schedule"
+    )
     parser.add_argument("--seed", default="0", help="of network, draws and, on digits-lt, split (default: 0)")
     parser.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
     parser.add_argument(
@@ -58,6 +61,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         progress=not arguments.quiet,
         root=arguments.root,
         download=arguments.download,
+        start_from=arguments.start_from,
     )
     pictures = [] if arguments.no_plots else _draw(folder)
     report(result, folder, pictures, output)

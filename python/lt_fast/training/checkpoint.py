@@ -53,6 +53,7 @@ class Checkpoint:
         step: steps done in the epoch after them.
         tensors: group to name to tensor; group ``"model"`` is the model's state dict.
         values: whatever plain values were saved.
+        sha256: group to digest of its file.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Checkpoint:
     step: int
     tensors: dict[str, dict[str, Tensor]]
     values: dict[str, Any]
+    sha256: dict[str, str]
 
 
 class Checkpoints:
@@ -221,7 +223,8 @@ def read(path: Path, *, most: int = MOST_TENSOR_BYTES) -> Checkpoint:
     except (DataError, OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
         words = str(error).removeprefix(f"{path}/")
         raise DataError(f"checkpoint {path} is damaged: {words}") from error
-    return Checkpoint(path, epoch, step, tensors, record["values"])
+    digests = {name.removesuffix(".safetensors"): recorded["sha256"] for name, recorded in record["files"].items()}
+    return Checkpoint(path, epoch, step, tensors, record["values"], digests)
 
 
 def _encoded(tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> dict[str, bytes]:

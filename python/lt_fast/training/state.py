@@ -142,12 +142,8 @@ class Training:
 
     @property
     def most_bytes(self) -> int:
-        """Size of the largest file of tensors that a checkpoint of this training can have.
-
-        Twice its tensors, for the momentum, and room for what a criterion counts on the way: its table grows.
-        """
-        state = [*self.model.state_dict().values(), *self.criterion.state_dict().values()]
-        return 2 * sum(tensor.numel() * tensor.element_size() for tensor in state) + _ROOM
+        """Size of the largest file of tensors that a checkpoint of this training can have."""
+        return most_bytes(self.model, self.criterion)
 
     def restore(self, checkpoint: Checkpoint) -> Place:
         """Put everything back where ``capture`` took it.
@@ -159,15 +155,13 @@ class Training:
             UsageError: if the settings are not those of the checkpoint.
             DataError: if the checkpoint is damaged, or one of another model, another loss or other batches.
         """
-        values = checkpoint.values
-        _check_values(checkpoint)
+        values, place = checkpoint.values, place_of(checkpoint)
         changed = differences(values["settings"], asdict(self.settings))
         if changed:
             raise UsageError(
                 f"resume needs the settings of checkpoint {checkpoint.path}, but {', '.join(changed.values())}; "
                 "go back to them, or name another run directory",
             )
-        place = Place.from_values(values["place"])
         self._check_place(place, checkpoint)
         self._check_tensors(checkpoint)
         self._restore_batches(place, checkpoint)
@@ -178,14 +172,9 @@ class Training:
         return place
 
     def _check_place(self, place: Place, checkpoint: Checkpoint) -> None:
-        path, rows = checkpoint.path, [row["epoch"] for row in place.history]
-        if (place.epoch, place.step) != (checkpoint.epoch, checkpoint.step):
-            raise DataError(f"checkpoint {path} must hold the state that its name says, got that of {place.in_words()}")
         if place.epoch > self.settings.epochs or place.step > self.steps:
             limits = f"{self.settings.epochs} epochs of {self.steps} steps"
-            raise DataError(f"checkpoint {path} must lie within {limits}, got {place.in_words()}")
-        if rows != list(range(1, place.epoch + 1)):
-            raise DataError(f"checkpoint {path} must hold one row of history per epoch, {place.epoch}, got {len(rows)}")
+            raise DataError(f"checkpoint {checkpoint.path} must be within {limits}, got {place.in_words()}")
 
     def _check_tensors(self, checkpoint: Checkpoint) -> None:
         if checkpoint.tensors.keys() != {"model", "training"}:
@@ -265,11 +254,33 @@ def _kind(name: str, tensor: Tensor) -> str:
     return dtype if name.endswith("_extra_state") else f"{dtype} of shape {tuple(tensor.shape)}"
 
 
-def _check_values(checkpoint: Checkpoint) -> None:
+def place_of(checkpoint: Checkpoint) -> Place:
+    """Return the place that a checkpoint was written at, after a look at all its plain values.
+
+    Raises:
+        DataError: if a value is missing or of another type, or they contradict each other or the checkpoint's name.
+    """
+    path = checkpoint.path
     try:
         check(checkpoint.values, _VALUES)
     except ValueError as error:
-        raise DataError(f"checkpoint {checkpoint.path} is damaged: state.json: values: {error}") from error
+        raise DataError(f"checkpoint {path} is damaged: state.json: {error}") from error
+    place = Place.from_values(checkpoint.values["place"])
+    if (place.epoch, place.step) != (checkpoint.epoch, checkpoint.step):
+        raise DataError(f"checkpoint {path} must hold the state that its name says, got that of {place.in_words()}")
+    if [row["epoch"] for row in place.history] != list(range(1, place.epoch + 1)):
+        rows = len(place.history)
+        raise DataError(f"checkpoint {path} must hold one row of history per epoch, {place.epoch}, got {rows}")
+    return place
+
+
+def most_bytes(*modules: nn.Module) -> int:
+    """Return the size of the largest file of tensors that a checkpoint of ``modules`` can have.
+
+    Twice their tensors, for the momentum, and room for what a criterion counts during the training: its table grows.
+    """
+    tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+    return _ROOM + 2 * sum(int(tensor.numel()) * int(tensor.element_size()) for tensor in tensors)
 
 
 def _host_copy(tensor: Tensor) -> Tensor:
