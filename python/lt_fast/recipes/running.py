@@ -90,6 +90,7 @@ def run(
         if finished(directory, config):
             directory.tidy()
             return read_result(directory)
+        _warn_of_lost_checkpoints(directory)
         directory.write_protocol(protocol_of(config, data), silently=_COMPARED_BY_CHECKPOINTS)
         return _trained(config, directory, data, start, resume=resume, device=device, progress=progress)
 
@@ -118,6 +119,12 @@ def finished(directory: RunDirectory, config: Mapping[str, Any]) -> bool:
         raise DataError(f"{directory.path} has a result, but neither {names} nor a checkpoint; restore them")
     warnings.warn(f"{directory.path} has a result, but no {names}; made again from its last checkpoint", stacklevel=3)
     return False
+
+
+def _warn_of_lost_checkpoints(directory: RunDirectory) -> None:
+    # Its rows come after the first checkpoint: where they are alone, a training was lost.
+    if os.path.lexists(directory.metrics_path) and not directory.checkpoints.paths():
+        warnings.warn(f"{directory.checkpoints.folder} is empty: the training starts again at epoch 1", stacklevel=3)
 
 
 def _files_of(config: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from lt_fast.records import (
     OBJECT,
     SHA256,
     WHOLE,
+    Rule,
     check,
     parse_json,
     parse_tensors,
@@ -39,7 +40,11 @@ from lt_fast.training.durable import erase, sync_folder, unwritable, write_synce
 _NAME = re.compile(r"epoch-([0-9]{1,18})(?:-step-([0-9]{1,18}))?")
 _FILE = re.compile(r"[A-Za-z0-9_-]{1,64}\.safetensors")
 _STATE = "state.json"
-_STATE_RULES = {"values": OBJECT, "files": OBJECT, "files.*.bytes": WHOLE, "files.*.sha256": SHA256, "sha256": SHA256}
+_FILES = Rule(
+    "an object of names like model.safetensors, without a path",
+    lambda value: isinstance(value, dict) and all(_FILE.fullmatch(name) for name in value),
+)
+_STATE_RULES = {"values": OBJECT, "files": _FILES, "files.*.bytes": WHOLE, "files.*.sha256": SHA256, "sha256": SHA256}
 _LISTINGS = 10
 
 
@@ -230,7 +235,8 @@ def read(path: Path, *, most: int = MOST_TENSOR_BYTES) -> Checkpoint:
 def _encoded(tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> dict[str, bytes]:
     save = require("safetensors.torch", extra="train", purpose="saving a checkpoint").save
     files: dict[str, bytes] = {f"{group}.safetensors": save(dict(named)) for group, named in tensors.items()}
-    _check_names(files)
+    if not _FILES.holds(files):
+        raise ValueError(f"tensors must have groups of letters, digits, - and _, got {', '.join(tensors)}")
     record: dict[str, Any] = {"values": _plain(values), "files": {name: _digest(data) for name, data in files.items()}}
     record["sha256"] = _own_digest(record)
     return files | {_STATE: json.dumps(record, indent=1).encode()}
@@ -262,7 +268,6 @@ def _read_state(file: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = parse_json(data)
         check(record, _STATE_RULES)
-        _check_names(record["files"])
     except ValueError as error:
         raise DataError(f"{_STATE} is not what was written: {error}") from error
     _require_digest(record["sha256"], _own_digest(record), _STATE)
@@ -272,13 +277,6 @@ def _read_state(file: Path) -> dict[str, Any]:
 def _require_digest(recorded: str, found: str, name: str) -> None:
     if recorded != found:
         raise DataError(f"{name} does not match its SHA-256")
-
-
-def _check_names(names: Iterable[str]) -> None:
-    """Refuse what is no plain file name: a path would open a file outside the checkpoint."""
-    for name in names:
-        if not _FILE.fullmatch(name):
-            raise ValueError(f"files must have names like model.safetensors, got {name!r}")
 
 
 def _read_group(file: Path, recorded: Mapping[str, Any], most: int) -> dict[str, Tensor]:

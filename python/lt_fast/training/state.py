@@ -166,7 +166,8 @@ class Training:
         self._check_tensors(checkpoint)
         self._restore_batches(place, checkpoint)
         self._restore_tensors(checkpoint)
-        moved = differences(values["environment"], environment(self.device))
+        recorded, now = values["environment"], environment(self.device)
+        moved = differences(recorded, {name: value for name, value in now.items() if name in recorded})
         if moved:
             warnings.warn(f"resumed elsewhere, the last bits may differ: {', '.join(moved.values())}", stacklevel=6)
         return place
