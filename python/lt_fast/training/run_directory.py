@@ -91,8 +91,9 @@ class RunDirectory:
     def tidy(self) -> None:
         """Remove what processes that were killed left behind: files half written, checkpoints half removed."""
         self.checkpoints.tidy()
-        for path in [*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")]:
-            erase(path)
+        for pattern in (".*.partial", "*/.*.partial", "*/.calibrator.*"):  # the last: of versions before 0.2
+            for path in self.path.glob(pattern):
+                erase(path)
 
     def write_protocol(
         self,
