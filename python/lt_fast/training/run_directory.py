@@ -91,7 +91,7 @@ class RunDirectory:
     def tidy(self) -> None:
         """Remove what processes that were killed left behind: files half written, checkpoints half removed."""
         self.checkpoints.tidy()
-        for pattern in (".*.partial", "*/.*.partial", "*/.calibrator.*"):  # the last: of versions before 0.2
+        for pattern in (".*.partial", "*/.*.partial", "*/.calibrator.*"):  # the last: of earlier versions
             for path in self.path.glob(pattern):
                 erase(path)
 
