@@ -33,7 +33,7 @@ def stored_config(folder: Path) -> dict[str, Any]:
     """
     config = read_config(folder)
     file = folder / "config.json"
-    _refuse_missing(file, {name for name in _NAMED if "?" not in name} - config.keys())
+    _refuse_missing(file, [name for name in _NAMED if "?" not in name and name not in config][:1])
     try:
         check(config, _NAMED)
         resolved = _resolved_again(config)
