@@ -45,7 +45,7 @@ def test_what_only_reads_runs_under_torchrun_too(monkeypatch, capsys):
         (["demo", "--out", ""], r"argument --out: must name a folder, got ''"),
         ([*TRAIN, "--threads", "1000000000"], r"--threads must be a whole number <= 1024, got '1000000000'"),
         ([*TRAIN, "--threads", "9" * 5000], r"--threads must be a whole number <= 1024"),
-        (["demo", "--seeds", "99999999999999999999"], r"--seeds must be <= 1000, got"),
+        (["demo", "--seeds", "99999999999999999999"], r"--seeds must be a whole number <= 1000, got"),
         ([*TRAIN, "--run", "a\0b"], r"an argument must not hold a NUL character, got 'a\\x00b'"),
     ],
 )

@@ -9,8 +9,6 @@ from lt_fast.cli.output import Output
 from lt_fast.errors import UsageError, require
 from lt_fast.registry import nearest
 
-_MOST_THREADS = 1024  # torch starts as many as it is told to: a slip of the finger would fill the process table
-
 SUMMARY = "train, calibrate and measure one method on one data set"
 
 _MOST_THREADS = 1024  # more of them end the process where the system refuses to make one
@@ -29,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
     parser.add_argument("--run", type=folder, help="run directory (default: runs/<method>-<data>-<ratio>-<seed>)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --run, to the same bits")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="RUN", help="begin with the weights of another run, under a new schedule"
+    )
     parser.add_argument("--seed", default="0", help="of network, draws and, on digits-lt, split (default: 0)")
     parser.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
     parser.add_argument(
@@ -75,6 +76,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         progress=not arguments.quiet,
         root=arguments.root,
         download=arguments.download,
+        start_from=arguments.start_from,
     )
     pictures = [] if arguments.no_plots else _draw(place)
     report(result, place, pictures, output)
