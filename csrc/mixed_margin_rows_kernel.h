@@ -247,12 +247,13 @@ LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, co
   LongSum<L> all, all_terms;
   V even{}, odd{}, terms{};
   const T factor = L::exp_factor(scale);
+  const auto bias_at = [&](int64_t at) LT_FAST_INLINED { return kBias ? bias + at : nullptr; };
   const auto whole_pack = [&](int64_t at, V& sum) LT_FAST_INLINED {
     ahead.fetch(at);
     const V z_pack = L::load(z + at);
-    const V x = exponential<L, kBias>(z_pack, bias + at, L::kAll, reference, level, scale, factor);
+    const V x = exponential<L, kBias>(z_pack, bias_at(at), L::kAll, reference, level, scale, factor);
     if constexpr (kStore) L::store(e + at, x);
-    if constexpr (kSmooth) terms += term<L, kBias>(z_pack, bias + at, L::kAll, reference, level, scale);
+    if constexpr (kSmooth) terms += term<L, kBias>(z_pack, bias_at(at), L::kAll, reference, level, scale);
     sum += x;
   };
   const auto end_run = [&]() LT_FAST_INLINED {
@@ -278,11 +279,11 @@ LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, co
         const int64_t at = columns.column_of(pack);
         const V z_pack = load_inside<L>(z + at, inside);
         ahead.fetch(at < 0 ? 0 : at);
-        const V x = exponential<L, kBias>(z_pack, bias + at, inside, reference, level, scale, factor);
+        const V x = exponential<L, kBias>(z_pack, bias_at(at), inside, reference, level, scale, factor);
         even += L::select(others, x, V{});
         if constexpr (kStore) store_inside<L>(e + at, inside, x);
         if constexpr (kSmooth) {
-          const V t = term<L, kBias>(z_pack, bias + at, inside, reference, level, scale);
+          const V t = term<L, kBias>(z_pack, bias_at(at), inside, reference, level, scale);
           terms += L::select(others, t, V{});
         }
       });
@@ -501,7 +502,7 @@ class alignas(64) Block {
     same_ = 0;
     for (int lane = 0; lane < count_; ++lane) {
       const int64_t row = row_ + lane, a = rows_.target[row], b = rows_.target_b[row];
-      z_[lane] = row_of(rows_, row, scratch_ + lane * rows_.classes);
+      z_[lane] = row_of(rows_, row, is_half(rows_) ? scratch_ + lane * rows_.classes : nullptr);
       e_[lane] = exponentials_of(lane);
       a_[lane] = a;
       b_[lane] = b;

@@ -46,9 +46,12 @@ class Case:
 def make(  # one keyword a feature
     rows: int, classes: int, *, seed: int = 0, spread: float = 1.0, mixed: bool = True, label_rule: str = "mixup",
     margin: bool = False, maximum: bool = False, compat: bool = False, bias: bool = False, weight: bool = False,
-    sample_weight: bool = False, **options: Any,
+    sample_weight: bool = False, equal_counts: bool = False, zeros: bool = False, **options: Any,
 ) -> Case:  # fmt: skip
-    """Draw a case; lam holds 0 and 1, some labels are equal, some scores tie."""
+    """Draw a case; lam holds 0 and 1, some labels are equal, some scores tie.
+
+    With ``equal_counts`` every second class is as large as the first one, with ``zeros`` some weights and margins are 0.
+    """
     g = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:
@@ -59,6 +62,8 @@ def make(  # one keyword a feature
         logits[1] = logits[1].round()
     target = torch.randint(classes, (rows,), generator=g)
     counts = torch.randint(1, 5000, (classes,), generator=g)
+    if equal_counts:
+        counts[::2] = counts[0]
     if mixed:
         target_b, lam = torch.randint(classes, (rows,), generator=g), uniform(rows)
         target_b[: rows // 4] = target[: rows // 4]
@@ -68,7 +73,7 @@ def make(  # one keyword a feature
     if margin:
         options["margin"] = uniform(classes) / 2
     if maximum:
-        options |= {"margin_rule": "maximum", "max_margin": 0.8, "gamma": 1.5}
+        options = {"margin_rule": "maximum", "max_margin": 0.8, "gamma": 1.5} | options
         options |= {"compat": "batch_first_label"} if compat else {}
     if bias:
         options["bias"] = counts.double().log()
@@ -76,16 +81,27 @@ def make(  # one keyword a feature
         options["weight"] = uniform(classes) + 0.05
     if sample_weight:
         options["sample_weight"] = uniform(rows)
+    if zeros:
+        for name in ("margin", "weight", "sample_weight"):
+            if name in options and len(options[name]) > 1:
+                options[name][0] = 0.0
     return Case(logits, target, options)
 
 
 @st.composite
 def cases(
-    draw: st.DrawFn, *, max_rows: int = 40, max_classes: int = 1100, smoothings: tuple[float, ...] = (0.0, 0.1, 1.0)
+    draw: st.DrawFn,
+    *,
+    max_rows: int = 40,
+    max_classes: int = 1100,
+    smoothings: tuple[float, ...] = (0.0, 0.1, 1 - 2.0**-10, 1.0),
 ) -> Case:
-    """Any call that is allowed."""
+    """Any call that is allowed, with the bounds of every number among its values."""
     flag = st.booleans()
     maximum = draw(flag)
+    numbers = {}
+    if maximum:
+        numbers = {"max_margin": draw(st.sampled_from([0.0, 0.8, 5.0])), "gamma": draw(st.sampled_from([0.0, 1.5]))}
     return make(
         draw(st.integers(1, max_rows)),
         draw(st.one_of(st.integers(2, 40), st.integers(2, max_classes))),
@@ -99,12 +115,17 @@ def cases(
         bias=draw(flag),
         weight=draw(flag),
         sample_weight=draw(flag),
+        equal_counts=draw(flag),
+        zeros=draw(flag),
         omega=draw(st.sampled_from([0.25, 0.0, 1.0, 3.0, -0.5])),
-        scale=draw(st.sampled_from([0.5, 1.0, 30.0])),
+        kappa=draw(st.sampled_from([1.0, 1.5, 3.0])),
+        tau=draw(st.sampled_from([0.0, 0.5, 0.75, 1.0])),
+        scale=draw(st.sampled_from([2.0**-10, 0.5, 1.0, 30.0, 1024.0])),
         label_smoothing=draw(st.sampled_from(smoothings)),
         focal_gamma=draw(st.sampled_from([0.0, 1.0, 2.0])),  # a power below 1 would enlarge the twin's rounding
         normalization=draw(st.sampled_from(NORMALIZATIONS)),
         reduction=draw(st.sampled_from(REDUCTIONS)),
+        **numbers,
     )
 
 
@@ -117,8 +138,8 @@ def loss_and_gradient(loss: Any, logits: Tensor, target: Tensor, options: dict[s
 
 
 def distance(found: Tensor, exact: Tensor, floor: float = 1e-300) -> float:
-    """Largest difference over the largest exact value, or over ``floor`` where that is larger."""
-    if exact.numel() == 0:
+    """Largest difference over the largest exact value, or over ``floor`` where that is larger; NaN equals NaN."""
+    if exact.numel() == 0 or bool(exact.isnan().all() and found.isnan().all()):
         return 0.0
     difference = float((found.double() - exact.double()).abs().max())
     return difference / max(float(exact.double().abs().max()), floor)

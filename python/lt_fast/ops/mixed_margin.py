@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lt_fast.ops import arguments, libraries, prepared, reference
+from lt_fast.ops import arguments, libraries, prepared, reference, traced
 from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Arguments, Settings, Wanted
 from lt_fast.ops.eager import FusedLoss
 
@@ -189,5 +189,9 @@ def _call(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
     if differentiate and not torch.compiler.is_compiling():
         loss, prediction = FusedLoss.apply(*inputs)  # type: ignore[no-untyped-call]
         return wanted.of(loss, None, prediction)
-    loss, gradient, _, prediction = torch.ops.lt_fast.mixed_margin_loss(*inputs)
+    numbers = arguments.traced_numbers(chosen) if torch.compiler.is_compiling() else None
+    if numbers is not None:
+        loss, gradient, _, prediction = traced.loss_of(inputs, numbers)
+    else:
+        loss, gradient, _, prediction = torch.ops.lt_fast.mixed_margin_loss(*inputs)
     return wanted.of(loss, gradient, prediction)
