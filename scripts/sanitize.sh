@@ -21,34 +21,41 @@ for path in python/lt_fast/*; do
 done
 
 torch=$("$PYTHON" -c "import importlib.util, os; print(os.path.dirname(importlib.util.find_spec('torch').origin))")
-flags="-std=c++17 -O1 -g -fno-omit-frame-pointer -fPIC -fvisibility=hidden -fopenmp-simd"
-flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=all -DTORCH_TARGET_VERSION=0x020a000000000000ULL"
+flags="-std=c++17 -g -fPIC -fvisibility=hidden -fopenmp-simd -DTORCH_TARGET_VERSION=0x020a000000000000ULL"
+checks="-O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+machine=$(uname -m)
 sets=portable
-if [ "$(uname -m)" = x86_64 ]; then
-  grep -qw avx2 /proc/cpuinfo && sets="$sets avx2"
-  grep -qw avx512bw /proc/cpuinfo && sets="$sets avx512"
+if [ "$machine" = x86_64 ]; then
+  if grep -qw avx2 /proc/cpuinfo; then sets="$sets avx2"; fi
+  if grep -qw avx512bw /proc/cpuinfo; then sets="$sets avx512"; fi
 else
   flags="$flags -DLT_FAST_PORTABLE_ONLY"
 fi
-for source in csrc/*.cpp; do
-  name=$(basename "$source" .cpp)
-  case $name in
-    *_avx2) extra="-mavx2 -mfma" ;;
-    *_avx512) extra="-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma" ;;
-    *) extra="" ;;
+
+# compile SOURCE SET FLAGS...: with the sanitizers if the set runs here; the linker wants the others, too
+compile() {
+  source=$1 set=$2
+  shift 2
+  case " $sets all " in
+    *" $set "*) set -- "$@" $checks ;;
+    *) set -- "$@" -O0 ;;
   esac
-  # shellcheck disable=SC2086
-  test "$sets" = portable && test -n "$extra" && test "$(uname -m)" != x86_64 && continue
-  # shellcheck disable=SC2086
-  $CXX $flags $extra -isystem "$torch/include" -c "$source" -o "$BUILD/objects/$name.o"
-done
+  $CXX $flags "$@" -isystem "$torch/include" -c "csrc/$source.cpp" -o "$BUILD/objects/$source.o"
+}
+
+echo "building the op with the sanitizers"
+compile mixed_margin_loss all
+compile mixed_margin_rows_portable portable
+if [ "$machine" = x86_64 ]; then
+  compile mixed_margin_rows_avx2 avx2 -mavx2 -mfma
+  compile mixed_margin_rows_avx512 avx512 -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma
+fi
 $CXX -shared -fsanitize=address,undefined "$BUILD"/objects/*.o -L"$torch/lib" -Wl,--no-as-needed -ltorch_cpu \
   -Wl,--version-script=csrc/local.map -o "$BUILD/python/lt_fast/_ops/liblt_fast_cpu.so"
 
 runtime="$($CXX -print-file-name=libasan.so) $($CXX -print-file-name=libubsan.so) $($CXX -print-file-name=libstdc++.so)"
 for set in $sets; do
   echo "sanitizers, $set kernels"
-  # shellcheck disable=SC2086
   LD_PRELOAD="$runtime" ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 UBSAN_OPTIONS=print_stacktrace=1 \
     PYTHONPATH="$BUILD/python" LT_FAST_BACKEND=cpu LT_FAST_INSTRUCTION_SET=$set OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} \
     "$PYTHON" -m pytest -q -x -p no:cacheprovider $TESTS

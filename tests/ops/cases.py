@@ -46,12 +46,9 @@ class Case:
 def make(  # one keyword a feature
     rows: int, classes: int, *, seed: int = 0, spread: float = 1.0, mixed: bool = True, label_rule: str = "mixup",
     margin: bool = False, maximum: bool = False, compat: bool = False, bias: bool = False, weight: bool = False,
-    sample_weight: bool = False, equal_counts: bool = False, zeros: bool = False, **options: Any,
+    sample_weight: bool = False, **options: Any,
 ) -> Case:  # fmt: skip
-    """Draw a case; lam holds 0 and 1, some labels are equal, some scores tie.
-
-    With ``equal_counts`` every second class is as large as the first one, with ``zeros`` some weights and margins are 0.
-    """
+    """Draw a case; lam holds 0 and 1, some labels are equal, some scores tie."""
     g = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:
@@ -62,8 +59,6 @@ def make(  # one keyword a feature
         logits[1] = logits[1].round()
     target = torch.randint(classes, (rows,), generator=g)
     counts = torch.randint(1, 5000, (classes,), generator=g)
-    if equal_counts:
-        counts[::2] = counts[0]
     if mixed:
         target_b, lam = torch.randint(classes, (rows,), generator=g), uniform(rows)
         target_b[: rows // 4] = target[: rows // 4]
@@ -81,10 +76,6 @@ def make(  # one keyword a feature
         options["weight"] = uniform(classes) + 0.05
     if sample_weight:
         options["sample_weight"] = uniform(rows)
-    if zeros:
-        for name in ("margin", "weight", "sample_weight"):
-            if name in options and len(options[name]) > 1:
-                options[name][0] = 0.0
     return Case(logits, target, options)
 
 
@@ -102,7 +93,7 @@ def cases(
     numbers = {}
     if maximum:
         numbers = {"max_margin": draw(st.sampled_from([0.0, 0.8, 5.0])), "gamma": draw(st.sampled_from([0.0, 1.5]))}
-    return make(
+    case = make(
         draw(st.integers(1, max_rows)),
         draw(st.one_of(st.integers(2, 40), st.integers(2, max_classes))),
         seed=draw(st.integers(0, 10_000)),
@@ -115,8 +106,6 @@ def cases(
         bias=draw(flag),
         weight=draw(flag),
         sample_weight=draw(flag),
-        equal_counts=draw(flag),
-        zeros=draw(flag),
         omega=draw(st.sampled_from([0.25, 0.0, 1.0, 3.0, -0.5])),
         kappa=draw(st.sampled_from([1.0, 1.5, 3.0])),
         tau=draw(st.sampled_from([0.0, 0.5, 0.75, 1.0])),
@@ -127,6 +116,12 @@ def cases(
         reduction=draw(st.sampled_from(REDUCTIONS)),
         **numbers,
     )
+    if draw(flag):
+        case.options["class_counts"][::2] = case.options["class_counts"][0]
+    if draw(flag):
+        for name in {"margin", "weight", "sample_weight"} & case.options.keys():
+            case.options[name][0] = 0.0
+    return case
 
 
 def loss_and_gradient(loss: Any, logits: Tensor, target: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The op at the bounds of what is documented: label rules where conditions tie, and scores as large as the dtype goes."""
+"""The op at the bounds of what is documented: label rules where conditions tie, scores as large as the dtype goes."""
 
 import itertools
 

@@ -320,6 +320,13 @@ def _no_gradient(name: str, value: object) -> None:
         raise ValueError(f"{name} must not require a gradient: only the logits have one; pass {name}.detach()")
 
 
+def _no_gradients(name: str, values: object) -> None:
+    """Refuse a list with a number in it that requires a gradient."""
+    if isinstance(values, list | tuple):
+        for value in values:
+            _no_gradient(name, value)
+
+
 def _check_number(name: str, number: float) -> None:
     """Refuse a number that stands for all rows: here it costs nothing, while a GPU could only stop its kernel."""
     low, high, rule = (0.0, 1.0, "lie in [0, 1]") if name == "lam" else (0.0, _LARGEST, "be finite and >= 0")
@@ -327,11 +334,8 @@ def _check_number(name: str, number: float) -> None:
         raise ValueError(f"{name} must {rule}, got {number:g}")
 
 
-def _array(name: str, value: Any) -> NDArray[np.float64]:
+def _array(value: Any) -> NDArray[np.float64]:
     """Return a copy that torch can take, whatever the strides, byte order and flags of the original."""
-    if isinstance(value, list | tuple):
-        for element in value:
-            _no_gradient(name, element)
     if isinstance(value, np.ndarray) and value.dtype.kind == "c":
         raise TypeError("complex numbers have no order")
     return np.array(value, dtype=np.float64)
@@ -342,40 +346,43 @@ def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     if value is None:
         return None
     dtype = arithmetic_dtype(logits)
+    tensor = value if isinstance(value, Tensor) else _row_tensor(name, value, dtype, logits)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {tensor.dtype}")
+    _no_gradient(name, tensor)
+    _same_device(name, tensor, logits)
+    if tensor.dim() > 0 and (tensor.dim() != 1 or tensor.shape[0] != logits.shape[0]):
+        wanted = f"a number or have shape (N,) = ({logits.shape[0]},)"
+        raise ValueError(f"{name} must be {wanted}, got {tuple(tensor.shape)}")
+    if tensor.dtype == dtype and tensor.dim() == 1 and tensor.is_contiguous():
+        return tensor  # the usual case, without three calls into torch that do nothing
+    return tensor.to(dtype).reshape(-1).contiguous()
+
+
+def _row_tensor(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Tensor:
+    """Return numbers of another type than a tensor as one, on the logits' device."""
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got bool")
-    if torch.compiler.is_compiling():
-        value = _traced_per_row(value, dtype, logits)
-    if isinstance(value, _NUMBERS):
-        number = _float(value)
-        _check_number(name, number)
-        # Made on the device: a copy from the host could not be captured in a CUDA graph.
-        value = torch.full((), number, dtype=dtype, device=logits.device)
-    elif not isinstance(value, Tensor):
-        if not isinstance(value, _SEQUENCES):
-            raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
-        try:
-            value = torch.as_tensor(_array(name, value), dtype=dtype, device=logits.device)
-        except (TypeError, ValueError, OverflowError):
-            raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
-    if value.is_complex():
-        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
-    _no_gradient(name, value)
-    _same_device(name, value, logits)
-    if value.dim() > 0 and (value.dim() != 1 or value.shape[0] != logits.shape[0]):
-        raise ValueError(f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(value.shape)}")
-    if value.dtype == dtype and value.dim() == 1 and value.is_contiguous():
-        return value  # the usual case, without three calls into torch that do nothing
-    return value.to(dtype).reshape(-1).contiguous()
-
-
-def _traced_per_row(value: Any, dtype: torch.dtype, logits: Tensor) -> Any:
-    """Return a number as a tensor, whatever its value: looking at it would compile again for every other one."""
-    if isinstance(value, _NUMPY):
+    if torch.compiler.is_compiling() and isinstance(value, _NUMPY):
         return torch.as_tensor(value).to(dtype=dtype, device=logits.device)
-    if isinstance(value, int | float):
+    if isinstance(value, _NUMBERS):
+        return _row_number(name, value, dtype, logits)
+    if not isinstance(value, _SEQUENCES):
+        raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
+    _no_gradients(name, value)
+    try:
+        return torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
+
+
+def _row_number(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Tensor:
+    """Return a number that stands for all rows. Made on the device: a CUDA graph captures no copy from the host."""
+    if torch.compiler.is_compiling():  # looking at it would compile again for every other value
         return torch.ones((), dtype=dtype, device=logits.device) * value
-    return value
+    number = _float(value)
+    _check_number(name, number)
+    return torch.full((), number, dtype=dtype, device=logits.device)
 
 
 _RULES = {
@@ -432,8 +439,9 @@ def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
     if isinstance(value, ClassCounts):
         value = torch.as_tensor(np.array(value.counts))
     elif not isinstance(value, Tensor):
+        _no_gradients(name, value)
         try:
-            value = torch.as_tensor(_array(name, value), device="cpu")
+            value = torch.as_tensor(_array(value), device="cpu")
         except (TypeError, ValueError, OverflowError):
             raise TypeError(f"{name} must be a vector of C numbers, got {type(value).__name__}") from None
     if value.is_complex() or value.dtype == torch.bool:

@@ -21,6 +21,7 @@ LIBRARY = torch.library.Library("lt_fast", "FRAGMENT")  # type: ignore[no-untype
 
 
 def fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give the shapes of the forward's results."""
     reduction, with_grad, with_rows, with_prediction = rest[-4:]
     rows, classes = logits.shape
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
@@ -44,6 +45,7 @@ def _fake_rescale(grad: Tensor, grad_output: Tensor) -> None:
 
 
 def fake_backward(grad_output: Tensor, logits: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001
+    """Give the shape of the gradient."""
     return torch.empty_like(logits, memory_format=torch.contiguous_format)
 
 
@@ -112,6 +114,7 @@ def _backward(ctx: Any, grad_output: Tensor | None, *_: Any) -> tuple[Tensor | N
 
 
 def no_second_derivative(ctx: Any, *grads: Any) -> None:  # noqa: ARG001
+    """Refuse a derivative of the backward, whatever the grad mode."""
     with torch.enable_grad():
         refuse_second_derivative()
 

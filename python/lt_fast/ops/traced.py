@@ -86,7 +86,4 @@ def register() -> None:
     torch.library.register_fake("lt_fast::mixed_margin_loss_traced", registration.fake_loss)
     torch.library.register_fake("lt_fast::mixed_margin_loss_backward_traced", registration.fake_backward)
     torch.library.register_autograd("lt_fast::mixed_margin_loss_traced", _gradient, setup_context=_keep)
-    torch.library.register_autograd(
-        "lt_fast::mixed_margin_loss_backward_traced", registration.no_second_derivative
-    )
-
+    torch.library.register_autograd("lt_fast::mixed_margin_loss_backward_traced", registration.no_second_derivative)
