@@ -10,7 +10,7 @@ MATURIN := RUSTFLAGS="$(REMAP)" VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(B
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test lint format rust-test bench wheel test-torch-matrix docs lock clean
+.PHONY: help tools demo test lint format rust-test sanitize bench wheel test-torch-matrix docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ format: $(VENV)/.installed  ## put every file into the one format
 
 rust-test: | tools  ## the tests of the Rust core
 	@cargo test --locked --quiet --package lt-fast-core
+
+sanitize: $(VENV)/.built  ## the op's tests under AddressSanitizer and UndefinedBehaviorSanitizer, per instruction set (minutes)
+	@PYTHON=$(BIN)/python scripts/sanitize.sh
 
 bench: $(VENV)/.built  ## time sampling and the fused loss beside their rivals (quiet machine, minutes); CSV in benches/results/
 	@$(BIN)/python -m benches
