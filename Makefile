@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 300
 FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test lint format rust-test fuzz bench wheel test-torch-matrix docs lock clean
+.PHONY: help tools demo test lint format rust-test fuzz sanitize bench wheel test-torch-matrix docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ rust-test: | tools  ## the tests of the Rust core
 fuzz: $(VENV)/.built  ## random and hostile arguments for every function of the Rust module (FUZZ_SECONDS, FUZZ_SEED)
 	@$(BIN)/python -m fuzz.bindings --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --note $(VENV)/fuzz-case.txt \
 	    || { cat $(VENV)/fuzz-case.txt; exit 1; }
+
+sanitize: $(VENV)/.built  ## the op's tests under AddressSanitizer and UndefinedBehaviorSanitizer, per instruction set (minutes)
+	@PYTHON=$(BIN)/python scripts/sanitize.sh
 
 bench: $(VENV)/.built  ## time sampling and the fused loss beside their rivals (quiet machine, minutes); CSV in benches/results/
 	@$(BIN)/python -m benches

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.fx.experimental.symbolic_shapes import has_static_value
 
 from lt_fast.counts import ClassCounts
 from lt_fast.ops import hints
@@ -88,6 +89,11 @@ def require_reduced(chosen: Settings) -> None:
 
 _LARGEST = sys.float_info.max
 _LARGEST_SINGLE = torch.finfo(torch.float32).max
+_SMALLEST_SINGLE = torch.finfo(torch.float32).tiny
+# Tuples, because torch.compile does not trace a union of NumPy's types.
+_NUMBERS = (int, float, np.integer, np.floating)
+_NUMPY = (np.ndarray, np.generic)
+_SEQUENCES = (np.ndarray, list, tuple)
 _ABOVE_0 = 5e-324  # the smallest number above 0
 
 
@@ -110,16 +116,46 @@ def _float(value: Any) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _number(name: str, value: object, rule: str, *, low: float = -_LARGEST, high: float = _LARGEST) -> float:
-    """Return a float within [low, high]; a NaN is not."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+class _Rule(NamedTuple):
+    """What a number must be, in words and as bounds."""
+
+    words: str
+    low: float = -_LARGEST
+    high: float = _LARGEST
+
+
+_SETTING_RULES = {
+    "omega": _Rule("finite"),
+    "kappa": _Rule("finite and >= 1", low=1.0),
+    "tau": _Rule("within [0, 1]", low=0.0, high=1.0),
+    "max_margin": _Rule("finite and >= 0", low=0.0),
+    "gamma": _Rule("finite and >= 0", low=0.0),
+    "scale": _Rule("finite and > 0", low=_ABOVE_0),
+    "label_smoothing": _Rule("within [0, 1]", low=0.0, high=1.0),
+    "focal_gamma": _Rule("finite and >= 0", low=0.0),
+}
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a float within the bounds of its rule; a NaN is not."""
+    if torch.compiler.is_compiling() and not _is_static(value):
+        return _traced_number(name, value)
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    number = _float(value)
-    if not low <= number <= high:
-        raise ValueError(f"{name} must be {rule}, got {number}")
+    number, rule = _float(value), _SETTING_RULES[name]
+    if not rule.low <= number <= rule.high:
+        raise ValueError(f"{name} must be {rule.words}, got {number}")
     if abs(number) > _LARGEST_SINGLE:
         raise ValueError(f"{name} must be at most {_LARGEST_SINGLE:.2g} in size, as float32 is, got {number}")
-    return number
+    if name == "scale" and number < _SMALLEST_SINGLE:
+        raise ValueError(f"scale must be at least {_SMALLEST_SINGLE:.2g}, as float32 is, got {number}")
+    return _single_below(number) if name == "kappa" else number
+
+
+def _single_below(number: float) -> float:
+    """Return the largest float32 that is not above ``number`` >= 1: rounding up, kappa=1.1 would miss 11 against 10."""
+    mantissa, exponent = math.frexp(number)
+    return math.ldexp(math.floor(math.ldexp(mantissa, 24)), exponent - 24)
 
 
 def _margin_rule(margin_rule: object, max_margin: object, gamma: object, compat: object) -> tuple[int, float, float]:
@@ -140,8 +176,8 @@ def _margin_rule(margin_rule: object, max_margin: object, gamma: object, compat:
             raise ValueError(f"{name} must be given for margin_rule='maximum', got None")
     return (
         MARGIN_RULES.index(str(compat)) if compat is not None else rule,
-        _number("max_margin", max_margin, "finite and >= 0", low=0.0),
-        _number("gamma", gamma, "finite and >= 0", low=0.0),
+        _number("max_margin", max_margin),
+        _number("gamma", gamma),
     )
 
 
@@ -164,18 +200,62 @@ def make_settings(
     rule, largest, steepness = _margin_rule(margin_rule, max_margin, gamma, compat)
     return Settings(
         label_rule=_index("label_rule", label_rule, LABEL_RULES),
-        omega=_number("omega", omega, "finite"),
-        kappa=_number("kappa", kappa, "finite and >= 1", low=1.0),
-        tau=_number("tau", tau, "within [0, 1]", low=0.0, high=1.0),
+        omega=_number("omega", omega),
+        kappa=_number("kappa", kappa),
+        tau=_number("tau", tau),
         margin_rule=rule,
         max_margin=largest,
         gamma=steepness,
-        scale=_number("scale", scale, "finite and > 0", low=_ABOVE_0),
-        label_smoothing=_number("label_smoothing", label_smoothing, "within [0, 1]", low=0.0, high=1.0),
-        focal_gamma=_number("focal_gamma", focal_gamma, "finite and >= 0", low=0.0),
+        scale=_number("scale", scale),
+        label_smoothing=_number("label_smoothing", label_smoothing),
+        focal_gamma=_number("focal_gamma", focal_gamma),
         normalization=_index("normalization", normalization, NORMALIZATIONS),
         reduction=_index("reduction", reduction, REDUCTIONS),
     )
+
+
+# --- numbers under torch.compile --------------------------------------------------------------------------------------
+#
+# A Python float that changes between calls is a symbol there. Comparing it, or passing it to an op as a number, would
+# make it a constant and compile again for every value: it becomes a tensor, and the op looks at it when it runs.
+
+
+def _is_static(value: Any) -> bool:
+    """Whether the traced graph has this value as a constant."""
+    if isinstance(value, _NUMPY):  # NumPy's numbers are arrays there
+        return False
+    return not isinstance(value, _NUMBERS) or has_static_value(value)
+
+
+def _traced_number(name: str, value: Any) -> Any:
+    """Return a symbol as it is, and a NumPy number as a tensor."""
+    if not isinstance(value, _NUMPY):
+        return value
+    tensor = torch.as_tensor(value)
+    if tensor.dim() != 0 or tensor.dtype == torch.bool or tensor.is_complex():
+        raise TypeError(f"{name} must be a number, got an array")
+    return tensor
+
+
+def traced_numbers(chosen: Settings) -> Tensor | None:
+    """Return the numbers of ``SETTING_NUMBERS`` as a tensor on the CPU where one of them is a symbol, else None."""
+    numbers = [getattr(chosen, name) for name in SETTING_NUMBERS]
+    if all(not isinstance(number, Tensor) and has_static_value(number) for number in numbers):
+        return None
+    one = torch.ones((), dtype=torch.float64, device="cpu")
+    return torch.stack([one * number for number in numbers])
+
+
+def with_numbers(chosen: Settings, numbers: Sequence[float]) -> Settings:
+    """Return the settings with these numbers in the place of their own, checked."""
+    checked = {name: _number(name, value) for name, value in zip(SETTING_NUMBERS, numbers, strict=True)}
+    return chosen._replace(**checked)
+
+
+SETTING_NUMBERS = tuple(_SETTING_RULES)
+
+
+# --- settings, remembered ---------------------------------------------------------------------------------------------
 
 
 _cached_settings = functools.lru_cache(maxsize=256, typed=True)(make_settings)
@@ -255,6 +335,13 @@ def _no_gradient(name: str, value: object) -> None:
         raise ValueError(f"{name} must not require a gradient: only the logits have one; pass {name}.detach()")
 
 
+def _no_gradients(name: str, values: object) -> None:
+    """Refuse a list with a number in it that requires a gradient."""
+    if isinstance(values, list | tuple):
+        for value in values:
+            _no_gradient(name, value)
+
+
 def _check_number(name: str, number: float) -> None:
     """Refuse a number that stands for all rows: here it costs nothing, while a GPU could only stop its kernel."""
     low, high, rule = (0.0, 1.0, "lie in [0, 1]") if name == "lam" else (0.0, _LARGEST, "be finite and >= 0")
@@ -274,32 +361,45 @@ def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     if value is None:
         return None
     dtype = arithmetic_dtype(logits)
+    tensor = value if isinstance(value, Tensor) else _row_tensor(name, value, dtype, logits)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {tensor.dtype}")
+    _no_gradient(name, tensor)
+    _same_device(name, tensor, logits)
+    if tensor.dim() > 0 and (tensor.dim() != 1 or tensor.shape[0] != logits.shape[0]):
+        hint = f"; use {name}.reshape(-1)" if tensor.numel() == logits.shape[0] else ""
+        raise ValueError(
+            f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(tensor.shape)}{hint}"
+        )
+    if tensor.dtype == dtype and tensor.dim() == 1 and tensor.is_contiguous():
+        return tensor  # the usual case, without three calls into torch that do nothing
+    return tensor.to(dtype).reshape(-1).contiguous()
+
+
+def _row_tensor(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Tensor:
+    """Return numbers of another type than a tensor as one, on the logits' device."""
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got bool")
-    if isinstance(value, int | float | np.integer | np.floating):
-        number = _float(value)
-        _check_number(name, number)
-        # Made on the device: a copy from the host could not be captured in a CUDA graph.
-        value = torch.full((), number, dtype=dtype, device=logits.device)
-    elif not isinstance(value, Tensor):
-        if not isinstance(value, np.ndarray | list | tuple):
-            raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
-        try:
-            value = torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
-        except (TypeError, ValueError, OverflowError):
-            raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
-    if value.is_complex():
-        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
-    _no_gradient(name, value)
-    _same_device(name, value, logits)
-    if value.dim() > 0 and (value.dim() != 1 or value.shape[0] != logits.shape[0]):
-        hint = f"; use {name}.reshape(-1)" if value.numel() == logits.shape[0] else ""
-        raise ValueError(
-            f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(value.shape)}{hint}"
-        )
-    if value.dtype == dtype and value.dim() == 1 and value.is_contiguous():
-        return value  # the usual case, without three calls into torch that do nothing
-    return value.to(dtype).reshape(-1).contiguous()
+    if torch.compiler.is_compiling() and isinstance(value, _NUMPY):
+        return torch.as_tensor(value).to(dtype=dtype, device=logits.device)
+    if isinstance(value, _NUMBERS):
+        return _row_number(name, value, dtype, logits)
+    if not isinstance(value, _SEQUENCES):
+        raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
+    _no_gradients(name, value)
+    try:
+        return torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
+
+
+def _row_number(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Tensor:
+    """Return a number that stands for all rows. Made on the device: a CUDA graph captures no copy from the host."""
+    if torch.compiler.is_compiling():  # looking at it would compile again for every other value
+        return torch.ones((), dtype=dtype, device=logits.device) * value
+    number = _float(value)
+    _check_number(name, number)
+    return torch.full((), number, dtype=dtype, device=logits.device)
 
 
 _RULES = {
@@ -356,6 +456,7 @@ def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
     if isinstance(value, ClassCounts):
         value = torch.as_tensor(np.array(value.counts))
     elif not isinstance(value, Tensor):
+        _no_gradients(name, value)
         try:
             value = torch.as_tensor(_array(value), device="cpu")
         except (TypeError, ValueError, OverflowError):
