@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.fx.experimental.symbolic_shapes import has_static_value
+from torch.fx.experimental import symbolic_shapes
 
 from lt_fast.counts import ClassCounts
 from lt_fast.ops import hints
@@ -139,7 +139,7 @@ _SETTING_RULES = {
 def _number(name: str, value: Any) -> float:
     """Return a float within the bounds of its rule; a NaN is not."""
     if torch.compiler.is_compiling() and not _is_static(value):
-        return _traced_number(name, value)
+        return _traced_number(name, value)  # type: ignore[no-any-return]  # a symbol that stands for one
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     number, rule = _float(value), _SETTING_RULES[name]
@@ -220,11 +220,15 @@ def make_settings(
 # make it a constant and compile again for every value: it becomes a tensor, and the op looks at it when it runs.
 
 
+_has_static_value: Any = symbolic_shapes.has_static_value
+
+
 def _is_static(value: Any) -> bool:
     """Whether the traced graph has this value as a constant."""
     if isinstance(value, _NUMPY):  # NumPy's numbers are arrays there
         return False
-    return not isinstance(value, _NUMBERS) or has_static_value(value)
+    static: bool = not isinstance(value, _NUMBERS) or _has_static_value(value)
+    return static
 
 
 def _traced_number(name: str, value: Any) -> Any:
@@ -240,7 +244,7 @@ def _traced_number(name: str, value: Any) -> Any:
 def traced_numbers(chosen: Settings) -> Tensor | None:
     """Return the numbers of ``SETTING_NUMBERS`` as a tensor on the CPU where one of them is a symbol, else None."""
     numbers = [getattr(chosen, name) for name in SETTING_NUMBERS]
-    if all(not isinstance(number, Tensor) and has_static_value(number) for number in numbers):
+    if all(not isinstance(number, Tensor) and _has_static_value(number) for number in numbers):
         return None
     one = torch.ones((), dtype=torch.float64, device="cpu")
     return torch.stack([one * number for number in numbers])
@@ -248,7 +252,7 @@ def traced_numbers(chosen: Settings) -> Tensor | None:
 
 def with_numbers(chosen: Settings, numbers: Sequence[float]) -> Settings:
     """Return the settings with these numbers in the place of their own, checked."""
-    checked = {name: _number(name, value) for name, value in zip(SETTING_NUMBERS, numbers, strict=True)}
+    checked: dict[str, Any] = {name: _number(name, value) for name, value in zip(SETTING_NUMBERS, numbers, strict=True)}
     return chosen._replace(**checked)
 
 
@@ -396,7 +400,8 @@ def _row_tensor(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Te
 def _row_number(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Tensor:
     """Return a number that stands for all rows. Made on the device: a CUDA graph captures no copy from the host."""
     if torch.compiler.is_compiling():  # looking at it would compile again for every other value
-        return torch.ones((), dtype=dtype, device=logits.device) * value
+        one = torch.ones((), dtype=dtype, device=logits.device)
+        return one.mul(value)
     number = _float(value)
     _check_number(name, number)
     return torch.full((), number, dtype=dtype, device=logits.device)

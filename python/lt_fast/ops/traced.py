@@ -81,7 +81,7 @@ def register() -> None:
     library = registration.LIBRARY
     tags = (torch.Tag.pt2_compliant_tag,)
     for schema, run in ((_FORWARD, _loss), (_BACKWARD, _backward)):
-        library.define(schema, tags=tags)
+        library.define(schema, tags=tags)  # type: ignore[no-untyped-call]
         library.impl(schema.partition("(")[0], run, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake("lt_fast::mixed_margin_loss_traced", registration.fake_loss)
     torch.library.register_fake("lt_fast::mixed_margin_loss_backward_traced", registration.fake_backward)
