@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.fx.experimental import symbolic_shapes
 
 from lt_fast.counts import ClassCounts
 from lt_fast.ops import hints
@@ -220,15 +219,18 @@ def make_settings(
 # make it a constant and compile again for every value: it becomes a tensor, and the op looks at it when it runs.
 
 
-_has_static_value: Any = symbolic_shapes.has_static_value
+def _has_static_value(number: Any) -> bool:
+    # Only a compiler comes here, which has loaded this module and with it SymPy; every other import would pay for both.
+    from torch.fx.experimental.symbolic_shapes import has_static_value  # noqa: PLC0415
+
+    return has_static_value(number)
 
 
 def _is_static(value: Any) -> bool:
     """Whether the traced graph has this value as a constant."""
     if isinstance(value, _NUMPY):  # NumPy's numbers are arrays there
         return False
-    static: bool = not isinstance(value, _NUMBERS) or _has_static_value(value)
-    return static
+    return not isinstance(value, _NUMBERS) or _has_static_value(value)
 
 
 def _traced_number(name: str, value: Any) -> Any:
