@@ -9,8 +9,12 @@ MATURIN := RUSTFLAGS="$(REMAP)" VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(B
 # One thread a process by default where tests run: the small tensors of a test lose by sharing two cores.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
+# How long `make fuzz` draws arguments, and from which seed.
+FUZZ_SECONDS ?= 300
+FUZZ_SEED ?= 0
+
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test lint format rust-test bench wheel test-torch-matrix docs lock clean
+.PHONY: help tools demo test lint format rust-test fuzz sanitize bench wheel test-torch-matrix docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +54,13 @@ format: $(VENV)/.installed  ## put every file into the one format
 
 rust-test: | tools  ## the tests of the Rust core
 	@cargo test --locked --quiet --package lt-fast-core
+
+fuzz: $(VENV)/.built  ## random and hostile arguments for every function of the Rust module (FUZZ_SECONDS, FUZZ_SEED)
+	@$(BIN)/python -m fuzz.bindings --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --note $(VENV)/fuzz-case.txt \
+	    || { cat $(VENV)/fuzz-case.txt; exit 1; }
+
+sanitize: $(VENV)/.built  ## the op's tests under AddressSanitizer and UndefinedBehaviorSanitizer, per instruction set (minutes)
+	@PYTHON=$(BIN)/python scripts/sanitize.sh
 
 bench: $(VENV)/.built  ## time sampling and the fused loss beside their rivals (quiet machine, minutes); CSV in benches/results/
 	@$(BIN)/python -m benches

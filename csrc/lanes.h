@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -51,6 +52,7 @@ struct Lanes {
   using Int = typename F::Int;
   typedef T Value __attribute__((vector_size(N * sizeof(T))));
   typedef Int Whole __attribute__((vector_size(N * sizeof(T))));  // also the type of a comparison's result
+  typedef std::make_unsigned_t<Int> Bits __attribute__((vector_size(N * sizeof(T))));  // arithmetic on them may wrap
   static constexpr int kLanes = N;
   static constexpr uint32_t kAll = N == 32 ? ~0u : (1u << N) - 1u;
 
@@ -139,7 +141,7 @@ struct Lanes {
   // p * 2^n; `shifted` is n + kRoundToInt, whose low bits are the integer n. What lies below e^smallest becomes 0.
   static inline Value times_power_of_two(Value x, Value p, Value shifted) {
     Value power = constant(1);
-    Whole n, bits;
+    Bits n, bits;
     std::memcpy(&n, &shifted, sizeof n);
     std::memcpy(&bits, &power, sizeof bits);
     bits += n << F::kMantissaBits;  // what lies above n's bits is shifted out
@@ -171,12 +173,12 @@ struct Lanes {
 
   // ln w, where w is `part + whole` rounded, from part alone where w is close to 1.
   static inline Value log_of(Value w, Value part, T whole) {
-    Whole bits, base;
+    Bits bits, base;
     std::memcpy(&bits, &w, sizeof bits);
     const Value sqrt_half = constant(F::kSqrtHalf);
     std::memcpy(&base, &sqrt_half, sizeof base);
-    const Whole e = (bits - base) >> F::kMantissaBits;
-    const Whole mantissa = bits - (e << F::kMantissaBits);  // in [sqrt(1/2), sqrt(2))
+    const Whole e = (Whole)(bits - base) >> F::kMantissaBits;
+    const Bits mantissa = bits - ((Bits)e << F::kMantissaBits);  // in [sqrt(1/2), sqrt(2))
     Value m;
     std::memcpy(&m, &mantissa, sizeof m);
     const Value exponent = __builtin_convertvector(e, Value);

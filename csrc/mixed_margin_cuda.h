@@ -308,9 +308,25 @@ __device__ T term(T z, T reference, T level, T scale, const T* bias, int column)
   return biased_term<ScalarMaths<T>>(z, bias[column], reference, level, scale);
 }
 
+// A class by its logit and bias: the reference and the level of terms relative to it.
 template <class T>
-__device__ T finite_level(T level) {
-  return level > ScalarMaths<T>::lowest() ? level : T{0};
+struct Leader {
+  T z, bias;
+
+  __device__ static Leader none() { return {ScalarMaths<T>::lowest(), ScalarMaths<T>::lowest()}; }
+  __device__ bool is_none() const { return z == ScalarMaths<T>::lowest(); }
+  // Both orders must give the same, so the comparison always starts from the larger logit.
+  __device__ bool before(const Leader& other, T scale) const {
+    if (z < other.z || (z == other.z && bias < other.bias)) {
+      return leads<ScalarMaths<T>>(z, bias, other.z, other.bias, scale);
+    }
+    return !leads<ScalarMaths<T>>(other.z, other.bias, z, bias, scale);
+  }
+};
+
+template <class T>
+__device__ Leader<T> from_lane(Leader<T> leader, int distance) {
+  return {from_lane(leader.z, distance), from_lane(leader.bias, distance)};
 }
 
 // What multiplies the losses of the two labels.

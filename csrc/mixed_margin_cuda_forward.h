@@ -51,6 +51,11 @@ __device__ int predict(Held<In, kLanes, kSlots>& held) {
   return prediction_of_row<kLanes>(best);
 }
 
+template <int kLanes, class T>
+__device__ Leader<T> leader_of_row(Leader<T> leader, T scale) {
+  return reduce_row<kLanes>(leader, [=](Leader<T> x, Leader<T> y) { return x.before(y, scale) ? x : y; });
+}
+
 // Turns the held logits into exp(t) and sums them. Labels, and what is no column, count as -inf.
 template <class In, int kLanes, int kSlots>
 __device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, const Forward<In>& call,
@@ -66,20 +71,23 @@ __device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, c
   });
   Others<T> others{};
   others.largest = largest_of_row<kLanes>(largest);
-  const T reference = others.reference = reference_of<ScalarMaths<T>>(others.largest, labels.z_a, labels.z_b);
+  others.reference = reference_of<ScalarMaths<T>>(others.largest, labels.z_a, labels.z_b);
 
   if (bias != nullptr) {
-    T top = lowest;
+    Leader<T> leader = Leader<T>::none();
     held.each([&](int column, T& z) {
-      if (z != lowest) top = ScalarMaths<T>::max(top, (z - reference) * scale + bias[column]);
+      if (z != lowest && leads<ScalarMaths<T>>(z, bias[column], leader.z, leader.bias, scale))
+        leader = {z, bias[column]};
     });
-    others.level = finite_level(largest_of_row<kLanes>(top));
+    leader = leader_of_row<kLanes>(leader, scale);
+    others.reference = reference_of<ScalarMaths<T>>(leader.z, labels.z_a, labels.z_b);
+    if (!leader.is_none()) others.level = leader.bias;
   }
 
   T rest = 0, sum_t = 0;
   const bool smooth = call.settings.label_smoothing > 0;
   held.each([&](int column, T& z) {
-    const T t = z != lowest ? term(z, reference, others.level, scale, bias, column) : z;
+    const T t = z != lowest ? term(z, others.reference, others.level, scale, bias, column) : z;
     if (smooth && held.shape.contains(column) && !labels.has(column)) sum_t += t;
     z = ScalarMaths<T>::exp(t);
     rest += z;
@@ -117,41 +125,44 @@ __global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_register
 // -------------------------------------------------------------------------------------- a row too long for
 // that
 
-// Sums over some columns, relative to their own largest logit and term: any two of them can be merged. In double, as
-// a row may have many slots, and biases may level what lies far below the largest logit.
+// Sums over some columns, relative to the class with their largest term: any two of them can be merged. In double, as a
+// row may have many slots, and biases may level what lies far below the largest logit. Without a bias all biases are 0.
 template <class T>
 struct Partial {
-  T reference;
-  double level, rest, sum_t;
+  T largest;  // logit
+  Leader<T> leader;
+  double rest, sum_t;
   double columns;  // how many, for moving sum_t
 
-  __device__ static Partial none() { return {ScalarMaths<T>::lowest(), ScalarMaths<double>::lowest(), 0.0, 0.0, 0.0}; }
+  __device__ static Partial none() { return {ScalarMaths<T>::lowest(), Leader<T>::none(), 0.0, 0.0, 0.0}; }
 
-  // The same sums relative to another reference, at least as large, and to a level that fits it.
-  __device__ Partial moved(T new_reference, T scale) const {
-    if (reference == ScalarMaths<T>::lowest()) return {new_reference, level, rest, sum_t, columns};
-    const double shift = (double{reference} - double{new_reference}) * double{scale};
-    return {new_reference, level + shift, rest, sum_t + columns * shift, columns};
-  }
-
-  // Without a finite term `rest` is 0, or NaN from a NaN logit, and stays it.
-  __device__ double rest_at(double new_level) const {
-    if (!(new_level > ScalarMaths<double>::lowest())) return rest;
-    return rest * double{ScalarMaths<T>::exp(static_cast<T>(level - new_level))};
+  // The same sums relative to a class whose term is larger by `lead`. Without a leader `rest` is 0, or NaN from a NaN
+  // logit, and `sum_t` 0, -inf or NaN: they stay it.
+  __device__ Partial behind(double lead) const {
+    if (leader.is_none()) return *this;
+    return {largest, leader, rest * double{ScalarMaths<T>::exp(static_cast<T>(-lead))}, sum_t - columns * lead,
+            columns};
   }
 };
 
+// How far the term of `x` lies above that of `y`.
+template <class T>
+__device__ double lead_of(const Leader<T>& x, const Leader<T>& y, T scale) {
+  return biased_term<ScalarMaths<double>>(double{x.z}, double{x.bias}, double{y.z}, double{y.bias}, double{scale});
+}
+
 template <class T>
 __device__ Partial<T> merged(const Partial<T>& x, const Partial<T>& y, T scale) {
-  const T reference = ScalarMaths<T>::max(x.reference, y.reference);
-  const Partial<T> p = x.moved(reference, scale), q = y.moved(reference, scale);
-  const double level = ScalarMaths<double>::max(p.level, q.level);
-  return {reference, level, p.rest_at(level) + q.rest_at(level), p.sum_t + q.sum_t, p.columns + q.columns};
+  const T largest = ScalarMaths<T>::max(x.largest, y.largest);
+  const bool x_leads = x.leader.before(y.leader, scale);
+  const Partial<T>&first = x_leads ? x : y, &second = x_leads ? y : x;
+  const Partial<T> moved = second.behind(second.leader.is_none() ? 0.0 : -lead_of(second.leader, first.leader, scale));
+  return {largest, first.leader, first.rest + moved.rest, first.sum_t + moved.sum_t, first.columns + moved.columns};
 }
 
 template <class T>
 __device__ Partial<T> from_lane(const Partial<T>& p, int distance) {
-  return {from_lane(p.reference, distance), from_lane(p.level, distance), from_lane(p.rest, distance),
+  return {from_lane(p.largest, distance), from_lane(p.leader, distance), from_lane(p.rest, distance),
           from_lane(p.sum_t, distance), from_lane(p.columns, distance)};
 }
 
@@ -162,29 +173,25 @@ __device__ Partial<Arithmetic<In>> partial_of(const Forward<In>& call, const Slo
                                               const Arithmetic<In> (&z)[kWidth<In>]) {
   using T = Arithmetic<In>;
   const int first = shape.first_column(slot);
+  const T scale = call.settings.scale;
   const auto counts = [&](int column) { return shape.contains(column) && !labels.has(column); };
+  const auto bias = [&](int column) { return call.rows.bias == nullptr ? T{0} : call.rows.bias[column]; };
   Partial<T> sums = Partial<T>::none();
 #pragma unroll
   for (int i = 0; i < kWidth<In>; ++i) {
-    if (counts(first + i)) sums.reference = ScalarMaths<T>::max(sums.reference, z[i]);
+    if (!counts(first + i)) continue;
+    sums.largest = ScalarMaths<T>::max(sums.largest, z[i]);
+    const T b = bias(first + i);
+    if (leads<ScalarMaths<T>>(z[i], b, sums.leader.z, sums.leader.bias, scale)) sums.leader = {z[i], b};
   }
-  T level = ScalarMaths<T>::lowest();
-#pragma unroll
-  for (int i = 0; i < kWidth<In>; ++i) {
-    if (!counts(first + i) || z[i] == ScalarMaths<T>::lowest()) continue;
-    const T t = (z[i] - sums.reference) * call.settings.scale;
-    level = ScalarMaths<T>::max(level, call.rows.bias == nullptr ? t : t + call.rows.bias[first + i]);
-  }
-  sums.level = level;
 #pragma unroll
   for (int i = 0; i < kWidth<In>; ++i) {
     if (!counts(first + i)) continue;
-    const bool has_term = z[i] != ScalarMaths<T>::lowest();
-    const T t = has_term
-                    ? term(z[i], sums.reference, finite_level(level), call.settings.scale, call.rows.bias, first + i)
-                    : z[i];
+    const bool has_term = z[i] != ScalarMaths<T>::lowest() && !sums.leader.is_none();
+    const T t = has_term ? term(z[i], sums.leader.z, sums.leader.bias, scale, call.rows.bias, first + i)
+                         : z[i] + bias(first + i);  // -inf, or NaN
     sums.rest += double{ScalarMaths<T>::exp(t)};
-    sums.sum_t += double{t} + (has_term ? double{level} : 0.0);
+    sums.sum_t += double{t};
     sums.columns += 1;
   }
   return sums;
@@ -215,10 +222,9 @@ __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<I
         reduce_row<kStreamLanes>(sums, [=](const Partial<T>& x, const Partial<T>& y) { return merged(x, y, scale); });
     const int prediction = call.prediction == nullptr ? 0 : prediction_of_row<kStreamLanes>(best);
 
-    const T reference = reference_of<ScalarMaths<T>>(sums.reference, labels.z_a, labels.z_b);
-    const T level = rows.bias == nullptr ? T{0} : finite_level(static_cast<T>(sums.level));
-    const T rest = static_cast<T>(sums.rest_at(level));
-    const Others<T> others{sums.reference, reference, level, rest, static_cast<T>(sums.sum_t - sums.columns * level)};
+    const T reference = reference_of<ScalarMaths<T>>(sums.leader.z, labels.z_a, labels.z_b);
+    const T level = sums.leader.is_none() ? T{0} : sums.leader.bias;
+    const Others<T> others{sums.largest, reference, level, static_cast<T>(sums.rest), static_cast<T>(sums.sum_t)};
     const RowResult<T> result = shared_result_of<kStreamLanes>(call, row, labels, others);
     if (threadIdx.x == 0) store_numbers(call, row, others, result);
     if (threadIdx.x == 0 && call.prediction != nullptr) call.prediction[row] = prediction;

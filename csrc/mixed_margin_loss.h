@@ -105,7 +105,8 @@ struct LabelFactors {
 //   mixup    lam
 //   mam      with b = 1 / (1 + (n_b / n_a)^omega), a = 1 - b:  lam / (2 b) below b, 1 - (1 - lam) / (2 a) from b on
 //   remix    0 if n_a >= kappa n_b and lam < tau;  1 if n_b >= kappa n_a and 1 - lam < tau;  else lam
-//   unimix   lam + n_b / (n_a + n_b), less 1 where that exceeds 1
+//            (with kappa = 1 and equal counts both conditions can hold: the first one counts)
+//   unimix   lam + n_b / (n_a + n_b), less 1 where that exceeds 1 by more than the rounding of lam
 //   cp_mix   (1 - tau) lam + tau n_b / (n_a + n_b)
 template <class Maths, class T, class V = typename Maths::Value>
 LT_FAST_HD LabelFactors<V> label_factors(V lam, V count_a, V count_b, const Settings<T>& s) {
@@ -126,12 +127,13 @@ LT_FAST_HD LabelFactors<V> label_factors(V lam, V count_a, V count_b, const Sett
     case LabelRule::kRemix: {
       const V kappa = Maths::constant(s.kappa), tau = Maths::constant(s.tau);
       f = Maths::select(count_b >= kappa * count_a, Maths::select(one - lam < tau, one, lam), lam);
-      f = Maths::select(count_a >= kappa * count_b, Maths::select(lam < tau, zero, lam), f);
+      f = Maths::select(count_a >= kappa * count_b, Maths::select(lam < tau, zero, f), f);
       break;
     }
     case LabelRule::kUnimix: {
-      const V shifted = lam + other_share;
-      f = Maths::select(shifted > one, shifted - one, shifted);
+      // lam = 0.6 is 0.60000002 in float32: with a share of 0.4 the sum is 1, and f must not fall from 1 to 2e-8.
+      const V shifted = lam + other_share, rounding = Maths::constant(sizeof(T) == 4 ? 0x1p-25 : 0.0);
+      f = Maths::select(shifted > one + rounding, shifted - one, Maths::select(shifted > one, one, shifted));
       break;
     }
     case LabelRule::kCpMix: {
@@ -154,10 +156,11 @@ LT_FAST_HD V margin_of(V fixed, V gap, const Settings<T>& s) {
   if (s.margin_rule == MarginRule::kFixed) return fixed;
   const V zero = Maths::constant(0);
   const V offset = Maths::constant(s.max_margin) - fixed;
-  const V right = Maths::exp(-gap - Maths::constant(s.gamma) * offset);
-  const V left = Maths::exp(gap - offset);
-  // A NaN gap (NaN logits) fails both comparisons with a zero margin; the loss is NaN all the same through the sum.
-  return Maths::select(gap > zero, right, Maths::select(gap < zero, left, zero));
+  const V power = Maths::select(gap > zero, -gap - Maths::constant(s.gamma) * offset, gap - offset);
+  // The exponential is bounded; where a negative offset asks for more than a double holds, the margin is infinite.
+  const V margin = Maths::select(power > Maths::constant(709.7827), -Maths::lowest(), Maths::exp(power));
+  // A gap of 0 has no margin, and neither has a NaN gap (NaN logits): the loss is NaN all the same through the sum.
+  return Maths::select(gap > zero, margin, Maths::select(gap < zero, margin, zero));
 }
 
 // ---------------------------------------------------------------------------------------------------- branch
@@ -206,10 +209,12 @@ LT_FAST_HD Branch<V> branch_of(V rest, V own, V other, V shrink, V sum_t, const 
   V modulation = one, strength = one;  // focal: loss times (1 - p)^gamma; strength multiplies the softmax's gradient
   if (s.focal_gamma > 0) {
     const V exponent = Maths::constant(s.focal_gamma);
-    modulation = Maths::select(miss > zero, Maths::exp(exponent * Maths::log(miss)), zero);
+    // 0 for a row without doubt, NaN for a NaN.
+    modulation = Maths::select(miss > zero, Maths::exp(exponent * Maths::log(miss)), miss);
     const V slope = exponent * (modulation / miss) * hit * loss;
-    strength = modulation + Maths::select(miss > zero, Maths::select(hit > zero, slope, zero), zero);
-    loss = Maths::select(miss > zero, modulation * loss, miss * loss);
+    strength = modulation + Maths::select(modulation > zero, Maths::select(hit > zero, slope, zero), zero);
+    // A modulation of 0 outweighs the infinite loss that label smoothing gives a row with a class of -inf.
+    loss = Maths::select(modulation == zero, zero, modulation * loss);
   }
 
   Branch<V> result;
@@ -280,10 +285,23 @@ LT_FAST_HD V biased_term(V z, V bias, V reference, V level, V scale) {
   const V sum_lost = (product - (sum - sum_back)) + (bias - sum_back);
   const V lost = lead_lost * scale + (product_lost + sum_lost);
   // Infinities lose nothing, but their differences are NaN.
-  return (sum - level) + Maths::select(lost == lost, lost, Maths::constant(0));
+  const V t = (sum - level) + Maths::select(lost == lost, lost, Maths::constant(0));
+  // A bias of -inf takes a class out whatever its logit, also where (z - reference) * scale overflows.
+  return Maths::select(bias > Maths::lowest(), t, z + bias);
 }
 
 // ------------------------------------------------------------------------------------------- reference, level
+
+// With a bias the largest logit may be far from the largest term: its class may be taken out. Then `reference` and `level`
+// are logit and bias of the class that has the largest term, its leader: relative to any other class the terms of a row
+// of logits around 1e10 are 1e10, too, rounded by hundreds, and exp() of such an error is no number.
+//
+// Whether one class has a larger t than another one, right wherever t itself is: of the difference only its last
+// digit is rounded. A NaN and a class that is taken out never lead; every other class leads one with logit and bias -inf.
+template <class Maths, class V = typename Maths::Value>
+LT_FAST_HD auto leads(V z, V bias, V z_other, V bias_other, V scale) {
+  return biased_term<Maths>(z, bias, z_other, bias_other, scale) > Maths::constant(0);
+}
 
 // The reference logit of a row from the largest other logit and the two labels': an other one where one is finite.
 template <class Maths, class V = typename Maths::Value>

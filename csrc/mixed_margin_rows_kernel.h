@@ -174,6 +174,43 @@ inline typename L::Value largest_term(const Columns<L>& columns, const T* z, con
   return top;
 }
 
+// Logit and bias of one class, both -inf for none.
+template <class T>
+struct Leader {
+  T z, bias;
+};
+
+// The class with the largest term of the same columns, exactly: for rows whose largest_term may be off by more than an
+// exponential bears.
+template <class L, class T>
+LT_FAST_APART Leader<T> leading_other(const Columns<L>& columns, const T* z, const T* bias, T scale) {
+  using V = typename L::Value;
+  using Plain = typename Columns<L>::Plain;
+  using Whole = typename L::Whole;
+  const V scales = L::constant(scale);
+  V top_z = L::lowest(), top_bias = L::lowest();
+  const auto take = [&](V z_pack, V bias_pack) LT_FAST_INLINED {
+    const Whole lead = leads<L>(z_pack, bias_pack, top_z, top_bias, scales);
+    top_z = L::select(lead, z_pack, top_z);
+    top_bias = L::select(lead, bias_pack, top_bias);
+  };
+  columns.walk(
+      [&](const Plain& plain) LT_FAST_INLINED {
+        for (int64_t unit = 0; unit < plain.units; ++unit) {
+          const int64_t begin = plain.column_of(unit);
+          for (int64_t at = begin; at < begin + Columns<L>::kUnit * L::kLanes; at += L::kLanes)
+            take(L::load(z + at), L::load(bias + at));
+        }
+      },
+      [&](int64_t pack, uint32_t inside, Whole others) LT_FAST_INLINED {
+        const int64_t at = columns.column_of(pack);
+        take(L::select(others, load_inside<L>(z + at, inside), L::lowest()), load_inside<L>(bias + at, inside));
+      });
+  const V zs = top_z, biases = top_bias;  // of each lane; now all lanes take them one by one
+  for (int lane = 0; lane < L::kLanes; ++lane) take(L::constant(zs[lane]), L::constant(biases[lane]));
+  return {top_z[0], top_bias[0]};
+}
+
 // A sum of many packs that keeps what each addition loses.
 template <class L>
 struct LongSum {
@@ -210,12 +247,13 @@ LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, co
   LongSum<L> all, all_terms;
   V even{}, odd{}, terms{};
   const T factor = L::exp_factor(scale);
+  const auto bias_at = [&](int64_t at) LT_FAST_INLINED { return kBias ? bias + at : nullptr; };
   const auto whole_pack = [&](int64_t at, V& sum) LT_FAST_INLINED {
     ahead.fetch(at);
     const V z_pack = L::load(z + at);
-    const V x = exponential<L, kBias>(z_pack, bias + at, L::kAll, reference, level, scale, factor);
+    const V x = exponential<L, kBias>(z_pack, bias_at(at), L::kAll, reference, level, scale, factor);
     if constexpr (kStore) L::store(e + at, x);
-    if constexpr (kSmooth) terms += term<L, kBias>(z_pack, bias + at, L::kAll, reference, level, scale);
+    if constexpr (kSmooth) terms += term<L, kBias>(z_pack, bias_at(at), L::kAll, reference, level, scale);
     sum += x;
   };
   const auto end_run = [&]() LT_FAST_INLINED {
@@ -241,11 +279,11 @@ LT_FAST_INLINE void exponentials(const Columns<L>& columns, const T* z, T* e, co
         const int64_t at = columns.column_of(pack);
         const V z_pack = load_inside<L>(z + at, inside);
         ahead.fetch(at < 0 ? 0 : at);
-        const V x = exponential<L, kBias>(z_pack, bias + at, inside, reference, level, scale, factor);
+        const V x = exponential<L, kBias>(z_pack, bias_at(at), inside, reference, level, scale, factor);
         even += L::select(others, x, V{});
         if constexpr (kStore) store_inside<L>(e + at, inside, x);
         if constexpr (kSmooth) {
-          const V t = term<L, kBias>(z_pack, bias + at, inside, reference, level, scale);
+          const V t = term<L, kBias>(z_pack, bias_at(at), inside, reference, level, scale);
           terms += L::select(others, t, V{});
         }
       });
@@ -439,7 +477,11 @@ class alignas(64) Block {
   using Wide = Doubles::Value;  // what is done once a row is done in double
 
  public:
-  Block(const Rows<T>& rows, const Forward<T>& call, T* scratch) : rows_(rows), call_(call), scratch_(scratch) {}
+  Block(const Rows<T>& rows, const Forward<T>& call, T* scratch)
+      : wide_bias_(rows.bias != nullptr && exceeds(rows.bias, rows.classes, kSure)),
+        rows_(rows),
+        call_(call),
+        scratch_(scratch) {}
 
   void run(int64_t row, int64_t count) {
     row_ = row;
@@ -460,7 +502,7 @@ class alignas(64) Block {
     same_ = 0;
     for (int lane = 0; lane < count_; ++lane) {
       const int64_t row = row_ + lane, a = rows_.target[row], b = rows_.target_b[row];
-      z_[lane] = row_of(rows_, row, scratch_ + lane * rows_.classes);
+      z_[lane] = row_of(rows_, row, is_half(rows_) ? scratch_ + lane * rows_.classes : nullptr);
       e_[lane] = exponentials_of(lane);
       a_[lane] = a;
       b_[lane] = b;
@@ -510,8 +552,29 @@ class alignas(64) Block {
       bias_a_[lane] = rows_.bias[a_[lane]];
       bias_b_[lane] = rows_.bias[b_[lane]];
     }
-    const V level = L::largest(packs_);
-    L::store(level_, L::select(level > L::lowest(), level, V{}));
+    L::store(level_, L::largest(packs_));
+    for (int lane = 0; lane < count_; ++lane) {
+      const bool sure = !wide_bias_ && level_[lane] >= -kSure && level_[lane] <= kSure;
+      if (!sure) find_leader(lane);
+    }
+  }
+
+  // A level of up to this size is off by less than 1. Terms near it have a logit close to the reference or a large bias.
+  static constexpr T kSure = 0x1p20;
+
+  static bool exceeds(const T* bias, int64_t classes, T limit) {
+    bool found = false;
+    for (int64_t column = 0; column < classes; ++column) found |= bias[column] > limit;
+    return found;
+  }
+
+  void find_leader(int lane) {
+    const T lowest = L::lowest()[0];
+    Leader<T> leader{lowest, lowest};
+    if (largest_[lane] > lowest) leader = leading_other(columns(lane), z_[lane], rows_.bias, call_.settings.scale);
+    const bool any = leader.z > lowest;
+    reference_[lane] = any ? leader.z : z_a_[lane] > z_b_[lane] ? z_a_[lane] : z_b_[lane];
+    level_[lane] = any ? leader.bias : T{0};
   }
 
   void sum_exponentials() {
@@ -622,6 +685,7 @@ class alignas(64) Block {
   uint32_t same_ = 0;  // bit of the rows whose labels are equal
   int count_ = 0;
   int64_t row_ = 0;
+  const bool wide_bias_;  // whether a bias alone can make a level uncertain
   const Rows<T>& rows_;
   const Forward<T>& call_;
   T* scratch_;  // for half types: the widened rows, then their exponentials

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 import tracemalloc
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from lt_fast import ClassCounts
+from lt_fast.losses import CrossEntropyLoss
+from lt_fast.sampling import (
+    ClassBalancedSampler,
+    ConfusionPairBatchSampler,
+    WeightedRandomSampler,
+    class_probabilities,
+)
 
 CIFAR10_100 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
 some_counts = st.lists(st.integers(0, 10**9), min_size=1, max_size=50).filter(any)
@@ -200,9 +209,18 @@ def test_from_labels_counts(labels):
         ([], None, ValueError, r"labels must be a one-dimensional, non-empty sequence, got shape \(0,\)"),
         ([[0, 1]], None, ValueError, r"labels must be a one-dimensional, non-empty sequence, got shape \(1, 2\)"),
         ([0.0, 1.0], None, TypeError, r"labels must be integers, got dtype float64; map the classes to 0\.\.C-1 first"),
-        (["cat", "dog"], None, TypeError, r"labels must be integers, got dtype <U3"),
+        (["cat", "dog"], None, TypeError, r"got dtype <U3; ClassCounts\.from_dataset\(labels\) numbers words"),
+        (
+            [-1, -1],
+            None,
+            ValueError,
+            "labels must be >= 0, got -1 at position 0; where that marks a sample without a label",
+        ),
+        ([0, -1], 3, ValueError, "labels must be >= 0, got -1 at position 1"),
+        ([0, None], None, ValueError, r"labels must have no missing entry, got one at position 1 \(None\)"),
+        ([0.0, math.nan], None, ValueError, r"labels must have no missing entry, got one at position 1 \(nan\)"),
         ([0, 5, 1], 3, ValueError, r"labels must lie in \[0, 3\), got 5 at position 1"),
-        ([0, 1, -1], None, ValueError, r"labels must lie in \[0, 2\), got -1 at position 2"),
+        ([0, 1, -1], None, ValueError, r"labels must be >= 0, got -1 at position 2"),
         ([0], 0, ValueError, "num_classes must be >= 1, got 0"),
         ([0, 1], 2.0, TypeError, r"num_classes must be a whole number, got 2\.0"),
         (
@@ -242,10 +260,186 @@ def test_from_dataset_prefers_ready_counts():
 
 
 def test_from_dataset_without_labels_says_what_it_needs():
-    with pytest.raises(
-        TypeError, match=r"dataset must have \.class_counts, \.targets or \.labels, got SimpleNamespace; pass"
-    ):
+    with pytest.raises(TypeError, match=r"a data set with \.targets or \.labels, got SimpleNamespace; pass its labels"):
         ClassCounts.from_dataset(SimpleNamespace())
+    with pytest.raises(ValueError, match="labels must hold at least one sample, got 0"):
+        ClassCounts.from_dataset([])
+
+
+WHOLE = TensorDataset(torch.zeros(10), torch.tensor([0] * 7 + [1] * 3))
+
+
+class Named(Undecodable):
+    def __len__(self):
+        return len(self.targets)
+
+
+ANIMALS = Named(targets=[1, 0, 1, 0], classes=["owl", "ant"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "wanted"),
+    [
+        (WHOLE, ClassCounts([7, 3])),
+        (Subset(WHOLE, range(8)), ClassCounts([7, 1])),
+        (ConcatDataset([WHOLE, Subset(WHOLE, [9])]), ClassCounts([7, 4])),
+        ([0, 1, 1], ClassCounts([1, 2])),
+        (torch.tensor([0, 1, 1]), ClassCounts([1, 2])),
+        (["dog", "ant", "dog"], ClassCounts([1, 2], names=["ant", "dog"])),
+        (Undecodable(labels=["dog", "ant", "dog"]), ClassCounts([1, 2], names=["ant", "dog"])),
+        (
+            Undecodable(labels=["dog", "ant", "dog"], classes=["dog", "ant"]),
+            ClassCounts([2, 1], names=["dog", "ant"]),
+        ),
+        (Undecodable(labels=["dog", "ant", "dog"], classes=["cat"]), ClassCounts([1, 2], names=["ant", "dog"])),
+        (ANIMALS, ClassCounts([2, 2], names=["owl", "ant"])),
+        (Subset(ANIMALS, [0, 1, 2]), ClassCounts([1, 2], names=["owl", "ant"])),
+        (ConcatDataset([ANIMALS, ANIMALS]), ClassCounts([4, 4], names=["owl", "ant"])),
+        (ConcatDataset([ANIMALS, WHOLE]), ClassCounts([9, 5])),
+        (Undecodable(targets=[0, 1, 1], classes=["crane", "crane"]), ClassCounts([1, 2])),
+    ],
+)
+def test_from_dataset_counts_what_the_samplers_count(dataset, wanted):
+    assert ClassCounts.from_dataset(dataset) == wanted
+    assert ClassBalancedSampler(dataset).class_counts == wanted
+
+
+def test_from_dataset_takes_a_hugging_face_column_with_its_names():
+    hugging_face = pytest.importorskip("datasets")
+    if not hasattr(hugging_face, "Dataset"):
+        pytest.skip("the folder of that name, not the package")
+    features = hugging_face.Features({"label": hugging_face.ClassLabel(names=["owl", "ant"])})
+    data = hugging_face.Dataset.from_dict({"label": [0, 1, 1]}, features=features)
+    wanted = ClassCounts([1, 2], names=["owl", "ant"])
+    assert ClassCounts.from_dataset(data["label"]) == ClassBalancedSampler(data["label"]).class_counts == wanted
+    unlabelled = hugging_face.Dataset.from_dict({"label": [-1, -1]}, features=features)
+    with pytest.raises(
+        ValueError, match="labels must be >= 0, got -1 at position 0; where that marks a sample without"
+    ):
+        ClassCounts.from_dataset(unlabelled["label"])
+
+
+def test_ready_counts_of_other_samples_are_refused_or_not_taken():
+    with pytest.raises(
+        ValueError, match=r"class_counts must add up to the number of samples \(3\), got 4, those of oth"
+    ):
+        ClassCounts.from_dataset(Named(targets=[0, 1, 1], class_counts=[2, 2]))
+
+    class Wrapper(Undecodable):
+        def __getattr__(self, name):
+            return getattr(self.__dict__["inside"], name)
+
+        def __len__(self):
+            return 3
+
+    inside = Undecodable(class_counts=[2, 2], labels=[0, 0, 1])
+    assert ClassCounts.from_dataset(Wrapper(inside=inside)) == ClassCounts([2, 1])
+    named = Undecodable(class_counts={"ant": 3, "owl": 1}, classes=["owl", "ant"])
+    assert ClassCounts.from_dataset(named) == ClassCounts([1, 3])
+
+
+# --- counts that name their classes -----------------------------------------------------------------------------------
+
+
+@given(st.permutations(range(6)), st.lists(st.integers(1, 100), min_size=6, max_size=6))
+def test_a_dictionary_is_in_the_order_of_its_classes(order, counts):
+    assert ClassCounts({c: counts[c] for c in order}) == ClassCounts(counts)
+    assert ClassCounts(
+        {f"class {c}": counts[c] for c in order}, names=[f"class {c}" for c in range(6)]
+    ).counts.tolist() == (counts)
+
+
+def test_a_counter_is_in_the_order_of_its_classes():
+    assert ClassCounts(Counter([2, 2, 0, 1, 2])) == ClassCounts([1, 1, 3])
+    assert ClassCounts({2.0: 5, 0.0: 1, np.int64(1): 3}) == ClassCounts([1, 3, 5])
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        (
+            {0: 5, 2: 3},
+            r"counts must be in the order of the classes, got entries for 0, 2, which are not the class numbers 0",
+        ),
+        (
+            {1: 5, 2: 3},
+            r"not the class numbers 0 to 1, each once; pass \[counts\[key\] for key in classes\], with classes",
+        ),
+        ({"dog": 5, "ant": 3}, "got entries for 'dog', 'ant', which are not the class numbers"),
+        ({True: 5, False: 3}, "got entries for True, False, which are not"),
+    ],
+)
+def test_a_dictionary_of_other_classes_is_refused(counts, text):
+    with pytest.raises(ValueError, match=text):
+        ClassCounts(counts)
+
+
+def test_a_pandas_series_is_in_the_order_of_its_index():
+    pandas = pytest.importorskip("pandas")
+    labels = pandas.Series([2] * 100 + [0] * 10 + [1] * 1)
+    counted, right = labels.value_counts(), np.bincount(labels)
+    assert counted.index.tolist() == [2, 0, 1]
+    assert ClassCounts(counted) == ClassCounts(counted.sort_index()) == ClassCounts(right)
+    assert ClassCounts(labels.astype(float).value_counts()) == ClassCounts(right)
+    assert ClassCounts(labels.astype("category").value_counts()) == ClassCounts(right)
+    assert ClassCounts(counted.to_numpy()) == ClassCounts([100, 10, 1])  # nobody says of which classes
+    probabilities = class_probabilities(counted, q=1.0)
+    assert probabilities == pytest.approx(right / 111)
+    assert ClassBalancedSampler(labels, class_probs=1 / counted).class_probs.argmax() == 1
+    assert CrossEntropyLoss(counted, weight=1 / counted).vectors.weight.tolist() == pytest.approx(1 / right)
+    words = labels.map({0: "owl", 1: "ant", 2: "dog"})
+    sampler = ClassBalancedSampler(words, class_probs=words.value_counts())
+    assert dict(zip(sampler.class_counts.names, sampler.class_probs.tolist(), strict=True)) == pytest.approx(
+        {"owl": 10 / 111, "ant": 1 / 111, "dog": 100 / 111}
+    )
+
+
+def test_a_pandas_series_of_other_classes_is_refused():
+    pandas = pytest.importorskip("pandas")
+    words = pandas.Series(["owl", "owl", "ant"]).value_counts()
+    with pytest.raises(ValueError, match=r"got entries for 'owl', 'ant', .*\.reindex\(classes\).*\.sort_index\(\)"):
+        ClassCounts(words)
+    assert ClassCounts(words, names=["ant", "owl"]).counts.tolist() == [1, 2]
+    gap = pandas.Series([0, 2, 2]).value_counts()
+    with pytest.raises(
+        ValueError, match=r"got entries for 2, 0, .*pass \.reindex\(range\(C\), fill_value=0\), or \.sort_i"
+    ):
+        ClassCounts(gap)
+    assert ClassCounts(gap.reindex(range(3), fill_value=0)).counts.tolist() == [1, 0, 2]
+    twice = pandas.concat([gap, gap])
+    for refused in (gap, twice):
+        with pytest.raises(ValueError, match="weight must be in the order of the classes"):
+            CrossEntropyLoss([5] * len(refused), weight=refused)
+        with pytest.raises(ValueError, match="class_probs must be in the order of the classes"):
+            ClassBalancedSampler([0, 0, 1, 1], class_probs=refused)
+    with pytest.raises(
+        ValueError, match=r"weights must be in the order of the samples, .* index 2, 0, .*\.to_numpy\(\) if"
+    ):
+        WeightedRandomSampler(pandas.Series([1.0, 2.0, 3.0], index=[2, 0, 1]), 5)
+    assert len(WeightedRandomSampler(pandas.Series([1.0, 2.0], index=[17, 4]), 5)) == 5  # rows of a larger table
+
+
+def test_a_crosstab_is_in_the_order_of_its_classes():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame([[9, 0, 2], [0, 9, 0], [1, 0, 9]], index=[2, 0, 1], columns=[2, 0, 1])
+    sampler = ConfusionPairBatchSampler([0, 0, 1, 1, 2, 2], table, pairs_per_batch=3)
+    plain = ConfusionPairBatchSampler([0, 0, 1, 1, 2, 2], [[9, 0, 0], [0, 9, 1], [0, 2, 9]], pairs_per_batch=3)
+    assert list(sampler) == list(plain)
+    with pytest.raises(
+        ValueError, match=r"confusion\.columns must be in the order of the classes, got entries for 0, 1, 3"
+    ):
+        ConfusionPairBatchSampler([0, 1, 2], table.set_axis([0, 1, 3], axis=1), pairs_per_batch=1)
+
+
+# --- sums beyond 64 bits ----------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=9).filter(any))
+def test_a_total_is_exact_at_any_size(counts):
+    held = ClassCounts(counts)
+    assert held.total == sum(counts)
+    assert held.prior == pytest.approx([count / sum(counts) for count in counts], rel=1e-15)
+    assert class_probabilities(held, q=1.0, empty="ignore") == pytest.approx(held.prior)
 
 
 def test_empty_classes_are_refused_or_kept():

@@ -19,6 +19,11 @@ from lt_fast.errors import UsageError
 from lt_fast.losses import LOSSES
 from lt_fast.losses.modules import OneCallLoss
 
+# The formulas hold for any logits; which of them are warned about is tested in tests/losses/test_first_logits.py.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:logits of .* must be cosines:UserWarning"),
+    pytest.mark.filterwarnings("ignore:logits of .* look like probabilities:UserWarning"),
+]
 COUNTS = [500, 120, 40, 9, 1]
 WEIGHT = [0.2, 0.5, 1.0, 1.4, 2.0]
 every_loss = pytest.mark.parametrize("name", sorted(LOSSES))

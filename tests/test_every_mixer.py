@@ -182,6 +182,45 @@ def test_wrong_targets_are_named(name, target, error, message):
 
 
 @every_mixer
+def test_a_setting_cannot_be_assigned(name):
+    mixer = build(name, seed=3)
+    options = [*inspect.signature(MIXERS[name]).parameters, "label_rule", "partner"]
+    for option in options:
+        with pytest.raises(AttributeError, match=rf"{option} of \w+ cannot be set: .*; make a new one, \w+\("):
+            setattr(mixer, option, 0.5)
+    np.testing.assert_array_equal(mixer.partner(0, 1, TARGET), build(name, seed=3).partner(0, 1, TARGET))
+    np.testing.assert_array_equal(mixer.factor(0, 1, 9), mix(name, seed=3, step=1).lam_input)
+    mixer.note = "mine"
+    assert copy.deepcopy(mixer).note == "mine"
+    with pytest.raises(AttributeError, match="alpha of"):
+        copy.deepcopy(mixer).alpha = 2.0
+
+
+@every_mixer
+def test_the_advice_for_labels_works(name):
+    one_hot = torch.nn.functional.one_hot(TARGET, 5)
+    for target in (one_hot, one_hot.float(), one_hot.bool()):
+        with pytest.raises((TypeError, ValueError), match=r"for one-hot labels pass target\.long\(\)\.argmax\(1\)$"):
+            mix(name, target)
+        assert torch.equal(target.long().argmax(1), TARGET)
+    for target in (TARGET.float(), TARGET.bool()):
+        with pytest.raises(TypeError, match=r"; use target\.long\(\)$"):
+            mix(name, target)
+    with pytest.raises(TypeError, match=r"with values such as 0\.5, which is no class index$"):
+        mix(name, TARGET + 0.5)
+    with pytest.raises(ValueError, match=r"; use target\.reshape\(-1\)$"):
+        mix(name, TARGET[0])
+    with pytest.raises(TypeError, match=r"got list; use torch\.as_tensor\(target\)$"):
+        mix(name, TARGET.tolist())
+    if needs_counts(name):
+        target = torch.tensor([0, 4, -100, 1])
+        keep = r"leave rows without a label out: keep = (\w+) >= 0, then x\[keep\] and \1\[keep\]$"
+        with pytest.raises(ValueError, match=rf"must lie in \[0, 5\), got -100 at position 2; {keep}"):
+            mix(name, target)
+        assert len(mix(name, target[target >= 0]).partner) == 3
+
+
+@every_mixer
 def test_the_docstrings_say_what_they_must(name):
     for documented in (MIXERS[name], getattr(lt_fast.mixing, name)):
         text = inspect.getdoc(documented)

@@ -35,6 +35,20 @@ def test_forward_is_head_of_features(name, head):
     assert model.num_classes == 6
 
 
+@every_head
+@pytest.mark.parametrize("network", [models.DigitsNet, lambda *a, **k: models.ResNetCifar(1, *a, **k)])
+def test_a_network_made_by_its_constructor_is_usable(network, head):
+    with torch.random.fork_rng(devices=[]):
+        model = network(3, head=head, in_channels=1)
+    junk = [torch.full_like(parameter, torch.nan) for parameter in model.parameters()]
+    del junk
+    logits = model(images("digits_net"))
+    F.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
+    assert logits.isfinite().all()
+    assert 0.01 < logits.std() < 10
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 @every
 @every_head
 def test_weights_are_a_function_of_the_seed(name, head):

@@ -1,4 +1,4 @@
-"""``import lt_fast`` is lean: numpy, torch, and a room when it is first used. Checked in fresh interpreters."""
+"""``import lt_fast`` imports nothing else: every package loads when it is first used. Checked in fresh interpreters."""
 
 import json
 import subprocess
@@ -22,7 +22,18 @@ def test_import_brings_no_extra_and_no_room():
     loaded = set(fresh("import lt_fast, sys, json; print(json.dumps(sorted(sys.modules)))"))
     assert not loaded & set(EXTRAS)
     assert not loaded & {f"lt_fast.{room}" for room in ROOMS}
-    assert "lt_fast.counts" in loaded
+    # Nothing at all: the command line listens to signals before the seconds in which numpy and torch load.
+    assert not loaded & {"numpy", "torch", "typing", "lt_fast.counts"}
+    assert "lt_fast" in loaded
+
+
+def test_what_the_package_names_itself_loads_on_first_use():
+    code = (
+        "import json, lt_fast as lt\n"
+        "counts = lt.ClassCounts([5, 1])\n"
+        "print(json.dumps([counts.total, lt.counts.__name__, lt.show_versions.__module__, 'ClassCounts' in vars(lt)]))"
+    )
+    assert fresh(code) == [6, "lt_fast.counts", "lt_fast.versions", True]
 
 
 def test_rooms_load_on_first_use_where_no_extra_is_installed():

@@ -28,3 +28,16 @@ def test_readme_example_runs(example: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.strip().splitlines()[0][:40])
 def test_readme_example_is_short(example: str) -> None:
     assert len(example.strip().splitlines()) <= 15
+
+
+@pytest.mark.parametrize("example", [text for text in EXAMPLES if "loss.backward()" in text])
+def test_the_loss_example_prints_a_usual_loss(example: str) -> None:
+    """A finite loss of the size of ``scale``, ten times in one process, whose memory is full of other numbers."""
+    dirty = "import torch\nfor n in (3, 16, 48):\n    torch.full((n, 16), float('nan'))\n"
+    code = f"for _ in range(10):\n    exec({dirty + example!r})"
+    command = [sys.executable, "-W", "error", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    losses = [float(line.split()[0]) for line in result.stdout.splitlines()]
+    assert len(losses) == 10
+    assert all(1 < loss < 60 for loss in losses), losses

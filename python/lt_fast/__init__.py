@@ -1,20 +1,19 @@
 """Long-tailed image recognition: samplers in Rust, a fused margin-mixing loss, training and calibration.
 
-Rooms load on first use, so ``import lt_fast`` needs numpy and torch and nothing else::
+Everything loads on first use: ``import lt_fast`` alone imports no other package::
 
     import lt_fast as lt
     sampler = lt.sampling.ClassBalancedBatchSampler(labels, batch_size=128)
     criterion = lt.losses.LDAMLoss(lt.ClassCounts.from_labels(labels))
 """
 
-import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-from lt_fast.counts import ClassCounts
-from lt_fast.versions import show_versions
+# Imports nothing, so that the command line can listen to signals before numpy and torch load. `typing` is among what
+# would take time; type checkers know this name without it.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from lt_fast import (
         calibration,
         datasets,
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
         sampling,
         training,
     )
+    from lt_fast.counts import ClassCounts
+    from lt_fast.versions import show_versions
 
 __version__ = "0.1.0"
 
@@ -45,11 +46,18 @@ __all__ = [
     "training",
 ]
 
+_DEFINED_IN = {"ClassCounts": "lt_fast.counts", "show_versions": "lt_fast.versions"}
 
-def __getattr__(name: str) -> ModuleType:
-    if name in __all__:
+
+def __getattr__(name: str) -> "Any":
+    if name not in __all__ and name not in ("counts", "versions"):
+        raise AttributeError(f"module 'lt_fast' has no attribute {name!r}")
+    import importlib  # noqa: PLC0415
+
+    if name not in _DEFINED_IN:
         return importlib.import_module(f"lt_fast.{name}")
-    raise AttributeError(f"module 'lt_fast' has no attribute {name!r}")
+    globals()[name] = found = getattr(importlib.import_module(_DEFINED_IN[name]), name)
+    return found
 
 
 def __dir__() -> list[str]:

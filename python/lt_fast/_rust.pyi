@@ -1,4 +1,9 @@
-"""Types of the Rust module: pure functions of their arguments, errors as Python exceptions."""
+"""Types of the Rust module: pure functions of their arguments, errors as Python exceptions.
+
+Calls that take long release the interpreter's lock and handle signals every 50 ms: what a handler raises ends the call.
+An array that another thread changes meanwhile gives a value of what was read, or a ValueError. More than the memory
+holds is a MemoryError, and a mistake of the module itself a RuntimeError that begins with "a fault of lt-fast".
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +68,8 @@ def fill_batch(
     """Gather, crop, flip, normalise and mix images ``(N, H, W, Ch)`` into ``out (B, Ch, H, W)``.
 
     ``mix`` holds the partners (rows of the images), their positions, the coefficients of the first images, and boxes
-    ``(B, 4)`` to paste or None to blend. All arrays dense. Raises IndexError for an index out of range, ValueError for
+    ``(B, 4)`` to paste or None to blend. Images, boxes and ``out`` must be contiguous; ``out`` must be writeable, and no
+    other call may write to it at the same time. Raises IndexError for an index out of range, ValueError for
     everything else that does not fit.
     """
 
@@ -131,10 +137,10 @@ class ConfusionCounts:
         """Bytes that the cells occupy."""
 
     def update(self, target: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
-        """Count a pair a row; ValueError if a class lies outside, and then nothing is counted."""
+        """Count one pair per row; ValueError if a class lies outside or the total reaches 2**63."""
 
     def merge(self, target: NDArray[np.int64], predicted: NDArray[np.int64], count: NDArray[np.int64]) -> None:
-        """Add counts; ValueError if a class lies outside or a count is negative, and then nothing is added."""
+        """Add counts; ValueError as ``update``, or if a count is negative, and then nothing is added."""
 
     def entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return target, predicted and count of the cells that are not 0, sorted."""

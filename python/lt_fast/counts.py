@@ -1,10 +1,19 @@
 """``ClassCounts``: how many training samples each class has, the one value that all rooms share."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from lt_fast.labels import (
+    class_names_of,
+    is_own,
+    labels_of,
+    refuse_masked,
+    refuse_missing,
+    refuse_negative,
+)
 
 EmptyPolicy: TypeAlias = Literal["error", "ignore"]
 
@@ -16,7 +25,9 @@ class ClassCounts:
     """Training samples per class: validated once, then frozen.
 
     Args:
-        counts: ``(C,)`` whole numbers >= 0, one a class, any sequence, array or tensor.
+        counts: ``(C,)`` whole numbers >= 0, one per class, any sequence, array or tensor. What names its entries, a
+            pandas ``Series`` (``value_counts()``), a dictionary or a ``Counter``, is put in the order of the classes:
+            see ``in_class_order``.
         names: ``C`` class names; ``"0"``, ``"1"``, ... when left out.
 
     Attributes:
@@ -31,7 +42,7 @@ class ClassCounts:
     Raises:
         TypeError: if the counts are not whole numbers.
         ValueError: if they are negative, 2**63 or more, masked, not one-dimensional, fewer than one, or all zero; if
-            ``names`` has another length or repeats a name.
+            ``names`` has another length or repeats a name; if a ``Series`` or dictionary names other classes.
 
     >>> counts = ClassCounts([500, 50, 5])
     >>> counts.imbalance_ratio, counts.groups()["few"].tolist()
@@ -47,7 +58,7 @@ class ClassCounts:
         if isinstance(counts, ClassCounts):
             names = counts._names if names is None else names  # noqa: SLF001  (its own kind)
             counts = counts.counts
-        array = _whole_numbers(counts)
+        array = _whole_numbers(in_class_order("counts", counts, names))
         array.setflags(write=False)
         object.__setattr__(self, "counts", array)
         object.__setattr__(self, "_names", None if names is None else _checked_names(names, len(array)))
@@ -69,15 +80,10 @@ class ClassCounts:
 
         Raises:
             TypeError: if the labels are not integers, or ``num_classes`` is not a whole number.
-            ValueError: if a label lies outside the range or is masked (its position is named), or there is none; if the
-                largest is 2**24 or more and ``num_classes`` is left out.
+            ValueError: if a label lies outside the range, is missing or masked (its position is named), or there is
+                none; if the largest is 2**24 or more and ``num_classes`` is left out.
         """
-        refuse_masked("labels", labels)
-        array = np.asarray(labels)
-        if array.ndim != 1 or array.size == 0:
-            raise ValueError(f"labels must be a one-dimensional, non-empty sequence, got shape {array.shape}")
-        if not np.issubdtype(array.dtype, np.integer):
-            raise TypeError(f"labels must be integers, got dtype {array.dtype}; map the classes to 0..C-1 first")
+        array = _integer_labels(labels)
         if num_classes is None:
             num_classes = len(names) if names is not None else int(array.max()) + 1
             if num_classes > _MOST_CLASSES:  # counts that fill the memory
@@ -88,7 +94,7 @@ class ClassCounts:
             raise TypeError(f"num_classes must be a whole number, got {num_classes!r}")
         if num_classes < 1:
             raise ValueError(f"num_classes must be >= 1, got {num_classes}")
-        outside = np.flatnonzero((array < 0) | (array >= num_classes))
+        outside = np.flatnonzero(array >= num_classes)
         if outside.size:
             at = int(outside[0])
             raise ValueError(f"labels must lie in [0, {num_classes}), got {int(array[at])} at position {at}")
@@ -98,23 +104,21 @@ class ClassCounts:
     def from_dataset(cls, dataset: Any) -> "ClassCounts":
         """Count the labels of ``dataset`` without decoding a sample.
 
-        Reads ``class_counts`` where there is one, else ``targets`` or ``labels``, with ``classes`` as names.
+        Takes what the samplers take, see ``lt_fast.sampling.labels_of``, and counts what they count. Names are those of
+        ``.classes`` or of a Hugging Face ``ClassLabel``, also of classes without samples; labels that are words are
+        numbered by these names, else in sorted order. ``class_counts`` of the data set are taken as they are.
 
         Raises:
-            TypeError: if the data set has none of them.
+            TypeError: if the data set has no labels, or they are neither integers nor strings.
+            ValueError: as ``labels_of``; if ``class_counts`` do not add up to the number of samples.
         """
-        ready = getattr(dataset, "class_counts", None)
+        ready = _ready_counts(dataset)
         if ready is not None:
-            return ready if isinstance(ready, cls) else cls(ready)
-        labels = getattr(dataset, "targets", None)
-        labels = getattr(dataset, "labels", None) if labels is None else labels
-        if labels is None:
-            raise TypeError(
-                f"dataset must have .class_counts, .targets or .labels, got {type(dataset).__name__}; "
-                "pass its labels to ClassCounts.from_labels",
-            )
-        names = getattr(dataset, "classes", None)
-        return cls.from_labels(labels, names=[str(name) for name in names] if names is not None else None)
+            return ready
+        labels = numbered_labels(dataset)
+        if len(labels.numbers) == 0:
+            raise ValueError("labels must hold at least one sample, got 0")
+        return cls.from_labels(labels.numbers, names=labels.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -132,13 +136,14 @@ class ClassCounts:
 
     @property
     def total(self) -> int:
-        """Sum of the counts."""
-        return int(self.counts.sum())
+        """Sum of the counts, exact: it may exceed 64 bits."""
+        high, low = self.counts >> 32, self.counts & 0xFFFFFFFF
+        return (int(high.sum()) << 32) + int(low.sum())
 
     @property
     def prior(self) -> NDArray[np.float64]:
         """``counts / total``, ``(C,)`` float64."""
-        return np.divide(self.counts, self.total, dtype=np.float64)
+        return np.divide(self.counts, float(self.total), dtype=np.float64)
 
     @property
     def imbalance_ratio(self) -> float:
@@ -205,16 +210,135 @@ class ClassCounts:
         return np.array(self.counts, dtype=dtype, copy=True if copy is None else copy)
 
 
-def refuse_masked(name: str, values: object) -> None:
-    """Raise ``ValueError`` for a masked entry of a NumPy masked array, of which ``np.asarray`` forgets the mask."""
-    if isinstance(values, np.ma.MaskedArray):
-        masked = np.argwhere(np.ma.getmaskarray(values))
-        if len(masked):
-            at = ", ".join(map(str, masked[0]))
-            raise ValueError(
-                f"{name} must have no masked entry, got {len(masked)}, the first at position {at}; leave it out, or "
-                "fill in its value"
-            )
+def in_class_order(name: str, values: Any, names: "ClassCounts | Sequence[str] | None" = None) -> Any:
+    """Return ``values`` as they are, or in the order of the classes where they say which class each entry is for.
+
+    A pandas ``Series`` and a mapping name their entries. ``value_counts()`` and ``Counter`` are in the order of the
+    counts or of appearance; taken by position, the numbers would be those of other classes.
+
+    Args:
+        name: the argument, for messages.
+        values: one entry per class.
+        names: names of the classes in the order of their numbers, or counts that have them, where the entries may be
+            named by them.
+
+    Raises:
+        ValueError: if the entries are not named by 0 to C-1, each once, or by ``names``.
+    """
+    keyed = _keyed(values)
+    if keyed is None:
+        return values
+    keys, entries = keyed
+    order = _class_order(keys, names)
+    if order is None:
+        raise ValueError(
+            f"{name} must be in the order of the classes, got entries for {_shown(keys)}, which are not the class "
+            f"numbers 0 to {len(keys) - 1}, each once; {_next_step(keys, values)}"
+        )
+    return [entries[at] for at in order] if isinstance(entries, list) else entries[order]
+
+
+class NumberedLabels(NamedTuple):
+    """The class number of each sample, ``(N,)``; the class names, if there are any; whether the labels were words."""
+
+    numbers: NDArray[np.int64]
+    names: list[str] | None
+    words: bool
+
+
+def numbered_labels(dataset: Any) -> NumberedLabels:
+    """Return the class number of each sample, and the class names where the data set has any.
+
+    Labels that are words are numbered by the data set's class names, else in sorted order, and are the names then.
+
+    Args:
+        dataset: as ``labels_of`` takes.
+    """
+    labels, names = labels_of(dataset), class_names_of(dataset)
+    if labels.dtype.kind != "U":
+        return NumberedLabels(labels, names, words=False)
+    distinct, numbers = np.unique(labels, return_inverse=True)
+    words = [str(word) for word in distinct]
+    if names is None or not set(words) <= set(names):
+        return NumberedLabels(numbers.astype(np.int64), words, words=True)
+    places = {word: at for at, word in enumerate(names)}
+    return NumberedLabels(np.array([places[word] for word in words], dtype=np.int64)[numbers], names, words=True)
+
+
+def _integer_labels(labels: Any) -> NDArray[Any]:
+    refuse_masked("labels", labels)
+    array = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"labels must be a one-dimensional, non-empty sequence, got shape {array.shape}")
+    refuse_missing("labels", array)
+    if not np.issubdtype(array.dtype, np.integer):
+        words = array.dtype.kind in "UTO" and all(isinstance(label, str) for label in array)
+        then = "ClassCounts.from_dataset(labels) numbers words" if words else "map the classes to 0..C-1 first"
+        raise TypeError(f"labels must be integers, got dtype {array.dtype}; {then}")
+    refuse_negative(array)
+    return array
+
+
+def _ready_counts(dataset: Any) -> ClassCounts | None:
+    """Return the counts that a data set has, None if it has none."""
+    name = f"{type(dataset).__name__}.class_counts"
+    if hasattr(type(dataset), "to_numpy"):  # the entry of that name of a pandas Series
+        return None
+    ready = getattr(dataset, "class_counts", None)
+    if ready is None or callable(ready):
+        return None
+    counts = (
+        ready if isinstance(ready, ClassCounts) else ClassCounts(in_class_order(name, ready, class_names_of(dataset)))
+    )
+    try:
+        samples = len(dataset)
+    except (TypeError, NotImplementedError):
+        return counts
+    if counts.total != samples:
+        if not is_own(dataset, "class_counts"):
+            return None  # those of the data set that it wraps
+        raise ValueError(
+            f"dataset.class_counts must add up to the number of samples ({samples}), got {counts.total}, those of "
+            "other samples; pass the labels to ClassCounts.from_labels"
+        )
+    return counts
+
+
+def _keyed(values: Any) -> tuple[list[Any], Any] | None:
+    if isinstance(values, Mapping):
+        return list(values), list(values.values())
+    if hasattr(type(values), "to_numpy") and hasattr(type(values), "reindex") and np.ndim(values) == 1:
+        return list(values.index), values.to_numpy()  # a pandas Series, which is not imported here
+    return None
+
+
+def _class_order(keys: list[Any], names: ClassCounts | Sequence[str] | None) -> NDArray[np.int64] | None:
+    """Return the position of each class among ``keys``, None if they are not the classes."""
+    if all(isinstance(key, int | float | np.number) and not isinstance(key, bool) for key in keys):
+        wanted: list[Any] = list(range(len(keys)))
+    else:
+        wanted = list((names.names if isinstance(names, ClassCounts) else names) or ())
+    places = {key: at for at, key in enumerate(keys)}
+    if len(places) != len(keys) or len(wanted) != len(keys) or set(places) != set(wanted):
+        return None
+    return np.array([places[key] for key in wanted], dtype=np.int64)
+
+
+def _shown(keys: list[Any]) -> str:
+    return ", ".join(repr(getattr(key, "item", lambda key=key: key)()) for key in keys[:5]) + (
+        ", ..." if keys[5:] else ""
+    )
+
+
+def _next_step(keys: list[Any], values: Any) -> str:
+    if isinstance(values, Mapping):
+        return "pass [counts[key] for key in classes], with classes in the order of the class numbers"
+    if all(isinstance(key, int | np.integer) for key in keys):
+        return "pass .reindex(range(C), fill_value=0), or .sort_index().to_numpy() where these are all classes"
+    return (
+        "pass .reindex(classes).to_numpy(), with the class names in the order of the class numbers, or "
+        ".sort_index().to_numpy() where that is sorted order"
+    )
 
 
 def _rebuild(counts: list[int], names: tuple[str, ...] | None) -> ClassCounts:

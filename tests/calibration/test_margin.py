@@ -351,6 +351,10 @@ class TestRefusals:
             ({"momentum": 1.0}, ValueError, "momentum must be < 1, got 1.0"),
             ({"weight_decay": math.inf}, ValueError, "weight_decay must be finite and >= 0, got inf"),
             ({"seed": -1}, ValueError, "seed must be >= 0, got -1"),
+            ({"seed": 2**64}, ValueError, "seed must be <= 18446744073709551615, got 18446744073709551616"),
+            ({"seed": True}, TypeError, "seed must be a whole number, got True"),
+            ({"epochs": 10**18}, ValueError, "epochs must be <= 1000000, got 1000000000000000000"),
+            ({"gamma": 1e6}, ValueError, r"gamma \(in a recipe, calibration_gamma\) must leave every class a weight"),
             ({"normalization": "weight"}, UsageError, "one of weights, batch, got 'weight'; did you mean 'weights'"),
             ({"empty": "drop"}, ValueError, "empty must be 'error' or 'ignore', got 'drop'"),
         ],
@@ -382,6 +386,28 @@ class TestRefusals:
             ),
             (lambda z, y: (z, y.double()), TypeError, "labels must be integers, got dtype torch.float64"),
             (lambda z, y: (z, y > 0), TypeError, "labels must be integers, got dtype torch.bool"),
+            (lambda z, y: (z, [*y.tolist()[1:], None]), ValueError, "no missing entry, got one at position 55"),
+            (
+                lambda z, y: (z, y.double().where(y < 2, math.nan)),
+                ValueError,
+                "no missing entry, got one at position 52",
+            ),
+            (
+                lambda z, y: (z, ["a"] * len(y)),
+                TypeError,
+                "labels must be integers, got 'a' at position 0; map the classes",
+            ),
+            (
+                lambda z, y: (z, torch.nn.functional.one_hot(y)),
+                ValueError,
+                r"pass labels.argmax\(dim=1\) where they are",
+            ),
+            (lambda z, y: (z.softmax(1), y), ValueError, r"which are probabilities; pass the logits, or log\(prob"),
+            (
+                lambda z, y: (z.index_fill(1, torch.tensor([1]), -math.inf), y),
+                DataError,
+                r"got -inf in row 0 \(56 of 56 rows\) for class 1; .* calibrate the logits before they are masked",
+            ),
             (lambda z, y: (z, y - 1), ValueError, r"labels must lie in \[0, 3\), got -1 at position 0"),
             (lambda z, y: (z, y + 1), ValueError, r"labels must lie in \[0, 3\), got 3 at position 52"),
             (
@@ -433,6 +459,32 @@ class TestRefusals:
     def test_divergence_is_said(self):
         with pytest.raises(ValueError, match=r"calibration diverged: the loss of epoch \d+ is (nan|inf); lower lr"):
             fitted(lr=1e300)
+
+    def test_divergence_is_a_failed_run(self):
+        with pytest.raises(FloatingPointError, match="lower lr or weight_decay"):
+            fitted(weight_decay=1e300)
+
+    def test_features_without_a_head_and_logits_with_one(self):
+        features, labels = torch.zeros(56, 5), problem()[1]
+        with pytest.raises(ValueError, match=r"one column a class \(3\), got 5; features need head=model.head"):
+            MarginCalibration(COUNTS).fit(features, labels)
+        with pytest.raises(ValueError, match="got 3; leave head out to fit logits"):
+            MarginCalibration(COUNTS).fit(problem()[0], labels, head=linear(5, 3))
+
+    def test_a_masked_class_stays_masked(self):
+        logits = problem()[0].index_fill(1, torch.tensor([1]), -math.inf)
+        calibrator = fitted()
+        calibrator.omega = torch.tensor([1.0, -1.0, 0.0])
+        calibrated = calibrator.transform(logits)
+        assert (calibrated[:, 1] == -math.inf).all()
+        assert calibrated[:, [0, 2]].isfinite().all()
+
+    def test_probabilities_are_not_transformed(self):
+        with pytest.raises(ValueError, match="which are probabilities"):
+            fitted().transform(problem()[0].softmax(1))
+
+    def test_a_batch_size_beyond_the_rows_is_one_batch(self):
+        assert torch.equal(fitted(batch_size=10**30).omega, fitted(batch_size=56).omega)
 
     def test_not_fitted(self, tmp_path):
         new = MarginCalibration(COUNTS)

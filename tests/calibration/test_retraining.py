@@ -175,6 +175,9 @@ def test_a_damaged_file_is_named(tmp_path, change, text):
         ({"momentum": 1.0}, ValueError, r"momentum must be < 1, got 1\.0"),
         ({"weight_decay": -1.0}, ValueError, r"weight_decay must be finite and >= 0, got -1\.0"),
         ({"scale": float("nan")}, ValueError, "scale must be finite and >= 0, got nan"),
+        ({"seed": 2**64}, ValueError, "seed must be <= 18446744073709551615, got 18446744073709551616"),
+        ({"epochs": 10**18}, ValueError, "epochs must be <= 1000000, got 1000000000000000000"),
+        ({"lr": 1e300}, FloatingPointError, "calibration diverged: the loss of epoch 0 is nan; lower lr"),
         ({"lr": 1e30}, ValueError, "calibration diverged: the loss of epoch 0 is nan; lower lr"),
     ],
 )

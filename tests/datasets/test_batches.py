@@ -224,12 +224,14 @@ def test_resume_at_every_cut(kind, cut):
     same(list(resumed), list(following))
 
 
-def test_a_second_pass_starts_over():
-    found = mixed()
-    expected = list(mixed())
+def test_a_pass_left_early_is_an_epoch_and_set_epoch_starts_it_again():
+    found, whole = mixed(), mixed()
+    first, second = list(whole), list(whole)
     walk = iter(found)
     next(walk), next(walk)
-    same(list(found), expected)
+    same(list(found), second)
+    found.set_epoch(0)
+    same(list(found), first)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 5])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from lt_fast.datasets import image_list, write_image_list
+from lt_fast.datasets import image_list, read_image, write_image_list
 from lt_fast.errors import DataError
 
 # Lines of Places_LT_train.txt and ImageNet_LT_train.txt as published, and paths as people have them.
@@ -57,7 +57,7 @@ def test_small_differences_of_editors_change_nothing(tmp_path: Path, content: st
     assert image_list(listed(tmp_path, content), verify=False).fingerprint == plain.fingerprint
 
 
-@given(st.lists(st.tuples(NAMES, st.integers(0, 9)), min_size=1, max_size=9))
+@given(st.lists(st.tuples(NAMES, st.integers(0, 9)), min_size=1, max_size=9, unique_by=lambda image: image[0]))
 def test_reads_what_it_wrote(tmp_path_factory: pytest.TempPathFactory, images: list[tuple[str, int]]) -> None:
     path = tmp_path_factory.mktemp("lists") / "list.txt"
     names, labels = zip(*images, strict=True)
@@ -202,3 +202,90 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"list\.txt cannot be written: Is a directory"):
         write_image_list(tmp_path / "list.txt", ["x"], [0])
     assert [path.name for path in tmp_path.iterdir()] == ["list.txt"]
+
+
+def test_a_test_list_keeps_the_numbers_of_training(tmp_path: Path) -> None:
+    train = image_list(listed(tmp_path, "a 0\nb 1\nc 2\n"), verify=False)
+    named = image_list(listed(tmp_path, "a 0\nb 1\nc 2\n"), names=("ant", "bee", "cow"), verify=False)
+    path = listed(tmp_path, "d 1\ne 1\n")
+    for classes in (train, train.classes, named, named.classes):
+        test = image_list(path, classes=classes, verify=False)
+        assert (test.labels.tolist(), test.class_counts.counts.tolist()) == ([1, 1], [0, 2, 0])
+    assert test.classes == ("ant", "bee", "cow")
+    with pytest.raises(DataError, match=r"got no image of class 0 \(ant\) and of 1 more"):
+        image_list(path, classes=named, empty="error", verify=False)
+    with pytest.raises(
+        DataError, match=r"line 2: labels must lie in \[0, 3\) of classes, got 3; where the labels start"
+    ):
+        image_list(listed(tmp_path, "d 1\ne 3\n"), classes=named, verify=False)
+    with pytest.raises(ValueError, match="classes and names exclude each other; pass names for the set that decides"):
+        image_list(path, classes=named, names=named.classes, verify=False)
+
+
+def test_classes_called_by_other_numbers_are_warned_of(tmp_path: Path) -> None:
+    path = listed(tmp_path, "d 1\ne 0\n")
+    with pytest.warns(
+        UserWarning, match=r"labels are positions: label 0 is class '1'; .* pass them as names, with empty"
+    ):
+        image_list(path, classes=["1", "10", "2"], verify=False)
+    assert image_list(path, names=["1", "10", "2"], empty="ignore", verify=False).labels.tolist() == [1, 0]
+
+
+def test_an_image_with_two_labels_is_warned_of(tmp_path: Path) -> None:
+    path = listed(tmp_path, "a 0\nb 1\na 1\nb 1\n")
+    with pytest.warns(
+        UserWarning, match=r"list\.txt: image 'a' has label 0 at line 1 and 1 at line 3; keep the right one"
+    ):
+        assert len(image_list(path, verify=False)) == 4
+
+
+def test_labels_that_start_at_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="got no image of class 0; where the labels start at 1, subtract 1; number"):
+        image_list(listed(tmp_path, "a 1\nb 2\n"), verify=False)
+
+
+ELSEWHERE = [
+    ("sub\\b c.jpg", "'sub/b c.jpg' is there: write the path with / in place of \\, or rename the file"),
+    ("sub/B C.JPG", "'sub/b c.jpg' is there: write the path in other case"),
+    ("SUB\\b c.jpg", "'sub/b c.jpg' is there: write the path with / in place of \\ and in other case"),
+    ("sub/b c", "'sub/b c.jpg' is there: write the path with its ending"),
+    ("sub/b%20c.jpg", "'sub/b c.jpg' is there: write the path without percent signs"),
+    ("caf\u00e9/1.jpg", "'cafe\u0301/1.jpg' is there: write the path with accents in the Unicode form NFD"),
+    ("the\u0301/1.jpg", "'th\u00e9/1.jpg' is there: write the path with accents in the Unicode form NFC"),
+    ("caf\u00e9\\1.jpg", "with / in place of \\ and with accents in the Unicode form NFD"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), ELSEWHERE)
+def test_a_file_in_another_spelling_is_named(tmp_path: Path, name: str, message: str) -> None:
+    for there in ("sub/b c.jpg", "cafe\u0301/1.jpg", "th\u00e9/1.jpg"):
+        (tmp_path / there).parent.mkdir(exist_ok=True)
+        (tmp_path / there).touch()
+    with pytest.raises(
+        DataError, match=r"line 1: image .* is missing \(1 of 1 are\); " + ".*" + re.escape(message)
+    ) as caught:
+        image_list(listed(tmp_path, f"{name} 0\n"), tmp_path)
+    with pytest.raises(DataError, match=r"is missing; .* is there \("):
+        image_list(listed(tmp_path, f"{name} 0\n"), tmp_path, verify=False)[0]
+    with pytest.raises(DataError, match=r"is missing; .* is there \("):
+        read_image(tmp_path / name)
+    spelt = str(caught.value).partition("are); '")[2].partition("' is there")[0]
+    assert len(image_list(listed(tmp_path, f"{spelt} 0\n"), tmp_path)) == 1  # the advice, followed
+
+
+def test_a_file_under_another_root_is_named(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    (tmp_path / "photos" / "train" / "a.jpg").touch()
+    path = listed(tmp_path, "photos/train/a.jpg 0\n")
+    for root in ("nowhere", tmp_path / "photos"):
+        with pytest.raises(DataError, match="it is there under another root: pass root='") as caught:
+            image_list(path, root)
+        assert len(image_list(path, str(caught.value).partition("root='")[2][:-1])) == 1  # the advice, followed
+
+
+def test_two_files_that_resemble_it_are_no_advice(tmp_path: Path) -> None:
+    for name in ("a.jpg", "A.jpg", "b.jpg", "b.png"):
+        (tmp_path / name).touch()
+    for name in ("A.JPG", "b", "nothing/x.jpg"):
+        with pytest.raises(DataError, match=r"is missing \(1 of 1 are\); check root, or pass verify=False$"):
+            image_list(listed(tmp_path, f"{name} 0\n"), tmp_path)

@@ -147,3 +147,53 @@ def test_no_such_json(tmp_path: Path, content: bytes, message: str) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train\.json cannot be read: No such file"):
         inaturalist(tmp_path / "train.json")
+
+
+def test_a_test_file_keeps_the_numbers_of_training(tmp_path: Path) -> None:
+    train = inaturalist(written(tmp_path), verify=False)
+    part = {"images": EXCERPT["images"][1:2], "annotations": [{"image_id": 10, "category_id": 7}]}
+    path = written(tmp_path, **part, categories=[{"id": 7, "name": "Acer"}, {"id": 9, "name": "Not seen"}])
+    for classes in (train, train.classes):
+        test = inaturalist(path, classes=classes, verify=False)  # other ids, another order: found by name
+        assert (test.classes, test.labels.tolist()) == (("Corvus corax", "Acer"), [1])
+    with pytest.raises(DataError, match=r"got no image of class 0 \(Corvus corax\)"):
+        inaturalist(path, classes=train, empty="error", verify=False)
+    with pytest.raises(
+        DataError, match=r"train\.json: category 7 must be one of classes, got 'Acer' \(1: Corvus corax\)"
+    ):
+        inaturalist(path, classes=["Corvus corax"], verify=False)
+
+
+def test_equal_names_are_told_apart_by_their_ids(tmp_path: Path) -> None:
+    classes = ("Iris (0)", "Lynx", "Iris (2)")
+    assert inaturalist(written(tmp_path, categories=[{"id": 0, "name": "Iris"}, {"id": 2, "name": "Lynx"}]),
+                       classes=classes, verify=False).labels.tolist() == [0, 1, 0]  # fmt: skip
+    path = written(tmp_path, categories=[{"id": 0, "name": "Iris"}, {"id": 2, "name": "Iris"}])
+    assert inaturalist(path, classes=classes, verify=False).labels.tolist() == [0, 2, 0]
+    with pytest.raises(DataError, match=r"got 'Iris \(2\)'; did you mean 'Iris'"):
+        inaturalist(path, classes=["Iris", "Lynx"], verify=False)
+
+
+def test_without_categories_classes_need_names(tmp_path: Path) -> None:
+    path = written(tmp_path, categories=None)
+    assert inaturalist(path, classes=["0", "1", "2"], verify=False).labels.tolist() == [0, 2, 0]
+    with pytest.raises(DataError, match='classes cannot be looked up; add "categories" with id and name'):
+        inaturalist(path, classes=["crow", "maple"], verify=False)
+    with pytest.raises(DataError, match=r"category 2 must be one of classes, got '2' \(2: 0, 1\)"):
+        inaturalist(path, classes=["0", "1"], verify=False)
+
+
+def test_ids_of_digits_are_ranked_as_numbers(tmp_path: Path) -> None:
+    notes = [{"image_id": image, "category_id": each} for image, each in ((30, "10"), (10, "2"), (20, "2"))]
+    categories = [{"id": "10", "name": "Acer"}, {"id": "2", "name": "Lynx"}]
+    files = inaturalist(written(tmp_path, annotations=notes, categories=categories), verify=False)
+    assert (files.classes, files.labels.tolist()) == (("Lynx", "Acer"), [1, 0, 0])
+    assert inaturalist(written(tmp_path, annotations=notes, categories=None), verify=False).classes == ("2", "10")
+
+
+def test_a_file_with_two_labels_is_warned_of(tmp_path: Path) -> None:
+    images = [{"id": each, "file_name": "a.jpg" if each != 20 else "b.jpg"} for each in (30, 10, 20)]
+    with pytest.warns(
+        UserWarning, match=r"image 'a\.jpg' has label 0 at image 30 and 1 at image 10; keep the right one"
+    ):
+        inaturalist(written(tmp_path, images=images), verify=False)

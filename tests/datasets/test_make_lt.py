@@ -1,6 +1,7 @@
 """``lt-fast make-lt``: lists that say what the library would have chosen."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,139 @@ def test_wrong_words(words, status, message, elsewhere, capsys) -> None:
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
     assert sorted(path.name for path in elsewhere.iterdir()) == ["half.txt.json", "taken.txt"]
+
+
+SEMICOLONS = "path;label\n" + "".join(f"{at}.jpg;{'xy'[at % 2]}\n" for at in range(8))
+KAGGLE = "image_id,category\n" + "".join(f"{at}.jpg,{at % 2}\n" for at in range(8))
+GAP = "".join(f"{at}.jpg {(0, 2)[at % 2]}\n" for at in range(8))
+ODD = "path,label\n" + "".join(f"{at}.jpg,{(0, 1, 'NaN')[at % 3]}\n" for at in range(9))
+BELOW = "path,label\n" + "".join(f"{at}.jpg,{at % 2 - 1}\n" for at in range(8))
+SPELT = "path,label\n" + "".join(f"{at}.jpg,{('1', '01', '0')[at % 3]}\n" for at in range(9))
+STRANGE = "path,label\n" + "".join(f"{at}.jpg,{'xyz'[at % 3]}\n" for at in range(9))
+# File, its content, the options, the advice, and the options that follow it.
+ADVICE = [
+    ("t.csv", SEMICOLONS, [], "pass --delimiter ';'", ["--delimiter", ";"]),
+    ("t.csv", SEMICOLONS.replace(";", "\t"), [], "pass --delimiter tab", ["--delimiter", "tab"]),
+    ("t.csv", SEMICOLONS.replace(";", "|"), [], "pass --delimiter '|'", ["--delimiter", "|"]),
+    ("t.csv", SEMICOLONS, ["--delimiter", ";;"], "--delimiter must be one character", ["--delimiter", ";"]),
+    ("t.csv", SEMICOLONS, ["--delimiter", ""], "--delimiter must be one character", ["--delimiter", ";"]),
+    ("t.csv", KAGGLE, ["--label-column", "category"], "pass --image-column with the name of its column",
+     ["--label-column", "category", "--image-column", "image_id"]),
+    ("t.csv", KAGGLE, ["--image-column", "image_id"], "pass --label-column with the name of its column",
+     ["--label-column", "category", "--image-column", "image_id"]),
+    ("t.txt", GAP, [], "pass --allow-empty", ["--allow-empty"]),
+    ("t.csv", ODD, [], "pass --classes FILE with the names to read all labels as words", ["--classes", "three.txt"]),
+    ("t.csv", BELOW, [], "pass the numbers as the names in --classes FILE", ["--classes", "below.txt"]),
+    ("t.csv", ODD.replace("NaN", "2.0"), [], "write 2.0 as 2, or pass --classes FILE with the names",
+     ["--classes", "floats.json"]),
+    ("t.csv", STRANGE, ["--classes", "xy.txt"], "label must be one of --classes, got 'z' (2: x, y)",
+     ["--classes", "xyz.json"]),
+    ("t.txt", GAP, ["--allow-empty", "--root", "nowhere"], "check --root, or omit it to write the list",
+     ["--allow-empty"]),
+    ("t.txt", "sub/0.jpg 0\n", ["--root", "."], "pass --root 'photos'", ["--root", "photos"]),
+]  # fmt: skip
+
+
+@pytest.fixture
+def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    (tmp_path / "photos" / "sub" / "0.jpg").touch()
+    (tmp_path / "three.txt").write_text("0\n1\nNaN\n\n")
+    (tmp_path / "below.txt").write_text("\ufeff-1\r\n0\r\n", encoding="utf-8")
+    (tmp_path / "xy.txt").write_text("x\ny\n")
+    (tmp_path / "floats.json").write_text('["0", "1", "2.0"]')
+    (tmp_path / "xyz.json").write_text('{"classes": ["z", "y", "x"]}')
+    return tmp_path
+
+
+@pytest.mark.parametrize(("file", "content", "words", "advice", "followed"), ADVICE)
+def test_advice_can_be_followed(file, content, words, advice, followed, lists: Path, capsys) -> None:
+    (lists / file).write_text(content)
+    (lists / "t.txt.json").unlink(missing_ok=True)
+    source = "photos.txt" if "photos" in advice else file
+    if source != file:  # the other root is looked for next to the list
+        (lists / "photos" / file).write_text(content)
+        source = f"photos/{file}"
+    assert main(["make-lt", source, "--out", "l.txt", "--imbalance-ratio", "1", *words]) in (2, 3)
+    err = capsys.readouterr().err
+    assert advice in err
+    assert not re.search(r"\w=|verify|pass names|empty='", err.partition(":")[2])
+    assert main(["make-lt", source, "--out", "l.txt", "--imbalance-ratio", "1", *followed]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_warnings_are_in_options_too(lists: Path, capsys) -> None:
+    (lists / "t.csv").write_text(SPELT)
+    (lists / "t.txt").write_text(GAP.replace(" 2", " 1"))
+    (lists / "numbers.txt").write_text("1\n10\n")
+    made(lists / "a.txt", "--imbalance-ratio", "1", source="t.csv")
+    made(lists / "b.txt", "--imbalance-ratio", "1", "--classes", "numbers.txt", source="t.txt")
+    for name in ("cat/1.jpg", "cat/2.heic", "dog/1.jpg"):
+        (lists / "animals" / name).parent.mkdir(parents=True, exist_ok=True)
+        (lists / "animals" / name).touch()
+    made(lists / "c.txt", "--imbalance-ratio", "1", source="animals")
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith("lt-fast: warning: t.csv: labels 1 (line 2) and 01 (line 3) are read as one class")
+    assert first.endswith("pass --classes FILE with the names where they are two")
+    assert second.endswith("label 0 is class '1'; where that is meant, go on")
+    assert third.endswith("(1 .heic; first 'cat/2.heic'); convert them to PNG or JPEG")
+
+
+def test_a_test_folder_in_the_numbers_of_training(folder: Path, tmp_path: Path) -> None:
+    made(tmp_path / "train.txt", "--imbalance-ratio", "1", source=folder)
+    test = tmp_path / "test"
+    test.mkdir()
+    for name in ("bee", "cow"):
+        (folder / name).rename(test / name)
+    record = made(tmp_path / "l.txt", "--counts", "0,20,20", "--classes", str(tmp_path / "train.txt.json"), source=test)
+    assert (record["counts"], record["classes"]) == ([0, 20, 20], ["ant", "bee", "cow"])
+    files = image_list(tmp_path / "l.txt", test, classes=record["classes"])
+    assert files.class_counts.counts.tolist() == [0, 20, 20]
+
+
+def test_an_empty_class_takes_no_part(lists: Path) -> None:
+    (lists / "t.txt").write_text("".join(f"{at}.jpg {(0, 2)[at % 2]}\n" for at in range(40)))
+    record = made(lists / "a.txt", "--imbalance-ratio", "10", "--allow-empty", source="t.txt")
+    assert record["counts"] == [20, 0, 2]
+    whole = image_list(lists / "t.txt", empty="ignore", verify=False)
+    kept = long_tailed_indices(whole.labels // 2, imbalance_ratio=10)
+    assert image_list(lists / "a.txt", empty="ignore", verify=False).fingerprint == whole.subset(kept).fingerprint
+
+
+def test_tab_separated_tables(lists: Path) -> None:
+    (lists / "t.tsv").write_text(SEMICOLONS.replace(";", "\t"))
+    assert made(lists / "a.txt", "--counts", "3,1", source="t.tsv")["classes"] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["photos", "--delimiter", ";"], 2, "--delimiter is for .csv and .tsv tables, got photos; leave it out"),
+        (["t.txt", "--label-column", "y"], 2, "--label-column is for .csv and .tsv tables, got t.txt"),
+        (["digits", "--classes", "xy.txt"], 2, "--classes is for folders and lists, got digits; leave it out"),
+        (["digits", "--allow-empty"], 2, "--allow-empty is for folders and lists, got digits"),
+        (["photos", "--root", "."], 2, "--root is for CIFAR and lists, got photos"),
+        (["digits", "--download"], 2, "--download is for CIFAR, got digits"),
+        (["photos", "--classes", "none.txt"], 3, "--classes: none.txt cannot be read: No such file"),
+        (["photos", "--classes", "twice.txt"], 3, "twice.txt must hold distinct names, one for each class, got 'x'"),
+        (["photos", "--classes", "void.txt"], 3, "void.txt must hold distinct names, one for each class, got no name"),
+        (["photos", "--classes", "gap.txt"], 3, "must hold distinct names, one for each class, got '' as name 2"),
+        (["photos", "--classes", "bad.json"], 3, "--classes: bad.json is not JSON: "),
+        (["photos", "--classes", "odd.json"], 3, "--classes: odd.json must hold a list of names, or an object with"),
+        (["photos", "--classes", "latin.txt"], 3, "--classes: latin.txt must be UTF-8 text: "),
+        (["photos", "--classes", "xy.txt"], 3, "the folder's name must be one of --classes, got 'sub' (2: x, y)"),
+        (["t.txt", "--allow-empty", "--counts", "1,1"], 2, "--counts must have one entry per class, 3 with"),
+        (["t.txt", "--allow-empty", "--counts", "1,1,1"], 2, "--counts must be 0 for a class without images, got 1"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_fit(words, status, message, lists: Path, capsys) -> None:
+    (lists / "t.txt").write_text(GAP)
+    for name, content in {
+        "twice.txt": b"x\ny\nx\n", "void.txt": b"\n", "gap.txt": b"x\n\ny\n", "bad.json": b"[", "odd.json": b"{}",
+        "latin.txt": b"\xe9",
+    }.items():  # fmt: skip
+        (lists / name).write_bytes(content)
+    assert main(["make-lt", *words, "--out", "l.txt"]) == status
+    assert message in capsys.readouterr().err
+    assert not (lists / "l.txt").exists()

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 import reference
 from lt_fast import ClassCounts
-from lt_fast.losses import cross_entropy_loss, effective_number_weights, inverse_frequency_weights
+from lt_fast.losses import (
+    CrossEntropyLoss,
+    cross_entropy_loss,
+    effective_number_weights,
+    inverse_frequency_weights,
+)
 
 CIFAR10_100 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
 some_counts = st.lists(st.integers(1, 10**6), min_size=1, max_size=40)
@@ -114,8 +119,29 @@ def test_wrong_weights_are_named(weight, message):
 
 def test_weights_in_any_form_are_the_same():
     logits, target = torch.tensor([[0.3, 1.0, -1.0]]), torch.tensor([2])
-    forms = [[1, 2, 3], np.array([1, 2, 3]), torch.tensor([1.0, 2.0, 3.0], requires_grad=True)]
+    forms = [[1, 2, 3], np.array([1, 2, 3]), torch.tensor([1.0, 2.0, 3.0]).double()]
     losses = {
         cross_entropy_loss(logits, target, [3, 2, 1], weight=form, normalization="batch").item() for form in forms
     }
     assert len(losses) == 1
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.ones(3, requires_grad=True),
+        torch.nn.Parameter(torch.ones(3)),
+        torch.ones(3, requires_grad=True) * 2,
+        [torch.tensor(1.0, requires_grad=True), 1.0, 1.0],
+    ],
+)
+def test_a_weight_that_requires_a_gradient_is_refused(weight):
+    message = (
+        r"weight must not require a gradient: a loss treats its class weights as constants; pass weight\.detach\(\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        CrossEntropyLoss([3, 2, 1], weight=weight)
+    with pytest.raises(ValueError, match=message):
+        cross_entropy_loss(torch.zeros(1, 3), torch.tensor([0]), [3, 2, 1], weight=weight)
+    if isinstance(weight, torch.Tensor):  # the advice
+        assert CrossEntropyLoss([3, 2, 1], weight=weight.detach())(torch.zeros(1, 3), torch.tensor([0])).isfinite()

@@ -92,7 +92,23 @@ BAD = [
         DataError,
         r"logits must be finite, got nan in row 1 \(1 of 2 rows\)",
     ),
-    (np.array([[0.0, -np.inf], [0.0, np.nan]]), [0, 1], DataError, r"got -inf in row 0 \(2 of 2 rows\)"),
+    (
+        np.array([[0.0, -np.inf], [0.0, np.nan]]),
+        [0, 1],
+        DataError,
+        r"got nan in row 1 \(1 of 2 rows\), class 1; the model",
+    ),
+    (np.array([[0.0, 1.0], [np.inf, 0.0]]), [0, 1], DataError, r"got inf in row 1 \(1 of 2 rows\), class 0; the model"),
+    (np.full((2, 2), -np.inf), [0, 1], DataError, r"leave a class possible in every row, got -inf for every .* row 0"),
+    (np.zeros((2, 3)), [0, None], ValueError, "labels must have no missing entry, got one at position 1"),
+    (np.zeros((2, 3)), [np.nan, 1.0], ValueError, "labels must have no missing entry, got one at position 0"),
+    (np.zeros((2, 3)), ["a", "b"], TypeError, "labels must be integers, got dtype <U1"),
+    (
+        np.zeros((2, 3)),
+        [[0, 1, 0], [1, 0, 0]],
+        ValueError,
+        r"got \(2, 3\); pass labels.argmax\(1\) where they are one-hot",
+    ),
 ]
 
 

@@ -97,3 +97,92 @@ def test_group_recalls_are_those_of_the_whole_evaluation(classes, train):
     report = metrics.evaluate(logits, labels, train)
     expected = {name: report[name] for name in ("top1", "many_recall", "medium_recall", "few_recall")}
     assert metrics.group_recalls(logits, labels, train) == expected
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(2, 6))
+def test_a_class_masked_by_minus_infinity_is_as_if_it_were_not_there(seed, rows, num_classes):
+    logits, labels = draw(seed, rows, num_classes)
+    masked = np.concatenate([logits, np.full((rows, 1), -np.inf)], axis=1)
+    report, bare = (
+        metrics.evaluate(masked, labels, [5] * (num_classes + 1)),
+        metrics.evaluate(logits, labels, [5] * num_classes),
+    )
+    for name in ("top1", "nll", "ece15", "balanced_acc", "macro_f1", "few_recall"):
+        assert report[name] == pytest.approx(bare[name], abs=1e-12)
+    assert report["nll"] == pytest.approx(
+        float(torch.nn.functional.cross_entropy(torch.tensor(masked), torch.tensor(labels)))
+    )
+
+
+def test_a_row_whose_own_class_is_masked_is_wrong_and_infinitely_unlikely():
+    logits, labels = np.array([[1.0, -np.inf, 0.0], [0.0, 2.0, -np.inf]]), [1, 1]
+    report = metrics.evaluate(logits, labels, [9, 9, 9])
+    assert (report["top1"], report["nll"]) == (0.5, np.inf)
+    assert 0 < report["ece15"] < 1
+
+
+def test_logits_as_far_apart_as_floats_go():
+    assert metrics.negative_log_likelihood(np.array([[1.7e308, -1.7e308]]), [0]) == 0.0
+
+
+PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
+
+
+@pytest.mark.parametrize("metric", ["nll", "ece15"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_probabilities_given_for_logits_are_refused(metric, dtype):
+    probabilities = torch.tensor(PROBABILITIES, dtype=dtype)
+    message = r"got rows >= 0 that all sum to 1, which are probabilities; pass the logits, or log\(probabilities\)"
+    with pytest.raises(ValueError, match=message):
+        metrics.METRICS[metric](probabilities, [0, 1])
+    with pytest.raises(ValueError, match=message):
+        metrics.evaluate(probabilities, [0, 1], [5, 5, 5])
+    followed = metrics.negative_log_likelihood(probabilities.log(), [0, 1])
+    assert followed == pytest.approx(-np.log([0.7, 0.8]).mean(), rel=1e-2)
+
+
+def test_accuracies_take_any_scores():
+    assert (
+        metrics.top1_accuracy(PROBABILITIES, [0, 1])
+        == metrics.group_recalls(PROBABILITIES, [0, 1], [5] * 3)["top1"]
+        == 1
+    )
+
+
+def test_logits_given_for_probabilities_are_refused():
+    with pytest.raises(
+        ValueError, match=r"probabilities must be >= 0 with rows that sum to 1, .* pass softmax\(logits\)"
+    ):
+        metrics.expected_calibration_error(np.log(PROBABILITIES), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (
+            lambda: metrics.evaluate(np.eye(2), [0, 1], [5, 5], bins=10**18),
+            ValueError,
+            "bins must be <= 1000000, got 1000",
+        ),
+        (
+            lambda: metrics.bootstrap_interval([1, 0], resamples=10**18),
+            ValueError,
+            "resamples must be <= 1000000, got 1000",
+        ),
+        (
+            lambda: metrics.bootstrap_interval([1, 0], resamples=True),
+            TypeError,
+            "resamples must be an integer, got True",
+        ),
+        (
+            lambda: metrics.bootstrap_interval([1, 0], seed=2**64),
+            ValueError,
+            "seed must be <= 18446744073709551615, got",
+        ),
+        (lambda: metrics.bootstrap_interval([1, 0], seed=0.5), TypeError, "seed must be an integer, got 0.5"),
+    ],
+)
+def test_extremes_are_refused_before_anything_is_drawn(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()

@@ -68,7 +68,7 @@ def make(  # one keyword a feature
     if margin:
         options["margin"] = uniform(classes) / 2
     if maximum:
-        options |= {"margin_rule": "maximum", "max_margin": 0.8, "gamma": 1.5}
+        options = {"margin_rule": "maximum", "max_margin": 0.8, "gamma": 1.5} | options
         options |= {"compat": "batch_first_label"} if compat else {}
     if bias:
         options["bias"] = counts.double().log()
@@ -81,12 +81,19 @@ def make(  # one keyword a feature
 
 @st.composite
 def cases(
-    draw: st.DrawFn, *, max_rows: int = 40, max_classes: int = 1100, smoothings: tuple[float, ...] = (0.0, 0.1, 1.0)
+    draw: st.DrawFn,
+    *,
+    max_rows: int = 40,
+    max_classes: int = 1100,
+    smoothings: tuple[float, ...] = (0.0, 0.1, 1 - 2.0**-10, 1.0),
 ) -> Case:
-    """Any call that is allowed."""
+    """Any call that is allowed, with the bounds of every number among its values."""
     flag = st.booleans()
     maximum = draw(flag)
-    return make(
+    numbers = {}
+    if maximum:
+        numbers = {"max_margin": draw(st.sampled_from([0.0, 0.8, 5.0])), "gamma": draw(st.sampled_from([0.0, 1.5]))}
+    case = make(
         draw(st.integers(1, max_rows)),
         draw(st.one_of(st.integers(2, 40), st.integers(2, max_classes))),
         seed=draw(st.integers(0, 10_000)),
@@ -100,12 +107,21 @@ def cases(
         weight=draw(flag),
         sample_weight=draw(flag),
         omega=draw(st.sampled_from([0.25, 0.0, 1.0, 3.0, -0.5])),
-        scale=draw(st.sampled_from([0.5, 1.0, 30.0])),
+        kappa=draw(st.sampled_from([1.0, 1.5, 3.0])),
+        tau=draw(st.sampled_from([0.0, 0.5, 0.75, 1.0])),
+        scale=draw(st.sampled_from([2.0**-10, 0.5, 1.0, 30.0, 1024.0])),
         label_smoothing=draw(st.sampled_from(smoothings)),
         focal_gamma=draw(st.sampled_from([0.0, 1.0, 2.0])),  # a power below 1 would enlarge the twin's rounding
         normalization=draw(st.sampled_from(NORMALIZATIONS)),
         reduction=draw(st.sampled_from(REDUCTIONS)),
+        **numbers,
     )
+    if draw(flag):
+        case.options["class_counts"][::2] = case.options["class_counts"][0]
+    if draw(flag):
+        for name in {"margin", "weight", "sample_weight"} & case.options.keys():
+            case.options[name][0] = 0.0
+    return case
 
 
 def loss_and_gradient(loss: Any, logits: Tensor, target: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -117,8 +133,8 @@ def loss_and_gradient(loss: Any, logits: Tensor, target: Tensor, options: dict[s
 
 
 def distance(found: Tensor, exact: Tensor, floor: float = 1e-300) -> float:
-    """Largest difference over the largest exact value, or over ``floor`` where that is larger."""
-    if exact.numel() == 0:
+    """Largest difference over the largest exact value, or over ``floor`` where that is larger; NaN equals NaN."""
+    if exact.numel() == 0 or bool(exact.isnan().all() and found.isnan().all()):
         return 0.0
     difference = float((found.double() - exact.double()).abs().max())
     return difference / max(float(exact.double().abs().max()), floor)

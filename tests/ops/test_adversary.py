@@ -342,6 +342,6 @@ def test_an_exported_program_gives_the_same_loss():
         def forward(self, logits, target):
             return self.criterion(logits, target)
 
-    logits, target = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 4, 0])
+    logits, target = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 4, 0])
     program = torch.export.export(Step(), (logits, target)).module()
-    assert torch.equal(program(2 * logits, target), Step()(2 * logits, target))
+    assert torch.equal(program(-logits, target), Step()(-logits, target))

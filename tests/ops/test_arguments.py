@@ -99,6 +99,11 @@ def test_labels(loss, name, labels, error, message):
             ValueError,
             "{0} must not require a gradient: only the logits have one; pass {0}.detach()",
         ),
+        (
+            [torch.tensor(0.5, requires_grad=True)] * 4,
+            ValueError,
+            "{0} must not require a gradient: only the logits have one; pass {0}.detach()",
+        ),
     ],
 )
 def test_factors_of_rows(loss, name, value, error, message):
@@ -149,6 +154,7 @@ def test_two_labels_need_a_factor_and_the_other_way_round(loss):
         (torch.ones(3, dtype=torch.complex64), TypeError, "{} must be a vector of C numbers, got torch.complex64"),
         ([1.0, float("nan"), 1.0], ValueError, "in every class, got nan for class 1"),
         (torch.ones(3, requires_grad=True), ValueError, "{0} must not require a gradient"),
+        ([*torch.ones(3, requires_grad=True)], ValueError, "{0} must not require a gradient"),
     ],
 )
 def test_class_vectors(loss, name, value, error, message):

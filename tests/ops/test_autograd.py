@@ -2,12 +2,15 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from cases import Case, distance, loss_and_gradient, make, needs_library
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.autograd import forward_ad
 
 from lt_fast import ops
+from lt_fast.losses import LDAMLoss
 from lt_fast.ops import arguments
 from lt_fast.ops import reference as twin
 
@@ -148,6 +151,97 @@ def test_compiles_for_any_batch_size():
     torch.compiler.reset()
 
 
+def compilations(step, values, *, dynamic=None) -> int:
+    """How often a step is compiled for these values, each of which must give the numbers of the eager step."""
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(step, backend=counter, fullgraph=True, dynamic=dynamic)
+    case = make(6, 4, seed=1)
+    for value in values:
+        results = []
+        for run in (compiled, step):
+            logits, _ = case.arguments(torch.float32)
+            loss = run(logits, case.target, case.options["target_b"], value)
+            results.append((loss.detach(), torch.autograd.grad(loss, logits)[0]))
+        assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    torch.compiler.reset()
+    return int(counter.frame_count)
+
+
+COUNTS = torch.tensor([5000, 500, 50, 50])
+STEPS = {
+    "lam": lambda z, a, b, v: ops.mixed_margin_loss(z, a, target_b=b, lam=v),
+    "sample_weight": lambda z, a, _, v: ops.mixed_margin_loss(z, a, sample_weight=v),
+    "scale": lambda z, a, _, v: ops.mixed_margin_loss(z, a, scale=v),
+    "scale of half": lambda z, a, _, v: ops.mixed_margin_loss(z.bfloat16(), a, scale=v, reduction="none").sum(),
+    "label_smoothing": lambda z, a, _, v: ops.mixed_margin_loss(z, a, label_smoothing=v),
+    "focal_gamma": lambda z, a, _, v: ops.mixed_margin_loss(z, a, focal_gamma=v),
+    "gamma": lambda z, a, _, v: ops.mixed_margin_loss(z, a, margin_rule="maximum", max_margin=1.0, gamma=v),
+    "max_margin": lambda z, a, _, v: ops.mixed_margin_loss(z, a, margin_rule="maximum", max_margin=v, gamma=1.5),
+    "tau": lambda z, a, b, v: ops.mixed_margin_loss(
+        z, a, target_b=b, lam=0.3, label_rule="cp_mix", class_counts=COUNTS, tau=v
+    ),
+    "omega": lambda z, a, b, v: ops.mixed_margin_loss(
+        z, a, target_b=b, lam=0.3, label_rule="mam", class_counts=COUNTS, omega=v
+    ),
+    "kappa": lambda z, a, b, v: ops.mixed_margin_loss(
+        z, a, target_b=b, lam=0.3, label_rule="remix", class_counts=COUNTS, kappa=1 + v
+    ),
+}
+FLOATS = (0.31, 0.82, 0.125, 0.57)
+
+
+@needs_library
+@pytest.mark.parametrize("name", STEPS)
+def test_a_number_that_changes_in_every_step_is_compiled_twice_at_most(name):
+    assert compilations(STEPS[name], FLOATS) <= 2
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["lam", "tau"])
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_numpys_numbers_do_not_compile_again_either(name, number):
+    assert compilations(STEPS[name], [number(value) for value in FLOATS]) <= 2
+
+
+@needs_library
+def test_a_factor_of_any_form_is_compiled_twice_at_most():
+    for values in ([torch.tensor(v) for v in FLOATS], [0, 1, 0, 1], [0.0, 1.0, 0.5, 0.25]):
+        assert compilations(STEPS["lam"], values) <= 2
+    assert compilations(STEPS["lam"], FLOATS, dynamic=True) == 1
+
+
+@needs_library
+def test_a_module_with_a_new_factor_in_every_step_is_compiled_twice_at_most():
+    criterion = LDAMLoss(COUNTS.tolist())
+    assert compilations(criterion, FLOATS) <= 2
+
+
+@needs_library
+def test_a_number_out_of_range_is_found_when_the_compiled_step_runs():
+    compiled = torch.compile(STEPS["tau"], backend="aot_eager", fullgraph=True)
+    case = make(6, 4, seed=1)
+    logits, options = case.arguments(torch.float32)
+    for value in FLOATS[:2]:
+        compiled(logits, case.target, options["target_b"], value)
+    with pytest.raises(ValueError, match=r"tau must be within \[0, 1\], got 1\.5"):
+        compiled(logits, case.target, options["target_b"], 1.5)
+    torch.compiler.reset()
+
+
+@needs_library
+@pytest.mark.parametrize("ready", [True, False])
+def test_opcheck_of_the_op_with_traced_numbers(ready):
+    case = make(5, 7, **EVERYTHING)
+    inputs = inputs_of_the_op(case, torch.float32, ready=ready, reduction="mean")
+    tensors, chosen, wanted = inputs[:9], arguments.Settings(*inputs[9:21]), inputs[21:]
+    numbers = torch.tensor([getattr(chosen, name) for name in arguments.SETTING_NUMBERS], dtype=torch.float64)
+    rules = (chosen.label_rule, chosen.margin_rule, chosen.normalization, chosen.reduction)
+    op = torch.ops.lt_fast.mixed_margin_loss_traced.default
+    torch.library.opcheck(op, (*tensors, numbers, *rules, *wanted), test_utils=("test_schema", "test_faketensor"))
+    found, exact = op(*tensors, numbers, *rules, *wanted), torch.ops.lt_fast.mixed_margin_loss(*inputs)
+    assert all(torch.equal(one, other) for one, other in zip(found, exact, strict=True))
+
+
 @pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
 def test_autocast_leaves_the_arithmetic_in_single_precision(loss):
     generator = torch.Generator().manual_seed(0)
@@ -199,19 +293,70 @@ def test_accumulating_into_grad_does_not_touch_what_is_kept():
     assert torch.equal(logits.grad, first)
 
 
-def test_writing_into_a_handed_out_gradient_is_noticed():
+PATHS = {  # how a call may come to its gradient
+    "prepared": (torch.float32, {}),
+    "careful": (torch.float32, {"return_prediction": True}),
+    "per row": (torch.float64, {"reduction": "none"}),
+    "half": (torch.bfloat16, {}),
+}
+
+
+def loss_on(path, logits, target, options):
+    """The loss as one number, by the path of that name."""
+    result = ops.mixed_margin_loss(logits, target, **options, **PATHS[path][1])
+    return (result[0] if isinstance(result, tuple) else result).sum()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("factor", [1.0, 0.5])
+def test_a_handed_out_gradient_may_be_written_into(path, factor):
     case = make(6, 9)
-    leaf, options = case.arguments(torch.float32)
-    loss = ops.mixed_margin_loss(leaf, case.target, **options)
+    leaf, options = case.arguments(PATHS[path][0])
+    loss = factor * loss_on(path, leaf, case.target, options)
     first = torch.autograd.grad(loss, leaf, retain_graph=True)[0]
     kept = first.clone()
     first.mul_(2)
-    try:
-        again = torch.autograd.grad(loss, leaf)[0]
-    except RuntimeError as error:
-        assert "modified by an inplace operation" in str(error)  # noqa: PT017
-    else:
-        assert torch.equal(again, kept)
+    second = torch.autograd.grad(loss, leaf, retain_graph=True)[0]
+    assert torch.equal(second, kept)
+    second.zero_()
+    assert torch.equal(torch.autograd.grad(loss, leaf)[0], kept)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_hook_may_change_the_gradient_of_a_retained_graph(path):
+    case = make(6, 9)
+    leaf, options = case.arguments(PATHS[path][0])
+    (exact,) = torch.autograd.grad(loss_on(path, leaf, case.target, options), leaf)
+    hidden = leaf * 1
+    hidden.register_hook(lambda grad: grad.mul_(0.5))
+    loss = loss_on(path, hidden, case.target, options)
+    for times in (1, 2):
+        loss.backward(retain_graph=True)
+        assert torch.equal(leaf.grad, 0.5 * times * exact)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_leafs_grad_may_be_changed_between_two_backwards(path):
+    case = make(6, 9)
+    leaf, options = case.arguments(PATHS[path][0])
+    loss = loss_on(path, leaf, case.target, options)
+    loss.backward(retain_graph=True)
+    first = leaf.grad.clone()
+    leaf.grad.mul_(-3)
+    loss.backward()
+    assert torch.allclose(leaf.grad, -2 * first, rtol=1e-2 if leaf.dtype == torch.bfloat16 else 1e-6)
+
+
+@needs_library
+@pytest.mark.parametrize("path", ["prepared", "careful"])
+def test_without_retain_graph_no_copy_is_made(path):
+    case = make(6, 9)
+    leaf, options = case.arguments(torch.float32)
+    loss = loss_on(path, leaf, case.target, options)
+    node = loss.grad_fn.next_functions[0][0]  # below the sum
+    address = node.saved_tensors[0].data_ptr()
+    loss.backward()
+    assert leaf.grad.data_ptr() == address
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

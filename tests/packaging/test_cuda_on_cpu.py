@@ -186,6 +186,39 @@ def test_every_option(kernels, problem, layout):
     check(kernels, problem, layout=layout)
 
 
+@pytest.mark.parametrize("layout", [0, 2, 4, LAST_LAYOUT])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1.0, 1e7, 1e10, 1e30])
+def test_a_class_that_the_bias_takes_out_has_the_largest_logit(kernels, layout, dtype, size):
+    columns = 21
+    problem = Problem(4, columns, dtype=dtype, spread=size, seed=layout)
+    problem.target, problem.target_b = problem.target % (columns - 1), problem.target_b % (columns - 1)
+    problem.logits[0, :-1] /= size  # scores of the usual size, far below the one that is taken out
+    problem.logits[:, -1] = 9 * size
+    problem.vectors["bias"] = problem.vector(columns, low=-9, high=0)
+    problem.vectors["bias"][-1] = -math.inf
+    loss, grad, _, _, _ = forward(kernels, problem, layout=layout)
+    kept = Problem(4, columns, dtype=dtype)
+    kept.logits, kept.target, kept.target_b = problem.logits[:, :-1], problem.target, problem.target_b
+    kept.vectors = problem.vectors | {"bias": problem.vectors["bias"][:-1]}
+    expected, expected_grad = kept.expected()
+    assert (grad[:, -1] == 0).all()
+    assert torch.allclose(loss.double(), expected, rtol=3e-6, atol=1e-5)
+    assert (grad[:, :-1].double() - expected_grad).abs().max() < 1e-5
+
+
+def test_remix_with_kappa_1_and_equal_classes(kernels):
+    problem = Problem(4, 3)
+    problem.target, problem.target_b = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
+    problem.vectors |= {"lam": torch.tensor([0.25, 0.5, 0.75, 1.0]), "class_counts": torch.full((3,), 9.0)}
+    problem.options |= {"label_rule": "remix", "kappa": 1.0}
+    check(kernels, problem)
+    alone = Problem(4, 3)
+    alone.target, alone.target_b = problem.target, problem.target_b
+    alone.vectors["lam"] = torch.tensor([0.0, 0.5, 1.0, 1.0])
+    assert torch.equal(forward(kernels, problem)[0], forward(kernels, alone)[0])
+
+
 def test_a_grid_smaller_than_the_rows_goes_round(kernels):
     for rows, columns in [(70, 10), (11, 365), (5, 1100)]:
         problem = Problem(rows, columns)

@@ -194,7 +194,7 @@ def test_one_class_and_one_sample():
         ),
         ([0, 2], {}, ValueError, r"class_counts must be >= 1 in every class, got 0 for class '1' \(index 1\)"),
         ([0, 2], {"empty": "skip"}, ValueError, "empty must be 'error' or 'ignore', got 'skip'"),
-        ([0, -1], {}, ValueError, r"labels must lie in \[0, 1\), got -1 at position 1"),
+        ([0, -1], {}, ValueError, r"labels must be >= 0, got -1 at position 1"),
         (
             [0, 1, 2],
             {"class_probs": [1, 1]},

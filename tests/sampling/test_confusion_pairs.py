@@ -43,6 +43,7 @@ def shares(sampler, epoch=0):
 # --- what is drawn ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:labels should be classes with several samples")
 @given(
     st.lists(st.integers(0, 3), max_size=30).map(lambda labels: [*labels, 0, 1, 2, 3]),
     st.lists(st.none() | st.integers(1, 3), min_size=4, max_size=4),

@@ -36,7 +36,7 @@ def test_every_block_is_run():
 def test_links_lead_to_headings():
     headings = {
         re.sub(r"[^\w\s-]", "", line.lower()).strip().replace(" ", "-")
-        for line in re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+        for line in re.findall(r"^###? (.*)$", PAGE, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)]*)\)", PAGE)) <= headings
 

@@ -164,17 +164,18 @@ def test_only_a_shard_is_a_distributed_sampler(build):
 
 
 @every
-def test_a_break_starts_the_epoch_again_and_a_loader_takes_it(build):
+def test_a_pass_left_early_is_an_epoch_and_a_loader_takes_the_next(build):
     sampler = build()
-    whole = build().epoch_indices().tolist()
+    epochs = [build().epoch_indices(epoch).tolist() for epoch in range(3)]
     for index in sampler:
-        assert index == whole[0]
+        assert index == epochs[0][0]
         break
     batches = list(BatchSampler(sampler, 7, drop_last=False))
-    assert [index for batch in batches for index in batch] == whole
-    sampler.set_epoch(0)
+    assert [index for batch in batches for index in batch] == epochs[1]
     loader = DataLoader(range(100), batch_size=9, sampler=sampler)
-    assert [int(index) for batch in loader for index in batch] == whole
+    assert [int(index) for batch in loader for index in batch] == epochs[2]
+    sampler.set_epoch(0)
+    assert [int(index) for batch in loader for index in batch] == epochs[0]
 
 
 @every

@@ -114,27 +114,106 @@ def test_an_epoch_that_ends_moves_on(case):
 
 
 @every
-def test_a_break_starts_the_epoch_again(case):
+def test_a_pass_left_early_is_an_epoch_and_set_epoch_starts_it_again(case):
+    sampler, epochs = build(case), [list(set_to(build(case), epoch)) for epoch in range(3)]
+    for epoch in (0, 1):
+        for step, batch in enumerate(sampler):
+            assert batch == epochs[epoch][step]
+            if step == 4:
+                break
+        assert sampler.epoch == epoch
+    sampler.set_epoch(1)
+    assert sampler.state_dict()["position"] == 0
+    assert list(sampler) == epochs[1]
+    assert list(sampler) == epochs[2]
+
+
+@every
+def test_an_iterator_that_is_not_asked_costs_no_epoch(case):
     sampler = build(case)
-    first = next(iter(sampler))
-    for batch in sampler:
-        assert batch == first
-        break
-    assert sampler.epoch == 0
+    first, second = (list(set_to(build(case), epoch)) for epoch in (0, 1))
+    unused = iter(sampler)
+    iter(sampler)
+    assert list(sampler) == first
+    assert next(unused) == second[0]  # the epoch that it was made for has been begun
+    sampler.load_state_dict({**sampler.state_dict(), "epoch": 0, "position": 9})
+    iter(sampler)  # what a loader with workers does before it makes the one that it uses
+    assert list(sampler) == first[9:]
+    assert list(sampler) == second
+
+
+@every
+def test_set_epoch_with_the_running_epoch_lets_it_go_on(case):
+    sampler = build(case)
+    first, second = (list(set_to(build(case), epoch)) for epoch in (0, 1))
+    batches = iter(sampler)
+    seen = [next(batches) for _ in range(3)]
     sampler.set_epoch(0)
-    assert next(iter(sampler)) == first
+    assert [*seen, *batches] == first
+    assert list(sampler) == second
+
+
+@every
+def test_set_epoch_before_the_first_batch_is_of_the_next_iterator(case):
+    sampler = build(case)
+    batches = iter(sampler)
+    sampler.set_epoch(5)
+    assert list(batches) == list(set_to(build(case), 0))
+    assert list(sampler) == list(set_to(build(case), 5))
+
+
+@every
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_copy_starts_the_epoch_that_the_original_would(case, duplicate):
+    sampler = build(case)
+    next(iter(sampler))
+    copied, shard = duplicate(sampler), sampler.shard(1, 2)
+    assert copied.epoch == shard.epoch == 1
+    assert list(copied) == list(sampler)
+    assert list(shard) == list(set_to(build(case), 1))[1::2]
+    assert copied.epoch == sampler.epoch == 2
+
+
+@every
+def test_a_state_of_an_epoch_left_early_goes_on_with_it_unless_the_next_is_set(case):
+    sampler = build(case)
+    first, second = (list(set_to(build(case), epoch)) for epoch in (0, 1))
+    for step, _ in enumerate(sampler):
+        if step == 5:
+            break
+    resumed = build(case)
+    resumed.load_state_dict(sampler.state_dict())
+    assert list(resumed) == first[6:]
+    resumed.load_state_dict(sampler.state_dict())
+    resumed.set_epoch(1)
+    assert list(resumed) == second
+    sampler.set_epoch(1)
+    resumed.load_state_dict(sampler.state_dict())
+    assert list(resumed) == second
+
+
+@every
+def test_the_epoch_may_be_assigned(case):
+    sampler = build(case)
+    next(iter(sampler))
+    sampler.epoch = 4
+    assert list(sampler) == list(set_to(build(case), 4))
+    with pytest.raises(TypeError, match=r"epoch must be a whole number, got 1\.5"):
+        sampler.epoch = 1.5
 
 
 @every
 def test_two_iterators_do_not_disturb_each_other(case):
     sampler = build(case)
     one, two = iter(sampler), iter(sampler)
-    assert [next(one) for _ in range(5)] == [next(two) for _ in range(5)]
+    first, second = (list(set_to(build(case), epoch)) for epoch in (0, 1))
+    assert [next(one) for _ in range(5)] == first[:5]
+    assert [next(two) for _ in range(5)] == second[:5]
     assert sampler.state_dict()["position"] == 5
-    assert len(list(one)) == 9
-    assert sampler.epoch == 0  # the newest one is still on its way
-    assert len(list(two)) == 9
-    assert sampler.epoch == 1
+    assert list(one) == first[5:]
+    assert sampler.epoch == 1  # the newest one is still on its way
+    assert list(two) == second[5:]
+    assert sampler.epoch == 2
 
 
 @every
@@ -180,7 +259,7 @@ def test_a_resume_counts_once(case):
     whole = list(build(case))
     sampler.load_state_dict({**sampler.state_dict(), "position": 5})
     assert next(iter(sampler)) == whole[5]
-    assert next(iter(sampler)) == whole[0]
+    assert next(iter(sampler)) == next(iter(set_to(build(case), 1)))
 
 
 @every
@@ -258,30 +337,11 @@ def test_a_shard_leaves_the_original_alone(case):
 
 @every
 def test_distributed_reads_the_environment(case, monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert build(case).distributed().world_size == 1
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(ValueError, match="environment variable WORLD_SIZE must be a whole number, got None"):
-        build(case).distributed()
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(ValueError, match="environment variable WORLD_SIZE must be a whole number, got 'two'"):
-        build(case).distributed()
     monkeypatch.setenv("WORLD_SIZE", "3")
     part = build(case).distributed()
     assert (part.rank, part.world_size) == (1, 3)
     assert list(part) == list(build(case).shard(1, 3))
-
-
-def test_distributed_asks_torch_first(monkeypatch, tmp_path):
-    monkeypatch.setenv("RANK", "5")
-    monkeypatch.setenv("WORLD_SIZE", "9")
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
-        part = build(CASES[0]).distributed()
-    finally:
-        torch.distributed.destroy_process_group()
-    assert (part.rank, part.world_size) == (0, 1)
 
 
 @every

@@ -114,7 +114,57 @@ def come_through(build, workers):
         assert [i for batch in batches for i in batch] == sampler.epoch_indices(epoch).tolist()
 
 
-def test_the_epoch_of_a_loader_left_early_begins_again():
-    loader = DataLoader(Samples(), batch_sampler=ShuffledBatchSampler(LABELS, batch_size=8))
-    left = next(iter(loader))[0].tolist()
-    assert next(iter(loader))[0].tolist() == left
+def left_early(loader):
+    return [next(iter(loader))[0].tolist() for _ in range(3)]
+
+
+def counted(loader):
+    passes = []
+    for _ in range(3):
+        batches = iter(loader)
+        first, *_ = [next(batches)[0].tolist() for _ in range(len(loader))]
+        passes.append(first)
+    return passes
+
+
+def zipped(loader):
+    other, passes = [0] * len(loader), []
+    for _ in range(3):
+        first, *_ = [batch[0].tolist() for _, batch in zip(other, loader, strict=False)]
+        passes.append(first)
+    return passes
+
+
+def with_itself(loader):
+    return [batch[0].tolist() for pair in zip(loader, loader, strict=True) for batch in pair][:2]
+
+
+@workers
+@pytest.mark.parametrize("loop", [left_early, counted, zipped, with_itself])
+@pytest.mark.parametrize("by_index", [False, True])
+def test_a_loader_left_early_gives_the_next_epoch_with_and_without_workers(loop, by_index, workers):
+    if workers == "persistent fork" and loop is with_itself:
+        pytest.skip("torch gives one iterator of such a loader to both")
+    sampler = ShuffledBatchSampler(LABELS, batch_size=8)
+    wanted = [sampler.epoch_indices(epoch)[:8].tolist() for epoch in range(3)]
+    batches = {"batch_sampler": sampler}
+    if by_index:
+        draws = ClassBalancedSampler(LABELS)
+        wanted = [draws.epoch_indices(epoch)[:8].tolist() for epoch in range(3)]
+        batches = {"sampler": draws, "batch_size": 8}
+    found = loop(DataLoader(Samples(), **batches, **WORKERS[workers]))
+    assert found == wanted[: len(found)]
+
+
+@workers
+def test_set_epoch_starts_an_epoch_left_early_again_and_keeps_a_restored_position(workers):
+    sampler = ShuffledBatchSampler(LABELS, batch_size=8)
+    loader = DataLoader(Samples(), batch_sampler=sampler, **WORKERS[workers])
+    first = sampler.epoch_indices(0).tolist()
+    for _ in range(2):
+        sampler.set_epoch(0)
+        assert next(iter(loader))[0].tolist() == first[:8]
+    sampler.load_state_dict({**sampler.state_dict(), "epoch": 0, "position": 5})
+    sampler.set_epoch(0)
+    assert [index for batch, _ in loader for index in batch.tolist()] == first[40:96]
+    assert next(iter(loader))[0].tolist() == sampler.epoch_indices(1)[:8].tolist()

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, Dataset, RandomSampler, Subset, TensorDataset
 
-from lt_fast.sampling import labels_of
+from lt_fast import ClassCounts
+from lt_fast.sampling import ClassBalancedSampler, MPerClassBatchSampler, labels_of, repeat_factors
 
 LABELS = [2, 0, 1, 1, 2]
 
@@ -22,7 +23,8 @@ class Undecodable(Dataset):
         raise AssertionError(f"sample {index} was decoded")
 
     def __len__(self):
-        return len(LABELS)
+        values = next((v for v in map(self.__dict__.get, ("targets", "labels")) if v is not None), LABELS)
+        return len(values)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +165,9 @@ def test_a_pandas_series():
     assert labels_of(pandas.Series([*"catca"], index=index)).tolist() == [*"catca"]
     assert labels_of(pandas.Series([*"catca"], index=index, dtype="category")).tolist() == [*"catca"]
     assert labels_of(pandas.DataFrame({"image": [*"vwxyz"], "labels": LABELS})).tolist() == LABELS
-    with pytest.raises(TypeError, match=r"labels must be whole numbers or strings, got dtype (float64|object)"):
-        labels_of(pandas.Series([1, None], index=index[:2], dtype="Int64"))
+    for labels in ([1, None], [*"a", None]):
+        with pytest.raises(ValueError, match="labels must have no missing entry, got one at position 1"):
+            labels_of(pandas.Series(labels, index=index[:2], dtype="Int64" if labels[0] == 1 else "category"))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,30 @@ def test_a_pandas_series():
         ([0.0, 1.0], TypeError, "labels must be whole numbers or strings, got dtype float64; convert them first"),
         (torch.ones(3), TypeError, "labels must be whole numbers or strings, got dtype float32"),
         ([True, False], TypeError, "got dtype bool"),
-        ([None, 1], TypeError, "got dtype object"),
+        ([None, 1], ValueError, r"labels must have no missing entry, got one at position 0 \(None\); leave these samp"),
+        ([0, float("nan"), 1, None], ValueError, r"got 2, the first at position 1 \(nan\)"),
+        (torch.tensor([0.0, float("nan")]), ValueError, r"no missing entry, got one at position 1 \(nan\)"),
+        (["cat", float("nan")], ValueError, r"no missing entry, got one at position 1 \(nan\)"),
+        (["cat", None], ValueError, r"no missing entry, got one at position 1 \(None\)"),
+        (["cat", " "], ValueError, r"no missing entry, got one at position 1 \(' '\)"),
+        (np.array(["", "cat"]), ValueError, r"no missing entry, got one at position 0 \(''\)"),
+        (np.array([0, None], object), ValueError, r"no missing entry, got one at position 1 \(None\)"),
+        (np.array([0, 1.5], object), TypeError, "got dtype object with 1.5 at position 1"),
+        (
+            np.array(["cat", 1], object),
+            TypeError,
+            "all whole numbers or all strings, got dtype object with 'cat' at pos",
+        ),
+        (np.array([0, True], object), TypeError, "got dtype object with True at position 1"),
+        (np.array([0, 2**63], object), ValueError, r"labels must be < 2\*\*63, got 9223372036854775808 at position 1"),
+        (Undecodable(targets=[0, None]), ValueError, "no missing entry, got one at position 1"),
+        (
+            torch.zeros(4, 1, dtype=torch.int64),
+            ValueError,
+            r"got shape \(4, 1\); one class a sample.*pass labels\[:, 0\]",
+        ),
+        (torch.eye(3), ValueError, r"got shape \(3, 3\).*of one-hot rows pass labels\.argmax\(1\)"),
+        (np.array([[1, 1], [0, 1]]), ValueError, "for several labels per sample there is MultilabelBalancedSampler"),
         ([[0, 1], [1, 0]], ValueError, r"labels must be one-dimensional, got shape \(2, 2\); one class a sample"),
         ([[0, 1], [1]], ValueError, "labels must be one-dimensional, got entries of different lengths"),
         (np.array([0, 2**63], np.uint64), ValueError, r"labels must be < 2\*\*63, got 9223372036854775808; number the"),
@@ -216,3 +242,251 @@ def test_a_pandas_series():
 def test_refused(labels, error, text):
     with pytest.raises(error, match=text):
         labels_of(labels)
+
+
+def test_integers_as_objects_are_integers():
+    assert labels_of(np.array([2, 0, np.int8(1)], object)).tolist() == [2, 0, 1]
+
+
+def test_a_missing_value_that_became_a_word_is_told():
+    with pytest.warns(UserWarning, match="labels hold the word 'nan', 2 times, the first at position 1") as told:
+        labels_of(np.array(["cat", "nan", "nan"]))
+    assert told[0].filename == __file__  # the line that called, not one of the package
+
+
+# --- labels of other samples ------------------------------------------------------------------------------------------
+
+
+class Filtered(Dataset):
+    """A wrapper as many write it: some samples of another data set, all its attributes."""
+
+    def __init__(self, dataset, chosen):
+        self.dataset, self.chosen = dataset, chosen
+
+    def __getattr__(self, name):
+        if name == "dataset":
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __len__(self):
+        return len(self.chosen)
+
+
+class View(Filtered):
+    """The same, but with the name that torch's ``Subset`` gives its indices."""
+
+    @property
+    def indices(self):
+        return self.chosen
+
+
+class ForwardingSubset(Subset):
+    def __getattr__(self, name):
+        if name == "dataset":
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+class Relabelled(Subset):
+    """A subset that gives other labels, and says so."""
+
+    @property
+    def targets(self):
+        return [7] * len(self.indices)
+
+    def __getitem__(self, index):
+        return None, 7
+
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+
+def with_attribute(dataset, **attributes):
+    dataset.__dict__.update(attributes)
+    return dataset
+
+
+class Sized(Undecodable):
+    def __len__(self):
+        return self.size
+
+
+@pytest.mark.parametrize(
+    ("dataset", "text"),
+    [
+        (
+            Sized(targets=LABELS, size=3),
+            r"one per sample \(3\), got 5 in Sized\.targets: they are of other samples, as af",
+        ),
+        (Sized(labels=LABELS, size=10), r"one per sample \(10\), got 5 in Sized\.labels: they are of other samples"),
+        (
+            Sized(labels=[*"abc"], size=100),
+            r"\(100\), got 3 in Sized\.labels: they look like one per class; pass the label",
+        ),
+        (Sized(labels=[0, 1], classes=["a", "b"], size=100), "they look like one per class"),
+        (
+            Filtered(Undecodable(targets=LABELS), [0, 1]),
+            r"\(2\), got 5 in Filtered\.targets: they are those of the data s",
+        ),
+        (Filtered(Undecodable(labels=LABELS), [0] * 9), "or wrap with torch.utils.data.Subset, whose labels are known"),
+        (View(Undecodable(targets=LABELS), [4, 3, 2, 1, 0]), r"got 2 at position 1 .*|but .* by its \.indices"),
+        (
+            with_attribute(Subset(Undecodable(targets=LABELS), [0, 1]), targets=LABELS),
+            r"one per sample \(2\), got 5 in Subset\.targets: they are of other samples",
+        ),
+        (
+            with_attribute(Subset(Undecodable(targets=LABELS), [0, 1]), targets=[0, 0]),
+            "got 0 at position 0 of the labels of this Subset, but 2 by its parts, whose samples it gives",
+        ),
+        (
+            with_attribute(ConcatDataset([Undecodable(targets=[0, 1]), Undecodable(targets=[0])]), targets=[0, 1, 1]),
+            "got 1 at position 2 of the labels of this ConcatDataset, but 0 by its parts",
+        ),
+        (
+            Undecodable(targets=[0, 1], samples=[("a", 1), ("b", 0)]),
+            r"got 0 at position 0 of Undecodable\.targets, but 1 by",
+        ),
+    ],
+)
+def test_labels_of_other_samples_are_refused(dataset, text):
+    with pytest.raises(ValueError, match=text):
+        labels_of(dataset)
+
+
+def test_what_is_known_is_taken():
+    base = Undecodable(targets=LABELS)
+    assert labels_of(ForwardingSubset(base, [4, 2])).tolist() == [2, 1]
+    assert labels_of(Filtered(base, range(5))).tolist() == LABELS
+    assert labels_of(View(base, range(5))).tolist() == LABELS
+    assert labels_of(Relabelled(base, [0, 1])).tolist() == [7, 7]
+    assert labels_of(with_attribute(Subset(base, [1, 0]), targets=[0, 2])).tolist() == [0, 2]
+    assert labels_of(with_attribute(Subset(TensorDataset(torch.zeros(3)), [1, 0]), targets=[0, 2])).tolist() == [0, 2]
+    assert labels_of(Undecodable(targets=[0, 1], samples=[("a", 0), ("b", 1)])).tolist() == [0, 1]
+    assert labels_of(Undecodable(targets=lambda: None, labels=LABELS)).tolist() == LABELS
+
+
+def test_targets_and_labels_that_differ_are_told():
+    with pytest.warns(UserWarning, match=r"labels are taken from Undecodable\.targets; its \.labels are others; pass"):
+        assert labels_of(Undecodable(targets=[0, 0, 1], labels=[0, 1, 1])).tolist() == [0, 0, 1]
+    assert labels_of(Undecodable(targets=[0, 0, 1], labels=["a", "a", "b"])).tolist() == [0, 0, 1]
+    assert labels_of(Undecodable(targets=[0, 0, 1], labels=["a", "b"])).tolist() == [0, 0, 1]
+
+
+# --- TensorDataset ----------------------------------------------------------------------------------------------------
+
+X, Y, INDEX, WEIGHT = torch.zeros(4, 2), torch.tensor([0, 1, 1, 0]), torch.arange(4), torch.rand(4)
+
+
+@pytest.mark.parametrize(
+    "tensors", [(X, Y), (INDEX, Y), (X, INDEX, Y), (INDEX, X, Y), (X, WEIGHT, Y), (X, X, -1 - Y, Y)]
+)
+def test_the_last_tensor_holds_the_labels(tensors):
+    assert labels_of(TensorDataset(*tensors)).tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("tensors", "error", "text"),
+    [
+        (
+            (X, Y, INDEX),
+            ValueError,
+            r"got 4 different numbers in TensorDataset\.tensors\[2\], as an index has; pass data",
+        ),
+        ((X, Y, INDEX.flip(0) * 3), ValueError, r"pass dataset\.tensors\[1\], if these are the labels"),
+        (
+            (X, Y, WEIGHT),
+            TypeError,
+            r"float32 in TensorDataset\.tensors\[2\]; pass dataset\.tensors\[1\], if these are",
+        ),
+        ((X, WEIGHT), TypeError, r"got dtype float32 in TensorDataset\.tensors\[1\]; convert them first"),
+        ((X, Y, X), ValueError, r"got shape \(4, 2\) in TensorDataset\.tensors\[2\]; .*; pass dataset\.tensors\[1\]"),
+        ((Y,), TypeError, "TensorDataset must have a tensor of labels after its data, got one tensor; pass the label"),
+    ],
+)
+def test_a_last_tensor_of_something_else_is_refused(tensors, error, text):
+    with pytest.raises(error, match=text):
+        labels_of(TensorDataset(*tensors))
+
+
+def test_another_tensor_that_may_hold_labels_is_told():
+    with pytest.warns(
+        UserWarning, match=r"taken from TensorDataset\.tensors\[2\], the last one; tensors\[1\] may hold"
+    ):
+        assert labels_of(TensorDataset(X, 1 - Y, Y)).tolist() == Y.tolist()
+    assert labels_of(with_attribute(TensorDataset(X, Y, INDEX), targets=Y)).tolist() == Y.tolist()
+
+
+def test_each_sample_its_own_class_is_told():
+    for labels in (range(5), [*"abcde"], TensorDataset(torch.zeros(5), torch.arange(5))):
+        with pytest.warns(
+            UserWarning, match="got 5 samples of 5 classes: each sample is its own class, so that nothing"
+        ):
+            ClassBalancedSampler(labels)
+    with pytest.warns(UserWarning, match="each sample is its own class"):
+        MPerClassBatchSampler(np.array([3, 1, 5]), m=1, classes_per_batch=2)
+    with pytest.warns(UserWarning, match="each sample is its own class"):
+        repeat_factors(np.arange(3), 0.5)
+
+
+# --- target_transform -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    datasets = pytest.importorskip("torchvision.datasets")
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            (tmp_path / name / f"{number}.png").write_bytes(b"not an image")
+    return lambda **options: datasets.ImageFolder(tmp_path, **options)
+
+
+def test_a_target_transform_is_applied(folder):
+    one_against_rest = folder(target_transform=lambda label: int(label == 1))
+    assert labels_of(one_against_rest).tolist() == [0, 0, 1, 1, 0, 0]
+    assert labels_of(Subset(one_against_rest, [2, 0])).tolist() == [1, 0]
+    assert labels_of(ConcatDataset([one_against_rest, folder()])).tolist() == [0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 2, 2]
+    assert labels_of(folder(target_transform=[5, 3, 4].__getitem__)).tolist() == [5, 5, 3, 3, 4, 4]
+    assert labels_of(folder(target_transform=torch.tensor)).tolist() == [0, 0, 1, 1, 2, 2]
+    assert labels_of(folder(target_transform=lambda label: "abc"[label])).tolist() == [*"aabbcc"]
+    assert ClassBalancedSampler(one_against_rest).class_counts.counts.tolist() == [4, 2]
+    assert ClassCounts.from_dataset(one_against_rest) == ClassCounts([4, 2])
+
+
+@pytest.mark.parametrize(
+    ("transform", "error", "text"),
+    [
+        (
+            lambda label: label == 1,
+            TypeError,
+            r"ImageFolder\.target_transform must return an integer or a string, got Fa",
+        ),
+        (lambda label: torch.eye(3)[label], TypeError, "must return an integer or a string, got tensor"),
+        (
+            lambda label: label / 2,
+            TypeError,
+            r"must return an integer or a string, got 0\.0 for 0; pass the label of each",
+        ),
+        ({0: 1}.__getitem__, ValueError, "must take a label, but for 1 it raised KeyError: 1"),
+        (lambda label: label or "none", TypeError, r"all integers or all strings, got both: \['none', 1, 2\]"),
+        (3, TypeError, r"ImageFolder\.target_transform must be a function, got 3"),
+    ],
+)
+def test_a_target_transform_that_gives_no_labels_is_named(folder, transform, error, text):
+    with pytest.raises(error, match=text):
+        labels_of(folder(target_transform=transform))
+
+
+def test_a_random_target_transform_is_refused(folder):
+    numbers = iter(range(100))
+    with pytest.raises(ValueError, match="must depend on the label alone, got 0 and then 1 for 0; pass the label"):
+        labels_of(folder(target_transform=lambda _: next(numbers)))
+
+
+def test_a_target_transform_of_another_data_set_is_applied_and_told():
+    dataset = Undecodable(targets=LABELS, target_transform=lambda label: label % 2)
+    with pytest.warns(
+        UserWarning, match=r"labels are taken as Undecodable\.target_transform gives them; if __getitem__"
+    ):
+        assert labels_of(dataset).tolist() == [0, 0, 1, 1, 0]
+    assert labels_of(Undecodable(targets=LABELS, target_transform=int)).tolist() == LABELS

@@ -10,6 +10,11 @@ from torch import Tensor
 from lt_fast.counts import ClassCounts
 from lt_fast.errors import DataError
 
+MAX_SEED = 2**64 - 1
+MAX_EPOCHS = 1_000_000
+
+_SUM_TOLERANCE = 1e-2  # wide enough for probabilities that were once bfloat16
+
 
 def checked_matrix(values: Any, *, name: str) -> Tensor:
     """Return ``values`` as a detached float32 or float64 tensor ``(N, columns)`` on its own device.
@@ -17,7 +22,7 @@ def checked_matrix(values: Any, *, name: str) -> Tensor:
     Raises:
         TypeError: if the values are not floats.
         ValueError: if the shape is wrong or there is no row.
-        DataError: if a value is NaN or infinite; names its row.
+        DataError: if a value is NaN or infinite; names its row and column.
     """
     matrix = torch.as_tensor(values).detach()
     if not matrix.is_floating_point():
@@ -26,12 +31,44 @@ def checked_matrix(values: Any, *, name: str) -> Tensor:
         raise ValueError(f"{name} must have shape (N, columns) with N >= 1, got {tuple(matrix.shape)}")
     broken = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten()
     if len(broken):
-        row = int(broken[0])
-        raise DataError(
-            f"{name} must be finite, got NaN or infinity in row {row} ({len(broken)} of {len(matrix)} rows); "
-            "the model has diverged or its weights are damaged"
-        )
+        raise DataError(f"{name} must be finite, got {_broken(matrix, broken, name)}")
     return matrix if matrix.dtype == torch.float64 else matrix.float()
+
+
+def _broken(matrix: Tensor, rows: Tensor, name: str) -> str:
+    """What is not finite, where, and what to do: a class that is left out by -inf is no damage."""
+    undefined = torch.nonzero(torch.isnan(matrix) | torch.isposinf(matrix))
+    column = "class" if name == "logits" else "column"
+    if len(undefined):
+        row, at = undefined[0].tolist()
+        return (
+            f"NaN or infinity in row {row} ({len(rows)} of {len(matrix)} rows), {matrix[row, at].item()} "
+            f"for {column} {at}; the model has diverged or its weights are damaged"
+        )
+    row = int(rows[0])
+    at = int(torch.nonzero(torch.isneginf(matrix[row]))[0])
+    return (
+        f"-inf in row {row} ({len(rows)} of {len(matrix)} rows) for {column} {at}; nothing can be learned for a class "
+        "that is left out: calibrate the logits before they are masked, and mask the calibrated ones"
+    )
+
+
+def refuse_probabilities(logits: Tensor) -> None:
+    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is not what anybody wants.
+
+    Rows of one 1 and zeros are let through: they may be hard scores.
+
+    Raises:
+        ValueError: naming what to pass instead.
+    """
+    if len(logits) == 0 or logits.shape[1] < 2 or not bool((logits >= 0).all()):  # noqa: PLR2004
+        return
+    sums = logits.double().sum(dim=1)
+    if bool((sums - 1).abs().max() < _SUM_TOLERANCE) and not bool(((logits == 0) | (logits == 1)).all()):
+        raise ValueError(
+            "logits must be what the softmax takes, got rows >= 0 that all sum to 1, which are probabilities; "
+            "pass the logits, or log(probabilities), which serve as well"
+        )
 
 
 def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
@@ -39,20 +76,50 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
 
     Raises:
         TypeError: if they are not integers.
-        ValueError: if their number is wrong, one lies outside [0, C), a class is missing, or one has the count 0.
+        ValueError: if their number is wrong, one is missing or lies outside [0, C), a class is missing, or one has the
+            count 0.
     """
-    target = torch.as_tensor(labels).detach().cpu()
+    target = _as_tensor(labels)
     if target.shape != (rows,):
-        raise ValueError(f"labels must have shape ({rows},), one a row of the logits, got {tuple(target.shape)}")
+        hint = "; pass labels.argmax(dim=1) where they are one-hot" if target.shape == (rows, len(counts)) else ""
+        raise ValueError(f"labels must have shape ({rows},), one a row of the logits, got {tuple(target.shape)}{hint}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        _refuse_missing(target)
         raise TypeError(f"labels must be integers, got dtype {target.dtype}")
     target = target.long()
     outside = torch.nonzero((target < 0) | (target >= len(counts))).flatten()
     if len(outside):
         at = int(outside[0])
-        raise ValueError(f"labels must lie in [0, {len(counts)}), got {int(target[at])} at position {at}")
+        hint = "; leave samples without a label out" if target[at] < 0 else ""
+        raise ValueError(f"labels must lie in [0, {len(counts)}), got {int(target[at])} at position {at}{hint}")
     _require_same_classes(target, counts)
     return target
+
+
+def _as_tensor(labels: Any) -> Tensor:
+    if isinstance(labels, Tensor):
+        return labels.detach().cpu()
+    array = np.asarray(labels)
+    if array.dtype.kind in "OUS":
+        plain = array.ravel().tolist()
+        gone = [at for at, label in enumerate(plain) if _is_missing(label)]
+        if gone:
+            raise ValueError(f"labels must have no missing entry, got one at position {gone[0]}")
+        at, other = next((at, label) for at, label in enumerate([*plain, None]) if not isinstance(label, int))
+        raise TypeError(f"labels must be integers, got {other!r} at position {at}; map the classes to 0..C-1")
+    return torch.from_numpy(array.astype(np.int64) if array.dtype.kind in "iu" else array.copy())
+
+
+def _is_missing(label: Any) -> bool:
+    if isinstance(label, float):
+        return math.isnan(label)
+    return label is None or type(label).__name__ in ("NAType", "NaTType")  # pandas', which need not be installed
+
+
+def _refuse_missing(target: Tensor) -> None:
+    if target.is_floating_point() and bool(torch.isnan(target).any()):
+        at = int(torch.nonzero(torch.isnan(target))[0, 0])
+        raise ValueError(f"labels must have no missing entry, got one at position {at}")
 
 
 def _require_same_classes(target: Tensor, counts: ClassCounts) -> None:
@@ -73,18 +140,20 @@ def _require_same_classes(target: Tensor, counts: ClassCounts) -> None:
         )
 
 
-def require_whole(low: int, **settings: int) -> None:
-    """Raise unless every setting is a whole number >= ``low``.
+def require_whole(low: int, high: int | None = None, **settings: int) -> None:
+    """Raise unless every setting is an integer from ``low`` to ``high``.
 
     Raises:
-        TypeError: if a setting is no whole number.
-        ValueError: if it is below ``low``.
+        TypeError: if a setting is no integer.
+        ValueError: if it is below ``low`` or above ``high``.
     """
     for name, value in settings.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name} must be a whole number, got {value!r}")
         if value < low:
-            raise ValueError(f"{name} must be >= {low}, got {value}")
+            raise ValueError(f"{name} must be >= {low}, got {_shown(value)}")
+        if high is not None and value > high:
+            raise ValueError(f"{name} must be <= {high}, got {_shown(value)}")
 
 
 def require_at_least(low: float, **settings: float) -> None:
@@ -112,3 +181,8 @@ def require_above(low: float, **settings: float) -> None:
     for name, value in settings.items():
         if value == low:
             raise ValueError(f"{name} must be finite and > {low:g}, got {value}")
+
+
+def _shown(value: int) -> str:
+    """Return the digits of ``value``; Python refuses to write out an integer of more than 4,300."""
+    return str(value) if int(value).bit_length() < 1024 else f"one of {int(value).bit_length()} bits"  # noqa: PLR2004

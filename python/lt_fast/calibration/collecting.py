@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lt_fast.calibration.heads import named_head
-from lt_fast.errors import require
+from lt_fast.calibration.heads import named_head, unwrapped
+from lt_fast.calibration.labelled_batches import labelled
+from lt_fast.calibration.model_output import modules_that_return, refuse_other_output
 
 
 class Collected(NamedTuple):
@@ -36,12 +37,17 @@ def collect(
 ) -> Collected:
     """Run ``model`` over ``batches`` in eval mode without gradients, and keep what goes into its head and comes out.
 
-    Works on any model whose forward pass calls its head once on ``(N, D)`` features and returns the head's output;
-    the mode of every module is restored afterwards. Batch norm uses its running statistics and does not move them.
+    Works on any model whose forward pass calls its head once on ``(N, D)`` features and returns the head's output:
+    alone, as ``logits`` of a structure, or as the first ``(N, C)`` tensor of a tuple or dictionary. Every batch is
+    checked for it: a calibrated head does not correct an output that is averaged, scaled, shifted or normalised after
+    the head. The mode of every module is restored afterwards. Batch norm uses its running statistics and does not move
+    them.
+    Models in ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are run without their wrapper.
 
     Args:
         model: moved to ``device`` when one is given.
-        batches: yields ``(x, labels)``, or ``(x, labels, None, None)`` as ``ImageBatches`` does without mixing.
+        batches: yields ``(x, labels)``, or ``(x, labels, None, None)`` as ``ImageBatches`` does without mixing; labels
+            ``(N,)`` integers in [0, C).
         device: where to compute; the model's own when left out.
         amp: compute in bfloat16 where autocast deems it safe; the results are float32 all the same.
         head: name of the classifier module: ``"fc"`` for a torchvision ResNet.
@@ -50,19 +56,23 @@ def collect(
     Complexity: one forward pass; N (D + C) floats of memory.
 
     Raises:
-        ValueError: if there is no batch, a batch is mixed, its labels and images differ in number, there is no module
-            called ``head``, or the forward pass does not call it exactly once.
+        TypeError: if a batch has another form; says which came and how to convert it.
+        ValueError: if there is no batch, a batch is mixed, its labels and images differ in number, a label lies outside
+            [0, C), there is no module called ``head``, the forward pass does not call it exactly once, or the model
+            returns something other than its output.
     """
     target_device = _device(model, device)
-    seen: list[tuple[Tensor, Tensor]] = []
-    hook = named_head(model, head).register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    calls, own = _Calls(head), unwrapped(model)  # a compiled model would not call the hook, a parallel one its copies'
+    hook = named_head(model, head).register_forward_hook(calls.note, with_kwargs=True)
     parts: list[tuple[Tensor, ...]] = []
     try:
         with _frozen(model), torch.autocast(target_device.type, dtype=torch.bfloat16, enabled=amp):
-            for x, labels in _unmixed(batches, progress=progress):
-                seen.clear()
-                model(x.to(target_device, non_blocking=True))
-                parts.append((*_only(seen, len(x), head), labels.cpu().long()))
+            for x, labels in labelled(batches, progress=progress):
+                calls.clear()
+                images = x.to(target_device, non_blocking=True)
+                features, logits = _checked(own, images, calls, step=len(parts))
+                _require_classes(labels, logits.shape[1], before=sum(len(part[2]) for part in parts))
+                parts.append((features.float().cpu(), logits.float().cpu(), labels))
     finally:
         hook.remove()
     if not parts:
@@ -78,6 +88,29 @@ def _device(model: nn.Module, device: str | torch.device | None) -> torch.device
     return torch.device("cpu") if first is None else first.device
 
 
+def _checked(model: nn.Module, images: Tensor, calls: "_Calls", *, step: int) -> tuple[Tensor, Tensor]:
+    output = model(images)
+    try:
+        features, logits = calls.only(len(images))
+        refuse_other_output(output, logits, head=calls.name, step=step)
+    except ValueError as error:
+        found = modules_that_return(model, images)
+        if not found:
+            raise
+        raise ValueError(f"{error}; head={found[-1]!r} names the module whose output the model returns") from None
+    return features, logits
+
+
+def _require_classes(labels: Tensor, num_classes: int, *, before: int) -> None:
+    outside = torch.nonzero((labels < 0) | (labels >= num_classes)).flatten()
+    if len(outside):
+        at = int(outside[0])
+        hint = "; leave samples without a label out" if labels[at] < 0 else ", the classes of the model"
+        raise ValueError(
+            f"labels must lie in [0, {num_classes}), got {int(labels[at])} at position {before + at}{hint}"
+        )
+
+
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
@@ -90,23 +123,48 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _unmixed(batches: Iterable[Any], *, progress: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    if progress:
-        batches = require("tqdm", extra="train", purpose="a progress bar").tqdm(batches, desc="collect", leave=False)
-    for step, (x, labels, *mixed) in enumerate(batches):
-        if any(part is not None for part in mixed):
+class _Calls:
+    """What a head was given and what it returned in one forward pass, as it was at that moment.
+
+    Args:
+        name: of the head, for messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._seen: list[tuple[Any, Any]] = []
+
+    def clear(self) -> None:
+        self._seen.clear()
+
+    def note(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
+        """Keep copies: the model may go on to change either tensor in place."""
+        first = next((part for part in (*given, *named.values()) if isinstance(part, Tensor)), None)
+        self._seen.append((first if first is None else first.clone(), out.clone() if isinstance(out, Tensor) else out))
+
+    def only(self, rows: int) -> tuple[Tensor, Tensor]:
+        """Return features and logits.
+
+        Raises:
+            ValueError: if there was not exactly one call, or a shape is not that of a classifier.
+        """
+        if len(self._seen) != 1:
             raise ValueError(
-                f"batches must not be mixed, got a second label or a factor in batch {step}; leave partner out"
+                f"the forward pass must call {self.name!r} exactly once, got {len(self._seen)} calls in eval mode"
             )
-        if labels.shape != (len(x),):
-            raise ValueError(f"labels must have shape ({len(x)},) in batch {step}, got {tuple(labels.shape)}")
-        yield x, labels
+        features, logits = self._seen[0]
+        _require_rows(features, rows, f"{self.name!r} must be given features (N, D)")
+        _require_rows(logits, rows, f"{self.name!r} must return logits (N, C)")
+        return features, logits
 
 
-def _only(seen: list[tuple[Tensor, Tensor]], rows: int, head: str) -> tuple[Tensor, Tensor]:
-    if len(seen) != 1:
-        raise ValueError(f"the forward pass must call {head!r} exactly once, got {len(seen)} calls")
-    features, logits = seen[0]
-    if features.ndim != 2 or len(features) != rows:  # noqa: PLR2004
-        raise ValueError(f"{head!r} must be given features (N, D) with N = {rows}, got {tuple(features.shape)}")
-    return features.float().cpu(), logits.float().cpu()
+def _require_rows(tensor: Any, rows: int, rule: str) -> None:
+    shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+    if isinstance(tensor, Tensor) and tensor.ndim == 2 and len(tensor) == rows:  # noqa: PLR2004
+        return
+    hint = ""
+    if isinstance(tensor, Tensor) and tensor.ndim == 4 and tensor.shape[2:].numel() == 1:  # noqa: PLR2004
+        hint = "; flatten them before the head, which is then an nn.Linear instead of a 1 x 1 convolution"
+    elif isinstance(tensor, Tensor) and tensor.ndim > 2 and len(tensor) == rows:  # noqa: PLR2004
+        hint = "; a head over positions or tokens cannot be calibrated: pool them before the head"
+    raise ValueError(f"{rule} with N = {rows}, got {shape}{hint}")

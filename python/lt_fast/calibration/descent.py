@@ -74,16 +74,20 @@ def minimise(
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
-        ValueError: if ``order`` gives no permutation (with ``replacement``: other rows than there are), or the loss
-            stops being finite.
+        ValueError: if ``order`` gives no permutation (with ``replacement``: other rows than there are).
+        CalibrationDivergedError: if the loss stops being finite.
     """
-    optimizer = torch.optim.SGD(parameters, lr=rates[0], momentum=momentum, weight_decay=weight_decay)
+    # Torch refuses a larger one with words of its own; a rate of this size diverges, and is told so below.
+    largest = torch.finfo(parameters[0].dtype).max
+    optimizer = torch.optim.SGD(
+        parameters, lr=min(rates[0], largest), momentum=momentum, weight_decay=min(weight_decay, largest)
+    )
     losses: list[float] = []
     for epoch, rate in enumerate(_shown(rates, progress=progress)):
-        optimizer.param_groups[0]["lr"] = rate
+        optimizer.param_groups[0]["lr"] = min(rate, largest)
         total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
         drawn = _drawn(order, epoch, rows, replacement=replacement)
-        for batch in torch.split(drawn.to(total.device), batch_size):
+        for batch in torch.split(drawn.to(total.device), min(batch_size, rows)):
             optimizer.zero_grad()
             loss = loss_of(batch)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -93,9 +97,16 @@ def minimise(
     return losses
 
 
+class CalibrationDivergedError(FloatingPointError, ValueError):
+    """The loss of a calibrator became NaN or infinite: a run that failed, as a diverged training is."""
+
+
 def _finite(loss: float, epoch: int) -> float:
     if not math.isfinite(loss):
-        raise ValueError(f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr")
+        raise CalibrationDivergedError(
+            f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr or weight_decay (in a recipe, "
+            "calibration_learning_rate or calibration_weight_decay)"
+        )
     return loss
 
 

@@ -23,11 +23,16 @@ def weight_norm(head: nn.Module) -> Tensor:
         return lengths
     weight = getattr(head, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim != 2:  # noqa: PLR2004
-        raise ValueError(
-            f"head must have a weight of shape (C, D) or a method weight_norm(), got {type(head).__name__}"
-        )
+        rule = "head must have a weight of shape (C, D) or a method weight_norm()"
+        raise ValueError(f"{rule}, got {type(head).__name__}{_inside(head)}")
     norm: Tensor = torch.linalg.vector_norm(weight.detach(), dim=1)
     return norm
+
+
+def _inside(head: nn.Module) -> str:
+    """Name the module inside ``head`` that may be meant, as a hint."""
+    fit = [name for name, part in head.named_modules() if name and getattr(part, "weight", torch.zeros(())).ndim == 2]  # noqa: PLR2004
+    return f"; name the module inside it that has one, {fit[-1]!r}" if fit else ""
 
 
 class CalibratedHead(nn.Module):
@@ -76,24 +81,70 @@ def wrap_head(model: Model, factor: Tensor, offset: Tensor, *, head: str) -> Mod
     Raises:
         ValueError: if there is no such module, or it has another number of classes.
     """
-    inner = named_head(model, head)
-    norm = weight_norm(inner)
+    path = head_path(model, head)
+    norm = weight_norm(model.get_submodule(path))
     if len(norm) != len(factor):
         raise ValueError(f"model must have {len(factor)} classes, as the calibrator has, got {len(norm)} in {head!r}")
     calibrated = copy.deepcopy(model)
     own = (each.to(device=norm.device, dtype=torch.promote_types(each.dtype, norm.dtype)) for each in (factor, offset))
-    calibrated.set_submodule(head, CalibratedHead(calibrated.get_submodule(head), *own))
+    calibrated.set_submodule(path, CalibratedHead(calibrated.get_submodule(path), *own))
     return calibrated
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return what ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are wrapped around."""
+    inner = _wrapped(model)
+    while inner is not None:
+        model, inner = inner[1], _wrapped(inner[1])
+    return model
+
+
+def head_path(model: nn.Module, head: str) -> str:
+    """Return the dotted name of the module of ``model`` called ``head``, seen through its wrappers.
+
+    A model in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` has its modules under ``_orig_mod.``
+    or ``module.``; the head is found with and without these.
+
+    Raises:
+        ValueError: if there is none; names the modules that may be meant.
+    """
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    wrapped = _prefix(model)
+    names = (head, wrapped + head, head.removeprefix("_orig_mod.").removeprefix("module."))
+    for name in names:
+        if head and modules.get(name) is not None and name not in _parents(wrapped):
+            return name
+    known = [name.removeprefix(wrapped) for name in modules if name not in _parents(wrapped)]
+    alike = [name for name in known if head and name.endswith(f".{head}")]
+    hint = f"; did you mean {alike[-1]!r}?" if alike else f"; its last ones are: {', '.join(known[-3:])}"
+    raise ValueError(f"head must name a module of {type(unwrapped(model)).__name__}, got {head!r}{hint}")
 
 
 def named_head(model: nn.Module, head: str) -> nn.Module:
     """Return the module of ``model`` called ``head``.
 
     Raises:
-        ValueError: if there is none; names the last modules of the model.
+        ValueError: as ``head_path``.
     """
-    modules: dict[str, nn.Module] = dict(model.named_modules())
-    if not head or head not in modules:
-        known = ", ".join(list(modules)[-3:])
-        raise ValueError(f"head must name a module of {type(model).__name__}, got {head!r}; its last ones are: {known}")
-    return modules[head]
+    return model.get_submodule(head_path(model, head))
+
+
+def _wrapped(model: nn.Module) -> tuple[str, nn.Module] | None:
+    """Return the name and the module that a wrapper holds, or None for any other module."""
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return "module", model.module
+    original = dict(model.named_children()).get("_orig_mod")  # torch.compile's, whose class is slow to import
+    return None if original is None else ("_orig_mod", original)
+
+
+def _prefix(model: nn.Module) -> str:
+    prefix, inner = "", _wrapped(model)
+    while inner is not None:
+        prefix, inner = f"{prefix}{inner[0]}.", _wrapped(inner[1])
+    return prefix
+
+
+def _parents(prefix: str) -> set[str]:
+    """Return the names of the wrappers themselves, which are no heads."""
+    parts = prefix.split(".")[:-1]
+    return {".".join(parts[:end]) for end in range(len(parts) + 1)}

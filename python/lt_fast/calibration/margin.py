@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast.calibration import storage
-from lt_fast.calibration.checks import checked_labels, checked_matrix, require_above, require_at_least, require_whole
+from lt_fast.calibration.checks import (
+    MAX_EPOCHS,
+    MAX_SEED,
+    checked_labels,
+    checked_matrix,
+    refuse_probabilities,
+    require_above,
+    require_at_least,
+    require_whole,
+)
 from lt_fast.calibration.descent import Order, cosine_rate, minimise, shuffled
 from lt_fast.calibration.heads import Model, weight_norm, wrap_head
 from lt_fast.calibration.margin_formulas import (
@@ -44,7 +53,7 @@ class MarginCalibration:
     Args:
         counts: training samples per class.
         gamma: exponent of the class weights, >= 0; 1.2 in all sources.
-        epochs: passes over the rows, >= 1.
+        epochs: passes over the rows, from 1 to 1,000,000.
         lr: first learning rate.
         peak_lr: rate at the end of the warm-up; ``lr`` when left out.
         warmup_epochs: in [0, epochs).
@@ -55,7 +64,7 @@ class MarginCalibration:
         scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head). The softmax that is
             calibrated is that of ``scale * logits``.
         order: ``order(epoch, n)`` gives the permutation of the rows; by default one keyed by ``(seed, epoch)``.
-        seed: whole number >= 0.
+        seed: integer in [0, 2^64).
         progress: show a bar over the epochs (needs tqdm).
         empty: ``"error"``, or ``"ignore"`` for classes without training samples: they get the weight 0.
 
@@ -99,8 +108,10 @@ class MarginCalibration:
         empty: EmptyPolicy = "error",
     ) -> None:
         peak_lr = lr if peak_lr is None else peak_lr
-        require_whole(1, epochs=epochs, batch_size=batch_size)
-        require_whole(0, warmup_epochs=warmup_epochs, seed=seed)
+        require_whole(1, MAX_EPOCHS, epochs=epochs)
+        require_whole(1, batch_size=batch_size)
+        require_whole(0, warmup_epochs=warmup_epochs)
+        require_whole(0, MAX_SEED, seed=seed)
         require_at_least(0, gamma=gamma, momentum=momentum, weight_decay=weight_decay)
         require_above(0, lr=lr, peak_lr=peak_lr, scale=scale)
         if warmup_epochs >= epochs:
@@ -108,6 +119,7 @@ class MarginCalibration:
         if momentum >= 1:
             raise ValueError(f"momentum must be < 1, got {momentum}")
         self.counts = ClassCounts(counts).require_no_empty(empty)
+        _require_weights(self.counts, gamma)
         self.gamma, self.scale, self.epochs, self.batch_size = float(gamma), float(scale), int(epochs), int(batch_size)
         self.lr, self.peak_lr, self.warmup_epochs = float(lr), float(peak_lr), int(warmup_epochs)
         self.momentum, self.weight_decay, self.seed = float(momentum), float(weight_decay), int(seed)
@@ -132,7 +144,7 @@ class MarginCalibration:
 
         Raises:
             TypeError, ValueError: if shapes, dtypes or labels are wrong, a class is missing, both ``head`` and
-                ``weight_norm`` are given, or the loss diverges.
+                ``weight_norm`` are given, the logits are probabilities, or the loss diverges.
             DataError: if a logit is not finite; names its row.
         """
         with torch.inference_mode(mode=False), torch.enable_grad():  # also when the caller has switched gradients off
@@ -152,9 +164,11 @@ class MarginCalibration:
     def transform(self, logits: Any) -> Tensor:
         """Return calibrated logits ``(N, C)``, on the device of ``logits``; half types become float32.
 
+        A logit of -inf, of a class that is left out, stays -inf.
+
         Raises:
             RuntimeError: before ``fit`` or ``load``.
-            TypeError, ValueError: if the logits are not floats of shape ``(N, C)``.
+            TypeError, ValueError: if the logits are not floats of shape ``(N, C)``, or are probabilities.
         """
         given = torch.as_tensor(logits)
         omega, beta, norm = (each.to(given.device) for each in self._fitted("transform"))
@@ -162,14 +176,17 @@ class MarginCalibration:
             raise TypeError(f"logits must be floats, got dtype {given.dtype}")
         if given.ndim != 2 or given.shape[1] != len(omega):  # noqa: PLR2004
             raise ValueError(f"logits must have shape (N, {len(omega)}), got {tuple(given.shape)}")
-        return margin_calibrated_logits(given, omega, beta, norm, scale=self.scale)
+        refuse_probabilities(given)
+        calibrated = margin_calibrated_logits(given, omega, beta, norm, scale=self.scale)
+        return calibrated.where(~torch.isneginf(given), -torch.inf)  # whatever omega is: 0 * inf is NaN
 
     def apply(self, model: Model, *, head: str = "head") -> Model:
         """Return a copy of ``model`` whose head is wrapped: it gives calibrated logits. ``model`` stays as it is.
 
         Args:
             model: any module; the features of the copy are those of ``model``.
-            head: name of its classifier module: ``"fc"`` for a torchvision ResNet.
+            head: name of its classifier module: ``"fc"`` for a torchvision ResNet. The model must return what this
+                module returns, which ``collect`` checks.
 
         Raises:
             RuntimeError: before ``fit`` or ``load``.
@@ -228,8 +245,10 @@ class MarginCalibration:
             logits, norm = _through(head, checked_matrix(given, name="features")), weight_norm(head)
         else:
             logits = checked_matrix(given, name="logits")
+            refuse_probabilities(logits)
         if logits.shape[1] != len(self.counts):
-            raise ValueError(f"logits must have one column a class ({len(self.counts)}), got {logits.shape[1]}")
+            hint = "; features need head=model.head" if head is None else ""
+            raise ValueError(f"logits must have one column a class ({len(self.counts)}), got {logits.shape[1]}{hint}")
         norm = torch.ones(len(self.counts)) if norm is None else torch.as_tensor(norm)
         return logits, _checked_norm(norm.to(logits), len(self.counts))
 
@@ -258,10 +277,25 @@ def _through(head: nn.Module, features: Tensor) -> Tensor:
     weight = getattr(head, "weight", None)
     if isinstance(weight, Tensor):
         if weight.shape[-1] != features.shape[1]:
-            raise ValueError(f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}")
+            rule = f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}"
+            raise ValueError(f"{rule}{_as_logits(features, len(weight))}")
         features = features.to(weight.device, weight.dtype)
     with torch.no_grad():
         return checked_matrix(head(features), name="logits")
+
+
+def _as_logits(features: Tensor, num_classes: int) -> str:
+    return "; leave head out to fit logits" if features.shape[1] == num_classes else ""
+
+
+def _require_weights(counts: ClassCounts, gamma: float) -> None:
+    """Raise if a class with samples would weigh nothing in float32: a batch without the others has no loss."""
+    weights = generalized_reweighting(counts, gamma)[counts.counts > 0]
+    if weights.size and weights.min() < torch.finfo(torch.float32).tiny:
+        raise ValueError(
+            f"gamma (in a recipe, calibration_gamma) must leave every class a weight in float32, got {gamma}; "
+            "all sources have 1.2"
+        )
 
 
 def _checked_norm(norm: Tensor, num_classes: int) -> Tensor:

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lt_fast.calibration import storage
-from lt_fast.calibration.checks import checked_labels, checked_matrix, require_above, require_at_least, require_whole
+from lt_fast.calibration.checks import (
+    MAX_EPOCHS,
+    MAX_SEED,
+    checked_labels,
+    checked_matrix,
+    require_above,
+    require_at_least,
+    require_whole,
+)
 from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise
 from lt_fast.calibration.heads import Model, named_head, wrap_head
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
@@ -28,7 +36,7 @@ class ClassifierRetraining:
     Args:
         counts: training samples per class.
         start: ``"trained"`` or ``"fresh"``; without a head it is fresh.
-        epochs: of N draws, >= 1.
+        epochs: of N draws, from 1 to 1,000,000.
         lr: first learning rate.
         batch_size: rows a step.
         momentum: in [0, 1).
@@ -36,7 +44,7 @@ class ClassifierRetraining:
         scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head).
         order: ``order(epoch, n)`` gives the rows of an epoch, repeats allowed; by default class-balanced draws keyed by
             ``(seed, epoch)``.
-        seed: whole number >= 0.
+        seed: integer in [0, 2^64).
         progress: show a bar over the epochs (needs tqdm).
         empty: ``"error"``, or ``"ignore"`` for classes without training samples: nothing is learned for them.
 
@@ -81,8 +89,9 @@ class ClassifierRetraining:
     ) -> None:
         if start not in ("trained", "fresh"):
             raise ValueError(f"start must be 'trained' or 'fresh', got {start!r}")
-        require_whole(1, epochs=epochs, batch_size=batch_size)
-        require_whole(0, seed=seed)
+        require_whole(1, MAX_EPOCHS, epochs=epochs)
+        require_whole(1, batch_size=batch_size)
+        require_whole(0, MAX_SEED, seed=seed)
         require_at_least(0, momentum=momentum, weight_decay=weight_decay)
         require_above(0, lr=lr, scale=scale)
         if momentum >= 1:
@@ -159,7 +168,8 @@ class ClassifierRetraining:
 
         Args:
             model: any module whose head is of the kind that was fitted.
-            head: name of its classifier module: ``"fc"`` for a torchvision ResNet.
+            head: name of its classifier module: ``"fc"`` for a torchvision ResNet. The model must return what this
+                module returns, which ``collect`` checks.
 
         Raises:
             RuntimeError: before ``fit`` or ``load``.
@@ -259,7 +269,10 @@ def _taken_apart(head: nn.Module, features: Tensor, shape: tuple[int, int]) -> t
     weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
     if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
         found = tuple(weight.shape) if isinstance(weight, Tensor) else None
-        raise ValueError(f"head must have a weight of shape {shape} for these features, got {found}")
+        hint = (
+            "; these look like logits: pass what the head is given, or leave head out" if shape[0] == shape[1] else ""
+        )
+        raise ValueError(f"head must have a weight of shape {shape} for these features, got {found}{hint}")
     kind = weight.dtype
     own = weight.detach().clone().to(features), None if bias is None else bias.detach().clone().to(features)
     probe = features[:8]

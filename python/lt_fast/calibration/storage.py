@@ -6,12 +6,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lt_fast.errors import DataError, require
+from lt_fast.records import (
+    LIST,
+    MOST_JSON_BYTES,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    Rule,
+    check,
+    parse_json,
+    read_bytes,
+    read_tensors,
+)
 
 _SETTINGS, _TENSORS = "calibrator.json", "calibrator.safetensors"
+FILES = (_SETTINGS, _TENSORS)
+_HUGE = 1e300
+_RULES = {
+    "*": Rule(
+        "no NaN and no number beyond 1e300", lambda value: not isinstance(value, int | float) or abs(value) < _HUGE
+    ),
+    "counts?": LIST,
+    "counts?.*": WHOLE,
+    "names?": LIST,
+    "names?.*": TEXT,
+    "losses?": LIST,
+    "losses?.*": NUMBER,
+}
 
 
 def write(folder: str | os.PathLike[str], settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -40,52 +64,53 @@ def read(
         MissingExtraError: if safetensors is not installed.
     """
     place = Path(folder)
+    for file in FILES:
+        if not os.path.lexists(place / file):
+            raise DataError(f"{place / file} must exist; save a calibrator into {place} first")
     settings = _settings(place / _SETTINGS)
     if settings.get("method") != method:
         raise DataError(f"{place / _SETTINGS} must hold a {method!r} calibrator, got {settings.get('method')!r}")
-    tensors = _tensors(place / _TENSORS)
+    _check_settings(place / _SETTINGS, settings)
+    tensors = read_tensors(place / _TENSORS)
     lacking = [name for name in names if name not in tensors]
     if lacking:
         raise DataError(f"{place / _TENSORS} must hold {', '.join(names)}, got no {lacking[0]!r}")
+    for name, tensor in tensors.items():
+        _refuse_odd(place / _TENSORS, name, tensor)
     return settings, tensors
 
 
 def _settings(path: Path) -> dict[str, Any]:
+    data = read_bytes(path, most=MOST_JSON_BYTES)
     try:
-        settings = json.loads(_bytes(path))
+        settings = parse_json(data)
     except ValueError as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path} must be a JSON file, got damaged content: {error}") from None
     if not isinstance(settings, dict):
         raise DataError(f"{path} must hold a JSON object, got {type(settings).__name__}")
     return settings
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    library = require("safetensors.torch", extra="train", purpose="loading a calibrator")
-    damaged = require("safetensors", extra="train", purpose="loading a calibrator").SafetensorError
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     try:
-        tensors: dict[str, Tensor] = library.load(_bytes(path))
-    except damaged as error:
-        raise DataError(f"{path} must be a safetensors file, got damaged content: {error}") from None
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise DataError(f"{path} must hold finite numbers, got NaN or infinity in {broken[0]!r}")
-    return tensors
+        check(settings, _RULES)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from None
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path} must exist; save a calibrator into {path.parent} first") from None
+def _refuse_odd(path: Path, name: str, tensor: Tensor) -> None:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in ("float32", "float64"):
+        raise DataError(f"{path} must hold float32 or float64, got {dtype} in {name!r}")
+    if not bool(tensor.isfinite().all()):
+        raise DataError(f"{path} must hold finite numbers, got NaN or infinity in {name!r}")
 
 
 def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with aside.open("wb") as file:
+        aside.unlink(missing_ok=True)
+        with aside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

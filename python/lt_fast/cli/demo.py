@@ -1,23 +1,38 @@
 """``lt-fast demo``: the main job on real handwritten digits, in about a minute: CE, LDAM-DRW and MAMMC over seeds."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
 from lt_fast.cli.output import Output
-from lt_fast.cli.train import add_machine_arguments, require_extras, set_threads
-from lt_fast.errors import Interrupted, UsageError
+from lt_fast.cli.train import add_machine_arguments, folder, integer, require_extras, set_threads
+from lt_fast.errors import DataError, Interrupted, UsageError
 
 SUMMARY = "train CE, LDAM-DRW and MAMMC on long-tailed digits over three seeds and print one table"
 
 TITLES = {"ce": "CE", "ldam_drw": "LDAM-DRW", "mammc": "MAMMC"}
 METHODS = tuple(TITLES)
+_MOST_SEEDS = 1000  # hours
+
+_ADVICE = {
+    r"name another (run )?directory with --run": "give the demo another folder with --out",
+    r"^--resume needs": "the demo needs",
+    r"(then )?continue with --resume|continue it with --resume": "the same `lt-fast demo` goes on from there",
+    r"`lt-fast train --resume`": "`lt-fast demo`",
+    r"correct --run": "correct --out",
+    r"leave --resume out": "remove it",
+    r"--run\b": "--out",
+    r"--resume\b": "`lt-fast demo`",
+}
+"""What ``lt-fast train`` advises, as a pattern, and how it is done here; the more exact ones first."""
+
 DATA, IMBALANCE_RATIO = "digits-lt", 50.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast demo``."""
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the runs (default: runs/demo)")
+    parser.add_argument("--out", type=folder, default=Path("runs/demo"), help="folder of the runs (default: runs/demo)")
     parser.add_argument("--seeds", default="3", metavar="N", help="seeds 0 .. N-1 (default: 3)")
     parser.add_argument("--epochs", help="length of stage 1 (default: the recipes')")
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures")
@@ -27,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run what is not finished yet, then print the table; a second call reuses every finished run."""
-    seeds = _seeds(arguments.seeds)
+    seeds = integer("--seeds", arguments.seeds, most=_MOST_SEEDS)
     require_extras(plots=not arguments.no_plots)
     set_threads(arguments.threads)
     results: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
@@ -39,30 +54,28 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _seeds(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise UsageError(f"--seeds must be a whole number >= 1, got {text!r}")
-    return int(text)
-
-
 def _one(arguments: argparse.Namespace, method: str, seed: int, which: str, output: Output) -> dict[str, Any]:
     from lt_fast import recipes  # noqa: PLC0415
 
     overrides = {} if arguments.epochs is None else {"epochs": arguments.epochs}
     config = recipes.resolve(method, DATA, overrides, imbalance_ratio=IMBALANCE_RATIO, seed=seed)
-    folder = _folder(arguments.out, method, seed)
-    begun = (folder / "config.json").exists()
-    finished = (folder / "result.json").exists()
+    place = _folder(arguments.out, method, seed)
+    begun = (place / "config.json").exists()
+    finished = (place / "result.json").exists()
     try:
-        result = recipes.run(config, folder, resume=begun, device=arguments.device, progress=not arguments.quiet)
-    except Interrupted as interrupted:
-        words = str(interrupted).removesuffix("; continue with --resume")
-        raise Interrupted(f"{words}; the same `lt-fast demo` goes on from there") from interrupted
-    except UsageError as error:
-        raise UsageError(f"{error}; or give the demo another folder with --out") from error
+        result = recipes.run(config, place, resume=begun, device=arguments.device, progress=not arguments.quiet)
+    except (Interrupted, UsageError, DataError) as error:
+        raise type(error)(_in_words_of_the_demo(str(error))) from error
     how = "finished earlier" if finished else f"{result['seconds']['train']:.1f} s"
     output.say(f"{which}: {method}, seed {seed}: top-1 {100 * result['metrics']['top1']:.1f} % ({how})")
     return result
+
+
+def _in_words_of_the_demo(message: str) -> str:
+    """Return what a run says, which names options of ``lt-fast train``, with the demo's own."""
+    for theirs, ours in _ADVICE.items():
+        message = re.sub(theirs, ours, message)
+    return message
 
 
 def _folder(out: Path, method: str, seed: int) -> Path:

@@ -37,6 +37,9 @@ def _print(found: dict[str, Any], output: Output) -> None:
     from lt_fast.report.tables import percent, text_table  # noqa: PLC0415
 
     output.say(f"{title_of(found['config'])}; checkpoint after epoch {found['epochs_done']}; percent\n")
+    if not found["calibrated"]:
+        epochs = found["config"]["epochs"]
+        output.say(f"not calibrated: that is done after epoch {epochs}; these are the network's own predictions\n")
     output.say(run_table(found))
     measured, intervals = found["metrics"], found["intervals"]
     rows = [[name, percent(measured[key]), _range(intervals.get(key))] for name, key in COLUMNS.items()]
@@ -49,6 +52,8 @@ def _print(found: dict[str, Any], output: Output) -> None:
         for entry, interval in zip(measured["per_class"], intervals["per_class"], strict=True)
     ]  # fmt: skip
     output.say(text_table(["class", "train", "test", "recall", "interval", "precision"], rows))
+    if found["not_written"]:
+        output.say(f"\nthe predictions were not written: {found['not_written']}")
 
 
 def _range(interval: list[float] | None) -> str:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +14,26 @@ from lt_fast.cli.output import Output
 from lt_fast.errors import DataError, UsageError
 
 SUMMARY = "write a long-tailed training list of CIFAR, the digits, a folder of images or a list of them"
+
+_TABLES = (".csv", ".tsv")
+
+# What the readers advise in Python, and the options that do it.
+_OPTIONS = (
+    (r"pass empty='ignore'", "pass --allow-empty"),
+    (r"pass delimiter='\\t'", "pass --delimiter tab"),
+    (r"pass delimiter=('.')", r"pass --delimiter \1"),
+    (r"pass image= with", "pass --image-column with"),
+    (r"pass label= with", "pass --label-column with"),
+    (r"pass root=('[^']*')", r"pass --root \1"),
+    (r"check root, or pass verify=False", "check --root, or omit it to write the list without looking for its images"),
+    (r", or name their endings in extensions= where Pillow reads them", ""),
+    (r"pass the numbers as names", "pass the numbers as the names in --classes FILE"),
+    (r"pass them as names, with empty='ignore'", "go on"),
+    (r"pass names", "pass --classes FILE with the names"),
+    (r"(one of|\) of) classes,", r"\1 --classes,"),
+    (r"\bclasses must", "--classes must"),
+    (r"\bdelimiter must", "--delimiter must"),
+)
 
 
 class Source(NamedTuple):
@@ -30,6 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, help="list to write (required): `path label` a line")
     parser.add_argument("--root", type=Path, help="folder of CIFAR's files; of a list's images, to look for each")
+    parser.add_argument("--image-column", metavar="NAME", help="column of the paths in a .csv table (default: path)")
+    parser.add_argument("--label-column", metavar="NAME", help="column of the labels in a .csv table (default: label)")
+    parser.add_argument(
+        "--delimiter", metavar="MARK", help="mark between the columns of a .csv table: ',' (default), ';', tab"
+    )
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="names of the classes in the order of their numbers: one a line, or a record of make-lt (.json)",
+    )
+    parser.add_argument("--allow-empty", action="store_true", help="let a class have no image; it keeps its number")
     parser.add_argument("--download", action="store_true", help="fetch CIFAR's files into --root")
     parser.add_argument(
         "--imbalance-ratio", metavar="R", help="largest over smallest class, >= 1 (default: 100; digits: 50)"
@@ -54,7 +88,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     _check(arguments)
     seed = _whole("--seed", arguments.seed)
-    source = _source(arguments, seed)
+    source = _source(arguments, seed, output)
     indices = _chosen(arguments, source, seed)
     clean = source.labels[indices]
     labels = _with_noise(arguments, clean, len(source.classes), seed)
@@ -88,9 +122,30 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--out is needed: the list to write")
     if arguments.counts is not None and arguments.imbalance_ratio is not None:
         raise UsageError("--counts and --imbalance-ratio exclude each other; give one of them")
+    _check_fit(arguments)
     for path in (arguments.out, _record_of(arguments.out)):
         if path.exists():
             raise UsageError(f"--out must be a new file, but {path} exists; name another, or remove it")
+
+
+def _check_fit(arguments: argparse.Namespace) -> None:
+    """Refuse an option that the source has no use for."""
+    source = arguments.source
+    cifar, folder = source in ("cifar10", "cifar100"), Path(source).is_dir()
+    own = not cifar and source != "digits"
+    table = own and not folder and Path(source).suffix.lower() in _TABLES
+    fitting = {
+        "image_column": (table, ".csv and .tsv tables"),
+        "label_column": (table, ".csv and .tsv tables"),
+        "delimiter": (table, ".csv and .tsv tables"),
+        "classes": (own, "folders and lists"),
+        "allow_empty": (own, "folders and lists"),
+        "root": (cifar or (own and not folder), "CIFAR and lists"),
+        "download": (cifar, "CIFAR"),
+    }
+    for option, (fits, sources) in fitting.items():
+        if getattr(arguments, option) not in (None, False) and not fits:
+            raise UsageError(f"--{option.replace('_', '-')} is for {sources}, got {source}; leave it out")
 
 
 def _whole(name: str, text: str) -> int:
@@ -106,30 +161,90 @@ def _numbers(name: str, text: str, kind: type) -> list[Any]:
         raise UsageError(f"{name} must be numbers with commas between, got {text!r}") from None
 
 
-def _source(arguments: argparse.Namespace, seed: int) -> Source:
-    from lt_fast import datasets  # noqa: PLC0415
-
+def _source(arguments: argparse.Namespace, seed: int, output: Output) -> Source:
     name = arguments.source
     if name in ("cifar10", "cifar100"):
         return _cifar(int(name.removeprefix("cifar")), arguments)
     if name == "digits":
         return _digits(seed)
-    given = Path(name)
-    verify, root = arguments.root is not None, arguments.root or Path()
-    match given.suffix.lower():
-        case _ if given.is_dir():
-            files = datasets.image_folder(given)
-        case ".txt":
-            files = datasets.image_list(given, root, verify=verify)
-        case ".csv":
-            files = datasets.csv_table(given, root, verify=verify)
-        case ".json":
-            files = datasets.inaturalist(given, root, verify=verify)
-        case _:
-            raise DataError(
-                f"{name} is neither cifar10, cifar100 nor digits, nor a folder, nor a .txt, .csv or .json list"
-            )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", category=UserWarning, module="lt_fast")
+        try:
+            files = _files(arguments)
+        except ValueError as error:
+            kind = DataError if isinstance(error, DataError) else UsageError
+            raise kind(in_options(str(error))) from error
+        finally:
+            for warning in caught:
+                output.warn(in_options(str(warning.message)))
     return Source(files.paths, files.labels, files.classes, ordered=False)
+
+
+def _files(arguments: argparse.Namespace) -> Any:
+    """Read a folder or a list."""
+    from lt_fast import datasets  # noqa: PLC0415
+
+    given = Path(arguments.source)
+    settings: dict[str, Any] = {"classes": None if arguments.classes is None else _class_names(arguments.classes)}
+    settings["empty"] = "ignore" if arguments.allow_empty else None
+    if given.is_dir():
+        return datasets.image_folder(given, **settings)
+    settings |= {"verify": arguments.root is not None, "root": arguments.root or Path()}
+    match given.suffix.lower():
+        case ".txt":
+            return datasets.image_list(given, **settings)
+        case ".csv" | ".tsv" as ending:
+            return datasets.csv_table(given, **settings, **_columns(arguments, ending))
+        case ".json":
+            return datasets.inaturalist(given, **settings)
+    raise DataError(f"{given} is neither cifar10, cifar100 nor digits, nor a folder, nor a .txt, .csv or .json list")
+
+
+def _columns(arguments: argparse.Namespace, ending: str) -> dict[str, Any]:
+    mark = arguments.delimiter
+    if mark is None:
+        mark = "tab" if ending == ".tsv" else ","
+    return {
+        "image": "path" if arguments.image_column is None else arguments.image_column,
+        "label": "label" if arguments.label_column is None else arguments.label_column,
+        "delimiter": "\t" if mark in ("tab", "\\t") else mark,
+    }
+
+
+def _class_names(path: Path) -> list[str]:
+    """Return the names in a text file, one a line, or those in a record of this command."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"--classes: {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"--classes: {path} must be UTF-8 text: {error}; save it as UTF-8") from None
+    names = _recorded(path, text) if path.suffix.lower() == ".json" else [line.strip() for line in text.split("\n")]
+    while names and not names[-1]:
+        names.pop()
+    wrong = next((at for at, name in enumerate(names) if not name or names.index(name) < at), None)
+    if wrong is not None or not names:
+        found = "no name" if wrong is None else f"{names[wrong]!r} as name {wrong + 1}"
+        raise DataError(f"--classes: {path} must hold distinct names, one for each class, got {found}")
+    return names
+
+
+def _recorded(path: Path, text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"--classes: {path} is not JSON: {error}") from None
+    names = names.get("classes") if isinstance(names, dict) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f'--classes: {path} must hold a list of names, or an object with it as "classes"')
+    return names
+
+
+def in_options(message: str) -> str:
+    """Return the readers' ``message`` with this command's options in place of Python's arguments."""
+    for pattern, words in _OPTIONS:
+        message = re.sub(pattern, words, message)
+    return message
 
 
 def _cifar(classes: int, arguments: argparse.Namespace) -> Source:
@@ -156,16 +271,31 @@ def _chosen(arguments: argparse.Namespace, source: Source, seed: int) -> NDArray
     from lt_fast.datasets import long_tailed_counts, long_tailed_indices  # noqa: PLC0415
 
     sizes = np.bincount(source.labels, minlength=len(source.classes))
+    present = np.flatnonzero(sizes)
     if arguments.counts is None:
         ratio = _ratio(arguments)
-        counts = long_tailed_counts(int(sizes.min()), len(sizes), imbalance_ratio=ratio, profile=arguments.profile)
+        smallest = int(sizes[present].min())
+        counts = long_tailed_counts(smallest, len(present), imbalance_ratio=ratio, profile=arguments.profile)
     else:
-        counts = np.array(_numbers("--counts", arguments.counts, int))
+        counts = _of_present(np.array(_numbers("--counts", arguments.counts, int)), sizes, source.classes)
     method = "counter" if source.ordered else arguments.method
-    kept = long_tailed_indices(source.labels, counts=counts, seed=seed, method=method)  # checks the counts
+    labels = np.searchsorted(present, source.labels)  # without gaps: a class without images takes no part
+    kept = long_tailed_indices(labels, counts=counts, seed=seed, method=method)  # checks the counts
     if not source.ordered:
         return kept
     return np.concatenate([np.flatnonzero(source.labels == label)[:count] for label, count in enumerate(counts)])
+
+
+def _of_present(counts: NDArray[Any], sizes: NDArray[np.int64], classes: tuple[str, ...]) -> NDArray[Any]:
+    """Return the counts of the classes that have images."""
+    if sizes.all():
+        return counts  # checked later
+    if len(counts) != len(sizes):
+        raise UsageError(f"--counts must have one entry per class, {len(sizes)} with the empty ones, got {len(counts)}")
+    wanted = next((at for at, size in enumerate(sizes) if not size and counts[at]), None)
+    if wanted is not None:
+        raise UsageError(f"--counts must be 0 for a class without images, got {counts[wanted]} for {classes[wanted]}")
+    return counts[sizes > 0]
 
 
 def _ratio(arguments: argparse.Namespace) -> float:

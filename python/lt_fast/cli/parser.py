@@ -19,6 +19,11 @@ COMMANDS = {
     "doctor": "lt_fast.cli.doctor",
 }
 
+# Their product lies in files: output that is lost takes nothing from it.
+FILES_ARE_THE_RESULT = frozenset({"train", "make-lt"})
+# What only one process may do in a folder at a time.
+WRITING = frozenset({"train", "demo", "make-lt"})
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -49,6 +54,9 @@ def _parser(words: Sequence[str]) -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"lt-fast {__version__}")
+    zero = next((word for word in words if "\0" in word), None)
+    if zero is not None:  # no name of a file and no setting has one; Python's own words do not say which
+        raise UsageError(f"an argument must not hold a NUL character, got {zero!r}")
     if not words:
         raise UsageError(f"a command is needed: {', '.join(COMMANDS)}; `lt-fast demo` shows the main job")
     _check_command(words[0])

@@ -1,13 +1,17 @@
 """``lt-fast train``: one run by a recipe, resumable."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from lt_fast.cli.output import Output
 from lt_fast.errors import UsageError, require
+from lt_fast.registry import nearest
 
 SUMMARY = "train, calibrate and measure one method on one data set"
+
+_MOST_THREADS = 1024  # more of them end the process where the system refuses to make one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
     parser.add_argument("--root", type=Path, help="folder of the data set's files, in torchvision's layout")
     parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
-    parser.add_argument("--run", type=Path, help="run directory (default: runs/<method>-<data>-<ratio>-<seed>)")
+    parser.add_argument("--run", type=folder, help="run directory (default: runs/<method>-<data>-<ratio>-<seed>)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --run, to the same bits")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="RUN", help="begin with the weights of another run, under a new schedule"
+    )
     parser.add_argument("--seed", default="0", help="of network, draws and, on digits-lt, split (default: 0)")
     parser.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
     parser.add_argument(
@@ -31,6 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_machine_arguments(parser)
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
+
+
+def folder(text: str) -> Path:
+    """Return the folder that ``text`` names; no text would be the current one.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is empty.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, got ''; . is the current one")
+    return Path(text)
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser, *, threads: str | None = None) -> None:
@@ -45,22 +63,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Train; the result goes to ``result.json``, a table to stdout, pictures to ``plots``."""
     config = config_of(arguments)
     require_extras(plots=not arguments.no_plots)
-    folder = arguments.run or default_run(config)
+    place = arguments.run or default_run(config)
     set_threads(arguments.threads)
     from lt_fast import recipes  # noqa: PLC0415  (brings torch)
 
-    output.say(f"{_describe(config)}\nrun directory: {folder}")
+    output.say(f"{_describe(config)}\nrun directory: {place}")
     result = recipes.run(
         config,
-        folder,
+        place,
         resume=arguments.resume,
         device=arguments.device,
         progress=not arguments.quiet,
         root=arguments.root,
         download=arguments.download,
+        start_from=arguments.start_from,
     )
-    pictures = [] if arguments.no_plots else _draw(folder)
-    report(result, folder, pictures, output)
+    pictures = [] if arguments.no_plots else _draw(place)
+    report(result, place, pictures, output)
     return 0
 
 
@@ -75,6 +94,7 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, known in (("method", list(recipes.RECIPES)), ("data", list(recipes.PROTOCOLS))):
         if getattr(arguments, name) is None:
             raise UsageError(f"--{name} is needed, one of {', '.join(known)}")
+    _refuse_own_images(arguments.data, list(recipes.PROTOCOLS))
     config = recipes.resolve(
         arguments.method,
         arguments.data,
@@ -88,6 +108,22 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--root is needed for {config['data']}: the folder of CIFAR's files; --download fetches them there"
         )
     return config
+
+
+def _refuse_own_images(data: str, known: list[str]) -> None:
+    """Say what to do with images of one's own; a misspelt name is left to the recipes, which know the nearest."""
+    if data in known or (nearest(data, known) and not _is_path(data)):
+        return
+    raise UsageError(
+        f"--data must be one of {', '.join(known)}, got {data!r}; images of your own are trained from Python: "
+        "lt_fast.datasets.image_folder or lt_fast.datasets.image_list reads them for a DataLoader, "
+        "lt_fast.sampling.ClassBalancedBatchSampler is its batch_sampler, lt_fast.losses has the losses; "
+        "lt_fast.training.fit trains on images in one array, which lt_fast.datasets.ImageBatches takes"
+    )
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or "\\" in name or name.endswith((".txt", ".csv", ".json")) or os.path.isdir(name)  # noqa: PTH112  (takes any string)
 
 
 def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
@@ -130,15 +166,34 @@ def set_threads(threads: str | None) -> None:
     """Let torch use ``threads`` threads; None keeps its choice.
 
     Raises:
-        UsageError: if it is not a whole number >= 1.
+        UsageError: if it is not an integer from 1 to 1024.
     """
     if threads is None:
         return
-    if not threads.isascii() or not threads.isdigit() or int(threads) < 1:
-        raise UsageError(f"--threads must be a whole number >= 1, got {threads!r}")
+    number = integer("--threads", threads, most=_MOST_THREADS)
     import torch  # noqa: PLC0415
 
-    torch.set_num_threads(int(threads))
+    torch.set_num_threads(number)
+
+
+def integer(name: str, text: str, *, most: int) -> int:
+    """Read an integer from 1 to ``most``.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    from lt_fast.recipes.reading import read_integer, shown  # noqa: PLC0415
+
+    try:
+        number = read_integer(text)
+    except OverflowError:
+        number = most + 1
+    except ValueError:
+        number = 0
+    if not 1 <= number <= most:
+        rule = ">= 1" if number < 1 else f"<= {most}"
+        raise UsageError(f"{name} must be a whole number {rule}, got {shown(text)}")
+    return number
 
 
 def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:

@@ -13,8 +13,12 @@ Image files are read from what names them: to paths, labels, names of the classe
 
     train = lt.datasets.image_list("ImageNet_LT_train.txt", "imagenet")   # also Places-LT's
     train = lt.datasets.inaturalist("train2018.json", "inaturalist")
-    train = lt.datasets.image_folder("photos/train")                      # one folder a class
+    train = lt.datasets.image_folder("photos/train")                      # one folder per class
     train = lt.datasets.csv_table("train.csv", "photos")
+
+The training set decides the numbers of the classes; every other set takes them from it::
+
+    test = lt.datasets.image_folder("photos/test", classes=train)         # may lack classes, and has no others
 """
 
 from lt_fast.datasets.batches import ImageBatches

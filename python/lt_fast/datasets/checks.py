@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lt_fast.counts import refuse_masked
+from lt_fast.labels import refuse_masked
 
 
 def whole_number(name: str, value: Any, *, least: int = 0, bits: int = 63) -> int:

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -13,7 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.datasets.checks import label_array
+from lt_fast.datasets.classes import checked_names
 from lt_fast.datasets.paths import Paths
+from lt_fast.datasets.pixels import upright_rgb
+from lt_fast.datasets.spelling import other_root, other_spelling
 from lt_fast.errors import DataError, require
 
 Transform = Callable[[Any], Any]
@@ -26,9 +30,9 @@ class ImageFiles:
     Args:
         paths: of the images, relative to ``root`` or absolute.
         labels: (N,) whole numbers in [0, C).
-        classes: C distinct names.
+        classes: C distinct names, in the order of their numbers.
         root: folder that the paths start from; the current one by default.
-        transform: called with each image, a ``PIL.Image`` in RGB.
+        transform: called with each image, a ``PIL.Image`` in RGB; see ``read_image``.
 
     Attributes:
         class_counts: images of each class.
@@ -37,7 +41,7 @@ class ImageFiles:
 
     Raises:
         TypeError: if the labels are not whole numbers.
-        ValueError: if lengths differ, or a label lies outside [0, C).
+        ValueError: if lengths differ, a class is named twice, or a label lies outside [0, C).
     """
 
     paths: Paths
@@ -54,6 +58,7 @@ class ImageFiles:
         if len(paths) != len(labels):
             raise ValueError(f"labels must have one entry a path ({len(paths)}), got {len(labels)}")
         object.__setattr__(self, "paths", paths)
+        object.__setattr__(self, "classes", checked_names(self.classes, "classes"))
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "class_counts", ClassCounts.from_labels(labels, names=self.classes))
         object.__setattr__(self, "fingerprint", _fingerprint(labels, paths))
@@ -62,7 +67,7 @@ class ImageFiles:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = read_image(self.file(index))
+        image = _decoded(self.file(index), self.root, self.paths[index])
         return (image if self.transform is None else self.transform(image)), int(self.labels[index])
 
     def file(self, index: int) -> Path:
@@ -85,22 +90,59 @@ class ImageFiles:
 
 
 def read_image(file: str | PathLike[str]) -> Any:
-    """Return an image file as a ``PIL.Image`` in RGB.
+    """Return an image file as an upright ``PIL.Image`` in RGB, 8 bits per channel.
+
+    The EXIF orientation is applied (``PIL.ImageOps.exif_transpose``), mirrored ones included; torchvision's loader
+    ignores it. Of an animation or a file of several pages the first frame is read. Every mode of Pillow has a rule:
+
+    - 8 bits (grey, palette, CMYK, YCbCr) and 1 bit: Pillow's conversion.
+    - 16 bits: the high byte, ``pixel >> 8``, for grey and colour alike. Grey pixels that stay below 4096 are warned of:
+      whether they are 12-bit values or a dark image cannot be known. TIFF files that say 12 bits are scaled from 12.
+    - floats: ``pixel * 255``, rounded, where all lie in [0, 1]; others are an error.
+    - 32-bit integers: an error, because their range is unknown.
+    - transparency is left out: a transparent pixel has the colour that is stored for it, often black.
+
+    Damaged EXIF data is warned of, and the image is read as stored.
 
     Raises:
-        DataError: if the file is missing or damaged; it is named.
+        DataError: if the file is missing, damaged, of no format that Pillow decodes, or its pixels have no known range;
+            it is named.
         MissingExtraError: if Pillow is not installed.
     """
+    return _decoded(file, Path(), str(file))
+
+
+def _decoded(file: str | PathLike[str], root: Path, name: str) -> Any:
+    """Return the image of ``file``, which is ``name`` under ``root``: the part that may be spelt otherwise."""
     pillow = require("PIL.Image", extra="train", purpose="reading images")
     try:
         with pillow.open(file) as image:
-            return image.convert("RGB")
+            return upright_rgb(image, file)
+    except DataError:
+        raise
     except FileNotFoundError:
-        raise DataError(f"image {file} is missing") from None
+        raise DataError(f"image {file} is missing{_where_it_is(root, name)}") from None
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         raise DataError(
-            f"image {file} cannot be read ({type(error).__name__}: {error}); replace it, or take it out of the list"
+            f"image {file} cannot be read ({type(error).__name__}: {error}); {_remedy(file, error)}"
         ) from error
+
+
+def _remedy(file: str | PathLike[str], error: Exception) -> str:
+    kind = type(error).__name__
+    if kind.startswith("DecompressionBomb"):
+        return "scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS"
+    remedy = "replace it, or take it out of the list"
+    if kind != "UnidentifiedImageError":
+        return remedy
+    if Path(file).stat().st_size == 0:
+        return f"{remedy}: it has 0 bytes"
+    return f"{remedy}; where it is whole, this Pillow does not decode its format: convert it to PNG or JPEG"
+
+
+def _where_it_is(root: Path, name: str) -> str:
+    found = other_spelling(root, name)
+    return "" if found is None else f"; {str(root / found.path)!r} is there ({found.difference})"
 
 
 def checked_files(
@@ -118,40 +160,55 @@ def checked_files(
     Raises:
         DataError: if a class has no image, or an image is missing.
     """
-    if not isinstance(empty, str) or empty not in ("error", "ignore"):
-        raise ValueError(f"empty must be 'error' or 'ignore', got {empty!r}")
     gaps = files.class_counts.empty
     if empty == "error" and gaps.size:
         name = files.classes[gaps[0]]
         called = "" if name == str(gaps[0]) else f" ({name})"
         raise DataError(
             f"{source}: labels must hold every class from 0 to {len(files.classes) - 1}, got no image of class "
-            f"{gaps[0]}{called}{_more(gaps.size)}; number the classes 0..C-1, or pass empty='ignore'"
+            f"{gaps[0]}{called}{_more(gaps.size)}; {_shifted(gaps)}number the classes 0..C-1, or pass empty='ignore'"
         )
     missing = files.missing() if verify else np.empty(0, np.int64)
     if missing.size:
         first = int(missing[0])
         raise DataError(
             f"{source}: {where(first)}: image {files.file(first)} is missing ({missing.size} of {len(files)} are); "
-            "check root, or pass verify=False"
+            f"{_how_to_find(files, first, source)}"
         )
     return files
 
 
-def class_names(labels: NDArray[np.int64], names: Sequence[str] | None, source: str) -> tuple[str, ...]:
-    """Return ``names``, or the class numbers up to the largest label.
+def _how_to_find(files: ImageFiles, index: int, source: str) -> str:
+    name = files.paths[index]
+    found = other_spelling(files.root, name)
+    if found is not None:
+        return f"{found.path!r} is there: write the path {found.difference}, or rename the file"
+    root = other_root(files.root, name, Path(source))
+    if root is not None:
+        return f"it is there under another root: pass root={str(root)!r}"
+    return "check root, or pass verify=False"
 
-    Raises:
-        DataError: if the labels leave more classes out than there are images: no counts are made for those.
-    """
-    if names is not None:
-        return tuple(names)
-    top = int(labels.max())
-    if top >= 2 * len(labels) + 1024:
-        raise DataError(
-            f"{source}: labels must number the classes 0..C-1, got a largest label of {top} for {len(labels)} images"
+
+def warn_of_contradictions(files: ImageFiles, *, source: str, where: Callable[[int], str]) -> None:
+    """Warn of an image that is listed with two labels."""
+    hashes = np.fromiter(map(hash, files.paths), np.int64, len(files))  # a million strings would take 100 MB
+    order = np.argsort(hashes, kind="stable")
+    same = hashes[order[1:]] == hashes[order[:-1]]
+    suspects = np.flatnonzero(same & (files.labels[order[1:]] != files.labels[order[:-1]]))
+    pairs = [(int(order[at]), int(order[at + 1])) for at in suspects]
+    pairs = [(a, b) for a, b in pairs if files.paths[a] == files.paths[b]]
+    if pairs:
+        a, b = min(pairs)
+        more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
+        warnings.warn(
+            f"{source}: image {files.paths[a]!r} has label {files.labels[a]} at {where(a)} and {files.labels[b]} at "
+            f"{where(b)}{more}; keep the right one",
+            stacklevel=3,
         )
-    return tuple(map(str, range(top + 1)))
+
+
+def _shifted(gaps: NDArray[np.int64]) -> str:
+    return "where the labels start at 1, subtract 1; " if gaps.tolist() == [0] else ""
 
 
 def _more(gaps: int) -> str:

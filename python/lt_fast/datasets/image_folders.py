@@ -1,84 +1,160 @@
-"""A folder of images, one subfolder a class."""
+"""A folder of images, one subfolder per class."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lt_fast.counts import EmptyPolicy
+from lt_fast.datasets.classes import ClassesLike, GivenClasses, empty_policy, given_classes, warn_of_lookalikes
+from lt_fast.datasets.image_endings import IMAGE_EXTENSIONS, passed_over, unread_images
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files
 from lt_fast.datasets.paths import Paths
 from lt_fast.errors import DataError
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""What counts as an image, in lower case; torchvision's list."""
+_SPLITS = frozenset(
+    ("train", "training", "trainset", "train_set", "test", "testing", "testset", "test_set", "val", "valid",
+     "validation", "dev")
+)  # fmt: skip
+
+
+class _Images(NamedTuple):
+    """What a class folder holds, relative to the root."""
+
+    taken: list[str]
+    others: list[str]
 
 
 def image_folder(
     root: str | PathLike[str],
     *,
+    classes: ClassesLike | None = None,
     extensions: str | Sequence[str] = IMAGE_EXTENSIONS,
-    empty: EmptyPolicy = "error",
+    empty: EmptyPolicy | None = None,
     transform: Transform | None = None,
 ) -> ImageFiles:
     """Return the images under ``root/<class>/``, at any depth.
 
     Classes, their numbers and the order of the images equal ``torchvision.datasets.ImageFolder(root)``: the subfolders
-    sorted by name, the images by folder and name. So a class keeps its number as long as no folder comes or goes.
-    Differs from torchvision: names that begin with a dot (``.git``, ``.ipynb_checkpoints``, ``._photo.jpg``) are passed
-    over, and a link to a folder that holds it is followed once.
+    sorted by name, the images by folder and name. Names are sorted as text, ``"10"`` before ``"2"``. A folder numbers
+    its own classes, so pass ``classes=train`` for every set but the training set: a test folder that lacks a class
+    would shift the numbers of the classes after it.
+
+    Differs from torchvision: names that begin with a dot (``.git``, ``.ipynb_checkpoints``, ``._photo.jpg``) and
+    folders of systems and archivers (``__MACOSX``, ``@eaDir``, ``$RECYCLE.BIN``, ``lost+found``, ...) are passed over,
+    a link to a folder that holds it is followed once, and more endings are images: ``.jfif``, ``.gif``, ``.avif``,
+    ``.jp2`` and others that Pillow decodes; ``extensions=torchvision.datasets.folder.IMG_EXTENSIONS`` takes
+    torchvision's alone.
+
+    With the default endings a warning names files that look like images and are not read (``.heic``, ``.cr2``, a JPEG
+    file with another ending). Another warning names images that lie in no class folder, and folders that look like
+    splits (``train``, ``val``) or like the wrapping of class folders.
 
     Args:
         root: folder of the class folders.
+        classes: names of the classes in the order of their numbers, or the data set that has them. A folder may be
+            absent; one of another name is an error. Accents match in either Unicode form.
         extensions: endings of image files, one or several; case does not matter.
-        empty: ``"error"``, or ``"ignore"`` to let a class folder hold no image; the class keeps its number.
+        empty: ``"error"``, or ``"ignore"`` to let a class hold no image; the class keeps its number. By default
+            ``"ignore"`` with ``classes``, else ``"error"``.
         transform: called with each image.
 
     Raises:
-        DataError: if ``root`` is no folder, has no class folder, a class folder holds no image (it is named), or a name
-            is not UTF-8.
+        DataError: if ``root`` is no folder, has no class folder, a class folder is none of ``classes`` or holds no
+            image (it is named), an image is a link to nothing, or a name is not UTF-8.
+        TypeError: if ``classes`` is no sequence of strings.
+        ValueError: if ``classes`` repeats a name.
     """
     root = Path(root)
-    classes = _class_folders(root)
+    given, empty = given_classes(classes), empty_policy(empty, classes)
+    folders = _class_folders(root)
+    numbers = _numbers(root, folders, given)
     endings = tuple(ending.lower() for ending in ([extensions] if isinstance(extensions, str) else extensions))
-    images = [_images(root, name, endings) for name in classes]
-    bare = next((name for name, found in zip(classes, images, strict=True) if not found), None)
-    if bare is not None and (empty == "error" or not any(images)):
-        raise DataError(
-            f"{root / bare} holds no image ({', '.join(endings)}); remove the folder, or pass empty='ignore'"
-        )
-    labels = np.repeat(np.arange(len(classes)), [len(found) for found in images])
+    images = [_images(root, name, endings) for name in folders]
+    _refuse_bare(root, folders, images, endings, empty)
+    labels = np.repeat(np.array(numbers, np.int64), [len(found.taken) for found in images])
+    paths = (path for found in images for path in found.taken)
     try:
-        files = ImageFiles(Paths(path for found in images for path in found), labels, classes, root, transform)
+        files = ImageFiles(Paths(paths), labels, folders if given is None else given.names, root, transform)
     except ValueError as error:
         raise DataError(f"{root}: {error}") from None
+    if extensions is IMAGE_EXTENSIONS:
+        _warn_of_unread(root, images)
+    if given is None:
+        _warn_of_structure(root, folders, files.paths)
     return checked_files(files, source=str(root), empty=empty, verify=False, where=str)
 
 
 def _class_folders(root: Path) -> tuple[str, ...]:
     try:
         with os.scandir(root) as entries:
-            classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            folders = sorted(entry.name for entry in entries if entry.is_dir() and not passed_over(entry.name))
     except OSError as error:
         raise DataError(f"{root} cannot be read as a folder: {error.strerror}") from error
-    if not classes:
+    if not folders:
         raise DataError(f"{root} must hold one folder a class, got none; put the images into {root}/<class>/")
-    return tuple(classes)
+    return tuple(folders)
 
 
-def _images(root: Path, name: str, extensions: tuple[str, ...]) -> list[str]:
-    found = sorted(_walk(root, name, frozenset()))
-    return [f"{folder}/{file}" for folder, file in found if file.lower().endswith(extensions)]
+def _numbers(root: Path, folders: Sequence[str], given: GivenClasses | None) -> Sequence[int]:
+    if given is None:
+        return range(len(folders))
+    found = list(map(given.lookup(), folders))
+    strangers = [name for name, number in zip(folders, found, strict=True) if number is None]
+    if strangers:
+        more = f"; so are {len(strangers) - 1} other folders" if len(strangers) > 1 else ""
+        raise DataError(f"{root / strangers[0]}: the folder's name {given.describe_unknown(strangers[0])}{more}")
+    numbers = [number for number in found if number is not None]
+    _refuse_twice(root, folders, numbers, given)
+    return numbers
 
 
-def _walk(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
-    """Give (folder, file name) of every file under ``folder``; ``above`` are the folders on the way here."""
+def _refuse_twice(root: Path, folders: Sequence[str], numbers: Sequence[int], given: GivenClasses) -> None:
+    """Refuse two folders that are one class: its name in two forms of Unicode."""
+    first: dict[int, str] = {}
+    for name, number in zip(folders, numbers, strict=True):
+        if first.setdefault(number, name) != name:
+            raise DataError(
+                f"{root}: class {given.names[number]!r} must have one folder, got {first[number]!a} and {name!a}; move "
+                "the images into one of them"
+            )
+
+
+def _refuse_bare(
+    root: Path, folders: Sequence[str], images: Sequence[_Images], endings: Sequence[str], empty: EmptyPolicy
+) -> None:
+    bare = next((at for at, found in enumerate(images) if not found.taken), None)
+    if bare is None or (empty == "ignore" and any(found.taken for found in images)):
+        return
+    unread = unread_images(root, images[bare].others)
+    held = f", but {unread}: convert them to PNG or JPEG" if unread else ""
+    raise DataError(
+        f"{root / folders[bare]} holds no image ({', '.join(endings)}){held}; remove the folder, or pass empty='ignore'"
+    )
+
+
+def _images(root: Path, name: str, extensions: tuple[str, ...]) -> _Images:
+    images = _Images([], [])
+    for folder, file, is_file in sorted(_walk(root, name, frozenset())):
+        path = f"{folder}/{file}"
+        taken = file.lower().endswith(extensions)
+        if taken and not is_file:
+            raise DataError(f"{root / path} is no file, or a link to nothing; remove it, or mend the link")
+        if is_file:
+            (images.taken if taken else images.others).append(path)
+    return images
+
+
+def _walk(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str, bool]]:
+    """Give (folder, file name, whether it is a file) of all under ``folder``; ``above`` are the folders on the way."""
     try:
         status = (root / folder).stat()
         with os.scandir(root / folder) as listed:
-            entries = [entry for entry in listed if not entry.name.startswith(".")]
+            entries = [entry for entry in listed if not passed_over(entry.name)]
     except OSError as error:
         raise DataError(f"{root / folder} cannot be read as a folder: {error.strerror}") from error
     here = (status.st_dev, status.st_ino)
@@ -88,4 +164,41 @@ def _walk(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterato
         if entry.is_dir():
             yield from _walk(root, f"{folder}/{entry.name}", above | {here})
         else:
-            yield folder, entry.name
+            yield folder, entry.name, entry.is_file()
+
+
+def _warn_of_unread(root: Path, images: Sequence[_Images]) -> None:
+    unread = unread_images(root, [path for found in images for path in found.others])
+    if unread:
+        warnings.warn(
+            f"{root}: passed over {unread}; convert them to PNG or JPEG, or name their endings in extensions= where "
+            "Pillow reads them",
+            stacklevel=3,
+        )
+    with os.scandir(root) as entries:
+        loose = sorted(entry.name for entry in entries if entry.is_file() and not passed_over(entry.name))
+    loose = [name for name in loose if name.lower().endswith(IMAGE_EXTENSIONS)]
+    if loose:
+        warnings.warn(
+            f"{root}: passed over {len(loose)} image{'s' * (len(loose) > 1)} in no class folder (first {loose[0]!r}); "
+            f"move them into {root}/<class>/",
+            stacklevel=3,
+        )
+
+
+def _warn_of_structure(root: Path, folders: Sequence[str], paths: Sequence[str]) -> None:
+    warn_of_lookalikes(folders, str(root))
+    if len(folders) > 1 and _SPLITS.issuperset(name.casefold() for name in folders):
+        warnings.warn(
+            f"{root}: the class folders are called {', '.join(folders)}, as the parts of a data set are; where they "
+            f"hold the class folders, read {root / folders[0]} and the others one by one",
+            stacklevel=3,
+        )
+    if len(folders) == 1:
+        inner = {path.split("/")[1] if path.count("/") > 1 else "" for path in paths}
+        if len(inner) > 1 and "" not in inner:
+            warnings.warn(
+                f"{root}: {folders[0]} is the only class, and its images lie in {len(inner)} folders ({min(inner)}, "
+                f"...); where those are the classes, read {root / folders[0]}",
+                stacklevel=3,
+            )

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -14,7 +15,8 @@ from numpy.typing import ArrayLike
 from lt_fast import _rust
 from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.checks import label_array
-from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, class_names
+from lt_fast.datasets.classes import ClassesLike, class_names, empty_policy, given_classes, refuse_outside
+from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
 from lt_fast.datasets.paths import Paths
 from lt_fast.errors import DataError
 
@@ -27,7 +29,8 @@ def image_list(
     root: str | PathLike[str] = "",
     *,
     names: Sequence[str] | None = None,
-    empty: EmptyPolicy = "error",
+    classes: ClassesLike | None = None,
+    empty: EmptyPolicy | None = None,
     verify: bool = True,
     transform: Transform | None = None,
 ) -> ImageFiles:
@@ -35,36 +38,63 @@ def image_list(
 
     For paths without blanks equals ``[line.split() for line in open(path)]``, as the benchmarks' own loaders read it.
     The label is what follows the last blank of a line, so paths may hold blanks. The order is the file's. A million
-    lines take about a third of a second, looking for the images not counted.
+    lines take about a second, looking for the images not counted.
+
+    Labels are positions, whatever the classes are called. ``classes=train`` gives a test list the names of the training
+    set and refuses a label that training does not have.
 
     Args:
         path: UTF-8 text, one ``relative/path label`` a line, labels from 0, no header.
         root: folder that the paths start from.
-        names: of the classes; the labels as words by default.
-        empty: ``"error"``, or ``"ignore"`` to let classes below the largest label have no image.
+        names: of the classes in the order of their numbers; the labels as words by default.
+        classes: the same for a list that may lack classes, such as a test list: names, or the training set that has
+            them. A label that is no position in it is an error.
+        empty: ``"error"``, or ``"ignore"`` to let classes have no image. By default ``"ignore"`` with ``classes``, else
+            ``"error"``.
         verify: look for every image: one question to the file system each.
         transform: called with each image.
 
     Raises:
         DataError: if the file cannot be read, a line is not ``path label`` (its number is named), a label lies outside
-            ``names``, a class has no image, or an image is missing.
-        ValueError: if ``names`` repeats a name.
+            ``names`` or ``classes``, a class has no image, or an image is missing.
+        TypeError: if ``names`` or ``classes`` is no sequence of strings.
+        ValueError: if it repeats a name, or both are given.
+
+    Warns:
+        UserWarning: if an image is listed with two labels, or ``classes`` are integers that are not their positions.
 
     Source: Liu et al. 2019, arXiv:1904.05160; lists in facebookresearch/classifier-balancing, data/.
     """
+    given, empty = given_classes(classes, names), empty_policy(empty, classes)
     try:
         text, ends, labels = _rust.parse_image_list(Path(path).read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
-    classes = class_names(labels, names, str(path))
-    outside = np.flatnonzero(labels >= len(classes))
-    if outside.size:
-        at = int(outside[0])
-        raise DataError(f"{path}: line {at + 1}: labels must lie in [0, {len(classes)}) of names, got {labels[at]}")
-    files = ImageFiles(Paths.from_block(text, ends), labels, classes, Path(root), transform)
-    return checked_files(files, source=str(path), empty=empty, verify=verify, where=lambda at: f"line {at + 1}")
+    named = class_names(labels, given, str(path))
+    refuse_outside(labels, named, given, str(path), where=_line)
+    if classes is not None and given is not None:
+        _warn_of_other_numbers(given.names, str(path))
+    files = ImageFiles(Paths.from_block(text, ends), labels, named, Path(root), transform)
+    warn_of_contradictions(files, source=str(path), where=_line)
+    return checked_files(files, source=str(path), empty=empty, verify=verify, where=_line)
+
+
+def _line(index: int) -> str:
+    return f"line {index + 1}"
+
+
+def _warn_of_other_numbers(names: Sequence[str], source: str) -> None:
+    numbers = all(name.isascii() and name.isdigit() for name in names)
+    shifted = next((at for at, name in enumerate(names) if name != str(at)), None)
+    if numbers and shifted is not None:
+        warnings.warn(
+            f"{source}: the classes are called by numbers that are not their positions, and the list's labels are "
+            f"positions: label {shifted} is class {names[shifted]!r}; where that is meant, pass them as names, with "
+            "empty='ignore'",
+            stacklevel=3,
+        )
 
 
 def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: ArrayLike) -> None:

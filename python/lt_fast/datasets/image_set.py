@@ -72,10 +72,25 @@ def image_array(images: Any) -> NDArray[np.uint8]:
     """
     array = np.asarray(images)
     if array.dtype != np.uint8:
-        raise TypeError(f"images must be uint8, pixels from 0 to 255, got dtype {array.dtype}")
+        raise TypeError(
+            f"images must be uint8, pixels from 0 to 255, got dtype {array.dtype}{_conversion(array.dtype)}"
+        )
     if array.ndim != 4 or 0 in array.shape[1:]:  # noqa: PLR2004
         raise ValueError(f"images must have shape (N, height, width, channels), got {array.shape}")
     return np.ascontiguousarray(array)
+
+
+def _conversion(dtype: np.dtype[Any]) -> str:
+    """Name what makes uint8 of ``dtype``; the caller knows the range of the pixels."""
+    if dtype == np.uint16:
+        return "; pass (images >> 8).astype('uint8') for 16-bit pixels"
+    if dtype == np.bool_:
+        return "; pass images.astype('uint8') * 255"
+    if np.issubdtype(dtype, np.floating):
+        return "; pass (images * 255).round().astype('uint8') where they lie in [0, 1]"
+    if np.issubdtype(dtype, np.integer):
+        return "; pass images.astype('uint8') where they lie in [0, 255]"
+    return ""
 
 
 def positions_sha256(positions: NDArray[np.int64]) -> str:

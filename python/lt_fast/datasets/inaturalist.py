@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lt_fast.counts import EmptyPolicy
-from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files
+from lt_fast.datasets.classes import ClassesLike, GivenClasses, empty_policy, given_classes
+from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
 from lt_fast.datasets.paths import Paths
 from lt_fast.errors import DataError
 
@@ -19,33 +20,42 @@ def inaturalist(
     path: str | PathLike[str],
     root: str | PathLike[str] = "",
     *,
-    empty: EmptyPolicy = "error",
+    classes: ClassesLike | None = None,
+    empty: EmptyPolicy | None = None,
     verify: bool = True,
     transform: Transform | None = None,
 ) -> ImageFiles:
     """Read a year of iNaturalist: ``train2018.json`` and its like, 437,513 images of 8,142 classes.
 
     The label of an image is the rank of its category's id among all ids, which is the id itself in 2018's files, where
-    they run from 0 to 8141. The order is that of ``"images"``.
+    they run from 0 to 8141; ids that are strings of digits are ranked as numbers. The order is that of ``"images"``. A
+    file numbers its own categories, so pass ``classes=train`` for every set but the training set.
 
     Args:
         path: JSON with ``"images"`` (``id``, ``file_name``), ``"annotations"`` (``image_id``, ``category_id``) and
             ``"categories"`` (``id``, ``name``). Without categories (a year's test of some mirrors) the ids that occur
             are the classes.
         root: folder that the file names start from.
-        empty: ``"error"``, or ``"ignore"`` to let a category have no image, as in a part of the data.
+        classes: names of the classes in the order of their numbers, or the training set that has them: categories are
+            found by their names, whatever their ids. A category that is none of them may have no annotation.
+        empty: ``"error"``, or ``"ignore"`` to let a category have no image, as in a part of the data. By default
+            ``"ignore"`` with ``classes``, else ``"error"``.
         verify: look for every image: one question to the file system each.
         transform: called with each image.
 
     Raises:
         DataError: if the file cannot be read, is no such JSON, an image has no path, another's id, no annotation or
-            several, an annotation names an unknown category or image, a category has no image, or an image is missing.
+            several, an annotation names an unknown category or image, a category with images is none of ``classes``, a
+            category has no image, or an image is missing.
+        TypeError: if ``classes`` is no sequence of strings.
+        ValueError: if ``classes`` repeats a name.
 
     Source: Van Horn et al. 2018, arXiv:1707.06642; visipedia/inat_comp, 2018.
     """
+    given, empty = given_classes(classes), empty_policy(empty, classes)
     content = _read(path)
     try:
-        ids, names = _categories(content)
+        ids, names = _categories(content) if given is None else (_known(content, given), given.names)
         files = [(_file_name(image), image["id"]) for image in content["images"]]
         labels = _labels(content["annotations"], [image for _, image in files], ids)
         images = ImageFiles(Paths(name for name, _ in files), labels, names, Path(root), transform)
@@ -56,6 +66,7 @@ def inaturalist(
         ) from None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
+    warn_of_contradictions(images, source=str(path), where=lambda at: f"image {files[at][1]}")
     return checked_files(images, source=str(path), empty=empty, verify=verify, where=lambda at: f"image {files[at][1]}")
 
 
@@ -72,18 +83,59 @@ def _read(path: str | PathLike[str]) -> Mapping[str, Any]:
 
 
 def _categories(content: Mapping[str, Any]) -> tuple[dict[Any, int], tuple[str, ...]]:
-    """Return category id to class number, and the classes' names: with their id where two share one."""
+    """Return category id to class number, and the classes' names."""
+    named = _named(content)
+    names = _distinct(named)
+    return {number: rank for rank, number in enumerate(named)}, tuple(names.values())
+
+
+def _known(content: Mapping[str, Any], given: GivenClasses) -> dict[Any, int]:
+    """Return category id to number in ``given``, for the categories that are there."""
+    if content.get("categories") is None and not given.positions():
+        raise ValueError(
+            'without "categories" the names of the classes are unknown, and classes cannot be looked up; add '
+            '"categories" with id and name, as in the training set\'s file'
+        )
+    named = _named(content)
+    number = given.lookup()
+    found = {each: number(name) for each, name in _distinct(named).items()}
+    # Another file may need the id to tell two categories of one name apart, where this one does not.
+    found = {each: number(f"{named[each]} ({each})") if place is None else place for each, place in found.items()}
+    used = (annotation["category_id"] for annotation in content["annotations"])
+    stranger = next((each for each in used if each in found and found[each] is None), None)
+    if stranger is not None:
+        raise ValueError(f"category {stranger!r} {given.describe_unknown(_distinct(named)[stranger])}")
+    return {each: place for each, place in found.items() if place is not None}
+
+
+def _named(content: Mapping[str, Any]) -> dict[Any, str]:
+    """Return category id to name, sorted by id."""
     listed = content.get("categories")
     if listed is None:
-        ids = sorted({annotation["category_id"] for annotation in content["annotations"]})
-        return {number: rank for rank, number in enumerate(ids)}, tuple(map(str, ids))
-    named = {category["id"]: str(category.get("name", category["id"])) for category in listed}
+        named = {annotation["category_id"]: str(annotation["category_id"]) for annotation in content["annotations"]}
+        return {number: named[number] for number in _ranked(named)}
+    named = {category["id"]: _name(category) for category in listed}
     if len(named) != len(listed):
         raise ValueError(f"categories must have distinct ids, got {len(listed)} with {len(named)} ids")
+    return {number: named[number] for number in _ranked(named)}
+
+
+def _name(category: Mapping[str, Any]) -> str:
+    name = category.get("name")
+    return str(category["id"] if name is None else name)
+
+
+def _ranked(ids: Iterable[Any]) -> list[Any]:
+    known = list(ids)
+    if all(isinstance(each, str) and each.isascii() and each.isdigit() for each in known):
+        return sorted(known, key=lambda each: (int(each), each))
+    return sorted(known)
+
+
+def _distinct(named: Mapping[Any, str]) -> dict[Any, str]:
+    """Return category id to name, with the id where two share one."""
     seen = Counter(named.values())
-    ids = sorted(named)
-    names = tuple(named[number] if seen[named[number]] == 1 else f"{named[number]} ({number})" for number in ids)
-    return {number: rank for rank, number in enumerate(ids)}, names
+    return {each: name if seen[name] == 1 else f"{name} ({each})" for each, name in named.items()}
 
 
 def _file_name(image: Mapping[str, Any]) -> str:

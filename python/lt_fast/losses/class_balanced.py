@@ -1,7 +1,5 @@
 """Class-balanced loss: softmax cross entropy weighted by the inverse effective number of samples."""
 
-from typing import Any
-
 from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
@@ -99,9 +97,9 @@ class ClassBalancedLoss(OneCallLoss):
         counts = ClassCounts(counts).require_no_empty(empty)
         weight = effective_number_weights(counts, beta, empty=empty)
         self.vectors = ClassVectors(counts, weight=weight)
-        self.options: dict[str, Any] = {
-            "label_rule": label_rule,
-            "omega": omega,
-            "normalization": normalization,
-            "reduction": reduction,
-        }
+        self.fix_options(
+            label_rule=label_rule,
+            omega=omega,
+            normalization=normalization,
+            reduction=reduction,
+        )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy, in_class_order
 from lt_fast.losses.checks import real_number
 
 
@@ -81,10 +81,17 @@ def checked_weights(weight: Any, num_classes: int) -> NDArray[np.float64] | None
 
     Raises:
         TypeError: if it holds no numbers.
-        ValueError: if it has another shape, is negative, NaN or infinite anywhere, or zero everywhere.
+        ValueError: if it has another shape, is negative, NaN or infinite anywhere, or zero everywhere, or if it
+            requires a gradient.
     """
     if weight is None:
         return None
+    weight = in_class_order("weight", weight)
+    parts = weight if isinstance(weight, list | tuple) else [weight]
+    if any(getattr(part, "requires_grad", False) for part in parts):
+        raise ValueError(
+            "weight must not require a gradient: a loss treats its class weights as constants; pass weight.detach()"
+        )
     try:
         array = np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float64)
     except (TypeError, ValueError):

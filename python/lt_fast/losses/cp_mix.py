@@ -10,6 +10,7 @@ from lt_fast.losses.checks import real_number
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.modules import LossModule
 from lt_fast.ops import mixed_margin_loss
+from lt_fast.ops.arguments import require_tensor
 
 
 class CPMixLoss(LossModule):
@@ -36,8 +37,8 @@ class CPMixLoss(LossModule):
         empty: ``"ignore"`` allows classes without samples.
 
     Shape:
-        ``forward(logits (N, C), target_a (N,), target_b (N,) or None, lam (N,) or None)``, ``N = n + num_pairs + n`` or
-        without the last n; returns a scalar. Dtypes as ``ops.mixed_margin_loss``.
+        ``forward(logits (N, C), target_a (N,), target_b (N,) or None, lam (N,) or number or None)``, where
+        ``N = n + num_pairs + n``, or without the last n; returns a scalar. Dtypes as ``ops.mixed_margin_loss``.
 
     Raises:
         TypeError: if labels are not whole numbers, or an option is of a wrong type.
@@ -73,6 +74,7 @@ class CPMixLoss(LossModule):
         self.num_pairs, self.eta, self.tau, self.regularize = num_pairs, float(eta), float(tau), bool(regularize)
         self.plain = BalancedSoftmaxLoss(counts, empty=empty) if plain is None else plain
         self.vectors = ClassVectors(counts)
+        self.fix_options(label_rule="cp_mix", tau=self.tau, normalization="batch")
 
     def plain_rows(self, rows: int) -> int:
         """Return n, how many of a mixed batch's ``rows`` are plain.
@@ -87,9 +89,12 @@ class CPMixLoss(LossModule):
         return rest // parts
 
     def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None
+        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
     ) -> Tensor:
         """Return the loss of plain rows, or of all three parts where there are second labels."""
+        require_tensor(logits)
+        if not isinstance(self.plain, LossModule):  # ours looks at its rows itself
+            self._first.look(logits)
         if target_b is None or lam is None:
             loss: Tensor = self.plain(logits, target_a)
             return loss
@@ -101,16 +106,14 @@ class CPMixLoss(LossModule):
             loss = loss + self.eta * self._mixture(slice(rows + pairs, None), logits, target_a, target_b, lam)
         return loss
 
-    def _mixture(self, part: slice, logits: Tensor, target_a: Tensor, target_b: Tensor, lam: Tensor) -> Tensor:
+    def _mixture(self, part: slice, logits: Tensor, target_a: Tensor, target_b: Tensor, lam: Tensor | float) -> Tensor:
         loss: Tensor = mixed_margin_loss(
             logits[part],
             target_a[part],
             target_b=target_b[part],
-            lam=lam[part],
-            label_rule="cp_mix",
-            tau=self.tau,
-            normalization="batch",
+            lam=lam if isinstance(lam, int | float) else lam[part],
             **self.vectors.for_logits(logits),
+            **self.options,
         )
         return loss
 

@@ -100,10 +100,10 @@ class CrossEntropyLoss(OneCallLoss):
         super().__init__()
         counts = ClassCounts(counts).require_no_empty(empty)
         self.vectors = ClassVectors(counts, weight=checked_weights(weight, len(counts)))
-        self.options: dict[str, Any] = {
-            "label_smoothing": label_smoothing,
-            "label_rule": label_rule,
-            "omega": omega,
-            "normalization": normalization,
-            "reduction": reduction,
-        }
+        self.fix_options(
+            label_smoothing=label_smoothing,
+            label_rule=label_rule,
+            omega=omega,
+            normalization=normalization,
+            reduction=reduction,
+        )

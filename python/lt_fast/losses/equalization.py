@@ -140,12 +140,12 @@ class EqualizationLoss(LossModule):
             rare=(counts.prior < threshold).astype(np.float64),
             weight=checked_weights(weight, len(counts)),
         )
-        self.options: dict[str, Any] = {
-            "label_rule": label_rule,
-            "omega": omega,
-            "normalization": normalization,
-            "reduction": reduction,
-        }
+        self.fix_options(
+            label_rule=label_rule,
+            omega=omega,
+            normalization=normalization,
+            reduction=reduction,
+        )
 
     def forward(
         self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
@@ -160,8 +160,9 @@ class EqualizationLoss(LossModule):
             return row_cross_entropy(scores.masked_fill(dropped & others, -torch.inf), label)
 
         loss = mixed_loss(row_loss, logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
+        self._first.look(logits)
         if self.training:
-            self.step += 1
+            self.step.add_(1)
         return loss
 
 

@@ -102,10 +102,10 @@ class FocalLoss(OneCallLoss):
             raise ValueError(f"gamma must be finite and >= 0, got {gamma}; 0 is cross entropy")
         counts = ClassCounts(counts).require_no_empty(empty)
         self.vectors = ClassVectors(counts, weight=checked_weights(weight, len(counts)))
-        self.options: dict[str, Any] = {
-            "focal_gamma": gamma,
-            "label_rule": label_rule,
-            "omega": omega,
-            "normalization": normalization,
-            "reduction": reduction,
-        }
+        self.fix_options(
+            focal_gamma=gamma,
+            label_rule=label_rule,
+            omega=omega,
+            normalization=normalization,
+            reduction=reduction,
+        )

@@ -153,8 +153,8 @@ class LADELoss(LossModule):
             bias=log_prior(counts, empty=empty),
             weight=checked_weights(weight, len(counts)),
         )
-        self.mixing: dict[str, Any] = {"label_rule": label_rule, "omega": omega}
-        self.options: dict[str, Any] = {**self.mixing, "normalization": normalization, "reduction": reduction}
+        self._mixing: dict[str, Any] = {"label_rule": label_rule, "omega": omega}
+        self.fix_options(**self._mixing, normalization=normalization, reduction=reduction)
 
     def forward(
         self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
@@ -163,9 +163,10 @@ class LADELoss(LossModule):
         vectors = self.vectors.for_logits(logits)
         prior, bias, counts = vectors.pop("prior"), vectors["bias"], vectors["class_counts"]
         mixed: dict[str, Any] = {"target_b": target_b, "lam": lam}
-        labels = mixed_labels(logits, target_a, class_counts=counts, **mixed, **self.mixing)
+        labels = mixed_labels(logits, target_a, class_counts=counts, **mixed, **self._mixing)
         wide = logits.to(labels.dtype)  # both terms' gradients are added before they are rounded
         loss: Tensor = mixed_margin_loss(wide, target_a, **mixed, **vectors, **self.options)
         regularizer = lade_regularizer(wide, labels, prior, bias, remine_lambda=self.remine_lambda)
         times = len(logits) if self.options["reduction"] == "sum" else 1
+        self._first.look(logits)
         return loss + times * self.regularizer_weight * regularizer

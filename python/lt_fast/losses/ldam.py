@@ -137,10 +137,10 @@ class LDAMLoss(OneCallLoss):
             margin=ldam_margins(counts, max_margin=max_margin, empty=empty),
             weight=checked_weights(weight, len(counts)),
         )
-        self.options: dict[str, Any] = {
-            "scale": scale,
-            "label_rule": label_rule,
-            "omega": omega,
-            "normalization": normalization,
-            "reduction": reduction,
-        }
+        self.fix_options(
+            scale=scale,
+            label_rule=label_rule,
+            omega=omega,
+            normalization=normalization,
+            reduction=reduction,
+        )

@@ -107,9 +107,9 @@ class LogitAdjustedLoss(OneCallLoss):
             bias=tau * log_prior(counts, empty=empty),
             weight=checked_weights(weight, len(counts)),
         )
-        self.options: dict[str, Any] = {
-            "label_rule": label_rule,
-            "omega": omega,
-            "normalization": normalization,
-            "reduction": reduction,
-        }
+        self.fix_options(
+            label_rule=label_rule,
+            omega=omega,
+            normalization=normalization,
+            reduction=reduction,
+        )

@@ -134,14 +134,14 @@ class MaximumMarginLoss(OneCallLoss):
             margin=ldam_margins(counts, max_margin=LDAM_MARGIN, empty=empty) if ldam else None,
             weight=checked_weights(weight, len(counts)),
         )
-        self.options: dict[str, Any] = {
-            "margin_rule": "maximum",
-            "max_margin": max_margin,
-            "gamma": gamma,
-            "scale": scale,
-            "compat": compat,
-            "label_rule": label_rule,
-            "omega": omega,
-            "normalization": normalization,
-            "reduction": reduction,
-        }
+        self.fix_options(
+            margin_rule="maximum",
+            max_margin=max_margin,
+            gamma=gamma,
+            scale=scale,
+            compat=compat,
+            label_rule=label_rule,
+            omega=omega,
+            normalization=normalization,
+            reduction=reduction,
+        )

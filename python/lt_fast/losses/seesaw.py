@@ -126,12 +126,12 @@ class SeesawLoss(LossModule):
             log_counts=np.log(np.maximum(counts.counts, 1)),
             weight=checked_weights(weight, len(counts)),
         )
-        self.options: dict[str, Any] = {
-            "label_rule": label_rule,
-            "omega": omega,
-            "normalization": normalization,
-            "reduction": reduction,
-        }
+        self.fix_options(
+            label_rule=label_rule,
+            omega=omega,
+            normalization=normalization,
+            reduction=reduction,
+        )
 
     def forward(
         self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
@@ -143,7 +143,9 @@ class SeesawLoss(LossModule):
         def row_loss(scores: Tensor, label: Tensor) -> Tensor:
             return row_cross_entropy(scores + self._log_factors(scores.detach(), label, log_counts), label)
 
-        return mixed_loss(row_loss, logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
+        loss = mixed_loss(row_loss, logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
+        self._first.look(logits)
+        return loss
 
     def _log_factors(self, scores: Tensor, label: Tensor, log_counts: Tensor) -> Tensor:
         """``log(M * C)``, (N, C); 0 in the label's own column, where both quotients are at most 1."""

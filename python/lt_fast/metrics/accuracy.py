@@ -37,7 +37,7 @@ def confusion_matrix(logits: Scores, labels: Labels) -> NDArray[np.int64]:
 
     Raises:
         TypeError, ValueError: if shapes, dtypes or labels are wrong.
-        DataError: if a score is not finite.
+        DataError: if a score is NaN or +inf, or a row is all -inf.
         MissingExtraError: if scikit-learn is not installed.
     """
     scores, target = checked_scores(logits, labels)

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.errors import DataError
-from lt_fast.metrics.inputs import Labels, Scores, checked_scores
+from lt_fast.metrics.inputs import Labels, Scores, are_distributions, checked_scores, refuse_probabilities
 from lt_fast.metrics.likelihood import log_softmax
 
-_ROW_SUM_TOLERANCE = 1e-2  # wide enough for probabilities that were once bfloat16
+_MOST_BINS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,12 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
     Args:
         probabilities: ``(N, C)`` float, rows that sum to 1.
         labels: ``(N,)`` integers in [0, C).
-        bins: >= 1.
+        bins: from 1 to 1,000,000.
 
     Raises:
-        TypeError: if a dtype is wrong or ``bins`` is not a whole number.
-        ValueError: if a shape or a label is wrong, ``bins < 1``, or a row is no distribution (its number is named).
+        TypeError: if a dtype is wrong or ``bins`` is not an integer.
+        ValueError: if a shape or a label is wrong, ``bins`` is outside its range, or a row is no distribution (its
+            number is named).
         DataError: if a probability is not finite.
 
     Source: Guo et al. 2017, arXiv:1706.04599, equations 2 and 3.
@@ -49,9 +50,10 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
     bin of its own behind the last.
     """
     array, target = checked_scores(probabilities, labels, name="probabilities")
+    bins = _checked_bins(bins)
     _require_distributions(array)
     confidence, predicted = array.max(axis=1), array.argmax(axis=1)
-    which = _bin_of(confidence, _checked_bins(bins))
+    which = _bin_of(confidence, bins)
     count = np.bincount(which, minlength=bins)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of an empty bin
         mean_confidence = np.bincount(which, weights=confidence, minlength=bins) / count
@@ -75,8 +77,14 @@ def expected_calibration_error(probabilities: Scores, labels: Labels, *, bins: i
 
 
 def ece15(logits: Scores, labels: Labels) -> float:
-    """Expected calibration error of ``softmax(logits)`` over 15 bins."""
+    """Expected calibration error of ``softmax(logits)`` over 15 bins.
+
+    Raises:
+        TypeError, ValueError: if shapes, dtypes or labels are wrong, or the logits are probabilities.
+        DataError: if a logit is NaN or +inf, or a row is all -inf.
+    """
     scores, target = checked_scores(logits, labels)
+    refuse_probabilities(scores)
     return expected_calibration_error(np.exp(log_softmax(scores)), target, bins=15)
 
 
@@ -90,15 +98,17 @@ def _checked_bins(bins: int) -> int:
         raise TypeError(f"bins must be a whole number, got {bins!r}")
     if bins < 1:
         raise ValueError(f"bins must be >= 1, got {bins}")
+    if bins > _MOST_BINS:
+        raise ValueError(f"bins must be <= {_MOST_BINS}, got {bins}")
     return int(bins)
 
 
 def _require_distributions(array: NDArray[np.floating]) -> None:
-    total = array.sum(axis=1, dtype=np.float64)
-    wrong = np.flatnonzero((array < 0).any(axis=1) | (np.abs(total - 1) > _ROW_SUM_TOLERANCE))
+    wrong = np.flatnonzero(~are_distributions(array))
     if wrong.size:
         row = int(wrong[0])
+        total, smallest = array[row].sum(dtype=np.float64), array[row].min()
         raise DataError(
-            f"probabilities must be >= 0 with rows that sum to 1, got the sum {total[row]:g} and the smallest "
-            f"{array[row].min():g} in row {row}; pass softmax(logits)"
+            f"probabilities must be >= 0 with rows that sum to 1, got the sum {total:g} and the smallest "
+            f"{smallest:g} in row {row}; pass softmax(logits)"
         )

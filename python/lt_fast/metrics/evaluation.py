@@ -36,14 +36,15 @@ def evaluate(
     """Accuracy overall, by group and by class, likelihood and calibration error of a test set.
 
     Args:
-        logits: ``(N, C)`` float tensor or array, finite, as the softmax takes them.
+        logits: ``(N, C)`` float tensor or array, as the softmax takes them; -inf for a class that is left out.
         labels: ``(N,)`` integers in [0, C).
         train_counts: training samples per class, before any resampling; may hold zeros. Its names name the classes.
         bins: bins of an additional calibration error; ``ece15`` is always there.
         groups: a class is many with more than ``groups[0]`` training samples, few with less than ``groups[1]``.
 
     Returns:
-        A dictionary of fractions in [0, 1] (``nll`` in nats), counts and lists, without NaN:
+        A dictionary of fractions in [0, 1] (``nll`` in nats, infinite where a row's own class is left out), counts and
+        lists, without NaN:
 
         - every name of ``METRICS``, and ``ece<bins>``;
         - ``many_recall``, ``medium_recall``, ``few_recall``: mean recall over the group's classes that have test
@@ -55,8 +56,8 @@ def evaluate(
     Complexity: O(N C).
 
     Raises:
-        TypeError, ValueError: if shapes, dtypes, labels, counts or settings are wrong.
-        DataError: if a logit is not finite; names its row.
+        TypeError, ValueError: if shapes, dtypes, labels, counts or settings are wrong, or the logits are probabilities.
+        DataError: if a logit is NaN or +inf, or a row is all -inf; names row and class.
         MissingExtraError: if scikit-learn is not installed.
 
     Source: groups by Liu et al. 2019 (OLTR), arXiv:1904.05160, with the thresholds of

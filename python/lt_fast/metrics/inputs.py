@@ -1,5 +1,6 @@
 """Scores and labels of a test set as checked NumPy arrays."""
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +12,8 @@ from lt_fast.errors import DataError
 
 Scores: TypeAlias = ArrayLike | Tensor
 Labels: TypeAlias = ArrayLike | Tensor
+
+_ROW_SUM_TOLERANCE = 1e-2  # wide enough for probabilities that were once bfloat16
 
 
 def as_array(values: Scores) -> NDArray[Any]:
@@ -25,10 +28,13 @@ def as_array(values: Scores) -> NDArray[Any]:
 def checked_scores(scores: Scores, labels: Labels, *, name: str = "logits") -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return scores ``(N, C)`` float32 or float64 and labels ``(N,)`` int64.
 
+    A score may be -inf, as masking an impossible class leaves it, unless a whole row is.
+
     Raises:
         TypeError: if the scores are not floats or the labels not integers.
-        ValueError: if a shape is wrong, there is no sample, or a label lies outside [0, C); names its position.
-        DataError: if a score is NaN or infinite; names its row.
+        ValueError: if a shape is wrong, there is no sample, or a label is missing or lies outside [0, C); names its
+            position.
+        DataError: if a score is NaN or +inf, or a row is all -inf; names row and class.
     """
     array = as_array(scores)
     if array.ndim != 2 or 0 in array.shape:  # noqa: PLR2004
@@ -36,15 +42,49 @@ def checked_scores(scores: Scores, labels: Labels, *, name: str = "logits") -> t
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(f"{name} must be floats, got dtype {array.dtype}")
     checked = checked_labels(labels, rows=len(array), num_classes=array.shape[1], of=name)
-    broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if broken.size:
-        row = int(broken[0])
-        value = array[row][~np.isfinite(array[row])][0]
+    if not np.isfinite(array).all():
+        _refuse_broken(array, name)
+    return array, checked
+
+
+def _refuse_broken(array: NDArray[Any], name: str) -> None:
+    broken = ~(array < np.inf)  # NaN as well
+    if broken.any():
+        rows = np.flatnonzero(broken.any(axis=1))
+        row, at = int(rows[0]), int(np.flatnonzero(broken[rows[0]])[0])
         raise DataError(
-            f"{name} must be finite, got {value} in row {row} ({broken.size} of {len(array)} rows); "
+            f"{name} must be finite, got {array[row, at]} in row {row} ({rows.size} of {len(array)} rows), class {at}; "
             "the model has diverged or its weights are damaged"
         )
-    return array, checked
+    empty = np.flatnonzero(np.isneginf(array).all(axis=1))
+    if empty.size:
+        raise DataError(
+            f"{name} must leave a class possible in every row, got -inf for every class in row {int(empty[0])} "
+            f"({empty.size} of {len(array)} rows); mask fewer classes"
+        )
+
+
+def refuse_probabilities(logits: NDArray[Any]) -> None:
+    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is not what anybody wants.
+
+    Rows of one 1 and zeros are let through: they may be hard scores.
+
+    Raises:
+        ValueError: naming what to pass instead.
+    """
+    if logits.shape[1] < 2 or logits.min() < 0 or not are_distributions(logits).all():  # noqa: PLR2004
+        return
+    if not ((logits == 0) | (logits == 1)).all():
+        raise ValueError(
+            "logits must be what the softmax takes, got rows >= 0 that all sum to 1, which are probabilities; "
+            "pass the logits, or log(probabilities), which serve as well"
+        )
+
+
+def are_distributions(array: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return for each row whether its entries are >= 0 and sum to 1."""
+    near: NDArray[np.bool_] = np.abs(array.sum(axis=1, dtype=np.float64) - 1) <= _ROW_SUM_TOLERANCE
+    return near & ~(array < 0).any(axis=1)
 
 
 def checked_labels(labels: Labels, *, rows: int, num_classes: int, of: str) -> NDArray[np.int64]:
@@ -52,15 +92,30 @@ def checked_labels(labels: Labels, *, rows: int, num_classes: int, of: str) -> N
 
     Raises:
         TypeError: if they are not integers.
-        ValueError: if their number or their range is wrong.
+        ValueError: if their number or their range is wrong, or one is missing.
     """
     array = as_array(labels)
     if array.shape != (rows,):
-        raise ValueError(f"labels must have shape ({rows},), one a row of {of}, got {array.shape}")
+        one_hot = "; pass labels.argmax(1) where they are one-hot" if array.shape == (rows, num_classes) else ""
+        raise ValueError(f"labels must have shape ({rows},), one a row of {of}, got {array.shape}{one_hot}")
     if not np.issubdtype(array.dtype, np.integer):
+        _refuse_missing(array)
         raise TypeError(f"labels must be integers, got dtype {array.dtype}")
     outside = np.flatnonzero((array < 0) | (array >= num_classes))
     if outside.size:
         at = int(outside[0])
-        raise ValueError(f"labels must lie in [0, {num_classes}), got {int(array[at])} at position {at}")
+        hint = "; leave samples without a label out" if array[at] < 0 else ""
+        raise ValueError(f"labels must lie in [0, {num_classes}), got {int(array[at])} at position {at}{hint}")
     return array.astype(np.int64)
+
+
+def _refuse_missing(array: NDArray[Any]) -> None:
+    gone = [at for at, label in enumerate(array.tolist()) if _is_missing(label)]
+    if gone:
+        raise ValueError(f"labels must have no missing entry, got one at position {gone[0]}; leave such samples out")
+
+
+def _is_missing(label: Any) -> bool:
+    if isinstance(label, float):
+        return math.isnan(label)
+    return label is None or type(label).__name__ in ("NAType", "NaTType")  # pandas', which need not be installed

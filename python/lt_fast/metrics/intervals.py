@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from lt_fast.errors import require
 
 _CHUNK = 2**22  # indices drawn at once: 32 MB
+_MOST_RESAMPLES = 1_000_000
 
 
 def mean_interval(values: Sequence[float] | ArrayLike, level: float = 0.95) -> tuple[float, float | None]:
@@ -44,22 +45,21 @@ def bootstrap_interval(
     Args:
         values: one number a test sample: right or wrong gives the interval of the accuracy.
         level: confidence level in (0, 1).
-        seed: whole number >= 0.
-        resamples: >= 1.
+        seed: integer in [0, 2^64).
+        resamples: from 1 to 1,000,000.
 
     Complexity: O(n * resamples) time; memory bounded by 32 MB of indices, or by one resample if that is larger.
 
     Raises:
+        TypeError: if ``seed`` or ``resamples`` is no integer.
         ValueError: if there is no value, one is not finite, or a setting is outside its range.
 
     Source: Efron 1979, The Annals of Statistics 7(1); the percentile form.
     """
     array = _finite_vector(values)
     _require_level(level)
-    if resamples < 1:
-        raise ValueError(f"resamples must be >= 1, got {resamples}")
-    if seed < 0:
-        raise ValueError(f"seed must be >= 0, got {seed}")
+    _require_integer("resamples", resamples, 1, _MOST_RESAMPLES)
+    _require_integer("seed", seed, 0, 2**64 - 1)
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK // len(array))
     sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
@@ -76,6 +76,15 @@ def _finite_vector(values: Sequence[float] | ArrayLike) -> NDArray[np.float64]:
     if broken.size:
         raise ValueError(f"values must be finite, got {array[broken[0]]} at position {int(broken[0])}")
     return array
+
+
+def _require_integer(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < low:
+        raise ValueError(f"{name} must be >= {low}, got {value}")
+    if value > high:
+        raise ValueError(f"{name} must be <= {high}, got {value}")
 
 
 def _require_level(level: float) -> None:

@@ -3,13 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.metrics.inputs import Labels, Scores, checked_scores
+from lt_fast.metrics.inputs import Labels, Scores, checked_scores, refuse_probabilities
 
 
 def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the logarithm of the softmax over the last axis in float64; exact also where a probability is 0."""
+    """Return the logarithm of the softmax over the last axis in float64; exact also where a probability is 0.
+
+    A logit of -inf gives -inf. Every row must have a finite one.
+    """
     shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):  # a difference beyond all floats is that of a probability 0
+        shifted -= shifted.max(axis=-1, keepdims=True)
     normalized: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normalized
 
@@ -17,15 +21,16 @@ def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 def negative_log_likelihood(logits: Scores, labels: Labels) -> float:
     """Mean over the rows of ``-log softmax(logits)[label]``, in nats, computed in float64.
 
-    Equals ``F.cross_entropy(logits.double(), labels)``.
+    Equals ``F.cross_entropy(logits.double(), labels)``; infinite where a row's own class has the logit -inf.
 
     Args:
         logits: ``(N, C)`` float.
         labels: ``(N,)`` integers in [0, C).
 
     Raises:
-        TypeError, ValueError: if shapes, dtypes or labels are wrong.
-        DataError: if a logit is not finite.
+        TypeError, ValueError: if shapes, dtypes or labels are wrong, or the logits are probabilities.
+        DataError: if a logit is NaN or +inf, or a row is all -inf.
     """
     scores, target = checked_scores(logits, labels)
+    refuse_probabilities(scores)
     return float(-log_softmax(scores)[np.arange(len(target)), target].mean())

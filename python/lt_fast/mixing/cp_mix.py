@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import checked_target
+from lt_fast.mixing.fixed import FixedSettings
 from lt_fast.mixing.mix import Mix
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
@@ -85,7 +86,7 @@ def cp_mix(
     return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
 
 
-class CPMix:
+class CPMix(FixedSettings):
     """``cp_mix`` as an object that batches and a loss share.
 
     Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = cp_mix_label_factor(lam, n_a, n_b, tau)``.
@@ -132,6 +133,7 @@ class CPMix:
         self.tau = checked_tau(tau)
         self._draws = Mixup(alpha, per_sample=per_sample, seed=seed)
         self._sizes = torch.from_numpy(np.maximum(self.counts.counts, 1))
+        self._fixed = True
 
     def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
         """Return every image's partner: a random permutation of the batch's positions, (B,) int64."""

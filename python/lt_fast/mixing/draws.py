@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast import _rust
+from lt_fast.ops import hints
 
 # Every step owns 2^32 consecutive draws, so no batch size makes two steps of an epoch share one.
 DRAWS_PER_STEP = 1 << 32
@@ -50,14 +51,34 @@ def checked_key(*, seed: int, epoch: int = 0, step: int = 0) -> None:
             raise ValueError(f"{name} must be in [0, 2**{bits}), got {value}")
 
 
-def checked_target(target: Tensor, name: str = "target") -> Tensor:
-    """Return ``target``; raise unless it is a one-dimensional tensor of whole-number class indices."""
+def checked_target(target: Tensor, name: str = "target", *, num_classes: int | None = None) -> Tensor:
+    """Return ``target``; raise unless it is a one-dimensional tensor of integer class indices below ``num_classes``."""
     if not isinstance(target, Tensor):
-        raise TypeError(f"{name} must be a tensor of class indices, got {type(target).__name__}")
-    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise TypeError(
-            f"{name} must hold class indices (int64), got {target.dtype}; for soft labels mix them yourself"
+            f"{name} must be a tensor of class indices, got {type(target).__name__}"
+            f"{hints.for_labels_type(name, target)}"
         )
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else hints.for_labels_dtype(name, target, target)
+        raise TypeError(f"{name} must hold class indices (int64), got {target.dtype}{hint}")
     if target.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, one class index a sample, got shape {tuple(target.shape)}")
+        hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else f"; use {name}.reshape(-1)"
+        raise ValueError(
+            f"{name} must be one-dimensional, one class index a sample, got shape {tuple(target.shape)}{hint}"
+        )
+    if num_classes is not None:
+        _check_labels(target, name, num_classes)
     return target
+
+
+_ONE_LABEL = "; mix before labels are made soft: for one-hot labels pass {name}.long().argmax(1)"
+
+
+def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
+    if target.device.type != "cpu" or target.numel() == 0:
+        return
+    outside = ((target < 0) | (target >= num_classes)).nonzero()
+    if len(outside):
+        at = int(outside[0])
+        hint = hints.for_label_value(name, target, num_classes, rows="x")
+        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}{hint}")

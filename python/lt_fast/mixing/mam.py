@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import checked_target
+from lt_fast.mixing.fixed import FixedSettings
 from lt_fast.mixing.mix import Mix
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
@@ -94,7 +95,7 @@ def mam(
     return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
 
 
-class MAM:
+class MAM(FixedSettings):
     """``mam`` as an object that ``ImageBatches`` and a loss share.
 
     Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = mam_label_factor(lam, n_a, n_b, omega)``.
@@ -132,6 +133,7 @@ class MAM:
         self.omega = checked_omega(omega)
         self._draws = Mixup(alpha, per_sample=per_sample, seed=seed)
         self._sizes = torch.from_numpy(np.maximum(self.counts.counts, 1))
+        self._fixed = True
 
     @property
     def alpha(self) -> float:

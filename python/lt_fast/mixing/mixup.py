@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast.mixing.draws import beta_factors, checked_alpha, checked_key, checked_target, partner_positions
+from lt_fast.mixing.fixed import FixedSettings
 from lt_fast.mixing.mix import Mix
 
 
@@ -43,7 +44,7 @@ def mixup(
     return Mix(torch.from_numpy(mixer.partner(epoch, step, target)).to(device), lam, lam)
 
 
-class Mixup:
+class Mixup(FixedSettings):
     """``mixup`` as an object that ``ImageBatches`` and a loss share.
 
     Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = lam``, ``lam`` from Beta(alpha, alpha).
@@ -69,6 +70,7 @@ class Mixup:
         self.alpha = checked_alpha(alpha)
         self.per_sample = per_sample
         self.seed = seed
+        self._fixed = True
 
     def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
         """Return every image's partner: a random permutation of the batch's positions, (B,) int64."""

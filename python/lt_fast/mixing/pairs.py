@@ -28,7 +28,7 @@ def sizes_of(sizes: Tensor, **targets: Tensor) -> tuple[Tensor, ...]:
         ValueError: if a label lies outside [0, C); on a GPU the look-up itself fails there, without a wait here.
     """
     for name, target in targets.items():
-        _check_labels(checked_target(target, name), name, len(sizes))
+        checked_target(target, name, num_classes=len(sizes))
     return tuple(sizes.to(target.device)[target.long()] for target in targets.values())
 
 
@@ -40,12 +40,3 @@ def _check_values(lam: Tensor, n_a: Tensor, n_b: Tensor) -> None:
         if sizes.device.type == "cpu" and not bool((sizes > 0).all()):
             wrong = sizes[~(sizes > 0)].flatten()[0].item()
             raise ValueError(f"{name} must be > 0, got {wrong:g}; a class without samples cannot be mixed")
-
-
-def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
-    if target.device.type != "cpu" or target.numel() == 0:
-        return
-    outside = ((target < 0) | (target >= num_classes)).nonzero()
-    if len(outside):
-        at = int(outside[0])
-        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}")

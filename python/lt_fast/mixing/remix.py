@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import checked_target
+from lt_fast.mixing.fixed import FixedSettings
 from lt_fast.mixing.mix import Mix
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
@@ -93,7 +94,7 @@ def remix(
     return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
 
 
-class Remix:
+class Remix(FixedSettings):
     """``remix`` as an object that ``ImageBatches`` and a loss share.
 
     Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = remix_label_factor(lam, n_a, n_b, kappa, tau)``.
@@ -136,6 +137,7 @@ class Remix:
         self.kappa, self.tau = checked_kappa(kappa), checked_tau(tau)
         self._draws = Mixup(alpha, per_sample=per_sample, seed=seed)
         self._sizes = torch.from_numpy(np.maximum(self.counts.counts, 1))
+        self._fixed = True
 
     def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
         """Return every image's partner: a random permutation of the batch's positions, (B,) int64."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from lt_fast import _rust
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import DRAWS_PER_STEP, checked_key, checked_target
+from lt_fast.mixing.fixed import FixedSettings
 from lt_fast.mixing.mix import Mix
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
@@ -84,7 +85,7 @@ def unimix(
     return Mix(partner, lam, lam)
 
 
-class UniMix:
+class UniMix(FixedSettings):
     """``unimix`` as an object that ``ImageBatches`` and a loss share.
 
     Formula: ``x = f * x_a + (1 - f) * x_b``, ``label factor = f``, with ``f = unimix_factor(lam, n_a, n_b)`` of a drawn
@@ -133,6 +134,7 @@ class UniMix:
         relative = self._sizes.numpy() / self._sizes.min().item()
         self._log_weights = self.tau * np.log(relative)
         self._pairs: tuple[tuple[int, int], Tensor, Tensor] | None = None
+        self._fixed = True
 
     def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
         """Return every image's partner, (B,) int64: drawn with replacement, by class size to the power ``tau``."""

@@ -12,7 +12,8 @@ _FEATURES = 64
 class DigitsNet(nn.Module):
     """Four 3 x 3 convolutions with batch norm, the third with stride 2, global average pooling, and a head.
 
-    Build it by ``digits_net``, which fills the weights from a seed.
+    Build it by ``digits_net``, which fills the weights from a seed. The constructor leaves PyTorch's default weights,
+    which come from its global generator; a cosine head has the weight of seed 0.
 
     Shape:
         x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 64)``; returns ``(N, num_classes)``. Any H and W.

@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def make_head(head: str, in_features: int, num_classes: int) -> nn.Module:
-    """Return an unfilled ``"linear"`` or ``"cosine"`` head from D features to C classes.
+    """Return a ``"linear"`` or ``"cosine"`` head from D features to C classes, initialised by its constructor.
 
     Raises:
         UsageError: if ``head`` is another name.

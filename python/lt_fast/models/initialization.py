@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
-Model = TypeVar("Model", bound=nn.Module)
+from lt_fast.models.seeds import seeded_generator
 
-_SEEDS = 2**64
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def build(make: Callable[[], Model], *, seed: int) -> Model:
@@ -27,23 +26,13 @@ def build(make: Callable[[], Model], *, seed: int) -> Model:
         TypeError: if ``seed`` is not a whole number.
         ValueError: if it lies outside the range.
     """
-    generator = _generator(seed)
+    generator = seeded_generator(seed)
     with torch.device("meta"):
         model = make()
     model.to_empty(device="cpu")
     for module in model.modules():  # in the order of construction, so the head, which is last, moves nothing else
         _fill(module, generator)
     return model
-
-
-def _generator(seed: int) -> torch.Generator:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be a whole number, got {seed!r}")
-    if not 0 <= seed < _SEEDS:
-        raise ValueError(f"seed must be in [0, 2^64), got {seed}")
-    # torch's CPU generator keeps the low 32 bits of its seed; the hash lets all 64 bits count.
-    hashed = np.random.SeedSequence(int(seed)).generate_state(1, np.uint32)
-    return torch.Generator().manual_seed(int(hashed[0]))
 
 
 def _fill(module: nn.Module, generator: torch.Generator) -> None:

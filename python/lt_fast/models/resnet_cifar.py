@@ -43,8 +43,9 @@ class BasicBlock(nn.Module):
 class ResNetCifar(nn.Module):
     """Three stages of 16, 32 and 64 channels with ``blocks`` blocks each, global average pooling, and a head.
 
-    ``6 * blocks + 2`` layers: 5 blocks make ResNet-32. Build it by ``resnet32``, which fills the weights from a seed;
-    the constructor leaves PyTorch's default ones, drawn from its global generator.
+    ``6 * blocks + 2`` layers: 5 blocks make ResNet-32. Build it by ``resnet32``, which fills the weights from a seed.
+    The constructor leaves PyTorch's default weights, which come from its global generator; a cosine head has the weight
+    of seed 0.
 
     Shape:
         x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 64)``; returns ``(N, num_classes)``. Any H and W.

@@ -8,7 +8,7 @@ import functools
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lt_fast.counts import ClassCounts
+from lt_fast.ops import hints
 from lt_fast.registry import nearest
 
 Vector: TypeAlias = Tensor | NDArray[Any] | Sequence[float]
@@ -87,6 +88,11 @@ def require_reduced(chosen: Settings) -> None:
 
 _LARGEST = sys.float_info.max
 _LARGEST_SINGLE = torch.finfo(torch.float32).max
+_SMALLEST_SINGLE = torch.finfo(torch.float32).tiny
+# Tuples, because torch.compile does not trace a union of NumPy's types.
+_NUMBERS = (int, float, np.integer, np.floating)
+_NUMPY = (np.ndarray, np.generic)
+_SEQUENCES = (np.ndarray, list, tuple)
 _ABOVE_0 = 5e-324  # the smallest number above 0
 
 
@@ -109,16 +115,46 @@ def _float(value: Any) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _number(name: str, value: object, rule: str, *, low: float = -_LARGEST, high: float = _LARGEST) -> float:
-    """Return a float within [low, high]; a NaN is not."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+class _Rule(NamedTuple):
+    """What a number must be, in words and as bounds."""
+
+    words: str
+    low: float = -_LARGEST
+    high: float = _LARGEST
+
+
+_SETTING_RULES = {
+    "omega": _Rule("finite"),
+    "kappa": _Rule("finite and >= 1", low=1.0),
+    "tau": _Rule("within [0, 1]", low=0.0, high=1.0),
+    "max_margin": _Rule("finite and >= 0", low=0.0),
+    "gamma": _Rule("finite and >= 0", low=0.0),
+    "scale": _Rule("finite and > 0", low=_ABOVE_0),
+    "label_smoothing": _Rule("within [0, 1]", low=0.0, high=1.0),
+    "focal_gamma": _Rule("finite and >= 0", low=0.0),
+}
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a float within the bounds of its rule; a NaN is not."""
+    if torch.compiler.is_compiling() and not _is_static(value):
+        return _traced_number(name, value)  # type: ignore[no-any-return]  # a symbol that stands for one
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    number = _float(value)
-    if not low <= number <= high:
-        raise ValueError(f"{name} must be {rule}, got {number}")
+    number, rule = _float(value), _SETTING_RULES[name]
+    if not rule.low <= number <= rule.high:
+        raise ValueError(f"{name} must be {rule.words}, got {number}")
     if abs(number) > _LARGEST_SINGLE:
         raise ValueError(f"{name} must be at most {_LARGEST_SINGLE:.2g} in size, as float32 is, got {number}")
-    return number
+    if name == "scale" and number < _SMALLEST_SINGLE:
+        raise ValueError(f"scale must be at least {_SMALLEST_SINGLE:.2g}, as float32 is, got {number}")
+    return _single_below(number) if name == "kappa" else number
+
+
+def _single_below(number: float) -> float:
+    """Return the largest float32 that is not above ``number`` >= 1: rounding up, kappa=1.1 would miss 11 against 10."""
+    mantissa, exponent = math.frexp(number)
+    return math.ldexp(math.floor(math.ldexp(mantissa, 24)), exponent - 24)
 
 
 def _margin_rule(margin_rule: object, max_margin: object, gamma: object, compat: object) -> tuple[int, float, float]:
@@ -139,8 +175,8 @@ def _margin_rule(margin_rule: object, max_margin: object, gamma: object, compat:
             raise ValueError(f"{name} must be given for margin_rule='maximum', got None")
     return (
         MARGIN_RULES.index(str(compat)) if compat is not None else rule,
-        _number("max_margin", max_margin, "finite and >= 0", low=0.0),
-        _number("gamma", gamma, "finite and >= 0", low=0.0),
+        _number("max_margin", max_margin),
+        _number("gamma", gamma),
     )
 
 
@@ -163,18 +199,69 @@ def make_settings(
     rule, largest, steepness = _margin_rule(margin_rule, max_margin, gamma, compat)
     return Settings(
         label_rule=_index("label_rule", label_rule, LABEL_RULES),
-        omega=_number("omega", omega, "finite"),
-        kappa=_number("kappa", kappa, "finite and >= 1", low=1.0),
-        tau=_number("tau", tau, "within [0, 1]", low=0.0, high=1.0),
+        omega=_number("omega", omega),
+        kappa=_number("kappa", kappa),
+        tau=_number("tau", tau),
         margin_rule=rule,
         max_margin=largest,
         gamma=steepness,
-        scale=_number("scale", scale, "finite and > 0", low=_ABOVE_0),
-        label_smoothing=_number("label_smoothing", label_smoothing, "within [0, 1]", low=0.0, high=1.0),
-        focal_gamma=_number("focal_gamma", focal_gamma, "finite and >= 0", low=0.0),
+        scale=_number("scale", scale),
+        label_smoothing=_number("label_smoothing", label_smoothing),
+        focal_gamma=_number("focal_gamma", focal_gamma),
         normalization=_index("normalization", normalization, NORMALIZATIONS),
         reduction=_index("reduction", reduction, REDUCTIONS),
     )
+
+
+# --- numbers under torch.compile --------------------------------------------------------------------------------------
+#
+# A Python float that changes between calls is a symbol there. Comparing it, or passing it to an op as a number, would
+# make it a constant and compile again for every value: it becomes a tensor, and the op looks at it when it runs.
+
+
+def _has_static_value(number: Any) -> bool:
+    # Only a compiler comes here, which has loaded this module and with it SymPy; every other import would pay for both.
+    from torch.fx.experimental.symbolic_shapes import has_static_value  # noqa: PLC0415
+
+    return has_static_value(number)
+
+
+def _is_static(value: Any) -> bool:
+    """Whether the traced graph has this value as a constant."""
+    if isinstance(value, _NUMPY):  # NumPy's numbers are arrays there
+        return False
+    return not isinstance(value, _NUMBERS) or _has_static_value(value)
+
+
+def _traced_number(name: str, value: Any) -> Any:
+    """Return a symbol as it is, and a NumPy number as a tensor."""
+    if not isinstance(value, _NUMPY):
+        return value
+    tensor = torch.as_tensor(value)
+    if tensor.dim() != 0 or tensor.dtype == torch.bool or tensor.is_complex():
+        raise TypeError(f"{name} must be a number, got an array")
+    return tensor
+
+
+def traced_numbers(chosen: Settings) -> Tensor | None:
+    """Return the numbers of ``SETTING_NUMBERS`` as a tensor on the CPU where one of them is a symbol, else None."""
+    numbers = [getattr(chosen, name) for name in SETTING_NUMBERS]
+    if all(not isinstance(number, Tensor) and _has_static_value(number) for number in numbers):
+        return None
+    one = torch.ones((), dtype=torch.float64, device="cpu")
+    return torch.stack([one * number for number in numbers])
+
+
+def with_numbers(chosen: Settings, numbers: Sequence[float]) -> Settings:
+    """Return the settings with these numbers in the place of their own, checked."""
+    checked: dict[str, Any] = {name: _number(name, value) for name, value in zip(SETTING_NUMBERS, numbers, strict=True)}
+    return chosen._replace(**checked)
+
+
+SETTING_NUMBERS = tuple(_SETTING_RULES)
+
+
+# --- settings, remembered ---------------------------------------------------------------------------------------------
 
 
 _cached_settings = functools.lru_cache(maxsize=256, typed=True)(make_settings)
@@ -206,38 +293,59 @@ def arithmetic_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _check_logits(logits: object) -> None:
+def require_tensor(logits: object) -> None:
+    """Refuse logits that are no tensor, such as a model's output object."""
     if not isinstance(logits, Tensor):
-        raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
+        raise TypeError(f"logits must be a tensor, got {type(logits).__name__}{hints.for_logits_type(logits)}")
+
+
+def _check_logits(logits: Tensor, target: object) -> None:
+    require_tensor(logits)
     if logits.dtype not in DTYPES:
-        raise TypeError(f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}")
+        raise TypeError(
+            f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}"
+            f"{hints.for_logits_dtype(logits, target)}"
+        )
     if logits.layout != torch.strided or logits.is_nested:
         raise TypeError(f"logits must be a dense tensor, got layout {logits.layout}; use logits.to_dense()")
-    if logits.dim() != 2:  # noqa: PLR2004
-        raise ValueError(f"logits must have shape (N, C), got {tuple(logits.shape)}")
-    if logits.shape[1] < 2:  # noqa: PLR2004
-        raise ValueError(f"logits must have at least 2 classes, got shape {tuple(logits.shape)}")
+    shape = tuple(logits.shape)
+    if len(shape) != 2:  # noqa: PLR2004
+        raise ValueError(f"logits must have shape (N, C), got {shape}{hints.for_logits_shape(logits, target)}")
+    if shape[1] < 2:  # noqa: PLR2004
+        hint = hints.for_logits_shape(logits, target)
+        raise ValueError(f"logits must have at least 2 classes, got shape {shape}{hint}")
 
 
 def _labels(name: str, labels: object, logits: Tensor) -> Tensor:
     if not isinstance(labels, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(labels).__name__}")
+        raise TypeError(f"{name} must be a tensor, got {type(labels).__name__}{hints.for_labels_type(name, labels)}")
     if labels.dtype != torch.int64:
-        raise TypeError(f"{name} must be int64 class indices, got {labels.dtype}; use {name}.long()")
+        hint = hints.for_labels_dtype(name, labels, logits)
+        raise TypeError(f"{name} must be int64 class indices, got {labels.dtype}{hint}")
     if labels.dim() != 1 or labels.shape[0] != logits.shape[0]:
-        raise ValueError(f"{name} must have shape (N,) = ({logits.shape[0]},), got {tuple(labels.shape)}")
+        hint = hints.for_labels_shape(name, labels, logits)
+        raise ValueError(f"{name} must have shape (N,) = ({logits.shape[0]},), got {tuple(labels.shape)}{hint}")
     _same_device(name, labels, logits)
     return labels.contiguous()
 
 
 def _same_device(name: str, value: Tensor, logits: Tensor) -> None:
     if value.device != logits.device:
-        raise ValueError(f"{name} must be on the logits' device {logits.device}, got {value.device}")
+        raise ValueError(
+            f"{name} must be on the logits' device {logits.device}, got {value.device}; use {name}.to(logits.device)"
+        )
 
 
 def _no_gradient(name: str, value: object) -> None:
     if isinstance(value, Tensor) and value.requires_grad:
         raise ValueError(f"{name} must not require a gradient: only the logits have one; pass {name}.detach()")
+
+
+def _no_gradients(name: str, values: object) -> None:
+    """Refuse a list with a number in it that requires a gradient."""
+    if isinstance(values, list | tuple):
+        for value in values:
+            _no_gradient(name, value)
 
 
 def _check_number(name: str, number: float) -> None:
@@ -259,29 +367,46 @@ def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     if value is None:
         return None
     dtype = arithmetic_dtype(logits)
+    tensor = value if isinstance(value, Tensor) else _row_tensor(name, value, dtype, logits)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {tensor.dtype}")
+    _no_gradient(name, tensor)
+    _same_device(name, tensor, logits)
+    if tensor.dim() > 0 and (tensor.dim() != 1 or tensor.shape[0] != logits.shape[0]):
+        hint = f"; use {name}.reshape(-1)" if tensor.numel() == logits.shape[0] else ""
+        raise ValueError(
+            f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(tensor.shape)}{hint}"
+        )
+    if tensor.dtype == dtype and tensor.dim() == 1 and tensor.is_contiguous():
+        return tensor  # the usual case, without three calls into torch that do nothing
+    return tensor.to(dtype).reshape(-1).contiguous()
+
+
+def _row_tensor(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Tensor:
+    """Return numbers of another type than a tensor as one, on the logits' device."""
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got bool")
-    if isinstance(value, int | float | np.integer | np.floating):
-        number = _float(value)
-        _check_number(name, number)
-        # Made on the device: a copy from the host could not be captured in a CUDA graph.
-        value = torch.full((), number, dtype=dtype, device=logits.device)
-    elif not isinstance(value, Tensor):
-        if not isinstance(value, np.ndarray | list | tuple):
-            raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
-        try:
-            value = torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
-        except (TypeError, ValueError, OverflowError):
-            raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
-    if value.is_complex():
-        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
-    _no_gradient(name, value)
-    _same_device(name, value, logits)
-    if value.dim() > 0 and (value.dim() != 1 or value.shape[0] != logits.shape[0]):
-        raise ValueError(f"{name} must be a number or have shape (N,) = ({logits.shape[0]},), got {tuple(value.shape)}")
-    if value.dtype == dtype and value.dim() == 1 and value.is_contiguous():
-        return value  # the usual case, without three calls into torch that do nothing
-    return value.to(dtype).reshape(-1).contiguous()
+    if torch.compiler.is_compiling() and isinstance(value, _NUMPY):
+        return torch.as_tensor(value).to(dtype=dtype, device=logits.device)
+    if isinstance(value, _NUMBERS):
+        return _row_number(name, value, dtype, logits)
+    if not isinstance(value, _SEQUENCES):
+        raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
+    _no_gradients(name, value)
+    try:
+        return torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
+
+
+def _row_number(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Tensor:
+    """Return a number that stands for all rows. Made on the device: a CUDA graph captures no copy from the host."""
+    if torch.compiler.is_compiling():  # looking at it would compile again for every other value
+        one = torch.ones((), dtype=dtype, device=logits.device)
+        return one.mul(value)
+    number = _float(value)
+    _check_number(name, number)
+    return torch.full((), number, dtype=dtype, device=logits.device)
 
 
 _RULES = {
@@ -338,6 +463,7 @@ def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
     if isinstance(value, ClassCounts):
         value = torch.as_tensor(np.array(value.counts))
     elif not isinstance(value, Tensor):
+        _no_gradients(name, value)
         try:
             value = torch.as_tensor(_array(value), device="cpu")
         except (TypeError, ValueError, OverflowError):
@@ -389,7 +515,7 @@ def gather(
     sample_weight: Any,
 ) -> Arguments:
     """Check types, shapes and devices, and convert every tensor to its one form."""
-    _check_logits(logits)
+    _check_logits(logits, target)
     given = Arguments(
         logits=logits,
         target=_labels("target", target, logits),
@@ -418,7 +544,9 @@ def check_values(given: Arguments, chosen: Settings) -> None:
     num_classes = given.logits.shape[1]
     for name, labels in (("target", given.target), ("target_b", given.target_b)):
         if labels is not None:
-            _refuse(name, labels, (labels < 0) | (labels >= num_classes), f"lie in [0, {num_classes})")
+            wrong = (labels < 0) | (labels >= num_classes)
+            hint = functools.partial(hints.for_label_value, name, labels, num_classes)
+            _refuse(name, labels, wrong, f"lie in [0, {num_classes})", hint)
     if given.lam is not None:
         _refuse("lam", given.lam, ~((given.lam >= 0) & (given.lam <= 1)), "lie in [0, 1]")
     if given.sample_weight is not None:
@@ -443,7 +571,9 @@ def check_values(given: Arguments, chosen: Settings) -> None:
             )
 
 
-def _refuse(name: str, values: Tensor, wrong: Tensor, rule: str) -> None:
+def _refuse(name: str, values: Tensor, wrong: Tensor, rule: str, hint: Callable[[], str] = str) -> None:
     if bool(wrong.any()):
         at = int(wrong.nonzero()[0])
-        raise ValueError(f"{name} must {rule}, got {values[at].item():g} at position {at}")
+        value = values[at].item()
+        shown = f"{value:g}" if isinstance(value, float) else value  # :g rounds a label to 6 digits
+        raise ValueError(f"{name} must {rule}, got {shown} at position {at}{hint()}")

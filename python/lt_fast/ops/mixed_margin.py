@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lt_fast.ops import arguments, libraries, prepared, reference
+from lt_fast.ops import arguments, libraries, prepared, reference, traced
 from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Arguments, Settings, Wanted
 from lt_fast.ops.eager import FusedLoss
 
@@ -54,13 +54,13 @@ def mixed_margin_loss(
     ============ =======================================================================================================
     ``mixup``    f = lam
     ``mam``      b = 1 / (1 + (n_b / n_a)^omega);  f = lam / (2 b) for lam < b, else 1 - (1 - lam) / (2 (1 - b))
-    ``remix``    f = 0 if n_a >= kappa n_b and lam < tau;  1 if n_b >= kappa n_a and 1 - lam < tau;  else lam
+    ``remix``    f = 0 if n_a >= kappa n_b and lam < tau;  else 1 if n_b >= kappa n_a and 1 - lam < tau;  else lam
     ``unimix``   f = lam + n_b / (n_a + n_b), less 1 where that exceeds 1 (the paper mixes the images by f, too)
     ``cp_mix``   f = (1 - tau) lam + tau n_b / (n_a + n_b)
     ============ =======================================================================================================
 
     Args:
-        logits: scores before scaling; the only argument with a gradient.
+        logits: scores before scaling; the only argument with a gradient: any other that requires one is an error.
         target: labels, those of the first image where two are mixed.
         target_b: labels of the second image; needs ``lam``.
         lam: factor of the first image, in [0, 1].
@@ -88,7 +88,7 @@ def mixed_margin_loss(
             accumulation. ``"weights"``: the batch's own sum of factors (label factor, class and sample weight), as
             torch's weighted mean; equal to mixing two such means where the second labels permute the first and
             ``lam`` is one number. ``"batch"``: N.
-        scale: > 0.
+        scale: > 0, at least 1.2e-38.
         label_smoothing: share of the uniform distribution in the label. The class weight multiplies the smoothed loss
             as a whole; ``F.cross_entropy`` weights every class's term instead, and equals this without ``weight``.
         focal_gamma: multiplies each label's loss by ``(1 - p)^focal_gamma``, p its softmax probability with margin and
@@ -117,6 +117,7 @@ def mixed_margin_loss(
 
     Values of C-vectors given as tensors are looked at once per tensor and version (a change that torch does not count,
     through ``.data`` or memory shared with NumPy, goes unnoticed); in ``torch.compile`` they are not looked at.
+    A number that changes from call to call, such as ``lam`` or ``tau``, makes ``torch.compile`` compile twice at most.
     Autocast changes nothing: half logits are taken as they are, the arithmetic is float32 inside. On the CPU the result
     does not depend on the number of threads, bit for bit. O(N * C), one read of the logits, one write of the gradient.
 
@@ -189,5 +190,9 @@ def _call(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
     if differentiate and not torch.compiler.is_compiling():
         loss, prediction = FusedLoss.apply(*inputs)  # type: ignore[no-untyped-call]
         return wanted.of(loss, None, prediction)
-    loss, gradient, _, prediction = torch.ops.lt_fast.mixed_margin_loss(*inputs)
+    numbers = arguments.traced_numbers(chosen) if torch.compiler.is_compiling() else None
+    if numbers is not None:
+        loss, gradient, _, prediction = traced.loss_of(inputs, numbers)
+    else:
+        loss, gradient, _, prediction = torch.ops.lt_fast.mixed_margin_loss(*inputs)
     return wanted.of(loss, gradient, prediction)

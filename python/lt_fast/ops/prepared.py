@@ -48,7 +48,11 @@ class ReadyLoss(Function):
             factor = grad_outputs[0].item()
         except RuntimeError:  # several at once, under is_grads_batched
             return grad * grad_outputs[0], None
-        return (grad if factor == 1 else grad * factor), None
+        if factor != 1:
+            return grad * factor, None
+        # Whoever gets it may write into it: a hook, or an optimizer into the leaf's .grad, which takes the tensor over.
+        # Only a kept graph hands it out again; every other one has let go of it by then, and no copy is made.
+        return (grad.clone() if registration.graph_is_kept() else grad), None
 
 
 # Function.apply looks for functorch's transforms and unwraps what they left over; loss_of has done the first, and the

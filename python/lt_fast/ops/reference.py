@@ -117,8 +117,7 @@ def label_factor(given: Arguments, chosen: Settings) -> Tensor:
     n_a, n_b = given.class_counts[given.target], given.class_counts[given.target_b]
     if rule == "mam":
         # Within e^80 both b and 1 - b are numbers above 0, in float32 too: 0 / 0 has no factor in it.
-        omega = max(-1e30, min(chosen.omega, 1e30))  # times log(1) it is to be 0
-        power = (omega * (n_b / n_a).log()).clamp(-80, 80).exp()
+        power = (chosen.omega * (n_b / n_a).log()).clamp(-80, 80).exp()
         b, a = 1 / (1 + power), power / (1 + power)
         return torch.where(lam < b, lam / (2 * b), 1 - (1 - lam) / (2 * a))
     if rule == "remix":
@@ -155,7 +154,8 @@ def is_own(label: Tensor, logits: Tensor) -> Tensor:
 
 def branch_loss(logits: Tensor, label: Tensor, given: Arguments, chosen: Settings) -> Tensor:
     """Cross entropy of each row against one label, (N,), before weights."""
-    shrink = is_own(label, logits) * margin_of(logits, label, given, chosen)[:, None]
+    # Not a product with the one-hot labels: a margin may be infinite, and 0 times infinity is NaN.
+    shrink = torch.where(is_own(label, logits), margin_of(logits, label, given, chosen)[:, None], 0.0)
     scores = chosen.scale * (logits - shrink)
     if given.bias is not None:
         scores = scores + given.bias
@@ -167,7 +167,9 @@ def branch_loss(logits: Tensor, label: Tensor, given: Arguments, chosen: Setting
     if chosen.focal_gamma > 0:
         miss = -torch.expm1(-own)
         certain = miss <= 0  # a power below 1 has an infinite slope there
-        loss = torch.where(certain, 0.0, torch.where(certain, 1.0, miss) ** chosen.focal_gamma * loss)
+        impossible = own == torch.inf  # p is 0: the slope of the power, times an infinite loss, would be NaN
+        modulation = torch.where(certain | impossible, 1.0, miss) ** chosen.focal_gamma
+        loss = modulation * torch.where(certain | (modulation == 0), 0.0, loss)
     return loss
 
 

@@ -17,10 +17,11 @@ _LOGITS, _TARGET, _TARGET_B, _BIAS, _SCALE, _WITH_GRAD = 0, 1, 2, 6, 16, 21
 _NUM_INPUTS = 24
 
 # What it registers lives as long as it does.
-_ours = torch.library.Library("lt_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
+LIBRARY = torch.library.Library("lt_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
-def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give the shapes of the forward's results."""
     reduction, with_grad, with_rows, with_prediction = rest[-4:]
     rows, classes = logits.shape
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
@@ -43,7 +44,8 @@ def _fake_rescale(grad: Tensor, grad_output: Tensor) -> None:
     pass
 
 
-def _fake_backward(grad_output: Tensor, logits: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001
+def fake_backward(grad_output: Tensor, logits: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001
+    """Give the shape of the gradient."""
     return torch.empty_like(logits, memory_format=torch.contiguous_format)
 
 
@@ -76,7 +78,7 @@ def refuse_second_derivative() -> None:
 def scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
     """Return ``grad * grad_output``: in place and, where the factor is 1, for nothing, unless the graph is kept."""
     traced = torch.compiler.is_compiling() or type(grad) is not Tensor
-    if traced or grad.dtype != grad_output.dtype or _graph_is_kept():
+    if traced or grad.dtype != grad_output.dtype or graph_is_kept():
         return grad * grad_output
     try:
         torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, grad_output.contiguous())
@@ -85,7 +87,7 @@ def scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
     return grad
 
 
-def _graph_is_kept() -> bool:
+def graph_is_kept() -> bool:
     """Whether ``retain_graph=True`` may ask for this gradient again."""
     return torch._C._autograd._get_current_graph_task_keep_graph()  # noqa: SLF001
 
@@ -111,18 +113,19 @@ def _backward(ctx: Any, grad_output: Tensor | None, *_: Any) -> tuple[Tensor | N
     return backward(ctx, grad_output)
 
 
-def _no_second_derivative(ctx: Any, *grads: Any) -> None:  # noqa: ARG001
+def no_second_derivative(ctx: Any, *grads: Any) -> None:  # noqa: ARG001
+    """Refuse a derivative of the backward, whatever the grad mode."""
     with torch.enable_grad():
         refuse_second_derivative()
 
 
 def register() -> None:
     """Register the shapes and the gradient, once, after the library has been loaded."""
-    torch.library.register_fake("lt_fast::mixed_margin_loss", _fake_loss)
-    torch.library.register_fake("lt_fast::mixed_margin_loss_backward", _fake_backward)
+    torch.library.register_fake("lt_fast::mixed_margin_loss", fake_loss)
+    torch.library.register_fake("lt_fast::mixed_margin_loss_backward", fake_backward)
     torch.library.register_fake("lt_fast::mixed_margin_loss_rescale_", _fake_rescale)
     torch.library.register_fake("lt_fast::mixed_margin_loss_prepared", _fake_prepared)
     # The prepared op's results are never on a graph: its callers hang the gradient there, or hand it out.
-    _ours.impl("mixed_margin_loss_prepared", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
+    LIBRARY.impl("mixed_margin_loss_prepared", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
     torch.library.register_autograd("lt_fast::mixed_margin_loss", _backward, setup_context=_setup)
-    torch.library.register_autograd("lt_fast::mixed_margin_loss_backward", _no_second_derivative)
+    torch.library.register_autograd("lt_fast::mixed_margin_loss_backward", no_second_derivative)

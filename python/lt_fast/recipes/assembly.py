@@ -59,6 +59,17 @@ def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: 
     return Data(train, test, mean, std)
 
 
+def refuse_unfit(config: Mapping[str, Any], data: Data) -> None:
+    """Make every part that may refuse its settings, so that it does so before anything is written or trained.
+
+    Raises:
+        TypeError, ValueError: if a part does not take its settings.
+    """
+    make_batches(config, data, make_criterion(config, data.train.class_counts))
+    make_schedule(config)
+    make_calibrator(config, data.train.class_counts)
+
+
 def make_model(config: Mapping[str, Any], data: Data) -> nn.Module:
     """Return the network with its first weights, a function of the seed alone."""
     channels = data.train.images.shape[-1]

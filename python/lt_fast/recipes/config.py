@@ -1,12 +1,12 @@
 """From (method, data, overrides) to one flat, JSON-able configuration, and back to the reason for each value."""
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 from lt_fast.errors import UsageError
 from lt_fast.recipes import settings
 from lt_fast.recipes.protocols import AS_SEED, IMBALANCE_RATIO, protocol_of
+from lt_fast.recipes.reading import MAX_SEED, read_integer, read_number, shown
 from lt_fast.recipes.recipe import Recipe, Value
 from lt_fast.registry import Registry, nearest
 
@@ -47,7 +47,8 @@ RECIPES = Registry(
 PROFILES = ("exp", "step", "pareto")
 """Shapes of the tail that ``profile`` may name."""
 
-_MAX_SEED = 2**64 - 1
+_LARGEST_RATIO = 1_000_000
+_SMALLEST_INVERTED = 1e-6  # a ratio below it is no smallest over largest class either
 
 
 def recipe_of(method: str) -> Recipe:
@@ -56,6 +57,8 @@ def recipe_of(method: str) -> Recipe:
     Raises:
         UsageError: if there is none; names the nearest.
     """
+    if not isinstance(method, str):
+        raise UsageError(f"method must be a name, got {shown(method)}; `lt-fast methods` lists them")
     underscored = method.replace("-", "_")
     found: Recipe = RECIPES[underscored if underscored in RECIPES else method]
     return found
@@ -73,11 +76,11 @@ def values_of(
         profile: shape of the tail.
 
     Raises:
-        UsageError: if method or data is unknown.
+        UsageError: if method, data or profile is unknown, or the ratio is out of its range.
     """
     recipe, protocol = recipe_of(method), protocol_of(data)
-    ratio = IMBALANCE_RATIO[data] if imbalance_ratio is None else imbalance_ratio
-    tuned = recipe.values_at.get((data, profile, float(ratio)), {})
+    ratio = _checked_ratio(IMBALANCE_RATIO[data] if imbalance_ratio is None else imbalance_ratio)
+    tuned = recipe.values_at.get((data, _checked_profile(profile), ratio), {})
     stated = {**protocol, **recipe.values, **recipe.values_on.get(data, {}), **tuned}
     parts = {"head": recipe.head, "sampler": recipe.sampler}
     return {name: Value(value, f"part of {recipe.name}") for name, value in parts.items()} | stated
@@ -100,7 +103,7 @@ def resolve(
         overrides: setting to value, as numbers or as text from a command line.
         imbalance_ratio: largest over smallest class, >= 1; the data set's own default when left out.
         profile: ``"exp"``, ``"step"`` or ``"pareto"``.
-        seed: of the subset, the network and every draw; in [0, 2^64).
+        seed: of the subset, the network and every draw; an integer in [0, 2^64), or text that writes one.
 
     Raises:
         UsageError: naming the argument, its rule and the value; a setting that the method does not have is one too.
@@ -120,7 +123,7 @@ def resolve(
         **recipe.parts,
         **{name: settings.checked(name, _own(value, seed)) for name, (value, _) in values.items()},
     }
-    for name, value in (overrides or {}).items():
+    for name, value in settings.once(overrides or {}).items():
         config[_has(recipe, values, name)] = settings.checked(name, value)
     return config
 
@@ -159,28 +162,29 @@ def _sets(method: str, name: str) -> bool:
 def _checked_ratio(ratio: Any) -> float:
     rule = "imbalance_ratio must be a finite number >= 1 (largest over smallest class)"
     try:
-        number = float(ratio)
-    except (TypeError, ValueError):
-        raise UsageError(f"{rule}, got {ratio!r}") from None
-    if not 1 <= number < float("inf"):
-        hint = f"; did you mean {1 / number:g}?" if 0 < number < 1 else ""
+        number = read_number(ratio)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{rule}, got {ratio if isinstance(ratio, float) else shown(ratio)}") from None
+    if number < 1:
+        hint = f"; did you mean {1 / number:g}?" if number >= _SMALLEST_INVERTED else ""
         raise UsageError(f"{rule}, got {number:g}{hint}")
+    if number > _LARGEST_RATIO:
+        raise UsageError(f"imbalance_ratio must be <= {_LARGEST_RATIO}, got {number:g}; the papers have 10 to 500")
     return number
 
 
-def _checked_profile(profile: str) -> str:
-    if profile not in PROFILES:
-        raise UsageError(
-            f"profile must be one of {', '.join(PROFILES)}, got {profile!r}{nearest(profile, list(PROFILES))}"
-        )
+def _checked_profile(profile: Any) -> str:
+    if not isinstance(profile, str) or profile not in PROFILES:
+        hint = nearest(profile, list(PROFILES)) if isinstance(profile, str) else ""
+        raise UsageError(f"profile must be one of {', '.join(PROFILES)}, got {shown(profile)}{hint}")
     return profile
 
 
 def _checked_seed(seed: Any) -> int:
     try:
-        number = int(seed) if isinstance(seed, str) else operator.index(seed)
-    except (TypeError, ValueError):
+        number = read_integer(seed)
+    except (TypeError, ValueError, OverflowError):
         number = -1
-    if not 0 <= number <= _MAX_SEED:
-        raise UsageError(f"seed must be a whole number in [0, 2^64), got {seed!r}")
+    if not 0 <= number <= MAX_SEED:
+        raise UsageError(f"seed must be a whole number in [0, 2^64), got {shown(seed)}")
     return number

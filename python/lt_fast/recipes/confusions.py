@@ -9,8 +9,8 @@ import numpy as np
 from lt_fast.errors import require
 from lt_fast.sampling import ConfusionCounts
 from lt_fast.training.durable import replace_file
+from lt_fast.training.run_files import CONFUSIONS
 
-FILE = "confusion_counts.safetensors"
 MOST_PAIRS = 20
 
 
@@ -44,4 +44,4 @@ def save(confusion: ConfusionCounts, folder: Path) -> None:
         DataError: if the folder cannot be written.
     """
     safetensors = require("safetensors.torch", extra="train", purpose="saving confusion counts")
-    replace_file(folder / FILE, safetensors.save({"entries": confusion.state_dict()["entries"]}))
+    replace_file(folder / CONFUSIONS, safetensors.save({"entries": confusion.state_dict()["entries"]}))

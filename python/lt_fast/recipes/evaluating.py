@@ -1,5 +1,6 @@
 """A finished or stopped run measured again from its checkpoint, with intervals."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from lt_fast import metrics
 from lt_fast.errors import DataError
 from lt_fast.recipes import assembly, running
 from lt_fast.recipes.assembly import Data
-from lt_fast.recipes.config import resolve
 from lt_fast.recipes.predictions import Predictions
-from lt_fast.training import Checkpoints, read_config
+from lt_fast.recipes.starting import PROTOCOL, newest_of, other_images
+from lt_fast.recipes.stored_config import stored_config
 
 
 def evaluate_run(
@@ -35,43 +36,45 @@ def evaluate_run(
         ``config``, ``epochs_done``, ``metrics``, ``metrics_before_calibration`` as in ``result.json``; ``intervals``:
         (low, high) of ``top1`` and of each group's recall, resampling the test images; both data sets' test sets are
         balanced, so that a group's recall is the share of its images that are right. ``per_class`` has intervals of its
-        own. The predictions in the run directory are written anew.
+        own. ``calibrated``: False where the method calibrates and the checkpoint is from before that, so that the
+        network alone was measured. ``not_written``: why the predictions in the folder are not those measured, or None:
+        they are written where they are missing or others, the checkpoint is the last, and the folder can be written.
 
     Raises:
-        DataError: if the folder is no run, has no readable checkpoint, or the data are not those of the run.
+        DataError: if the folder is no run, has no readable checkpoint or lacks its calibrator, or the data are not
+            those of the run.
     """
     running.checked_device(device)
     folder = Path(run_dir)
-    config = _checked_config(read_config(folder), folder)
-    checkpoint = Checkpoints(folder / "checkpoints").newest()
-    if checkpoint is None:
-        raise DataError(f"{folder} has no checkpoint yet; continue it: lt-fast train --resume")
+    config = stored_config(folder)
     data = assembly.load_data(config, root=None if root is None else Path(root))
+    _compare_images(folder, data)
     model = assembly.make_model(config, data)
+    checkpoint = newest_of(folder, model, epochs=config["epochs"])
     model.load_state_dict(checkpoint.tensors["model"])
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
-    calibrated = config["calibrator"] is not None and (folder / "calibration").is_dir()
-    measured = config if calibrated else {**config, "calibrator": None}
+    last = checkpoint.epoch == config["epochs"]
+    measured = config if last else {**config, "calibrator": None}
     predictions = running.calibrated_predictions(measured, data, model, folder, device=device, fit=False)
-    predictions.save(folder)
+    early = f"the checkpoint is that of epoch {checkpoint.epoch} of {config['epochs']}"
     return {
         "config": config,
         "epochs_done": checkpoint.epoch,
+        "calibrated": measured["calibrator"] == config["calibrator"],
         **running.measure(measured, data, predictions),
         "intervals": intervals_of(predictions, data, level=level),
         "level": level,
+        "not_written": predictions.save_if_other(folder) if last else early,
     }
 
 
-def _checked_config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    try:
-        missing = resolve(config["method"], config["data"]).keys() - config.keys()
-    except KeyError as error:
-        missing = set(error.args)
-    if missing:
-        words = f"has no {', '.join(sorted(missing))}; it was written by another version or by hand"
-        raise DataError(f"{folder / 'config.json'} {words}")
-    return config
+def _compare_images(folder: Path, data: Data) -> None:
+    if not (folder / PROTOCOL).exists():
+        warnings.warn(f"{folder / PROTOCOL} is missing: nothing says whether the run had these images", stacklevel=3)
+        return
+    other = other_images(folder, data)
+    if other is not None:
+        raise DataError(f"{folder / PROTOCOL} records other images: {other}; name the folder of the run's with --root")
 
 
 def intervals_of(predictions: Predictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:

@@ -71,7 +71,9 @@ def protocol_of(data: str) -> Mapping[str, Value]:
     Raises:
         UsageError: if there is no such data set; names the nearest.
     """
+    known = list(PROTOCOLS)
+    if not isinstance(data, str):
+        raise UsageError(f"data must be one of {', '.join(known)}, got {data!r}")
     if data not in PROTOCOLS:
-        known = list(PROTOCOLS)
         raise UsageError(f"data must be one of {', '.join(known)}, got {data!r}{nearest(data, known)}")
     return PROTOCOLS[data]

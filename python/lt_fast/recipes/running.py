@@ -1,8 +1,10 @@
 """One run from its configuration to ``result.json``: data, network, training, calibration, metrics."""
 
-import json
+import os
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,18 @@ import torch
 from torch import nn
 
 from lt_fast import metrics, training
-from lt_fast.calibration import Collected, collect
+from lt_fast.calibration import Collected, collect, storage
 from lt_fast.datasets import ImageBatches
 from lt_fast.errors import DataError, UsageError
 from lt_fast.recipes import assembly, confusions
 from lt_fast.recipes.assembly import Data
 from lt_fast.recipes.config import sources_of
 from lt_fast.recipes.predictions import Predictions
-from lt_fast.training import RunDirectory
+from lt_fast.recipes.starting import Start, read_start
+from lt_fast.recipes.stored_config import START, stored_config
+from lt_fast.training import RunDirectory, run_files
+from lt_fast.training.run_directory import differences
+from lt_fast.training.run_files import CONFUSIONS, METRICS, PREDICTIONS
 from lt_fast.versions import versions
 
 CURVES = ("top1", "many_recall", "medium_recall", "few_recall")
@@ -25,6 +31,14 @@ CURVES = ("top1", "many_recall", "medium_recall", "few_recall")
 
 SELECTION = "last epoch"
 """Which weights are measured: never the best on the test set."""
+
+CALIBRATION = "calibration"
+"""Folder of a run that holds its calibrator."""
+
+# Every checkpoint records these itself, as they were when it was written.
+_COMPARED_BY_CHECKPOINTS = tuple(
+    f"versions.{name}" for name in ("torch", "torch cuda", "gpu", "threads", "op backend", "op instruction set")
+)
 
 
 def run(
@@ -36,6 +50,7 @@ def run(
     progress: bool = True,
     root: str | Path | None = None,
     download: bool = False,
+    start_from: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train, calibrate and measure by ``config``, keeping everything in ``run_dir``.
 
@@ -50,6 +65,8 @@ def run(
         progress: show it on stderr.
         root: folder of the data set's files.
         download: fetch missing files into ``root``.
+        start_from: another run of the same data and network, whose weights this one begins with instead of new ones.
+            Momentum, learning rate and re-weighting start again. The configuration records which weights they are.
 
     Returns:
         What ``result.json`` holds: ``config``, ``metrics`` (of the method, after calibration where it has one),
@@ -62,13 +79,61 @@ def run(
         Interrupted: after a signal, with the state saved.
     """
     checked_device(device)
-    # The data first: a missing file must not leave a run directory behind that the next attempt trips over.
+    folder = Path(run_dir)
+    # Data and parts first: what they refuse must not leave a run directory behind that blocks the next attempt.
     data = assembly.load_data(config, root=None if root is None else Path(root), download=download)
-    with RunDirectory(run_dir, config, resume=resume) as directory:
-        if directory.result_path.exists():
-            return read_result(directory.path)
-        directory.write_protocol(protocol_of(config, data))
-        return _trained(config, directory, data, resume=resume, device=device, progress=progress)
+    assembly.refuse_unfit(config, data)
+    start = None if start_from is None else _start(Path(start_from), folder, config, data)
+    config = {**config, **({} if start is None else {START: start.record})}
+    if resume and (folder / "config.json").exists():
+        recorded = stored_config(folder).get(START)
+        config = config | ({START: recorded} if recorded is not None and start is None else {})
+    with RunDirectory(folder, config, resume=resume) as directory:
+        if finished(directory, config):
+            directory.tidy()
+            return read_result(directory)
+        _warn_of_lost_checkpoints(directory)
+        with _removed_without_checkpoint(directory):
+            directory.write_protocol(protocol_of(config, data), silently=_COMPARED_BY_CHECKPOINTS)
+            return _trained(config, directory, data, start, resume=resume, device=device, progress=progress)
+
+
+def _start(start_from: Path, folder: Path, config: Mapping[str, Any], data: Data) -> Start:
+    if start_from.resolve() == folder.resolve():
+        raise UsageError(f"--start-from must be another run than --run, got {start_from} for both; name a new --run")
+    return read_start(start_from, config, data)
+
+
+def finished(directory: RunDirectory, config: Mapping[str, Any]) -> bool:
+    """Return whether the run in ``directory`` has its result and all files that belong to it.
+
+    Warns of files that are gone, where they can be had again from the last checkpoint.
+
+    Raises:
+        DataError: if files are gone, and the checkpoints too.
+    """
+    if not os.path.lexists(directory.result_path):
+        return False
+    lacking = [name for name in _files_of(config) if not os.path.lexists(directory.path / name)]
+    if not lacking:
+        return True
+    names = ", ".join(lacking)
+    if not directory.checkpoints.paths():
+        raise DataError(f"{directory.path} has a result, but neither {names} nor a checkpoint; restore them")
+    warnings.warn(f"{directory.path} has a result, but no {names}; made again from its last checkpoint", stacklevel=3)
+    return False
+
+
+def _warn_of_lost_checkpoints(directory: RunDirectory) -> None:
+    # Its rows come after the first checkpoint: where they are alone, a training was lost.
+    if os.path.lexists(directory.metrics_path) and not directory.checkpoints.paths():
+        warnings.warn(f"{directory.checkpoints.folder} is empty: the training starts again at epoch 1", stacklevel=3)
+
+
+def _files_of(config: Mapping[str, Any]) -> list[str]:
+    calibrator = [] if config["calibrator"] is None else [f"{CALIBRATION}/{name}" for name in storage.FILES]
+    counted = [CONFUSIONS] if config["mixer"] == "cp_mix" else []
+    return ["protocol.json", METRICS, PREDICTIONS, *counted, *calibrator]
 
 
 def protocol_of(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
@@ -80,7 +145,7 @@ def protocol_of(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
         "augmentation": {name: config[name] for name in ("crop_padding", "flip")} | {"mixer": config["mixer"]},
         "sources": sources_of(config),
         "versions": versions(),
-    }
+    } | ({START: config[START]} if START in config else {})
 
 
 def data_summary(data: Data) -> dict[str, Any]:
@@ -129,10 +194,26 @@ def checked_device(name: str) -> str:
     return name
 
 
+@contextmanager
+def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
+    """On an error before the first checkpoint, leave no folder that blocks the next attempt under other settings."""
+    try:
+        yield
+    except (ArithmeticError, TypeError, ValueError):
+        if not directory.resume and not directory.checkpoints.paths():
+            with suppress(OSError):  # the error that is on its way says more
+                for name in ("config.json", "protocol.json", "metrics.csv", ".lock"):
+                    (directory.path / name).unlink(missing_ok=True)
+                for folder in (directory.plots, directory.checkpoints.folder, directory.path):
+                    folder.rmdir()
+        raise
+
+
 def _trained(
-    config: Mapping[str, Any], directory: RunDirectory, data: Data, *, resume: bool, device: str, progress: bool,
+    config: Mapping[str, Any], directory: RunDirectory, data: Data, start: Start | None, *, resume: bool, device: str,
+    progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    model = assembly.make_model(config, data)
+    model = _first_model(config, directory, data, start)
     criterion = assembly.make_criterion(config, data.train.class_counts)
     history = training.fit(
         model,
@@ -170,6 +251,19 @@ def _trained(
     return result
 
 
+def _first_model(config: Mapping[str, Any], directory: RunDirectory, data: Data, start: Start | None) -> nn.Module:
+    model = assembly.make_model(config, data)
+    if start is not None:
+        model.load_state_dict(start.weights)
+    elif START in config and not directory.checkpoints.paths():
+        source = config[START]["run"]
+        raise UsageError(
+            f"{directory.path} has no checkpoint yet and begins with the weights of the run {source}; "
+            "give --start-from again"
+        )
+    return model
+
+
 def calibrated_predictions(
     config: Mapping[str, Any], data: Data, model: nn.Module, folder: Path, *, device: str, fit: bool,
 ) -> Predictions:  # fmt: skip
@@ -191,11 +285,32 @@ def calibrated_predictions(
     if fit:
         fitted_on, _, targets = _collected(config, model, assembly.plain_batches(data.train, data), device)
         calibrator.fit(fitted_on, targets, head=model.head)
-        calibrator.save(folder / "calibration")
+        calibrator.save(folder / CALIBRATION)
     else:
-        calibrator = type(calibrator).load(folder / "calibration")
+        calibrator = _loaded_calibrator(calibrator, folder / CALIBRATION)
     given = {"features": features, "logits": logits}[calibrator.transforms]
-    return Predictions(scale * logits, labels, calibrator.transform(given))
+    try:
+        calibrated = calibrator.transform(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{folder / CALIBRATION} is not of this run's network: {error}") from error
+    return Predictions(scale * logits, labels, calibrated)
+
+
+def _loaded_calibrator(wanted: Any, folder: Path) -> Any:
+    """Return the calibrator in ``folder``, one of the settings and class counts of ``wanted``."""
+    for name in storage.FILES:
+        if not (folder / name).exists():
+            raise DataError(
+                f"{folder / name} is missing, and without it the network is not calibrated as config.json says; "
+                "restore it, or `lt-fast train --resume` learns it again"
+            )
+    found = type(wanted).load(folder)
+    theirs, ours = found.counts.counts.tolist(), wanted.counts.counts.tolist()
+    if theirs != ours:
+        raise DataError(f"{folder} is not of this run: it was fitted to the class counts {theirs}, these are {ours}")
+    if found.scale != wanted.scale:
+        raise DataError(f"{folder} is not of this run: its scale is {found.scale:g}, that of the run {wanted.scale:g}")
+    return found
 
 
 def _confusions(criterion: nn.Module, data: Data, folder: Path) -> dict[str, Any]:
@@ -207,21 +322,19 @@ def _confusions(criterion: nn.Module, data: Data, folder: Path) -> dict[str, Any
     return {"confusions": confusions.summary_of(confusion, data.train.classes)}
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """Return a finished run's ``result.json``.
+def read_result(directory: RunDirectory) -> dict[str, Any]:
+    """Return the ``result.json`` of a finished run.
 
     Raises:
-        DataError: if it is missing or damaged.
+        DataError: if it is missing or damaged, or the result of another configuration.
     """
-    path = folder / "result.json"
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: the run has not finished; `lt-fast train --resume` continues it") from None
-    except (OSError, ValueError) as error:
+    result = run_files.read_result(directory.path)
+    changed = differences(result["config"], directory.config)
+    if changed:
         raise DataError(
-            f"{path} cannot be read: {error}; remove it and `lt-fast train --resume` writes it again"
-        ) from error
+            f"{directory.result_path} is not the result of this run: {', '.join(changed.values())}; "
+            "remove it and `lt-fast train --resume` writes it again"
+        )
     return result
 
 

@@ -1,7 +1,5 @@
 """The tables and pictures of one run directory, from its files alone: no network, no data set, no GPU."""
 
-import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast import metrics
-from lt_fast.errors import DataError, require
+from lt_fast.errors import DataError
+from lt_fast.records import FRACTION, NUMBER, check, whole
 from lt_fast.report import pictures
 from lt_fast.report.metrics_table import header, metrics_row
 from lt_fast.report.tables import percent, text_table
+from lt_fast.training import History
+from lt_fast.training.run_files import read_confusion_entries, read_predictions, read_result
 
 GROUPS = {"overall": "top1", "many": "many_recall", "medium": "medium_recall", "few": "few_recall"}
 
@@ -26,12 +27,13 @@ def draw_run(run: Path | str) -> list[Path]:
         MissingExtraError: if matplotlib or safetensors is not installed.
     """
     run = Path(run)
-    plots, result = run / "plots", read_json(run / "result.json")
+    plots, result = run / "plots", read_result(run)
     title = title_of(result["config"])
     stages = stages_of(result)
     _draw_curves(plots / "curves", run / "metrics.csv", result["config"], title)
     _draw_recall(plots / "recall", stages, title)
-    _draw_predictions(plots, read_predictions(run), stages, title)
+    saved = read_predictions(run, num_classes=len(result["data"]["class_names"]))
+    _draw_predictions(plots, {name: tensor.numpy() for name, tensor in saved.items()}, stages, title)
     names = ["curves", "recall", "reliability", "confusion"]
     if "confusions" in result:
         _draw_confusion_pairs(plots / "confusion_pairs", run, result, title)
@@ -82,60 +84,28 @@ def stages_of(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"before": result["metrics"]} if before is None else {"before": before, "after": result["metrics"]}
 
 
-def read_json(path: Path) -> Any:
-    """Return the JSON value in ``path``.
-
-    Raises:
-        DataError: if it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; is {path.parent} the directory of a finished run?") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
-
-
-def read_predictions(run: Path) -> dict[str, NDArray[Any]]:
-    """Return ``labels``, ``logits`` and perhaps ``calibrated_logits`` of the test set, as the run saved them.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
-    return _read_tensors(run / "predictions.safetensors", f"`lt-fast eval {run}` writes it again")
-
-
-def _read_tensors(path: Path, remedy: str) -> dict[str, NDArray[Any]]:
-    safetensors = require("safetensors", extra="train", purpose=f"reading {path.name}")
-    numpy_files = require("safetensors.numpy", extra="train", purpose=f"reading {path.name}")
-    try:
-        loaded: dict[str, NDArray[Any]] = numpy_files.load_file(path)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; {remedy}") from None
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged: {error}; {remedy}") from error
-    return loaded
-
-
 def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str) -> None:
-    rows = _read_rows(table)
-    accuracy = {group: [_number(row.get(f"test_{key}")) for row in rows] for group, key in GROUPS.items()}
+    history = _history(table, config["epochs"])
+    accuracy = {group: [row.get(f"test_{key}") for row in history] for group, key in GROUPS.items()}
     defer = config["defer_until"] * config["epochs"] if config["deferred"] else None
-    epochs = [int(row["epoch"]) for row in rows]
-    losses = [float(row["train_loss"]) for row in rows]
-    pictures.training_curves(path, epochs, losses, accuracy, title=title, mark_epoch=defer)
+    losses = [float(row["train_loss"] or 0) for row in history]
+    pictures.training_curves(path, range(1, len(history) + 1), losses, accuracy, title=title, mark_epoch=defer)
 
 
-def _read_rows(table: Path) -> list[dict[str, str]]:
+def _history(table: Path, epochs: int) -> History:
+    history = History.from_csv(table)
+    rules = {"epoch": whole(1), "train_loss": NUMBER} | {f"test_{key}?": FRACTION for key in GROUPS.values()}
     try:
-        with table.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"{table} cannot be read: {error.strerror}; was the run moved without it?") from error
+        for row in history:
+            check(row, rules)
+    except ValueError as error:
+        raise DataError(f"{table} is damaged: {error}; {_AGAIN}") from error
+    if [row["epoch"] for row in history] != list(range(1, epochs + 1)):
+        raise DataError(f"{table} must have one row per epoch, {epochs}, got {len(history)}; {_AGAIN}")
+    return history
 
 
-def _number(cell: str | None) -> float | None:
-    return float(cell) if cell else None
+_AGAIN = "remove it and `lt-fast train --resume` writes it again"
 
 
 def _draw_recall(path: Path, stages: Mapping[str, Any], title: str) -> None:
@@ -159,20 +129,11 @@ def _draw_predictions(plots: Path, saved: Mapping[str, NDArray[Any]], stages: Ma
 
 
 def _draw_confusion_pairs(path: Path, run: Path, result: Mapping[str, Any], title: str) -> None:
-    target, predicted, counts = read_confusion_entries(run).T
     names = result["data"]["class_names"]
+    target, predicted, counts = read_confusion_entries(run, num_classes=len(names)).numpy().T
     matrix = np.zeros((len(names), len(names)), dtype=np.int64)
     matrix[target, predicted] = counts
     pictures.confusion_pairs(path, matrix, names, title=title)
-
-
-def read_confusion_entries(run: Path) -> NDArray[np.int64]:
-    """Return rows of true class, predicted class and count, ``(cells, 3)``, as the run saved them.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
-    return _read_tensors(run / "confusion_counts.safetensors", "a new run makes one")["entries"]
 
 
 def softmax(logits: Any) -> NDArray[np.float64]:

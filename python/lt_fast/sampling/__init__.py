@@ -7,13 +7,13 @@ Each batch is a pure function of (seed, epoch, position).
 (3, True)
 """
 
+from lt_fast.labels import labels_of
 from lt_fast.registry import Registry
 from lt_fast.sampling.class_balanced import ClassBalancedBatchSampler, ClassBalancedSampler
 from lt_fast.sampling.class_probabilities import class_probabilities, effective_number_probs
 from lt_fast.sampling.confusion_counts import ConfusionCounts
 from lt_fast.sampling.confusion_pairs import ConfusionPairBatchSampler
 from lt_fast.sampling.dual import DualBatchSampler
-from lt_fast.sampling.labels import labels_of
 from lt_fast.sampling.m_per_class import MPerClassBatchSampler
 from lt_fast.sampling.multilabel import MultilabelBalancedSampler
 from lt_fast.sampling.repeat_factor import RepeatFactorSampler, repeat_factors

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _rust
-from lt_fast.counts import ClassCounts, EmptyPolicy
+from lt_fast.counts import ClassCounts, EmptyPolicy, NumberedLabels, numbered_labels
+from lt_fast.labels import refuse_negative, warn
 from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
-from lt_fast.sampling.labels import labels_of
 from lt_fast.sampling.schedule import Schedule, ScheduledDraws, described, scheduled
 from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint, one_of
 from lt_fast.sampling.seekable_index import SeekableSampler
@@ -17,6 +17,8 @@ WithinClass: TypeAlias = Literal["cycle", "replace"]
 
 MOST_CLASSES = 1 << 24
 """Labels must lie below: a table of counts beyond is a mistake, and would fill the memory."""
+
+_FEWEST_DISTINCT = 3  # samples: two of two classes are an example, not a mistake
 
 
 class ClassBalancedBatchSampler(SeekableBatchSampler):
@@ -175,9 +177,7 @@ class _Rule(NamedTuple):
             raise ValueError("schedule must be given without q and class_probs, got both; choose one of them")
         if class_probs is not None and q != 0:
             raise ValueError(f"q must be left out when class_probs is given, got q={q}; choose one of them")
-        if class_probs is not None:
-            class_probs = entries_of("class_probs", class_probs)
-        ids, counts = numbered(labels, None if class_probs is None else class_probs.size, of="class_probs")
+        ids, counts, class_probs = numbered_with_probs(labels, class_probs)
         rule: dict[str, int | float | str]
         if schedule is not None:
             probs = scheduled(schedule, 0, counts.require_no_empty(empty), empty)
@@ -211,37 +211,64 @@ class _Rule(NamedTuple):
 def numbered(
     labels: Any, num_classes: int | None = None, *, of: str = "num_classes"
 ) -> tuple[NDArray[np.uint32], ClassCounts]:
-    """Return the class number of every sample and the counts; strings are numbered in sorted order.
+    """Return the class number of every sample and the counts; words are numbered as ``numbered_labels`` says.
 
     Args:
         labels: as ``labels_of`` takes.
         num_classes: C; by default the largest label + 1.
         of: the argument that C comes from, for messages.
     """
-    array = labels_of(labels)
-    if array.size == 0:
+    return _counted(numbered_labels(labels), num_classes, of)
+
+
+def numbered_with_probs(
+    labels: Any, class_probs: ArrayLike | None
+) -> tuple[NDArray[np.uint32], ClassCounts, NDArray[np.float64] | None]:
+    """Return what ``numbered`` does, and ``class_probs`` in the order of the classes."""
+    found = numbered_labels(labels)
+    if class_probs is None:
+        return *_counted(found, None, "num_classes"), None
+    probs = entries_of("class_probs", class_probs, found.names)
+    return *_counted(found, probs.size, "class_probs"), probs
+
+
+def _counted(found: NumberedLabels, num_classes: int | None, of: str) -> tuple[NDArray[np.uint32], ClassCounts]:
+    labels, names, _ = found
+    if labels.size == 0:
         raise ValueError("labels must hold at least one sample, got 0")
-    names = None
-    if array.dtype.kind == "U":
-        distinct, array = np.unique(array, return_inverse=True)
-        names = [str(name) for name in distinct]
-    if array.max() >= MOST_CLASSES:
-        raise ValueError(f"labels must be < {MOST_CLASSES}, got {array.max()}; number the classes 0..C-1 first")
+    refuse_negative(labels)
+    largest = int(labels.max())
+    if largest >= MOST_CLASSES:
+        raise ValueError(f"labels must be < {MOST_CLASSES}, got {largest}; number the classes 0..C-1 first")
     if num_classes is not None:
-        _refuse_other_classes(array, names, num_classes, of)
-    counts = ClassCounts.from_labels(array, num_classes, names=names)
-    return array.astype(np.uint32), counts
+        _refuse_other_classes(found, num_classes, of)
+    classes = largest + 1 if num_classes is None else num_classes
+    # Classes without samples after the last label are left out, as for labels that come without a data set.
+    known = names[:classes] if names is not None and len(names) >= classes else None
+    counts = ClassCounts.from_labels(labels, classes, names=known)
+    _warn_of_single_samples(counts)
+    return labels.astype(np.uint32), counts
 
 
-def _refuse_other_classes(labels: NDArray[np.int64], names: list[str] | None, num_classes: int, of: str) -> None:
+def _warn_of_single_samples(counts: ClassCounts) -> None:
+    samples = counts.total
+    if samples >= _FEWEST_DISTINCT and np.count_nonzero(counts.counts) == samples:
+        warn(
+            f"labels should be classes with several samples, got {samples} samples of {samples} classes: each sample "
+            "is its own class, so that nothing is balanced; pass the classes, not an index, a file name or a target"
+        )
+
+
+def _refuse_other_classes(found: NumberedLabels, num_classes: int, of: str) -> None:
+    labels, names, words = found
     if num_classes < 1:
         raise ValueError(f"{of} must have one entry a class, got none")
-    if names is not None and len(names) != num_classes:
+    if words and names is not None and len(names) != num_classes:
         raise ValueError(
             f"labels must be of as many classes as {of} is for ({num_classes}), got {len(names)} different strings; "
             f"pass {of} for these, in sorted order"
         )
-    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    outside = np.flatnonzero(labels >= num_classes)
     if outside.size:
         at = int(outside[0])
         raise ValueError(

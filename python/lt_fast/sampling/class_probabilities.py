@@ -1,6 +1,7 @@
 """How often each class is to come: by an exponent, by effective number, or as given."""
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lt_fast.counts import ClassCounts, EmptyPolicy, refuse_masked
+from lt_fast.counts import ClassCounts, EmptyPolicy, in_class_order
+from lt_fast.labels import refuse_masked
 
 
 def class_probabilities(
@@ -81,9 +83,16 @@ def number(name: str, value: Any) -> float:
     return float(value)
 
 
-def entries_of(name: str, values: Any) -> NDArray[np.float64]:
-    """Return a copy of ``values`` as float64, or say that the argument ``name`` must be numbers, one a class."""
+def entries_of(name: str, values: Any, names: ClassCounts | Sequence[str] | None = None) -> NDArray[np.float64]:
+    """Return a copy of ``values`` as float64, or say that the argument ``name`` must be numbers, one per class.
+
+    Args:
+        name: the argument.
+        values: one number per class, in the order of the classes or named by class number or by ``names``.
+        names: as for ``in_class_order``.
+    """
     refuse_masked(name, values)
+    values = in_class_order(name, values, names)
     if isinstance(values, Tensor):
         values = values.detach().cpu().double().numpy()
     try:
@@ -99,7 +108,7 @@ def explicit_probabilities(class_probs: ArrayLike, counts: ClassCounts, empty: E
         TypeError: if it does not hold numbers.
         ValueError: if it has not one entry a class, one is negative or not finite, or all are 0.
     """
-    probs = entries_of("class_probs", class_probs)
+    probs = entries_of("class_probs", class_probs, counts)
     if probs.shape != (counts.num_classes,):
         raise ValueError(f"class_probs must have one entry a class ({counts.num_classes}), got shape {probs.shape}")
     wrong = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)))

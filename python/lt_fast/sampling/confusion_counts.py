@@ -80,7 +80,8 @@ class ConfusionCounts:
 
         Raises:
             TypeError: if they are not whole numbers.
-            ValueError: if their shapes differ or a class lies outside [0, C); its position is named.
+            ValueError: if their shapes differ, a class lies outside [0, C) (its position is named), or the counts would
+                add up to 2**63.
         """
         self._counts.update(_classes("target", target), _classes("predicted", predicted))
 
@@ -101,7 +102,7 @@ class ConfusionCounts:
 
         Raises:
             TypeError: if ``other`` is something else.
-            ValueError: if it has another number of classes.
+            ValueError: if it has another number of classes, or the counts would add up to 2**63; nothing is added then.
         """
         if not isinstance(other, ConfusionCounts):
             raise TypeError(f"other must be a ConfusionCounts, got {type(other).__name__}")

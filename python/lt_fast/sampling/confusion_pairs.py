@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lt_fast import _rust
-from lt_fast.counts import EmptyPolicy, refuse_masked
+from lt_fast.counts import EmptyPolicy, in_class_order
+from lt_fast.labels import refuse_masked
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.class_probabilities import number
 from lt_fast.sampling.confusion_counts import ConfusionCounts
@@ -292,6 +293,8 @@ def _cells(confusion: ConfusionCounts | ArrayLike) -> tuple[_Cells, int]:
 
 def _matrix(confusion: Any) -> NDArray[np.float64]:
     refuse_masked("confusion", confusion)
+    if hasattr(type(confusion), "to_numpy") and hasattr(confusion, "columns"):  # a pandas DataFrame: crosstab
+        confusion = _frame_in_class_order(confusion)
     if isinstance(confusion, Tensor):
         confusion = confusion.detach().cpu()
         confusion = confusion.double() if confusion.is_floating_point() else confusion  # NumPy knows no bfloat16
@@ -310,6 +313,15 @@ def _matrix(confusion: Any) -> NDArray[np.float64]:
         value = matrix[target, predicted]
         raise ValueError(f"confusion must be finite and >= 0, got {value} for target {target}, predicted {predicted}")
     return matrix
+
+
+def _frame_in_class_order(frame: Any) -> NDArray[Any]:
+    """Return a pandas ``DataFrame`` by class number: ``crosstab`` leaves out classes that were never predicted."""
+    rows, columns = (
+        in_class_order(f"confusion.{name}", {key: at for at, key in enumerate(keys)})
+        for name, keys in (("index", frame.index), ("columns", frame.columns))
+    )
+    return np.asarray(frame.to_numpy())[np.ix_(rows, columns)]
 
 
 def _counting_from(cells_from: dict[int, _Cells], step: int) -> dict[int, _Cells]:

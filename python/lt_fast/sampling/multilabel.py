@@ -5,9 +5,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from lt_fast.counts import ClassCounts, EmptyPolicy
+from lt_fast.labels import refuse_sampler, whole_numbers
 from lt_fast.sampling.class_balanced import MOST_CLASSES
 from lt_fast.sampling.class_probabilities import class_probabilities
-from lt_fast.sampling.labels import refuse_sampler, whole_numbers
 from lt_fast.sampling.seekable import Source, fingerprint, one_of
 from lt_fast.sampling.seekable_index import SeekableSampler
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast.labels import refuse_sampler, whole_numbers
 from lt_fast.sampling.class_balanced import MOST_CLASSES, numbered
 from lt_fast.sampling.class_probabilities import number
-from lt_fast.sampling.labels import refuse_sampler, whole_numbers
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 from lt_fast.sampling.weighted import numbers_of

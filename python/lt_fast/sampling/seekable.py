@@ -8,16 +8,15 @@ A new sampler checks its arguments, names its source and its settings, and is do
 import copy
 import hashlib
 import operator
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lt_fast import _rust
-from lt_fast.sampling.labels import refuse_sampler
+from lt_fast.labels import refuse_sampler
+from lt_fast.sampling.ranks import rank_and_world_size, refuse_other_group
 from lt_fast.sampling.second_shard import refuse_joined_arrays, refuse_second_shard
 
 Output: TypeAlias = Literal["list", "numpy"]
@@ -49,13 +48,18 @@ class SeekableBatchSampler:
     The position is global: batch ``g`` of an epoch is the same for any number of ranks, and goes to rank
     ``g mod world_size``. Hence a state saved on 8 ranks goes on on 2.
 
-    *Epochs.* ``iter()`` starts the current epoch from its beginning, or, once after ``load_state_dict``, from the saved
-    position. An iterator that runs to its end moves ``epoch`` on by one, so forgetting ``set_epoch`` does no harm;
-    ``set_epoch`` with the current epoch changes nothing.
+    *Epochs.* Every pass is an epoch of its own: the first pass is epoch 0, and each ``iter()`` begins the next epoch
+    that no iterator has begun. An epoch begins when its first batch is drawn. So a loop that stops early (``break``,
+    ``zip``, ``next()`` a fixed number of times) does not repeat its batches, with or without workers, and an iterator
+    that is never asked for a batch costs no epoch. A loader with workers draws its first batches when its iterator is
+    made.
+    ``set_epoch(e)`` makes ``e`` the next one, from its beginning, also where ``e`` was left early; what
+    ``load_state_dict`` has restored in ``e`` stays restored. Call both before ``iter(loader)``.
 
     *State.* ``state_dict`` tells where the newest iterator is: O(1), a fresh dictionary of plain numbers and strings.
     A ``DataLoader`` with workers draws ahead of the batch it delivers; torchdata's ``StatefulDataLoader`` keeps the
-    state that belongs to the delivered one.
+    state that belongs to the delivered one. A state saved after an early stop continues the epoch that was left; call
+    ``set_epoch(e + 1)`` before saving, or after loading, to start the next one instead.
 
     Args:
         source: name and arguments of a function of ``lt_fast._rust`` that returns ``Draws``.
@@ -73,7 +77,7 @@ class SeekableBatchSampler:
         drop_last: as given.
         num_batches: batches in an epoch, over all ranks.
         seed: as given.
-        epoch: the epoch that ``iter()`` starts.
+        epoch: the epoch of the newest iterator, and the next one when that has run to its end.
         rank: this rank.
         world_size: number of ranks.
 
@@ -107,7 +111,7 @@ class SeekableBatchSampler:
         one_of("output", output, "list", "numpy")
         self.output = output
         self.num_batches, draws = _epoch_size(num_samples, self.batch_size, num_batches, drop_last=self.drop_last)
-        self.rank, self.world_size, self.epoch = 0, 1, 0
+        self.rank, self.world_size = 0, 1
         self._source = (source[0], (*source[1], draws, self.seed))
         self._draws = self._make_draws()
         self._settings = {
@@ -118,8 +122,18 @@ class SeekableBatchSampler:
             "seed": self.seed,
             **settings,
         }
-        self._resume_at = 0
+        self._next = _Start(0, 0)
         self._newest: _Batches | None = None
+        self._from_group = False
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the newest iterator, and the next one when that has run to its end."""
+        return self._next.epoch if self._newest is None else self._newest.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.set_epoch(epoch)
 
     @property
     def sampler(self) -> Self:
@@ -132,12 +146,14 @@ class SeekableBatchSampler:
 
     def __iter__(self) -> "Iterator[Any]":
         # Batches of lists, or of arrays if asked for: of a union, a type checker would say that no DataLoader takes it.
+        if self._from_group:
+            refuse_other_group(self.rank, self.world_size)
         if self.world_size > 1:
             refuse_second_shard(self.rank, self.world_size)
         if self.output == "numpy" and not self.drop_last:
             refuse_joined_arrays()
-        self._newest = _Batches(self, self.epoch, self._resume_at)
-        self._resume_at = 0
+        self._next = self._upcoming()
+        self._newest = _Batches(self, self._next)
         return self._newest.run()
 
     def __getitem__(self, position: int) -> Batch:
@@ -164,10 +180,15 @@ class SeekableBatchSampler:
         return batch
 
     def set_epoch(self, epoch: int) -> None:
-        """Start ``epoch`` with the next ``iter()``; nothing changes when it is the current one."""
+        """Start ``epoch`` with the next ``iter()``: from its beginning, or from where ``load_state_dict`` has put it.
+
+        An iterator of this epoch that is running goes on as before.
+        """
         epoch = self._checked_epoch("epoch", epoch)
         if epoch != self.epoch:
-            self.epoch, self._resume_at, self._newest = epoch, 0, None
+            self._next, self._newest = _Start(epoch, 0), None
+        elif self._newest is not None:
+            self._newest.restart()
 
     def epoch_indices(self, epoch: int | None = None) -> NDArray[np.int64]:
         """Return all indices of this rank in ``epoch`` (the current one by default), batch after batch, int64."""
@@ -205,26 +226,32 @@ class SeekableBatchSampler:
             )
         part = copy.copy(self)
         part.rank, part.world_size = rank, world_size
+        part._from_group = False  # noqa: SLF001  (a copy of this one)
         return part
 
     def distributed(self) -> Self:
-        """Return ``shard(rank, world_size)`` as torch.distributed says, else ``RANK`` and ``WORLD_SIZE``, else 0 of 1.
+        """Return ``shard(rank, world_size)`` as torch.distributed says, else as ``RANK`` and ``WORLD_SIZE`` do.
+
+        Call it on each rank, after ``init_process_group``. A single process needs no ``.distributed()``; code that is
+        to run there, too, calls ``.shard(rank, world_size)`` with its own numbers, 0 and 1.
 
         Raises:
-            ValueError: if only one of the two variables is set, or one is not a whole number.
+            ValueError: if there is neither a process group nor these variables, one of them is missing
+                (``WORLD_SIZE=1`` alone is rank 0 of 1) or not an integer. Iterating raises it, too, where a process
+                group that was made later says that this is another rank.
         """
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return self.shard(torch.distributed.get_rank(), torch.distributed.get_world_size())
-        return self.shard(*_rank_from_environment())
+        part = self.shard(*rank_and_world_size())
+        part._from_group = True  # noqa: SLF001  (a copy of this one)
+        return part
 
     def state_dict(self) -> dict[str, int | float | str]:
         """Return where the newest iterator is, with what identifies the stream; O(1).
 
         ``position`` counts the batches of all ranks that have been given out in ``epoch``.
         """
-        epoch, position = self.epoch, self._resume_at
-        if self._newest is not None:
-            epoch, position = self._newest.epoch, self._newest.position
+        newest = self._newest
+        at = self._upcoming() if newest is None or newest.restarts else newest
+        epoch, position = at.epoch, at.position
         return {"version": _STATE_VERSION, **self._settings, "epoch": epoch, "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -238,7 +265,12 @@ class SeekableBatchSampler:
         position = whole_number("state['position']", state.get("position"), least=0)
         if position > self.num_batches:
             raise ValueError(f"state['position'] must lie in [0, {self.num_batches}], got {position}")
-        self.epoch, self._resume_at, self._newest = epoch, position, None
+        self._next, self._newest = _Start(epoch, position), None
+
+    def _upcoming(self) -> "_Start":
+        """Return where ``iter()`` starts."""
+        newest = self._newest
+        return _Start(newest.epoch, 0) if newest is not None and newest.restarts else self._next
 
     def _refuse_foreign(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state, Mapping):
@@ -258,16 +290,16 @@ class SeekableBatchSampler:
 
     def __getstate__(self) -> dict[str, Any]:
         # Iterators stay behind: a copy starts where `iter()` of the original would.
-        return {**self.__dict__, "_draws": None, "_newest": None}
+        return {**self.__dict__, "_draws": None, "_newest": None, "_next": self._upcoming().copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._draws = self._make_draws()
 
     def __copy__(self) -> Self:
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, _newest=None)
-        return twin
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__, _newest=None, _next=self._upcoming().copy())
+        return copied
 
     def __repr__(self) -> str:
         share = f", rank={self.rank}, world_size={self.world_size}" if self.world_size > 1 else ""
@@ -305,9 +337,31 @@ class SeekableBatchSampler:
         drawn = self._draws.array(epoch, first, step, count, self.batch_size)
         return [drawn[at : at + self.batch_size] for at in range(0, len(drawn), self.batch_size)]
 
+    def _begin(self, batches: "_Batches", start: "_Start") -> "_Start":
+        """Give ``start`` to an iterator that draws its first batch; the next epoch where another one has begun it."""
+        if start.taken:
+            start = self._next
+        start.taken = True
+        if start is self._next:
+            self._next = _Start(start.epoch + 1, 0)
+        self._newest = batches
+        return start
+
     def _finished(self, batches: "_Batches") -> None:
         if batches is self._newest:
-            self.epoch, self._resume_at, self._newest = batches.epoch + 1, 0, None
+            self._newest = None
+
+
+class _Start:
+    """Where a pass starts; shared by the iterators that are made before one of them draws."""
+
+    def __init__(self, epoch: int, position: int) -> None:
+        self.epoch, self.position = epoch, position
+        self.taken = False
+
+    def copy(self) -> "_Start":
+        """Return the same place, not begun."""
+        return _Start(self.epoch, self.position)
 
 
 class _Batches:
@@ -316,23 +370,51 @@ class _Batches:
     What has been given out follows from what that iterator has left, so nothing is counted along the way.
     """
 
-    def __init__(self, sampler: SeekableBatchSampler, epoch: int, start: int) -> None:
-        self.epoch = epoch
+    def __init__(self, sampler: SeekableBatchSampler, start: _Start) -> None:
         self._sampler = sampler
-        self._left = sampler._share(sampler.num_batches - start)  # noqa: SLF001  (one unit in two classes)
-        self._next = start + sampler.rank
-        self._end = start
+        self._start = start
+        self._begun = False
+        self._restart_at: int | None = None
+        self._begin_at(start)
         self._chunk: list[Any] = []
         self._ahead: Iterator[Any] = iter(())
+
+    def _begin_at(self, start: _Start) -> None:
+        sampler, self._start = self._sampler, start
+        self._left = sampler._share(sampler.num_batches - start.position)  # noqa: SLF001  (one unit in two classes)
+        self._next = start.position + sampler.rank
+        self._end = start.position
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of this pass."""
+        return self._place.epoch
 
     @property
     def position(self) -> int:
         """Batches of all ranks that have been given out."""
         sampler = self._sampler
+        if not self._begun:
+            return self._place.position
         return min(self._end - operator.length_hint(self._ahead) * sampler.world_size, sampler.num_batches)
+
+    @property
+    def _place(self) -> _Start:
+        return self._sampler._next if self._start.taken and not self._begun else self._start  # noqa: SLF001
+
+    def restart(self) -> None:
+        """Let the next pass be of this epoch again, unless this one goes on."""
+        self._restart_at = self.position if self._begun else None
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the next pass is of this epoch again."""
+        return self._restart_at is not None and self._restart_at == self.position
 
     def run(self) -> Iterator[Any]:
         """Give out the batches."""
+        self._begin_at(self._sampler._begin(self, self._start))  # noqa: SLF001
+        self._begun = True
         while self._left:
             self._refill()
             yield from self._ahead
@@ -407,13 +489,3 @@ def _epoch_size(num_samples: int, batch_size: int, num_batches: int | None, *, d
     if batches * batch_size > 1 << 62:
         raise ValueError(f"num_batches * batch_size must be <= 2**62, got {batches} * {batch_size}")
     return batches, batches * batch_size
-
-
-def _rank_from_environment() -> tuple[int, int]:
-    values = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE")}
-    if all(value is None for value in values.values()):
-        return 0, 1
-    for name, value in values.items():
-        if value is None or not value.strip().isdecimal():
-            raise ValueError(f"environment variable {name} must be a whole number, got {value!r}; start with torchrun")
-    return int(values["RANK"] or 0), int(values["WORLD_SIZE"] or 1)

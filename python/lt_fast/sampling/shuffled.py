@@ -1,10 +1,11 @@
 """Plain shuffling: every sample once an epoch, seekable."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from lt_fast.sampling.labels import refuse_sampler
+from lt_fast.labels import refuse_sampler
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, whole_number
 
 
@@ -60,6 +61,11 @@ def _length(labels_or_len: Any) -> int:
         raise TypeError(
             "labels_or_len must be a number of samples, labels or a data set, got a "
             f"{type(labels_or_len).__name__}, whose length counts batches; pass its data set"
+        )
+    if isinstance(labels_or_len, Mapping):
+        raise TypeError(
+            f"labels_or_len must be a number of samples, labels or a data set, got a {type(labels_or_len).__name__}, "
+            "whose length counts its keys; pass one of its values, or of a DatasetDict one split: data['train']"
         )
     sized = hasattr(labels_or_len, "__len__") and getattr(labels_or_len, "ndim", 1) > 0  # not torch.tensor(5)
     samples = len(labels_or_len) if sized else whole_number("labels_or_len", labels_or_len)

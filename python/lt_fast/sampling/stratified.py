@@ -5,8 +5,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from lt_fast.counts import EmptyPolicy
-from lt_fast.sampling.class_balanced import numbered
-from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
+from lt_fast.sampling.class_balanced import numbered_with_probs
+from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint, whole_number
 
 _LARGEST_BATCH = 1 << 32  # quotas are counted in 32 bits
@@ -59,9 +59,7 @@ class StratifiedBatchSampler(SeekableBatchSampler):
         size = whole_number("batch_size", batch_size, least=1)
         if size > _LARGEST_BATCH:
             raise ValueError(f"batch_size must be <= {_LARGEST_BATCH}, got {size}")
-        if class_probs is not None:
-            class_probs = entries_of("class_probs", class_probs)
-        ids, self.class_counts = numbered(labels, None if class_probs is None else class_probs.size, of="class_probs")
+        ids, self.class_counts, class_probs = numbered_with_probs(labels, class_probs)
         if class_probs is None:
             self.class_probs = class_probabilities(self.class_counts, q=q, empty=empty)
         elif q != 1:

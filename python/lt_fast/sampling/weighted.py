@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lt_fast.counts import refuse_masked
-from lt_fast.sampling.labels import refuse_sampler
+from lt_fast.labels import refuse_masked, refuse_sampler
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
@@ -54,6 +53,7 @@ class WeightedRandomSampler(SeekableSampler):
 def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
     """Return ``values`` as float64 ``(N,)``, or say that the argument ``name`` must be one-dimensional numbers."""
     refuse_masked(name, values)
+    _refuse_order_of_counts(name, values)
     try:
         if isinstance(values, Tensor):
             values = values.detach().cpu()
@@ -66,3 +66,18 @@ def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be one-dimensional with at least one entry, got shape {array.shape}")
     return np.array(array, dtype=np.float64)
+
+
+def _refuse_order_of_counts(name: str, values: Any) -> None:
+    """Raise for a pandas ``Series`` whose index is 0 to N-1 in another order: of samples, or of classes by count."""
+    if not (hasattr(type(values), "to_numpy") and hasattr(type(values), "reindex") and np.ndim(values) == 1):
+        return
+    index = np.asarray(values.index)
+    if index.dtype.kind not in "iuf" or not index.size:
+        return
+    rising = np.arange(index.size)
+    if not np.array_equal(index, rising) and np.array_equal(np.sort(index), rising):
+        raise ValueError(
+            f"{name} must be in the order of the samples, got a Series with the index {index[0]}, {index[1]}, ...; "
+            f"pass {name}.to_numpy() if entry i is for sample i, or {name}.sort_index() if its index numbers samples"
+        )

@@ -1,6 +1,6 @@
 """What the loop asks of its batches, and the way of one batch to the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -50,12 +50,42 @@ def as_batch(raw: Any) -> Batch:
     """Name the parts of what ``batches`` gave.
 
     Raises:
-        TypeError: if it is not a tuple of four.
+        TypeError: if it is not a tuple of four, or ``x``, ``y_a``, ``y_b`` or ``lam`` is no tensor; says how to convert
+            what came.
+        ValueError: if ``x`` and labels differ in number, or one of ``y_b`` and ``lam`` is missing.
     """
     if not isinstance(raw, tuple | list) or len(raw) != len(Batch._fields):
-        given = f"{len(raw)} parts" if isinstance(raw, tuple | list) else type(raw).__name__
-        raise TypeError(f"batches must give (x, y_a, y_b, lam), got {given}; y_b and lam may be None")
-    return Batch(*raw)
+        raise TypeError(f"batches must give (x, y_a, y_b, lam), got {_in_words(raw)}")
+    batch = Batch(*raw)
+    for name, part in zip(Batch._fields, raw, strict=True):
+        if not isinstance(part, Tensor) and (part is not None or name in ("x", "y_a")):
+            raise TypeError(f"batches must give tensors (x, y_a, y_b, lam), got {_part_in_words(name, part)}")
+    if (batch.y_b is None) != (batch.lam is None):
+        raise ValueError(
+            "batches must give both y_b and lam, or None for both, got one of them; an index is no mixing: leave it out"
+        )
+    if len(batch.x) != len(batch.y_a):
+        raise ValueError(f"batches must give one label for each x, got {len(batch.y_a)} for {len(batch.x)}")
+    return batch
+
+
+def _in_words(raw: Any) -> str:
+    """Say what came in the place of a tuple of four, and how to make one of it."""
+    rule = "y_b and lam may be None"
+    if isinstance(raw, Mapping):
+        return f"{type(raw).__name__} with the keys {', '.join(map(repr, raw))}; {rule}: give (x, labels, None, None)"
+    if not isinstance(raw, tuple | list):
+        return f"{type(raw).__name__}; {rule}"
+    if len(raw) == len(("x", "labels", "index")):
+        return f"3 parts; {rule}; an index is no mixing: give (x, labels, None, None)"
+    return f"{len(raw)} parts; {rule}" + (": give (x, labels, None, None)" if len(raw) > 1 else "")
+
+
+def _part_in_words(name: str, part: Any) -> str:
+    several = (
+        f" of {len(part)} (several views of each image?)" if name == "x" and isinstance(part, list | tuple) else ""
+    )
+    return f"{name} as {type(part).__name__}{several}"
 
 
 def check_batches(batches: Any) -> int:

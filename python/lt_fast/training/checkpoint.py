@@ -10,10 +10,10 @@
 
 import hashlib
 import json
+import os
 import re
-import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,30 @@ from typing import Any
 from torch import Tensor
 
 from lt_fast.errors import DataError, require
-from lt_fast.training.durable import sync_folder, unwritable, write_synced
+from lt_fast.records import (
+    MOST_JSON_BYTES,
+    MOST_TENSOR_BYTES,
+    OBJECT,
+    SHA256,
+    WHOLE,
+    Rule,
+    check,
+    parse_json,
+    parse_tensors,
+    read_bytes,
+)
+from lt_fast.training.durable import erase, sync_folder, unwritable, write_synced
 
-_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?")
+# At most 18 digits: a longer number is none that was counted, and could not be handed to the samplers.
+_NAME = re.compile(r"epoch-([0-9]{1,18})(?:-step-([0-9]{1,18}))?")
+_FILE = re.compile(r"[A-Za-z0-9_-]{1,64}\.safetensors")
 _STATE = "state.json"
+_FILES = Rule(
+    "an object of names like model.safetensors, without a path",
+    lambda value: isinstance(value, dict) and all(_FILE.fullmatch(name) for name in value),
+)
+_STATE_RULES = {"values": OBJECT, "files": _FILES, "files.*.bytes": WHOLE, "files.*.sha256": SHA256, "sha256": SHA256}
+_LISTINGS = 10
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,7 @@ class Checkpoint:
         step: steps done in the epoch after them.
         tensors: group to name to tensor; group ``"model"`` is the model's state dict.
         values: whatever plain values were saved.
+        sha256: group to digest of its file.
     """
 
     path: Path
@@ -45,6 +66,7 @@ class Checkpoint:
     step: int
     tensors: dict[str, dict[str, Tensor]]
     values: dict[str, Any]
+    sha256: dict[str, str]
 
 
 class Checkpoints:
@@ -65,10 +87,17 @@ class Checkpoints:
         self.keep = keep
 
     def paths(self) -> list[Path]:
-        """Return the folders of all checkpoints, oldest first, unread."""
-        if not self.folder.is_dir():
+        """Return the folders of all checkpoints, oldest first, unread.
+
+        Raises:
+            DataError: if the folder is none, or may not be read.
+        """
+        try:
+            return sorted((path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), key=_position)
+        except FileNotFoundError:
             return []
-        return sorted((path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), key=_position)
+        except OSError as error:
+            raise DataError(f"{self.folder} cannot be read ({error.strerror})") from error
 
     def save(
         self,
@@ -89,6 +118,7 @@ class Checkpoints:
 
         Raises:
             TypeError: if the values are not JSON's.
+            ValueError: if the name of a group cannot be that of a file.
             DataError: if the disk is full or the folder cannot be written. Nothing half-written is left.
             MissingExtraError: if safetensors is not installed.
         """
@@ -96,36 +126,65 @@ class Checkpoints:
         path = self.folder / _name(epoch, step)
         aside = self.folder / f".{path.name}.partial"
         try:
-            self._remove_leftovers()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._erase_leftovers()
             _write_folder(aside, files)
             if path.exists():  # written by an attempt that was resumed from before it, or damaged
                 _remove(path)
             aside.rename(path)
             sync_folder(self.folder)
         except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
+            erase(aside)
             raise unwritable(self.folder, error, what="a checkpoint", needed=sum(map(len, files.values()))) from error
-        for old in self.paths()[: -self.keep]:
-            _remove(old)
+        self._drop_old()
         return path
 
-    def newest(self) -> Checkpoint | None:
+    def newest(
+        self, accept: Callable[[Checkpoint], object] | None = None, *, most: int = MOST_TENSOR_BYTES
+    ) -> Checkpoint | None:
         """Read the newest good checkpoint; None when there is none at all.
 
         A damaged one is passed over with a warning that names it and says what is wrong.
 
+        Args:
+            accept: called with a checkpoint that was read; raises ``DataError`` if it does not fit.
+            most: size in bytes of the largest file of tensors that can be one of this model.
+
         Raises:
             DataError: if there are checkpoints and every one is damaged.
         """
-        damaged = []
-        for path in reversed(self.paths()):
+        for _ in range(_LISTINGS):  # a training that runs meanwhile may remove what was listed before it is read
+            paths = self.paths()
+            found = self._newest_of(paths, accept, most)
+            if found is not None or self.paths() == paths:
+                return found
+        return None
+
+    def _newest_of(
+        self, paths: list[Path], accept: Callable[[Checkpoint], object] | None, most: int
+    ) -> Checkpoint | None:
+        damaged, unfit = [], []
+        for path in reversed(paths):
             try:
-                return read(path)
+                checkpoint = read(path, most=most)
             except DataError as error:
-                damaged.append(str(error))
-                warnings.warn(f"{error}; using the one before it", stacklevel=2)
-        if damaged:
-            raise DataError(f"{self.folder} holds no readable checkpoint ({'; '.join(damaged)}); start another run")
+                if os.path.lexists(path):
+                    damaged.append(str(error))
+                    if path != paths[0]:
+                        warnings.warn(f"{error}; using the one before it", stacklevel=4)
+                continue
+            try:
+                if accept is not None:
+                    accept(checkpoint)
+            except DataError as error:
+                unfit.append(str(error))
+                continue
+            for words in unfit:  # only now: where every one is refused, the error says it all
+                warnings.warn(f"{words}; using the one before it", stacklevel=4)
+            return checkpoint
+        if damaged or unfit:
+            reasons = "; ".join(damaged + unfit)
+            raise DataError(f"{self.folder} holds no readable checkpoint ({reasons}); start another run")
         return None
 
     def drop_newer(self, checkpoint: Checkpoint) -> None:
@@ -134,30 +193,50 @@ class Checkpoints:
             if _position(path) > (checkpoint.epoch, checkpoint.step):
                 _remove(path)
 
-    def _remove_leftovers(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def tidy(self) -> None:
+        """Remove what a killed process left: half-written and half-removed checkpoints, and those beyond ``keep``."""
+        self._erase_leftovers()
+        self._drop_old()
+
+    def _erase_leftovers(self) -> None:
         for path in self.folder.glob(".epoch-*"):
-            shutil.rmtree(path, ignore_errors=True)
+            erase(path)
+
+    def _drop_old(self) -> None:
+        for old in self.paths()[: -self.keep]:
+            _remove(old)
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path, *, most: int = MOST_TENSOR_BYTES) -> Checkpoint:
     """Read one checkpoint and compare every byte with its recorded digest.
 
+    Args:
+        path: its folder.
+        most: size in bytes of the largest file that is read.
+
     Raises:
-        DataError: naming the file that is missing, of the wrong size, or changed.
+        DataError: naming the file that is missing, of the wrong size, changed, or no file of a checkpoint.
     """
-    record = _read_state(path)
-    load = require("safetensors.torch", extra="train", purpose="reading a checkpoint").load
-    tensors = {}
-    for name, recorded in record["files"].items():
-        tensors[name.removesuffix(".safetensors")] = load(_checked_bytes(path / name, recorded))
     epoch, step = _position(path)
-    return Checkpoint(path, epoch, step, tensors, record["values"])
+    try:
+        _refuse_link(path)
+        record = _read_state(path / _STATE)
+        tensors = {
+            name.removesuffix(".safetensors"): _read_group(path / name, recorded, most)
+            for name, recorded in record["files"].items()
+        }
+    except (DataError, OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        words = str(error).removeprefix(f"{path}/")
+        raise DataError(f"checkpoint {path} is damaged: {words}") from error
+    digests = {name.removesuffix(".safetensors"): recorded["sha256"] for name, recorded in record["files"].items()}
+    return Checkpoint(path, epoch, step, tensors, record["values"], digests)
 
 
 def _encoded(tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> dict[str, bytes]:
     save = require("safetensors.torch", extra="train", purpose="saving a checkpoint").save
     files: dict[str, bytes] = {f"{group}.safetensors": save(dict(named)) for group, named in tensors.items()}
+    if not _FILES.holds(files):
+        raise ValueError(f"tensors must have groups of letters, digits, - and _, got {', '.join(tensors)}")
     record: dict[str, Any] = {"values": _plain(values), "files": {name: _digest(data) for name, data in files.items()}}
     record["sha256"] = _own_digest(record)
     return files | {_STATE: json.dumps(record, indent=1).encode()}
@@ -179,33 +258,31 @@ def _own_digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    file = path / _STATE
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise DataError(f"it must be a folder, got a link to {path.resolve()}")
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    data = read_bytes(file, most=MOST_JSON_BYTES)
     try:
-        record: dict[str, Any] = json.loads(file.read_bytes())
-        intact = record["sha256"] == _own_digest(record)
-    except OSError as error:
-        raise DataError(f"checkpoint {path} is damaged: {_STATE} cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"checkpoint {path} is damaged: {_STATE} is not what was written") from error
-    if not intact:
-        raise DataError(f"checkpoint {path} is damaged: {_STATE} does not match its SHA-256")
+        record: dict[str, Any] = parse_json(data)
+        check(record, _STATE_RULES)
+    except ValueError as error:
+        raise DataError(f"{_STATE} is not what was written: {error}") from error
+    _require_digest(record["sha256"], _own_digest(record), _STATE)
     return record
 
 
-def _checked_bytes(file: Path, recorded: Mapping[str, Any]) -> bytes:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"checkpoint {file.parent} is damaged: {file.name} cannot be read ({error.strerror})"
-        ) from error
-    if len(data) != recorded["bytes"]:
-        wanted = recorded["bytes"]
-        raise DataError(f"checkpoint {file.parent} is damaged: {file.name} has {len(data)} of {wanted} bytes")
-    if hashlib.sha256(data).hexdigest() != recorded["sha256"]:
-        raise DataError(f"checkpoint {file.parent} is damaged: {file.name} does not match its SHA-256")
-    return data
+def _require_digest(recorded: str, found: str, name: str) -> None:
+    if recorded != found:
+        raise DataError(f"{name} does not match its SHA-256")
+
+
+def _read_group(file: Path, recorded: Mapping[str, Any], most: int) -> dict[str, Tensor]:
+    data = read_bytes(file, most=most, exactly=recorded["bytes"])
+    _require_digest(recorded["sha256"], hashlib.sha256(data).hexdigest(), file.name)
+    return parse_tensors(data, file)
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -230,6 +307,6 @@ def _remove(path: Path) -> None:
     """Take the name away first: a folder that is half removed must not look like a checkpoint."""
     going = path.with_name(f".{path.name}.removed")
     with suppress(OSError):
-        shutil.rmtree(going, ignore_errors=True)
+        erase(going)
         path.rename(going)
-        shutil.rmtree(going, ignore_errors=True)
+        erase(going)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+CUBLAS_VARIABLE, CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 
 
 @contextmanager
@@ -25,10 +25,10 @@ def deterministic(device: torch.device | str = "cpu") -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic  # its attribute is a property that type checkers do not see
     fill, benchmark = memory.fill_uninitialized_memory, torch.backends.cudnn.benchmark
-    add_workspace = torch.device(device).type == "cuda" and _CUBLAS not in os.environ
+    add_workspace = torch.device(device).type == "cuda" and CUBLAS_VARIABLE not in os.environ
     try:
         if add_workspace:
-            os.environ[_CUBLAS] = ":4096:8"
+            os.environ[CUBLAS_VARIABLE] = CUBLAS_WORKSPACE
         torch.use_deterministic_algorithms(True)
         memory.fill_uninitialized_memory = False
         torch.backends.cudnn.benchmark = False
@@ -38,4 +38,4 @@ def deterministic(device: torch.device | str = "cpu") -> Iterator[None]:
         memory.fill_uninitialized_memory = fill
         torch.backends.cudnn.benchmark = benchmark
         if add_workspace:
-            os.environ.pop(_CUBLAS, None)
+            os.environ.pop(CUBLAS_VARIABLE, None)

@@ -8,6 +8,12 @@ from torch import Tensor
 
 _STEPS_BETWEEN_CHECKS = 50
 
+# No learning rate has acted yet, so that none can be too high.
+_BEFORE_ANY_UPDATE = (
+    "no weight has been updated yet: look for NaN or infinity in images and first weights, for a label whose class the "
+    "model gives the logit -inf, and for a loss weight or scale that is too large"
+)
+
 
 class FiniteWatch:
     """Remembers the first loss that is not finite, on the device, and raises when it looks.
@@ -52,7 +58,7 @@ class FiniteWatch:
             epoch, step, rate = self._seen[first]
             raise FloatingPointError(
                 f"loss must stay finite, got {float(self._value)} in epoch {epoch + 1}, step {step + 1} "
-                f"(learning rate {rate:g}); {_advice(last)}",
+                f"(learning rate {rate:g}); {_advice(last) if epoch or step else _BEFORE_ANY_UPDATE}",
             )
         self._seen.clear()
 

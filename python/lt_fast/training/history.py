@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lt_fast.errors import DataError
+from lt_fast.records import MOST_JSON_BYTES, read_bytes
 
 Row: TypeAlias = dict[str, float | None]
 OWN_COLUMNS = ("epoch", "learning_rate", "train_loss", "seconds")
@@ -56,14 +57,13 @@ class History:
         Raises:
             DataError: if the file is missing or holds something other than numbers.
         """
+        data = read_bytes(Path(path), most=MOST_JSON_BYTES)
         try:
-            with Path(path).open(newline="", encoding="utf-8") as file:
-                names, *lines = csv.reader(file)
-            return cls([dict(zip(names, map(_number, cells), strict=True)) for cells in lines])
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror})") from error
-        except ValueError as error:
+            names, *lines = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
+            rows = [_row(names, cells) for cells in lines]
+        except (ValueError, csv.Error) as error:
             raise DataError(f"{path} is damaged: {error}; resuming the run writes it anew") from error
+        return cls(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -76,6 +76,13 @@ class History:
 
     def __repr__(self) -> str:
         return f"History({len(self)} epochs: {', '.join(self.columns)})"
+
+
+def _row(names: Sequence[str], cells: Sequence[str]) -> Row:
+    row = dict(zip(names, map(_number, cells), strict=True))
+    if len(row) != len(names):
+        raise ValueError(f"a column comes twice in {', '.join(names)}")
+    return row
 
 
 def _number(cell: str) -> float | None:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to stop at the next safe place."""
+"""SIGINT, SIGTERM and SIGHUP as a request to stop at the next safe place."""
 
 import os
 import signal
@@ -6,12 +6,12 @@ import threading
 from types import FrameType
 from typing import Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 3
 
 
 class Interruption:
-    """Within the context, Ctrl-C and SIGTERM are noted in ``requested`` and stop nothing by themselves.
+    """Within the context, Ctrl-C, SIGTERM and SIGHUP are noted in ``requested`` and stop nothing by themselves.
 
     The third signal raises ``KeyboardInterrupt`` at once, for a process that does not come to its next safe place.
     Outside the main thread Python has no say over signals; there the context does nothing.
@@ -32,13 +32,23 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if self._enabled and threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._note)
+            try:
+                self._listen()
+            except BaseException:  # a signal that came in between, to the handler of before
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _listen(self) -> None:
+        for number in _SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:  # as under nohup
+                continue
+            self._before[number] = signal.getsignal(number)
+            signal.signal(number, self._note)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._process:  # a forked worker inherits the handler, not the duty to save

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lt_fast.training.batches import Batches, RawBatch, check_batches
+from lt_fast.training.batches import Batches, RawBatch, as_batch, check_batches
 
 
 class JoinedBatches:
@@ -66,12 +66,14 @@ class StagedBatches:
         second_from: the first epoch of the second stage, counted from 0; ``epoch_at(fraction, epochs)`` gives it.
 
     Raises:
-        TypeError: if a source lacks a method of ``Batches``.
+        TypeError: if a source lacks a method of ``Batches``, or ``second_from`` is no integer.
         ValueError: if one is empty, their numbers of steps differ, or ``second_from`` is negative.
     """
 
     def __init__(self, first: Batches, second: Batches, *, second_from: int) -> None:
         _same_steps({"first": check_batches(first), "second": check_batches(second)})
+        if isinstance(second_from, bool) or not hasattr(second_from, "__index__"):
+            raise TypeError(f"second_from must be an integer, got {second_from!r}; epoch_at(fraction, epochs) gives it")
         if second_from < 0:
             raise ValueError(f"second_from must be >= 0, got {second_from}; it is an epoch, counted from 0")
         self.first, self.second, self.second_from = first, second, second_from
@@ -108,13 +110,17 @@ def _same_steps(steps: dict[str, int]) -> None:
         raise ValueError(f"all batches must have the same number of steps an epoch: {told}; set num_batches")
 
 
-def _with_second_label(batch: RawBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x, y_a, y_b, lam = batch
+def _with_second_label(raw: RawBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x, y_a, y_b, lam = as_batch(raw)
     if y_b is None or lam is None:
         return x, y_a, y_a, torch.ones(len(y_a))
     return x, y_a, y_b, lam
 
 
 def _joined(batches: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> RawBatch:
+    kinds = [(tuple(x.shape[1:]), x.dtype) for x, *_ in batches]
+    if len(set(kinds)) > 1:
+        told = ", ".join(f"part {at} has {shape} {dtype}" for at, (shape, dtype) in enumerate(kinds))
+        raise ValueError(f"all parts must have images of one shape and dtype, got: {told}")
     x, y_a, y_b, lam = (torch.cat(column) for column in zip(*batches, strict=True))
     return x, y_a, y_b, lam

@@ -1,6 +1,7 @@
 """A bar on a terminal, one line an epoch everywhere else, both on standard error."""
 
 import sys
+from collections.abc import Callable
 from typing import Any, Self, TextIO
 
 from lt_fast.errors import require
@@ -8,7 +9,7 @@ from lt_fast.training.history import Row
 
 
 class Progress:
-    """Shows how far a training is.
+    """Shows how far a training is, as long as the stream can be written to: one that fails does not stop the training.
 
     Args:
         epochs: length of the training.
@@ -30,10 +31,11 @@ class Progress:
         enabled: bool = True,
         stream: TextIO | None = None,
     ) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._epochs, self._enabled = epochs, enabled
+        found = sys.stderr if stream is None else stream  # None for a process whose standard error was closed
+        self._stream: TextIO | None = found if enabled else None
+        self._epochs = epochs
         self._bar: Any = None
-        if enabled and self._stream.isatty():
+        if self._stream is not None and _is_terminal(self._stream):
             tqdm = require("tqdm", extra="train", purpose="the progress bar").tqdm
             self._bar = tqdm(total=epochs * steps, initial=done, unit="step", file=self._stream, dynamic_ncols=True)
 
@@ -42,18 +44,39 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.close()
+            self._try(self._bar.close)
 
     def step(self) -> None:
         """One step more."""
         if self._bar is not None:
-            self._bar.update()
+            self._try(self._bar.update)
 
     def epoch(self, row: Row) -> None:
         """Say what an epoch gave."""
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch" and value is not None)
         if self._bar is not None:
-            self._bar.set_postfix_str(shown)
-        elif self._enabled:
-            self._stream.write(f"epoch {row['epoch']}/{self._epochs}  {shown}\n")
-            self._stream.flush()
+            self._try(lambda: self._bar.set_postfix_str(shown))
+        elif self._stream is not None:
+            self._try(lambda: self._write(f"epoch {row['epoch']}/{self._epochs}  {shown}\n"))
+
+    def _write(self, line: str) -> None:
+        assert self._stream is not None
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+        self._stream.flush()
+
+    def _try(self, show: Callable[[], Any]) -> None:
+        """Call ``show``; after a stream that cannot be written to, show nothing any more."""
+        try:
+            show()
+        except (OSError, ValueError):  # the reader of a pipe has left, the disk is full, the terminal or stream closed
+            if self._bar is not None:
+                self._bar.disable = True  # else its destructor writes again
+            self._bar = self._stream = None
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except (OSError, ValueError):  # a closed stream raises
+        return False

@@ -11,9 +11,11 @@
       result.json      there when the run is done
 """
 
+import errno
 import fcntl
 import json
 import os
+import stat
 import warnings
 import weakref
 from collections.abc import Collection, Mapping
@@ -22,11 +24,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from lt_fast.errors import DataError, UsageError
+from lt_fast.records import read_json
 from lt_fast.training.checkpoint import Checkpoints
-from lt_fast.training.durable import replace_file, unwritable
+from lt_fast.training.durable import erase, replace_file, unwritable
 from lt_fast.training.history import History
 
 _CONFIG, _PROTOCOL, _RESULT, _LOCK = "config.json", "protocol.json", "result.json", ".lock"
+_SHOWN = 200
 
 
 class RunDirectory:
@@ -84,12 +88,26 @@ class RunDirectory:
         """Let other processes use the folder."""
         self._unlock()
 
-    def write_protocol(self, protocol: Mapping[str, Any], *, may_differ: Collection[str] = ("versions",)) -> None:
+    def tidy(self) -> None:
+        """Remove what processes that were killed left behind: files half written, checkpoints half removed."""
+        self.checkpoints.tidy()
+        for pattern in (".*.partial", "*/.*.partial", "*/.calibrator.*"):  # the last: of earlier versions
+            for path in self.path.glob(pattern):
+                erase(path)
+
+    def write_protocol(
+        self,
+        protocol: Mapping[str, Any],
+        *,
+        may_differ: Collection[str] = ("versions",),
+        silently: Collection[str] = (),
+    ) -> None:
         """Write ``protocol.json``; when resuming, compare with the one that is there.
 
         Args:
             protocol: JSON values only: data, subset hash, groups, selection rule, versions.
             may_differ: settings, by their first name, whose difference is a warning.
+            silently: those of them, by their dotted name, that somebody else compares and warns of.
 
         Raises:
             DataError: if anything else differs: it would not be the same run.
@@ -97,15 +115,16 @@ class RunDirectory:
         now = _plain("protocol", protocol)
         path = self.path / _PROTOCOL
         if path.exists():
-            changed = differences(_read_json(path), now)
+            changed = differences(read_json(path, {}), now)
             grave = [text for name, text in changed.items() if name.partition(".")[0] not in may_differ]
             if grave:
                 raise DataError(
                     f"--resume needs the data and rules that {path} records, but {', '.join(grave)}; "
                     "restore them, or name another run directory with --run",
                 )
-            if changed:
-                warnings.warn(f"resumed in another environment: {', '.join(changed.values())}", stacklevel=2)
+            told = [text for name, text in changed.items() if name not in silently]
+            if told:
+                warnings.warn(f"resumed in another environment: {', '.join(told)}", stacklevel=2)
         replace_file(path, _json(now))
 
     def write_metrics(self, history: History) -> None:
@@ -130,8 +149,15 @@ class RunDirectory:
         if changed:
             raise UsageError(
                 f"--resume needs the configuration that the run in {self.path} began with, but "
-                f"{', '.join(changed.values())}; go back to it, or name another run directory with --run",
+                f"{', '.join(changed.values())}; go back to it, or name another run directory with --run"
+                f"{self._way_on(changed)}",
             )
+
+    def _way_on(self, changed: Collection[str]) -> str:
+        """What to do instead of resuming for more epochs: learning rate and re-weighting depend on their number."""
+        if set(changed) != {"epochs"}:
+            return ""
+        return f"; to train on from its weights by a new schedule, add --start-from {self.path} there"
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -141,9 +167,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
         DataError: if there is none, or it cannot be read.
     """
     file = Path(path) / _CONFIG
-    if not file.exists():
+    if not os.path.lexists(file):
         raise DataError(f"{path} holds no run: {file} is missing")
-    return _read_json(file)
+    return read_json(file, {})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
@@ -155,8 +181,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str
         was, now = flat_old.get(name, absent), flat_new.get(name, absent)
         if json.dumps(was, default=str) == json.dumps(now, default=str):  # NaN equals itself here
             continue
-        shown = ["missing" if value is absent else repr(value) for value in (was, now)]
-        found[name] = f"{name} was {shown[0]} and is {shown[1]}"
+        words = ["missing" if value is absent else _shortened(value) for value in (was, now)]
+        found[name] = f"{name} was {words[0]} and is {words[1]}"
     return found
 
 
@@ -168,6 +194,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def _shortened(value: Any) -> str:
+    words = repr(value)
+    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."
 
 
 def _refuse_unfit(path: Path, *, resume: bool) -> None:
@@ -193,13 +224,16 @@ def _foreign_names(path: Path) -> list[str]:
 
 def _lock(path: Path) -> int:
     """Hold ``.lock`` for this process: the kernel lets it go when the process ends, however it ends."""
-    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    # No link is followed and no pipe waited for: the file is written to, and the folder may be somebody else's.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path / _LOCK, flags, 0o644)
     try:
+        _require_regular(descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
     except BlockingIOError:
-        owner = os.read(descriptor, 32).decode() or "unknown"
+        owner = os.read(descriptor, 32).decode(errors="replace") or "unknown"
         os.close(descriptor)
         raise UsageError(
             f"run directory {path} is in use by process {owner}; wait for it, or name another run directory with --run",
@@ -208,6 +242,11 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _require_regular(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, f"{_LOCK} is no regular file")
 
 
 def _plain(name: str, values: Mapping[str, Any]) -> Any:
@@ -219,15 +258,3 @@ def _plain(name: str, values: Mapping[str, Any]) -> Any:
 
 def _json(values: Any) -> bytes:
     return (json.dumps(values, indent=2) + "\n").encode()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{path} is damaged: it must hold an object, got {type(values).__name__}")
-    return values

@@ -81,6 +81,7 @@ def beginning(training: Training, run: RunDirectory | None, *, resume: bool) -> 
     Raises:
         ValueError: if there is no run directory to resume from.
         UsageError: if there are checkpoints and ``resume`` is False.
+        DataError: if there are checkpoints and none can be used.
     """
     if run is None:
         if resume:
@@ -90,10 +91,12 @@ def beginning(training: Training, run: RunDirectory | None, *, resume: bool) -> 
         if run.checkpoints.paths():
             raise UsageError(f"{run.path} holds checkpoints; continue with resume=True, or name another run directory")
         return Place()
-    checkpoint = run.checkpoints.newest()
-    place = training.restore(checkpoint) if checkpoint is not None else Place()
+    places: list[Place] = []
+    checkpoint = run.checkpoints.newest(lambda found: places.append(training.restore(found)), most=training.most_bytes)
+    place = places[-1] if places else Place()
     if checkpoint is not None:
         run.checkpoints.drop_newer(checkpoint)
+    run.tidy()
     if place.history.rows or run.metrics_path.exists():
         run.write_metrics(place.history)
     return place

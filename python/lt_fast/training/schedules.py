@@ -13,6 +13,10 @@ LearningRate: TypeAlias = Callable[[int, int, int], float]
 """``learning_rate(epoch, step, steps_per_epoch)``, epoch and step counted from 0."""
 
 
+MAX_EPOCHS = 2**53
+"""The longest training: places in it are fractions, and floats count exactly up to here."""
+
+
 def epoch_at(fraction: float, epochs: int) -> int:
     """Return the epoch boundary nearest to ``fraction * epochs``, halves rounded up: 0.8 of 200 is 160.
 
@@ -46,6 +50,7 @@ def multistep(
         warmup: fraction of ``epochs``, in [0, 1). A warm-up of less than one epoch is none.
 
     Raises:
+        TypeError: if ``epochs`` is no integer.
         ValueError: if a value lies outside its range, or the milestones do not increase.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, cifar_train.py, adjust_learning_rate.
@@ -88,6 +93,7 @@ def cosine(
         warmup_start: the rate that the warm-up starts above.
 
     Raises:
+        TypeError: if ``epochs`` is no integer.
         ValueError: if a value lies outside its range.
 
     Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5, without restarts. MARC (Wang et al. 2022,
@@ -112,8 +118,12 @@ def cosine(
 def _check(base: float, epochs: int, warmup: float) -> None:
     if not (math.isfinite(base) and base > 0):
         raise ValueError(f"base must be a finite learning rate > 0, got {base}")
+    if isinstance(epochs, bool) or not hasattr(epochs, "__index__"):
+        raise TypeError(f"epochs must be an integer, got {epochs!r}")
     if epochs < 1:
         raise ValueError(f"epochs must be >= 1, got {epochs}")
+    if epochs > MAX_EPOCHS:
+        raise ValueError(f"epochs must be <= {MAX_EPOCHS}, got one of {int(epochs).bit_length()} bits")
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup must be a fraction of the training in [0, 1), got {warmup}; 5 of 200 epochs is 0.025")
 

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from lt_fast.errors import DataError, UsageError
+from lt_fast.records import LIST, NUMBER, OBJECT, POSITIVE, WHOLE, Rule, check, whole
 from lt_fast.training.batches import Batches
 from lt_fast.training.checkpoint import Checkpoint
+from lt_fast.training.environment import environment
 from lt_fast.training.history import History, Row
 from lt_fast.training.reweighting import DeferredReweighting
 from lt_fast.training.run_directory import differences
@@ -71,6 +73,26 @@ class Place:
 
 _SUMS = ("epoch", "step", "loss_sum", "samples", "seconds")
 
+_MEASURED = Rule("a number or null", lambda value: value is None or type(value) in (int, float))
+_VALUES = {
+    "place.epoch": WHOLE,
+    "place.step": WHOLE,
+    "place.loss_sum": NUMBER,
+    "place.samples": WHOLE,
+    "place.seconds": POSITIVE,
+    "place.history": LIST,
+    "place.history.*": OBJECT,
+    "place.history.*.*": _MEASURED,  # what the caller's evaluation measured may be NaN
+    "place.history.*.epoch": whole(1),
+    "place.history.*.learning_rate": POSITIVE,
+    "place.history.*.train_loss": NUMBER,
+    "place.history.*.seconds": POSITIVE,
+    "batches": OBJECT,
+    "settings": OBJECT,
+    "environment": OBJECT,
+}
+_ROOM = 1 << 31
+
 
 @dataclass(frozen=True)
 class Training:
@@ -118,34 +140,71 @@ class Training:
         }
         return tensors, values
 
+    @property
+    def most_bytes(self) -> int:
+        """Size of the largest file of tensors that a checkpoint of this training can have."""
+        return most_bytes(self.model, self.criterion)
+
     def restore(self, checkpoint: Checkpoint) -> Place:
         """Put everything back where ``capture`` took it.
 
-        Warns when torch, the device or the number of threads is another: the results are as right as before, but may
-        differ in the last bits.
+        Warns when torch, the processor or anything else that rounding depends on is another: the results are as right
+        as before, but may differ in the last bits.
 
         Raises:
             UsageError: if the settings are not those of the checkpoint.
-            DataError: if the checkpoint is one of another model or another loss.
+            DataError: if the checkpoint is damaged, or one of another model, another loss or other batches.
         """
-        values = checkpoint.values
+        values, place = checkpoint.values, place_of(checkpoint)
         changed = differences(values["settings"], asdict(self.settings))
         if changed:
             raise UsageError(
                 f"resume needs the settings of checkpoint {checkpoint.path}, but {', '.join(changed.values())}; "
                 "go back to them, or name another run directory",
             )
-        moved = differences(values["environment"], environment(self.device))
-        if moved:
-            warnings.warn(f"resumed elsewhere, the last bits may differ: {', '.join(moved.values())}", stacklevel=4)
+        self._check_place(place, checkpoint)
+        self._check_tensors(checkpoint)
+        self._restore_batches(place, checkpoint)
         self._restore_tensors(checkpoint)
-        place = Place.from_values(values["place"])
-        self.batches.set_epoch(place.epoch)
-        self.batches.load_state_dict(values["batches"])
+        recorded, now = values["environment"], environment(self.device)
+        moved = differences(recorded, {name: value for name, value in now.items() if name in recorded})
+        if moved:
+            warnings.warn(f"resumed elsewhere, the last bits may differ: {', '.join(moved.values())}", stacklevel=6)
         return place
+
+    def _check_place(self, place: Place, checkpoint: Checkpoint) -> None:
+        if place.epoch > self.settings.epochs or place.step > self.steps:
+            limits = f"{self.settings.epochs} epochs of {self.steps} steps"
+            raise DataError(f"checkpoint {checkpoint.path} must be within {limits}, got {place.in_words()}")
+
+    def _check_tensors(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.tensors.keys() != {"model", "training"}:
+            groups = ", ".join(sorted(checkpoint.tensors)) or "nothing"
+            raise DataError(f"checkpoint {checkpoint.path} must hold model and training, got {groups}")
+        training = checkpoint.tensors["training"]
+        momentum = _under("momentum.", training)
+        foreign = sorted(name for name in training if not name.startswith(("momentum.", "criterion.")))
+        fault = (
+            unlike(checkpoint.tensors["model"], self.model.state_dict())
+            or unlike(_under("criterion.", training), self.criterion.state_dict(), finite=False)
+            or unlike(momentum, {name: tensor for name, tensor in self._trained() if name in momentum})
+            or (f"Unexpected key(s): {', '.join(foreign)}" if foreign else None)
+        )
+        if fault is None and self.settings.momentum and not momentum and (checkpoint.epoch or checkpoint.step):
+            fault = "Missing momentum"
+        if fault is not None:
+            raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {fault}")
+
+    def _restore_batches(self, place: Place, checkpoint: Checkpoint) -> None:
+        try:
+            self.batches.set_epoch(place.epoch)
+            self.batches.load_state_dict(checkpoint.values["batches"])
+        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
+            raise DataError(f"checkpoint {checkpoint.path} is not of these batches: {error}") from error
 
     def _restore_tensors(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.tensors["training"]
+        self.optimizer.state.clear()
         try:
             self.model.load_state_dict(checkpoint.tensors["model"])
             self.criterion.load_state_dict(_under("criterion.", training))
@@ -153,7 +212,7 @@ class Training:
                 if f"momentum.{name}" in training:
                     buffer = torch.empty_like(parameter).copy_(training[f"momentum.{name}"])
                     self.optimizer.state[parameter]["momentum_buffer"] = buffer.detach()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
             reason = " ".join(str(error).split())  # torch spreads it over lines
             raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {reason}") from error
 
@@ -169,9 +228,60 @@ class Training:
                 yield f"momentum.{name}", buffer
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """What the bits of a result depend on beside the program and its input."""
-    return {"torch": str(torch.__version__), "device": device.type, "threads": torch.get_num_threads()}
+def unlike(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, finite: bool = True) -> str | None:
+    """Say how the tensors of a file differ from those of a module in names, dtypes and shapes, or hold NaN; or None.
+
+    What a module calls its extra state may have any shape: the module checks it.
+
+    Args:
+        found: of the file.
+        wanted: of the module.
+        finite: whether NaN and infinity are refused; a loss may hold the -inf of a class that is left out.
+    """
+    for words, names in (("Missing", wanted.keys() - found.keys()), ("Unexpected", found.keys() - wanted.keys())):
+        if names:
+            return f"{words} key(s): {', '.join(sorted(names))}"
+    for name, tensor in found.items():
+        own, given = _kind(name, wanted[name]), _kind(name, tensor)
+        if own != given:
+            return f"{name} must be {own}, got {given}"
+        if finite and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return f"{name} must be finite, got NaN or infinity"
+    return None
+
+
+def _kind(name: str, tensor: Tensor) -> str:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return dtype if name.endswith("_extra_state") else f"{dtype} of shape {tuple(tensor.shape)}"
+
+
+def place_of(checkpoint: Checkpoint) -> Place:
+    """Return the place that a checkpoint was written at, after a look at all its plain values.
+
+    Raises:
+        DataError: if a value is missing or of another type, or they contradict each other or the checkpoint's name.
+    """
+    path = checkpoint.path
+    try:
+        check(checkpoint.values, _VALUES)
+    except ValueError as error:
+        raise DataError(f"checkpoint {path} is damaged: state.json: {error}") from error
+    place = Place.from_values(checkpoint.values["place"])
+    if (place.epoch, place.step) != (checkpoint.epoch, checkpoint.step):
+        raise DataError(f"checkpoint {path} must hold the state that its name says, got that of {place.in_words()}")
+    if [row["epoch"] for row in place.history] != list(range(1, place.epoch + 1)):
+        rows = len(place.history)
+        raise DataError(f"checkpoint {path} must hold one row of history per epoch, {place.epoch}, got {rows}")
+    return place
+
+
+def most_bytes(*modules: nn.Module) -> int:
+    """Return the size of the largest file of tensors that a checkpoint of ``modules`` can have.
+
+    Twice their tensors, for the momentum, and room for what a criterion counts during the training: its table grows.
+    """
+    tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+    return _ROOM + 2 * sum(int(tensor.numel()) * int(tensor.element_size()) for tensor in tensors)
 
 
 def _host_copy(tensor: Tensor) -> Tensor:

@@ -6,38 +6,45 @@
 )]
 
 use lt_fast_core::batch::{self, Images, Mix, Normalization, Placement, Shape};
+use lt_fast_core::error::{Result, reserved};
+use lt_fast_core::source::Source;
 use numpy::{
-    PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray4,
-    PyReadwriteArray4,
+    BorrowError, PyArray1, PyArray2, PyArray4, PyArrayMethods, PyReadonlyArray4, PyReadwriteArray4,
+    PyUntypedArrayMethods,
 };
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::error::to_python;
+use crate::arrays::{Array1, Column, check_aligned};
+use crate::detached::detached;
 
 /// Seed, epoch, view, padding and flip: with a position, what decides a placement.
 type Cropping = (u64, u64, u64, u64, bool);
 
 /// Partners as rows of the images, their positions, mixing coefficients, boxes.
 type MixArrays<'py> = (
-    PyReadonlyArray1<'py, i64>,
-    PyReadonlyArray1<'py, i64>,
-    PyReadonlyArray1<'py, f32>,
-    Option<PyReadonlyArray2<'py, i32>>,
+    Array1<'py, i64>,
+    Array1<'py, i64>,
+    Array1<'py, f32>,
+    Option<Bound<'py, PyArray2<i32>>>,
 );
 
 #[pyfunction]
 #[pyo3(signature = (positions, cropping))]
 pub fn placements<'py>(
     py: Python<'py>,
-    positions: PyReadonlyArray1<'py, i64>,
+    positions: Array1<'py, i64>,
     cropping: Cropping,
 ) -> PyResult<Bound<'py, PyArray2<i64>>> {
-    let drawn = placed(positions.as_slice()?, cropping).map_err(to_python)?;
-    let rows: Vec<i64> = drawn
-        .iter()
-        .flat_map(|p| [p.dy, p.dx, i64::from(p.flip)])
-        .collect();
-    PyArray1::from_vec(py, rows).reshape([drawn.len(), 3])
+    let positions = Column::of("positions", &positions)?;
+    let rows = detached(py, || {
+        let drawn = placed(&positions, cropping)?;
+        let mut rows = reserved(drawn.len().saturating_mul(3))?;
+        rows.extend(drawn.iter().flat_map(|p| [p.dy, p.dx, i64::from(p.flip)]));
+        Ok(rows)
+    })?;
+    let count = rows.len() / 3;
+    PyArray1::from_vec(py, rows).reshape([count, 3])
 }
 
 #[pyfunction]
@@ -48,63 +55,98 @@ pub fn placements<'py>(
 )]
 pub fn fill_batch<'py>(
     py: Python<'py>,
-    images: PyReadonlyArray4<'py, u8>,
-    index: PyReadonlyArray1<'py, i64>,
-    positions: PyReadonlyArray1<'py, i64>,
+    images: Bound<'py, PyArray4<u8>>,
+    index: Array1<'py, i64>,
+    positions: Array1<'py, i64>,
     cropping: Cropping,
-    mean: PyReadonlyArray1<'py, f32>,
-    std: PyReadonlyArray1<'py, f32>,
+    mean: Array1<'py, f32>,
+    std: Array1<'py, f32>,
     mix: Option<MixArrays<'py>>,
-    mut out: PyReadwriteArray4<'py, f32>,
+    out: Bound<'py, PyArray4<f32>>,
 ) -> PyResult<()> {
+    let (images, mut out) = borrowed(&images, &out)?;
     let (_, height, width, channels) = images.as_array().dim();
     let shape = Shape {
         height,
         width,
         channels,
     };
-    let (pixels, index, positions) = (images.as_slice()?, index.as_slice()?, positions.as_slice()?);
-    let (mean, std, out) = (mean.as_slice()?, std.as_slice()?, out.as_slice_mut()?);
-    let mix = match &mix {
-        Some((partner, positions, lam, boxes)) => Some((
-            partner.as_slice()?,
-            positions.as_slice()?,
-            lam.as_slice()?,
-            boxes.as_ref().map(regions).transpose()?,
-        )),
-        None => None,
-    };
-    let fill = || {
-        let (images, normalization) = (Images::new(pixels, shape)?, Normalization::new(mean, std)?);
-        let own = placed(positions, cropping)?;
-        let Some((partner, positions, lam, boxes)) = mix else {
-            return batch::fill_batch(images, index, &own, None, &normalization, out);
+    // Pixels are not judged, so they may change; what is judged is small, and copied.
+    let (pixels, out) = (images.as_slice()?, out.as_slice_mut()?);
+    let index = Column::of("index", &index)?;
+    let positions = Column::of("positions", &positions)?;
+    let (mean, std) = (Column::of("mean", &mean)?, Column::of("std", &std)?);
+    let mix = mix.as_ref().map(Partners::of).transpose()?;
+    detached(py, || {
+        let (images, index) = (Images::new(pixels, shape)?, index.to_copy()?);
+        let normalization = Normalization::new(&mean.to_copy()?, &std.to_copy()?)?;
+        let own = placed(&positions, cropping)?;
+        let Some(mix) = mix else {
+            return batch::fill_batch(images, &index, &own, None, &normalization, out);
         };
+        let (partner, lam) = (mix.partner.to_copy()?, mix.lam.to_copy()?);
+        let boxes = mix.boxes.map(|boxes| boxes.to_copy()).transpose()?;
         let mix = Mix {
-            partner,
-            placements: &placed(positions, cropping)?,
-            lam,
-            boxes,
+            partner: &partner,
+            placements: &placed(&mix.positions, cropping)?,
+            lam: &lam,
+            boxes: boxes.as_deref().map(|edges| edges.as_chunks::<4>().0),
         };
-        batch::fill_batch(images, index, &own, Some(mix), &normalization, out)
-    };
-    py.detach(fill).map_err(to_python)
+        batch::fill_batch(images, &index, &own, Some(mix), &normalization, out)
+    })
+}
+
+/// The arrays of a mix.
+struct Partners<'a> {
+    partner: Column<'a, i64>,
+    positions: Column<'a, i64>,
+    lam: Column<'a, f32>,
+    boxes: Option<Column<'a, i32>>,
+}
+
+impl<'a> Partners<'a> {
+    fn of((partner, positions, lam, boxes): &'a MixArrays<'_>) -> PyResult<Self> {
+        Ok(Self {
+            partner: Column::of("partner", partner)?,
+            positions: Column::of("partner positions", positions)?,
+            lam: Column::of("lam", lam)?,
+            boxes: boxes.as_ref().map(regions).transpose()?,
+        })
+    }
+}
+
+fn regions<'a>(boxes: &'a Bound<'_, PyArray2<i32>>) -> PyResult<Column<'a, i32>> {
+    if boxes.shape().last() != Some(&4) {
+        return Err(PyValueError::new_err(format!(
+            "boxes must have rows (top, left, bottom, right), got shape {:?}",
+            boxes.shape()
+        )));
+    }
+    Column::dense("boxes", boxes)
 }
 
 fn placed(
-    positions: &[i64],
+    positions: &Column<'_, i64>,
     (seed, epoch, view, padding, flip): Cropping,
-) -> lt_fast_core::error::Result<Vec<Placement>> {
-    batch::placements(seed, epoch, view, positions, padding, flip)
+) -> Result<Vec<Placement>> {
+    batch::placements(seed, epoch, view, &positions.to_copy()?, padding, flip)
 }
 
-fn regions<'a>(boxes: &'a PyReadonlyArray2<'_, i32>) -> PyResult<&'a [[i32; 4]]> {
-    let (regions, rest) = boxes.as_slice()?.as_chunks::<4>();
-    if boxes.as_array().ncols() == 4 && rest.is_empty() {
-        return Ok(regions);
-    }
-    Err(pyo3::exceptions::PyValueError::new_err(format!(
-        "boxes must have rows (top, left, bottom, right), got shape {:?}",
-        boxes.as_array().dim()
-    )))
+/// The images to read from, and what is written to: no other call's, and not the images' own memory.
+fn borrowed<'py>(
+    images: &Bound<'py, PyArray4<u8>>,
+    out: &Bound<'py, PyArray4<f32>>,
+) -> PyResult<(PyReadonlyArray4<'py, u8>, PyReadwriteArray4<'py, f32>)> {
+    check_aligned("out", out)?;
+    let in_use = "must not be written to by another call at the same time";
+    let images = images
+        .try_readonly()
+        .map_err(|_| PyValueError::new_err(format!("images {in_use}")))?;
+    let out = out.try_readwrite().map_err(|error| {
+        PyValueError::new_err(match error {
+            BorrowError::NotWriteable => "out must be writeable".to_owned(),
+            _ => format!("out {in_use}, nor share memory with images"),
+        })
+    })?;
+    Ok((images, out))
 }

@@ -1,33 +1,49 @@
 //! Confusion counts, shared between threads.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lt_fast_core::confusion;
+use lt_fast_core::confusion::{self, Increment};
 use lt_fast_core::error::Result;
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use lt_fast_core::interrupt::during;
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 
-use crate::error::to_python;
-use crate::sampler::contiguous;
-
-type Column<'py> = Bound<'py, PyArray1<i64>>;
+use crate::arrays::{Array1, Column};
+use crate::detached::detached;
 
 /// Counts of (target, predicted) pairs.
+///
+/// The lock is held while an increment is added or the reference is taken, and never while Python code may run. Readers
+/// work on the counts as they were when they came: whoever adds meanwhile adds to a copy.
 #[pyclass(frozen, module = "lt_fast._rust")]
-pub struct ConfusionCounts(Mutex<confusion::ConfusionCounts>);
+pub struct ConfusionCounts {
+    num_classes: usize,
+    counts: Mutex<Arc<confusion::ConfusionCounts>>,
+}
 
 impl ConfusionCounts {
-    fn with<T: Send>(
-        &self,
-        py: Python<'_>,
-        work: impl Send + FnOnce(&mut confusion::ConfusionCounts) -> Result<T>,
-    ) -> PyResult<T> {
-        py.detach(|| work(&mut self.locked())).map_err(to_python)
+    fn now(&self) -> Arc<confusion::ConfusionCounts> {
+        Arc::clone(&self.locked())
     }
 
     /// The counts; a panic elsewhere cannot have left them half changed.
-    fn locked(&self) -> MutexGuard<'_, confusion::ConfusionCounts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, Arc<confusion::ConfusionCounts>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, more: &Increment) -> Result<()> {
+        let mut counts = self.locked();
+        // The handler of a signal might use these counts, and would wait for ever.
+        let undisturbed = || {
+            if let Some(own) = Arc::get_mut(&mut counts) {
+                return own.add(more);
+            }
+            let mut copy = counts.try_clone()?;
+            copy.add(more)?;
+            *counts = Arc::new(copy);
+            Ok(())
+        };
+        during(|| Ok(()), undisturbed)
     }
 }
 
@@ -39,54 +55,65 @@ impl ConfusionCounts {
 impl ConfusionCounts {
     #[new]
     #[pyo3(signature = (num_classes))]
-    fn new(num_classes: usize) -> PyResult<Self> {
-        let counts = confusion::ConfusionCounts::new(num_classes).map_err(to_python)?;
-        Ok(Self(Mutex::new(counts)))
+    fn new(py: Python<'_>, num_classes: usize) -> PyResult<Self> {
+        let counts = detached(py, || confusion::ConfusionCounts::new(num_classes))?;
+        Ok(Self {
+            num_classes,
+            counts: Mutex::new(Arc::new(counts)),
+        })
     }
 
     #[getter]
-    fn num_classes(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.locked().num_classes())
+    fn num_classes(&self) -> usize {
+        self.num_classes
     }
 
     #[getter]
-    fn total(&self, py: Python<'_>) -> i64 {
-        py.detach(|| self.locked().total())
+    fn total(&self, py: Python<'_>) -> PyResult<i64> {
+        detached(py, || Ok(self.now().total()))
     }
 
     #[getter]
-    fn nbytes(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.locked().memory())
+    fn nbytes(&self, py: Python<'_>) -> PyResult<usize> {
+        detached(py, || Ok(self.now().memory()))
     }
 
     #[pyo3(signature = (target, predicted))]
     fn update(
         &self,
         py: Python<'_>,
-        target: PyReadonlyArray1<'_, i64>,
-        predicted: PyReadonlyArray1<'_, i64>,
+        target: Array1<'_, i64>,
+        predicted: Array1<'_, i64>,
     ) -> PyResult<()> {
-        let target = contiguous("target", &target)?;
-        let predicted = contiguous("predicted", &predicted)?;
-        self.with(py, |counts| counts.update(&target, &predicted))
+        let target = Column::of("target", &target)?;
+        let predicted = Column::of("predicted", &predicted)?;
+        detached(py, || {
+            self.add(&Increment::of_pairs(self.num_classes, &target, &predicted)?)
+        })
     }
 
     #[pyo3(signature = (target, predicted, count))]
     fn merge(
         &self,
         py: Python<'_>,
-        target: PyReadonlyArray1<'_, i64>,
-        predicted: PyReadonlyArray1<'_, i64>,
-        count: PyReadonlyArray1<'_, i64>,
+        target: Array1<'_, i64>,
+        predicted: Array1<'_, i64>,
+        count: Array1<'_, i64>,
     ) -> PyResult<()> {
-        let target = contiguous("target", &target)?;
-        let predicted = contiguous("predicted", &predicted)?;
-        let count = contiguous("count", &count)?;
-        self.with(py, |counts| counts.merge(&target, &predicted, &count))
+        let target = Column::of("target", &target)?;
+        let predicted = Column::of("predicted", &predicted)?;
+        let count = Column::of("count", &count)?;
+        detached(py, || {
+            let more = Increment::of_cells(self.num_classes, &target, &predicted, &count)?;
+            self.add(&more)
+        })
     }
 
-    fn entries<'py>(&self, py: Python<'py>) -> PyResult<(Column<'py>, Column<'py>, Column<'py>)> {
-        let found = self.with(py, |counts| counts.entries())?;
+    fn entries<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Array1<'py, i64>, Array1<'py, i64>, Array1<'py, i64>)> {
+        let found = detached(py, || self.now().entries())?;
         let column = |values| PyArray1::from_vec(py, values);
         Ok((
             column(found.target),
@@ -96,8 +123,7 @@ impl ConfusionCounts {
     }
 
     fn matrix<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i64>>> {
-        let (classes, cells) =
-            self.with(py, |counts| Ok((counts.num_classes(), counts.matrix()?)))?;
-        PyArray1::from_vec(py, cells).reshape([classes, classes])
+        let cells = detached(py, || self.now().matrix())?;
+        PyArray1::from_vec(py, cells).reshape([self.num_classes, self.num_classes])
     }
 }

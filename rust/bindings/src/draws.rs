@@ -3,13 +3,14 @@
 use lt_fast_core::beta::Beta;
 use lt_fast_core::permutation::{Permutation, Shape};
 use lt_fast_core::rng::{self, Stream};
-use numpy::{PyArray1, PyReadonlyArray1};
+use lt_fast_core::source::Source;
+use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::error::to_python;
+use crate::arrays::{Array1, Column};
+use crate::detached::detached;
 use crate::integers::list;
-use crate::sampler::contiguous;
 
 #[pyfunction]
 #[pyo3(signature = (seed, stream, epoch, start, n))]
@@ -21,9 +22,9 @@ pub fn uniform(
     start: u64,
     n: usize,
 ) -> PyResult<Bound<'_, PyArray1<f64>>> {
-    let drawn = py
-        .detach(|| rng::uniforms(Stream::new(seed, stream, epoch), start, n))
-        .map_err(to_python)?;
+    let drawn = detached(py, || {
+        rng::uniforms(Stream::new(seed, stream, epoch), start, n)
+    })?;
     Ok(PyArray1::from_vec(py, drawn))
 }
 
@@ -44,7 +45,7 @@ pub fn beta(
     n: usize,
 ) -> PyResult<Bound<'_, PyArray1<f64>>> {
     let draw = || Beta::new(alpha, beta)?.draws(Stream::new(seed, stream, epoch), start, n);
-    Ok(PyArray1::from_vec(py, py.detach(draw).map_err(to_python)?))
+    Ok(PyArray1::from_vec(py, detached(py, draw)?))
 }
 
 #[pyfunction]
@@ -57,7 +58,7 @@ pub fn permutation(
     epoch: u64,
 ) -> PyResult<Bound<'_, PyArray1<i64>>> {
     let draw = || Permutation::new(Shape::checked(n)?, Stream::new(seed, stream, epoch)).to_vec();
-    Ok(PyArray1::from_vec(py, py.detach(draw).map_err(to_python)?))
+    Ok(PyArray1::from_vec(py, detached(py, draw)?))
 }
 
 #[pyfunction]
@@ -66,9 +67,7 @@ pub fn permutation(
     clippy::needless_pass_by_value,
     reason = "PyO3 hands over what it extracts"
 )]
-pub fn integers<'py>(
-    py: Python<'py>,
-    indices: PyReadonlyArray1<'py, i64>,
-) -> PyResult<Bound<'py, PyList>> {
-    list(py, &contiguous("indices", &indices)?)
+pub fn integers<'py>(py: Python<'py>, indices: Array1<'py, i64>) -> PyResult<Bound<'py, PyList>> {
+    let indices = Column::of("indices", &indices)?;
+    list(py, &detached(py, || indices.to_copy())?)
 }

@@ -2,7 +2,9 @@
 
 use lt_fast_core::error::Error;
 use pyo3::PyErr;
-use pyo3::exceptions::{PyIndexError, PyMemoryError, PyValueError};
+use pyo3::exceptions::{
+    PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyValueError,
+};
 
 /// The Python exception of a core error.
 pub fn to_python(error: Error) -> PyErr {
@@ -10,5 +12,7 @@ pub fn to_python(error: Error) -> PyErr {
         Error::Value(text) => PyValueError::new_err(text),
         Error::Index(text) => PyIndexError::new_err(text),
         Error::Memory(text) => PyMemoryError::new_err(text),
+        Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+        Error::Fault(text) => PyRuntimeError::new_err(text),
     }
 }

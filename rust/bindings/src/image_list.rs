@@ -5,7 +5,7 @@ use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::error::to_python;
+use crate::detached::detached;
 
 type Parsed<'py> = (
     Bound<'py, PyBytes>,
@@ -16,9 +16,13 @@ type Parsed<'py> = (
 #[pyfunction]
 #[pyo3(signature = (list))]
 pub fn parse_image_list<'py>(py: Python<'py>, list: &[u8]) -> PyResult<Parsed<'py>> {
-    let parsed = py.detach(|| image_list::parse(list)).map_err(to_python)?;
+    let parsed = detached(py, || image_list::parse(list))?;
+    let text = PyBytes::new_with(py, parsed.text.len(), |bytes| {
+        bytes.copy_from_slice(parsed.text.as_bytes());
+        Ok(())
+    })?;
     Ok((
-        PyBytes::new(py, parsed.text.as_bytes()),
+        text,
         PyArray1::from_vec(py, parsed.ends),
         PyArray1::from_vec(py, parsed.labels),
     ))

@@ -26,6 +26,9 @@ const KEPT: usize = 1 << 17;
 /// Elements from the first look at an integer to its use, and from the first look at its place to that.
 const AHEAD: usize = 16;
 
+/// Elements from one look for signals to the next, some milliseconds.
+const AT_ONCE: usize = 1 << 16;
+
 /// Zeroed memory, which costs nothing before it is touched.
 static MADE: [AtomicPtr<PyObject>; KEPT] = [const { AtomicPtr::new(null_mut()) }; KEPT];
 
@@ -36,10 +39,16 @@ pub fn list<'py>(py: Python<'py>, values: &[i64]) -> PyResult<Bound<'py, PyList>
 
 /// `values`, `size` at a time, as a Python list of lists.
 pub fn lists<'py>(py: Python<'py>, values: &[i64], size: usize) -> PyResult<Bound<'py, PyList>> {
-    let (lists, make) = (PyList::empty(py), maker(values));
-    for start in (0..values.len()).step_by(size) {
-        let rest = &values[start..];
-        lists.append(list_of(py, rest, rest.len().min(size), make)?)?;
+    let (make, mut since) = (maker(values), 0);
+    let lists = list_of(py, &[], 0, make)?;
+    for (number, chunk) in values.chunks(size.max(1)).enumerate() {
+        since += chunk.len();
+        if since >= AT_ONCE {
+            since = 0;
+            py.check_signals()?;
+        }
+        let rest = values.get(number * size..).unwrap_or_default();
+        lists.append(list_of(py, rest, chunk.len(), make)?)?;
     }
     Ok(lists)
 }
@@ -73,8 +82,11 @@ fn list_of<'py>(
         unsafe { PyList_SetItem(list.as_ptr(), at as isize, integer) };
     };
     for (at, &value) in values.iter().enumerate().take(len) {
+        if at.is_multiple_of(AT_ONCE) && at > 0 {
+            py.check_signals()?;
+        }
         if make == Make::Once {
-            look_ahead(&values[at..]);
+            look_ahead(values, at);
             put(at, kept(py, value)?);
         } else {
             put(at, value.into_pyobject(py)?.into_ptr());
@@ -86,8 +98,8 @@ fn list_of<'py>(
 
 /// Fetch the integer that is needed soon, and the place of one that is needed a little later.
 #[inline]
-fn look_ahead(values: &[i64]) {
-    let place = |ahead: usize| MADE.get(*values.get(ahead)? as usize);
+fn look_ahead(values: &[i64], at: usize) {
+    let place = |ahead: usize| MADE.get(*values.get(at + ahead)? as usize);
     if let Some(place) = place(AHEAD) {
         prefetch(place.load(Relaxed));
     }

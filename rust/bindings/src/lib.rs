@@ -1,21 +1,34 @@
 //! Python bindings: borrow, detach, call the core, return. No rule lives here.
 
+#![deny(clippy::indexing_slicing)]
+
+mod arrays;
 mod batch;
 mod confusion;
+mod detached;
 mod draws;
 mod error;
 mod image_list;
 mod integers;
+mod numpy_api;
 mod profile;
 mod sampler;
 mod subset;
 
-use pyo3::prelude::*;
+use pyo3::pymodule;
 
 /// The Rust part of `lt_fast`; `python/lt_fast/_rust.pyi` has the types.
 #[pymodule]
 mod _rust {
+    use lt_fast_core::fault::note_panics;
     use lt_fast_core::rng::stream;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        note_panics();
+        crate::numpy_api::load(module.py())
+    }
 
     #[pymodule_export]
     const STREAM_SAMPLER: u64 = stream::SAMPLER;

@@ -4,7 +4,7 @@ use lt_fast_core::profile;
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
-use crate::error::to_python;
+use crate::detached::detached;
 
 #[pyfunction]
 #[pyo3(signature = (largest, num_classes, imbalance_ratio, profile))]
@@ -15,8 +15,8 @@ pub fn long_tailed_counts<'py>(
     imbalance_ratio: f64,
     profile: &str,
 ) -> PyResult<Bound<'py, PyArray1<i64>>> {
-    let counts = profile.parse().and_then(|profile| {
-        profile::long_tailed_counts(largest, num_classes, imbalance_ratio, profile)
-    });
-    Ok(PyArray1::from_vec(py, counts.map_err(to_python)?))
+    let counts = detached(py, || {
+        profile::long_tailed_counts(largest, num_classes, imbalance_ratio, profile.parse()?)
+    })?;
+    Ok(PyArray1::from_vec(py, counts))
 }

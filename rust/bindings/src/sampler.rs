@@ -1,18 +1,19 @@
 //! Samplers: built by a function each, all drawn from through one class.
 
-use std::borrow::Cow;
-
 use lt_fast_core::counts::LabelRows;
+use lt_fast_core::error::Result;
 use lt_fast_core::sampler::confusion_pairs::{Choice, Weights};
 use lt_fast_core::sampler::{
     self, Batches, ClassBalanced, ConfusionPairs, LeastSampled, MPerClass, RepeatFactor, Shuffled,
     Weighted, WithinClass,
 };
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
-use pyo3::exceptions::PyValueError;
+use lt_fast_core::source::Source;
+use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use crate::arrays::{Array1, Column};
+use crate::detached::detached;
 use crate::error::to_python;
 use crate::integers;
 
@@ -44,7 +45,7 @@ impl Draws {
             count,
             size: batch_size,
         };
-        let drawn = py.detach(|| batches.draw(&*self.0)).map_err(to_python)?;
+        let drawn = detached(py, || batches.draw(&*self.0))?;
         Ok(PyArray1::from_vec(py, drawn))
     }
 
@@ -65,9 +66,17 @@ impl Draws {
             count,
             size: batch_size,
         };
-        let drawn = py.detach(|| batches.draw(&*self.0)).map_err(to_python)?;
+        let drawn = detached(py, || batches.draw(&*self.0))?;
         integers::lists(py, &drawn, batch_size as usize)
     }
+}
+
+/// What `build` makes, detached.
+fn boxed<S: sampler::Draws + 'static>(
+    py: Python<'_>,
+    build: impl Send + FnOnce() -> Result<S>,
+) -> PyResult<Draws> {
+    Ok(Draws(Box::new(detached(py, build)?)))
 }
 
 #[pyfunction]
@@ -86,23 +95,23 @@ pub fn shuffled(n: u64, draws_per_epoch: u64, seed: u64) -> PyResult<Draws> {
 )]
 pub fn class_balanced(
     py: Python<'_>,
-    labels: PyReadonlyArray1<'_, u32>,
-    class_probs: PyReadonlyArray1<'_, f64>,
+    labels: Array1<'_, u32>,
+    class_probs: Array1<'_, f64>,
     cycle: bool,
     draws_per_epoch: u64,
     seed: u64,
 ) -> PyResult<Draws> {
-    let labels = contiguous("labels", &labels)?;
-    let class_probs = contiguous("class_probs", &class_probs)?;
+    let labels = Column::of("labels", &labels)?;
+    let class_probs = Column::of("class_probs", &class_probs)?;
     let within = if cycle {
         WithinClass::Cycle
     } else {
         WithinClass::Replace
     };
-    let sampler = py
-        .detach(|| ClassBalanced::new(&labels, &class_probs, within, draws_per_epoch, seed))
-        .map_err(to_python)?;
-    Ok(Draws(Box::new(sampler)))
+    boxed(py, || {
+        let class_probs = class_probs.to_copy()?;
+        ClassBalanced::new(&labels, &class_probs, within, draws_per_epoch, seed)
+    })
 }
 
 #[pyfunction]
@@ -114,37 +123,35 @@ pub fn class_balanced(
 )]
 pub fn confusion_pairs(
     py: Python<'_>,
-    labels: PyReadonlyArray1<'_, u32>,
+    labels: Array1<'_, u32>,
     num_classes: usize,
     temperature: f64,
     uniform_fraction: f64,
     draws_per_epoch: u64,
     seed: u64,
-    target: PyReadonlyArray1<'_, i64>,
-    predicted: PyReadonlyArray1<'_, i64>,
-    weight: PyReadonlyArray1<'_, f64>,
+    target: Array1<'_, i64>,
+    predicted: Array1<'_, i64>,
+    weight: Array1<'_, f64>,
 ) -> PyResult<Draws> {
     let (labels, weight) = (
-        contiguous("labels", &labels)?,
-        contiguous("weight", &weight)?,
+        Column::of("labels", &labels)?,
+        Column::of("weight", &weight)?,
     );
-    let target = contiguous("target", &target)?;
-    let predicted = contiguous("predicted", &predicted)?;
-    let weights = Weights {
-        target: &target,
-        predicted: &predicted,
-        weight: &weight,
-    };
+    let target = Column::of("target", &target)?;
+    let predicted = Column::of("predicted", &predicted)?;
     let choice = Choice {
         temperature,
         uniform_fraction,
     };
-    let sampler = py
-        .detach(|| {
-            ConfusionPairs::new(&labels, num_classes, weights, choice, draws_per_epoch, seed)
-        })
-        .map_err(to_python)?;
-    Ok(Draws(Box::new(sampler)))
+    boxed(py, || {
+        let (target, predicted) = (target.to_copy()?, predicted.to_copy()?);
+        let weights = Weights {
+            target: &target,
+            predicted: &predicted,
+            weight: &weight.to_copy()?,
+        };
+        ConfusionPairs::new(&labels, num_classes, weights, choice, draws_per_epoch, seed)
+    })
 }
 
 #[pyfunction]
@@ -155,19 +162,19 @@ pub fn confusion_pairs(
 )]
 pub fn stratified(
     py: Python<'_>,
-    labels: PyReadonlyArray1<'_, u32>,
-    class_probs: PyReadonlyArray1<'_, f64>,
+    labels: Array1<'_, u32>,
+    class_probs: Array1<'_, f64>,
     batch_size: u64,
     draws_per_epoch: u64,
     seed: u64,
 ) -> PyResult<Draws> {
-    let labels = contiguous("labels", &labels)?;
-    let class_probs = contiguous("class_probs", &class_probs)?;
+    let labels = Column::of("labels", &labels)?;
+    let class_probs = Column::of("class_probs", &class_probs)?;
     let within = WithinClass::Stratified(batch_size);
-    let sampler = py
-        .detach(|| ClassBalanced::new(&labels, &class_probs, within, draws_per_epoch, seed))
-        .map_err(to_python)?;
-    Ok(Draws(Box::new(sampler)))
+    boxed(py, || {
+        let class_probs = class_probs.to_copy()?;
+        ClassBalanced::new(&labels, &class_probs, within, draws_per_epoch, seed)
+    })
 }
 
 #[pyfunction]
@@ -178,16 +185,15 @@ pub fn stratified(
 )]
 pub fn weighted(
     py: Python<'_>,
-    weights: PyReadonlyArray1<'_, f64>,
+    weights: Array1<'_, f64>,
     replacement: bool,
     draws_per_epoch: u64,
     seed: u64,
 ) -> PyResult<Draws> {
-    let weights = contiguous("weights", &weights)?;
-    let sampler = py
-        .detach(|| Weighted::new(&weights, replacement, draws_per_epoch, seed))
-        .map_err(to_python)?;
-    Ok(Draws(Box::new(sampler)))
+    let weights = Column::of("weights", &weights)?;
+    boxed(py, || {
+        Weighted::new(&weights, replacement, draws_per_epoch, seed)
+    })
 }
 
 #[pyfunction]
@@ -198,15 +204,12 @@ pub fn weighted(
 )]
 pub fn repeat_factor(
     py: Python<'_>,
-    repeat_factors: PyReadonlyArray1<'_, f64>,
+    repeat_factors: Array1<'_, f64>,
     draws_per_epoch: u64,
     seed: u64,
 ) -> PyResult<Draws> {
-    let factors = contiguous("repeat_factors", &repeat_factors)?;
-    let sampler = py
-        .detach(|| RepeatFactor::new(&factors, draws_per_epoch, seed))
-        .map_err(to_python)?;
-    Ok(Draws(Box::new(sampler)))
+    let factors = Column::of("repeat_factors", &repeat_factors)?;
+    boxed(py, || RepeatFactor::new(&factors, draws_per_epoch, seed))
 }
 
 #[pyfunction]
@@ -217,15 +220,15 @@ pub fn repeat_factor(
 )]
 pub fn m_per_class(
     py: Python<'_>,
-    labels: PyReadonlyArray1<'_, u32>,
+    labels: Array1<'_, u32>,
     num_classes: usize,
     m: u64,
     classes_per_batch: u64,
     draws_per_epoch: u64,
     seed: u64,
 ) -> PyResult<Draws> {
-    let labels = contiguous("labels", &labels)?;
-    let build = || {
+    let labels = Column::of("labels", &labels)?;
+    boxed(py, || {
         MPerClass::new(
             &labels,
             num_classes,
@@ -234,8 +237,7 @@ pub fn m_per_class(
             draws_per_epoch,
             seed,
         )
-    };
-    Ok(Draws(Box::new(py.detach(build).map_err(to_python)?)))
+    })
 }
 
 #[pyfunction]
@@ -246,28 +248,28 @@ pub fn m_per_class(
 )]
 pub fn multilabel(
     py: Python<'_>,
-    indptr: PyReadonlyArray1<'_, i64>,
-    indices: PyReadonlyArray1<'_, u32>,
-    class_probs: PyReadonlyArray1<'_, f64>,
+    indptr: Array1<'_, i64>,
+    indices: Array1<'_, u32>,
+    class_probs: Array1<'_, f64>,
     cycle: bool,
     draws_per_epoch: u64,
     seed: u64,
 ) -> PyResult<Draws> {
     let (indptr, indices) = (
-        contiguous("indptr", &indptr)?,
-        contiguous("indices", &indices)?,
+        Column::of("indptr", &indptr)?,
+        Column::of("indices", &indices)?,
     );
-    let class_probs = contiguous("class_probs", &class_probs)?;
+    let class_probs = Column::of("class_probs", &class_probs)?;
     let within = if cycle {
         WithinClass::Cycle
     } else {
         WithinClass::Replace
     };
-    let build = || {
+    boxed(py, || {
+        let class_probs = class_probs.to_copy()?;
         let table = LabelRows::new(&indptr, &indices, class_probs.len())?.table()?;
         ClassBalanced::over(table, &class_probs, within, draws_per_epoch, seed)
-    };
-    Ok(Draws(Box::new(py.detach(build).map_err(to_python)?)))
+    })
 }
 
 #[pyfunction]
@@ -278,36 +280,18 @@ pub fn multilabel(
 )]
 pub fn least_sampled(
     py: Python<'_>,
-    indptr: PyReadonlyArray1<'_, i64>,
-    indices: PyReadonlyArray1<'_, u32>,
+    indptr: Array1<'_, i64>,
+    indices: Array1<'_, u32>,
     num_classes: usize,
     draws_per_epoch: u64,
     seed: u64,
 ) -> PyResult<Draws> {
     let (indptr, indices) = (
-        contiguous("indptr", &indptr)?,
-        contiguous("indices", &indices)?,
+        Column::of("indptr", &indptr)?,
+        Column::of("indices", &indices)?,
     );
-    let build = || {
+    boxed(py, || {
         let rows = LabelRows::new(&indptr, &indices, num_classes)?;
         LeastSampled::new(rows, draws_per_epoch, seed)
-    };
-    Ok(Draws(Box::new(py.detach(build).map_err(to_python)?)))
-}
-
-/// The elements as a slice, copied only where they do not lie side by side.
-pub fn contiguous<'a, T: numpy::Element + Copy>(
-    name: &str,
-    array: &'a PyReadonlyArray1<'_, T>,
-) -> PyResult<Cow<'a, [T]>> {
-    // A view into bytes, say: Rust may not read a number from between two addresses.
-    if !array.data().is_aligned() {
-        return Err(PyValueError::new_err(format!(
-            "{name} must be aligned in memory; pass a copy"
-        )));
-    }
-    Ok(match array.as_slice() {
-        Ok(slice) => Cow::Borrowed(slice),
-        Err(_) => Cow::Owned(array.as_array().iter().copied().collect()),
     })
 }

@@ -1,5 +1,7 @@
 //! Draws from a fixed discrete distribution in O(1): one multiplication, one comparison.
 
+use crate::error::{Result, filled, reserved};
+use crate::interrupt::{PIECE, poll};
 use crate::rng::widening_mul;
 
 /// Walker's alias table, built by Vose's method ("A linear algorithm for generating random numbers with a given
@@ -16,34 +18,54 @@ struct Slot {
     alias: u32,
 }
 
+impl Default for Slot {
+    /// Its own number, whatever the coin.
+    fn default() -> Self {
+        Self {
+            threshold: u64::MAX,
+            alias: 0,
+        }
+    }
+}
+
 impl Alias {
     /// A table for `probabilities`, positive and of sum 1: at most 2^32 of them.
-    #[must_use]
-    pub fn new(probabilities: &[f64]) -> Self {
-        let mut mass: Vec<f64> = probabilities
-            .iter()
-            .map(|p| p * probabilities.len() as f64)
-            .collect();
-        let full = |slot: usize| Slot {
-            threshold: u64::MAX,
-            alias: slot as u32,
-        };
-        let mut slots: Vec<Slot> = (0..mass.len()).map(full).collect();
-        let (mut poor, mut rich): (Vec<usize>, Vec<usize>) =
-            (0..mass.len()).partition(|&slot| mass[slot] < 1.0);
-        // What rounding leaves over on either side keeps its whole slot.
-        while let (Some(&giver), Some(taker)) = (rich.last(), poor.pop()) {
-            slots[taker] = Slot {
-                threshold: fixed_point(mass[taker]),
-                alias: giver as u32,
-            };
-            mass[giver] -= 1.0 - mass[taker];
-            if mass[giver] < 1.0 {
-                rich.pop();
-                poor.push(giver);
+    ///
+    /// # Errors
+    /// If the table does not fit into memory; those of an interrupt.
+    pub fn new(probabilities: &[f64]) -> Result<Self> {
+        let len = probabilities.len();
+        let mut mass = filled(len, &0.0)?;
+        let mut slots = filled(len, &Slot::default())?;
+        let (mut poor, mut rich) = (reserved(len)?, reserved(len)?);
+        for (slot, p) in probabilities.iter().enumerate() {
+            mass[slot] = p * len as f64;
+            slots[slot].alias = slot as u32;
+            if mass[slot] < 1.0 {
+                poor.push(slot as u32);
+            } else {
+                rich.push(slot as u32);
             }
         }
-        Self { slots }
+        let mut turns = 0;
+        // What rounding leaves over on either side keeps its whole slot.
+        while let (Some(&giver), Some(taker)) = (rich.last(), poor.pop()) {
+            if turns % PIECE == 0 {
+                poll()?;
+            }
+            turns += 1;
+            let left = mass[taker as usize];
+            slots[taker as usize] = Slot {
+                threshold: fixed_point(left),
+                alias: giver,
+            };
+            let giver = giver as usize;
+            mass[giver] -= 1.0 - left;
+            if mass[giver] < 1.0 {
+                poor.extend(rich.pop());
+            }
+        }
+        Ok(Self { slots })
     }
 
     /// The entry that 64 uniform bits choose: the high part of `bits * len` is the slot, the low part tosses its coin.
@@ -75,7 +97,7 @@ mod tests {
         fn slots_add_up_to_the_probabilities(weights in prop::collection::vec(1e-6f64..1.0, 1..60)) {
             let total: f64 = weights.iter().sum();
             let probabilities: Vec<f64> = weights.iter().map(|w| w / total).collect();
-            let table = Alias::new(&probabilities);
+            let table = Alias::new(&probabilities).unwrap();
             let mut found = vec![0.0; weights.len()];
             for (slot, entry) in table.slots.iter().enumerate() {
                 let own = entry.threshold as f64 / 2f64.powi(64);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::interrupt::poll;
 use crate::profile::python_float;
 use crate::rng::{Stream, collect, stream};
 
@@ -158,8 +159,8 @@ impl<'a> Images<'a> {
 ///
 /// # Errors
 ///
-/// If an index or partner is out of range, a coefficient outside `[0, 1]`, a box outside the image, or a length does not
-/// fit the others.
+/// Those of an interrupt, after which some images have been written. If an index or partner is out of range, a
+/// coefficient outside `[0, 1]`, a box outside the image, or a length does not fit the others.
 pub fn fill_batch(
     images: Images<'_>,
     indices: &[i64],
@@ -174,6 +175,7 @@ pub fn fill_batch(
         check_mix(mix, indices.len(), images)?;
     }
     for (b, canvas) in out.chunks_exact_mut(images.shape.size()).enumerate() {
+        poll()?;
         let first = images.view(indices[b], placements[b]);
         match mix {
             None => first.draw(normalization, canvas, |out, value| *out = value),

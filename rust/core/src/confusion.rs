@@ -1,6 +1,8 @@
 //! How often each class was taken for each other one: integer counts, the same whatever the order they came in.
 
-use crate::error::{Error, Result, reserved};
+use crate::error::{Error, Result, collected, filled, reserved, zeros};
+use crate::interrupt::{PIECE, poll};
+use crate::source::Source;
 
 /// Up to this many classes the counts are a table of `C * C` cells; above, only cells that are not 0 are stored.
 pub const DENSE_CLASSES: usize = 2000;
@@ -8,12 +10,15 @@ pub const DENSE_CLASSES: usize = 2000;
 /// Most classes: beyond, the number is a mistake.
 pub const MAX_CLASSES: usize = 1 << 24;
 
+/// Pairs, or cells, up to which an increment is a list; longer ones are counted into a table of their own.
+const LISTED: usize = 1 << 20;
+
 /// Counts of `(target, predicted)` pairs, correct ones included.
 ///
 /// A table costs 8 bytes a cell, 32 MB at [`DENSE_CLASSES`], and one addition a pair. Sparse rows are sorted by predicted
-/// class and cost 12 bytes a cell that is not 0 (up to twice as much while they grow); a new cell moves the rest of its
-/// row, at most C entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// class and cost 12 bytes a cell that is not 0 (up to twice as much while they grow); new cells move the rest of
+/// their row, once an increment.
+#[derive(Debug, PartialEq, Eq)]
 pub struct ConfusionCounts {
     num_classes: usize,
     /// Sum of all cells: as it fits, every cell does.
@@ -21,7 +26,7 @@ pub struct ConfusionCounts {
     cells: Cells,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Cells {
     Dense(Vec<i64>),
     Sparse(Vec<Row>),
@@ -58,9 +63,7 @@ impl ConfusionCounts {
         let cells = if num_classes <= DENSE_CLASSES {
             Cells::Dense(zeros(num_classes * num_classes)?)
         } else {
-            let mut rows = reserved(num_classes)?;
-            rows.resize(num_classes, Row::default());
-            Cells::Sparse(rows)
+            Cells::Sparse(filled(num_classes, &Row::default())?)
         };
         Ok(Self {
             num_classes,
@@ -93,14 +96,13 @@ impl ConfusionCounts {
     /// Count one pair for each row. All rows are checked before the first is counted.
     ///
     /// # Errors
-    /// If the lengths differ, a class lies outside, or the total would pass 2^63.
-    pub fn update(&mut self, target: &[i64], predicted: &[i64]) -> Result<()> {
-        self.check(target, predicted)?;
-        self.total = sum(self.total, target.len() as i64)?;
-        for (&target, &predicted) in target.iter().zip(predicted) {
-            self.add(target as usize, predicted as u32, 1);
-        }
-        Ok(())
+    /// If the lengths differ, a class lies outside, or the total would pass 2^63. Then nothing has been counted.
+    pub fn update(
+        &mut self,
+        target: &(impl Source<i64> + ?Sized),
+        predicted: &(impl Source<i64> + ?Sized),
+    ) -> Result<()> {
+        self.add(&Increment::of_pairs(self.num_classes, target, predicted)?)
     }
 
     /// Add counts made elsewhere; the same cell may come more than once.
@@ -108,36 +110,90 @@ impl ConfusionCounts {
     /// # Errors
     /// If the lengths differ, a class lies outside, a count is negative, or the total would pass 2^63. Then nothing has
     /// been added.
-    pub fn merge(&mut self, target: &[i64], predicted: &[i64], count: &[i64]) -> Result<()> {
-        self.check(target, predicted)?;
-        if count.len() != target.len() {
+    pub fn merge(
+        &mut self,
+        target: &(impl Source<i64> + ?Sized),
+        predicted: &(impl Source<i64> + ?Sized),
+        count: &(impl Source<i64> + ?Sized),
+    ) -> Result<()> {
+        self.add(&Increment::of_cells(
+            self.num_classes,
+            target,
+            predicted,
+            count,
+        )?)
+    }
+
+    /// Add what has been read and checked. Never interrupted: a part of an increment is never left behind.
+    ///
+    /// # Errors
+    /// If it is of another number of classes, the total would pass 2^63 or the memory ends; then nothing has been added.
+    pub fn add(&mut self, more: &Increment) -> Result<()> {
+        if more.num_classes != self.num_classes {
             return Err(Error::Value(format!(
-                "count must have one entry a cell ({}), got {}",
-                target.len(),
-                count.len()
+                "the counts must be of {} classes, got {}",
+                self.num_classes, more.num_classes
             )));
         }
-        if let Some(at) = count.iter().position(|&count| count < 0) {
-            return Err(Error::Value(format!(
-                "count must be >= 0, got {} at position {at}",
-                count[at]
-            )));
-        }
-        self.total = count
-            .iter()
-            .try_fold(self.total, |total, &n| sum(total, n))?;
-        for ((&target, &predicted), &count) in target.iter().zip(predicted).zip(count) {
-            if count > 0 {
-                self.add(target as usize, predicted as u32, count);
+        // The total bounds every cell: once it is below 2^63, no sum of cells can overflow.
+        let total = sum(self.total, more.total)?;
+        match (&mut self.cells, &more.part) {
+            (Cells::Dense(cells), Part::Pairs(keys)) => {
+                for &key in keys {
+                    cells[cell(key, self.num_classes)] += 1;
+                }
+            }
+            (Cells::Dense(cells), Part::Cells(list)) => {
+                for &(key, count) in list {
+                    cells[cell(key, self.num_classes)] += count;
+                }
+            }
+            (Cells::Dense(cells), Part::Table(table)) => {
+                for (at, &count) in table.dense().iter().enumerate() {
+                    cells[at] += count;
+                }
+            }
+            (Cells::Sparse(rows), part) => {
+                part.each_row(|target, list| rows[target].reserve(list.len()))?;
+                part.each_row(|target, list| {
+                    rows[target].add(list);
+                    Ok(())
+                })?;
             }
         }
+        self.total = total;
         Ok(())
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// If it does not fit into memory.
+    pub fn try_clone(&self) -> Result<Self> {
+        let cells = match &self.cells {
+            Cells::Dense(cells) => Cells::Dense(cells.to_copy()?),
+            Cells::Sparse(rows) => {
+                let mut copies = reserved(rows.len())?;
+                for row in rows {
+                    copies.push(row.try_clone()?);
+                }
+                Cells::Sparse(copies)
+            }
+        };
+        Ok(Self { cells, ..*self })
+    }
+
+    fn dense(&self) -> &[i64] {
+        match &self.cells {
+            Cells::Dense(cells) => cells,
+            Cells::Sparse(_) => &[],
+        }
     }
 
     /// The cells that are not 0.
     ///
     /// # Errors
-    /// If they do not fit into memory.
+    /// If they do not fit into memory; those of an interrupt.
     pub fn entries(&self) -> Result<Entries> {
         let len = self.cells().count();
         let mut entries = Entries {
@@ -145,7 +201,10 @@ impl ConfusionCounts {
             predicted: reserved(len)?,
             count: reserved(len)?,
         };
-        for (target, predicted, count) in self.cells() {
+        for (at, (target, predicted, count)) in self.cells().enumerate() {
+            if at.is_multiple_of(PIECE) {
+                poll()?;
+            }
             entries.target.push(target as i64);
             entries.predicted.push(i64::from(predicted));
             entries.count.push(count);
@@ -156,10 +215,13 @@ impl ConfusionCounts {
     /// All `C * C` cells, target by row.
     ///
     /// # Errors
-    /// If they do not fit into memory.
+    /// If they do not fit into memory; those of an interrupt.
     pub fn matrix(&self) -> Result<Vec<i64>> {
         let mut cells = zeros(self.num_classes.saturating_mul(self.num_classes))?;
-        for (target, predicted, count) in self.cells() {
+        for (at, (target, predicted, count)) in self.cells().enumerate() {
+            if at.is_multiple_of(PIECE) {
+                poll()?;
+            }
             cells[target * self.num_classes + predicted as usize] = count;
         }
         Ok(cells)
@@ -183,45 +245,267 @@ impl ConfusionCounts {
             ),
         }
     }
+}
 
-    fn add(&mut self, target: usize, predicted: u32, count: i64) {
-        match &mut self.cells {
-            Cells::Dense(cells) => cells[target * self.num_classes + predicted as usize] += count,
-            Cells::Sparse(rows) => rows[target].add(predicted, count),
-        }
+/// What is to be added: read once, checked, and the caller's alone.
+#[derive(Debug)]
+pub struct Increment {
+    num_classes: usize,
+    total: i64,
+    part: Part,
+}
+
+/// A cell's key is `target << 32 | predicted`.
+#[derive(Debug)]
+enum Part {
+    /// For tables: one for each pair.
+    Pairs(Vec<u64>),
+    /// Keys and counts; for sparse rows sorted, each key once.
+    Cells(Vec<(u64, i64)>),
+    /// Many, already counted.
+    Table(ConfusionCounts),
+}
+
+impl Increment {
+    /// One for each row of `target` and `predicted`.
+    ///
+    /// # Errors
+    /// If the lengths differ, a class lies outside, or the memory ends; those of an interrupt.
+    pub fn of_pairs(
+        num_classes: usize,
+        target: &(impl Source<i64> + ?Sized),
+        predicted: &(impl Source<i64> + ?Sized),
+    ) -> Result<Self> {
+        check_lengths(target.len(), predicted.len())?;
+        Self::in_parts(num_classes, target.len(), |start, end| {
+            let keys = read_keys(num_classes, target, predicted, start, end)?;
+            let part = if num_classes <= DENSE_CLASSES {
+                Part::Pairs(keys)
+            } else {
+                Part::Cells(summed(collected(
+                    keys.len(),
+                    keys.iter().map(|&key| (key, 1)),
+                )?))
+            };
+            Ok((part, (end - start) as i64))
+        })
     }
 
-    fn check(&self, target: &[i64], predicted: &[i64]) -> Result<()> {
-        if target.len() != predicted.len() {
+    /// Counts made elsewhere, cell by cell.
+    ///
+    /// # Errors
+    /// If the lengths differ, a class lies outside, a count is negative, their sum passes 2^63, or the memory ends;
+    /// those of an interrupt.
+    pub fn of_cells(
+        num_classes: usize,
+        target: &(impl Source<i64> + ?Sized),
+        predicted: &(impl Source<i64> + ?Sized),
+        count: &(impl Source<i64> + ?Sized),
+    ) -> Result<Self> {
+        check_lengths(target.len(), predicted.len())?;
+        if count.len() != target.len() {
             return Err(Error::Value(format!(
-                "predicted must have one entry a target ({}), got {}",
+                "count must have one entry a cell ({}), got {}",
                 target.len(),
-                predicted.len()
+                count.len()
             )));
         }
-        for (name, classes) in [("target", target), ("predicted", predicted)] {
-            // As unsigned numbers the negative ones are the largest.
-            let outside = |&class: &i64| class as u64 >= self.num_classes as u64;
-            if let Some(at) = classes.iter().position(outside) {
-                return Err(Error::Value(format!(
-                    "{name} must lie in [0, {}), got {} at position {at}",
-                    self.num_classes, classes[at]
-                )));
+        Self::in_parts(num_classes, target.len(), |start, end| {
+            let keys = read_keys(num_classes, target, predicted, start, end)?;
+            let mut cells = reserved(keys.len())?;
+            let mut total = 0;
+            count.try_range(start, end, |at, count| {
+                if count < 0 {
+                    return Err(Error::Value(format!(
+                        "count must be >= 0, got {count} at position {at}"
+                    )));
+                }
+                total = sum(total, count)?;
+                if count > 0 {
+                    cells.push((keys[at - start], count));
+                }
+                Ok(())
+            })?;
+            if num_classes > DENSE_CLASSES {
+                cells = summed(cells);
             }
+            Ok((Part::Cells(cells), total))
+        })
+    }
+
+    /// The part that `read` makes of `len` rows, or a table of the parts that it makes of some at a time.
+    fn in_parts(
+        num_classes: usize,
+        len: usize,
+        read: impl Fn(usize, usize) -> Result<(Part, i64)>,
+    ) -> Result<Self> {
+        let of = |(part, total)| Self {
+            num_classes,
+            total,
+            part,
+        };
+        if len <= LISTED {
+            return read(0, len).map(of);
         }
-        Ok(())
+        let mut table = ConfusionCounts::new(num_classes)?;
+        for start in (0..len).step_by(LISTED) {
+            poll()?;
+            table.add(&of(read(start, len.min(start + LISTED))?))?;
+        }
+        let total = table.total;
+        Ok(of((Part::Table(table), total)))
     }
 }
 
+impl Part {
+    /// Hand every row that is to be changed to `visit`, as its target and its cells, sorted.
+    fn each_row(&self, mut visit: impl FnMut(usize, &[(u64, i64)]) -> Result<()>) -> Result<()> {
+        let mut list = Vec::new();
+        match self {
+            Self::Pairs(_) => Ok(()), // for tables alone
+            Self::Cells(cells) => cells
+                .chunk_by(|one, next| one.0 >> 32 == next.0 >> 32)
+                .try_for_each(|row| visit((row[0].0 >> 32) as usize, row)),
+            Self::Table(table) => match &table.cells {
+                Cells::Dense(_) => Ok(()),
+                Cells::Sparse(rows) => {
+                    let filled = rows
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, row)| !row.counts.is_empty());
+                    for (target, row) in filled {
+                        let cells = row.cells().map(|(class, n)| (u64::from(class), n));
+                        relist(&mut list, row.counts.len(), cells)?;
+                        visit(target, &list)?;
+                    }
+                    Ok(())
+                }
+            },
+        }
+    }
+}
+
+/// Replace the elements of `list`.
+fn relist<T>(list: &mut Vec<T>, len: usize, values: impl Iterator<Item = T>) -> Result<()> {
+    list.clear();
+    if list.capacity() < len {
+        *list = reserved(len)?;
+    }
+    list.extend(values);
+    Ok(())
+}
+
+/// Where a key's cell lies in a table.
+#[inline]
+fn cell(key: u64, num_classes: usize) -> usize {
+    (key >> 32) as usize * num_classes + key as u32 as usize
+}
+
+/// Keys of the rows `start..end`.
+fn read_keys(
+    num_classes: usize,
+    target: &(impl Source<i64> + ?Sized),
+    predicted: &(impl Source<i64> + ?Sized),
+    start: usize,
+    end: usize,
+) -> Result<Vec<u64>> {
+    let mut keys = reserved(end - start)?;
+    let checked = |name: &str, at: usize, class: i64| {
+        // As unsigned numbers the negative ones are the largest.
+        if (class as u64) < num_classes as u64 {
+            return Ok(class as u64);
+        }
+        Err(Error::Value(format!(
+            "{name} must lie in [0, {num_classes}), got {class} at position {at}"
+        )))
+    };
+    target.try_range(start, end, |at, class| {
+        keys.push(checked("target", at, class)? << 32);
+        Ok(())
+    })?;
+    predicted.try_range(start, end, |at, class| {
+        keys[at - start] |= checked("predicted", at, class)?;
+        Ok(())
+    })?;
+    Ok(keys)
+}
+
+/// Cells sorted by key, each key once; what is added up is below 2^63 in all.
+fn summed(mut cells: Vec<(u64, i64)>) -> Vec<(u64, i64)> {
+    cells.sort_unstable_by_key(|&(key, _)| key);
+    cells.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 += next.1;
+        }
+        same
+    });
+    cells
+}
+
+fn check_lengths(target: usize, predicted: usize) -> Result<()> {
+    if target == predicted {
+        return Ok(());
+    }
+    Err(Error::Value(format!(
+        "predicted must have one entry a target ({target}), got {predicted}"
+    )))
+}
+
 impl Row {
-    fn add(&mut self, predicted: u32, count: i64) {
-        match self.predicted.binary_search(&predicted) {
+    /// Make room for `more` cells.
+    fn reserve(&mut self, more: usize) -> Result<()> {
+        let room = self.predicted.try_reserve(more);
+        match room.and_then(|()| self.counts.try_reserve(more)) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Error::Memory(format!(
+                "cannot allocate {more} more cells of the confusion counts"
+            ))),
+        }
+    }
+
+    /// Add cells, sorted by predicted class, each once; there is room for them.
+    fn add(&mut self, cells: &[(u64, i64)]) {
+        if let &[(class, count)] = cells {
+            return self.add_one(class as u32, count);
+        }
+        let old = self.predicted.len();
+        let known = |cell: &&(u64, i64)| self.predicted.binary_search(&(cell.0 as u32)).is_ok();
+        let mut gap = cells.len() - cells.iter().filter(known).count();
+        self.predicted.resize(old + gap, 0);
+        self.counts.resize(old + gap, 0);
+        // From the back, each stretch of old cells moves once, by the number of new ones in front of its end.
+        let mut end = old;
+        for &(key, count) in cells.iter().rev() {
+            let class = key as u32;
+            let at = self.predicted[..end].partition_point(|&other| other < class);
+            if at < end && self.predicted[at] == class {
+                self.counts[at] += count;
+                continue;
+            }
+            self.predicted.copy_within(at..end, at + gap);
+            self.counts.copy_within(at..end, at + gap);
+            (end, gap) = (at, gap - 1);
+            self.predicted[at + gap] = class;
+            self.counts[at + gap] = count;
+        }
+    }
+
+    fn add_one(&mut self, class: u32, count: i64) {
+        match self.predicted.binary_search(&class) {
             Ok(at) => self.counts[at] += count,
             Err(at) => {
-                self.predicted.insert(at, predicted);
+                self.predicted.insert(at, class);
                 self.counts.insert(at, count);
             }
         }
+    }
+
+    fn try_clone(&self) -> Result<Self> {
+        Ok(Self {
+            predicted: self.predicted.to_copy()?,
+            counts: self.counts.to_copy()?,
+        })
     }
 
     fn cells(&self) -> impl Iterator<Item = (u32, i64)> + '_ {
@@ -244,12 +528,6 @@ fn sum(total: i64, more: i64) -> Result<i64> {
             "the counts must add up to less than 2**63, got {total} + {more}"
         ))
     })
-}
-
-fn zeros(len: usize) -> Result<Vec<i64>> {
-    let mut cells = reserved(len)?;
-    cells.resize(len, 0);
-    Ok(cells)
 }
 
 #[cfg(test)]
@@ -307,6 +585,67 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn cells_are_put_between_the_others(
+            parts in prop::collection::vec(prop::collection::btree_map(0u64..40, 1i64..5, 0..20), 1..6),
+        ) {
+            let (mut row, mut wanted) = (Row::default(), BTreeMap::new());
+            for part in parts {
+                let cells: Vec<(u64, i64)> = part.into_iter().collect();
+                row.reserve(cells.len()).unwrap();
+                row.add(&cells);
+                for (class, count) in cells {
+                    *wanted.entry(class as u32).or_insert(0) += count;
+                }
+            }
+            prop_assert_eq!(row.cells().collect::<Vec<_>>(), wanted.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn many_rows_are_counted_in_parts() {
+        for classes in [3, DENSE_CLASSES + 1] {
+            let target: Vec<i64> = (0..LISTED as i64 + 5).map(|at| at % 3).collect();
+            let predicted: Vec<i64> = target.iter().map(|class| 2 - class).collect();
+            let mut counts = ConfusionCounts::new(classes).unwrap();
+            counts.update(&[1], &[1]).unwrap();
+            counts.update(&target, &predicted).unwrap();
+            counts
+                .merge(&target, &predicted, &vec![2; target.len()])
+                .unwrap();
+            let of = |class| 3 * target.iter().filter(|&&t| t == class).count() as i64;
+            assert_eq!(counts.entries().unwrap().count, [of(0), of(1) + 1, of(2)]);
+            assert_eq!(counts.total(), 3 * target.len() as i64 + 1);
+        }
+    }
+
+    #[test]
+    fn nothing_is_counted_after_an_interrupt() {
+        use crate::interrupt::during;
+        let rows = vec![0; LISTED + 1];
+        let mut counts = ConfusionCounts::new(3).unwrap();
+        let outcome = during(|| Err(Error::Interrupted), || counts.update(&rows, &rows));
+        assert_eq!(outcome, Err(Error::Interrupted));
+        assert_eq!(counts, ConfusionCounts::new(3).unwrap());
+    }
+
+    #[test]
+    fn sums_end_at_the_bound() {
+        for classes in [3, DENSE_CLASSES + 1] {
+            let mut counts = ConfusionCounts::new(classes).unwrap();
+            counts.merge(&[0, 0], &[1, 1], &[i64::MAX - 2, 1]).unwrap();
+            counts.update(&[2], &[2]).unwrap();
+            assert_eq!(counts.total(), i64::MAX);
+            let before = counts.try_clone().unwrap();
+            assert!(message(counts.update(&[0], &[1])).contains("less than 2**63"));
+            assert!(message(counts.merge(&[1], &[0], &[1])).contains("less than 2**63"));
+            assert_eq!(counts, before);
+            counts.merge(&[1], &[0], &[0]).unwrap();
+            assert_eq!(counts, before);
+        }
+    }
+
     #[test]
     fn the_matrix_has_the_target_by_row() {
         for classes in [3, DENSE_CLASSES + 1] {
@@ -333,7 +672,7 @@ mod tests {
     #[test]
     fn refuses_in_words_and_counts_nothing() {
         let mut counts = ConfusionCounts::new(4).unwrap();
-        let before = counts.clone();
+        let before = counts.try_clone().unwrap();
         let cases: [(&[i64], &[i64], &str); 5] = [
             (
                 &[0],

@@ -1,9 +1,14 @@
 //! The samples of every class, from one pass over the labels.
 
-use crate::error::{Error, Result, reserved};
+use crate::error::{Error, Result, filled, reserved};
+use crate::interrupt::{PIECE, poll};
+use crate::source::{Source, changed};
 
 /// Most samples that a table holds: an index is a `u32`.
 pub const MAX_SAMPLES: usize = u32::MAX as usize;
+
+/// Most classes where their number is given: a table of counts beyond it is a mistake, and would fill the memory.
+pub const MAX_CLASSES: usize = 1 << 24;
 
 /// Sample indices grouped by class (compressed rows): 4 bytes a sample, built by a counting sort in O(N + C).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +21,9 @@ impl ClassTable {
     /// Group the positions of `labels`, which lie in `0..num_classes`; inside a class they stay in order.
     ///
     /// # Errors
-    /// If a label lies outside, there is no label, or there are more than [`MAX_SAMPLES`].
-    pub fn new(labels: &[u32], num_classes: usize) -> Result<Self> {
+    /// If a label lies outside, there is no label, or there are more than [`MAX_SAMPLES`]; if the labels change while
+    /// they are read; if the table does not fit into memory.
+    pub fn new(labels: &(impl Source<u32> + ?Sized), num_classes: usize) -> Result<Self> {
         if labels.is_empty() || labels.len() > MAX_SAMPLES {
             let len = labels.len();
             return Err(Error::Value(format!(
@@ -25,17 +31,12 @@ impl ClassTable {
             )));
         }
         let mut offsets = counted(labels, num_classes)?;
-        let mut samples = reserved(labels.len())?;
-        samples.resize(labels.len(), 0);
-        // `offsets[label]` walks from the start of its class to the start of the next one ...
-        for (sample, &label) in labels.iter().enumerate() {
-            let at = &mut offsets[label as usize];
-            samples[*at as usize] = sample as u32;
-            *at += 1;
-        }
-        // ... so that now it holds the end of its class, which is the start of the next.
-        offsets.rotate_right(1);
-        offsets[0] = 0;
+        let starts = copied(&offsets)?;
+        let mut samples = filled(labels.len(), &0)?;
+        labels.try_each(|sample, label| {
+            place(&mut offsets, &mut samples, label, sample as u32).ok_or_else(|| changed("labels"))
+        })?;
+        close(&mut offsets, &starts).ok_or_else(|| changed("labels"))?;
         Ok(Self { offsets, samples })
     }
 
@@ -73,15 +74,22 @@ impl LabelRows {
     /// # Errors
     /// If `indptr` does not start at 0, falls, or does not end at the number of labels; if there is no sample, or there
     /// are more than [`MAX_SAMPLES`] samples or labels; if a label lies outside or repeats within a sample.
-    pub fn new(indptr: &[i64], indices: &[u32], num_classes: usize) -> Result<Self> {
-        let starts = checked_rows(indptr, indices.len())?;
+    pub fn new(
+        indptr: &(impl Source<i64> + ?Sized),
+        indices: &(impl Source<u32> + ?Sized),
+        num_classes: usize,
+    ) -> Result<Self> {
+        check_classes(num_classes)?;
         let rows = Self {
-            starts,
-            labels: indices.to_vec(),
+            starts: checked_rows(indptr, indices.len())?,
+            labels: indices.to_copy()?,
             num_classes,
         };
-        let mut last = vec![u32::MAX; num_classes];
+        let mut last = filled(num_classes, &u32::MAX)?;
         for sample in 0..rows.len() {
+            if sample.is_multiple_of(PIECE) {
+                poll()?;
+            }
             for &label in rows.labels_of(sample) {
                 let Some(seen) = last.get_mut(label as usize) else {
                     return Err(Error::Value(format!(
@@ -121,17 +129,16 @@ impl LabelRows {
     /// # Errors
     /// If the table does not fit into memory.
     pub fn table(&self) -> Result<ClassTable> {
-        let mut offsets = vec![0u32; self.num_classes + 1];
+        let mut offsets = filled(self.num_classes + 1, &0u32)?;
         for &label in &self.labels {
             offsets[label as usize] += 1;
         }
-        let mut start = 0;
-        for offset in &mut offsets {
-            start += std::mem::replace(offset, start);
-        }
-        let mut samples = reserved(self.labels.len())?;
-        samples.resize(self.labels.len(), 0);
+        to_starts(&mut offsets);
+        let mut samples = filled(self.labels.len(), &0)?;
         for sample in 0..self.len() {
+            if sample.is_multiple_of(PIECE) {
+                poll()?;
+            }
             for &label in self.labels_of(sample) {
                 let at = &mut offsets[label as usize];
                 samples[*at as usize] = sample as u32;
@@ -144,13 +151,27 @@ impl LabelRows {
     }
 }
 
-fn checked_rows(indptr: &[i64], labels: usize) -> Result<Vec<u32>> {
+/// Refuse a number of classes that is a mistake, and would fill the memory.
+///
+/// # Errors
+/// If there are more than [`MAX_CLASSES`].
+pub fn check_classes(num_classes: usize) -> Result<()> {
+    if num_classes <= MAX_CLASSES {
+        return Ok(());
+    }
+    Err(Error::Value(format!(
+        "num_classes must be <= {MAX_CLASSES}, got {num_classes}"
+    )))
+}
+
+fn checked_rows(indptr: &(impl Source<i64> + ?Sized), labels: usize) -> Result<Vec<u32>> {
     if indptr.len() < 2 || indptr.len() > MAX_SAMPLES || labels > MAX_SAMPLES {
         return Err(Error::Value(format!(
             "indptr must describe 1 to 2**32 - 2 samples with fewer than 2**32 labels, got {} samples and {labels} labels",
             indptr.len().saturating_sub(1)
         )));
     }
+    let indptr = indptr.to_copy()?;
     let (first, last) = (indptr[0], indptr[indptr.len() - 1]);
     if first != 0 || last != labels as i64 {
         return Err(Error::Value(format!(
@@ -165,26 +186,56 @@ fn checked_rows(indptr: &[i64], labels: usize) -> Result<Vec<u32>> {
             at + 1
         )));
     }
-    Ok(indptr.iter().map(|&start| start as u32).collect())
+    let mut starts = reserved(indptr.len())?;
+    starts.extend(indptr.iter().map(|&start| start as u32));
+    Ok(starts)
 }
 
-/// Start of every class, and a last entry that [`ClassTable::new`] rotates to the front.
-fn counted(labels: &[u32], num_classes: usize) -> Result<Vec<u32>> {
-    let mut counts: Vec<u32> = reserved(num_classes.saturating_add(1))?;
-    counts.resize(num_classes + 1, 0);
-    for (position, &label) in labels.iter().enumerate() {
+/// Start of every class, and a last entry for the number of labels, which [`close`] rotates to the front.
+fn counted(labels: &(impl Source<u32> + ?Sized), num_classes: usize) -> Result<Vec<u32>> {
+    let mut counts = filled(num_classes.saturating_add(1), &0u32)?;
+    labels.try_each(|position, label| {
         if label as usize >= num_classes {
             return Err(Error::Value(format!(
                 "labels must lie in [0, {num_classes}), got {label} at position {position}"
             )));
         }
         counts[label as usize] += 1;
-    }
+        Ok(())
+    })?;
+    to_starts(&mut counts);
+    Ok(counts)
+}
+
+/// Counts to their cumulative sums, each without its own count; all counts together are fewer than 2^32.
+fn to_starts(counts: &mut [u32]) {
     let mut start = 0;
-    for count in &mut counts {
+    for count in counts {
         start += std::mem::replace(count, start);
     }
-    Ok(counts)
+}
+
+fn copied(values: &[u32]) -> Result<Vec<u32>> {
+    let mut copy = reserved(values.len())?;
+    copy.extend_from_slice(values);
+    Ok(copy)
+}
+
+/// Put `sample` where `offsets[label]` says, which walks from the start of its class to the start of the next one; none
+/// if there is no such place, because the labels are not those that were counted.
+#[inline]
+fn place(offsets: &mut [u32], samples: &mut [u32], label: u32, sample: u32) -> Option<()> {
+    let at = offsets.get_mut(label as usize)?;
+    *samples.get_mut(*at as usize)? = sample;
+    *at += 1;
+    Some(())
+}
+
+/// Turn the ends of all classes, as [`place`] leaves them, into starts; none if they are not the `starts` of the next.
+fn close(offsets: &mut [u32], starts: &[u32]) -> Option<()> {
+    offsets.rotate_right(1);
+    *offsets.first_mut()? = 0;
+    (offsets == starts).then_some(())
 }
 
 #[cfg(test)]
@@ -204,11 +255,48 @@ mod tests {
     fn refuses_labels_outside() {
         let text = ClassTable::new(&[0, 3], 3).unwrap_err().to_string();
         assert_eq!(text, "labels must lie in [0, 3), got 3 at position 1");
-        let text = ClassTable::new(&[], 3).unwrap_err().to_string();
+        let text = ClassTable::new(&[] as &[u32], 3).unwrap_err().to_string();
         assert_eq!(text, "labels must hold 1 to 2**32 - 1 samples, got 0");
     }
 
+    /// Labels that are `later` from the second reading on.
+    struct Rewritten {
+        first: Vec<u32>,
+        later: Vec<u32>,
+        read: std::cell::Cell<usize>,
+    }
+
+    impl Source<u32> for Rewritten {
+        fn len(&self) -> usize {
+            self.first.len()
+        }
+
+        fn copy_to(&self, start: usize, out: &mut [u32]) {
+            let labels = if self.read.get() < self.first.len() {
+                &self.first
+            } else {
+                &self.later
+            };
+            self.read.set(self.read.get() + out.len());
+            out.copy_from_slice(&labels[start..][..out.len()]);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn labels_that_change_are_refused(
+            first in prop::collection::vec(0u32..5, 40), later in prop::collection::vec(0u32..7, 40),
+        ) {
+            let count = |labels: &[u32]| (0..7).map(|c| labels.iter().filter(|&&l| l == c).count()).collect::<Vec<_>>();
+            let same = count(&first) == count(&later);
+            let source = Rewritten { first, later, read: 0.into() };
+            let table = ClassTable::new(&source, 5);
+            prop_assert_eq!(table.is_ok(), same);
+            if let Err(error) = table {
+                prop_assert_eq!(error, changed("labels"));
+            }
+        }
+
         #[test]
         fn every_sample_stands_once_in_its_class(labels in prop::collection::vec(0u32..9, 1..200)) {
             let table = ClassTable::new(&labels, 9).unwrap();

@@ -1,6 +1,10 @@
 //! Text lists of labelled images, one `relative/path label` a line, as the long-tailed benchmarks publish them.
 
 use crate::error::{Error, Result, reserved};
+use crate::interrupt::poll;
+
+/// Lines that are read between two questions whether to continue.
+const LINES: usize = 1 << 10;
 
 /// Labels must lie below: a table of counts beyond it is a mistake, and would fill the memory.
 pub const MAX_CLASSES: u64 = 1 << 24;
@@ -36,15 +40,19 @@ pub fn parse(list: &[u8]) -> Result<ImageList> {
         ));
     }
     let lines = list.split(|&byte| byte == b'\n').count();
-    let mut text = reserved(list.len())?;
+    let mut text = String::new();
+    text.try_reserve_exact(list.len())
+        .map_err(|_| Error::Memory(format!("cannot allocate {} bytes of paths", list.len())))?;
     let (mut ends, mut labels) = (reserved(lines)?, reserved(lines)?);
     for (number, line) in list.split(|&byte| byte == b'\n').enumerate() {
+        if number.is_multiple_of(LINES) {
+            poll()?;
+        }
         let (path, label) = parse_line(line).map_err(|reason| at_line(number + 1, &reason))?;
-        text.extend_from_slice(path.as_bytes());
+        text.push_str(path);
         ends.push(text.len() as i64);
         labels.push(label);
     }
-    let text = String::from_utf8(text).map_err(|error| Error::Value(error.to_string()))?;
     Ok(ImageList { text, ends, labels })
 }
 

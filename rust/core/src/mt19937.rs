@@ -3,6 +3,7 @@
 //! Nothing new should use it: its state is 624 words and it cannot be addressed by position.
 
 use crate::error::{Error, Result};
+use crate::interrupt::{PIECE, poll};
 
 const WORDS: usize = 624;
 const SHIFT: usize = 397;
@@ -67,7 +68,7 @@ impl Mt19937 {
     ///
     /// # Errors
     ///
-    /// If there are more than 2^32 elements: from there on `NumPy` draws 64 bits, which no published subset needs.
+    /// Those of an interrupt, and if there are more than 2^32 elements: from there on `NumPy` draws 64 bits, which no published subset needs.
     pub fn shuffle<T>(&mut self, values: &mut [T]) -> Result<()> {
         if values.len() as u64 > 1 << 32 {
             return Err(Error::Value(format!(
@@ -76,6 +77,9 @@ impl Mt19937 {
             )));
         }
         for last in (1..values.len()).rev() {
+            if last.is_multiple_of(PIECE) {
+                poll()?;
+            }
             values.swap(last, self.interval(last as u32) as usize);
         }
         Ok(())

@@ -10,7 +10,8 @@
 mod quick;
 
 pub use self::quick::QuickPermutation;
-use crate::error::{Error, Result, reserved};
+use crate::error::{Error, Result, zeros};
+use crate::interrupt::{PIECE, in_pieces, poll};
 use crate::rng::{GOLDEN, Stream};
 
 /// Up to this size the permutation is an exact Fisher-Yates shuffle.
@@ -118,9 +119,10 @@ impl Permutation {
     /// If they do not fit into memory.
     pub fn to_vec(self) -> Result<Vec<i64>> {
         let len = self.shape.len as usize;
-        let mut entries = reserved(len)?;
-        entries.resize(len, 0);
-        self.fill(0, &mut entries);
+        let mut entries = zeros(len)?;
+        in_pieces(&mut entries, |start, piece| {
+            self.fill(start as u64, piece);
+        })?;
         Ok(entries)
     }
 }
@@ -195,6 +197,22 @@ pub fn shuffle<T>(stream: Stream, entries: &mut [T]) {
     for index in 0..entries.len() {
         shuffle_step(stream, entries, index);
     }
+}
+
+/// [`shuffle`] of many entries, which asks between pieces of it whether to continue.
+///
+/// # Errors
+/// Those of an interrupt; then some of the entries are shuffled.
+pub fn shuffle_many<T>(stream: Stream, entries: &mut [T]) -> Result<()> {
+    for first in (0..entries.len()).step_by(PIECE) {
+        if first > 0 {
+            poll()?;
+        }
+        for index in first..entries.len().min(first + PIECE) {
+            shuffle_step(stream, entries, index);
+        }
+    }
+    Ok(())
 }
 
 /// Step `index` of [`shuffle`]: bring to `index` one of the entries that are not in front of it.

@@ -1,6 +1,7 @@
 //! How many samples each class of a long-tailed set keeps.
 
 use crate::error::{Error, Result};
+use crate::rng::collect;
 
 /// Most classes a profile is made for: far beyond any data set, and small enough that a typing error cannot exhaust
 /// the memory.
@@ -63,9 +64,9 @@ pub fn long_tailed_counts(
         Profile::Step => full * factor,
         Profile::Pareto => pareto(class, num_classes, full, factor).round(),
     };
-    Ok((0..num_classes)
-        .map(|class| (kept(class) as i64).clamp(1, largest))
-        .collect())
+    collect(0, num_classes, |class| {
+        (kept(class as usize) as i64).clamp(1, largest)
+    })
 }
 
 fn check(largest: i64, num_classes: usize, imbalance_ratio: f64) -> Result<()> {

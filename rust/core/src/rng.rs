@@ -12,6 +12,10 @@
 //! draws.
 
 use crate::error::{Error, Result, reserved};
+use crate::interrupt::poll;
+
+/// Draws that are made between two questions whether to continue.
+const AT_ONCE: u64 = 1 << 12;
 
 /// 2^64 divided by the golden ratio, made odd: the step of the counter.
 pub const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -154,13 +158,19 @@ pub fn uniforms(stream: Stream, start: u64, n: usize) -> Result<Vec<f64>> {
 ///
 /// # Errors
 /// If the positions pass 2^64 or the result does not fit into memory.
-pub fn collect<T>(start: u64, n: usize, draw: impl FnMut(u64) -> T) -> Result<Vec<T>> {
+pub fn collect<T>(start: u64, n: usize, mut draw: impl FnMut(u64) -> T) -> Result<Vec<T>> {
     let Some(end) = start.checked_add(n as u64) else {
         return Err(Error::Value(format!(
             "start + n must be < 2**64, got start={start}, n={n}"
         )));
     };
     let mut drawn = reserved(n)?;
-    drawn.extend((start..end).map(draw));
+    let mut from = start;
+    while from < end {
+        poll()?;
+        let to = from.saturating_add(AT_ONCE).min(end);
+        drawn.extend((from..to).map(&mut draw));
+        from = to;
+    }
     Ok(drawn)
 }

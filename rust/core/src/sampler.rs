@@ -10,7 +10,7 @@ pub mod repeat_factor;
 pub mod shuffled;
 pub mod weighted;
 
-use crate::error::{Error, Result, reserved};
+use crate::error::{Error, Result, filled, zeros};
 
 pub use class_balanced::{ClassBalanced, WithinClass};
 pub use confusion_pairs::ConfusionPairs;
@@ -26,7 +26,10 @@ pub trait Draws: Send + Sync {
     fn draws_per_epoch(&self) -> u64;
 
     /// Write draws `start..start + out.len()` of `epoch`; the caller has made sure that they lie inside the epoch.
-    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]);
+    ///
+    /// # Errors
+    /// Those of an interrupt, and if what the draws need does not fit into memory.
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()>;
 
     /// Up to how many draws between two batches cost less to make and throw away than a new start behind them: more
     /// where a start has to be sought.
@@ -57,46 +60,47 @@ impl Batches {
     /// The draws of these batches, one after the other.
     ///
     /// # Errors
-    /// If a batch lies beyond the epoch, or the draws up to it number more than 2^63.
+    /// If a batch lies beyond the epoch, or the draws up to it number more than 2^63; those of [`Draws::fill`].
     pub fn draw(self, draws: &dyn Draws) -> Result<Vec<i64>> {
         let len = self.checked_len(draws.draws_per_epoch())?;
-        let mut out = reserved(len)?;
-        out.resize(len, 0);
+        let mut out = zeros(len)?;
         let gap = (self.step - 1).saturating_mul(self.size);
         if len == 0 {
             return Ok(out);
         }
         if self.step == 1 {
-            draws.fill(self.epoch, self.first * self.size, &mut out);
+            draws.fill(self.epoch, self.first * self.size, &mut out)?;
         } else if gap <= draws.near() && gap < BLOCK {
-            self.pick(draws, &mut out);
+            self.pick(draws, &mut out)?;
         } else {
-            self.seek(draws, &mut out);
+            self.seek(draws, &mut out)?;
         }
         Ok(out)
     }
 
     /// Each batch from a start of its own.
-    fn seek(self, draws: &dyn Draws, out: &mut [i64]) {
+    fn seek(self, draws: &dyn Draws, out: &mut [i64]) -> Result<()> {
         let mut start = self.first.wrapping_mul(self.size);
         for batch in out.chunks_mut(self.size as usize) {
-            draws.fill(self.epoch, start, batch);
+            draws.fill(self.epoch, start, batch)?;
             start = start.wrapping_add(self.step.wrapping_mul(self.size));
         }
+        Ok(())
     }
 
     /// The batches from blocks that hold what lies between them, too.
-    fn pick(self, draws: &dyn Draws, out: &mut [i64]) {
+    fn pick(self, draws: &dyn Draws, out: &mut [i64]) -> Result<()> {
         let stride = self.step * self.size;
         let at_once = (BLOCK / stride).max(1);
-        let mut block = vec![0; (at_once * stride).min(draws.draws_per_epoch()) as usize];
+        let len = (at_once * stride).min(draws.draws_per_epoch()) as usize;
+        let mut block = filled(len, &0)?;
         let mut start = self.first * self.size;
         for batches in out.chunks_mut((at_once * self.size) as usize) {
             // What lies behind the last batch of a block is not drawn: it may be beyond the epoch.
             let strides = (batches.len() as u64 - 1) / self.size;
             let used = strides * stride + batches.len() as u64 - strides * self.size;
             let block = &mut block[..used as usize];
-            draws.fill(self.epoch, start, block);
+            draws.fill(self.epoch, start, block)?;
             if self.size == 1 {
                 let picked = block.iter().step_by(stride as usize);
                 batches
@@ -111,6 +115,7 @@ impl Batches {
             }
             start += at_once * stride;
         }
+        Ok(())
     }
 
     /// Draws in all; afterwards the arithmetic of [`Batches::draw`] cannot overflow.

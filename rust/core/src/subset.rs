@@ -1,11 +1,15 @@
 //! Which samples of a balanced set a long-tailed one keeps.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result, reserved};
+use crate::error::{Error, Result, filled, reserved, zeros};
+use crate::interrupt::{PIECE, poll};
 use crate::mt19937::Mt19937;
 use crate::permutation::{Permutation, Shape};
 use crate::rng::{Stream, stream};
+use crate::source::{Source, changed};
 
 /// How the samples of a class are put in order before the first ones are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +39,18 @@ impl std::str::FromStr for Method {
 /// # Errors
 ///
 /// If a label is negative or a class has no sample.
-pub fn class_sizes(labels: &[i64]) -> Result<Vec<i64>> {
-    if let Some(at) = labels.iter().position(|&label| label < 0) {
-        return Err(Error::Value(format!(
-            "labels must be >= 0, got {} at position {at}",
-            labels[at]
-        )));
-    }
-    let Some(&top) = labels.iter().max() else {
+pub fn class_sizes(labels: &(impl Source<i64> + ?Sized)) -> Result<Vec<i64>> {
+    let mut top = None;
+    labels.try_each(|at, label| {
+        if label < 0 {
+            return Err(Error::Value(format!(
+                "labels must be >= 0, got {label} at position {at}"
+            )));
+        }
+        top = top.max(Some(label));
+        Ok(())
+    })?;
+    let Some(top) = top else {
         return Err(Error::Value(
             "labels must have at least one sample, got none".into(),
         ));
@@ -54,10 +62,13 @@ pub fn class_sizes(labels: &[i64]) -> Result<Vec<i64>> {
             labels.len()
         )));
     }
-    let mut sizes = vec![0_i64; top as usize + 1];
-    for &label in labels {
-        sizes[label as usize] += 1;
-    }
+    let mut sizes = filled(top as usize + 1, &0_i64)?;
+    labels.try_each(|_, label| {
+        *sizes
+            .get_mut(label as usize)
+            .ok_or_else(|| changed("labels"))? += 1;
+        Ok(())
+    })?;
     match sizes.iter().position(|&size| size == 0) {
         Some(empty) => Err(Error::Value(format!(
             "labels must hold every class from 0 to the largest ({top}), got no sample of class {empty}; {hint}"
@@ -77,7 +88,7 @@ pub fn class_sizes(labels: &[i64]) -> Result<Vec<i64>> {
 /// If a label is negative, a class has no sample, `counts` asks for none or for more than there are, or for another
 /// number of classes; if the seed of [`Method::Ldam`] is not below 2^32, which is all that its generator takes.
 pub fn long_tailed_indices(
-    labels: &[i64],
+    labels: &(impl Source<i64> + ?Sized),
     counts: &[i64],
     seed: u64,
     method: Method,
@@ -86,13 +97,13 @@ pub fn long_tailed_indices(
     check_counts(counts, &sizes)?;
     let mut members = by_class(labels, &sizes)?;
     let legacy = legacy_seed(seed, method)?;
+    // Each count is at most the size of its class, so their sum is at most the number of labels.
     let total = counts.iter().sum::<i64>() as usize;
-    let mut kept = reserved(total)?;
-    kept.resize(total, 0);
-    let classes = classes_of(&mut members, &sizes, &mut kept, counts);
+    let mut kept = zeros(total)?;
+    let classes = classes_of(&mut members, &sizes, &mut kept, counts)?;
     match method {
         Method::Ldam => keep_one_after_the_other(classes, &mut Mt19937::new(legacy))?,
-        Method::Counter => keep_side_by_side(classes, total, seed),
+        Method::Counter => keep_side_by_side(classes, total, seed)?,
     }
     Ok(kept)
 }
@@ -109,8 +120,8 @@ fn classes_of<'a>(
     sizes: &[i64],
     mut kept: &'a mut [i64],
     counts: &[i64],
-) -> Vec<Class<'a>> {
-    let mut classes = Vec::with_capacity(sizes.len());
+) -> Result<Vec<Class<'a>>> {
+    let mut classes = reserved(sizes.len())?;
     for (number, (&size, &count)) in (0..).zip(sizes.iter().zip(counts)) {
         let (of_class, other_members) = members.split_at_mut(size as usize);
         let (place, other_places) = kept.split_at_mut(count as usize);
@@ -121,7 +132,7 @@ fn classes_of<'a>(
             kept: place,
         });
     }
-    classes
+    Ok(classes)
 }
 
 fn keep_one_after_the_other(classes: Vec<Class>, generator: &mut Mt19937) -> Result<()> {
@@ -138,49 +149,78 @@ fn keep_one_after_the_other(classes: Vec<Class>, generator: &mut Mt19937) -> Res
 const SERIAL: usize = 1 << 15;
 
 /// Shares the classes among threads that end before this returns: no pool is left behind for a fork to trip over.
-fn keep_side_by_side(mut classes: Vec<Class>, total: usize, seed: u64) {
+fn keep_side_by_side(classes: Vec<Class>, total: usize, seed: u64) -> Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = total.div_ceil(threads).max(SERIAL);
+    let shares = shared(classes, total.div_ceil(threads).max(SERIAL));
+    let extra = shares.len().min(threads).saturating_sub(1);
+    let (queue, stopped) = (Mutex::new(shares), AtomicBool::new(false));
+    // The threads ask the one that called whether to continue, for only that one has somebody to ask.
+    let stop = || {
+        if stopped.load(Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let work = || keep_from(&queue, seed, &stop);
+        // A thread that cannot be had leaves its share to the others.
+        let helpers: Vec<_> = (0..extra)
+            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let mut outcome = keep_from(&queue, seed, &poll);
+        while outcome.is_ok() && helpers.iter().any(|helper| !helper.is_finished()) {
+            std::thread::park_timeout(std::time::Duration::from_micros(100));
+            outcome = poll();
+        }
+        stopped.store(outcome.is_err(), Relaxed);
+        outcome
+    })
+}
+
+/// The classes in parts of at least `least` samples to keep, but for the last.
+fn shared(mut classes: Vec<Class>, least: usize) -> Vec<Vec<Class>> {
     let mut shares = Vec::new();
     while !classes.is_empty() {
         let mut held = 0;
         let fit = classes.iter().take_while(|class| {
-            let more = held < share;
+            let more = held < least;
             held += class.kept.len();
             more
         });
         let rest = classes.split_off(fit.count());
         shares.push(std::mem::replace(&mut classes, rest));
     }
-    let extra = shares.len().min(threads).saturating_sub(1);
-    let queue = Mutex::new(shares);
-    let work = || {
-        while let Some(share) = next_of(&queue) {
-            keep_by_key(share, seed);
+    shares
+}
+
+fn keep_from(
+    queue: &Mutex<Vec<Vec<Class>>>,
+    seed: u64,
+    ask: &impl Fn() -> Result<()>,
+) -> Result<()> {
+    while let Some(share) = next_of(queue) {
+        for mut class in share {
+            keep_by_key(&mut class, seed, ask)?;
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..extra {
-            // A thread that cannot be had leaves its share to the others.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
-    });
+    }
+    Ok(())
 }
 
 fn next_of<T>(queue: &Mutex<Vec<T>>) -> Option<T> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
 }
 
-fn keep_by_key(classes: Vec<Class>, seed: u64) {
-    for class in classes {
-        let shape = Shape::new(class.members.len() as u64);
-        let stream = Stream::new(seed, stream::SUBSET, class.number);
-        Permutation::new(shape, stream).fill(0, class.kept);
-        for slot in class.kept {
+fn keep_by_key(class: &mut Class, seed: u64, ask: &impl Fn() -> Result<()>) -> Result<()> {
+    let shape = Shape::new(class.members.len() as u64);
+    let order = Permutation::new(shape, Stream::new(seed, stream::SUBSET, class.number));
+    for (piece, start) in class.kept.chunks_mut(PIECE).zip((0..).step_by(PIECE)) {
+        ask()?;
+        order.fill(start, piece);
+        for slot in piece {
             *slot = class.members[*slot as usize];
         }
     }
+    Ok(())
 }
 
 fn legacy_seed(seed: u64, method: Method) -> Result<u32> {
@@ -219,18 +259,24 @@ fn check_counts(counts: &[i64], sizes: &[i64]) -> Result<()> {
 }
 
 /// Positions of the samples, sorted by class, ascending inside a class.
-fn by_class(labels: &[i64], sizes: &[i64]) -> Result<Vec<i64>> {
-    let mut next = Vec::with_capacity(sizes.len());
+fn by_class(labels: &(impl Source<i64> + ?Sized), sizes: &[i64]) -> Result<Vec<i64>> {
+    let (mut next, mut ends) = (reserved(sizes.len())?, reserved(sizes.len())?);
     let mut start = 0;
     for &size in sizes {
         next.push(start);
         start += size as usize;
+        ends.push(start);
     }
-    let mut members = reserved(labels.len())?;
-    members.resize(labels.len(), 0);
-    for (position, &label) in labels.iter().enumerate() {
-        members[next[label as usize]] = position as i64;
-        next[label as usize] += 1;
+    let mut members = filled(labels.len(), &0)?;
+    let mut place = |label: i64, position: usize| {
+        let at = next.get_mut(label as usize)?;
+        *members.get_mut(*at)? = position as i64;
+        *at += 1;
+        Some(())
+    };
+    labels.try_each(|position, label| place(label, position).ok_or_else(|| changed("labels")))?;
+    if next != ends {
+        return Err(changed("labels"));
     }
     Ok(members)
 }

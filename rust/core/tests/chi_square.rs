@@ -3,6 +3,12 @@
 //! Seeds are fixed, so that a test passes always or never. `z` is a chi-square statistic less its mean, in standard
 //! deviations: beyond 4.5 once in 10^5 samplers that are right.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
 use lt_fast_core::counts::LabelRows;
 use lt_fast_core::permutation::{QuickPermutation, Shape};
 use lt_fast_core::rng::Stream;
@@ -29,7 +35,9 @@ fn each_block(draws: &dyn Draws, len: usize, mut see: impl FnMut(u64, &[i64])) {
     let mut block = vec![0; len];
     for number in 0..DRAWS / len as u64 {
         let start = number * len as u64;
-        draws.fill(start / per_epoch, start % per_epoch, &mut block);
+        draws
+            .fill(start / per_epoch, start % per_epoch, &mut block)
+            .unwrap();
         see(number, &block);
     }
 }
@@ -162,7 +170,7 @@ fn strata_round_each_class_up_as_often_as_its_share() {
         let draws =
             ClassBalanced::new(&labels, &shares, WithinClass::Stratified(4), 4, seed).unwrap();
         let mut batch = [0; 4];
-        draws.fill(0, 0, &mut batch);
+        draws.fill(0, 0, &mut batch).unwrap();
         for sample in batch {
             found[labels[sample as usize] as usize] += 1;
         }
@@ -228,7 +236,7 @@ fn all_orders_of_a_few_weights() {
     let (mut found, epochs) = (vec![0u64; 256], 200_000);
     for epoch in 0..epochs {
         let mut order = [0; 4];
-        draws.fill(epoch, 0, &mut order);
+        draws.fill(epoch, 0, &mut order).unwrap();
         found[order
             .iter()
             .fold(0, |code, &sample| 4 * code + sample as usize)] += 1;

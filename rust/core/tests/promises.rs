@@ -1,5 +1,11 @@
 //! What each sampler promises on any input: coverage, distinctness, the same draws however they are cut, and no panic.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
 use lt_fast_core::counts::LabelRows;
 use lt_fast_core::sampler::{
     Batches, ClassBalanced, Draws, LeastSampled, MPerClass, RepeatFactor, Weighted, WithinClass,
@@ -8,7 +14,7 @@ use proptest::prelude::*;
 
 fn draw(draws: &dyn Draws, epoch: u64, start: u64, len: usize) -> Vec<i64> {
     let mut out = vec![0; len];
-    draws.fill(epoch, start, &mut out);
+    draws.fill(epoch, start, &mut out).unwrap();
     out
 }
 

@@ -1,5 +1,11 @@
 //! What the samplers promise: coverage, balance, and draws that depend on nothing but their position.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
 use lt_fast_core::error::{Error, Result};
 use lt_fast_core::sampler::{Batches, ClassBalanced, Draws, Shuffled, WithinClass};
 use proptest::prelude::*;
@@ -14,7 +20,7 @@ fn labels(counts: &[u32]) -> Vec<u32> {
 
 fn draw(draws: &dyn Draws, epoch: u64, start: u64, len: usize) -> Vec<i64> {
     let mut out = vec![0; len];
-    draws.fill(epoch, start, &mut out);
+    draws.fill(epoch, start, &mut out).unwrap();
     out
 }
 

@@ -7,13 +7,15 @@ mod uniform;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use self::rounds::{Cursor, Cycles, Rounds};
+use self::rounds::{Cursor, Cycles, Refused, Rounds};
 use self::uniform::Uniform;
 use super::Draws;
 use crate::alias::Alias;
 use crate::counts::ClassTable;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collected};
+use crate::interrupt::in_pieces;
 use crate::rng::{Stream, stream};
+use crate::source::Source;
 
 /// How a sample of the chosen class is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl ClassBalanced {
     /// If a label has no probability; if a probability is negative or not finite, all are 0, or a class without
     /// samples has one; if one is too small for a round (see [`Rounds`]).
     pub fn new(
-        labels: &[u32],
+        labels: &(impl Source<u32> + ?Sized),
         class_probs: &[f64],
         within: WithinClass,
         draws_per_epoch: u64,
@@ -99,17 +101,19 @@ impl ClassBalanced {
     ) -> Result<Self> {
         let (classes, probabilities) = drawable(&table, class_probs)?;
         let uniform = all_equal(&probabilities);
-        let cycles = |rounds| Rule::Rounds(Cycles::new(rounds, &classes, seed), Mutex::default());
+        let cycles = |rounds| {
+            Cycles::new(rounds, &classes, seed).map(|it| Rule::Rounds(it, Mutex::default()))
+        };
         let rule = match within {
-            WithinClass::Cycle if uniform => cycles(Rounds::uniform(classes.len())),
-            WithinClass::Cycle => cycles(weighted_rounds(&classes, &probabilities)?),
+            WithinClass::Cycle if uniform => cycles(Rounds::uniform(classes.len()))?,
+            WithinClass::Cycle => cycles(weighted_rounds(&classes, &probabilities)?)?,
             WithinClass::Stratified(len) => cycles(
                 Rounds::stratified(&probabilities, len, seed).map_err(|found| {
                     too_small(&classes, &probabilities, found, "", "use larger batches")
                 })?,
-            ),
-            WithinClass::Replace if uniform => Rule::Uniform(Uniform::new(&classes)),
-            WithinClass::Replace => Rule::Weighted(Alias::new(&probabilities)),
+            )?,
+            WithinClass::Replace if uniform => Rule::Uniform(Uniform::new(&classes)?),
+            WithinClass::Replace => Rule::Weighted(Alias::new(&probabilities)?),
         };
         Ok(Self {
             table,
@@ -129,15 +133,22 @@ impl ClassBalanced {
         self.sample(class, stream.below(2 * position + 1, u64::from(class.len)))
     }
 
-    fn rounds(&self, cycles: &Cycles, kept: &Mutex<Option<Cursor>>, start: u64, out: &mut [i64]) {
+    fn rounds(
+        &self,
+        cycles: &Cycles,
+        kept: &Mutex<Option<Cursor>>,
+        start: u64,
+        out: &mut [i64],
+    ) -> Result<()> {
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
         let mut kept = kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
-        let mut cursor = cycles.at(start, last);
-        cursor.fill(cycles, self.table.samples(), out);
+        let mut cursor = cycles.at(start, last)?;
+        cursor.fill(cycles, self.table.samples(), out)?;
         if let Some(kept) = kept.as_mut() {
             **kept = Some(cursor);
         }
+        Ok(())
     }
 }
 
@@ -154,18 +165,21 @@ impl Draws for ClassBalanced {
         }
     }
 
-    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()> {
         let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
         match &self.rule {
-            Rule::Uniform(kernel) => kernel.fill(self.table.samples(), stream, start, out),
-            Rule::Weighted(alias) => {
-                out.iter_mut()
-                    .zip(start..)
+            Rule::Uniform(kernel) => in_pieces(out, |at, piece| {
+                kernel.fill(self.table.samples(), stream, start + at as u64, piece);
+            }),
+            Rule::Weighted(alias) => in_pieces(out, |at, piece| {
+                piece
+                    .iter_mut()
+                    .zip(start + at as u64..)
                     .for_each(|(slot, at)| *slot = self.weighted(alias, stream, at));
-            }
+            }),
             // Rounds go on from epoch to epoch: a class larger than an epoch's share is still shown whole.
             Rule::Rounds(cycles, kept) => {
-                self.rounds(cycles, kept, epoch * self.draws_per_epoch + start, out);
+                self.rounds(cycles, kept, epoch * self.draws_per_epoch + start, out)
             }
         }
     }
@@ -196,6 +210,7 @@ fn drawable(table: &ClassTable, class_probs: &[f64]) -> Result<(Vec<Class>, Vec<
     // Dividing by the largest first keeps the sum finite.
     let total: f64 = class_probs.iter().map(|p| p / largest).sum();
     let kept = |class: &usize| class_probs[*class] > 0.0;
+    let number = (0..class_probs.len()).filter(kept).count();
     let classes = (0..class_probs.len())
         .filter(kept)
         .map(|class| Class::of(table, class));
@@ -203,7 +218,10 @@ fn drawable(table: &ClassTable, class_probs: &[f64]) -> Result<(Vec<Class>, Vec<
         .iter()
         .filter(|p| **p > 0.0)
         .map(|p| p / largest / total);
-    Ok((classes.collect(), probabilities.collect()))
+    Ok((
+        collected(number, classes)?,
+        collected(number, probabilities)?,
+    ))
 }
 
 #[expect(
@@ -229,10 +247,14 @@ fn weighted_rounds(classes: &[Class], probabilities: &[f64]) -> Result<Rounds> {
 fn too_small(
     classes: &[Class],
     probabilities: &[f64],
-    (at, smallest): (usize, f64),
+    refused: Refused,
     rule: &str,
     advice: &str,
 ) -> Error {
+    let (at, smallest) = match refused {
+        Refused::TooSmall(at, smallest) => (at, smallest),
+        Refused::Other(error) => return error,
+    };
     Error::Value(format!(
         "class_probs must be 0 or >= {smallest:.1e} of their sum{rule}, got {:.1e} for class {}; {advice}",
         probabilities[at], classes[at].label

@@ -3,9 +3,11 @@
 use super::Draws;
 use super::class_balanced::{Class, below_32};
 use crate::alias::Alias;
-use crate::counts::ClassTable;
-use crate::error::{Error, Result};
+use crate::counts::{ClassTable, check_classes};
+use crate::error::{Error, Result, collected, filled, reserved};
+use crate::interrupt::{PIECE, in_pieces, poll};
 use crate::rng::{Stream, stream};
+use crate::source::Source;
 
 /// Weights of `(target, predicted)` pairs, cell by cell; a cell may come once only.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +57,7 @@ impl ConfusionPairs {
     /// If a label or a cell lies outside the classes, a weight is negative or not finite, the lengths differ, fewer than
     /// two classes have samples, the temperature is not positive and finite, or the fraction not in `[0, 1]`.
     pub fn new(
-        labels: &[u32],
+        labels: &(impl Source<u32> + ?Sized),
         num_classes: usize,
         weights: Weights<'_>,
         choice: Choice,
@@ -63,16 +65,17 @@ impl ConfusionPairs {
         seed: u64,
     ) -> Result<Self> {
         check_choice(choice)?;
+        check_classes(num_classes)?;
         check_weights(weights, num_classes)?;
         let table = ClassTable::new(labels, num_classes)?;
-        let classes = with_samples(&table);
+        let classes = with_samples(&table)?;
         if classes.len() < 2 {
             return Err(Error::Value(format!(
                 "labels must have at least 2 classes with samples to make pairs, got {}",
                 classes.len()
             )));
         }
-        let partners = partners_of(&classes, num_classes, weights, choice.temperature);
+        let partners = partners_of(&classes, num_classes, weights, choice.temperature)?;
         Ok(Self {
             table,
             classes,
@@ -121,25 +124,29 @@ impl Draws for ConfusionPairs {
         self.draws_per_epoch
     }
 
-    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()> {
         let stream = Stream::new(self.seed, stream::CONFUSION_PAIR, epoch);
         let cut = ((start % 2) as usize).min(out.len());
         let (half, whole) = out.split_at_mut(cut);
         if let [slot] = half {
             *slot = self.pair(stream, start / 2)[1];
         }
-        for (pair, number) in whole.chunks_mut(2).zip(start.div_ceil(2)..) {
-            let drawn = self.pair(stream, number);
-            pair.copy_from_slice(&drawn[..pair.len()]);
-        }
+        let first = start.div_ceil(2);
+        // A piece is a whole number of pairs.
+        in_pieces(whole, |at, piece| {
+            for (pair, number) in piece.chunks_mut(2).zip(first + at as u64 / 2..) {
+                let drawn = self.pair(stream, number);
+                pair.copy_from_slice(&drawn[..pair.len()]);
+            }
+        })
     }
 }
 
-fn with_samples(table: &ClassTable) -> Vec<Class> {
-    (0..table.num_classes())
+fn with_samples(table: &ClassTable) -> Result<Vec<Class>> {
+    let classes = (0..table.num_classes())
         .map(|label| Class::of(table, label))
-        .filter(|class| class.len > 0)
-        .collect()
+        .filter(|class| class.len > 0);
+    collected(table.num_classes(), classes)
 }
 
 fn partners_of(
@@ -147,40 +154,61 @@ fn partners_of(
     num_classes: usize,
     weights: Weights<'_>,
     temperature: f64,
-) -> Vec<Partners> {
-    let mut places = vec![None; num_classes];
+) -> Result<Vec<Partners>> {
+    let mut places = filled(num_classes, &None)?;
     for (place, class) in classes.iter().enumerate() {
         places[class.label as usize] = Some(place);
     }
-    let mut rows: Vec<(Vec<u32>, Vec<f64>)> = vec![Default::default(); classes.len()];
+    let mut rows: Vec<(Vec<u32>, Vec<f64>)> = filled(classes.len(), &Default::default())?;
     let cells = weights.target.iter().zip(weights.predicted);
-    for ((&target, &predicted), &weight) in cells.zip(weights.weight) {
+    for (at, ((&target, &predicted), &weight)) in cells.zip(weights.weight).enumerate() {
+        if at.is_multiple_of(PIECE) {
+            poll()?;
+        }
         let (first, second) = (places[target as usize], places[predicted as usize]);
         if let (Some(first), Some(second)) = (first, second)
             && first != second
             && weight > 0.0
         {
-            rows[first].0.push(second as u32);
-            rows[first].1.push(weight);
+            push(&mut rows[first].0, second as u32)?;
+            push(&mut rows[first].1, weight)?;
         }
     }
-    rows.into_iter()
-        .map(|(classes, weights)| Partners {
-            alias: (!classes.is_empty()).then(|| Alias::new(&softened(&weights, temperature))),
-            classes,
-        })
-        .collect()
+    let mut partners = reserved(classes.len())?;
+    for (classes, weights) in rows {
+        poll()?;
+        let alias = if classes.is_empty() {
+            None
+        } else {
+            Some(Alias::new(&softened(&weights, temperature)?)?)
+        };
+        partners.push(Partners { classes, alias });
+    }
+    Ok(partners)
+}
+
+fn push<T>(values: &mut Vec<T>, value: T) -> Result<()> {
+    if values.try_reserve(1).is_err() {
+        return Err(Error::Memory(
+            "cannot allocate the table of partners; pass fewer cells".into(),
+        ));
+    }
+    values.push(value);
+    Ok(())
 }
 
 /// `weight^(1 / temperature)`, brought to sum 1: relative to the largest, so that no power overflows.
-fn softened(weights: &[f64], temperature: f64) -> Vec<f64> {
+fn softened(weights: &[f64], temperature: f64) -> Result<Vec<f64>> {
     let largest = weights.iter().copied().fold(0.0, f64::max);
-    let powers: Vec<f64> = weights
+    let powers = weights
         .iter()
-        .map(|weight| (weight / largest).powf(temperature.recip()))
-        .collect();
+        .map(|weight| (weight / largest).powf(temperature.recip()));
+    let mut powers = collected(weights.len(), powers)?;
     let total: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / total).collect()
+    for power in &mut powers {
+        *power /= total;
+    }
+    Ok(powers)
 }
 
 fn check_choice(choice: Choice) -> Result<()> {

@@ -6,8 +6,12 @@ use std::sync::Mutex;
 
 use super::Draws;
 use crate::counts::{ClassTable, LabelRows};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collected, filled};
+use crate::interrupt::poll;
 use crate::rng::{Stream, stream};
+
+/// Draws that are made between two questions whether to continue.
+const AT_ONCE: usize = 1 << 8;
 
 /// Each draw takes the class that the epoch has shown least (among equals, by chance) and any sample of it.
 ///
@@ -42,19 +46,19 @@ impl LeastSampled {
         })
     }
 
-    fn start(&self, epoch: u64) -> Replay {
+    fn start(&self, epoch: u64) -> Result<Replay> {
         let order = Stream::new(self.seed, stream::CLASS_ORDER, epoch);
-        let present = (0..self.table.num_classes()).filter(|&class| self.table.extent(class).1 > 0);
-        Replay {
+        let classes = self.table.num_classes();
+        let present = (0..classes).filter(|&class| self.table.extent(class).1 > 0);
+        let queue = present.map(|class| Reverse((0, order.bits(class as u64), class as u32)));
+        Ok(Replay {
             epoch,
             position: 0,
-            shown: vec![0; self.table.num_classes()],
-            queue: present
-                .map(|class| Reverse((0, order.bits(class as u64), class as u32)))
-                .collect(),
+            shown: filled(classes, &0)?,
+            queue: collected(classes, queue)?.into(),
             order,
             choice: Stream::new(self.seed, stream::SAMPLER, epoch),
-        }
+        })
     }
 }
 
@@ -70,6 +74,29 @@ struct Replay {
 }
 
 impl Replay {
+    /// Draw on to position `start`, then write the draws from there on.
+    fn fill(
+        &mut self,
+        rows: &LabelRows,
+        table: &ClassTable,
+        start: u64,
+        out: &mut [i64],
+    ) -> Result<()> {
+        while self.position < start {
+            poll()?;
+            for _ in 0..(start - self.position).min(AT_ONCE as u64) {
+                self.next(rows, table);
+            }
+        }
+        for piece in out.chunks_mut(AT_ONCE) {
+            poll()?;
+            for slot in piece {
+                *slot = i64::from(self.next(rows, table));
+            }
+        }
+        Ok(())
+    }
+
     fn next(&mut self, rows: &LabelRows, table: &ClassTable) -> u32 {
         let class = self.least_shown();
         let (start, len) = table.extent(class as usize);
@@ -108,21 +135,19 @@ impl Draws for LeastSampled {
         u64::MAX
     }
 
-    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()> {
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
         let mut kept = self.kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
-        let mut replay = last
-            .filter(|last| last.epoch == epoch && last.position <= start)
-            .unwrap_or_else(|| self.start(epoch));
-        while replay.position < start {
-            replay.next(&self.rows, &self.table);
-        }
-        for slot in out {
-            *slot = i64::from(replay.next(&self.rows, &self.table));
-        }
+        let mut replay = match last {
+            Some(last) if last.epoch == epoch && last.position <= start => last,
+            _ => self.start(epoch)?,
+        };
+        let outcome = replay.fill(&self.rows, &self.table, start, out);
+        // Also after an interrupt: what has been drawn need not be drawn again.
         if let Some(kept) = kept.as_mut() {
             **kept = Some(replay);
         }
+        outcome
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Mutex;
 
 use super::Draws;
 use super::class_balanced::Class;
-use crate::counts::ClassTable;
-use crate::error::{Error, Result};
-use crate::permutation::{QuickPermutation, Shape, shuffle, shuffle_step};
+use crate::counts::{ClassTable, check_classes};
+use crate::error::{Error, Result, collected, filled};
+use crate::interrupt::{PIECE, Pace};
+use crate::permutation::{QuickPermutation, Shape, shuffle_many, shuffle_step};
 use crate::rng::{Stream, stream};
+use crate::source::Source;
 
 /// Up to this many samples a class is shuffled in memory, beyond it is a keyed permutation: a seek waits for the
 /// shuffles of its classes to catch up.
@@ -43,22 +45,21 @@ impl MPerClass {
     /// # Errors
     /// If a label lies outside `0..num_classes`, a number is 0, or fewer than `classes_per_batch` classes have samples.
     pub fn new(
-        labels: &[u32],
+        labels: &(impl Source<u32> + ?Sized),
         num_classes: usize,
         m: u64,
         classes_per_batch: u64,
         draws_per_epoch: u64,
         seed: u64,
     ) -> Result<Self> {
+        check_classes(num_classes)?;
         let table = ClassTable::new(labels, num_classes)?;
         let member = |label| Member {
             class: Class::of(&table, label),
             orders: Stream::new(seed, stream::WITHIN_CLASS, label as u64),
         };
-        let classes: Vec<Member> = (0..num_classes)
-            .filter(|&label| table.extent(label).1 > 0)
-            .map(member)
-            .collect();
+        let present = (0..num_classes).filter(|&label| table.extent(label).1 > 0);
+        let classes: Vec<Member> = collected(num_classes, present.map(member))?;
         let most = classes.len();
         if classes_per_batch == 0 || classes_per_batch > most as u64 {
             return Err(Error::Value(format!(
@@ -84,13 +85,14 @@ impl MPerClass {
         self.classes.len() as u64 / self.classes_per_batch * self.classes_per_batch
     }
 
-    fn nothing_kept(&self) -> Kept {
-        Kept {
+    fn nothing_kept(&self) -> Result<Kept> {
+        let classes = self.classes.len();
+        Ok(Kept {
             pass: u64::MAX,
-            turns: (0..self.classes.len() as u32).collect(),
-            places: self.classes.iter().map(Place::before).collect(),
-            orders: vec![0; self.table.samples().len()],
-        }
+            turns: collected(classes, 0..classes as u32)?,
+            places: collected(classes, self.classes.iter().map(Place::before))?,
+            orders: filled(self.table.samples().len(), &0)?,
+        })
     }
 
     /// Write entries `from..from + out.len()` of the group that class number `at` has in pass `pass`.
@@ -176,16 +178,14 @@ impl Place {
 }
 
 impl Kept {
-    fn turn_to(&mut self, seed: u64, pass: u64) {
+    fn turn_to(&mut self, seed: u64, pass: u64) -> Result<()> {
         if self.pass == pass {
-            return;
+            return Ok(());
         }
         self.pass = pass;
         (0..).zip(&mut self.turns).for_each(|(at, turn)| *turn = at);
-        shuffle(
-            Stream::new(seed, stream::CLASS_ORDER, pass),
-            &mut self.turns,
-        );
+        let order = Stream::new(seed, stream::CLASS_ORDER, pass);
+        shuffle_many(order, &mut self.turns)
     }
 }
 
@@ -194,22 +194,30 @@ impl Draws for MPerClass {
         self.draws_per_epoch
     }
 
-    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()> {
         let position = epoch * self.draws_per_epoch + start;
         let (number, mut from) = (position / self.m, position % self.m);
         let (mut pass, mut turn) = (number / self.per_pass(), number % self.per_pass());
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
         let mut lock = self.kept.try_lock().ok();
         let last = lock.as_mut().and_then(|kept| kept.take());
-        let mut kept = last.unwrap_or_else(|| self.nothing_kept());
-        let mut rest = out;
+        let mut kept = match last {
+            Some(last) => last,
+            None => self.nothing_kept()?,
+        };
+        let (mut rest, mut pace) = (out, Pace::default());
         while !rest.is_empty() {
-            let len = (self.m - from).min(rest.len() as u64);
+            let len = (self.m - from).min(rest.len() as u64).min(PIECE as u64);
             let (group, after) = rest.split_at_mut(len as usize);
-            kept.turn_to(self.seed, pass);
+            kept.turn_to(self.seed, pass)?;
             let at = kept.turns[turn as usize] as usize;
             self.write_group(&mut kept, at, pass, from, group);
-            (rest, from, turn) = (after, 0, turn + 1);
+            pace.step(group.len())?;
+            (rest, from) = (after, from + len);
+            if from < self.m {
+                continue; // a piece of a large group, or the end
+            }
+            (from, turn) = (0, turn + 1);
             if turn == self.per_pass() {
                 (pass, turn) = (pass + 1, 0);
             }
@@ -217,5 +225,6 @@ impl Draws for MPerClass {
         if let Some(lock) = lock.as_mut() {
             **lock = Some(kept);
         }
+        Ok(())
     }
 }

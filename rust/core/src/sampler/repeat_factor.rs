@@ -2,7 +2,9 @@
 
 use super::{Draws, Shuffled};
 use crate::error::{Error, Result, reserved};
+use crate::interrupt::{PIECE, in_pieces, poll};
 use crate::rng::{Stream, stream};
+use crate::source::Source;
 
 /// Fractional bits of a factor.
 const BITS: u32 = 32;
@@ -29,8 +31,13 @@ impl RepeatFactor {
     ///
     /// # Errors
     /// If a factor is negative or not finite, all are 0, there are more than 2^32 - 1, or an epoch is longer than that.
-    pub fn new(factors: &[f64], draws_per_epoch: u64, seed: u64) -> Result<Self> {
-        let total = checked(factors)?;
+    pub fn new(
+        factors: &(impl Source<f64> + ?Sized),
+        draws_per_epoch: u64,
+        seed: u64,
+    ) -> Result<Self> {
+        let factors = read(factors)?;
+        let total = checked(&factors)?;
         if draws_per_epoch > LONGEST {
             return Err(Error::Value(format!(
                 "repeat_factors must add up to less than 2**32 draws an epoch, got {draws_per_epoch}"
@@ -39,7 +46,10 @@ impl RepeatFactor {
         let end = draws_per_epoch << BITS;
         let mut cumulative = reserved(factors.len())?;
         let mut sum = 0.0;
-        for factor in factors {
+        for (at, factor) in factors.iter().enumerate() {
+            if at.is_multiple_of(PIECE) {
+                poll()?;
+            }
             sum += factor;
             cumulative.push(((sum / total * end as f64) as u64).min(end));
         }
@@ -72,6 +82,9 @@ fn first_samples(cumulative: &[u64], slots: u64) -> Result<Vec<u32>> {
     let mut first = reserved(slots as usize + 1)?;
     let mut sample = 0;
     for slot in 0..slots {
+        if slot.is_multiple_of(PIECE as u64) {
+            poll()?;
+        }
         while cumulative[sample] <= slot << BITS {
             sample += 1;
         }
@@ -81,13 +94,17 @@ fn first_samples(cumulative: &[u64], slots: u64) -> Result<Vec<u32>> {
     Ok(first)
 }
 
-fn checked(factors: &[f64]) -> Result<f64> {
+fn read(factors: &(impl Source<f64> + ?Sized)) -> Result<Vec<f64>> {
     if factors.is_empty() || factors.len() as u64 > LONGEST {
         let len = factors.len();
         return Err(Error::Value(format!(
             "repeat_factors must hold 1 to 2**32 - 1 numbers, got {len}"
         )));
     }
+    factors.to_copy()
+}
+
+fn checked(factors: &[f64]) -> Result<f64> {
     for (position, &factor) in factors.iter().enumerate() {
         if !(factor.is_finite() && factor >= 0.0) {
             return Err(Error::Value(format!(
@@ -109,11 +126,13 @@ impl Draws for RepeatFactor {
         self.draws_per_epoch
     }
 
-    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
-        self.slots.fill(epoch, start, out);
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()> {
+        self.slots.fill(epoch, start, out)?;
         let offset = Stream::new(self.seed, stream::CLASS_ORDER, epoch).bits(0) >> BITS;
-        for slot in out {
-            *slot = self.sample(*slot as u64, offset);
-        }
+        in_pieces(out, |_, piece| {
+            for slot in piece {
+                *slot = self.sample(*slot as u64, offset);
+            }
+        })
     }
 }

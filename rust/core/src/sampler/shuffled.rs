@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use super::Draws;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserved};
+use crate::interrupt::{PIECE, Pace};
 use crate::permutation::{LARGEST_SHUFFLE, QuickPermutation, Shape, shuffle};
 use crate::rng::{Stream, stream};
 
@@ -39,16 +40,18 @@ impl Shuffled {
     }
 
     /// Write what `out` takes of the pass that `stream` keys, from draw `at` on; returns how much that was.
-    fn fill_pass(&self, stream: Stream, at: u64, out: &mut [i64]) -> usize {
+    fn fill_pass(&self, stream: Stream, at: u64, out: &mut [i64]) -> Result<usize> {
         if self.shape.len() > LARGEST_SHUFFLE as u64 {
-            return QuickPermutation::new(self.shape, stream).fill(at, out);
+            let piece = out.len().min(PIECE);
+            return Ok(QuickPermutation::new(self.shape, stream).fill(at, &mut out[..piece]));
         }
         // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
         let mut kept = self.kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
-        let (_, order) = last
-            .filter(|(key, _)| *key == stream)
-            .unwrap_or_else(|| (stream, self.order(stream)));
+        let order = match last {
+            Some((key, order)) if key == stream => order,
+            _ => self.order(stream)?,
+        };
         let rest = &order[at as usize..];
         out.iter_mut()
             .zip(rest)
@@ -57,13 +60,14 @@ impl Shuffled {
         if let Some(kept) = kept.as_mut() {
             **kept = Some((stream, order));
         }
-        written
+        Ok(written)
     }
 
-    fn order(&self, stream: Stream) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.shape.len() as u32).collect();
+    fn order(&self, stream: Stream) -> Result<Vec<u32>> {
+        let mut order: Vec<u32> = reserved(self.shape.len() as usize)?;
+        order.extend(0..self.shape.len() as u32);
         shuffle(stream, &mut order);
-        order
+        Ok(order)
     }
 }
 
@@ -72,13 +76,19 @@ impl Draws for Shuffled {
         self.draws_per_epoch
     }
 
-    fn fill(&self, epoch: u64, start: u64, mut out: &mut [i64]) {
+    fn fill(&self, epoch: u64, start: u64, mut out: &mut [i64]) -> Result<()> {
         let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
         let (mut pass, mut at) = (start / self.shape.len(), start % self.shape.len());
+        let mut pace = Pace::default();
         while !out.is_empty() {
-            let written = self.fill_pass(stream.sub(pass), at, out);
+            let written = self.fill_pass(stream.sub(pass), at, out)?;
+            pace.step(written)?;
             out = &mut out[written..];
-            (pass, at) = (pass + 1, 0);
+            at += written as u64;
+            if at == self.shape.len() {
+                (pass, at) = (pass + 1, 0);
+            }
         }
+        Ok(())
     }
 }

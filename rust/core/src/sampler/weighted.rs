@@ -7,8 +7,10 @@ use std::sync::Mutex;
 use self::distinct::Distinct;
 use super::Draws;
 use crate::alias::Alias;
-use crate::error::{Error, Result, reserved};
+use crate::error::{Error, Result, collected};
+use crate::interrupt::in_pieces;
 use crate::rng::{Stream, stream};
+use crate::source::Source;
 
 /// Most weights: an alias is a `u32`.
 pub const MAX_WEIGHTS: usize = u32::MAX as usize;
@@ -34,25 +36,27 @@ impl Weighted {
     /// If a weight is negative or not finite, none is positive, there are more than [`MAX_WEIGHTS`], or an epoch
     /// without replacement is longer than the number of weights that are positive also over the largest.
     pub fn new(
-        weights: &[f64],
+        weights: &(impl Source<f64> + ?Sized),
         replacement: bool,
         draws_per_epoch: u64,
         seed: u64,
     ) -> Result<Self> {
-        let (largest, positive) = checked(weights)?;
+        let mut weights = read(weights)?;
+        let (largest, positive) = checked(&weights)?;
         let rule = if replacement {
             Rule::Replace(
-                Alias::new(&probabilities(weights, largest, positive)?),
-                positions(weights, positive)?,
+                Alias::new(&probabilities(&weights, largest, positive)?)?,
+                positions(&weights, positive)?,
             )
         } else {
             if draws_per_epoch > positive as u64 {
-                return Err(too_many(weights, positive, draws_per_epoch));
+                return Err(too_many(&weights, positive, draws_per_epoch));
             }
-            let mut scaled = reserved(weights.len())?;
-            scaled.extend(weights.iter().map(|weight| weight / largest));
+            for weight in &mut weights {
+                *weight /= largest;
+            }
             Rule::Distinct(
-                Distinct::new(scaled, draws_per_epoch as usize),
+                Distinct::new(weights, draws_per_epoch as usize)?,
                 Mutex::default(),
             )
         };
@@ -76,14 +80,19 @@ fn too_many(weights: &[f64], positive: usize, draws_per_epoch: u64) -> Error {
     ))
 }
 
-/// The largest weight, and how many are positive also over it.
-fn checked(weights: &[f64]) -> Result<(f64, usize)> {
+/// The weights, as many as may be.
+fn read(weights: &(impl Source<f64> + ?Sized)) -> Result<Vec<f64>> {
     if weights.is_empty() || weights.len() > MAX_WEIGHTS {
         let len = weights.len();
         return Err(Error::Value(format!(
             "weights must hold 1 to 2**32 - 1 numbers, got {len}"
         )));
     }
+    weights.to_copy()
+}
+
+/// The largest weight, and how many are positive also over it.
+fn checked(weights: &[f64]) -> Result<(f64, usize)> {
     for (position, &weight) in weights.iter().enumerate() {
         if !(weight.is_finite() && weight >= 0.0) {
             return Err(Error::Value(format!(
@@ -105,10 +114,8 @@ fn checked(weights: &[f64]) -> Result<(f64, usize)> {
 
 fn probabilities(weights: &[f64], largest: f64, positive: usize) -> Result<Vec<f64>> {
     let total: f64 = weights.iter().map(|weight| weight / largest).sum();
-    let mut probabilities = reserved(positive)?;
     let kept = weights.iter().map(|w| w / largest).filter(|w| *w > 0.0);
-    probabilities.extend(kept.map(|weight| weight / total));
-    Ok(probabilities)
+    collected(positive, kept.map(|weight| weight / total))
 }
 
 fn positions(weights: &[f64], positive: usize) -> Result<Option<Vec<u32>>> {
@@ -116,14 +123,11 @@ fn positions(weights: &[f64], positive: usize) -> Result<Option<Vec<u32>>> {
         return Ok(None);
     }
     let largest = weights.iter().copied().fold(0.0, f64::max);
-    let mut positions = reserved(positive)?;
-    positions.extend(
-        (0..weights.len() as u32)
-            .zip(weights)
-            .filter(|(_, weight)| **weight / largest > 0.0)
-            .map(|(position, _)| position),
-    );
-    Ok(Some(positions))
+    let positions = (0..weights.len() as u32)
+        .zip(weights)
+        .filter(|(_, weight)| **weight / largest > 0.0)
+        .map(|(position, _)| position);
+    collected(positive, positions).map(Some)
 }
 
 impl Draws for Weighted {
@@ -131,24 +135,25 @@ impl Draws for Weighted {
         self.draws_per_epoch
     }
 
-    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) {
+    fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()> {
         let stream = Stream::new(self.seed, stream::SAMPLER, epoch);
         match &self.rule {
-            Rule::Replace(alias, positions) => {
-                for (slot, position) in out.iter_mut().zip(start..) {
+            Rule::Replace(alias, positions) => in_pieces(out, |at, piece| {
+                for (slot, position) in piece.iter_mut().zip(start + at as u64..) {
                     let picked = alias.pick(stream.bits(position));
                     *slot = positions
                         .as_ref()
                         .map_or(picked as i64, |at| i64::from(at[picked]));
                 }
-            }
+            }),
             Rule::Distinct(distinct, kept) => {
                 // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
                 let mut kept = kept.try_lock().ok();
                 let last = kept.as_mut().and_then(|kept| kept.take());
-                let (_, order) = last
-                    .filter(|(of, _)| *of == epoch)
-                    .unwrap_or_else(|| (epoch, distinct.order(stream)));
+                let order = match last {
+                    Some((of, order)) if of == epoch => order,
+                    _ => distinct.order(stream)?,
+                };
                 let rest = order.iter().skip(start as usize);
                 out.iter_mut()
                     .zip(rest)
@@ -156,6 +161,7 @@ impl Draws for Weighted {
                 if let Some(kept) = kept.as_mut() {
                     **kept = Some((epoch, order));
                 }
+                Ok(())
             }
         }
     }
@@ -184,7 +190,7 @@ mod tests {
         );
         let sampler = Weighted::new(&[5e-324, 1e308, 1.0], false, 2, 1).unwrap();
         let mut drawn = [0; 2];
-        sampler.fill(0, 0, &mut drawn);
+        sampler.fill(0, 0, &mut drawn).unwrap();
         assert_eq!(drawn, [1, 2]);
     }
 }

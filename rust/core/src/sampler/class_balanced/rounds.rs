@@ -2,7 +2,9 @@
 
 use super::Class;
 use super::strata::Strata;
-use crate::permutation::{QuickPermutation, SMALL, Shape, shuffle};
+use crate::error::{Error, Result, collected, filled, reserved};
+use crate::interrupt::{PIECE, Pace, poll};
+use crate::permutation::{QuickPermutation, SMALL, Shape, shuffle_many};
 use crate::rng::{Stream, stream};
 
 /// Fractional bits of a probability.
@@ -28,6 +30,21 @@ pub struct Rounds {
     quotas: Quotas,
 }
 
+/// Why there are no rounds for some probabilities.
+#[derive(Debug)]
+pub enum Refused {
+    /// The position and the bound of a probability that is too small.
+    TooSmall(usize, f64),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// How many draws of each class a round holds.
 enum Quotas {
     /// One of each.
@@ -50,22 +67,23 @@ impl Rounds {
     /// Rounds for `probabilities`, positive and of sum 1.
     ///
     /// Gives back the position and the bound of a probability that is too small.
-    pub fn weighted(probabilities: &[f64]) -> Result<Self, (usize, f64)> {
-        let widths: Vec<u64> = probabilities
-            .iter()
-            .map(|p| (p * ONE as f64) as u64)
-            .collect();
+    pub fn weighted(probabilities: &[f64]) -> std::result::Result<Self, Refused> {
+        let widths = probabilities.iter().map(|p| (p * ONE as f64) as u64);
+        let widths: Vec<u64> = collected(probabilities.len(), widths)?;
         let (smallest, at) = widths.iter().copied().zip(0..).min().unwrap_or((ONE, 0));
         if smallest < ONE / LONGEST {
-            return Err((at, 1.0 / LONGEST as f64));
+            return Err(Refused::TooSmall(at, 1.0 / LONGEST as f64));
         }
         // The reciprocal of 1/3 is 3, although 1/3 has been rounded down.
         let shortest = ONE.div_ceil(smallest + (smallest >> 40));
-        let fit = |len| fitted(&widths, len).map(|widths| (len, widths));
-        let Some((len, widths)) = (shortest..shortest + 2).find_map(fit) else {
-            return Err((at, 1.0 / LONGEST as f64));
+        let (mut len, mut fit) = (shortest, fitted(&widths, shortest)?);
+        if fit.is_none() {
+            (len, fit) = (shortest + 1, fitted(&widths, shortest + 1)?);
+        }
+        let Some(widths) = fit else {
+            return Err(Refused::TooSmall(at, 1.0 / LONGEST as f64));
         };
-        let mut cumulative = vec![0; widths.len() + 1];
+        let mut cumulative = filled(widths.len() + 1, &0)?;
         for (class, width) in widths.iter().enumerate() {
             cumulative[class + 1] = cumulative[class] + width;
         }
@@ -78,7 +96,11 @@ impl Rounds {
     /// Rounds of `len` draws, each holding of every class its share `len * p`, rounded down or up.
     ///
     /// Gives back the position and the bound of a probability that is too small.
-    pub fn stratified(probabilities: &[f64], len: u64, seed: u64) -> Result<Self, (usize, f64)> {
+    pub fn stratified(
+        probabilities: &[f64],
+        len: u64,
+        seed: u64,
+    ) -> std::result::Result<Self, Refused> {
         let quotas = Quotas::Strata(Strata::new(probabilities, len, seed)?);
         Ok(Self { len, quotas })
     }
@@ -96,8 +118,11 @@ impl Rounds {
     }
 
     /// The classes of round `round` in the order of its draws: a Fisher-Yates shuffle of the quotas.
-    fn write_order(&self, seed: u64, round: u64, order: &mut Vec<u32>) {
+    fn write_order(&self, seed: u64, round: u64, order: &mut Vec<u32>) -> Result<()> {
         order.clear();
+        if order.try_reserve_exact(self.len as usize).is_err() {
+            *order = reserved(self.len as usize)?;
+        }
         let mut add = |class: usize, quota: u64| {
             order.extend(std::iter::repeat_n(class as u32, quota as usize));
         };
@@ -111,18 +136,27 @@ impl Rounds {
                 (0..strata.num_classes()).for_each(|class| add(class, strata.quota(round, class)));
             }
         }
-        shuffle(Stream::new(seed, stream::CLASS_ORDER, round), order);
+        shuffle_many(Stream::new(seed, stream::CLASS_ORDER, round), order)
     }
 }
 
 /// `widths` brought to sum 1 with none below `1 / len`, at the cost of the largest; none if it cannot pay.
-fn fitted(widths: &[u64], len: u64) -> Option<Vec<u64>> {
+fn fitted(widths: &[u64], len: u64) -> Result<Option<Vec<u64>>> {
     let least = ONE.div_ceil(len);
-    let mut widths: Vec<u64> = widths.iter().map(|&width| width.max(least)).collect();
-    let others: u64 = widths.iter().sum::<u64>() - widths.iter().max()?;
-    let largest = widths.iter_mut().max()?;
-    *largest = ONE.checked_sub(others).filter(|&rest| rest >= least)?;
-    Some(widths)
+    let raised = widths.iter().map(|&width| width.max(least));
+    let mut widths = collected(widths.len(), raised)?;
+    let sum: u64 = widths.iter().sum();
+    let Some(largest) = widths.iter_mut().max() else {
+        return Ok(None);
+    };
+    let rest = ONE.checked_sub(sum - *largest);
+    Ok(match rest.filter(|&rest| rest >= least) {
+        Some(rest) => {
+            *largest = rest;
+            Some(widths)
+        }
+        None => None,
+    })
 }
 
 /// Rounds over classes, and the orders of their samples.
@@ -145,7 +179,10 @@ struct Member {
 
 impl Cycles {
     /// Rounds over `classes`, keyed by `seed`.
-    pub fn new(rounds: Rounds, classes: &[Class], seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// If the table of the classes does not fit into memory.
+    pub fn new(rounds: Rounds, classes: &[Class], seed: u64) -> Result<Self> {
         let mut ahead = 0;
         let member = |class: &Class| {
             let member = Member {
@@ -157,29 +194,38 @@ impl Cycles {
             ahead += ahead_of(class.len);
             member
         };
-        let members = classes.iter().map(member).collect();
-        Self {
+        let members = collected(classes.len(), classes.iter().map(member))?;
+        Ok(Self {
             rounds,
             members,
             seed,
             ahead,
-        }
+        })
     }
 
     /// A cursor at draw `position`, made of `last`.
-    pub fn at(&self, position: u64, last: Option<Cursor>) -> Cursor {
-        let mut cursor = last.unwrap_or_else(|| self.nowhere());
+    ///
+    /// # Errors
+    /// If its round does not fit into memory; those of an interrupt.
+    pub fn at(&self, position: u64, last: Option<Cursor>) -> Result<Cursor> {
+        let mut cursor = match last {
+            Some(last) => last,
+            None => self.nowhere()?,
+        };
         let reached = cursor.position(self);
         if !(reached <= position && position - reached <= CATCH_UP) {
-            self.seek(&mut cursor, position);
+            self.seek(&mut cursor, position)?;
         }
         while cursor.position(self) < position {
-            cursor.skip(self);
+            if cursor.offset.is_multiple_of(PIECE) {
+                poll()?;
+            }
+            cursor.skip(self)?;
         }
-        cursor
+        Ok(cursor)
     }
 
-    fn nowhere(&self) -> Cursor {
+    fn nowhere(&self) -> Result<Cursor> {
         let place = Place {
             seek: 0,
             left: 0,
@@ -187,27 +233,28 @@ impl Cycles {
             index: 0,
             cycle: 0,
         };
-        Cursor {
+        Ok(Cursor {
             round: u64::MAX / self.rounds.len,
             offset: 0,
             seek: 0,
             order: Vec::new(),
-            places: vec![place; self.members.len()],
-            ahead: vec![0; self.ahead],
-        }
+            places: filled(self.members.len(), &place)?,
+            ahead: filled(self.ahead, &0)?,
+        })
     }
 
     /// Go to the round of `position`, and as far into it as needs no look at the draws in front.
-    fn seek(&self, cursor: &mut Cursor, position: u64) {
+    fn seek(&self, cursor: &mut Cursor, position: u64) -> Result<()> {
         cursor.round = position / self.rounds.len;
         cursor.offset = 0;
         cursor.seek += 1;
         self.rounds
-            .write_order(self.seed, cursor.round, &mut cursor.order);
+            .write_order(self.seed, cursor.round, &mut cursor.order)?;
         if matches!(self.rounds.quotas, Quotas::Equal) {
             // A class has had as many draws as there were rounds, whether or not its turn has passed.
             cursor.offset = (position % self.rounds.len) as usize;
         }
+        Ok(())
     }
 }
 
@@ -228,12 +275,15 @@ impl Cursor {
     }
 
     /// Write the samples of the next draws.
-    pub fn fill(&mut self, cycles: &Cycles, samples: &[u32], out: &mut [i64]) {
-        let mut rest = out;
+    ///
+    /// # Errors
+    /// If a round does not fit into memory; those of an interrupt.
+    pub fn fill(&mut self, cycles: &Cycles, samples: &[u32], out: &mut [i64]) -> Result<()> {
+        let (mut rest, mut asking) = (out, Pace::default());
         while !rest.is_empty() {
-            self.open_round(cycles);
+            self.open_round(cycles)?;
             let turns = &self.order[self.offset..];
-            let (run, after) = rest.split_at_mut(rest.len().min(turns.len()));
+            let (run, after) = rest.split_at_mut(rest.len().min(turns.len()).min(PIECE));
             for (slot, &turn) in run.iter_mut().zip(turns) {
                 let (at, member) = (turn as usize, &cycles.members[turn as usize]);
                 let place = &mut self.places[at];
@@ -241,28 +291,32 @@ impl Cursor {
                 *slot = i64::from(place.draw(member, samples, &mut self.ahead[member.ahead..]));
             }
             self.offset += run.len();
+            asking.step(run.len())?;
             rest = after;
         }
+        Ok(())
     }
 
     /// Pass over the next draw.
-    fn skip(&mut self, cycles: &Cycles) {
-        self.open_round(cycles);
+    fn skip(&mut self, cycles: &Cycles) -> Result<()> {
+        self.open_round(cycles)?;
         let at = self.order[self.offset] as usize;
         self.places[at].refresh(cycles, at, self.round, self.seek);
         self.places[at].advance(&cycles.members[at].class);
         self.offset += 1;
+        Ok(())
     }
 
     /// Go on to the next round where this one is at its end.
-    fn open_round(&mut self, cycles: &Cycles) {
+    fn open_round(&mut self, cycles: &Cycles) -> Result<()> {
         if self.offset == self.order.len() {
             self.round += 1;
             self.offset = 0;
             cycles
                 .rounds
-                .write_order(cycles.seed, self.round, &mut self.order);
+                .write_order(cycles.seed, self.round, &mut self.order)?;
         }
+        Ok(())
     }
 }
 

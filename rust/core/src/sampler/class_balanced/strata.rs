@@ -1,5 +1,7 @@
 //! Quotas of small rounds: every round has its share of every class, rounded down or up, and none is lost over time.
 
+use super::rounds::Refused;
+use crate::error::reserved;
 use crate::rng::{Stream, stream};
 
 /// Longest block, in draws.
@@ -29,7 +31,7 @@ impl Strata {
     /// Blocks for `probabilities`, positive and of sum 1.
     ///
     /// Gives back the position and the bound of a probability that is too small.
-    pub fn new(probabilities: &[f64], len: u64, seed: u64) -> Result<Self, (usize, f64)> {
+    pub fn new(probabilities: &[f64], len: u64, seed: u64) -> Result<Self, Refused> {
         let (at, smallest) =
             probabilities
                 .iter()
@@ -41,11 +43,11 @@ impl Strata {
         let bound = RAREST / LONGEST as f64;
         let rounds = (RAREST / smallest / len.max(1) as f64).ceil();
         if smallest < bound || rounds * len as f64 > LONGEST as f64 {
-            return Err((at, bound));
+            return Err(Refused::TooSmall(at, bound));
         }
         let log_rounds = (rounds as u64).next_power_of_two().trailing_zeros();
         let draws = len << log_rounds;
-        let mut cumulative = Vec::with_capacity(probabilities.len() + 1);
+        let mut cumulative = reserved(probabilities.len() + 1)?;
         let mut sum = 0.0;
         cumulative.push(0);
         for p in probabilities {
@@ -76,14 +78,27 @@ impl Strata {
         up_to(class + 1) - up_to(class)
     }
 
-    /// Draws of `class` in the first `rounds` rounds: O(M).
+    /// Draws of `class` in the first `rounds` rounds: O(log M).
+    ///
+    /// The rounds of a started block are runs of `2^k` rounds, one for each bit of their number. The offsets of a run
+    /// have their low `log2 M - k` bits in common, `b`, and all values in the others: the sum of
+    /// `floor((W + r) / M)` over them is `floor((W + b) / (M / 2^k))`, by Hermite again.
     pub fn draws_before(&self, rounds: u64, class: usize) -> u64 {
         let (block, inside) = (rounds >> self.log_rounds, rounds & self.mask());
         let of_block = self.cumulative[class + 1] - self.cumulative[class];
-        let started: u64 = (rounds - inside..rounds)
-            .map(|round| self.quota(round, class))
-            .sum();
-        block * of_block + started
+        let mut draws = block * of_block;
+        let mut first = rounds - inside;
+        for bit in (0..self.log_rounds)
+            .rev()
+            .filter(|bit| inside >> bit & 1 == 1)
+        {
+            let low = self.log_rounds - bit;
+            let offset = self.offset(first) & ((1 << low) - 1);
+            let up_to = |class: usize| (self.cumulative[class] + offset) >> low;
+            draws += up_to(class + 1) - up_to(class);
+            first += 1 << bit;
+        }
+        draws
     }
 
     fn mask(&self) -> u64 {
@@ -94,5 +109,28 @@ impl Strata {
         let block = self.blocks.bits(round >> self.log_rounds);
         let reversed = (round & self.mask()).reverse_bits() >> (63 - self.log_rounds) >> 1;
         (reversed ^ block) & self.mask()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn draws_before_are_the_sum_of_the_quotas(
+            weights in prop::collection::vec(0.01f64..1.0, 1..8), len in 1u64..40, seed: u64, from in 0u64..1 << 40, more in 0u64..600,
+        ) {
+            let total: f64 = weights.iter().sum();
+            let probabilities: Vec<f64> = weights.iter().map(|weight| weight / total).collect();
+            let strata = Strata::new(&probabilities, len, seed).unwrap();
+            for class in 0..weights.len() {
+                let quotas: u64 = (from..from + more).map(|round| strata.quota(round, class)).sum();
+                let (before, after) = (strata.draws_before(from, class), strata.draws_before(from + more, class));
+                prop_assert_eq!(after - before, quotas);
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The kernel of equal classes with replacement: one draw of 64 bits a sample, eight at a time where AVX-512 is.
 
 use super::{Class, below_32};
+use crate::error::{Result, collected};
 use crate::rng::Stream;
 
 /// Where a class lies, in one word: count in the high half, start in the low one. One load finds both.
@@ -32,11 +33,14 @@ pub struct Uniform {
 
 impl Uniform {
     /// The kernel over `classes`, none of them empty.
-    pub fn new(classes: &[Class]) -> Self {
-        Self {
-            extents: classes.iter().map(Extent::of).collect(),
+    ///
+    /// # Errors
+    /// If the table of them does not fit into memory.
+    pub fn new(classes: &[Class]) -> Result<Self> {
+        Ok(Self {
+            extents: collected(classes.len(), classes.iter().map(Extent::of))?,
             vector: vector_unit(),
-        }
+        })
     }
 
     /// Draws `start..` of `stream`: entries of `samples`, the class table that the classes were taken from.
@@ -186,7 +190,7 @@ mod tests {
                 first += len;
             }
             let samples: Vec<u32> = (0..first).map(|sample| sample.wrapping_mul(0x9E37_79B1)).collect();
-            let kernel = Uniform::new(&classes);
+            let kernel = Uniform::new(&classes).unwrap();
             let stream = Stream::new(seed, stream::SAMPLER, 3);
             let (mut found, mut wanted) = (vec![0; len], vec![0; len]);
             kernel.fill(&samples, stream, start, &mut found);
@@ -211,7 +215,7 @@ mod tests {
             },
         ];
         let samples: Vec<u32> = (0..3 << 20).collect();
-        let kernel = Uniform::new(&classes);
+        let kernel = Uniform::new(&classes).unwrap();
         let stream = Stream::new(1, stream::SAMPLER, 0);
         let (mut found, mut wanted) = (vec![0; 100_003], vec![0; 100_003]);
         kernel.fill(&samples, stream, 5, &mut found);

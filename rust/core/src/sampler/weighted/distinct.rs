@@ -12,6 +12,8 @@
 //!
 //! Where the bound fails, all keys are sorted.
 
+use crate::error::{Result, collected, filled, reserved};
+use crate::interrupt::{PIECE, poll};
 use crate::rng::Stream;
 
 /// What an epoch's draws start from.
@@ -28,79 +30,89 @@ pub struct Distinct {
 
 impl Distinct {
     /// `wanted` draws an epoch by `weights`, of which the largest is 1 and at least `wanted` are positive.
-    pub fn new(weights: Vec<f64>, wanted: usize) -> Self {
-        let bound = bound(&weights, wanted);
+    ///
+    /// # Errors
+    /// If they do not fit into memory; those of an interrupt.
+    pub fn new(weights: Vec<f64>, wanted: usize) -> Result<Self> {
+        let bound = bound(&weights, wanted)?;
         // One less than the nearest: no rounding of the exponential leaves out a key below the bound.
         let least = |&weight: &f64| match weight {
             0.0 => u32::MAX,
             _ => ((-weight * bound).exp() * 2f64.powi(32) - 1.0) as u32,
         };
-        Self {
-            least: weights.iter().map(least).collect(),
+        Ok(Self {
+            least: collected(weights.len(), weights.iter().map(least))?,
             weights,
             wanted,
             bound,
-        }
+        })
     }
 
     /// The samples of the epoch that `stream` keys.
-    pub fn order(&self, stream: Stream) -> Vec<u32> {
-        self.sorted_below_bound(stream)
-            .unwrap_or_else(|| self.sorted(stream))
+    ///
+    /// # Errors
+    /// If they do not fit into memory; those of an interrupt.
+    pub fn order(&self, stream: Stream) -> Result<Vec<u32>> {
+        match self.sorted_below_bound(stream)? {
+            Some(order) => Ok(order),
+            None => self.sorted(stream),
+        }
     }
 
     /// All keys sorted. Positive doubles are in the order of their bits; the sample makes the order of equal ones one.
-    fn sorted(&self, stream: Stream) -> Vec<u32> {
-        let mut keys: Vec<(u64, u32)> = (0..self.weights.len() as u32)
+    fn sorted(&self, stream: Stream) -> Result<Vec<u32>> {
+        let keys = (0..self.weights.len() as u32)
             .filter(|&sample| self.weights[sample as usize] > 0.0)
-            .map(|sample| (self.key(stream, sample).to_bits(), sample))
-            .collect();
+            .map(|sample| (self.key(stream, sample).to_bits(), sample));
+        let mut keys = collected(self.weights.len(), keys)?;
         keys.sort_unstable();
-        keys.truncate(self.wanted);
-        keys.into_iter().map(|(_, sample)| sample).collect()
+        let samples = keys.into_iter().map(|(_, sample)| sample);
+        collected(self.wanted, samples)
     }
 
     /// The same from the keys below the bound, or none where these are too few.
-    fn sorted_below_bound(&self, stream: Stream) -> Option<Vec<u32>> {
-        let mut samples = self.candidates(stream);
-        let mut keys = self.keys(stream, &samples);
+    fn sorted_below_bound(&self, stream: Stream) -> Result<Option<Vec<u32>>> {
+        let mut samples = self.candidates(stream)?;
+        let mut keys = self.keys(stream, &samples)?;
         let mut largest = keys.iter().copied().fold(0.0, f64::max);
         if largest >= self.bound {
             keep_below(self.bound, &mut keys, &mut samples);
             largest = self.bound;
         }
         if keys.len() < self.wanted {
-            return None;
+            return Ok(None);
         }
         let low = u64::BITS - (self.weights.len() as u64).leading_zeros();
         let scale = 2f64.powi(64 - low as i32) / largest;
         let most = u64::MAX >> low;
-        let mut words: Vec<u64> = keys
-            .iter()
-            .zip(&samples)
-            .map(|(key, &sample)| ((key * scale) as u64).min(most) << low | u64::from(sample))
-            .collect();
-        words = in_buckets(&words);
+        let mut words = reserved(keys.len())?;
+        for (keys, samples) in keys.chunks(PIECE).zip(samples.chunks(PIECE)) {
+            poll()?;
+            let word = |(key, &sample): (&f64, &u32)| {
+                ((key * scale) as u64).min(most) << low | u64::from(sample)
+            };
+            words.extend(keys.iter().zip(samples).map(word));
+        }
+        words = in_buckets(&words)?;
         self.untie(stream, low, &mut words);
         let mask = (1 << low) - 1;
-        Some(
-            words[..self.wanted]
-                .iter()
-                .map(|word| (word & mask) as u32)
-                .collect(),
-        )
+        let samples = words.iter().map(|word| (word & mask) as u32);
+        collected(self.wanted, samples).map(Some)
     }
 
     /// Samples whose key may lie below the bound; all whose key does are among them.
-    fn candidates(&self, stream: Stream) -> Vec<u32> {
-        let mut samples = vec![0; self.weights.len()];
+    fn candidates(&self, stream: Stream) -> Result<Vec<u32>> {
+        let mut samples = filled(self.weights.len(), &0)?;
         let mut found = 0;
-        for (sample, &least) in (0..).zip(&self.least) {
-            samples[found] = sample;
-            found += usize::from((stream.bits(u64::from(sample)) >> 32) as u32 >= least);
+        for (piece, first) in self.least.chunks(PIECE).zip((0..).step_by(PIECE)) {
+            poll()?;
+            for (sample, &least) in (first..).zip(piece) {
+                samples[found] = sample;
+                found += usize::from((stream.bits(u64::from(sample)) >> 32) as u32 >= least);
+            }
         }
         samples.truncate(found);
-        samples
+        Ok(samples)
     }
 
     /// Order words with equal keys by the whole keys.
@@ -123,17 +135,16 @@ impl Distinct {
     }
 
     /// The keys of `samples`.
-    fn keys(&self, stream: Stream, samples: &[u32]) -> Vec<f64> {
+    fn keys(&self, stream: Stream, samples: &[u32]) -> Result<Vec<f64>> {
         let weight = |&sample: &u32| self.weights[sample as usize];
-        let mut keys: Vec<f64> = samples.iter().map(weight).collect();
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            // SAFETY: the processor has the instructions.
-            unsafe { divide_wide(stream, samples, &mut keys) };
-            return keys;
+        let mut keys: Vec<f64> = reserved(samples.len())?;
+        for samples in samples.chunks(PIECE) {
+            poll()?;
+            let first = keys.len();
+            keys.extend(samples.iter().map(weight));
+            divide_quickly(stream, samples, &mut keys[first..]);
         }
-        divide(stream, samples, &mut keys);
-        keys
+        Ok(keys)
     }
 
     /// The key of a sample; positive.
@@ -141,6 +152,16 @@ impl Distinct {
     fn key(&self, stream: Stream, sample: u32) -> f64 {
         exponential(stream.bits(u64::from(sample))) / self.weights[sample as usize]
     }
+}
+
+/// Weights to keys, by the instructions that the processor has.
+fn divide_quickly(stream: Stream, samples: &[u32], weights: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+        // SAFETY: the processor has the instructions.
+        return unsafe { divide_wide(stream, samples, weights) };
+    }
+    divide(stream, samples, weights);
 }
 
 /// Weights to keys.
@@ -171,37 +192,49 @@ fn keep_below(bound: f64, keys: &mut Vec<f64>, samples: &mut Vec<u32>) {
 }
 
 /// `words` sorted, quickly if their high bits are spread evenly.
-fn in_buckets(words: &[u64]) -> Vec<u64> {
+fn in_buckets(words: &[u64]) -> Result<Vec<u64>> {
     let log_buckets = (words.len() / 4).max(2).ilog2();
     let bucket = |word: u64| (word >> (64 - log_buckets)) as usize;
-    let mut ends = vec![0u32; 1 << log_buckets];
-    for &word in words {
-        ends[bucket(word)] += 1;
+    let mut ends = filled(1 << log_buckets, &0u32)?;
+    for words in words.chunks(PIECE) {
+        poll()?;
+        for &word in words {
+            ends[bucket(word)] += 1;
+        }
     }
     let mut start = 0;
     for end in &mut ends {
         start += std::mem::replace(end, start);
     }
-    let mut sorted = vec![0; words.len()];
-    for &word in words {
-        let end = &mut ends[bucket(word)];
-        sorted[*end as usize] = word;
-        *end += 1;
+    let mut sorted = filled(words.len(), &0)?;
+    for words in words.chunks(PIECE) {
+        poll()?;
+        for &word in words {
+            let end = &mut ends[bucket(word)];
+            sorted[*end as usize] = word;
+            *end += 1;
+        }
     }
     let mut start = 0;
-    for end in ends {
-        sorted[start..end as usize].sort_unstable();
-        start = end as usize;
+    for ends in ends.chunks(PIECE) {
+        poll()?;
+        for &end in ends {
+            sorted[start..end as usize].sort_unstable();
+            start = end as usize;
+        }
     }
-    sorted
+    Ok(sorted)
 }
 
 /// A number below which `wanted` keys lie but once in 10^9 epochs; infinite if there is none.
-fn bound(weights: &[f64], wanted: usize) -> f64 {
+fn bound(weights: &[f64], wanted: usize) -> Result<f64> {
     // Weights within 1/64 of each other count as the smallest of them, which errs on the safe side.
-    let mut bins = vec![0u32; 1 + (1f64.to_bits() >> 46) as usize];
-    for weight in weights.iter().filter(|weight| **weight > 0.0) {
-        bins[(weight.to_bits() >> 46) as usize] += 1;
+    let mut bins = filled(1 + (1f64.to_bits() >> 46) as usize, &0u32)?;
+    for weights in weights.chunks(PIECE) {
+        poll()?;
+        for weight in weights.iter().filter(|weight| **weight > 0.0) {
+            bins[(weight.to_bits() >> 46) as usize] += 1;
+        }
     }
     let bins: Vec<(f64, f64)> = (0u64..)
         .zip(bins)
@@ -216,7 +249,7 @@ fn bound(weights: &[f64], wanted: usize) -> f64 {
     let least = wanted as f64 + 6.0 * (wanted as f64).sqrt() + 20.0;
     let (mut low, mut high) = (-60.0, 1000.0);
     if below(2f64.powf(high)) < least {
-        return f64::INFINITY;
+        return Ok(f64::INFINITY);
     }
     while high - low > 1e-3 {
         let middle = f64::midpoint(low, high);
@@ -226,7 +259,7 @@ fn bound(weights: &[f64], wanted: usize) -> f64 {
             high = middle;
         }
     }
-    2f64.powf(high)
+    Ok(2f64.powf(high))
 }
 
 /// `-ln u` for the odd multiple `u` of 2^-53 in (0, 1) that 64 uniform bits choose: an exponential number, positive.
@@ -262,9 +295,12 @@ mod tests {
         let largest = weights.iter().copied().fold(0.0, f64::max);
         let relative: Vec<f64> = weights.iter().map(|weight| weight / largest).collect();
         let positive = relative.iter().filter(|weight| **weight > 0.0).count();
-        let distinct = Distinct::new(relative, wanted.min(positive));
+        let distinct = Distinct::new(relative, wanted.min(positive)).unwrap();
         let stream = Stream::new(seed, stream::SAMPLER, 0);
-        (distinct.sorted(stream), distinct.sorted_below_bound(stream))
+        (
+            distinct.sorted(stream).unwrap(),
+            distinct.sorted_below_bound(stream).unwrap(),
+        )
     }
 
     fn weight() -> impl Strategy<Value = f64> {
@@ -289,7 +325,7 @@ mod tests {
         #[test]
         fn ties_are_ordered_by_whole_keys(weights in prop::collection::vec(0.1f64..1.0, 2..60), seed: u64, low in 58u32..63) {
             let stream = Stream::new(seed, stream::SAMPLER, 0);
-            let distinct = Distinct::new(weights.clone(), weights.len());
+            let distinct = Distinct::new(weights.clone(), weights.len()).unwrap();
             let word = |sample: u32| {
                 let key = distinct.key(stream, sample);
                 ((key / 1e3 * 2f64.powi(64 - low as i32)) as u64) << low | u64::from(sample)
@@ -298,16 +334,16 @@ mod tests {
             words.sort_unstable();
             distinct.untie(stream, low, &mut words);
             let found: Vec<u32> = words.iter().map(|word| *word as u32).collect();
-            prop_assert_eq!(found, distinct.sorted(stream));
+            prop_assert_eq!(found, distinct.sorted(stream).unwrap());
         }
 
         #[test]
         fn keys_are_the_same_several_at_once(weights in prop::collection::vec(weight(), 1..100), seed: u64) {
             let stream = Stream::new(seed, stream::SAMPLER, 0);
-            let distinct = Distinct::new(weights.iter().map(|weight| weight.min(1.0)).collect(), 0);
+            let distinct = Distinct::new(weights.iter().map(|weight| weight.min(1.0)).collect(), 0).unwrap();
             let samples: Vec<u32> = (0..weights.len() as u32).rev().collect();
             let wanted: Vec<u64> = samples.iter().map(|&at| distinct.key(stream, at).to_bits()).collect();
-            let found: Vec<u64> = distinct.keys(stream, &samples).into_iter().map(f64::to_bits).collect();
+            let found: Vec<u64> = distinct.keys(stream, &samples).unwrap().into_iter().map(f64::to_bits).collect();
             prop_assert_eq!(found, wanted);
         }
 
@@ -324,14 +360,14 @@ mod tests {
         let weights: Vec<f64> = (0..20_000)
             .map(|sample| 100f64.powf(-f64::from(sample) / 2e4))
             .collect();
-        let distinct = Distinct::new(weights, 10_000);
+        let distinct = Distinct::new(weights, 10_000).unwrap();
         for epoch in 0..50 {
             let stream = Stream::new(1, stream::SAMPLER, epoch);
-            let found = distinct.candidates(stream).len();
+            let found = distinct.candidates(stream).unwrap().len();
             assert!((10_000..10_000 + 1_500).contains(&found), "{found}");
             assert_eq!(
-                distinct.sorted_below_bound(stream),
-                Some(distinct.sorted(stream))
+                distinct.sorted_below_bound(stream).unwrap(),
+                Some(distinct.sorted(stream).unwrap())
             );
         }
     }

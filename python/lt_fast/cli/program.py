@@ -1,0 +1,128 @@
+"""One command from its words to its exit status: every way to end is one line on stderr at most."""
+
+import errno
+import os
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from lt_fast.cli import streams
+from lt_fast.cli.output import Output
+from lt_fast.cli.parser import FILES_ARE_THE_RESULT, WRITING, parse
+from lt_fast.cli.stopping import INTERRUPTED, Stopping, words_for
+from lt_fast.errors import DataError, Interrupted, MissingExtraError, UsageError
+
+DONE, FAILED, USAGE, DATA = range(4)
+
+
+def run(words: Sequence[str], stopping: Stopping) -> int:
+    """Run the command that ``words`` name and return its exit status."""
+    if stopping.whole_process:
+        streams.secure()
+    output = Output(as_json="--json" in words)
+    with warnings.catch_warnings():
+        # Ours are words for the user, also under `python -W error`.
+        warnings.filterwarnings("always", category=UserWarning, module="lt_fast")
+        warnings.showwarning = lambda message, *_, **__: output.warn(str(message))
+        try:
+            stopping.working()
+            status = _done(words, output)
+            stopping.ending()
+        except BaseException as error:  # the last net, also for a panic in Rust: every error is one line
+            stopping.ending()
+            if not stopping.whole_process and not isinstance(error, Exception | KeyboardInterrupt):
+                raise
+            return _answered(error, words, output, interrupted=stopping.received)
+    return _delivered(status, words, output)
+
+
+def _done(words: Sequence[str], output: Output) -> int:
+    arguments = parse(words)
+    if arguments is None:  # --help or --version has been printed
+        return DONE
+    if arguments.name in WRITING:
+        _refuse_other_processes(arguments.name)
+    _require_current_directory()
+    status: int = arguments.command(arguments, output)
+    return status
+
+
+def _refuse_other_processes(name: str) -> None:
+    """Under a launcher each process would do the whole work, or fight for the folder."""
+    world = os.environ.get("WORLD_SIZE", "")
+    if world.isascii() and world.isdigit() and world.lstrip("0") not in ("", "1"):
+        raise UsageError(
+            f"lt-fast {name} must run in one process, got WORLD_SIZE={world}, which torchrun sets; start it without "
+            "torchrun, or unset WORLD_SIZE; in a training loop of your own, distributed() of a sampler shards it"
+        )
+
+
+def _require_current_directory() -> None:
+    """Torch's libraries end the process, in words of their own, where the current directory has been removed."""
+    try:
+        os.getcwd()  # noqa: PTH109  (the same call, in fewer steps)
+    except OSError as error:
+        raise DataError(f"the current directory cannot be used ({error.strerror}); cd to one that exists") from None
+
+
+def _delivered(status: int, words: Sequence[str], output: Output) -> int:
+    """Return ``status``, or FAILED where the output was the result and is lost.
+
+    A reader that has left (`lt-fast methods | head`) has seen what it wanted.
+    """
+    lost = output.lost
+    if lost is None or lost.errno == errno.EPIPE:
+        return status
+    said = f"standard output cannot be written: {lost.strerror or lost}"
+    if words[0] in FILES_ARE_THE_RESULT and not output.as_json:
+        output.warn(f"{said}; the files are complete")
+        return status
+    output.error(f"{said}; send it to a place that can be written", status or FAILED)
+    return status or FAILED
+
+
+def _answered(error: BaseException, words: Sequence[str], output: Output, *, interrupted: bool) -> int:
+    if os.environ.get("LT_FAST_DEBUG") == "1":
+        traceback.print_exception(error)
+    if interrupted and not isinstance(error, Interrupted):  # what it came out as is no concern of the user's
+        error = KeyboardInterrupt()
+    status, line = _verdict(error, words)
+    output.error(line, status)
+    return status
+
+
+def _verdict(error: BaseException, words: Sequence[str]) -> tuple[int, str]:
+    status, line = FAILED, str(error)
+    match error:
+        case KeyboardInterrupt():
+            status, line = INTERRUPTED, words_for(words[0] if words else None)
+        case Interrupted():
+            status = INTERRUPTED
+        case MissingExtraError() | FloatingPointError():
+            pass
+        case _ if _is_about_memory(error):
+            line = f"the memory does not suffice ({line.strip() or type(error).__name__}); free some, or ask for less"
+        case DataError():
+            status = DATA
+        case OSError() if error.errno is not None:  # without a number it is a library that does not load
+            status, line = DATA, _about_file(error)
+        case ValueError() | TypeError():
+            status = USAGE
+        case _:
+            line = f"{type(error).__name__}: {line}; a fault of lt-fast or its installation: see `lt-fast doctor`"
+    return status, line
+
+
+def _about_file(error: OSError) -> str:
+    if error.filename is None:
+        return str(error)
+    return f"{error.filename} cannot be used: {error.strerror}; name another path, or mend this one"
+
+
+def _is_about_memory(error: BaseException) -> bool:
+    """Whether ``error`` means that memory is out: numpy's, torch's, CUDA's and the loader's way of saying so."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError | OSError)
+        and any(words in said for words in ("allocate memory", "out of memory", "failed to map segment"))
+    )

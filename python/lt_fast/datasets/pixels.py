@@ -1,0 +1,81 @@
+"""Decoded pixels as upright 8-bit RGB: every mode of Pillow by its rule, or an error that names the file."""
+
+import warnings
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_fast.errors import DataError, require
+
+_TWELVE_BITS = 4095
+_PHOTOMETRIC, _WHITE_IS_ZERO, _BITS = 262, 0, 258  # TIFF tags
+
+
+def upright_rgb(image: Any, file: str | PathLike[str]) -> Any:
+    """Return an opened ``PIL.Image`` upright and in RGB, by the rules of ``read_image``.
+
+    Raises:
+        DataError: if the range of its pixels cannot be known.
+    """
+    image.load()
+    tags = dict(getattr(image, "tag_v2", {}))
+    _turn_upright(image, file)
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):  # "I": 16 bits in older Pillows
+        return _grey(_high_byte(np.asarray(image), tags, file))
+    if mode == "I":
+        raise DataError(_unknown_range(image, file, "32-bit integers"))
+    if mode == "F":
+        return _grey(_scaled(image, file))
+    if mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns of the transparency that is left out
+    return image.convert("RGB")
+
+
+def _turn_upright(image: Any, file: str | PathLike[str]) -> None:
+    operations = require("PIL.ImageOps", extra="train", purpose="reading images")
+    try:
+        operations.exif_transpose(image, in_place=True)
+    except Exception as error:  # noqa: BLE001  (the parser of EXIF raises whatever damaged bytes lead it to)
+        warnings.warn(
+            f"image {file}: its EXIF data cannot be read ({type(error).__name__}: {error}); the image is read as "
+            "stored, perhaps not upright",
+            stacklevel=5,
+        )
+
+
+def _high_byte(pixels: NDArray[Any], tags: dict[int, Any], file: str | PathLike[str]) -> NDArray[np.uint8]:
+    values = pixels.astype(np.uint16)
+    bits = 12 if tags.get(_BITS) == (12,) else 16
+    largest = int(values.max(initial=0))
+    if bits == 16 and 0 < largest <= _TWELVE_BITS:  # noqa: PLR2004
+        warnings.warn(
+            f"image {file} has mode 'I;16' and pixels of at most {largest}, which come out almost black (16 bits are "
+            f"read as their high byte); where they are {max(largest.bit_length(), 8)}-bit values, scale the image and "
+            "save it as 8 bits",
+            stacklevel=5,
+        )
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
+
+
+def _scaled(image: Any, file: str | PathLike[str]) -> NDArray[np.uint8]:
+    pixels = np.asarray(image, dtype=np.float32)
+    if not np.all((pixels >= 0) & (pixels <= 1)):  # NaN is neither
+        raise DataError(_unknown_range(image, file, "floats beyond [0, 1]"))
+    return np.rint(pixels * 255).astype(np.uint8)
+
+
+def _unknown_range(image: Any, file: str | PathLike[str], kind: str) -> str:
+    pixels = np.asarray(image)
+    return (
+        f"image {file} has mode {image.mode!r} ({kind}: {pixels.min():g} to {pixels.max():g}), and which of its values "
+        "are black and white cannot be known; scale it to 0..255 and save it as 8 bits"
+    )
+
+
+def _grey(pixels: NDArray[np.uint8]) -> Any:
+    pillow = require("PIL.Image", extra="train", purpose="reading images")
+    return pillow.fromarray(pixels).convert("RGB")

@@ -1,0 +1,545 @@
+"""The labels of a data set, without decoding one sample."""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ATTRIBUTES = ("targets", "labels")
+_MISSING_AS_WORDS = ("nan", "NaN", "<NA>", "NaT")
+_PASS_THEM = "pass the label of each sample yourself"  # noqa: S105  (no password)
+
+
+def labels_of(dataset: Any) -> NDArray[Any]:
+    """Return the labels of ``dataset`` in its order, never calling its ``__getitem__``.
+
+    What cannot be known to be the labels of these samples is refused, or a warning says what was taken.
+
+    A ``target_transform`` of the data set is applied, as its ``__getitem__`` does: once per distinct label, and again
+    to see that it depends on the label alone.
+
+    Args:
+        dataset: labels themselves (list, tuple, range, array, tensor, pandas ``Series`` or another column that has
+            ``to_numpy``; integers or strings), or a data set: one with ``.targets`` or ``.labels`` (torchvision's,
+            ``ImageFolder``, ours), a ``Subset`` or ``ConcatDataset`` of such, nested at will, or a ``TensorDataset``
+            (its last tensor that can hold labels); or a column of a Hugging Face data set, ``dataset["label"]``, read
+            at once and past any transform.
+
+    Shape:
+        returns (N,), int64 for integers, else NumPy's string type.
+
+    Raises:
+        TypeError: if there are no labels to be found, they are neither integers nor strings or a mix of both, or a
+            torch ``Sampler`` is passed.
+        ValueError: if they are not one-dimensional, one is missing or masked, they are not as many as the data set has
+            samples, they contradict its structure, or a ``Subset`` names a sample that is not there.
+    """
+    refuse_sampler(dataset)
+    if _is_hugging_face_column(dataset):
+        dataset = _entries(dataset)
+    if isinstance(dataset, list | tuple | range | np.ndarray) or _is_tensor(dataset) or _is_column(dataset):
+        return _checked(dataset)
+    structural = _structural(dataset)
+    own = _own_labels(dataset, trusted=structural is None)
+    if own is not None:
+        return own if structural is None else _agreeing(dataset, own, structural)
+    if structural is not None:
+        return structural()
+    if getattr(dataset, "__array__", None) is not None:
+        return _checked(np.asarray(dataset))
+    raise TypeError(
+        f"labels must be a sequence, array or tensor, or a data set with .targets or .labels, got "
+        f"{type(dataset).__name__}; pass its labels themselves (of Hugging Face datasets: dataset['label'])",
+    )
+
+
+def class_names_of(dataset: Any) -> list[str] | None:
+    """Return the class names of ``dataset`` in the order of the class numbers, None where it has none.
+
+    ``.classes`` of a data set, of what a ``Subset`` was taken from, or of all parts of a ``ConcatDataset``; the names
+    of a ``ClassLabel`` column of a Hugging Face data set. Names that repeat tell no classes apart: None.
+    """
+    if _is_hugging_face_column(dataset):
+        feature = getattr(getattr(dataset, "source", None), "features", {}).get(dataset.column_name)
+        names = getattr(feature, "names", None)
+    elif isinstance(dataset, list | tuple | range | np.ndarray) or hasattr(type(dataset), "to_numpy"):
+        return None
+    elif is_own(dataset, "target_transform") and dataset.target_transform is not None:
+        return None  # its classes are others
+    else:
+        names = getattr(dataset, "classes", None)
+    if names is None:
+        return _names_of_parts(dataset)
+    words = [str(name) for name in names] if isinstance(names, Iterable) else []
+    return words if words and len(set(words)) == len(words) else None
+
+
+def refuse_sampler(labels: Any) -> None:
+    """Raise ``TypeError`` for a torch ``Sampler`` in the place of labels, naming the framework's switch."""
+    # Lightning rebuilds a batch sampler as `type(sampler)(DistributedSampler(...), batch_size=..., drop_last=...)`.
+    if _is_torch(labels, "Sampler"):
+        raise TypeError(
+            f"labels must be class labels or a data set, got a torch {type(labels).__name__}; if a framework put it "
+            "there, pass Trainer(use_distributed_sampler=False): this sampler shards by itself with .shard() or "
+            ".distributed()",
+        )
+
+
+def whole_numbers(name: str, values: Any) -> NDArray[np.int64]:
+    """Return a copy of ``values`` as int64 ``(N,)``, or say that the argument ``name`` must be whole numbers."""
+    refuse_masked(name, values)
+    array = np.asarray(values.detach().cpu() if _is_tensor(values) else values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    refuse_missing(name, array)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers, got dtype {array.dtype}")
+    return array.astype(np.int64)
+
+
+def refuse_masked(name: str, values: object) -> None:
+    """Raise ``ValueError`` for a masked entry of a NumPy masked array, of which ``np.asarray`` forgets the mask."""
+    if isinstance(values, np.ma.MaskedArray):
+        masked = np.argwhere(np.ma.getmaskarray(values))
+        if len(masked):
+            at = ", ".join(map(str, masked[0]))
+            raise ValueError(
+                f"{name} must have no masked entry, got {len(masked)}, the first at position {at}; leave it out, or "
+                "fill in its value"
+            )
+
+
+def refuse_missing(name: str, array: NDArray[Any]) -> None:
+    """Raise ``ValueError`` for None, NaN, ``pandas.NA``, NaT or an empty string in ``(N,)``, naming its position."""
+    if array.dtype.kind in "iub" or not array.size:
+        return
+    missing = np.flatnonzero(_missing(array))
+    if missing.size:
+        count = "one" if missing.size == 1 else f"{missing.size}, the first"
+        value = _plain(array[missing[0]])
+        raise ValueError(
+            f"{name} must have no missing entry, got {count} at position {missing[0]} ({value!r}); leave "
+            "these samples out, or fill in their values"
+        )
+
+
+def refuse_negative(labels: NDArray[Any]) -> None:
+    """Raise ``ValueError`` for a label below 0, naming its position."""
+    negative = np.flatnonzero(labels < 0)
+    if negative.size:
+        at = int(negative[0])
+        raise ValueError(
+            f"labels must be >= 0, got {int(labels[at])} at position {at}; where that marks a sample without a label, "
+            "leave the sample out"
+        )
+
+
+def _missing(array: NDArray[Any]) -> NDArray[np.bool_]:
+    if array.dtype.kind in "fc":
+        return np.asarray(np.isnan(array))
+    if array.dtype.kind in "mM":
+        return np.asarray(np.isnat(array))
+    if array.dtype.kind == "U":
+        return np.asarray(np.char.strip(array) == "")
+    return np.fromiter((_is_missing(entry) for entry in array), dtype=bool, count=len(array))
+
+
+def _is_missing(entry: Any) -> bool:
+    if entry is None or type(entry).__name__ in ("NAType", "NaTType"):  # of pandas, which is not imported here
+        return True
+    if isinstance(entry, str):
+        return not entry.strip()
+    return isinstance(entry, float | np.floating) and bool(entry != entry)  # noqa: PLR0124  (NaN)
+
+
+def _is_torch(value: Any, name: str, module: str = "torch.utils.data") -> bool:
+    # Without importing torch: what is not loaded has no instances.
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(value, kind)
+
+
+def _is_tensor(value: Any) -> bool:
+    return _is_torch(value, "Tensor", "torch")
+
+
+def _is_column(labels: Any) -> bool:
+    # Its entries are attributes, too: `series.targets` is the entry of that name in the index of a pandas Series.
+    return hasattr(type(labels), "to_numpy") and getattr(labels, "ndim", 1) == 1
+
+
+def _is_hugging_face_column(dataset: Any) -> bool:
+    return (type(dataset).__module__.partition(".")[0], type(dataset).__name__) == ("datasets", "Column")
+
+
+def is_own(dataset: Any, name: str) -> bool:
+    """Whether the attribute is the object's or its class's, not one that ``__getattr__`` takes from what it wraps."""
+    missing = object()
+    return inspect.getattr_static(dataset, name, missing) is not missing
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError, AttributeError):
+        return None
+
+
+# --- .targets and .labels ---------------------------------------------------------------------------------------------
+
+
+def _own_labels(dataset: Any, *, trusted: bool) -> NDArray[Any] | None:
+    """Return ``.targets``, else ``.labels``, as the loader gives them; None if there is neither."""
+    found = {name: _attribute(dataset, name, trusted=trusted) for name in _ATTRIBUTES}
+    given = {name: values for name, values in found.items() if values is not None}
+    if not given:
+        return None
+    name, values = next(iter(given.items()))
+    labels = _checked(values, f"{type(dataset).__name__}.{name}")
+    _refuse_other_length(dataset, name, labels)
+    _refuse_other_order(dataset, name, labels)
+    _warn_of_second(dataset, given, labels)
+    return _transformed(dataset, labels)
+
+
+def _attribute(dataset: Any, name: str, *, trusted: bool) -> Any:
+    # Of a Subset or a ConcatDataset, what `__getattr__` forwards is of the data set inside it.
+    if not trusted and not is_own(dataset, name):
+        return None
+    values = getattr(dataset, name, None)
+    return None if callable(values) else values
+
+
+def _refuse_other_length(dataset: Any, name: str, labels: NDArray[Any]) -> None:
+    samples = _length(dataset)
+    if samples is None or samples == len(labels):
+        return
+    names = getattr(dataset, "classes", None)
+    words = labels.dtype.kind == "U" and len(set(labels.tolist())) == len(labels)
+    if words or (isinstance(names, list | tuple) and len(names) == len(labels)):
+        guess = "they look like one per class"
+    elif not is_own(dataset, name):
+        guess = "they are those of the data set that it wraps"
+    else:
+        guess = "they are of other samples, as after filtering or repeating"
+    raise ValueError(
+        f"labels must be one per sample ({samples}), got {len(labels)} in {type(dataset).__name__}.{name}: {guess}; "
+        f"{_PASS_THEM}, or wrap with torch.utils.data.Subset, whose labels are known"
+    )
+
+
+def _refuse_other_order(dataset: Any, name: str, labels: NDArray[Any]) -> None:
+    """Raise where what the samples are read from says other labels: ``.samples`` of a folder, or ``.indices``."""
+    other = None
+    if is_own(dataset, "samples"):
+        other = _second_of_pairs(dataset.samples)
+        place = ".samples"
+    elif not is_own(dataset, name) and is_own(dataset, "indices"):
+        indices = np.asarray(dataset.indices)
+        if indices.dtype.kind in "iu" and indices.shape == labels.shape and indices.size:
+            other = labels[indices % len(labels)]
+        place = ".indices"
+    if other is None or other.shape != labels.shape or np.array_equal(other, labels):
+        return
+    at = int(np.flatnonzero(other != labels)[0])
+    raise ValueError(
+        f"labels must be those of the samples, got {labels[at]!s} at position {at} of {type(dataset).__name__}.{name}, "
+        f"but {other[at]!s} by its {place}; {_PASS_THEM}"
+    )
+
+
+def _second_of_pairs(samples: Any) -> NDArray[Any] | None:
+    if not isinstance(samples, list | tuple):
+        return None
+    if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], int) for pair in samples):  # noqa: PLR2004
+        return None
+    return np.array([label for _, label in samples], dtype=np.int64)
+
+
+def _warn_of_second(dataset: Any, given: Mapping[str, Any], labels: NDArray[Any]) -> None:
+    """Warn where ``.targets`` and ``.labels`` are both one per sample and tell other classes apart."""
+    if len(given) == 1 or given["labels"] is given["targets"]:
+        return
+    try:
+        second = _checked(given["labels"])
+    except (TypeError, ValueError):
+        return  # something else of that name
+    if len(second) != len(labels) or not len(labels):
+        return
+    pairs = len(set(zip(labels.tolist(), second.tolist(), strict=True)))
+    if pairs == len(set(labels.tolist())) == len(set(second.tolist())):
+        return
+    warn(
+        f"labels are taken from {type(dataset).__name__}.targets; its .labels are others; pass dataset.targets or "
+        "dataset.labels themselves"
+    )
+
+
+# --- target_transform -------------------------------------------------------------------------------------------------
+
+
+def _transformed(dataset: Any, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels as ``__getitem__`` gives them, where the data set has a ``target_transform``."""
+    transform = getattr(dataset, "target_transform", None)
+    if transform is None or not labels.size:
+        return labels
+    if not callable(transform):
+        raise TypeError(
+            f"{type(dataset).__name__}.target_transform must be a function, got {transform!r}; {_PASS_THEM}"
+        )
+    distinct, inverse = np.unique(labels, return_inverse=True)
+    changed = _checked_changes([_change(dataset, transform, label) for label in distinct.tolist()])
+    if not _is_torchvision(dataset) and not np.array_equal(changed, distinct):
+        warn(
+            f"labels are taken as {type(dataset).__name__}.target_transform gives them; if __getitem__ does not apply "
+            f"it, {_PASS_THEM}"
+        )
+    transformed: NDArray[Any] = changed[inverse]
+    return transformed
+
+
+def _change(dataset: Any, transform: Callable[[Any], Any], label: int | str) -> Any:
+    name = f"{type(dataset).__name__}.target_transform"
+    try:
+        once, again = _plain(transform(label)), _plain(transform(label))
+    except Exception as error:
+        raise ValueError(
+            f"{name} must take a label, but for {label!r} it raised {type(error).__name__}: {error}; {_PASS_THEM}"
+        ) from error
+    if isinstance(once, bool) or not isinstance(once, int | str):
+        raise TypeError(f"{name} must return an integer or a string, got {once!r} for {label!r}; {_PASS_THEM}")
+    if once != again:
+        raise ValueError(
+            f"{name} must depend on the label alone, got {once!r} and then {again!r} for {label!r}; {_PASS_THEM}"
+        )
+    return once
+
+
+def _plain(value: Any) -> Any:
+    """Return an array or tensor of no dimension, or a NumPy number, as Python's own."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+
+
+def _checked_changes(values: list[Any]) -> NDArray[Any]:
+    if len({isinstance(value, str) for value in values}) > 1:
+        raise TypeError(f"target_transform must return all integers or all strings, got both: {values[:4]!r}")
+    return _checked(values, "target_transform")
+
+
+def _is_torchvision(dataset: Any) -> bool:
+    return str(getattr(type(dataset).__getitem__, "__module__", "")).partition(".")[0] == "torchvision"
+
+
+# --- Subset, ConcatDataset, TensorDataset -----------------------------------------------------------------------------
+
+
+def _structural(dataset: Any) -> Callable[[], NDArray[Any]] | None:
+    """Return a function that takes the labels from the parts of a data set of torch's; None for any other."""
+    if _is_torch(dataset, "Subset"):
+        return lambda: _of_subset(labels_of(dataset.dataset), whole_numbers("Subset.indices", dataset.indices))
+    if _is_torch(dataset, "ConcatDataset"):
+        return lambda: _joined([labels_of(part) for part in dataset.datasets])
+    if _is_torch(dataset, "TensorDataset"):
+        return lambda: _of_tensors(dataset.tensors)
+    return None
+
+
+def _agreeing(dataset: Any, own: NDArray[Any], structural: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """Return what a Subset or ConcatDataset calls its labels, unless its parts give the loader others."""
+    if _gives_something_else(dataset) or any(_equals(tensor, own) for tensor in getattr(dataset, "tensors", ())):
+        return own
+    try:
+        parts = structural()
+    except TypeError:
+        return own  # the parts have no labels
+    if own.shape == parts.shape and np.array_equal(own, parts):
+        return own
+    at = int(np.flatnonzero(own != parts)[0]) if own.shape == parts.shape and own.dtype.kind == parts.dtype.kind else 0
+    raise ValueError(
+        f"labels must be those of the samples, got {own[at]!s} at position {at} of the labels of this "
+        f"{type(dataset).__name__}, but {parts[at]!s} by its parts, whose samples it gives; {_PASS_THEM}"
+    )
+
+
+def _gives_something_else(dataset: Any) -> bool:
+    """Whether a subclass has a ``__getitem__`` of its own, which may give labels of its own."""
+    return not str(type(dataset).__getitem__.__module__).startswith("torch.")
+
+
+def _equals(tensor: Any, labels: NDArray[Any]) -> bool:
+    return np.array_equal(_array(tensor), labels)
+
+
+def _of_subset(labels: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[Any]:
+    outside = np.flatnonzero((indices < -len(labels)) | (indices >= len(labels)))
+    if outside.size:
+        at = int(outside[0])
+        raise ValueError(f"Subset.indices must be < {len(labels)}, the samples there are, got {indices[at]} at {at}")
+    return labels[indices]
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    parts = [part for part in parts if part.size] or parts[:1]  # an empty list has no type of its own
+    if len({part.dtype.kind for part in parts}) > 1:
+        raise TypeError("labels must be whole numbers or strings in every part of a ConcatDataset, got both")
+    return np.concatenate(parts)
+
+
+def _of_tensors(tensors: tuple[Any, ...]) -> NDArray[Any]:
+    """Return the last tensor, if it can hold labels; warn, or refuse, where another one may be meant."""
+    last = len(tensors) - 1
+    if last == 0:
+        raise TypeError(f"TensorDataset must have a tensor of labels after its data, got one tensor; {_PASS_THEM}")
+    labels = _checked(tensors[last], f"TensorDataset.tensors[{last}]", hint=_hint_of_tensors(tensors))
+    others = [at for at in range(1, last) if _may_be_labels(tensors[at])]
+    if not others:
+        return labels
+    if _is_distinct(labels):
+        raise ValueError(
+            f"labels must not be one class per sample, got {len(labels)} different numbers in "
+            f"TensorDataset.tensors[{last}], as an index has; {_hint_of_tensors(tensors)}"
+        )
+    warn(
+        f"labels are taken from TensorDataset.tensors[{last}], the last one; {_listed(others)} may hold labels, too; "
+        f"pass dataset.tensors[{last}] itself, or another one"
+    )
+    return labels
+
+
+def _hint_of_tensors(tensors: tuple[Any, ...]) -> str | None:
+    others = [at for at in range(1, len(tensors) - 1) if _may_be_labels(tensors[at])]
+    return f"pass dataset.tensors[{others[-1]}], if these are the labels" if others else None
+
+
+def _listed(places: list[int]) -> str:
+    return " and ".join(f"tensors[{at}]" for at in places)
+
+
+def _may_be_labels(tensor: Any) -> bool:
+    if tensor.ndim != 1 or tensor.is_floating_point() or tensor.is_complex() or str(tensor.dtype) == "torch.bool":
+        return False
+    array = tensor.detach().cpu().numpy()
+    return not _is_distinct(array) and bool((array >= 0).all())
+
+
+def _is_distinct(labels: NDArray[Any]) -> bool:
+    return len(labels) > 1 and len(np.unique(labels)) == len(labels)
+
+
+def _names_of_parts(dataset: Any) -> list[str] | None:
+    if _is_torch(dataset, "Subset"):
+        return class_names_of(dataset.dataset)
+    if _is_torch(dataset, "ConcatDataset"):
+        first, *rest = [class_names_of(part) for part in dataset.datasets]
+        return first if all(names == first for names in rest) else None
+    return None
+
+
+# --- what labels may be -----------------------------------------------------------------------------------------------
+
+
+def _entries(column: Any) -> list[Any]:
+    """Return all entries of a column of Hugging Face ``datasets``, by name since that is not imported here."""
+    # A transform of the data set would ask for the whole row, its image decoded, for each label.
+    source = column.source
+    whole = source.with_format(None)[column.column_name] if hasattr(source, "with_format") else column
+    return list(whole[:])
+
+
+def _checked(labels: Any, source: str | None = None, *, hint: str | None = None) -> NDArray[Any]:
+    """Return ``(N,)`` int64 or strings.
+
+    Args:
+        labels: anything one-dimensional.
+        source: where they come from, for messages.
+        hint: the next step, in place of that for the kind of mistake.
+    """
+    where = "" if source is None else f" in {source}"
+    refuse_masked("labels", labels)
+    array = _array(labels)
+    if array.ndim != 1:
+        raise ValueError(
+            f"labels must be one-dimensional, got shape {array.shape}{where}; one class a sample is needed"
+            f"{_shape_hint(array) if hint is None else '; ' + hint}"
+        )
+    refuse_missing("labels", _objects(labels, array))
+    if array.dtype.kind == "U" and isinstance(labels, list | tuple) and not all(isinstance(it, str) for it in labels):
+        other = next(label for label in labels if not isinstance(label, str))
+        raise TypeError(f"labels must be all whole numbers or all strings, got {other!r} among strings{where}")
+    if array.dtype.kind in "OT":
+        array = _of_objects(array, where)
+    if array.size == 0 or array.dtype.kind == "U":
+        _warn_of_missing_words(array)
+        return array
+    if array.dtype.kind not in "iu":
+        then = "convert them first" if hint is None else hint
+        raise TypeError(f"labels must be whole numbers or strings, got dtype {array.dtype}{where}; {then}")
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"labels must be < 2**63, got {array.max()}; number the classes 0..C-1 first")
+    return array.astype(np.int64, copy=False)
+
+
+def _array(labels: Any) -> NDArray[Any]:
+    if _is_tensor(labels):
+        labels = labels.detach().cpu()
+        labels = labels.float() if str(labels.dtype) == "torch.bfloat16" else labels  # NumPy has no bfloat16
+    try:
+        return np.asarray(labels)
+    except ValueError as error:
+        raise ValueError(f"labels must be one-dimensional, got entries of different lengths ({error})") from None
+
+
+def _objects(labels: Any, array: NDArray[Any]) -> NDArray[Any]:
+    """Return the entries as they were given: NumPy makes the word "nan" of a NaN among strings."""
+    if array.dtype.kind == "U" and isinstance(labels, list | tuple):
+        entries = np.empty(len(labels), dtype=object)
+        entries[:] = labels
+        return entries
+    return array
+
+
+def _of_objects(array: NDArray[Any], where: str) -> NDArray[Any]:
+    if all(isinstance(label, str) for label in array):
+        return np.array(array.tolist(), dtype=str)
+    for at, label in enumerate(array):
+        if isinstance(label, bool | np.bool_) or not isinstance(label, int | np.integer):
+            kinds = "all whole numbers or all strings" if isinstance(label, str) else "whole numbers or strings"
+            raise TypeError(f"labels must be {kinds}, got dtype object with {label!r} at position {at}{where}")
+        if not -(1 << 63) <= int(label) < 1 << 63:
+            raise ValueError(f"labels must be < 2**63, got {label} at position {at}; number the classes 0..C-1 first")
+    return array.astype(np.int64)
+
+
+def _shape_hint(array: NDArray[Any]) -> str:
+    if array.ndim == 2 and array.shape[1] == 1:  # noqa: PLR2004
+        return ": pass labels[:, 0]"
+    if array.ndim == 2 and array.dtype.kind in "biuf" and array.size:  # noqa: PLR2004
+        if ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all():
+            return ": of one-hot rows pass labels.argmax(1)"
+        if ((array == 0) | (array == 1)).all():
+            return ": for several labels per sample there is MultilabelBalancedSampler"
+    return ""
+
+
+def _warn_of_missing_words(words: NDArray[Any]) -> None:
+    if words.dtype.kind != "U":
+        return
+    wrong = np.flatnonzero(np.isin(words, _MISSING_AS_WORDS))
+    if wrong.size:
+        at = int(wrong[0])
+        warn(
+            f"labels hold the word {str(words[at])!r}, {wrong.size} times, the first at position {at}: what missing "
+            "values are as text; leave these samples out, unless a class has that name"
+        )
+
+
+def warn(message: str) -> None:
+    """Warn at the line that called this package."""
+    depth = 2
+    frame = sys._getframe(1)  # noqa: SLF001  (the one way to the caller's line)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "lt_fast":
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, UserWarning, stacklevel=depth)

@@ -1,0 +1,86 @@
+"""Which rank this process is, from torch.distributed or the environment; never a guess."""
+
+import os
+from collections.abc import Mapping
+
+import torch
+
+_LAUNCHERS = (
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("PMIX_RANK", "PMIX_SIZE"),
+)
+"""Variables of launchers that set neither RANK nor WORLD_SIZE: named in the message; their step may have one task."""
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """Return rank and world size of the process group, else those of ``RANK`` and ``WORLD_SIZE``.
+
+    ``WORLD_SIZE=1`` alone is rank 0 of 1.
+
+    Raises:
+        ValueError: if neither says who this process is, or a variable is missing, not an integer or out of its range.
+    """
+    group = _of_group()
+    return _of_environment(os.environ) if group is None else group
+
+
+def refuse_other_group(rank: int, world_size: int) -> None:
+    """Raise if a sampler was sharded as ``rank`` of ``world_size`` before a process group said otherwise.
+
+    Raises:
+        ValueError: naming both.
+    """
+    group = _of_group()
+    if group is not None and group != (rank, world_size):
+        raise ValueError(
+            f"this sampler must be of this process's rank: distributed() made it rank {rank} of {world_size}, the "
+            f"process group says rank {group[0]} of {group[1]}; call .distributed() on each rank, after "
+            "torch.distributed.init_process_group"
+        )
+
+
+def _of_group() -> tuple[int, int] | None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return None
+
+
+def _of_environment(environment: Mapping[str, str]) -> tuple[int, int]:
+    values = {name: environment.get(name) for name in ("RANK", "WORLD_SIZE")}
+    if all(value is None for value in values.values()):
+        raise ValueError(_nobody_says(environment))
+    if values["RANK"] is None and (values["WORLD_SIZE"] or "").strip() == "1":
+        return 0, 1
+    rank, world_size = (_whole(name, value) for name, value in values.items())
+    if rank >= world_size:
+        raise ValueError(
+            f"environment variable RANK must lie in [0, WORLD_SIZE), got RANK={rank} and WORLD_SIZE={world_size}; "
+            "start with torchrun, which sets both"
+        )
+    return rank, world_size
+
+
+def _whole(name: str, value: str | None) -> int:
+    if value is None or not (value.strip().isascii() and value.strip().isdecimal()):
+        raise ValueError(f"environment variable {name} must be an integer >= 0, got {value!r}; start with torchrun")
+    return int(value)
+
+
+def _nobody_says(environment: Mapping[str, str]) -> str:
+    found = "neither is there"
+    for rank, size in _LAUNCHERS:
+        if rank in environment:
+            found = (
+                f"only {rank}={environment[rank]} is set: .shard(int(os.environ[{rank!r}]), int(os.environ[{size!r}]))"
+            )
+            break
+    else:
+        if "LOCAL_RANK" in environment:
+            found = f"only LOCAL_RANK={environment['LOCAL_RANK']} is set, which does not say how many nodes there are"
+    return (
+        "distributed() must be called after torch.distributed.init_process_group, or with RANK and WORLD_SIZE set as "
+        f"torchrun does; {found}. Pass them yourself with .shard(rank, world_size); a single process needs no "
+        ".distributed(), or .shard(0, 1)"
+    )

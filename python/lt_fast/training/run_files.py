@@ -1,0 +1,162 @@
+"""What a finished run holds in addition to its checkpoints, read back and held against its rules."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lt_fast.errors import DataError
+from lt_fast.records import (
+    FRACTION,
+    LIST,
+    NUMBER,
+    OBJECT,
+    POSITIVE,
+    SWITCH,
+    TEXT,
+    WHOLE,
+    Rule,
+    TensorRule,
+    check_tensors,
+    nullable,
+    read_json,
+    read_tensors,
+    whole,
+)
+
+RESULT, METRICS = "result.json", "metrics.csv"
+PREDICTIONS, CONFUSIONS = "predictions.safetensors", "confusion_counts.safetensors"
+
+_MEASURED: Mapping[str, Rule] = {
+    **dict.fromkeys(("top1", "balanced_acc", "macro_f1", "worst_class_recall", "ece15"), FRACTION),
+    **dict.fromkeys(("many_recall", "medium_recall", "few_recall"), nullable(FRACTION)),
+    "nll": NUMBER,
+    "classes": whole(1),
+    "images": whole(1),
+    "per_class": LIST,
+    "per_class.*.name": TEXT,
+    **dict.fromkeys(("per_class.*.recall", "per_class.*.precision", "per_class.*.f1"), nullable(FRACTION)),
+    "per_class.*.n_train": WHOLE,
+    "per_class.*.n_test": WHOLE,
+}
+
+_RESULT: Mapping[str, Rule] = {
+    "config": OBJECT,
+    "config.method": TEXT,
+    "config.data": TEXT,
+    "config.imbalance_ratio": NUMBER,
+    "config.profile": TEXT,
+    "config.seed": whole(0, 2**64 - 1),
+    "config.epochs": whole(1),
+    "config.deferred": SWITCH,
+    "config.defer_until?": FRACTION,
+    "metrics": OBJECT,
+    **{f"metrics.{name}": rule for name, rule in _MEASURED.items()},
+    "metrics_before_calibration": nullable(OBJECT),
+    **{f"metrics_before_calibration?.{name}": rule for name, rule in _MEASURED.items()},
+    "confusions?": OBJECT,
+    "confusions?.predictions": WHOLE,
+    "confusions?.errors": WHOLE,
+    "confusions?.most_frequent": LIST,
+    "confusions?.most_frequent.*.true": TEXT,
+    "confusions?.most_frequent.*.predicted": TEXT,
+    "confusions?.most_frequent.*.count": WHOLE,
+    "confusions?.most_frequent.*.share": FRACTION,
+    "data": OBJECT,
+    "data.train_images": whole(1),
+    "data.test_images": whole(1),
+    "data.class_counts": LIST,
+    "data.class_counts.*": WHOLE,
+    "data.class_names": LIST,
+    "data.class_names.*": TEXT,
+    "selection": TEXT,
+    "seconds": OBJECT,
+    "seconds.train": POSITIVE,
+    "seconds.calibrate_and_measure": POSITIVE,
+    "device": TEXT,
+    "versions": OBJECT,
+}
+
+_FLOATS = ("float32", "float64")
+
+
+def read_result(folder: str | Path) -> dict[str, Any]:
+    """Return a finished run's ``result.json``.
+
+    Raises:
+        DataError: if it is missing or damaged.
+    """
+    path = Path(folder) / RESULT
+    if not path.exists() and not path.is_symlink():
+        raise DataError(f"{path} is missing: the run has not finished; `lt-fast train --resume` continues it")
+    try:
+        result = read_json(path, _RESULT)
+        _check_lengths(path, result)
+    except DataError as error:
+        raise DataError(f"{error}; remove it and `lt-fast train --resume` writes it again") from error
+    return result
+
+
+def _check_lengths(path: Path, result: Mapping[str, Any]) -> None:
+    classes = len(result["data"]["class_names"])
+    lists = {"data.class_counts": result["data"]["class_counts"]}
+    lists |= {f"{name}.per_class": (result[name] or {}).get("per_class") for name in _STAGES}
+    for name, entries in lists.items():
+        if entries is not None and len(entries) != classes:
+            raise DataError(f"{path} is damaged: {name} must have one entry per class, {classes}, got {len(entries)}")
+    if result["config"]["deferred"] and "defer_until" not in result["config"]:
+        raise DataError(f"{path} is damaged: config.defer_until is missing; it must be {FRACTION.words}")
+
+
+_STAGES = ("metrics", "metrics_before_calibration")
+
+
+def read_predictions(folder: str | Path, *, num_classes: int) -> dict[str, Tensor]:
+    """Return ``labels`` (N,) int64, ``logits`` (N, C) and perhaps ``calibrated_logits`` of the test set.
+
+    Raises:
+        DataError: if the file is missing or damaged, or of another number of classes.
+    """
+    path = Path(folder) / PREDICTIONS
+    try:
+        tensors = read_tensors(path)
+        rows = len(tensors["labels"]) if "labels" in tensors and tensors["labels"].ndim else 0
+        logits = TensorRule(_FLOATS, (rows, num_classes))
+        rules = {"labels": TensorRule(("int64",), (rows,)), "logits": logits, "calibrated_logits?": logits}
+        check_tensors(tensors, rules, path)
+        _refuse_outside(path, tensors["labels"], num_classes)
+    except DataError as error:
+        raise DataError(f"{error}; `lt-fast eval {folder}` writes it again") from error
+    return tensors
+
+
+def read_confusion_entries(folder: str | Path, *, num_classes: int) -> Tensor:
+    """Return rows of true class, predicted class and count, ``(cells, 3)`` int64, as the run saved them.
+
+    Raises:
+        DataError: if the file is missing or damaged, or of another number of classes.
+    """
+    path = Path(folder) / CONFUSIONS
+    try:
+        tensors = read_tensors(path)
+        check_tensors(tensors, {"entries": TensorRule(("int64",), (None, 3))}, path)
+        entries = tensors["entries"]
+        _refuse_outside(path, entries[:, :2], num_classes)
+        _refuse_negative(path, entries[:, 2])
+    except DataError as error:
+        raise DataError(f"{error}; remove it and `lt-fast train --resume` writes it again") from error
+    return entries
+
+
+def _refuse_negative(path: Path, counts: Tensor) -> None:
+    if int(counts.min()) < 0:
+        raise DataError(f"{path} must hold counts >= 0, got {int(counts.min())}")
+
+
+def _refuse_outside(path: Path, classes: Tensor, num_classes: int) -> None:
+    if not classes.numel():
+        raise DataError(f"{path} must hold at least one row, got none")
+    low, high = int(classes.min()), int(classes.max())
+    if low < 0 or high >= num_classes:
+        raise DataError(f"{path} must hold classes in [0, {num_classes}), got {low if low < 0 else high}")

@@ -1,0 +1,232 @@
+"""Pixels of every mode, upright: what the file shows is what training sees."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lt_fast.datasets import ImageFiles, channel_stats, image_folder, read_image
+from lt_fast.datasets.image_set import image_array
+from lt_fast.errors import DataError
+
+RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+QUARTERS = np.zeros((32, 48, 3), np.uint8)
+QUARTERS[:16, :24], QUARTERS[:16, 24:], QUARTERS[16:, :24] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+# What EXIF 2.32 says of the first row and column, as steps of NumPy.
+UPRIGHT = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: x.transpose(1, 0, 2)[:, ::-1],
+    7: lambda x: x.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda x: x.transpose(1, 0, 2)[::-1],
+}
+
+
+def shown(file: Path) -> np.ndarray:
+    image = read_image(file)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def grey(file: Path) -> np.ndarray:
+    pixels = shown(file)
+    assert np.array_equal(pixels[..., 0], pixels[..., 1])
+    assert np.array_equal(pixels[..., 0], pixels[..., 2])
+    return pixels[..., 0]
+
+
+def tiff(file: Path, pixels: bytes, *, bits: int, photometric: int, size: int, order: str = "<") -> Path:
+    """Write a grey TIFF of one strip, ``size`` pixels in a row."""
+    tags = [(256, size), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1), (278, 1)]
+    tags.append((279, len(pixels)))
+    entries = b"".join(
+        struct.pack(order + "HHI", tag, 3, 1) + struct.pack(order + "HH", value, 0) for tag, value in tags
+    )
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8 + len(pixels))
+    file.write_bytes(head + pixels + struct.pack(order + "H", len(tags)) + entries + bytes(4))
+    return file
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "jp2", "pgm"])
+def test_sixteen_bits_are_their_high_byte(tmp_path: Path, ending: str) -> None:
+    Image.fromarray(RAMP).save(tmp_path / f"a.{ending}")
+    assert np.array_equal(grey(tmp_path / f"a.{ending}"), RAMP >> 8)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bits_in_either_byte_order_and_sense(tmp_path: Path, order: str) -> None:
+    values = np.array([0, 255, 256, 0x7FFF, 0xFFFF], np.uint16)
+    pixels = values.astype(order + "u2").tobytes()
+    assert grey(tiff(tmp_path / "a.tif", pixels, bits=16, photometric=1, size=5, order=order)).tolist() == [
+        [0, 0, 1, 127, 255]
+    ]
+    if order == "<":  # Pillow knows white-is-zero in this order alone
+        file = tiff(tmp_path / "b.tif", pixels, bits=16, photometric=0, size=5, order=order)
+        assert grey(file).tolist() == [[255, 255, 254, 128, 0]]
+
+
+@pytest.mark.parametrize(("kind", "values", "expected"), [
+    (2, [0x0100, 0x7FFF, 0xFFFF], [1, 127, 255]),  # RGB
+    (6, [0x0100, 0x7FFF, 0xFFFF, 0], [1, 127, 255]),  # RGBA
+    (4, [0x7FFF, 0], [127, 127, 127]),  # grey with alpha
+])  # fmt: skip
+def test_sixteen_bits_of_colour(tmp_path: Path, kind: int, values: list[int], expected: list[int]) -> None:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    pixels = zlib.compress(b"\0" + struct.pack(f">{len(values)}H", *values))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, kind, 0, 0, 0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    assert shown(tmp_path / "a.png").tolist() == [[expected]]
+
+
+def test_twelve_bits_that_the_file_names(tmp_path: Path) -> None:
+    file = tiff(tmp_path / "a.tif", bytes([0x00, 0x08, 0x00, 0xFF, 0xF0, 0x10]), bits=12, photometric=1, size=4)
+    assert grey(file).tolist() == [[0, 128, 255, 1]]
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(4095, 12), (1023, 10), (200, 8)])
+def test_few_bits_in_sixteen_are_warned_of(tmp_path: Path, largest: int, bits: int) -> None:
+    Image.fromarray((RAMP % (largest + 1)).astype(np.uint16)).save(tmp_path / "a.png")
+    message = rf"a\.png has mode 'I;16' and pixels of at most {largest}, .* almost black .* are {bits}-bit values"
+    with pytest.warns(UserWarning, match=message):
+        assert grey(tmp_path / "a.png").max() == largest >> 8
+
+
+def test_a_black_image_of_sixteen_bits_is_black(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "a.png")
+    assert not grey(tmp_path / "a.png").any()
+
+
+def test_floats_of_the_unit_interval(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    for ending in ("tif", "pfm"):
+        Image.fromarray(values).save(tmp_path / f"a.{ending}")
+        assert grey(tmp_path / f"a.{ending}").reshape(-1).tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("values", [[[0, 255.0]], [[-0.1, 0.5]], [[np.nan, 0.5]], [[np.inf, 0]]])
+def test_other_floats_are_refused(tmp_path: Path, values: list[list[float]]) -> None:
+    Image.fromarray(np.array(values, np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif has mode 'F' \(floats beyond \[0, 1\]: .*; scale it to 0\.\.255"):
+        read_image(tmp_path / "a.tif")
+    pixels = np.nan_to_num(np.array(values), posinf=1).clip(0, 255)  # the advice, followed
+    Image.fromarray((pixels / max(pixels.max(), 1) * 255).astype(np.uint8)).save(tmp_path / "a.tif")
+    assert grey(tmp_path / "a.tif").shape == (1, 2)
+
+
+def test_integers_of_unknown_range_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[-5, 70_000]], np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif has mode 'I' \(32-bit integers: -5 to 70000\)"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_modes_of_eight_bits_are_as_pillow_converts_them(tmp_path: Path) -> None:
+    colours = Image.fromarray(QUARTERS)
+    for mode in ("1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr"):
+        image = colours.convert(mode)
+        image.save(tmp_path / "a.tif")
+        assert np.array_equal(shown(tmp_path / "a.tif"), np.asarray(image.convert("RGB"))), mode
+
+
+def test_transparent_pixels_have_their_stored_colour(tmp_path: Path) -> None:
+    pixels = np.dstack([QUARTERS, np.zeros(QUARTERS.shape[:2], np.uint8)])
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
+    assert np.array_equal(shown(tmp_path / "a.png"), QUARTERS)
+    palette = Image.fromarray(QUARTERS).quantize(4)
+    palette.save(tmp_path / "p.png", transparency=bytes([0, 128, 255, 0]))  # Pillow warns of these, converting
+    assert np.array_equal(shown(tmp_path / "p.png"), np.asarray(palette.convert("RGB")))
+
+
+def test_the_first_frame_is_read(tmp_path: Path) -> None:
+    first, second = Image.fromarray(QUARTERS), Image.new("RGB", (48, 32), (9, 9, 9))
+    for ending in ("gif", "png", "webp", "tif"):
+        first.save(tmp_path / f"a.{ending}", save_all=True, append_images=[second])
+        difference = np.abs(shown(tmp_path / f"a.{ending}").astype(int) - QUARTERS)
+        assert difference.mean() < 8, ending
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_upright(tmp_path: Path, ending: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"a.{ending}"
+    Image.fromarray(QUARTERS).save(file, exif=exif, **({} if ending in ("png", "tif") else {"quality": 95}))
+    expected = UPRIGHT[orientation](QUARTERS)
+    assert shown(file).shape == expected.shape
+    assert np.abs(shown(file).astype(int) - expected).mean() < 8
+    assert np.array_equal(np.asarray(ImageFiles(["a." + ending], [0], ("x",), tmp_path)[0][0]), shown(file))
+
+
+def test_sixteen_bits_are_turned_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RAMP[:4]).save(tmp_path / "a.png", exif=exif)
+    with pytest.warns(UserWarning, match="at most 1023"):
+        assert np.array_equal(grey(tmp_path / "a.png"), (RAMP[:4] >> 8).T[:, ::-1])
+
+
+def test_damaged_exif_is_named_and_the_image_read(tmp_path: Path) -> None:
+    Image.fromarray(QUARTERS).save(tmp_path / "a.png", exif=b"garbage")
+    with pytest.warns(UserWarning, match=r"image .*a\.png: its EXIF data cannot be read .* read as stored"):
+        assert np.array_equal(shown(tmp_path / "a.png"), QUARTERS)
+
+
+def test_a_decompression_bomb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(QUARTERS).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match=r"a\.png cannot be read \(Decompression.*raise PIL\.Image\.MAX_IMAGE_PIXELS"):
+        read_image(tmp_path / "a.png")
+
+
+def test_files_without_an_image_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read .* take it out of the list: it has 0 bytes"):
+        read_image(tmp_path / "a.jpg")
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    with pytest.raises(DataError, match=r"a\.heic cannot be read .* does not decode its format: convert it to PNG"):
+        read_image(tmp_path / "a.heic")
+    (tmp_path / "x.jpg").mkdir()
+    with pytest.raises(DataError, match=r"x\.jpg cannot be read \(IsADirectoryError"):
+        read_image(tmp_path / "x.jpg")
+    Image.fromarray(np.random.Generator(np.random.PCG64(0)).integers(0, 256, (64, 64, 3), np.uint8)).save(
+        tmp_path / "t.jpg"
+    )
+    (tmp_path / "t.jpg").write_bytes((tmp_path / "t.jpg").read_bytes()[:2000])
+    with pytest.raises(
+        DataError, match=r"t\.jpg cannot be read \(OSError: .*truncated.*\); replace it, or take it out"
+    ):
+        read_image(tmp_path / "t.jpg")
+
+
+def test_what_a_folder_gives_is_upright(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(QUARTERS).save(tmp_path / "cat" / "1.png", exif=exif)
+    assert np.array_equal(np.asarray(image_folder(tmp_path)[0][0]), UPRIGHT[8](QUARTERS))
+
+
+@pytest.mark.parametrize(
+    ("images", "advice", "expected"),
+    [
+        (np.array([0, 256, 65535], np.uint16), r"\(images >> 8\)\.astype\('uint8'\)", [0, 1, 255]),
+        (np.array([0, 0.5, 1]), r"\(images \* 255\)\.round\(\)\.astype\('uint8'\)", [0, 128, 255]),
+        (np.array([0, 0.5, 1], np.float32), r"\(images \* 255\)\.round\(\)\.astype\('uint8'\)", [0, 128, 255]),
+        (np.array([False, True, True]), r"images\.astype\('uint8'\) \* 255", [0, 255, 255]),
+        (np.array([0, 7, 255]), r"images\.astype\('uint8'\) where they lie in \[0, 255\]", [0, 7, 255]),
+    ],
+)
+def test_arrays_of_other_types_are_told_how(images: np.ndarray, advice: str, expected: list[int]) -> None:
+    images = images.reshape(1, 1, 3, 1)
+    with pytest.raises(TypeError, match=f"images must be uint8, .*got dtype {images.dtype}; pass {advice}") as caught:
+        channel_stats(images)
+    expression = str(caught.value).partition("; pass ")[2].partition(" where")[0].partition(" for")[0]
+    assert image_array(eval(expression, {"images": images})).reshape(-1).tolist() == expected
