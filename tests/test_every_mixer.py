@@ -11,6 +11,7 @@ import torch
 
 import lt_fast.mixing
 import reference
+from lt_fast.data import ArraySource, CropFlip, Loader
 from lt_fast.errors import UsageError
 from lt_fast.mixing import MIXERS, Mix
 
@@ -119,22 +120,20 @@ def test_label_rule_is_one_that_the_losses_know(name):
 
 @every_mixer
 @pytest.mark.parametrize("per_sample", [False, True])
-def test_image_batches_mix_as_the_mixer_says(name, per_sample):
-    from lt_fast.datasets import ImageBatches
-
+def test_loaders_mix_as_the_mixer_says(name, per_sample):
     pixels = torch.randint(256, (9, 4, 4, 3), generator=torch.Generator().manual_seed(2), dtype=torch.uint8).numpy()
     order = [np.array([3, 1, 8, 0, 5]), np.array([2, 7, 6, 4])]
-    look = {"crop_padding": 0, "flip": False, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}
-    mixer = build(name, per_sample=per_sample, seed=6)
-    plain = ImageBatches(pixels, TARGET.numpy(), order, **look)
-    mixed = ImageBatches(pixels, TARGET.numpy(), order, partner=mixer.partner, lam=mixer.factor, **look)
-    for step, ((x, y, _, _), (x_mixed, y_a, y_b, lam)) in enumerate(zip(plain, mixed, strict=True)):
+    still = CropFlip(crop_padding=0, flip=False, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))
+    mixer, source = build(name, per_sample=per_sample, seed=6), ArraySource(pixels, TARGET.numpy())
+    plain, mixed = (Loader(source, order, transform=still, mixer=each) for each in (None, mixer))
+    for step, (batch, found) in enumerate(zip(plain, mixed, strict=True)):
+        y = batch.target
         expected = mix(name, y, per_sample=per_sample, seed=6, epoch=0, step=step)
-        torch.testing.assert_close(x_mixed, expected.apply(x), rtol=1e-5, atol=1e-5)
-        assert torch.equal(y_a, y)
-        assert torch.equal(y_b, y[expected.partner])
-        assert torch.equal(lam, expected.lam_input)
-        assert torch.equal(mixer.label_factor(lam, y_a, y_b), expected.lam_label)
+        torch.testing.assert_close(found.x, expected.apply(batch.x), rtol=1e-5, atol=1e-5)
+        assert torch.equal(found.target, y)
+        assert torch.equal(found.target_b, y[expected.partner])
+        assert torch.equal(found.lam, expected.lam_input)
+        assert torch.equal(mixer.label_factor(found.lam, y, found.target_b), expected.lam_label)
 
 
 @every_mixer

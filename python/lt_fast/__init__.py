@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lt_fast import (
         calibration,
+        data,
         datasets,
         losses,
         metrics,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ClassCounts",
     "calibration",
+    "data",
     "datasets",
     "losses",
     "metrics",

@@ -53,7 +53,10 @@ def parse_image_list(content: bytes, /) -> tuple[bytes, NDArray[np.int64], NDArr
     """
 
 def placements(positions: NDArray[np.int64], cropping: tuple[int, int, int, int, bool]) -> NDArray[np.int64]:
-    """Rows ``(dy, dx, flip)`` for samples at ``positions``; ``(n, 3)``. ``cropping``: seed, epoch, view, padding, flip."""
+    """Rows ``(dy, dx, flip)`` for samples at ``positions``; ``(n, 3)``.
+
+    ``cropping`` holds seed, epoch, view, padding, flip.
+    """
 
 def fill_batch(
     images: NDArray[np.uint8],
@@ -68,8 +71,8 @@ def fill_batch(
     """Gather, crop, flip, normalise and mix images ``(N, H, W, Ch)`` into ``out (B, Ch, H, W)``.
 
     ``mix`` holds the partners (rows of the images), their positions, the coefficients of the first images, and boxes
-    ``(B, 4)`` to paste or None to blend. Images, boxes and ``out`` must be contiguous; ``out`` must be writeable, and no
-    other call may write to it at the same time. Raises IndexError for an index out of range, ValueError for
+    ``(B, 4)`` to paste or None to blend. Images, boxes and ``out`` must be contiguous; ``out`` must be writeable, and
+    no other call may write to it at the same time. Raises IndexError for an index out of range, ValueError for
     everything else that does not fit.
     """
 

@@ -1,13 +1,13 @@
 """What a batch is: first a plan of a few hundred bytes, then pixels and labels.
 
-A plan says which images of the data set are in the batch, how each is augmented (by the key ``position``) and what it is
-mixed with. It is a pure function of (seed, epoch, step) and the same whether the pixels come from memory or from files,
-for any number of workers and ranks.
+A plan says which images of the data set are in the batch, how each is augmented (by the key ``position``) and what it
+is mixed with. It is a pure function of (seed, epoch, step) and the same whether the pixels come from memory or from
+files, for any number of workers and ranks.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -33,10 +33,12 @@ class MixPlan(NamedTuple):
 
     def rows(self, part: slice) -> "MixPlan":
         """Return the plan of some of the images."""
-        return MixPlan(*(array if array is None else array[part] for array in self))
+        boxes = None if self.boxes is None else self.boxes[part]
+        return MixPlan(self.partner[part], self.position[part], self.lam[part], boxes)
 
 
-class BatchPlan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
     """Which images make one batch, before any pixel is read.
 
     Attributes:
@@ -60,7 +62,7 @@ class BatchPlan(NamedTuple):
         edges = [len(self.index) * each // world_size for each in (rank, rank + 1)]
         part = slice(*edges)
         mix = None if self.mix is None else self.mix.rows(part)
-        return self._replace(index=self.index[part], position=self.position[part], mix=mix)
+        return replace(self, index=self.index[part], position=self.position[part], mix=mix)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,7 +75,6 @@ class Batch:
         target_b: (B,) int64, labels of the partners, or None without mixing.
         lam: (B,) float32, mixing coefficient of the first image, or None.
         index: (B,) int64, rows of the data set.
-        total: images of the global batch, over all ranks; B on one rank.
     """
 
     views: tuple[Tensor, ...]
@@ -81,7 +82,6 @@ class Batch:
     target_b: Tensor | None = None
     lam: Tensor | None = None
     index: Tensor | None = None
-    total: int | None = None
 
     @property
     def x(self) -> Tensor:
@@ -106,6 +106,6 @@ class Batch:
         return self._mapped(Tensor.pin_memory, Tensor.pin_memory)
 
     def _mapped(self, image: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Self:
-        rest = {name: getattr(self, name) for name in ("target", "target_b", "lam", "index")}
-        moved = {name: tensor if tensor is None else other(tensor) for name, tensor in rest.items()}
+        rest: dict[str, Any] = {name: getattr(self, name) for name in ("target", "target_b", "lam", "index")}
+        moved: dict[str, Any] = {name: t if t is None else other(t) for name, t in rest.items()}
         return replace(self, views=tuple(map(image, self.views)), **moved)

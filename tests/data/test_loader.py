@@ -1,7 +1,10 @@
 """The same batches for any number of workers and ranks, fresh or resumed at any step, from memory and from files."""
 
+import multiprocessing
 import random
 import threading
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,13 +104,17 @@ def test_no_global_generator_is_read_or_written(make_loader):
     assert all(map(same, first[0], epoch(make_loader())))
 
 
-def test_an_epoch_left_early_leaves_no_thread_behind(make_loader):
+def test_an_epoch_left_early_leaves_no_thread_or_process_behind(make_loader):
     before = threading.active_count()
     loader = make_loader(workers=2)
     batches = iter(loader)
     next(batches)
     batches.close()
+    deadline = time.monotonic() + 20  # the feeders of torch's queues end a moment after their processes
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert threading.active_count() == before
+    assert multiprocessing.active_children() == []
 
 
 def test_the_next_epoch_has_other_batches(make_loader):
@@ -130,7 +137,7 @@ def test_pairs_are_mixed_without_a_pixel_too_many(arrays, monkeypatch):
         assert batch.target.tolist() == LABELS[rows[:, 0]].tolist()
         assert batch.target_b.tolist() == LABELS[rows[:, 1]].tolist()
         first, second = (
-            arrays.read(planner.plan(0, step)._replace(mix=None, index=rows[:, at].copy()), transform, 0)[0]
+            arrays.read(replace(planner.plan(0, step), mix=None, index=rows[:, at].copy()), transform, 0)[0]
             for at in (0, 1)
         )
         assert torch.allclose(batch.x, 0.25 * first + 0.75 * second)

@@ -7,19 +7,23 @@ import pytest
 import timm
 import torch
 import torchvision
+from torch import nn
+
 from lt_fast.errors import DataError, UsageError
 from lt_fast.models import Classifier, CosineHead, adapt, digits_net
-from torch import nn
 
 TORCHVISION = torchvision.models.list_models(module=torchvision.models)
 # One small member of each of 30 families.
+# fmt: off
 TIMM = (
-    "beit_base_patch16_224 cait_xxs24_224 coat_lite_tiny convit_tiny convmixer_768_32 convnext_atto crossvit_tiny_240 "
-    "davit_tiny deit_tiny_patch16_224 densenet121 dla34 edgenext_xx_small efficientformer_l1 efficientnet_lite0 "
-    "fastvit_t8 focalnet_tiny_srf gcvit_xxtiny ghostnet_050 hrnet_w18_small inception_next_tiny levit_128s "
-    "mixer_s32_224 mobilenetv3_small_050 mobilevit_xxs pit_ti_224 poolformer_s12 pvt_v2_b0 regnetx_002 resnet18 "
-    "rexnet_100 swin_tiny_patch4_window7_224 vgg11 visformer_tiny vit_tiny_patch16_224 xcit_nano_12_p16_224"
-).split()
+    "beit_base_patch16_224", "cait_xxs24_224", "coat_lite_tiny", "convit_tiny", "convmixer_768_32", "convnext_atto",
+    "crossvit_tiny_240", "davit_tiny", "deit_tiny_patch16_224", "densenet121", "dla34", "edgenext_xx_small",
+    "efficientformer_l1", "efficientnet_lite0", "fastvit_t8", "focalnet_tiny_srf", "gcvit_xxtiny", "ghostnet_050",
+    "hrnet_w18_small", "inception_next_tiny", "levit_128s", "mixer_s32_224", "mobilenetv3_small_050",
+    "mobilevit_xxs", "pit_ti_224", "poolformer_s12", "pvt_v2_b0", "regnetx_002", "resnet18", "rexnet_100",
+    "swin_tiny_patch4_window7_224", "vgg11", "visformer_tiny", "vit_tiny_patch16_224", "xcit_nano_12_p16_224",
+)
+# fmt: on
 
 
 def smoke(name, head="linear", **options):
@@ -62,11 +66,11 @@ def test_the_weights_before_the_head_are_left_as_they_are(name):
 def test_logits_are_the_head_of_the_features_that_the_old_classifier_was_given():
     network = torchvision.models.resnet18().eval()
     given = []
-    network.fc.register_forward_hook(lambda _, args, out: given.append(args[0]))
+    network.fc.register_forward_hook(lambda _, args, __: given.append(args[0]))
     model, x = adapt(network, 3).eval(), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     network(x)
-    assert torch.equal(model.features(x), given[0])
-    assert torch.equal(model(x), model.head(given[0]))
+    assert torch.equal(model.features(x), given[-1])
+    assert torch.equal(model(x), model.head(given[-1]))
 
 
 def test_new_weights_follow_from_the_seed_and_nothing_else():
@@ -106,7 +110,7 @@ class OwnNetwork(nn.Module):
 def test_a_factory_by_its_name_and_a_module_of_ones_own():
     assert adapt("models.test_adapt:OwnNetwork", 3, width=8).head.weight.shape == (3, 8)
     assert adapt(OwnNetwork(), 3, head="cosine").features(torch.zeros(2, 3, 8, 8)).shape == (2, 6)
-    with pytest.raises(UsageError, match="must return a torch.nn.Module, got OrderedDict"):
+    with pytest.raises(UsageError, match=r"must return a torch\.nn\.Module, got OrderedDict"):
         adapt("collections:OrderedDict", 3)
 
 

@@ -242,9 +242,7 @@ class Listed(TinyBatches):
 
 
 def test_batches_that_are_none():
-    message = (
-        r"batches must have .*, got list without set_epoch, state_dict, load_state_dict; lt_fast.datasets.ImageBatches"
-    )
+    message = r"batches must have .*, got list without set_epoch, state_dict, load_state_dict; lt_fast.data.Loader"
     with pytest.raises(TypeError, match=message):
         train(batches=[1])
     with pytest.raises(

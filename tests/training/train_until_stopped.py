@@ -47,21 +47,16 @@ def tiny():
 
 def digits():
     """The package's own parts: real digits, mixed in Rust, a network, the fused loss."""
-    from lt_fast import datasets, losses, mixing, models, sampling
+    from lt_fast import data, datasets, losses, mixing, models, sampling
 
     train = datasets.digits_lt(imbalance_ratio=50, seed=0)
     mean, std = datasets.channel_stats(train.images)
     mixer = mixing.MAM(train.class_counts, seed=3)
-    batches = datasets.ImageBatches(
-        train.images,
-        train.labels,
+    batches = data.Loader(
+        data.ArraySource(train.images, train.labels),
         sampling.ClassBalancedBatchSampler(train.labels, batch_size=64, q=0.5, seed=1),
-        crop_padding=1,
-        flip=False,
-        mean=mean,
-        std=std,
-        partner=mixer.partner,
-        lam=mixer.factor,
+        transform=data.CropFlip(mean=mean, std=std, crop_padding=1, flip=False),
+        mixer=mixer,
         seed=2,
     )
     loss = losses.LDAMLoss(train.class_counts, label_rule=mixer.label_rule)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lt_fast.batch import Batch
 from lt_fast.errors import require
 
 _WANTED = "batches must yield (x, labels)"
@@ -29,6 +30,8 @@ def labelled(batches: Iterable[Any], *, progress: bool) -> Iterator[tuple[Tensor
 
 
 def _pair(batch: Any, step: int) -> tuple[Tensor, Any]:
+    if isinstance(batch, Batch):
+        batch = (batch.x, batch.target, batch.target_b, batch.lam)
     if isinstance(batch, Mapping):
         raise TypeError(f"{_WANTED}, got {type(batch).__name__} in batch {step} with {_keys(batch)}")
     if not isinstance(batch, tuple | list):

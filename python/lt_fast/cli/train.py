@@ -118,7 +118,7 @@ def _refuse_own_images(data: str, known: list[str]) -> None:
         f"--data must be one of {', '.join(known)}, got {data!r}; images of your own are trained from Python: "
         "lt_fast.datasets.image_folder or lt_fast.datasets.image_list reads them for a DataLoader, "
         "lt_fast.sampling.ClassBalancedBatchSampler is its batch_sampler, lt_fast.losses has the losses; "
-        "lt_fast.training.fit trains on images in one array, which lt_fast.datasets.ImageBatches takes"
+        "lt_fast.training.fit trains on what lt_fast.data.Loader reads, from memory or from files"
     )
 
 

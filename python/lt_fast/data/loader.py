@@ -190,12 +190,12 @@ def read_batch(source: ImageSource, transform: Any, seed: int, plan: BatchPlan) 
 class _Reader(Dataset[Any]):
     """What a worker process has: a plan in, a batch out."""
 
-    def __init__(self, *how: Any) -> None:
-        self._how = how
+    def __init__(self, source: ImageSource, transform: Any, seed: int) -> None:
+        self._source, self._transform, self._seed = source, transform, seed
 
     def __getitem__(self, plan: Any) -> Batch | Exception:
         try:
-            return read_batch(*self._how, plan)
+            return read_batch(self._source, self._transform, self._seed, plan)
         except Exception as error:  # noqa: BLE001  (raised again in the main process; torch would rewrite its message)
             return error
 

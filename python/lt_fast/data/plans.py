@@ -5,6 +5,7 @@ and a partner from another distribution is the batch that another sampler has at
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -85,7 +86,7 @@ class SamplerPlans:
         if not isinstance(sampler, NumberedBatches):
             raise TypeError(
                 "batch_sampler must give its batches by number, as those of lt_fast.sampling do, got "
-                f"{type(sampler).__name__}; lt_fast.data.FixedBatches(list(batch_sampler)) takes the batches of one pass"
+                f"{type(sampler).__name__}; lt_fast.data.FixedBatches(list(batch_sampler)) takes those of one pass"
             )
         self.sampler, self.labels, self.mixer, self.views = sampler, labels, mixer, views
 
@@ -103,7 +104,9 @@ class SamplerPlans:
         index = checked_index(self.sampler.batch(epoch, step), len(self.labels))
         position = step * self.sampler.batch_size + np.arange(len(index))
         plan = BatchPlan(epoch, step, index, position, None, self.views)
-        return plan if self.mixer is None else plan._replace(mix=self.mixer.plan(plan, self.labels[index]))
+        if self.mixer is None:
+            return plan
+        return replace(plan, mix=checked_mix(self.mixer.plan(plan, self.labels[index]), plan, len(self.labels)))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the current epoch."""
@@ -140,9 +143,9 @@ class PairPlans(SamplerPlans):
         flat = super().plan(epoch, step)
         if len(flat.index) % 2:
             raise ValueError(f"batch_sampler must give rows (i, j), got {len(flat.index)} indices: half a pair is left")
-        lam = np.asarray(self._coefficients(epoch, step, len(flat.index) // 2), dtype=np.float32)
-        mix = MixPlan(flat.index[1::2].copy(), flat.position[1::2].copy(), lam)
-        return flat._replace(index=flat.index[0::2].copy(), position=flat.position[0::2].copy(), mix=mix)
+        first = replace(flat, index=flat.index[0::2].copy(), position=flat.position[0::2].copy())
+        mix = MixPlan(flat.index[1::2], flat.position[1::2], self._coefficients(epoch, step, len(first.index)))
+        return replace(first, mix=checked_mix(mix, first, len(self.labels)))
 
 
 class FixedBatches:
@@ -202,6 +205,37 @@ def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:
         at = int(outside[0])
         raise IndexError(f"batch_sampler must give indices in [0, {rows}), got {index[at]} at position {at} of a batch")
     return index
+
+
+def checked_mix(mix: MixPlan, batch: BatchPlan, rows: int) -> MixPlan:
+    """Return a mixer's answer as dense arrays of the plan's types; one coefficient may stand for all images.
+
+    Raises:
+        TypeError: if partners or positions are not integers.
+        ValueError: if an array has another length than the batch, or a coefficient lies outside [0, 1].
+        IndexError: if a partner lies outside [0, rows).
+    """
+    size = len(batch.index)
+    lam = np.asarray(mix.lam, dtype=np.float32)
+    arrays = {"partner": np.asarray(mix.partner), "position": np.asarray(mix.position), "lam": np.atleast_1d(lam)}
+    for name, array in arrays.items():
+        if array.shape != (size,) and not (name == "lam" and lam.ndim == 0):
+            raise ValueError(f"mixer must give one {name} per image of the batch, ({size},), got shape {array.shape}")
+        if name != "lam" and not np.issubdtype(array.dtype, np.integer):
+            raise TypeError(f"mixer must give integers as {name}, got dtype {array.dtype}")
+    outside = np.flatnonzero(~((lam >= 0) & (lam <= 1)))
+    if outside.size:
+        raise ValueError(f"mixer must give lam in [0, 1], got {lam.flat[outside[0]]:g} at position {outside[0]}")
+    partner = np.ascontiguousarray(arrays["partner"], dtype=np.int64)
+    if size and not (partner.min() >= 0 and partner.max() < rows):
+        wrong = partner[(partner < 0) | (partner >= rows)][0]
+        raise IndexError(f"mixer must give partners in [0, {rows}), rows of the data set, got {wrong}")
+    return MixPlan(
+        partner,
+        np.ascontiguousarray(arrays["position"], dtype=np.int64),
+        np.array(np.broadcast_to(lam, size)),
+        None if mix.boxes is None else np.ascontiguousarray(mix.boxes, dtype=np.int32),
+    )
 
 
 def index_array(indices: ArrayLike) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts
 from lt_fast.data.transforms import DTYPES, CropFlip, FileTransform, keyed_randomness
 from lt_fast.datasets.checks import label_array
-from lt_fast.datasets.image_files import read_image
+from lt_fast.datasets.image_files import ImageFiles, read_image
 from lt_fast.datasets.image_set import image_array
 from lt_fast.datasets.paths import Paths
 
@@ -110,7 +110,7 @@ class ArraySource:
             (seed, plan.epoch, view, transform.crop_padding, transform.flip),
             _channels("mean", transform.mean),
             _channels("std", transform.std),
-            None if plan.mix is None else tuple(plan.mix),
+            plan.mix,
             x.numpy(),
         )
         return x.to(DTYPES[transform.dtype])
@@ -153,6 +153,11 @@ class FileSource:
             raise ValueError(f"labels must have one entry per path ({len(self.paths)}), got {len(self.labels)}")
         self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
         self.classes = self.class_counts.names
+
+    @classmethod
+    def of(cls, files: ImageFiles) -> Self:
+        """Return what a reader of ``lt_fast.datasets`` gave as a source; its own transform is not used."""
+        return cls(files.paths, files.labels, files.classes, root=files.root)
 
     def __len__(self) -> int:
         return len(self.labels)

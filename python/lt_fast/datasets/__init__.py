@@ -1,13 +1,14 @@
-"""Data sets: long-tailed protocols to the bit, CIFAR-LT and Digits-LT in memory, and batches ready for the network.
+"""Data sets: long-tailed protocols bit for bit, CIFAR-LT and Digits-LT in memory, and readers of image files.
 
-A set of images is one array, so a batch is one pass in Rust::
+Images in memory are one array, of which ``lt_fast.data`` makes batches::
 
     train = lt.datasets.cifar_lt("data", classes=100, imbalance_ratio=100)
     test = lt.datasets.cifar_lt("data", classes=100, train=False)
     sampler = lt.sampling.ShuffledBatchSampler(train.labels, batch_size=128, output="numpy")
     mean, std = lt.datasets.CIFAR100_STATS
-    for x, y, _, _ in lt.datasets.ImageBatches(train.images, train.labels, sampler, mean=mean, std=std):
-        ...
+    source, transform = lt.data.ArraySource(train.images, train.labels), lt.data.CropFlip(mean=mean, std=std)
+    for batch in lt.data.Loader(source, sampler, transform=transform):
+        batch.x, batch.target
 
 Image files are read from what names them: to paths, labels, names of the classes, counts and a fingerprint::
 
@@ -21,7 +22,6 @@ The training set decides the numbers of the classes; every other set takes them 
     test = lt.datasets.image_folder("photos/test", classes=train)         # may lack classes, and has no others
 """
 
-from lt_fast.datasets.batches import ImageBatches
 from lt_fast.datasets.cifar import cifar_lt
 from lt_fast.datasets.csv_tables import csv_table
 from lt_fast.datasets.digits import digits_lt
@@ -31,7 +31,6 @@ from lt_fast.datasets.image_lists import image_list, write_image_list
 from lt_fast.datasets.image_set import ImageSet
 from lt_fast.datasets.inaturalist import inaturalist
 from lt_fast.datasets.label_noise import noisy_labels
-from lt_fast.datasets.pair_batches import PairBatches
 from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.profiles import long_tailed_counts
 from lt_fast.datasets.statistics import CIFAR10_STATS, CIFAR100_STATS, DIGITS_STATS, channel_stats
@@ -43,10 +42,8 @@ __all__ = [
     "CIFAR100_STATS",
     "DATASETS",
     "DIGITS_STATS",
-    "ImageBatches",
     "ImageFiles",
     "ImageSet",
-    "PairBatches",
     "Paths",
     "channel_stats",
     "cifar_lt",

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import checked_target
-from lt_fast.mixing.fixed import FixedSettings
-from lt_fast.mixing.mix import Mix
+from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
 from lt_fast.mixing.remix import checked_tau
@@ -86,7 +85,7 @@ def cp_mix(
     return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
 
 
-class CPMix(FixedSettings):
+class CPMix(Mixer):
     """``cp_mix`` as an object that batches and a loss share.
 
     Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = cp_mix_label_factor(lam, n_a, n_b, tau)``.
@@ -97,7 +96,7 @@ class CPMix(FixedSettings):
         mixed = lam * x[0::2] + (1 - lam) * x[1::2]                      # lam shaped to broadcast
         label_lam = mixer.label_factor(lam, y[0::2], y[1::2])
 
-    ``lt_fast.datasets.PairBatches`` does this in one pass. Give it a mixer with a seed of its own where one training
+    ``lt_fast.data.PairPlans`` does this in one pass. Give it a mixer with a seed of its own where one training
     also mixes by ``partner``, so that the two kinds of mixes do not share their factors.
 
     Args:

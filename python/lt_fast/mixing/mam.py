@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import checked_target
-from lt_fast.mixing.fixed import FixedSettings
-from lt_fast.mixing.mix import Mix
+from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
 
@@ -95,8 +94,8 @@ def mam(
     return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
 
 
-class MAM(FixedSettings):
-    """``mam`` as an object that ``ImageBatches`` and a loss share.
+class MAM(Mixer):
+    """``mam`` as an object that a ``Loader`` and a loss share.
 
     Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = mam_label_factor(lam, n_a, n_b, omega)``.
 

@@ -1,11 +1,15 @@
 """What every mixer gives: for each image of a batch a partner, the factor of the image and the factor of the label."""
 
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lt_fast.batch import BatchPlan, MixPlan
+from lt_fast.mixing.fixed import FixedSettings
 
 
 class Mix(NamedTuple):
@@ -47,21 +51,36 @@ class Mix(NamedTuple):
         return mixed.to(x.dtype)
 
 
-class Mixer(Protocol):
+class Mixer(FixedSettings, ABC):
     """What ``MIXERS`` hold: draws keyed by (seed, epoch, step), with no state that moves.
 
-    ``ImageBatches(..., partner=mixer.partner, lam=mixer.factor)`` mixes the images while a batch is made; a loss with
+    ``lt_fast.data.Loader(..., mixer=mixer)`` mixes the images while a batch is made; a loss with
     ``label_rule=mixer.label_rule`` mixes the labels.
     """
 
     label_rule: str
     """Name of the label rule in ``lt_fast.ops.mixed_margin_loss``."""
 
+    def plan(self, batch: BatchPlan, labels: NDArray[np.int64]) -> MixPlan:
+        """Return the partner of every image in a batch, and how much of the image remains.
+
+        The partners are images of the same batch, augmented as they are in their own position.
+
+        Args:
+            batch: the images before mixing.
+            labels: (B,) of the images.
+        """
+        at = self.partner(batch.epoch, batch.step, labels)
+        return MixPlan(batch.index[at], batch.position[at], self.factor(batch.epoch, batch.step, len(labels)))
+
+    @abstractmethod
     def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
         """Position in the batch of every image's partner, (B,)."""
 
+    @abstractmethod
     def factor(self, epoch: int, step: int, batch_size: int) -> NDArray[np.float32]:
         """Factor of every first image, (B,)."""
 
+    @abstractmethod
     def label_factor(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
         """Factor of every first label, (B,)."""

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast.mixing.draws import beta_factors, checked_alpha, checked_key, checked_target, partner_positions
-from lt_fast.mixing.fixed import FixedSettings
-from lt_fast.mixing.mix import Mix
+from lt_fast.mixing.mix import Mix, Mixer
 
 
 def mixup(
@@ -44,8 +43,8 @@ def mixup(
     return Mix(torch.from_numpy(mixer.partner(epoch, step, target)).to(device), lam, lam)
 
 
-class Mixup(FixedSettings):
-    """``mixup`` as an object that ``ImageBatches`` and a loss share.
+class Mixup(Mixer):
+    """``mixup`` as an object that a ``Loader`` and a loss share.
 
     Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = lam``, ``lam`` from Beta(alpha, alpha).
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from lt_fast import _rust
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.draws import DRAWS_PER_STEP, checked_key, checked_target
-from lt_fast.mixing.fixed import FixedSettings
-from lt_fast.mixing.mix import Mix
+from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
 
@@ -85,8 +84,8 @@ def unimix(
     return Mix(partner, lam, lam)
 
 
-class UniMix(FixedSettings):
-    """``unimix`` as an object that ``ImageBatches`` and a loss share.
+class UniMix(Mixer):
+    """``unimix`` as an object that a ``Loader`` and a loss share.
 
     Formula: ``x = f * x_a + (1 - f) * x_b``, ``label factor = f``, with ``f = unimix_factor(lam, n_a, n_b)`` of a drawn
     lam. The factor of the image holds the class sizes already, so the label rule is ``"mixup"``; the op's rule

@@ -1,9 +1,11 @@
 """Networks whose features and head are two things: ``model(x) == model.head(model.features(x))``.
 
 Every model has ``features(x) -> (N, D)``, ``head`` (a module with ``weight (C, D)``) and ``num_classes``, and its
-weights are a function of ``seed`` alone.
+weights are a function of ``seed`` alone. ``adapt`` makes one of any network of timm, torchvision or your own.
 """
 
+from lt_fast.models.adapt import Adapted, adapt
+from lt_fast.models.classifier import Classifier
 from lt_fast.models.cosine_head import CosineHead
 from lt_fast.models.digits_net import DigitsNet, digits_net
 from lt_fast.models.heads import swap_head
@@ -18,4 +20,15 @@ MODELS = Registry(
     },
 )
 
-__all__ = ["MODELS", "CosineHead", "DigitsNet", "ResNetCifar", "digits_net", "resnet32", "swap_head"]
+__all__ = [
+    "MODELS",
+    "Adapted",
+    "Classifier",
+    "CosineHead",
+    "DigitsNet",
+    "ResNetCifar",
+    "adapt",
+    "digits_net",
+    "resnet32",
+    "swap_head",
+]

@@ -71,8 +71,8 @@ def adapt(
     feature. The search runs on the meta device: no pixel is computed, no weight copied.
 
     Args:
-        model: ``"timm:resnet50"``, ``"torchvision:resnet50"``, ``"package.module:factory"`` (called with ``options``), or
-            a module, which is copied.
+        model: ``"timm:resnet50"``, ``"torchvision:resnet50"``, ``"package.module:factory"`` (called with ``options``),
+            or a module, which is copied.
         num_classes: C >= 1.
         head: ``"linear"`` or ``"cosine"``.
         weights: a state dict of the original network or a file with one (``.safetensors``, or ``.pt`` read without
@@ -243,7 +243,7 @@ def _strip(network: nn.Module, expects: Expects, *, fixed: bool) -> tuple[int, E
     else:
         network.set_submodule(_classifier(network, calls, output), nn.Identity())
     _, features, _ = _probe(network, expects, fixed=True)
-    if len(features) != 2 or features == output and not callable(reset):  # noqa: PLR2004
+    if len(features) != 2 or (features == output and not callable(reset)):  # noqa: PLR2004
         raise UsageError(_not_found(network, f"without it the network returns {tuple(features)}, not (N, D)"))
     return features[1], expects
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
 from lt_fast.models.sizes import require_positive
@@ -9,7 +10,7 @@ from lt_fast.models.sizes import require_positive
 _FEATURES = 64
 
 
-class DigitsNet(nn.Module):
+class DigitsNet(Classifier):
     """Four 3 x 3 convolutions with batch norm, the third with stride 2, global average pooling, and a head.
 
     Build it by ``digits_net``, which fills the weights from a seed. The constructor leaves PyTorch's default weights,
@@ -34,11 +35,6 @@ class DigitsNet(nn.Module):
         """Return the pooled activations before the head, ``(N, 64)``."""
         out: Tensor = self.trunk(x)
         return out.mean(dim=(2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``head(features(x))``."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
 
 
 def _convolution(in_planes: int, planes: int, *, stride: int = 1) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
 from lt_fast.models.sizes import require_positive
@@ -40,7 +41,7 @@ class BasicBlock(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
 
 
-class ResNetCifar(nn.Module):
+class ResNetCifar(Classifier):
     """Three stages of 16, 32 and 64 channels with ``blocks`` blocks each, global average pooling, and a head.
 
     ``6 * blocks + 2`` layers: 5 blocks make ResNet-32. Build it by ``resnet32``, which fills the weights from a seed.
@@ -64,11 +65,6 @@ class ResNetCifar(nn.Module):
         """Return the pooled activations before the head, ``(N, 64)``."""
         out: Tensor = self.stages(F.relu(self.bn1(self.conv1(x))))
         return out.mean(dim=(2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``head(features(x))``."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
 
 
 def _stage(in_planes: int, planes: int, blocks: int) -> nn.Sequential:

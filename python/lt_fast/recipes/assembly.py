@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import nn
 
 from lt_fast import calibration, datasets, losses, mixing, models, sampling, training
 from lt_fast.counts import ClassCounts
-from lt_fast.datasets import ImageBatches, ImageSet
+from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader
+from lt_fast.datasets import ImageSet
 from lt_fast.losses import effective_number_weights
 from lt_fast.recipes import cp_mix_parts
 from lt_fast.registry import Registry
@@ -104,41 +104,35 @@ def make_batches(config: Mapping[str, Any], data: Data, criterion: nn.Module) ->
         criterion: from ``make_criterion``; CP-Mix draws by what it has counted.
     """
     if not isinstance(criterion, training.ConfusionRecorder):
-        return _image_batches(config, data, make_mixer(config, data.train.class_counts))
+        return _loader(config, data, make_mixer(config, data.train.class_counts))
     return cp_mix_parts.make_batches(
         config,
-        partial(_image_batches, config, data),
+        partial(_loader, config, data),
         criterion,
-        images=data.train.images,
-        labels=data.train.labels,
-        class_counts=data.train.class_counts,
-        mean=data.mean,
-        std=data.std,
-        crop_padding=config["crop_padding"],
-        flip=config["flip"],
+        source=source_of(data.train),
+        transform=_augmented(config, data),
     )
 
 
-def _image_batches(config: Mapping[str, Any], data: Data, mixer: mixing.Mixer | None) -> ImageBatches:
-    return ImageBatches(
-        data.train.images,
-        data.train.labels,
-        SAMPLERS[config["sampler"]](config, data.train.labels),
-        crop_padding=config["crop_padding"],
-        flip=config["flip"],
-        mean=data.mean,
-        std=data.std,
-        partner=mixer.partner if mixer else None,
-        lam=mixer.factor if mixer else None,
-        seed=config["seed"],
-    )
+def _loader(config: Mapping[str, Any], data: Data, mixer: mixing.Mixer | None) -> Loader:
+    sampler = SAMPLERS[config["sampler"]](config, data.train.labels)
+    return Loader(source_of(data.train), sampler, transform=_augmented(config, data), mixer=mixer, seed=config["seed"])
 
 
-def plain_batches(images: ImageSet, data: Data) -> ImageBatches:
+def _augmented(config: Mapping[str, Any], data: Data) -> CropFlip:
+    return CropFlip(mean=data.mean, std=data.std, crop_padding=config["crop_padding"], flip=config["flip"])
+
+
+def source_of(images: ImageSet) -> ArraySource:
+    """Return a set of images in memory as what a loader reads."""
+    return ArraySource(images.images, images.labels, images.classes)
+
+
+def plain_batches(images: ImageSet, data: Data) -> Loader:
     """Return ``images`` in their order, neither cropped nor flipped nor mixed: what evaluation and stage 2 read."""
-    rows = np.arange(len(images))
-    batches = [rows[start : start + _EVALUATION_BATCH] for start in range(0, len(rows), _EVALUATION_BATCH)]
-    return ImageBatches(images.images, images.labels, batches, crop_padding=0, flip=False, mean=data.mean, std=data.std)
+    in_order = FixedBatches(len(images), batch_size=_EVALUATION_BATCH)
+    still = CropFlip(mean=data.mean, std=data.std, crop_padding=0, flip=False)
+    return Loader(source_of(images), in_order, transform=still)
 
 
 def make_criterion(config: Mapping[str, Any], counts: ClassCounts) -> nn.Module:

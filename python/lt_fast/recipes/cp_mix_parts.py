@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from lt_fast import losses, mixing, sampling, training
 from lt_fast.counts import ClassCounts
-from lt_fast.datasets import ImageBatches, PairBatches
+from lt_fast.data import ArraySource, CropFlip, Loader, PairPlans
 from lt_fast.sampling import ConfusionCounts, ConfusionPairBatchSampler
 
 Recorder: TypeAlias = training.ConfusionRecorder[ConfusionCounts]
@@ -16,23 +18,28 @@ _PAIRS = 0x70616972
 """Changes the run's seed into one for the pairs: their crops, flips and factors are not those of the plain images."""
 
 
-class ConfusedPairs(PairBatches):
-    """Mixed pairs whose table of confusions is that of the training so far, taken anew when an epoch begins.
+class ConfusedPairs(PairPlans):
+    """Plans of mixed pairs by the confusion matrix of the training so far, renewed when an epoch begins.
 
     Args:
-        pair_sampler: whose table is replaced.
+        sampler: whose matrix is replaced.
+        labels: (N,) int64 of the training set.
+        coefficients: as for ``PairPlans``.
         confusion: gives the counts, up to date.
-        parts: the rest, as for ``PairBatches``.
     """
 
     def __init__(
-        self, pair_sampler: ConfusionPairBatchSampler, confusion: Callable[[], ConfusionCounts], **parts: Any
+        self,
+        sampler: ConfusionPairBatchSampler,
+        labels: NDArray[np.int64],
+        coefficients: Callable[[int, int, int], NDArray[np.float32]],
+        confusion: Callable[[], ConfusionCounts],
     ) -> None:
-        super().__init__(pair_sampler=pair_sampler, **parts)
-        self._pair_sampler, self._confusion = pair_sampler, confusion
+        super().__init__(sampler, labels, coefficients)
+        self._pair_sampler, self._confusion = sampler, confusion
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, and at its start the table that counts from there on."""
+        """Choose the epoch, and at its start the matrix that pairs are drawn by from there on."""
         super().set_epoch(epoch)
         if self._pair_sampler.next_step % self._pair_sampler.num_batches == 0:
             self._pair_sampler.update_confusion(self._confusion())
@@ -59,20 +66,27 @@ def make_recorder(config: Mapping[str, Any], counts: ClassCounts, plain: nn.Modu
 
 
 def make_batches(
-    config: Mapping[str, Any], plain: Callable[..., ImageBatches], recorder: Recorder, **images: Any
+    config: Mapping[str, Any],
+    plain: Callable[..., Loader],
+    recorder: Recorder,
+    *,
+    source: ArraySource,
+    transform: CropFlip,
 ) -> training.StagedBatches:
-    """Return plain batches, and from ``stage_2_from`` of the epochs on plain, pairs and mixed ones side by side.
+    """Return plain batches, and from ``stage_2_from`` of the epochs on plain, pair and mixed batches together.
 
     Args:
         config: from ``resolve``.
-        plain: makes the plain batches, or with ``mixer`` the same images mixed among themselves.
+        plain: makes the loader of the plain images, or with ``mixer`` of the same images mixed among themselves.
         recorder: from ``make_recorder``.
-        images: ``images``, ``labels``, ``class_counts``, ``mean``, ``std``, ``crop_padding`` and ``flip``.
+        source: the training images.
+        transform: how they are augmented.
     """
-    first, counts = plain(mixer=None), images.pop("class_counts")
-    parts: list[ImageBatches] = [plain(mixer=None)]
+    first, counts = plain(mixer=None), source.class_counts
+    parts = [plain(mixer=None)]
     if config["mix_pairs"]:
-        parts.append(_pairs(config, counts, len(first), recorder, images))
+        planner = _pairs(config, counts, len(first), recorder, source.labels)
+        parts.append(Loader(source, planner, transform=transform, seed=config["seed"] ^ _PAIRS))
     if config["regularize"]:
         parts.append(plain(mixer=_mixer(config, counts, config["seed"])))
     second_from = training.epoch_at(config["stage_2_from"], config["epochs"])
@@ -80,15 +94,10 @@ def make_batches(
 
 
 def _pairs(
-    config: Mapping[str, Any],
-    counts: ClassCounts,
-    steps: int,
-    recorder: Recorder,
-    images: Mapping[str, Any],
+    config: Mapping[str, Any], counts: ClassCounts, steps: int, recorder: Recorder, labels: NDArray[np.int64]
 ) -> ConfusedPairs:
-    seed = config["seed"] ^ _PAIRS
     sampler = sampling.ConfusionPairBatchSampler(
-        images["labels"],
+        labels,
         ConfusionCounts(counts.num_classes),
         pairs_per_batch=config["pairs_per_batch"],
         temperature=config["temperature"],
@@ -97,7 +106,8 @@ def _pairs(
         output="numpy",
         seed=config["seed"],
     )
-    return ConfusedPairs(sampler, recorder.up_to_date, lam=_mixer(config, counts, seed).factor, seed=seed, **images)
+    coefficients = _mixer(config, counts, config["seed"] ^ _PAIRS).factor
+    return ConfusedPairs(sampler, labels, coefficients, recorder.up_to_date)
 
 
 def _mixer(config: Mapping[str, Any], counts: ClassCounts, seed: int) -> mixing.CPMix:

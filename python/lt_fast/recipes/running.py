@@ -13,7 +13,7 @@ from torch import nn
 
 from lt_fast import metrics, training
 from lt_fast.calibration import Collected, collect, storage
-from lt_fast.datasets import ImageBatches
+from lt_fast.data import Loader
 from lt_fast.errors import DataError, UsageError
 from lt_fast.recipes import assembly, confusions
 from lt_fast.recipes.assembly import Data
@@ -349,6 +349,6 @@ def _evaluation(config: Mapping[str, Any], data: Data, device: str) -> Callable[
     return evaluate
 
 
-def _collected(config: Mapping[str, Any], model: nn.Module, batches: ImageBatches, device: str) -> Collected:
+def _collected(config: Mapping[str, Any], model: nn.Module, batches: Loader, device: str) -> Collected:
     with training.deterministic(torch.device(device)):
         return collect(model, batches, device=device, amp=config["amp"])

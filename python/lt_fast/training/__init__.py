@@ -3,7 +3,8 @@
 Nothing here looks a name up: models, batches, losses and schedules come in as objects.
 """
 
-from lt_fast.training.batches import Batch, Batches
+from lt_fast.batch import Batch
+from lt_fast.training.batches import Batches
 from lt_fast.training.checkpoint import Checkpoint, Checkpoints
 from lt_fast.training.confusion_recorder import ConfusionRecorder
 from lt_fast.training.determinism import deterministic

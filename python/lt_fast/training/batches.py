@@ -1,20 +1,23 @@
-"""What the loop asks of its batches, and the way of one batch to the device."""
+"""What the training loop needs of its batches."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-import torch
 from torch import Tensor
 
-RawBatch: TypeAlias = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+from lt_fast.batch import Batch
+
+RawBatch: TypeAlias = Batch | tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+
+_FIELDS = ("x", "y_a", "y_b", "lam")
 
 
 @runtime_checkable
 class Batches(Protocol):
-    """An iterable of ``(x, y_a, y_b, lam)`` that knows its length, its epoch and its position.
+    """An iterable of ``Batch`` or ``(x, y_a, y_b, lam)`` that has a length, an epoch and a position.
 
-    ``lt_fast.datasets.ImageBatches`` is one. ``state_dict`` describes the place after the batch that was handed out
-    last, in plain JSON values; iterating after ``load_state_dict`` goes on from there.
+    ``lt_fast.data.Loader`` is one. ``state_dict`` describes the position after the batch that was delivered last, in
+    plain JSON values; iterating after ``load_state_dict`` continues there.
     """
 
     def __iter__(self) -> Iterator[RawBatch]: ...
@@ -29,44 +32,29 @@ class Batches(Protocol):
         """Go on from a position."""
 
 
-class Batch(NamedTuple):
-    """One batch: ``x`` (B, Ch, H, W), labels ``y_a`` and ``y_b`` (B,) int64, input factor ``lam`` (B,) of the first."""
-
-    x: Tensor
-    y_a: Tensor
-    y_b: Tensor | None
-    lam: Tensor | None
-
-    def to(self, device: torch.device, *, channels_last: bool) -> "Batch":
-        """Move to ``device``; images (4 dimensions) change their memory order if asked."""
-        keep = torch.channels_last if channels_last and self.x.ndim == 4 else torch.preserve_format  # noqa: PLR2004
-        x = self.x.to(device, non_blocking=True, memory_format=keep)
-        y_a, y_b, lam = (t if t is None else t.to(device, non_blocking=True) for t in self[1:])
-        assert y_a is not None
-        return Batch(x, y_a, y_b, lam)
-
-
 def as_batch(raw: Any) -> Batch:
-    """Name the parts of what ``batches`` gave.
+    """Return what ``batches`` gave as a ``Batch``.
 
     Raises:
         TypeError: if it is not a tuple of four, or ``x``, ``y_a``, ``y_b`` or ``lam`` is no tensor; says how to convert
             what came.
         ValueError: if ``x`` and labels differ in number, or one of ``y_b`` and ``lam`` is missing.
     """
-    if not isinstance(raw, tuple | list) or len(raw) != len(Batch._fields):
+    if isinstance(raw, Batch):
+        return raw
+    if not isinstance(raw, tuple | list) or len(raw) != len(_FIELDS):
         raise TypeError(f"batches must give (x, y_a, y_b, lam), got {_in_words(raw)}")
-    batch = Batch(*raw)
-    for name, part in zip(Batch._fields, raw, strict=True):
+    for name, part in zip(_FIELDS, raw, strict=True):
         if not isinstance(part, Tensor) and (part is not None or name in ("x", "y_a")):
             raise TypeError(f"batches must give tensors (x, y_a, y_b, lam), got {_part_in_words(name, part)}")
-    if (batch.y_b is None) != (batch.lam is None):
+    x, y_a, y_b, lam = raw
+    if (y_b is None) != (lam is None):
         raise ValueError(
             "batches must give both y_b and lam, or None for both, got one of them; an index is no mixing: leave it out"
         )
-    if len(batch.x) != len(batch.y_a):
-        raise ValueError(f"batches must give one label for each x, got {len(batch.y_a)} for {len(batch.x)}")
-    return batch
+    if len(x) != len(y_a):
+        raise ValueError(f"batches must give one label for each x, got {len(y_a)} for {len(x)}")
+    return Batch(views=(x,), target=y_a, target_b=y_b, lam=lam)
 
 
 def _in_words(raw: Any) -> str:
@@ -100,7 +88,7 @@ def check_batches(batches: Any) -> int:
     if missing:
         raise TypeError(
             f"batches must have {', '.join(needed)}, got {type(batches).__name__} without {', '.join(missing)}; "
-            "lt_fast.datasets.ImageBatches has them all",
+            "lt_fast.data.Loader has them all",
         )
     if len(batches) == 0:
         raise ValueError(

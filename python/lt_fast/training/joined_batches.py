@@ -1,11 +1,12 @@
 """Batches made of other batches: several side by side in one step, or one kind after another."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from lt_fast.batch import Batch
 from lt_fast.training.batches import Batches, RawBatch, as_batch, check_batches
 
 
@@ -110,17 +111,18 @@ def _same_steps(steps: dict[str, int]) -> None:
         raise ValueError(f"all batches must have the same number of steps an epoch: {told}; set num_batches")
 
 
-def _with_second_label(raw: RawBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x, y_a, y_b, lam = as_batch(raw)
-    if y_b is None or lam is None:
-        return x, y_a, y_a, torch.ones(len(y_a))
-    return x, y_a, y_b, lam
+def _with_second_label(raw: RawBatch) -> Batch:
+    batch = as_batch(raw)
+    if batch.target_b is not None:
+        return batch
+    return replace(batch, target_b=batch.target, lam=torch.ones(len(batch)))
 
 
-def _joined(batches: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> RawBatch:
-    kinds = [(tuple(x.shape[1:]), x.dtype) for x, *_ in batches]
+def _joined(batches: list[Batch]) -> Batch:
+    kinds = [(tuple(batch.x.shape[1:]), batch.x.dtype) for batch in batches]
     if len(set(kinds)) > 1:
         told = ", ".join(f"part {at} has {shape} {dtype}" for at, (shape, dtype) in enumerate(kinds))
         raise ValueError(f"all parts must have images of one shape and dtype, got: {told}")
-    x, y_a, y_b, lam = (torch.cat(column) for column in zip(*batches, strict=True))
-    return x, y_a, y_b, lam
+    columns = [[getattr(batch, name) for batch in batches] for name in ("x", "target", "target_b", "lam")]
+    x, target, target_b, lam = map(torch.cat, columns)
+    return Batch(views=(x,), target=target, target_b=target_b, lam=lam)

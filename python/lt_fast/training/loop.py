@@ -50,7 +50,7 @@ def fit(
 
     Args:
         model: moved to ``device``; left there in evaluation mode.
-        batches: gives ``(x, y_a, y_b, lam)``.
+        batches: gives a ``lt_fast.batch.Batch`` or ``(x, y_a, y_b, lam)``: a ``lt_fast.data.Loader``, say.
         criterion: called as ``criterion(logits, y_a, y_b, lam)`` with float32 logits; gives a scalar. A
             ``DeferredReweighting`` is asked for the loss of each epoch.
         epochs: length of the whole training, also when resuming.
@@ -114,21 +114,21 @@ def _train_epoch(training: Training, place: Place, watch: FiniteWatch, saving: S
     model.train()
 
     for raw in training.batches if place.step < training.steps else ():
-        x, y_a, y_b, lam = as_batch(raw).to(device, channels_last=settings.channels_last)
+        batch = as_batch(raw).to(device, channels_last=settings.channels_last)
         rate = training.rate(place.epoch, place.step)
         for group in optimizer.param_groups:
             group["lr"] = rate
 
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp):
-            logits = model(x)
-        loss = loss_of(logits.float(), y_a, y_b, lam)
+            logits = model(batch.x)
+        loss = loss_of(logits.float(), batch.target, batch.target_b, batch.lam)
         watch.note(loss, place.epoch, place.step, rate, last=saving.last)
 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-        sums.add(loss, len(x))
+        sums.add(loss, len(batch))
         place.step += 1
         shown.step()
         if saving.due:
