@@ -36,9 +36,14 @@ def _every_class(dtype: str) -> Callable[[Random], np.ndarray]:
     return lambda random: np.array(random.sample([0, 0, 1, 1, 2, 2], SAMPLES), dtype)
 
 
-def _pairs(random: Random) -> Any:
-    pair = _array("i8", _number(0, 1), 2)(random), _array("f4", _real(0, 1), 2)(random)
-    return random.choice([None, pair])
+def _mix(random: Random) -> Any:
+    rows, positions = _array("i8", _number(0, 3), 2)(random), _array("i8", _number(0, 99), 2)(random)
+    boxes = random.choice([None, np.array([[0, 1, 4, 6]] * 2, "i4")])
+    return random.choice([None, (rows, positions, _array("f4", _real(0, 1), 2)(random), boxes)])
+
+
+def _cropping(random: Random) -> Any:
+    return (*(random.randint(0, most) for most in (99, 9, 2, 4)), random.choice([False, True]))
 
 
 def _list(random: Random) -> bytes:
@@ -60,7 +65,6 @@ PLAUSIBLE: dict[str, Callable[[Random], Any]] = {
     "imbalance_ratio": _real(1, 20),
     "profile": _choice("exp", "step", "pareto"),
     "method": _choice("ldam", "counter"),
-    "crop_padding": _number(0, 4),
     "draws_per_epoch": _choice(0, 1, 5, 200),
     "shuffled.draws_per_epoch": _number(1, 900),
     "weighted.draws_per_epoch": _number(0, SAMPLES),
@@ -85,11 +89,12 @@ PLAUSIBLE: dict[str, Callable[[Random], Any]] = {
     "least_sampled.indices": _every_class("u4"),
     "integers.indices": _array("i8", _number(-9, 2**18), 9),
     "images": _array("u1", _number(0, 255), 4, 5, 6, CLASSES),
-    "fill_batch.indices": _array("i8", _number(0, 3), 2),
-    "placements": _array("i8", _number(-2, 2), 2, 3),
+    "fill_batch.index": _array("i8", _number(0, 3), 2),
+    "positions": _array("i8", _number(0, 2**40), 2),
+    "cropping": _cropping,
     "mean": _array("f4", _real(0, 1), CLASSES),
     "std": _array("f4", _real(0.1, 1), CLASSES),
-    "pairs": _pairs,
+    "mix": _mix,
     "out": lambda _: np.zeros((2, CLASSES, 5, 6), np.float32),
     "list": _list,
 }

@@ -60,7 +60,6 @@ def test_merging_with_itself_does_not_wrap():
         lambda size: _rust.uniform(0, 0, 0, 0, size),
         lambda size: _rust.beta(0.5, 0.5, 0, 0, 0, 0, size),
         lambda size: _rust.permutation(size, 0, 0, 0),
-        lambda size: _rust.placements(0, 0, 0, size, 4, True),
         lambda size: _rust.long_tailed_counts(5, size, 2.0, "exp"),
         lambda size: _rust.shuffled(1, size, 0).array(0, 0, 1, 1, size),
         lambda size: _rust.class_balanced(CLASSES, np.ones(3), True, size, 0).array(0, 0, 1, 1, size),

@@ -88,15 +88,28 @@ def test_a_subset_of_changing_labels(wild):
         outcomes(build)
 
 
-@pytest.mark.parametrize("name", ["indices", "partner"])
-@pytest.mark.parametrize("wild", [2**40, -5])
+CROPPING = (0, 0, 0, 0, False)
+
+
+@pytest.mark.parametrize("name", ["index", "positions", "partner", "other positions"])
+@pytest.mark.parametrize("wild", [2**62, -5])
 def test_a_batch_of_changing_indices(name, wild):
-    arrays = {"indices": np.arange(256), "partner": np.arange(256)}
+    arrays = {each: np.arange(256) for each in ("index", "positions", "partner", "other positions")}
     images, out = np.zeros((256, 8, 8, 3), np.uint8), np.empty((256, 3, 8, 8), np.float32)
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
-    places, pairs = np.zeros((256, 3), np.int64), (arrays["partner"], np.full(256, 0.5, np.float32))
+    index, positions, *others = arrays.values()
+    mix = (*others, np.full(256, 0.5, np.float32), None)
     with rewritten(arrays[name], wild):
-        outcomes(lambda: _rust.fill_batch(images, arrays["indices"], places, zeros, ones, pairs, out))
+        outcomes(lambda: _rust.fill_batch(images, index, positions, CROPPING, zeros, ones, mix, out))
+
+
+def test_a_batch_of_changing_boxes():
+    boxes = np.zeros((256, 4), np.int32)
+    images, out = np.zeros((256, 8, 8, 3), np.uint8), np.empty((256, 3, 8, 8), np.float32)
+    rows, zeros, ones = np.arange(256), np.zeros(3, np.float32), np.ones(3, np.float32)
+    mix = (rows, rows, np.full(256, 0.5, np.float32), boxes)
+    with rewritten(boxes.reshape(-1), 2**30):
+        outcomes(lambda: _rust.fill_batch(images, rows, rows, CROPPING, zeros, ones, mix, out))
 
 
 def test_one_array_to_write_to_in_two_calls_is_an_error():
@@ -104,7 +117,8 @@ def test_one_array_to_write_to_in_two_calls_is_an_error():
     out = np.empty((9000, 3, 32, 32), np.float32)
     arguments = (
         np.zeros(9000, np.int64),
-        np.zeros((9000, 3), np.int64),
+        np.zeros(9000, np.int64),
+        CROPPING,
         np.zeros(3, np.float32),
         np.ones(3, np.float32),
     )
@@ -140,4 +154,4 @@ def test_what_cannot_be_written_to(kind):
     text = {"read-only": "out must be writeable", "shared": "nor share memory", "unaligned": "out must be aligned"}
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
     with pytest.raises(ValueError, match=text[kind]):
-        _rust.fill_batch(images, np.zeros(1, np.int64), np.zeros((1, 3), np.int64), zeros, ones, None, out)
+        _rust.fill_batch(images, np.zeros(1, int), np.zeros(1, int), CROPPING, zeros, ones, None, out)

@@ -69,8 +69,8 @@ def batch() -> Callable[[], object]:
     count, side = 60_000, 32
     images, out = np.zeros((1, side, side, 3), np.uint8), np.empty((count, 3, side, side), np.float32)
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
-    indices, places = np.zeros(count, np.int64), np.zeros((count, 3), np.int64)
-    return lambda: _rust.fill_batch(images, indices, places, zeros, ones, None, out)
+    index, positions = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    return lambda: _rust.fill_batch(images, index, positions, (0, 0, 0, 0, False), zeros, ones, None, out)
 
 
 def seek() -> Callable[[], object]:
@@ -93,7 +93,7 @@ CALLS = {
     "uniform": once(lambda: _rust.uniform(0, 1, 0, 0, MANY)),
     "beta": once(lambda: _rust.beta(0.7, 0.7, 0, 1, 0, 0, MANY)),
     "permutation": once(lambda: _rust.permutation(MANY, 0, 1, 0)),
-    "placements": once(lambda: _rust.placements(0, 0, 0, 1 << 26, 4, True)),
+    "placements": once(lambda: _rust.placements(np.zeros(1 << 26, np.int64), (0, 0, 0, 4, True))),
     "integers": long_list,
     "long_tailed_counts": once(lambda: _rust.long_tailed_counts(10**9, 1 << 24, 100.0, "pareto")),
     "class_sizes": once(lambda: _rust.class_sizes(np.zeros(MANY, np.int64))),
