@@ -74,7 +74,7 @@ def test_missing_file(cifar10_tree, name, train):
         cifar_lt(cifar10_tree.root, classes=10, imbalance_ratio=RATIO, train=train)
     message = str(caught.value)
     assert message.startswith(
-        f"{path} is missing; pass download=True (--download), or unpack https://www.cs.toronto.edu"
+        f"{path} is missing; pass download=True (`lt-fast train --download` does), or unpack https://www.cs.toronto.edu"
     )
     assert message.endswith(f"so that {path.parent} holds its files")
     assert "\n" not in message

@@ -19,7 +19,7 @@ _ADVICE = {
     r"name another (run )?directory with --run": "give the demo another folder with --out",
     r"^--resume needs": "the demo needs",
     r"(then )?continue with --resume|continue it with --resume": "the same `lt-fast demo` goes on from there",
-    r"`lt-fast train --resume`": "`lt-fast demo`",
+    r"`lt-fast train --resume[^`]*`": "`lt-fast demo`",
     r"correct --run": "correct --out",
     r"leave --resume out": "remove it",
     r"--run\b": "--out",

@@ -26,7 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, help="folder of the data set's files, in torchvision's layout")
     parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
     parser.add_argument("--run", type=folder, help="run directory (default: runs/<method>-<data>-<ratio>-<seed>)")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --run, to the same bits")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="RUN",
+        help="continue RUN, which has its settings, or the run that the other options name; bit-identical results",
+    )
     parser.add_argument(
         "--start-from", type=Path, metavar="RUN", help="begin with the weights of another run, under a new schedule"
     )
@@ -61,9 +68,10 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, threads: str | Non
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Train; the result goes to ``result.json``, a table to stdout, pictures to ``plots``."""
-    config = config_of(arguments)
+    named = isinstance(arguments.resume, str)
+    config = _config_in(Path(arguments.resume), arguments) if named else config_of(arguments)
     require_extras(plots=not arguments.no_plots)
-    place = arguments.run or default_run(config)
+    place = Path(arguments.resume) if named else arguments.run or default_run(config)
     set_threads(arguments.threads)
     from lt_fast import recipes  # noqa: PLC0415  (brings torch)
 
@@ -71,7 +79,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     result = recipes.run(
         config,
         place,
-        resume=arguments.resume,
+        resume=bool(arguments.resume),
         device=arguments.device,
         progress=not arguments.quiet,
         root=arguments.root,
@@ -103,11 +111,42 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
         profile=arguments.profile,
         seed=arguments.seed,
     )
+    _require_root(config, arguments)
+    return config
+
+
+def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration that the run in ``place`` began with, and needs nothing else.
+
+    Raises:
+        UsageError: if an option names a setting of the run once more.
+        DataError: if there is no run, or its configuration is damaged.
+    """
+    from lt_fast.recipes.stored_config import START, stored_config  # noqa: PLC0415
+
+    usual: dict[str, Any] = {
+        "run": None,
+        "method": None,
+        "data": None,
+        "imbalance_ratio": None,
+        "profile": "exp",
+        "seed": "0",
+    }
+    usual |= {"epochs": None, "set": [], "amp": False, "start_from": None}
+    given = [name for name, default in usual.items() if getattr(arguments, name) != default]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise UsageError(f"{option} must be left out with --resume {place}, whose config.json has every setting")
+    config = {name: value for name, value in stored_config(place).items() if name != START}
+    _require_root(config, arguments)
+    return config
+
+
+def _require_root(config: dict[str, Any], arguments: argparse.Namespace) -> None:
     if arguments.root is None and config["data"].startswith("cifar"):
         raise UsageError(
             f"--root is needed for {config['data']}: the folder of CIFAR's files; --download fetches them there"
         )
-    return config
 
 
 def _refuse_own_images(data: str, known: list[str]) -> None:

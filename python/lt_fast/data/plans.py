@@ -217,7 +217,11 @@ def checked_mix(mix: MixPlan, batch: BatchPlan, rows: int) -> MixPlan:
     """
     size = len(batch.index)
     lam = np.asarray(mix.lam, dtype=np.float32)
-    arrays = {"partner": np.asarray(mix.partner), "position": np.asarray(mix.position), "lam": np.atleast_1d(lam)}
+    arrays: dict[str, NDArray[Any]] = {
+        "partner": np.asarray(mix.partner),
+        "position": np.asarray(mix.position),
+        "lam": np.atleast_1d(lam),
+    }
     for name, array in arrays.items():
         if array.shape != (size,) and not (name == "lam" and lam.ndim == 0):
             raise ValueError(f"mixer must give one {name} per image of the batch, ({size},), got shape {array.shape}")

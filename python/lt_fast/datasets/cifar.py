@@ -106,6 +106,6 @@ def _md5(path: Path) -> str:
 
 def _how_to_get(root: Path, layout: Any) -> str:
     return (
-        f"pass download=True (--download), or unpack {layout.url} (MD5 {layout.tgz_md5}) so that "
+        f"pass download=True (`lt-fast train --download` does), or unpack {layout.url} (MD5 {layout.tgz_md5}) so that "
         f"{root / layout.base_folder} holds its files"
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import ClassCounts, in_class_order
 from lt_fast.ops import hints
 from lt_fast.registry import nearest
 
@@ -463,6 +463,7 @@ def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
     if isinstance(value, ClassCounts):
         value = torch.as_tensor(np.array(value.counts))
     elif not isinstance(value, Tensor):
+        value = in_class_order(name, value)
         _no_gradients(name, value)
         try:
             value = torch.as_tensor(_array(value), device="cpu")

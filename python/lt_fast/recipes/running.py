@@ -302,7 +302,7 @@ def _loaded_calibrator(wanted: Any, folder: Path) -> Any:
         if not (folder / name).exists():
             raise DataError(
                 f"{folder / name} is missing, and without it the network is not calibrated as config.json says; "
-                "restore it, or `lt-fast train --resume` learns it again"
+                f"restore it, or `lt-fast train --resume {folder.parent}` learns it again"
             )
     found = type(wanted).load(folder)
     theirs, ours = found.counts.counts.tolist(), wanted.counts.counts.tolist()
@@ -333,7 +333,7 @@ def read_result(directory: RunDirectory) -> dict[str, Any]:
     if changed:
         raise DataError(
             f"{directory.result_path} is not the result of this run: {', '.join(changed.values())}; "
-            "remove it and `lt-fast train --resume` writes it again"
+            f"remove it and `lt-fast train --resume {directory.path}` writes it again"
         )
     return result
 

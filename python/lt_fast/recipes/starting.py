@@ -67,7 +67,7 @@ def newest_of(folder: Path, model: nn.Module, *, epochs: int) -> Checkpoint:
 
     checkpoint = Checkpoints(folder / "checkpoints").newest(accept, most=most_bytes(model))
     if checkpoint is None:
-        raise DataError(f"{folder} has no checkpoint yet; continue it: lt-fast train --resume")
+        raise DataError(f"{folder} has no checkpoint yet; `lt-fast train --resume {folder}` continues it")
     return checkpoint
 
 

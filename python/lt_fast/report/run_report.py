@@ -99,13 +99,14 @@ def _history(table: Path, epochs: int) -> History:
         for row in history:
             check(row, rules)
     except ValueError as error:
-        raise DataError(f"{table} is damaged: {error}; {_AGAIN}") from error
+        raise DataError(f"{table} is damaged: {error}; {_again(table.parent)}") from error
     if [row["epoch"] for row in history] != list(range(1, epochs + 1)):
-        raise DataError(f"{table} must have one row per epoch, {epochs}, got {len(history)}; {_AGAIN}")
+        raise DataError(f"{table} must have one row per epoch, {epochs}, got {len(history)}; {_again(table.parent)}")
     return history
 
 
-_AGAIN = "remove it and `lt-fast train --resume` writes it again"
+def _again(folder: Path) -> str:
+    return f"remove it and `lt-fast train --resume {folder}` writes it again"
 
 
 def _draw_recall(path: Path, stages: Mapping[str, Any], title: str) -> None:

@@ -89,12 +89,12 @@ def read_result(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / RESULT
     if not path.exists() and not path.is_symlink():
-        raise DataError(f"{path} is missing: the run has not finished; `lt-fast train --resume` continues it")
+        raise DataError(f"{path} is missing: the run has not finished; `lt-fast train --resume {folder}` continues it")
     try:
         result = read_json(path, _RESULT)
         _check_lengths(path, result)
     except DataError as error:
-        raise DataError(f"{error}; remove it and `lt-fast train --resume` writes it again") from error
+        raise DataError(f"{error}; remove it and `lt-fast train --resume {folder}` writes it again") from error
     return result
 
 
@@ -145,7 +145,7 @@ def read_confusion_entries(folder: str | Path, *, num_classes: int) -> Tensor:
         _refuse_outside(path, entries[:, :2], num_classes)
         _refuse_negative(path, entries[:, 2])
     except DataError as error:
-        raise DataError(f"{error}; remove it and `lt-fast train --resume` writes it again") from error
+        raise DataError(f"{error}; remove it and `lt-fast train --resume {folder}` writes it again") from error
     return entries
 
 
