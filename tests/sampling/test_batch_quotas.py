@@ -29,6 +29,7 @@ LABELS = np.repeat(np.arange(5), COUNTS)[np.argsort((np.arange(83) * 37) % 83)]
 COUNT_LISTS = st.lists(st.integers(1, 30), min_size=1, max_size=8)
 
 
+@pytest.mark.filterwarnings("ignore:labels should be classes with several samples")  # one sample per class
 @given(COUNT_LISTS, st.integers(1, 9), st.integers(1, 8), st.integers(0, 2**64 - 1))
 def test_m_per_class(counts, m, classes_per_batch, seed):
     classes_per_batch = min(classes_per_batch, len(counts))
@@ -45,6 +46,7 @@ def test_m_per_class(counts, m, classes_per_batch, seed):
             assert repeats.max() - repeats.min() <= 1
 
 
+@pytest.mark.filterwarnings("ignore:labels should be classes with several samples")  # one sample per class
 @given(COUNT_LISTS, st.integers(1, 9), st.integers(1, 8), st.integers(0, 2**64 - 1))
 def test_m_per_class_is_the_oracle(counts, m, classes_per_batch, seed):
     classes_per_batch = min(classes_per_batch, len(counts))

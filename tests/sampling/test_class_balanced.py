@@ -79,6 +79,7 @@ def test_samples_of_a_class_are_equally_likely_with_replacement(class_probs):
     assert stats.chisquare(found, expected).pvalue > 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:labels should be classes with several samples")  # one sample per class
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=8),
     st.sampled_from([0.0, 0.5, 1.0, -0.7]),
