@@ -424,9 +424,11 @@ def test_an_option_of_a_wrong_type_is_named(name):
             with pytest.raises((TypeError, ValueError), match=f"{key} must be"):
                 function(name)(**GOOD, **{key: wrong})
     if takes_weight(name):
-        for wrong in ("inverse", ["a"] * 5, {"a": 1}):
+        for wrong in ("inverse", ["a"] * 5):
             with pytest.raises(TypeError, match="weight must be one number a class, got "):
                 function(name)(**GOOD, weight=wrong)
+        with pytest.raises(ValueError, match="weight must be in the order of the classes, got entries for 'a'"):
+            function(name)(**GOOD, weight={"a": 1})
 
 
 @every_loss
