@@ -12,42 +12,48 @@ from torch import nn
 from lt_fast.errors import DataError, UsageError
 from lt_fast.models import Classifier, CosineHead, adapt, digits_net
 
-TORCHVISION = torchvision.models.list_models(module=torchvision.models)
-# One small member of each of 30 families.
 # fmt: off
+# One member of each family of torchvision, and of thirty families of timm.
+TORCHVISION = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
+    "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "resnet18", "resnext50_32x4d",
+    "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vit_b_16", "wide_resnet50_2",
+)
 TIMM = (
     "beit_base_patch16_224", "cait_xxs24_224", "coat_lite_tiny", "convit_tiny", "convmixer_768_32", "convnext_atto",
     "crossvit_tiny_240", "davit_tiny", "deit_tiny_patch16_224", "densenet121", "dla34", "edgenext_xx_small",
-    "efficientformer_l1", "efficientnet_lite0", "fastvit_t8", "focalnet_tiny_srf", "gcvit_xxtiny", "ghostnet_050",
-    "hrnet_w18_small", "inception_next_tiny", "levit_128s", "mixer_s32_224", "mobilenetv3_small_050",
-    "mobilevit_xxs", "pit_ti_224", "poolformer_s12", "pvt_v2_b0", "regnetx_002", "resnet18", "rexnet_100",
-    "swin_tiny_patch4_window7_224", "vgg11", "visformer_tiny", "vit_tiny_patch16_224", "xcit_nano_12_p16_224",
+    "efficientformer_l1", "efficientnet_lite0", "fastvit_t8", "focalnet_tiny_srf", "ghostnet_050", "levit_128s",
+    "mixer_s32_224", "mobilenetv3_small_050", "mobilevit_xxs", "pit_ti_224", "poolformer_s12", "pvt_v2_b0",
+    "regnetx_002", "resnet18", "rexnet_100", "swin_tiny_patch4_window7_224", "vgg11", "vit_tiny_patch16_224",
 )
 # fmt: on
 
 
-def smoke(name, head="linear", **options):
+def smoke(name, head):
     """One forward and backward pass on the meta device: every shape is computed, no pixel is."""
-    with torch.device("meta"):
-        model = adapt(name, 7, head=head, **options).train()
-        x = torch.empty(2, *model.input_size)
-        features, logits = model.features(x), model(x)
-        logits.sum().backward()
-    assert features.ndim == 2
+    try:
+        with torch.device("meta"):
+            model = adapt(name, 7, head=head)
+    except (NotImplementedError, RuntimeError):  # its constructor computes with tensors
+        model = adapt(name, 7, head=head).to("meta")
+    given = []
+    model.head.register_forward_hook(lambda _, args, __: given.append(args[0].shape))
+    logits = model.train()(torch.empty(2, *model.input_size, device="meta"))
+    logits.sum().backward()
     assert logits.shape == (2, 7)
-    assert model.head.weight.shape == (7, features.shape[1])
+    assert given == [(2, model.head.weight.shape[1])]
     assert model.head.weight.grad is not None
-    return model
+    assert sum(parameter.grad is not None for parameter in model.backbone.parameters()) > 3
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_every_network_of_torchvision(name):
-    smoke(f"torchvision:{name}")
+def test_every_family_of_torchvision(name):
+    smoke(f"torchvision:{name}", "linear")
 
 
 @pytest.mark.parametrize("name", TIMM)
 def test_thirty_families_of_timm(name):
-    smoke(f"timm:{name}", head="cosine")
+    smoke(f"timm:{name}", "cosine")
 
 
 @pytest.mark.parametrize("name", ["torchvision:squeezenet1_1", "torchvision:resnet18", "timm:test_vit"])
