@@ -369,6 +369,17 @@ def test_words_have_the_numbers_that_the_data_set_gives(names):
             take(stray)
 
 
+def test_names_to_show_are_kept():
+    shown = Named(targets=[0, 1, 1], classes=["Dog", "Cat"], class_to_idx={"dog": 0, "cat": 1})
+    assert ClassCounts.from_dataset(shown) == ClassCounts([1, 2], names=["Dog", "Cat"])
+    synonyms = Named(
+        targets=[0, 1, 1], classes=[("dog", "hound"), ("cat",)], class_to_idx={"dog": 0, "hound": 0, "cat": 1}
+    )
+    assert ClassCounts.from_dataset(synonyms).names == ("('dog', 'hound')", "('cat',)")
+    with pytest.raises(ValueError, match=r"names of the data set's classes .*, got 'a' at position 0"):
+        ClassCounts.from_dataset(Subset(Named(targets=["a"], class_to_idx={"dog": 0}), [0]))
+
+
 def test_words_may_share_a_number_or_leave_one_out():
     numbers = {"dog": 0, "wolf": 0, "cat": 2}
     dataset = Named(targets=["cat", "dog", "wolf"], class_to_idx=numbers)
@@ -387,7 +398,7 @@ def test_a_set_of_classes_has_no_order(targets):
 def test_tensors_of_any_kind_are_counts():
     counts = torch.tensor([5.0, 3.0])
     for tensor in (counts.bfloat16(), counts.half(), counts.clone().requires_grad_()):
-        assert ClassCounts(tensor) == ClassCounts([5, 3])
+        assert ClassCounts(tensor) == ClassCounts([*tensor]) == ClassCounts([5, 3])
         with pytest.raises(TypeError, match="labels must be integers, got dtype float32"):
             ClassCounts.from_labels(tensor)
 
@@ -400,6 +411,10 @@ def test_what_to_do_with_other_keys_is_said():
             ClassCounts(series.value_counts())
     with pytest.raises(ValueError, match="the labels start at 1: subtract 1"):
         ClassCounts(Counter([1, 2, 2]))
+    with pytest.raises(ValueError, match=r"count the one column: frame\['label'\]\.value_counts"):
+        ClassCounts(pandas.DataFrame({"y": [0, 1, 1]}).value_counts())
+    with pytest.raises(TypeError, match=r"labels must be integers, got dtype bool; .* \[int\(label\) for label in"):
+        ClassCounts.from_labels([True, False])
     truths = pandas.Series([True, False, True])
     for counts in (truths.value_counts(), Counter(truths.tolist())):
         with pytest.raises(ValueError, match=r"count whole numbers in their place: labels\.astype\(int\)"):

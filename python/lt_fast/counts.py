@@ -13,9 +13,11 @@ from lt_fast.labels import (
     is_missing,
     is_own,
     labels_of,
+    numbers_every_word,
     refuse_masked,
     refuse_missing,
     refuse_negative,
+    type_hint,
 )
 
 EmptyPolicy: TypeAlias = Literal["error", "ignore"]
@@ -263,7 +265,7 @@ def numbered_labels(dataset: Any) -> NumberedLabels:
     places = class_numbers_of(dataset) or {}
     distinct, numbers = np.unique(labels, return_inverse=True)
     words = [str(word) for word in distinct]
-    if not set(words) & set(places):  # no names, or long forms of them
+    if not set(words) & set(places) and not (places and numbers_every_word(dataset)):  # no names, or long forms of them
         return NumberedLabels(numbers.astype(np.int64), words, words=True)
     _refuse_stray(labels, words, places)
     names = class_names_of(dataset)
@@ -289,6 +291,7 @@ def _integer_labels(labels: Any) -> NDArray[Any]:
     if not np.issubdtype(array.dtype, np.integer):
         words = array.dtype.kind in "UTO" and all(isinstance(label, str) for label in array)
         then = "ClassCounts.from_dataset(labels) numbers words" if words else "map the classes to 0..C-1 first"
+        then = type_hint(labels, array) if array.dtype.kind == "b" else then
         raise TypeError(f"labels must be integers, got dtype {array.dtype}; {then}")
     refuse_negative(array)
     return array
@@ -365,10 +368,21 @@ def _shown(keys: list[Any]) -> str:
 
 
 def _next_step(keys: list[Any], values: Any) -> str:
+    return _other_keys(keys) or _order_of_keys(keys, values)
+
+
+def _other_keys(keys: list[Any]) -> str:
+    """Return what to count in place of keys that are no classes; empty for any other."""
     if any(map(is_missing, keys)):
         return "one is of samples without a label: leave them out (of a Series, labels.dropna().value_counts())"
+    if keys and all(isinstance(key, tuple) and len(key) == 1 for key in keys):
+        return "count the one column: frame['label'].value_counts(), with its name"
     if all(isinstance(key, bool | np.bool_) for key in keys):
         return "count whole numbers in their place: labels.astype(int) of a Series, [int(label) for label in labels]"
+    return ""
+
+
+def _order_of_keys(keys: list[Any], values: Any) -> str:
     whole = all(isinstance(key, int | float | np.number) for key in keys)
     from_one = "; the labels start at 1: subtract 1 from the labels before counting" if _is_from_one(keys) else ""
     if isinstance(values, Mapping):

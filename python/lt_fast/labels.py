@@ -66,9 +66,22 @@ def class_names_of(dataset: Any) -> list[str] | None:
     classes apart, and numbers that are not 0 to C-1, each once, no order: None.
     """
     numbers = class_numbers_of(dataset)
-    if numbers is None or sorted(numbers.values()) != list(range(len(numbers))):
+    if numbers is None:
+        return None
+    listed = getattr(dataset, "classes", None)
+    shown = None if isinstance(listed, Mapping | set | frozenset) else _numbers_of_names(listed)
+    if shown is not None and set(shown) != set(numbers):  # next to names of folders, or several words for one class
+        return list(shown)
+    if sorted(numbers.values()) != list(range(len(numbers))):
         return None
     return sorted(numbers, key=numbers.__getitem__)
+
+
+def numbers_every_word(dataset: Any) -> bool:
+    """Whether a dictionary says the number of each word that may be a label."""
+    while _is_torch(dataset, "Subset"):
+        dataset = dataset.dataset
+    return any(isinstance(getattr(dataset, name, None), Mapping) for name in ("class_to_idx", "classes"))
 
 
 def class_numbers_of(dataset: Any) -> dict[str, int] | None:
@@ -339,9 +352,7 @@ def _second_of_pairs(samples: Any) -> NDArray[Any] | None:
     if not all(isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2 for pair in samples):  # noqa: PLR2004
         return None
     seconds = [_plain(pair[1]) for pair in samples]
-    if not all(isinstance(label, int) and not isinstance(label, bool) for label in seconds):
-        return None
-    return np.array(seconds, dtype=np.int64)
+    return np.array(seconds) if all(isinstance(label, int | float) for label in seconds) else None
 
 
 def _warn_of_second(dataset: Any, given: Mapping[str, Any], labels: NDArray[Any]) -> None:
@@ -608,7 +619,7 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
         _warn_of_missing_words(array)
         return array
     if array.dtype.kind not in "iu":
-        then = _type_hint(labels, array) if hint is None else hint
+        then = type_hint(labels, array) if hint is None else hint
         raise TypeError(f"labels must be whole numbers or strings, got dtype {array.dtype}{where}; {then}")
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"labels must be < 2**63, got {array.max()}; number the classes 0..C-1 first")
@@ -617,6 +628,8 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
 
 def as_array(values: Any) -> NDArray[Any]:
     """Return an array of ``values``, of a tensor on any device, of any type and with or without a gradient."""
+    if isinstance(values, list | tuple) and len(values) and _is_tensor(values[0]):
+        values = [as_array(value) for value in values]
     if _is_tensor(values):
         values = values.detach().cpu()
         # NumPy has no bfloat16 and no smaller type.
@@ -672,7 +685,8 @@ def _shape_hint(labels: Any, array: NDArray[Any]) -> str:
     return ""
 
 
-def _type_hint(labels: Any, array: NDArray[Any]) -> str:
+def type_hint(labels: Any, array: NDArray[Any]) -> str:
+    """Return how to make whole numbers of labels of another type."""
     if array.dtype.kind != "b":
         return "convert them first"
     if _is_tensor(labels):

@@ -11,7 +11,6 @@ import inspect
 import operator
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -28,7 +27,8 @@ Source: TypeAlias = tuple[str, tuple[Any, ...]]
 
 _STATE_VERSION = 1
 _MOST_RANKS = 1 << 31  # so that positions of a round fit 64 bits
-_DERIVED = ("rank", "world_size", "class_counts", "class_probs")
+_DERIVED = ("rank", "world_size", "class_counts")
+_OF_OTHERS = ("weights", "q", "schedule", "class_probs", "replacement", "first", "second")  # settings of other kinds
 _DRAWS_A_CALL = 8192  # enough to hide the cost of a call, little enough that the first batch comes at once
 
 
@@ -136,7 +136,7 @@ class SeekableBatchSampler:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; refuse a setting of a made sampler: what follows from it is computed once."""
-        if self._fixed and name in _settings_of(type(self)) and not _is_being_made(self):
+        if self._fixed and not name.startswith("_") and name in _settings_of(type(self)) and not _is_being_made(self):
             raise AttributeError(_unsettable(type(self), name))
         super().__setattr__(name, value)
 
@@ -460,13 +460,12 @@ class _Batches:
         self._left -= count
 
 
-@cache
 def _settings_of(kind: type[Any]) -> frozenset[str]:
-    """Return the arguments of the constructors of this package, and what is derived from them."""
+    """Return the arguments of the constructors of this package, what is derived from them, and those of other kinds."""
     # What a user's own subclass adds is its affair.
     kinds = [it for it in kind.__mro__ if it.__module__.partition(".")[0] == "lt_fast" and "__init__" in vars(it)]
-    arguments = {name for it in kinds for name in inspect.signature(it.__init__).parameters}
-    return frozenset({*arguments, *_DERIVED} - {"self", "source", "settings"})
+    arguments = {name for it in kinds for name in inspect.signature(vars(it)["__init__"]).parameters}
+    return frozenset({*arguments, *_DERIVED, *_OF_OTHERS} - {"self", "source", "settings"})
 
 
 def _is_being_made(sampler: object) -> bool:
