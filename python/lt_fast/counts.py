@@ -111,11 +111,13 @@ class ClassCounts:
 
         Takes what the samplers take, see ``lt_fast.sampling.labels_of``, and counts what they count. Names are those of
         ``.classes`` or of a Hugging Face ``ClassLabel``, also of classes without samples; labels that are words are
-        numbered by these names, else in sorted order. ``class_counts`` of the data set are taken as they are.
+        numbered by these names, or by ``.class_to_idx``, else in sorted order. ``class_counts`` of the data set must
+        agree with its labels.
 
         Raises:
             TypeError: if the data set has no labels, or they are neither integers nor strings.
-            ValueError: as ``labels_of``; if ``class_counts`` do not add up to the number of samples.
+            ValueError: as ``labels_of``; if ``class_counts`` do not add up to the number of samples, or are
+                not those of the labels; if a label is no name of the data set's classes.
         """
         ready = _ready_counts(dataset)
         if ready is not None:
