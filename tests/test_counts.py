@@ -333,9 +333,98 @@ def test_ready_counts_of_other_samples_are_refused_or_not_taken():
             return 3
 
     inside = Undecodable(class_counts=[2, 2], labels=[0, 0, 1])
-    assert ClassCounts.from_dataset(Wrapper(inside=inside)) == ClassCounts([2, 1])
+    with pytest.warns(UserWarning, match="labels are taken from the data set that Wrapper wraps"):
+        assert ClassCounts.from_dataset(Wrapper(inside=inside)) == ClassCounts([2, 1])
     named = Undecodable(class_counts={"ant": 3, "owl": 1}, classes=["owl", "ant"])
     assert ClassCounts.from_dataset(named) == ClassCounts([1, 3])
+
+
+def test_ready_counts_that_the_labels_contradict_are_refused():
+    with pytest.raises(ValueError, match="must be those of its labels, got 1 for class 0, of which 2 are counted"):
+        ClassCounts.from_dataset(Named(targets=[0, 0, 1], class_counts=[1, 2]))
+    with pytest.raises(ValueError, match="got 3 for class 0, of which 2 are counted"):
+        ClassCounts.from_dataset(Named(targets=[0, 0, 1], class_counts=ClassCounts([3])))
+    assert ClassCounts.from_dataset(Named(targets=[0, 0, 1], class_counts=[2, 1, 0])) == ClassCounts([2, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"class_to_idx": {"dog": 0, "cat": 1}},
+        {"class_to_idx": {"cat": np.int64(1), "dog": np.int64(0)}, "classes": ["cat", "dog"]},
+        {"classes": {0: "dog", 1: "cat"}},
+        {"classes": {1: "cat", 0: "dog"}},
+        {"classes": {"cat": 1, "dog": 0}},
+        {"classes": ("dog", "cat")},
+    ],
+)
+def test_words_have_the_numbers_that_the_data_set_gives(names):
+    dataset = Named(targets=["cat", "dog", "cat"], **names)
+    wanted = ClassCounts([1, 2], names=["dog", "cat"])
+    assert ClassCounts.from_dataset(dataset) == ClassBalancedSampler(dataset).class_counts == wanted
+    assert ClassCounts.from_dataset(Subset(dataset, [0, 1, 2])) == wanted
+    stray = Named(targets=["cat", "dgo", "cat"], **names)
+    for take in (ClassCounts.from_dataset, ClassBalancedSampler):
+        with pytest.raises(ValueError, match=r"names of the data set's classes \(.*\), got 'dgo' at position 1; corr"):
+            take(stray)
+
+
+def test_names_to_show_are_kept():
+    shown = Named(targets=[0, 1, 1], classes=["Dog", "Cat"], class_to_idx={"dog": 0, "cat": 1})
+    assert ClassCounts.from_dataset(shown) == ClassCounts([1, 2], names=["Dog", "Cat"])
+    synonyms = Named(
+        targets=[0, 1, 1], classes=[("dog", "hound"), ("cat",)], class_to_idx={"dog": 0, "hound": 0, "cat": 1}
+    )
+    assert ClassCounts.from_dataset(synonyms).names == ("('dog', 'hound')", "('cat',)")
+    with pytest.raises(ValueError, match=r"names of the data set's classes .*, got 'a' at position 0"):
+        ClassCounts.from_dataset(Subset(Named(targets=["a"], class_to_idx={"dog": 0}), [0]))
+
+
+def test_words_may_share_a_number_or_leave_one_out():
+    numbers = {"dog": 0, "wolf": 0, "cat": 2}
+    dataset = Named(targets=["cat", "dog", "wolf"], class_to_idx=numbers)
+    assert ClassCounts.from_dataset(dataset) == ClassCounts([2, 0, 1])
+    for wrong in (-1, "1", 1.5, True):
+        with pytest.raises(ValueError, match=r"Named\.class_to_idx must give each class a whole number >= 0, got"):
+            ClassCounts.from_dataset(Named(targets=["cat"], class_to_idx={"cat": wrong}))
+
+
+@pytest.mark.parametrize("targets", [["cat", "dog"], [1, 0]])
+def test_a_set_of_classes_has_no_order(targets):
+    with pytest.warns(UserWarning, match=r"Named\.classes is a set, which has no order, and is not looked at"):
+        ClassCounts.from_dataset(Named(targets=targets, classes={"dog", "cat"}))
+
+
+def test_tensors_of_any_kind_are_counts():
+    counts = torch.tensor([5.0, 3.0])
+    for tensor in (counts.bfloat16(), counts.half(), counts.clone().requires_grad_()):
+        assert ClassCounts(tensor) == ClassCounts([*tensor]) == ClassCounts([5, 3])
+        with pytest.raises(TypeError, match="labels must be integers, got dtype float32"):
+            ClassCounts.from_labels(tensor)
+
+
+def test_what_to_do_with_other_keys_is_said():
+    pandas = pytest.importorskip("pandas")
+    for labels in ([1, 2, 2], [1.0, 2.0, 2.0], [1, 3, 3]):
+        series = pandas.Series(labels)
+        with pytest.raises(ValueError, match=r"the labels start at 1: .*, as \(labels - 1\)\.value_counts\(\)"):
+            ClassCounts(series.value_counts())
+    with pytest.raises(ValueError, match="the labels start at 1: subtract 1"):
+        ClassCounts(Counter([1, 2, 2]))
+    with pytest.raises(ValueError, match=r"count the one column: frame\['label'\]\.value_counts"):
+        ClassCounts(pandas.DataFrame({"y": [0, 1, 1]}).value_counts())
+    with pytest.raises(TypeError, match=r"labels must be integers, got dtype bool; .* \[int\(label\) for label in"):
+        ClassCounts.from_labels([True, False])
+    truths = pandas.Series([True, False, True])
+    for counts in (truths.value_counts(), Counter(truths.tolist())):
+        with pytest.raises(ValueError, match=r"count whole numbers in their place: labels\.astype\(int\)"):
+            ClassCounts(counts)
+    assert ClassCounts(truths.astype(int).value_counts()) == ClassCounts([1, 2])
+    for gap in (float("nan"), None):
+        unlabelled = pandas.Series([0, gap, 1, 1])
+        with pytest.raises(ValueError, match=r"one is of samples without a label: .*labels\.dropna\(\)\.value_counts"):
+            ClassCounts(unlabelled.value_counts(dropna=False))
+        assert ClassCounts(unlabelled.dropna().value_counts()) == ClassCounts([1, 2])
 
 
 # --- counts that name their classes -----------------------------------------------------------------------------------

@@ -7,12 +7,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast.labels import (
+    as_array,
     class_names_of,
+    class_numbers_of,
+    is_missing,
     is_own,
     labels_of,
+    numbers_every_word,
     refuse_masked,
     refuse_missing,
     refuse_negative,
+    type_hint,
 )
 
 EmptyPolicy: TypeAlias = Literal["error", "ignore"]
@@ -106,11 +111,13 @@ class ClassCounts:
 
         Takes what the samplers take, see ``lt_fast.sampling.labels_of``, and counts what they count. Names are those of
         ``.classes`` or of a Hugging Face ``ClassLabel``, also of classes without samples; labels that are words are
-        numbered by these names, else in sorted order. ``class_counts`` of the data set are taken as they are.
+        numbered by these names, or by ``.class_to_idx``, else in sorted order. ``class_counts`` of the data set must
+        agree with its labels.
 
         Raises:
             TypeError: if the data set has no labels, or they are neither integers nor strings.
-            ValueError: as ``labels_of``; if ``class_counts`` do not add up to the number of samples.
+            ValueError: as ``labels_of``; if ``class_counts`` do not add up to the number of samples, or are
+                not those of the labels; if a label is no name of the data set's classes.
         """
         ready = _ready_counts(dataset)
         if ready is not None:
@@ -254,26 +261,39 @@ def numbered_labels(dataset: Any) -> NumberedLabels:
     Args:
         dataset: as ``labels_of`` takes.
     """
-    labels, names = labels_of(dataset), class_names_of(dataset)
+    labels = labels_of(dataset)
     if labels.dtype.kind != "U":
-        return NumberedLabels(labels, names, words=False)
+        return NumberedLabels(labels, class_names_of(dataset), words=False)
+    places = class_numbers_of(dataset) or {}
     distinct, numbers = np.unique(labels, return_inverse=True)
     words = [str(word) for word in distinct]
-    if names is None or not set(words) <= set(names):
+    if not set(words) & set(places) and not (places and numbers_every_word(dataset)):  # no names, or long forms of them
         return NumberedLabels(numbers.astype(np.int64), words, words=True)
-    places = {word: at for at, word in enumerate(names)}
+    _refuse_stray(labels, words, places)
+    names = class_names_of(dataset)
     return NumberedLabels(np.array([places[word] for word in words], dtype=np.int64)[numbers], names, words=True)
+
+
+def _refuse_stray(labels: NDArray[Any], words: list[str], places: Mapping[str, int]) -> None:
+    for word in words:
+        if word not in places:
+            at = int(np.flatnonzero(labels == word)[0])
+            raise ValueError(
+                f"labels must be names of the data set's classes ({_shown(list(places))}), got {word!r} at position "
+                f"{at}; correct the label, or add the class"
+            )
 
 
 def _integer_labels(labels: Any) -> NDArray[Any]:
     refuse_masked("labels", labels)
-    array = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    array = as_array(labels)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"labels must be a one-dimensional, non-empty sequence, got shape {array.shape}")
     refuse_missing("labels", array)
     if not np.issubdtype(array.dtype, np.integer):
         words = array.dtype.kind in "UTO" and all(isinstance(label, str) for label in array)
         then = "ClassCounts.from_dataset(labels) numbers words" if words else "map the classes to 0..C-1 first"
+        then = type_hint(labels, array) if array.dtype.kind == "b" else then
         raise TypeError(f"labels must be integers, got dtype {array.dtype}; {then}")
     refuse_negative(array)
     return array
@@ -301,7 +321,26 @@ def _ready_counts(dataset: Any) -> ClassCounts | None:
             f"dataset.class_counts must add up to the number of samples ({samples}), got {counts.total}, those of "
             "other samples; pass the labels to ClassCounts.from_labels"
         )
-    return counts
+    return counts if _agrees(dataset, counts) else None
+
+
+def _agrees(dataset: Any, counts: ClassCounts) -> bool:
+    """Whether the labels, where there are any, are of these counts; raise where the data set itself says others."""
+    try:
+        labels = numbered_labels(dataset).numbers
+    except TypeError:
+        return True  # it has none
+    refuse_negative(labels)
+    counted = np.bincount(labels, minlength=len(counts)) if labels.size else counts.counts
+    if np.array_equal(counted, counts.counts):
+        return True
+    if not is_own(dataset, "class_counts"):
+        return False
+    at = int(np.flatnonzero(counted[: len(counts)] != counts.counts)[0])
+    raise ValueError(
+        f"dataset.class_counts must be those of its labels, got {counts.counts[at]} for class {at}, of which "
+        f"{counted[at]} are counted; pass the labels to ClassCounts.from_labels, or correct class_counts"
+    )
 
 
 def _keyed(values: Any) -> tuple[list[Any], Any] | None:
@@ -331,14 +370,39 @@ def _shown(keys: list[Any]) -> str:
 
 
 def _next_step(keys: list[Any], values: Any) -> str:
+    return _other_keys(keys) or _order_of_keys(keys, values)
+
+
+def _other_keys(keys: list[Any]) -> str:
+    """Return what to count in place of keys that are no classes; empty for any other."""
+    if any(map(is_missing, keys)):
+        return "one is of samples without a label: leave them out (of a Series, labels.dropna().value_counts())"
+    if keys and all(isinstance(key, tuple) and len(key) == 1 for key in keys):
+        return "count the one column: frame['label'].value_counts(), with its name"
+    if all(isinstance(key, bool | np.bool_) for key in keys):
+        return "count whole numbers in their place: labels.astype(int) of a Series, [int(label) for label in labels]"
+    return ""
+
+
+def _order_of_keys(keys: list[Any], values: Any) -> str:
+    whole = all(isinstance(key, int | float | np.number) for key in keys)
+    from_one = "; the labels start at 1: subtract 1 from the labels before counting" if _is_from_one(keys) else ""
     if isinstance(values, Mapping):
-        return "pass [counts[key] for key in classes], with classes in the order of the class numbers"
-    if all(isinstance(key, int | np.integer) for key in keys):
+        return f"pass [counts[key] for key in classes], with classes in the order of the class numbers{from_one}"
+    if from_one:
+        return from_one.removeprefix("; ") + ", as (labels - 1).value_counts()"
+    if whole:
         return "pass .reindex(range(C), fill_value=0), or .sort_index().to_numpy() where these are all classes"
     return (
         "pass .reindex(classes).to_numpy(), with the class names in the order of the class numbers, or "
         ".sort_index().to_numpy() where that is sorted order"
     )
+
+
+def _is_from_one(keys: list[Any]) -> bool:
+    """Whether the numbers are 1 to C: with a gap, too, since 0 is missing and no other number is the first."""
+    numbers = [key for key in keys if isinstance(key, int | float | np.number)]
+    return len(numbers) == len(keys) > 0 and min(numbers) == 1
 
 
 def _rebuild(counts: list[int], names: tuple[str, ...] | None) -> ClassCounts:
@@ -347,7 +411,7 @@ def _rebuild(counts: list[int], names: tuple[str, ...] | None) -> ClassCounts:
 
 def _whole_numbers(counts: ArrayLike) -> NDArray[np.int64]:
     refuse_masked("counts", counts)
-    array = np.asarray(counts)
+    array = as_array(counts)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"counts must be one-dimensional with at least one class, got shape {array.shape}")
     if array.dtype.kind in "Ou":

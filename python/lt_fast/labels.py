@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 _ATTRIBUTES = ("targets", "labels")
 _MISSING_AS_WORDS = ("nan", "NaN", "<NA>", "NaT")
+_ORDERS = ("indices", "indexes", "index", "idx", "idxs", "perm", "permutation", "order")
 _PASS_THEM = "pass the label of each sample yourself"  # noqa: S105  (no password)
 
 
@@ -48,9 +49,9 @@ def labels_of(dataset: Any) -> NDArray[Any]:
     if own is not None:
         return own if structural is None else _agreeing(dataset, own, structural)
     if structural is not None:
-        return structural()
+        return _as_it_gives_them(dataset, structural())
     if getattr(dataset, "__array__", None) is not None:
-        return _checked(np.asarray(dataset))
+        return _checked(dataset)
     raise TypeError(
         f"labels must be a sequence, array or tensor, or a data set with .targets or .labels, got "
         f"{type(dataset).__name__}; pass its labels themselves (of Hugging Face datasets: dataset['label'])",
@@ -60,22 +61,76 @@ def labels_of(dataset: Any) -> NDArray[Any]:
 def class_names_of(dataset: Any) -> list[str] | None:
     """Return the class names of ``dataset`` in the order of the class numbers, None where it has none.
 
-    ``.classes`` of a data set, of what a ``Subset`` was taken from, or of all parts of a ``ConcatDataset``; the names
-    of a ``ClassLabel`` column of a Hugging Face data set. Names that repeat tell no classes apart: None.
+    ``.class_to_idx`` or ``.classes`` of a data set, of what a ``Subset`` was taken from, or of all parts of a
+    ``ConcatDataset``; the names of a ``ClassLabel`` column of a Hugging Face data set. Names that repeat tell no
+    classes apart, and numbers that are not 0 to C-1, each once, no order: None.
+    """
+    numbers = class_numbers_of(dataset)
+    if numbers is None:
+        return None
+    listed = getattr(dataset, "classes", None)
+    shown = None if isinstance(listed, Mapping | set | frozenset) else _numbers_of_names(listed)
+    if shown is not None and set(shown) != set(numbers):  # next to names of folders, or several words for one class
+        return list(shown)
+    if sorted(numbers.values()) != list(range(len(numbers))):
+        return None
+    return sorted(numbers, key=numbers.__getitem__)
+
+
+def numbers_every_word(dataset: Any) -> bool:
+    """Whether a dictionary says the number of each word that may be a label."""
+    while _is_torch(dataset, "Subset"):
+        dataset = dataset.dataset
+    return any(isinstance(getattr(dataset, name, None), Mapping) for name in ("class_to_idx", "classes"))
+
+
+def class_numbers_of(dataset: Any) -> dict[str, int] | None:
+    """Return the number of each class name of ``dataset``, None where it has no names.
+
+    ``.class_to_idx`` says it; ``.classes`` does, as a list in the order of the numbers, or as a dictionary.
+
+    Raises:
+        ValueError: if a class of a dictionary has no number >= 0.
     """
     if _is_hugging_face_column(dataset):
         feature = getattr(getattr(dataset, "source", None), "features", {}).get(dataset.column_name)
-        names = getattr(feature, "names", None)
-    elif isinstance(dataset, list | tuple | range | np.ndarray) or hasattr(type(dataset), "to_numpy"):
+        return _numbers_of_names(getattr(feature, "names", None))
+    if isinstance(dataset, list | tuple | range | np.ndarray) or hasattr(type(dataset), "to_numpy"):
         return None
-    elif is_own(dataset, "target_transform") and dataset.target_transform is not None:
+    if is_own(dataset, "target_transform") and dataset.target_transform is not None:
         return None  # its classes are others
-    else:
-        names = getattr(dataset, "classes", None)
-    if names is None:
-        return _names_of_parts(dataset)
-    words = [str(name) for name in names] if isinstance(names, Iterable) else []
-    return words if words and len(set(words)) == len(words) else None
+    for name in ("class_to_idx", "classes"):
+        given = getattr(dataset, name, None)
+        if isinstance(given, Mapping) and given:
+            return _numbers_of_mapping(f"{type(dataset).__name__}.{name}", given)
+    if isinstance(given, set | frozenset):
+        warn(
+            f"{type(dataset).__name__}.classes is a set, which has no order, and is not looked at; make it a list in "
+            "the order of the class numbers"
+        )
+        return None
+    return _numbers_of_parts(dataset) if given is None else _numbers_of_names(given)
+
+
+def _numbers_of_names(names: Any) -> dict[str, int] | None:
+    words = [str(name) for name in names] if isinstance(names, Iterable) and not isinstance(names, str) else []
+    return {word: at for at, word in enumerate(words)} if words and len(set(words)) == len(words) else None
+
+
+def _numbers_of_mapping(place: str, given: Mapping[Any, Any]) -> dict[str, int] | None:
+    """Return word to number of a dictionary of words to numbers, or of numbers to words."""
+    pairs = [(_plain(key), _plain(value)) for key, value in given.items()]
+    if all(_is_whole(key) for key, _ in pairs) and not all(_is_whole(value) for _, value in pairs):
+        pairs = [(value, key) for key, value in pairs]
+    for word, number in pairs:
+        if not _is_whole(number) or number < 0:
+            raise ValueError(f"{place} must give each class a whole number >= 0, got {number!r} for {word!r}")
+    numbers = {str(word): int(number) for word, number in pairs}
+    return numbers if len(numbers) == len(pairs) else None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def refuse_sampler(labels: Any) -> None:
@@ -92,7 +147,7 @@ def refuse_sampler(labels: Any) -> None:
 def whole_numbers(name: str, values: Any) -> NDArray[np.int64]:
     """Return a copy of ``values`` as int64 ``(N,)``, or say that the argument ``name`` must be whole numbers."""
     refuse_masked(name, values)
-    array = np.asarray(values.detach().cpu() if _is_tensor(values) else values)
+    array = as_array(values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
     refuse_missing(name, array)
@@ -145,10 +200,11 @@ def _missing(array: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(np.isnat(array))
     if array.dtype.kind == "U":
         return np.asarray(np.char.strip(array) == "")
-    return np.fromiter((_is_missing(entry) for entry in array), dtype=bool, count=len(array))
+    return np.fromiter((is_missing(entry) for entry in array), dtype=bool, count=len(array))
 
 
-def _is_missing(entry: Any) -> bool:
+def is_missing(entry: Any) -> bool:
+    """Whether ``entry`` is None, NaN, ``pandas.NA``, NaT or an empty string."""
     if entry is None or type(entry).__name__ in ("NAType", "NaTType"):  # of pandas, which is not imported here
         return True
     if isinstance(entry, str):
@@ -232,16 +288,54 @@ def _refuse_other_length(dataset: Any, name: str, labels: NDArray[Any]) -> None:
 
 
 def _refuse_other_order(dataset: Any, name: str, labels: NDArray[Any]) -> None:
-    """Raise where what the samples are read from says other labels: ``.samples`` of a folder, or ``.indices``."""
-    other = None
+    """Raise, or warn, where what the samples are read from may say other labels: ``.samples``, or ``.indices``."""
     if is_own(dataset, "samples"):
-        other = _second_of_pairs(dataset.samples)
-        place = ".samples"
-    elif not is_own(dataset, name) and is_own(dataset, "indices"):
-        indices = np.asarray(dataset.indices)
-        if indices.dtype.kind in "iu" and indices.shape == labels.shape and indices.size:
-            other = labels[indices % len(labels)]
-        place = ".indices"
+        _refuse_others(dataset, name, labels, _second_of_pairs(dataset.samples), ".samples")
+    orders = {place: order for place in _ORDERS if (order := _own_order(dataset, place, labels)) is not None}
+    if not is_own(dataset, name):
+        for place, order in orders.items():
+            _refuse_others(dataset, name, labels, labels[order % len(labels)], f".{place}")
+        if not orders and labels.size and not hasattr(type(dataset), "to_numpy"):  # not a column of a DataFrame
+            warn(
+                f"labels are taken from the data set that {type(dataset).__name__} wraps, in its order "
+                f"(.{name} is not its own); if {type(dataset).__name__} gives other samples, another order or other "
+                f"labels, {_PASS_THEM}"
+            )
+    elif not _is_checked(dataset) and not _is_torch(dataset, "Subset"):  # which is compared with its parts
+        _warn_of_order(dataset, name, labels, orders)
+
+
+def _own_order(dataset: Any, place: str, labels: NDArray[Any]) -> NDArray[Any] | None:
+    """Return which of these samples comes at each position, as the data set says itself; None where it does not."""
+    for spelling in (place, f"_{place}"):
+        values = getattr(dataset, spelling) if is_own(dataset, spelling) else None
+        if isinstance(values, list | tuple | range | np.ndarray) or _is_tensor(values):
+            try:
+                order = _array(values)
+            except ValueError:
+                continue
+            if order.dtype.kind in "iu" and order.shape == labels.shape and order.size:
+                return order
+    return None
+
+
+def _warn_of_order(dataset: Any, name: str, labels: NDArray[Any], orders: Mapping[str, NDArray[Any]]) -> None:
+    for place, order in orders.items():
+        # Positions beyond are of a larger data set: these labels have been chosen by them.
+        if np.abs(order).max() > len(labels) or order.max() == len(labels):
+            continue
+        if not np.array_equal(labels[order % len(labels)], labels):
+            warn(
+                f"labels are taken from {type(dataset).__name__}.{name} as they are; if its samples come in the order "
+                f"of its .{place}, they are others: pass {name}[{place}] then, or dataset.{name} if they are right"
+            )
+
+
+def _is_checked(dataset: Any) -> bool:
+    return type(dataset).__module__.partition(".")[0] in ("lt_fast", "torchvision")
+
+
+def _refuse_others(dataset: Any, name: str, labels: NDArray[Any], other: NDArray[Any] | None, place: str) -> None:
     if other is None or other.shape != labels.shape or np.array_equal(other, labels):
         return
     at = int(np.flatnonzero(other != labels)[0])
@@ -252,11 +346,13 @@ def _refuse_other_order(dataset: Any, name: str, labels: NDArray[Any]) -> None:
 
 
 def _second_of_pairs(samples: Any) -> NDArray[Any] | None:
-    if not isinstance(samples, list | tuple):
+    """Return the labels of ``(path, label)`` pairs of any kind; None for anything else."""
+    if not isinstance(samples, list | tuple | np.ndarray):
         return None
-    if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], int) for pair in samples):  # noqa: PLR2004
+    if not all(isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2 for pair in samples):  # noqa: PLR2004
         return None
-    return np.array([label for _, label in samples], dtype=np.int64)
+    seconds = [_plain(pair[1]) for pair in samples]
+    return np.array(seconds) if all(isinstance(label, int | float) for label in seconds) else None
 
 
 def _warn_of_second(dataset: Any, given: Mapping[str, Any], labels: NDArray[Any]) -> None:
@@ -341,7 +437,7 @@ def _structural(dataset: Any) -> Callable[[], NDArray[Any]] | None:
     if _is_torch(dataset, "Subset"):
         return lambda: _of_subset(labels_of(dataset.dataset), whole_numbers("Subset.indices", dataset.indices))
     if _is_torch(dataset, "ConcatDataset"):
-        return lambda: _joined([labels_of(part) for part in dataset.datasets])
+        return lambda: _of_concatenation(dataset)
     if _is_torch(dataset, "TensorDataset"):
         return lambda: _of_tensors(dataset.tensors)
     return None
@@ -364,9 +460,23 @@ def _agreeing(dataset: Any, own: NDArray[Any], structural: Callable[[], NDArray[
     )
 
 
+def _as_it_gives_them(dataset: Any, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels of the parts as the ``__getitem__`` of a subclass gives them; warn where they may change."""
+    if not labels.size or not _gives_something_else(dataset):
+        return labels
+    if is_own(dataset, "target_transform") and dataset.target_transform is not None:
+        return _transformed(dataset, labels)
+    warn(
+        f"labels are those of the parts of this {type(dataset).__name__}, whose own __getitem__ may give others; if it "
+        f"does, give it .targets, or {_PASS_THEM}"
+    )
+    return labels
+
+
 def _gives_something_else(dataset: Any) -> bool:
     """Whether a subclass has a ``__getitem__`` of its own, which may give labels of its own."""
-    return not str(type(dataset).__getitem__.__module__).startswith("torch.")
+    methods = (getattr(type(dataset), name, None) for name in ("__getitem__", "__getitems__"))
+    return any(not str(getattr(it, "__module__", "")).startswith("torch.") for it in methods if it is not None)
 
 
 def _equals(tensor: Any, labels: NDArray[Any]) -> bool:
@@ -379,6 +489,12 @@ def _of_subset(labels: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[Any]
         at = int(outside[0])
         raise ValueError(f"Subset.indices must be < {len(labels)}, the samples there are, got {indices[at]} at {at}")
     return labels[indices]
+
+
+def _of_concatenation(dataset: Any) -> NDArray[Any]:
+    labels = _joined([labels_of(part) for part in dataset.datasets])
+    _warn_of_other_classes(dataset, labels)
+    return labels
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -429,13 +545,41 @@ def _is_distinct(labels: NDArray[Any]) -> bool:
     return len(labels) > 1 and len(np.unique(labels)) == len(labels)
 
 
-def _names_of_parts(dataset: Any) -> list[str] | None:
+def _numbers_of_parts(dataset: Any) -> dict[str, int] | None:
     if _is_torch(dataset, "Subset"):
-        return class_names_of(dataset.dataset)
+        return class_numbers_of(dataset.dataset)
     if _is_torch(dataset, "ConcatDataset"):
-        first, *rest = [class_names_of(part) for part in dataset.datasets]
-        return first if all(names == first for names in rest) else None
+        parts = [numbers for part in dataset.datasets if (numbers := class_numbers_of(part)) is not None]
+        if len(parts) == len(dataset.datasets) and not _other_numbers(parts):
+            return max(parts, key=len)
     return None
+
+
+def _other_numbers(parts: list[dict[str, int]]) -> tuple[dict[str, int], dict[str, int]] | None:
+    """Return two of the parts that number other classes; None where each continues the other."""
+    largest = max(parts, key=len, default={})
+    for part in parts:
+        if not part.items() <= largest.items():
+            return largest, part
+    return None
+
+
+def _warn_of_other_classes(dataset: Any, labels: NDArray[Any]) -> None:
+    """Warn where one number is of another class in each part of a ``ConcatDataset``."""
+    if labels.dtype.kind == "U" or not labels.size:
+        return
+    parts = [numbers for part in dataset.datasets if (numbers := class_numbers_of(part)) is not None]
+    others = _other_numbers(parts)
+    if others is not None:
+        one, two = ([*sorted(numbers, key=numbers.__getitem__)] for numbers in others)
+        warn(
+            f"labels of a ConcatDataset should number the same classes in every part, got {_few(one)} in one and "
+            f"{_few(two)} in another: equal numbers are different classes; renumber one with target_transform"
+        )
+
+
+def _few(names: list[str]) -> str:
+    return "[" + ", ".join(map(repr, names[:5])) + (", ...]" if names[5:] else "]")
 
 
 # --- what labels may be -----------------------------------------------------------------------------------------------
@@ -463,7 +607,7 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
     if array.ndim != 1:
         raise ValueError(
             f"labels must be one-dimensional, got shape {array.shape}{where}; one class a sample is needed"
-            f"{_shape_hint(array) if hint is None else '; ' + hint}"
+            f"{_shape_hint(labels, array) if hint is None else '; ' + hint}"
         )
     refuse_missing("labels", _objects(labels, array))
     if array.dtype.kind == "U" and isinstance(labels, list | tuple) and not all(isinstance(it, str) for it in labels):
@@ -475,19 +619,27 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
         _warn_of_missing_words(array)
         return array
     if array.dtype.kind not in "iu":
-        then = "convert them first" if hint is None else hint
+        then = type_hint(labels, array) if hint is None else hint
         raise TypeError(f"labels must be whole numbers or strings, got dtype {array.dtype}{where}; {then}")
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"labels must be < 2**63, got {array.max()}; number the classes 0..C-1 first")
     return array.astype(np.int64, copy=False)
 
 
+def as_array(values: Any) -> NDArray[Any]:
+    """Return an array of ``values``, of a tensor on any device, of any type and with or without a gradient."""
+    if isinstance(values, list | tuple) and len(values) and _is_tensor(values[0]):
+        values = [as_array(value) for value in values]
+    if _is_tensor(values):
+        values = values.detach().cpu()
+        # NumPy has no bfloat16 and no smaller type.
+        values = values.float() if values.is_floating_point() and values.element_size() < 4 else values  # noqa: PLR2004
+    return np.asarray(values)
+
+
 def _array(labels: Any) -> NDArray[Any]:
-    if _is_tensor(labels):
-        labels = labels.detach().cpu()
-        labels = labels.float() if str(labels.dtype) == "torch.bfloat16" else labels  # NumPy has no bfloat16
     try:
-        return np.asarray(labels)
+        return as_array(labels)
     except ValueError as error:
         raise ValueError(f"labels must be one-dimensional, got entries of different lengths ({error})") from None
 
@@ -513,15 +665,34 @@ def _of_objects(array: NDArray[Any], where: str) -> NDArray[Any]:
     return array.astype(np.int64)
 
 
-def _shape_hint(array: NDArray[Any]) -> str:
+def _shape_hint(labels: Any, array: NDArray[Any]) -> str:
+    if hasattr(labels, "columns"):
+        wanted = ("label", "target", "class")
+        columns = [name for name in labels.columns if any(word in str(name).lower() for word in wanted)]
+        return f": pass the column of the labels, as frame[{next(iter(columns), 'label')!r}]"
+    has_methods = isinstance(labels, np.ndarray) or _is_tensor(labels)
     if array.ndim == 2 and array.shape[1] == 1:  # noqa: PLR2004
-        return ": pass labels[:, 0]"
+        return ": pass labels[:, 0]" if has_methods else ": pass [label[0] for label in labels]"
     if array.ndim == 2 and array.dtype.kind in "biuf" and array.size:  # noqa: PLR2004
         if ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all():
-            return ": of one-hot rows pass labels.argmax(1)"
+            return f": of one-hot rows pass {'labels.argmax(1)' if has_methods else 'np.argmax(labels, 1)'}"
         if ((array == 0) | (array == 1)).all():
-            return ": for several labels per sample there is MultilabelBalancedSampler"
+            rows = "labels.cpu().numpy()" if _is_tensor(labels) else "np.asarray(labels)"
+            return (
+                ": for several labels per sample there is MultilabelBalancedSampler(indptr, indices), with "
+                f"rows = {rows} != 0, indptr = np.append(0, rows.sum(1).cumsum()), indices = rows.nonzero()[1]"
+            )
     return ""
+
+
+def type_hint(labels: Any, array: NDArray[Any]) -> str:
+    """Return how to make whole numbers of labels of another type."""
+    if array.dtype.kind != "b":
+        return "convert them first"
+    if _is_tensor(labels):
+        return "convert them first: pass labels.long()"
+    is_plain = isinstance(labels, list | tuple)
+    return f"convert them first: pass {'[int(label) for label in labels]' if is_plain else 'labels.astype(int)'}"
 
 
 def _warn_of_missing_words(words: NDArray[Any]) -> None:

@@ -1,6 +1,7 @@
 """The contract that every registered sampler keeps: epochs, positions, shards, state, copies, messages."""
 
 import copy
+import inspect
 import json
 import pickle
 import random
@@ -200,6 +201,35 @@ def test_the_epoch_may_be_assigned(case):
     assert list(sampler) == list(set_to(build(case), 4))
     with pytest.raises(TypeError, match=r"epoch must be a whole number, got 1\.5"):
         sampler.epoch = 1.5
+
+
+@every
+def test_a_setting_cannot_be_assigned(case):
+    sampler = build(case)
+    names = {*inspect.signature(type(sampler)).parameters, *(name for name in vars(sampler) if name[0] != "_")}
+    for made in (sampler, sampler.shard(0, 2), copy.copy(sampler), pickle.loads(pickle.dumps(sampler))):
+        for name in sorted({*names, "rank", "world_size", "batch_size", "drop_last", "seed", "weights", "q"}):
+            with pytest.raises(AttributeError, match=rf"{name} of \w+ cannot be set: a sampler is fixed when it is m"):
+                setattr(made, name, getattr(made, name, None))
+            with pytest.raises(AttributeError, match=f"{name} of .* cannot be deleted"):
+                delattr(made, name)
+    with pytest.raises(AttributeError, match=r"make a new one|take a share with \.shard\(rank, world_size\)"):
+        sampler.rank = 1
+    assert plain(sampler) == plain(build(case))
+
+
+def test_a_subclass_may_keep_what_it_likes():
+    class Kept(ShuffledBatchSampler):
+        def __init__(self, labels, alpha, **options):
+            super().__init__(labels, **options)
+            self.labels, self.alpha, self.count = labels, alpha, 0
+
+    sampler = Kept(LABELS, 0.5, batch_size=7)
+    sampler.count += 1
+    sampler.alpha = 0.25
+    assert plain(sampler) == plain(ShuffledBatchSampler(LABELS, batch_size=7))
+    with pytest.raises(AttributeError, match=r"seed of Kept cannot be set: .*; make a new one"):
+        sampler.seed = 3
 
 
 @every

@@ -1,5 +1,6 @@
 """``labels_of`` finds labels wherever they are, and never decodes a sample."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,13 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, RandomSampler, Subset, TensorDataset
 
 from lt_fast import ClassCounts
-from lt_fast.sampling import ClassBalancedSampler, MPerClassBatchSampler, labels_of, repeat_factors
+from lt_fast.sampling import (
+    ClassBalancedSampler,
+    MPerClassBatchSampler,
+    MultilabelBalancedSampler,
+    labels_of,
+    repeat_factors,
+)
 
 LABELS = [2, 0, 1, 1, 2]
 
@@ -356,7 +363,6 @@ def test_labels_of_other_samples_are_refused(dataset, text):
 def test_what_is_known_is_taken():
     base = Undecodable(targets=LABELS)
     assert labels_of(ForwardingSubset(base, [4, 2])).tolist() == [2, 1]
-    assert labels_of(Filtered(base, range(5))).tolist() == LABELS
     assert labels_of(View(base, range(5))).tolist() == LABELS
     assert labels_of(Relabelled(base, [0, 1])).tolist() == [7, 7]
     assert labels_of(with_attribute(Subset(base, [1, 0]), targets=[0, 2])).tolist() == [0, 2]
@@ -365,11 +371,67 @@ def test_what_is_known_is_taken():
     assert labels_of(Undecodable(targets=lambda: None, labels=LABELS)).tolist() == LABELS
 
 
+class Ordered(Dataset):
+    """As many samples as there are labels, maybe in an order of their own."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def __len__(self):
+        return 5
+
+
+class Oversampled(Filtered):
+    def __init__(self, dataset, chosen):
+        super().__init__(dataset, chosen)
+        self.idx = chosen
+
+
+def test_forwarded_labels_are_told_or_refused():
+    base = Undecodable(targets=LABELS)
+    with pytest.warns(
+        UserWarning, match=r"from the data set that Filtered wraps, in its order \(\.targets is not its own\)"
+    ):
+        assert labels_of(Filtered(base, [4, 3, 2, 1, 0])).tolist() == LABELS
+    with pytest.raises(ValueError, match=r"got 0 at position 1 of Oversampled\.targets, but 2 by its \.idx"):
+        labels_of(Oversampled(base, [0, 0, 0, 1, 2]))
+    assert labels_of(Oversampled(base, range(5))).tolist() == LABELS
+
+
+@pytest.mark.parametrize("order", [[4, 3, 2, 1, 0], torch.tensor([0, 0, 0, 1, 2]), np.array([-1, 0, 1, 2, 3])])
+@pytest.mark.parametrize("name", ["indices", "idx", "_indices", "perm"])
+def test_an_order_next_to_own_labels_is_told(name, order):
+    with pytest.warns(UserWarning, match=r"taken from Ordered\.targets as they are; if its samples come in the order"):
+        assert labels_of(Ordered(targets=LABELS, **{name: order})).tolist() == LABELS
+
+
+@pytest.mark.parametrize("order", [range(5), [4, 1, 3, 2, 0], [10, 11, 90, 3, 5], [0.5] * 5, [[0], 1, 2, 3, 4]])
+def test_an_order_that_changes_no_label_is_silent(order):
+    assert labels_of(Ordered(targets=LABELS, indices=order)).tolist() == LABELS
+
+
 def test_targets_and_labels_that_differ_are_told():
     with pytest.warns(UserWarning, match=r"labels are taken from Undecodable\.targets; its \.labels are others; pass"):
         assert labels_of(Undecodable(targets=[0, 0, 1], labels=[0, 1, 1])).tolist() == [0, 0, 1]
     assert labels_of(Undecodable(targets=[0, 0, 1], labels=["a", "a", "b"])).tolist() == [0, 0, 1]
     assert labels_of(Undecodable(targets=[0, 0, 1], labels=["a", "b"])).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("a", np.int64(1)), ("b", np.int64(0))],
+        [["a", 1], ["b", 0]],
+        [("a", 1.0), ("b", 0.0)],
+        [("a", True), ("b", False)],
+        (("a", torch.tensor(1)), ("b", torch.tensor(0))),
+        np.array([["a", 1], ["b", 0]], object),
+    ],
+)
+def test_changed_samples_are_refused(pairs):
+    with pytest.raises(ValueError, match=r"got 0 at position 0 of Undecodable\.targets, but (1|1\.0|True) by its"):
+        labels_of(Undecodable(targets=[0, 1], samples=pairs))
+    assert labels_of(Undecodable(targets=[1, 0], samples=pairs)).tolist() == [1, 0]
 
 
 # --- TensorDataset ----------------------------------------------------------------------------------------------------
@@ -490,3 +552,88 @@ def test_a_target_transform_of_another_data_set_is_applied_and_told():
     ):
         assert labels_of(dataset).tolist() == [0, 0, 1, 1, 0]
     assert labels_of(Undecodable(targets=LABELS, target_transform=int)).tolist() == LABELS
+
+
+class OneItem:
+    """A ``__getitem__`` that relabels, and none for many at once."""
+
+    def __getitem__(self, index):
+        sample, label = super().__getitem__(index)
+        return sample, self.target_transform(label)
+
+
+class Items(OneItem):
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+
+class RelabellingSubset(Items, Subset):
+    pass
+
+
+class RelabellingConcatenation(OneItem, ConcatDataset):
+    pass
+
+
+class RelabellingTensors(OneItem, TensorDataset):
+    pass
+
+
+TENSORS = TensorDataset(torch.zeros(5), torch.tensor(LABELS))
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        RelabellingSubset(TENSORS, range(5)),
+        RelabellingSubset(Undecodable(targets=LABELS), range(5)),
+        RelabellingConcatenation([TENSORS]),
+        RelabellingTensors(*TENSORS.tensors),
+    ],
+)
+def test_a_subclass_that_relabels_is_told(dataset):
+    dataset.target_transform = lambda label: 2 - int(label)
+    with pytest.warns(UserWarning, match=r"labels are taken as Relabelling\w+\.target_transform gives them"):
+        assert labels_of(dataset).tolist() == [2 - label for label in LABELS]
+    dataset.target_transform = None
+    with pytest.warns(UserWarning, match=r"of the parts of this Relabelling\w+, whose own __getitem__ may give others"):
+        assert labels_of(dataset).tolist() == LABELS
+
+
+def test_parts_that_number_other_classes_are_told():
+    one, two, longer = (Undecodable(targets=[0, 1], classes=names) for names in (["a", "b"], ["b", "a"], [*"abc"]))
+    for parts in ([one, two], [Subset(one, [0]), Subset(two, [0])]):
+        with pytest.warns(UserWarning, match=r"got \['a', 'b'\] in one and \['b', 'a'\] in another: equal numbers"):
+            labels_of(ConcatDataset(parts))
+    assert labels_of(ConcatDataset([one, longer])).tolist() == [0, 1, 0, 1]
+    assert ClassCounts.from_dataset(ConcatDataset([one, longer])) == ClassCounts([2, 2, 0], names=[*"abc"])
+
+
+def test_hints_work_when_followed():
+    hot = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0]])
+    for labels in (hot, hot.float(), hot.bool(), hot.numpy(), hot.tolist()):
+        with pytest.raises(ValueError, match=r"with rows = .* != 0, indptr = .*, indices = ") as error:
+            labels_of(labels)
+        found = {"np": np, "labels": labels}
+        rows, indptr, indices = re.findall(r"(?<== )(.+?)(?=, ind|$)", str(error.value).partition("with ")[2])
+        found["rows"] = eval(rows, found)
+        sampler = MultilabelBalancedSampler(eval(indptr, found), eval(indices, found))
+        assert sampler.class_counts.counts.tolist() == [2, 2, 1]
+    for labels in ([torch.tensor([label]) for label in LABELS], torch.tensor(LABELS)[:, None], [[x] for x in LABELS]):
+        with pytest.raises(ValueError, match=r"got shape \(5, 1\).*pass ") as error:
+            labels_of(labels)
+        assert labels_of(eval(str(error.value).partition("pass ")[2], {"labels": labels})).tolist() == LABELS
+    for labels in (np.array([True, False]), torch.tensor([True, False]), [True, False], (True, False)):
+        with pytest.raises(TypeError, match="got dtype bool; convert them first: pass ") as error:
+            labels_of(labels)
+        assert labels_of(eval(str(error.value).partition("pass ")[2], {"labels": labels})).tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"of one-hot rows pass np\.argmax\(labels, 1\)"):
+        labels_of([[0, 1], [1, 0]])
+
+
+def test_the_column_of_a_table_is_named():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match=r"pass the column of the labels, as frame\['class'\]"):
+        labels_of(pandas.DataFrame({"image": [*"vw"], "class": [0, 1]}))
+    with pytest.raises(TypeError, match=r"pass labels\.astype\(int\)"):
+        labels_of(pandas.Series([True, False]))

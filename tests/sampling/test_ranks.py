@@ -83,6 +83,18 @@ def test_one_process_may_say_so(monkeypatch):
     assert (part.rank, part.world_size) == (0, 1)
 
 
+@pytest.mark.parametrize("names", [("SLURM_PROCID", "SLURM_NTASKS"), ("PMI_RANK", "PMI_SIZE")])
+def test_one_process_of_several_tasks_is_refused(names, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    for name, value in zip(names, ("1", "2"), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"WORLD_SIZE must agree with {names[1]}, got WORLD_SIZE=1 without RANK"):
+        built().distributed()
+    monkeypatch.setenv(names[1], "1")
+    monkeypatch.setenv(names[0], "0")
+    assert list(built().distributed()) == list(built())
+
+
 @pytest.mark.usefixtures("group")
 def test_torch_is_asked_first(monkeypatch):
     monkeypatch.setenv("RANK", "5")

@@ -105,3 +105,10 @@ def test_more_than_two_to_the_24_weights_without_replacement():
 def test_refused(weights, number, replacement, error, text):
     with pytest.raises(error, match=text):
         WeightedRandomSampler(weights, number, replacement)
+
+
+def test_its_settings_cannot_be_assigned():
+    sampler = WeightedRandomSampler([1, 2, 3], 5)
+    for name in ("weights", "num_samples", "replacement", "seed", "num_batches", "class_probs"):
+        with pytest.raises(AttributeError, match=f"{name} of WeightedRandomSampler cannot be set"):
+            setattr(sampler, name, getattr(sampler, name, None))

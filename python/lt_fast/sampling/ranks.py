@@ -17,10 +17,11 @@ _LAUNCHERS = (
 def rank_and_world_size() -> tuple[int, int]:
     """Return rank and world size of the process group, else those of ``RANK`` and ``WORLD_SIZE``.
 
-    ``WORLD_SIZE=1`` alone is rank 0 of 1.
+    ``WORLD_SIZE=1`` alone is rank 0 of 1, unless a launcher says that there are several tasks.
 
     Raises:
-        ValueError: if neither says who this process is, or a variable is missing, not an integer or out of its range.
+        ValueError: if neither says who this process is, a launcher contradicts ``WORLD_SIZE=1``, or a variable is
+            missing, not an integer or out of its range.
     """
     group = _of_group()
     return _of_environment(os.environ) if group is None else group
@@ -52,6 +53,7 @@ def _of_environment(environment: Mapping[str, str]) -> tuple[int, int]:
     if all(value is None for value in values.values()):
         raise ValueError(_nobody_says(environment))
     if values["RANK"] is None and (values["WORLD_SIZE"] or "").strip() == "1":
+        _refuse_other_launcher(environment)
         return 0, 1
     rank, world_size = (_whole(name, value) for name, value in values.items())
     if rank >= world_size:
@@ -60,6 +62,18 @@ def _of_environment(environment: Mapping[str, str]) -> tuple[int, int]:
             "start with torchrun, which sets both"
         )
     return rank, world_size
+
+
+def _refuse_other_launcher(environment: Mapping[str, str]) -> None:
+    """Raise where ``WORLD_SIZE=1`` stands alone and a launcher has started several tasks: each would be rank 0."""
+    for rank, size in _LAUNCHERS:
+        tasks = environment.get(size, "").strip()
+        if rank in environment and tasks.isascii() and tasks.isdecimal() and int(tasks) > 1:
+            raise ValueError(
+                f"environment variable WORLD_SIZE must agree with {size}, got WORLD_SIZE=1 without RANK, and "
+                f"{rank}={environment[rank]} and {size}={tasks}; pass .shard(int(os.environ[{rank!r}]), "
+                f"int(os.environ[{size!r}])), or .shard(0, 1) if each task has its own training"
+            )
 
 
 def _whole(name: str, value: str | None) -> int:

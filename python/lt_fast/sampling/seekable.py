@@ -7,7 +7,9 @@ A new sampler checks its arguments, names its source and its settings, and is do
 
 import copy
 import hashlib
+import inspect
 import operator
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
@@ -25,6 +27,8 @@ Source: TypeAlias = tuple[str, tuple[Any, ...]]
 
 _STATE_VERSION = 1
 _MOST_RANKS = 1 << 31  # so that positions of a round fit 64 bits
+_DERIVED = ("rank", "world_size", "class_counts")
+_OF_OTHERS = ("weights", "q", "schedule", "class_probs", "replacement", "first", "second")  # settings of other kinds
 _DRAWS_A_CALL = 8192  # enough to hide the cost of a call, little enough that the first batch comes at once
 
 
@@ -84,7 +88,10 @@ class SeekableBatchSampler:
     Raises:
         TypeError: if a number is not a whole number.
         ValueError: if one is out of its range, or an epoch would have no batch.
+        AttributeError: if a setting is assigned to later: the draws and the state would not follow.
     """
+
+    _fixed = False
 
     def __new__(cls, *data: Any, **settings: Any) -> Self:  # noqa: ARG004  (what `__init__` gets)
         """Refuse a torch ``Sampler`` in the first place before the other arguments are looked at."""
@@ -125,6 +132,21 @@ class SeekableBatchSampler:
         self._next = _Start(0, 0)
         self._newest: _Batches | None = None
         self._from_group = False
+        self._fixed = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; refuse a setting of a made sampler: what follows from it is computed once."""
+        if self._fixed and not name.startswith("_") and name in _settings_of(type(self)) and not _is_being_made(self):
+            raise AttributeError(_unsettable(type(self), name))
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Delete an attribute; refuse a setting."""
+        if name in _settings_of(type(self)):
+            raise AttributeError(
+                f"{name} of {type(self).__name__} cannot be deleted: a sampler is fixed when it is made"
+            )
+        super().__delattr__(name)
 
     @property
     def epoch(self) -> int:
@@ -225,8 +247,7 @@ class SeekableBatchSampler:
                 f"{world_size}; use smaller batches or drop_last=False",
             )
         part = copy.copy(self)
-        part.rank, part.world_size = rank, world_size
-        part._from_group = False  # noqa: SLF001  (a copy of this one)
+        part.__dict__.update(rank=rank, world_size=world_size, _from_group=False)
         return part
 
     def distributed(self) -> Self:
@@ -437,6 +458,31 @@ class _Batches:
         self._next += count * sampler.world_size
         self._end += count * sampler.world_size
         self._left -= count
+
+
+def _settings_of(kind: type[Any]) -> frozenset[str]:
+    """Return the arguments of the constructors of this package, what is derived from them, and those of other kinds."""
+    # What a user's own subclass adds is its affair.
+    kinds = [it for it in kind.__mro__ if it.__module__.partition(".")[0] == "lt_fast" and "__init__" in vars(it)]
+    arguments = {name for it in kinds for name in inspect.signature(vars(it)["__init__"]).parameters}
+    return frozenset({*arguments, *_DERIVED, *_OF_OTHERS} - {"self", "source", "settings"})
+
+
+def _is_being_made(sampler: object) -> bool:
+    """Whether the assignment stands in the ``__init__`` of a subclass, after that of its base."""
+    frame = sys._getframe(2)  # noqa: SLF001  (the one way to the caller)
+    return frame.f_code.co_name == "__init__" and any(it is sampler for it in frame.f_locals.values())
+
+
+def _unsettable(kind: type[Any], name: str) -> str:
+    if name in ("rank", "world_size"):
+        then = "take a share with .shard(rank, world_size)"
+    else:
+        then = f"make a new one, {kind.__name__}({name}=...)" if name in inspect.signature(kind).parameters else ""
+    return (
+        f"{name} of {kind.__name__} cannot be set: a sampler is fixed when it is made; {then or 'make a new one'} "
+        "(only the epoch changes, with .set_epoch())"
+    )
 
 
 def whole_number(name: str, value: Any, *, least: int | None = None) -> int:
