@@ -62,7 +62,8 @@ def checked_target(target: Tensor, name: str = "target", *, num_classes: int | N
         hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else hints.for_labels_dtype(name, target, target)
         raise TypeError(f"{name} must hold class indices (int64), got {target.dtype}{hint}")
     if target.ndim != 1:
-        hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else f"; use {name}.reshape(-1)"
+        several = target.ndim > 1 and target.numel() != len(target)
+        hint = _ONE_LABEL.format(name=name) if several else f"; use {name}.reshape(-1)"
         raise ValueError(
             f"{name} must be one-dimensional, one class index a sample, got shape {tuple(target.shape)}{hint}"
         )
@@ -75,7 +76,7 @@ _ONE_LABEL = "; mix before labels are made soft: for one-hot labels pass {name}.
 
 
 def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
-    if target.device.type != "cpu" or target.numel() == 0:
+    if target.device.type != "cpu" or target.numel() == 0 or torch.compiler.is_compiling():
         return
     outside = ((target < 0) | (target >= num_classes)).nonzero()
     if len(outside):
