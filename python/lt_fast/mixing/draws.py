@@ -34,8 +34,16 @@ def beta_factors(
     return factors if per_sample else np.repeat(factors, batch_size)
 
 
+def require_number(name: str, value: object) -> None:
+    """Raise ``TypeError`` unless ``value`` is a number, or a tensor of one; a bool and a string are none."""
+    of_one = isinstance(value, Tensor) and value.numel() == 1
+    if isinstance(value, bool) or not (of_one or isinstance(value, (int, float, np.integer, np.floating))):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+
+
 def checked_alpha(alpha: float) -> float:
     """Return ``alpha``; raise ``ValueError`` unless Beta(alpha, alpha) exists."""
+    require_number("alpha", alpha)
     if not (math.isfinite(alpha) and alpha > 0):
         hint = "; leave the mixer out to train without mixing" if alpha == 0 else ""
         raise ValueError(f"alpha must be finite and > 0, got {alpha}{hint}")
