@@ -12,6 +12,7 @@ from lt_fast.calibration.checks import shape_hint
 from lt_fast.errors import require
 
 _WANTED = "batches must yield (x, labels)"
+_FIRST_TWO = "pass ((x, labels) for x, labels, *_ in loader)"
 _MIXED = "batches must not be mixed, got a second label or a factor in batch {step}; leave partner out"
 
 
@@ -68,7 +69,7 @@ def _key(batch: Mapping[Any, Any], usual: tuple[str, ...], fits: Callable[[Any],
 
 def _refuse_others(batch: Sequence[Any], step: int) -> None:
     if _is_mixed(batch):
-        raise ValueError(_MIXED.format(step=step))
+        raise ValueError(f"{_MIXED.format(step=step)}; where the last two are an index and a weight, {_FIRST_TWO}")
     raise TypeError(f"{_WANTED}, got {len(batch)} parts in batch {step}; {_pair_of_parts(batch)}")
 
 
@@ -77,11 +78,10 @@ def _is_mixed(batch: Sequence[Any]) -> bool:
     if len(batch) != 4 or any(part is None for part in batch):  # noqa: PLR2004
         return False
     _, labels, second, factor = batch
-    if isinstance(factor, float):
-        return 0 <= factor <= 1
-    if not (isinstance(factor, Tensor) and factor.is_floating_point() and bool(((factor >= 0) & (factor <= 1)).all())):
+    factor = torch.tensor(factor) if isinstance(factor, float) else factor
+    if not (isinstance(factor, Tensor) and factor.is_floating_point()):
         return False
-    return not _is_index(second, labels)
+    return bool(((factor >= 0) & (factor <= 1)).all()) and not _is_index(second, labels)
 
 
 def _is_index(part: Any, labels: Any) -> bool:
@@ -91,7 +91,7 @@ def _is_index(part: Any, labels: Any) -> bool:
     if not (_may_be_labels(part) and _may_be_labels(labels)):
         return False
     values = set(part.tolist())
-    return len(values) == len(part) and not values <= set(labels.tolist())
+    return len(values) == len(part) > 1 and not values <= set(labels.tolist())
 
 
 def _pair_of_parts(batch: Sequence[Any]) -> str:
@@ -102,7 +102,7 @@ def _pair_of_parts(batch: Sequence[Any]) -> str:
         if len(images) == len(labels) == 1:
             return f"pass ((batch[{images[0]}], batch[{labels[0]}]) for batch in loader)"
         return "pass pairs of the images and the labels, ((batch[...], batch[...]) for batch in loader)"
-    return "where the others are an index, a path or a weight, pass ((x, labels) for x, labels, *_ in loader)"
+    return f"where the others are an index, a path or a weight, {_FIRST_TWO}"
 
 
 def _may_be_images(part: Any) -> bool:
