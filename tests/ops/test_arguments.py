@@ -407,3 +407,11 @@ def test_lists_of_tensors_of_every_dtype_are_taken(loss, dtype):
     for name in ("weight", "margin", "bias"):
         expected = loss(LOGITS, TARGET, **{**VECTORS, name: values})
         assert torch.equal(loss(LOGITS, TARGET, **{**VECTORS, name: list(values)}), expected)
+
+
+@pytest.mark.parametrize("form", [list, tuple, np.array, lambda values: {at: values[at] for at in (2, 0, 1)}])
+def test_vectors_of_every_form_compile_in_one_graph(loss, form):
+    vectors = {name: form(values) for name, values in VECTORS.items()}
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda logits: loss(logits, TARGET, **vectors), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(LOGITS), loss(LOGITS, TARGET, **VECTORS))

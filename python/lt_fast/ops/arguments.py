@@ -8,7 +8,7 @@ import functools
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -476,8 +476,10 @@ def vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
 def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
     if isinstance(value, ClassCounts):
         value = torch.as_tensor(np.array(value.counts))
+    elif torch.compiler.is_compiling() and isinstance(value, _NUMPY):  # a tensor there, whose dtype is not to be seen
+        value = torch.as_tensor(value)
     elif not isinstance(value, Tensor):
-        value = in_class_order(name, value)
+        value = _in_order(name, value)
         if not torch.compiler.is_compiling():
             refuse_masked(name, value)
         _no_gradients(name, value)
@@ -494,6 +496,17 @@ def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
         return _moved(value, logits)
     with torch.inference_mode(False):  # remembered, and training may come after validation
         return _moved(value, logits)
+
+
+def _in_order(name: str, value: Any) -> Any:
+    """Return entries in the order of the classes; what torch.compile cannot trace of it is left out there."""
+    if isinstance(value, _SEQUENCES):
+        return value
+    if torch.compiler.is_compiling() and isinstance(value, Mapping):
+        if set(value) != set(range(len(value))):
+            raise ValueError(f"{name} must have one entry for each class number from 0 to {len(value) - 1}")
+        return [value[label] for label in range(len(value))]
+    return in_class_order(name, value)
 
 
 def _moved(value: Tensor, logits: Tensor) -> Tensor:
