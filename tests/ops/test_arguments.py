@@ -415,3 +415,14 @@ def test_vectors_of_every_form_compile_in_one_graph(loss, form):
     torch._dynamo.reset()
     compiled = torch.compile(lambda logits: loss(logits, TARGET, **vectors), backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(LOGITS), loss(LOGITS, TARGET, **VECTORS))
+
+
+@pytest.mark.parametrize("name", ["weight", "lam"])
+def test_masked_arrays_are_refused_where_a_graph_is_compiled_too(loss, name):
+    size = 4 if name == "lam" else 3
+    masked = np.ma.masked_array([0.5] * size, mask=[True] + [False] * (size - 1))
+    options = {**MIXED, "class_counts": [3, 2, 1], name: masked}
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda logits: loss(logits, TARGET, **options), backend="eager")
+    with pytest.raises(ValueError, match=f"{name} must have no masked entry"):
+        compiled(LOGITS)

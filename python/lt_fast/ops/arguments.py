@@ -398,7 +398,7 @@ def _row_tensor(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Te
     """Return numbers of another type than a tensor as one, on the logits' device."""
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got bool")
-    if torch.compiler.is_compiling() and isinstance(value, _NUMPY):
+    if torch.compiler.is_compiling() and (type(value) is np.ndarray or isinstance(value, np.generic)):
         return torch.as_tensor(value).to(dtype=dtype, device=logits.device)
     if isinstance(value, _NUMBERS):
         return _row_number(name, value, dtype, logits)
@@ -476,7 +476,7 @@ def vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
 def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
     if isinstance(value, ClassCounts):
         value = torch.as_tensor(np.array(value.counts))
-    elif torch.compiler.is_compiling() and isinstance(value, _NUMPY):  # a tensor there, whose dtype is not to be seen
+    elif torch.compiler.is_compiling() and type(value) is np.ndarray:  # traced as a tensor; a masked array is not
         value = torch.as_tensor(value)
     elif not isinstance(value, Tensor):
         value = _in_order(name, value)
