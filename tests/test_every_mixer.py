@@ -234,3 +234,42 @@ def test_the_docstrings_say_what_they_must(name):
 def test_an_unknown_mixer_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match=r"mixer must be one of .*mam, mixup.*, got 'mixpu'; did you mean 'mixup'\?"):
         MIXERS["mixpu"]
+
+
+PAIR_RULES = ["mam_label_factor", "remix_label_factor", "unimix_factor", "cp_mix_label_factor"]
+
+
+@pytest.mark.parametrize("rule", PAIR_RULES)
+@pytest.mark.parametrize("lam", [torch.tensor([0.1, 0.6, 1.0]), torch.tensor(0.3), 0.3], ids=["rows", "0-d", "number"])
+def test_label_factors_compile_in_one_graph(rule, lam):
+    function = getattr(lt_fast.mixing, rule)
+    n_a, n_b = torch.tensor([500, 9, 40]), torch.tensor([1, 120, 40])
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(lam, n_a, n_b), function(lam, n_a, n_b))
+    with pytest.raises(ValueError, match=r"lam must be in \[0, 1\]"):
+        function(torch.tensor([1.5]), n_a[:1], n_b[:1])
+
+
+@every_mixer
+def test_the_label_factor_of_an_object_compiles_in_one_graph(name):
+    mixer = build(name)
+    lam, partner = torch.full((len(TARGET),), 0.3), TARGET.flip(0)
+    torch._dynamo.reset()
+    compiled = torch.compile(mixer.label_factor, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(lam, TARGET, partner), mixer.label_factor(lam, TARGET, partner))
+
+
+@every_mixer
+@pytest.mark.parametrize("value", ["a", "0.5", None, True, [0.5], torch.ones(2)])
+def test_settings_that_are_no_numbers_are_named(name, value):
+    for setting in {"alpha", "omega", "kappa", "tau"} & set(inspect.signature(MIXERS[name]).parameters):
+        kind = type(value).__name__
+        with pytest.raises(TypeError, match=rf"^{setting} must be a number, got {kind}$"):
+            build(name, **{setting: value})
+
+
+@every_mixer
+def test_a_column_of_labels_is_told_how_to_be_flattened(name):
+    with pytest.raises(ValueError, match=r"; use target\.reshape\(-1\)$"):
+        mix(name, TARGET[:, None])

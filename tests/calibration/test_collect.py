@@ -235,6 +235,7 @@ def test_a_head_inside_another_module_is_suggested():
         weight_norm(head)
 
 
+INDEX = torch.arange(20) + 100
 ONE_HOT = nn.functional.one_hot(Y, 3)
 
 
@@ -246,7 +247,20 @@ ONE_HOT = nn.functional.one_hot(Y, 3)
             TypeError,
             r"got dict .* keys 'pixel_values', 'labels'; pass \(\(batch\['pixel_values'\], batch\['labels'\]\) for",
         ),
-        ({"a": X}, TypeError, r"with the keys 'a'; pass \(\(batch\['a'\], batch\['labels'\]\) for"),
+        ({"a": X}, TypeError, r"with the keys 'a'; pass pairs of the images and the integer labels,"),
+        ({"a": X, "b": Y}, TypeError, r"keys 'a', 'b'; pass \(\(batch\['a'\], batch\['b'\]\) for batch in loader\)"),
+        ({"b": Y, "a": X}, TypeError, r"keys 'b', 'a'; pass \(\(batch\['a'\], batch\['b'\]\) for batch in loader\)"),
+        ({"n": INDEX, "a": X, "label": Y}, TypeError, r"pass \(\(batch\['a'\], batch\['label'\]\) for"),
+        ({"n": INDEX, "a": X, "b": Y}, TypeError, r"; pass pairs of the images and the integer labels,"),
+        ({"a": X, "b": X, "y": Y}, TypeError, r"; pass pairs of the images and the integer labels,"),
+        ((INDEX, X, Y), TypeError, r"got 3 parts in batch 0; pass \(\(batch\[1\], batch\[2\]\) for batch in loader\)$"),
+        ((INDEX, Y, X), TypeError, r"got 3 parts in batch 0; pass \(\(batch\[2\], batch\[1\]\) for batch in loader\)$"),
+        ((INDEX, X, Y, Y), TypeError, r"4 parts in batch 0; pass pairs of the images and the labels,"),
+        ((X, Y, INDEX, torch.ones(20)), TypeError, r"got 4 parts in batch 0; .* or a weight, pass"),
+        ((X, Y, Y, torch.full((20,), 2.0)), TypeError, "got 4 parts in batch 0; .* or a weight, pass"),
+        ((X, Y, Y.flip(0), torch.full((20,), 0.3)), ValueError, "batches must not be mixed"),
+        ((X, Y[:, None]), ValueError, r"got \(20, 1\); pass labels\.reshape\(-1\)$"),
+        ((X, Y[None]), ValueError, r"got \(1, 20\); pass labels\.reshape\(-1\)$"),
         ((X, Y, torch.arange(20)), TypeError, r"got 3 parts in batch 0; .* pass \(\(x, labels\) for x, labels, \*_ in"),
         ((X, Y, torch.arange(20), ["path"] * 20), TypeError, "got 4 parts in batch 0"),
         ((X, Y, Y, 0.3), ValueError, "batches must not be mixed"),
@@ -278,6 +292,8 @@ def test_what_the_messages_advise_works():
         "index": ((x, labels) for x, labels, *_ in [(X, Y, torch.arange(20))]),
         "views": ((x[0], y) for x, y in [([X, X], Y)]),
         "one-hot": [(X, ONE_HOT.argmax(dim=1))],
+        "a column": [(X, Y[:, None].reshape(-1))],
+        "index first": ((batch[1], batch[2]) for batch in [(INDEX, X, Y)]),
         "a list": [(X, Y.tolist())],
         "a data set": DataLoader(TensorDataset(X, Y), batch_size=7),
     }
@@ -296,3 +312,23 @@ def test_a_position_counts_over_all_batches():
         collect(shaped(lambda m, h: m.head(h)), [(X, Y), (X, Y + 1)])
     with pytest.raises(TypeError, match=r"batches must yield \(x, labels\), got int; pass a DataLoader"):
         collect(shaped(lambda m, h: m.head(h)), 5)
+
+
+class Normed(nn.Module):
+    """A head whose output goes through another module."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.bn = nn.Linear(4, 3), nn.Identity()
+
+    def forward(self, x):
+        return self.bn(self.head(x))
+
+
+@pytest.mark.parametrize("norm", [lambda: nn.BatchNorm1d(3), lambda: nn.LayerNorm(3), lambda: nn.PReLU(3)])
+def test_a_module_without_a_matrix_is_not_advised_as_the_head(norm):
+    model = build(Normed, seed=0)
+    model.bn = norm()
+    with pytest.raises(ValueError, match="the model must return what its head 'head' returns") as caught:
+        collect(model, [(X - 1, Y)])
+    assert "head='bn'" not in str(caught.value)

@@ -397,6 +397,7 @@ class TestRefusals:
                 TypeError,
                 "labels must be integers, got 'a' at position 0; map the classes",
             ),
+            (lambda z, y: (z, y[:, None]), ValueError, r"got \(56, 1\); pass labels\.reshape\(-1\)$"),
             (
                 lambda z, y: (z, torch.nn.functional.one_hot(y)),
                 ValueError,

@@ -230,3 +230,59 @@ def test_arrays_of_other_types_are_told_how(images: np.ndarray, advice: str, exp
         channel_stats(images)
     expression = str(caught.value).partition("; pass ")[2].partition(" where")[0].partition(" for")[0]
     assert image_array(eval(expression, {"images": images})).reshape(-1).tolist() == expected
+
+
+def deep_png(file: Path, kind: int, pixels: list[list[int]]) -> Path:
+    """Write a PNG of one row with 16 bits a channel."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    values = [value for pixel in pixels for value in pixel]
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", len(pixels), 1, 16, kind, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(f">{len(values)}H", *values)))
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b""))
+    return file
+
+
+@pytest.mark.parametrize(("kind", "alpha"), [(2, []), (6, [0xFFFF]), (4, [0xFFFF])])
+@pytest.mark.parametrize("largest", [255, 1023, 4095, 16383])
+def test_few_bits_in_sixteen_bits_of_colour_are_warned_of(
+    tmp_path: Path, kind: int, alpha: list[int], largest: int
+) -> None:
+    colours = 1 if kind == 4 else 3
+    file = deep_png(tmp_path / "a.png", kind, [[largest] * colours + alpha, [0] * colours + alpha])
+    bits = largest.bit_length()
+    with pytest.warns(UserWarning, match=rf"image .*a\.png has mode '\w+;16' and .* at most {largest}, .* {bits}-bit"):
+        assert shown(file).max() == largest >> 8
+
+
+@pytest.mark.parametrize(("kind", "alpha"), [(2, []), (6, [0]), (4, [0])])
+def test_bright_colours_of_sixteen_bits_are_not_warned_of(tmp_path: Path, kind: int, alpha: list[int]) -> None:
+    colours = 1 if kind == 4 else 3
+    pixels = [[0] * colours + alpha, [1 << 14] * colours + alpha]
+    assert shown(deep_png(tmp_path / "a.png", kind, pixels)).max() == 64
+
+
+def test_dark_colours_of_eight_bits_are_not_warned_of(tmp_path: Path) -> None:
+    for mode in ("RGB", "RGBA", "LA", "L"):
+        Image.new(mode, (2, 2)).save(tmp_path / "a.png")
+        assert not shown(tmp_path / "a.png").any()
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(16383, 14), (8191, 13)])
+def test_fourteen_bits_are_warned_of_and_more_are_not(tmp_path: Path, largest: int, bits: int) -> None:
+    Image.fromarray((RAMP % (largest + 1)).astype(np.uint16)).save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match=rf"pixels of at most {largest}, .* are {bits}-bit values"):
+        read_image(tmp_path / "a.png")
+    Image.fromarray((RAMP % 16385).astype(np.uint16)).save(tmp_path / "b.png")
+    assert grey(tmp_path / "b.png").max() == 64
+
+
+def test_floats_whose_zero_is_white_are_turned_over(tmp_path: Path) -> None:
+    values = np.array([[0, 0.5, 1]], np.float32)
+    for photometric, expected in ((1, [[0, 128, 255]]), (0, [[255, 127, 0]])):
+        Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={262: photometric})
+        with Image.open(tmp_path / "a.tif") as image:
+            assert image.tag_v2[262] == photometric
+        assert grey(tmp_path / "a.tif").tolist() == expected

@@ -1,6 +1,7 @@
 """Weights per class: golden numbers, the papers' formulas, limits, and every refusal."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -136,8 +137,9 @@ def test_weights_in_any_form_are_the_same():
     ],
 )
 def test_a_weight_that_requires_a_gradient_is_refused(weight):
+    name = re.escape("weight[0]" if isinstance(weight, list) else "weight")
     message = (
-        r"weight must not require a gradient: a loss treats its class weights as constants; pass weight\.detach\(\)"
+        rf"^{name} must not require a gradient: a loss treats its class weights as constants; pass {name}\.detach\(\)"
     )
     with pytest.raises(ValueError, match=message):
         CrossEntropyLoss([3, 2, 1], weight=weight)
@@ -145,3 +147,26 @@ def test_a_weight_that_requires_a_gradient_is_refused(weight):
         cross_entropy_loss(torch.zeros(1, 3), torch.tensor([0]), [3, 2, 1], weight=weight)
     if isinstance(weight, torch.Tensor):  # the advice
         assert CrossEntropyLoss([3, 2, 1], weight=weight.detach())(torch.zeros(1, 3), torch.tensor([0])).isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.int64])
+@pytest.mark.parametrize("form", [torch.clone, list, tuple])
+def test_weights_of_every_dtype_are_taken_exactly(dtype, form):
+    weight = torch.tensor([1.3, 2.6, 50.1]).to(dtype)
+    made = CrossEntropyLoss([3, 2, 1], weight=form(weight))
+    exact = made.vectors.for_logits(torch.zeros(1, 3, dtype=torch.float64))["weight"]
+    assert torch.equal(exact, weight.double())
+
+
+@pytest.mark.parametrize("weight", [torch.ones(3, dtype=torch.complex64), [1j, 1, 1], [torch.tensor(1j), 1, 1]])
+def test_complex_weights_are_refused(weight):
+    with pytest.raises(TypeError, match="weight must be one number a class"):
+        CrossEntropyLoss([3, 2, 1], weight=weight)
+
+
+def test_a_masked_weight_is_refused_and_an_unmasked_one_taken():
+    weight = np.ma.masked_array([1.0, 2.0, 3.0], mask=[False, True, False])
+    with pytest.raises(ValueError, match="weight must have no masked entry, got 1, the first at position 1"):
+        CrossEntropyLoss([3, 2, 1], weight=weight)
+    assert CrossEntropyLoss([3, 2, 1], weight=weight.filled(1.0))(torch.zeros(1, 3), torch.tensor([0])).isfinite()
+    assert CrossEntropyLoss([3, 2, 1], weight=np.ma.masked_array([1.0, 2.0, 3.0])).vectors.weight.tolist() == [1, 2, 3]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -149,3 +150,48 @@ def test_classes_without_samples():
     loss = CPMixLoss([50, 0, 9, 3], num_pairs=PAIRS, empty="ignore")(logits, labels, labels.flip(0), lam)
     assert math.isfinite(loss.item())
     assert isinstance(CPMixLoss([5, 0, 2], num_pairs=1, empty="ignore").plain, nn.Module)
+
+
+LAMS = {
+    "float": 0.3,
+    "integer": 1,
+    "np.float32": np.float32(0.3),
+    "np.float64": np.float64(0.3),
+    "np.int64": np.int64(1),
+    "0-d array": np.array(0.3),
+    "0-d tensor": torch.tensor(0.3),
+    "tensor": torch.full((2 * PLAIN + PAIRS,), 0.3),
+    "array": np.full(2 * PLAIN + PAIRS, 0.3),
+    "list": [0.3] * (2 * PLAIN + PAIRS),
+    "tuple": (0.3,) * (2 * PLAIN + PAIRS),
+}
+
+
+@pytest.mark.parametrize("lam", LAMS.values(), ids=LAMS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_every_form_of_the_factor_is_taken(lam, compiled):
+    logits, first, second, _ = problem()
+    per_row = torch.as_tensor(lam, dtype=torch.float64).expand(len(logits))
+    loss = criterion()
+    torch._dynamo.reset()
+    call = torch.compile(loss, fullgraph=True, backend="eager") if compiled else loss
+    assert call(logits, first, second, lam).item() == pytest.approx(
+        loss(logits, first, second, per_row).item(), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["target", "target_b", "lam"])
+@pytest.mark.parametrize("rows", [2 * PLAIN + PAIRS - 1, 2 * PLAIN + PAIRS + 1, 1])
+def test_another_number_of_entries_is_named(name, rows):
+    logits, first, second, lam = problem()
+    given = {"target": first, "target_b": second, "lam": lam}
+    given[name] = given[name][:1].expand(rows)
+    with pytest.raises(ValueError, match=rf"^{name} must have one entry a row of the logits \(16\), got {rows}$"):
+        criterion(regularize=True)(logits, *given.values())
+
+
+@pytest.mark.parametrize("lam", [1.5, "0.3", {"a": 1}, True])
+def test_factors_that_are_none_are_refused_by_the_op(lam):
+    logits, first, second, _ = problem()
+    with pytest.raises((TypeError, ValueError), match=r"^lam must "):
+        criterion()(logits, first, second, lam)

@@ -175,3 +175,64 @@ def test_a_users_subclass_has_attributes_of_its_own():
     assert Other().weight.requires_grad
     with pytest.raises(AttributeError, match="weight of Mine cannot be set"):
         Mine(COUNTS, 0.5).weight = WEIGHT
+
+
+UNCOUNTED = [
+    lambda values: values.data.__setitem__(0, 9.0),
+    lambda values: values.numpy().__setitem__(0, 9.0),
+    lambda values: values.detach().numpy().fill(2.5),
+    lambda values: setattr(values, "data", torch.tensor([9.0, 1.0, 1.0])),
+    lambda values: setattr(values, "data", torch.ones(2)),
+]
+
+
+@every_loss
+@pytest.mark.parametrize("change", UNCOUNTED)
+@pytest.mark.parametrize("calls", [0, 1, 3, 7])
+def test_a_change_that_torch_does_not_count_is_noticed_at_a_look(name, change, calls):
+    made = {"weight": [1.0, 2.0, 3.0]} if "weight" in options_of(name) else {}
+    for vector in ("class_counts", *made):
+        criterion = LOSSES[name](COUNTS, **made)
+        for _ in range(calls):
+            criterion(LOGITS.double(), TARGET)
+        change(criterion.vectors._buffers[vector])
+        with pytest.raises(RuntimeError, match=rf"vectors.{vector} was changed|must have shape"):
+            criterion(LOGITS.double(), TARGET)
+
+
+def test_such_a_change_is_noticed_after_a_warning_too():
+    criterion = CrossEntropyLoss(COUNTS, weight=WEIGHT)
+    with pytest.warns(UserWarning, match="look like probabilities"):
+        criterion(LOGITS.softmax(1), TARGET)
+    criterion.vectors.weight.data[0] = 9
+    with pytest.raises(RuntimeError, match=r"vectors\.weight was changed"):
+        criterion(LOGITS, TARGET)
+
+
+@every_loss
+@pytest.mark.parametrize(
+    "alias",
+    [
+        "weights",
+        "class_weight",
+        "class_weights",
+        "cls_weights",
+        "loss_weight",
+        "temperature",
+        "alpha",
+        "samples_per_class",
+    ],
+)
+def test_other_names_of_options_cannot_be_assigned(name, alias):
+    criterion = LOSSES[name](COUNTS)
+    with pytest.raises(AttributeError, match=f"^{alias} of {type(criterion).__name__} cannot be set: "):
+        setattr(criterion, alias, WEIGHT)
+
+
+def test_a_subclass_may_have_such_names():
+    class Own(CrossEntropyLoss):
+        pass
+
+    criterion = Own(COUNTS)
+    criterion.weights = WEIGHT
+    assert criterion.weights is WEIGHT

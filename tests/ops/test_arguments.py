@@ -102,7 +102,7 @@ def test_labels(loss, name, labels, error, message):
         (
             [torch.tensor(0.5, requires_grad=True)] * 4,
             ValueError,
-            "{0} must not require a gradient: only the logits have one; pass {0}.detach()",
+            "{0}[0] must not require a gradient: only the logits have one; pass {0}[0].detach()",
         ),
     ],
 )
@@ -154,7 +154,7 @@ def test_two_labels_need_a_factor_and_the_other_way_round(loss):
         (torch.ones(3, dtype=torch.complex64), TypeError, "{} must be a vector of C numbers, got torch.complex64"),
         ([1.0, float("nan"), 1.0], ValueError, "in every class, got nan for class 1"),
         (torch.ones(3, requires_grad=True), ValueError, "{0} must not require a gradient"),
-        ([*torch.ones(3, requires_grad=True)], ValueError, "{0} must not require a gradient"),
+        ([*torch.ones(3, requires_grad=True)], ValueError, "{0}[0] must not require a gradient"),
     ],
 )
 def test_class_vectors(loss, name, value, error, message):
@@ -356,3 +356,73 @@ def test_a_forced_backend_does_not_fall_back(monkeypatch):
     monkeypatch.setattr(libraries, "FORCED", "cpu")
     with pytest.raises(ValueError, match=r"logits must be on a device that LT_FAST_BACKEND=cpu serves, got 'meta'"):
         ops.mixed_margin_loss(LOGITS.to("meta"), TARGET.to("meta"))
+
+
+VECTORS = {"class_counts": [50, 5, 1], "weight": [1.0, 2.0, 4.0], "margin": [0.1, 0.2, 0.5], "bias": [0.3, -0.5, 0.1]}
+every_vector = pytest.mark.parametrize("name", list(VECTORS))
+
+
+@every_vector
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
+def test_vectors_that_name_their_classes_are_put_in_their_order(loss, name, order):
+    pandas = pytest.importorskip("pandas")
+    values = VECTORS[name]
+    expected = loss(LOGITS, TARGET, **VECTORS)
+    named = {at: values[at] for at in order}
+    for logits in (LOGITS, LOGITS.clone().requires_grad_()):
+        for given in (named, pandas.Series(named), pandas.Series(named).astype(object)):
+            assert torch.equal(loss(logits, TARGET, **{**VECTORS, name: given}).detach(), expected)
+
+
+@every_vector
+def test_vectors_that_name_other_classes_are_refused(loss, name):
+    pandas = pytest.importorskip("pandas")
+    for index in ([0, 1, 3], [1, 2, 3], [0, 0, 1], ["a", "b", "c"]):
+        series = pandas.Series(VECTORS[name], index=index)
+        refuses(loss, ValueError, f"{name} must be in the order of the classes", **{**VECTORS, name: series})
+        refuses(loss, ValueError, ".sort_index().to_numpy()", **{**VECTORS, name: series})
+    named = dict(zip("abc", VECTORS[name], strict=True))
+    refuses(loss, ValueError, f"{name} must be in the order of the classes", **{**VECTORS, name: named})
+
+
+@every_vector
+def test_masked_vectors_are_refused(loss, name):
+    masked = np.ma.masked_array(VECTORS[name], mask=[False, False, True])
+    refuses(loss, ValueError, f"{name} must have no masked entry, got 1, the first at position 2", **{name: masked})
+    whole = np.ma.masked_array(VECTORS[name])
+    assert torch.equal(loss(LOGITS, TARGET, **{**VECTORS, name: whole}), loss(LOGITS, TARGET, **VECTORS))
+
+
+@pytest.mark.parametrize("name", ["lam", "sample_weight"])
+def test_masked_factors_are_refused(loss, name):
+    masked = np.ma.masked_array([0.5, 0.5, 0.5, 0.5], mask=[True, False, False, True])
+    message = f"{name} must have no masked entry, got 2, the first at position 0"
+    refuses(loss, ValueError, message, **{**MIXED, name: masked})
+    assert loss(LOGITS, TARGET, **{**MIXED, name: masked.filled(0.5)}).isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_lists_of_tensors_of_every_dtype_are_taken(loss, dtype):
+    values = torch.tensor([1.25, 2.5, 4.0]).to(dtype)
+    for name in ("weight", "margin", "bias"):
+        expected = loss(LOGITS, TARGET, **{**VECTORS, name: values})
+        assert torch.equal(loss(LOGITS, TARGET, **{**VECTORS, name: list(values)}), expected)
+
+
+@pytest.mark.parametrize("form", [list, tuple, np.array, lambda values: {at: values[at] for at in (2, 0, 1)}])
+def test_vectors_of_every_form_compile_in_one_graph(loss, form):
+    vectors = {name: form(values) for name, values in VECTORS.items()}
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda logits: loss(logits, TARGET, **vectors), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(LOGITS), loss(LOGITS, TARGET, **VECTORS))
+
+
+@pytest.mark.parametrize("name", ["weight", "lam"])
+def test_masked_arrays_are_refused_where_a_graph_is_compiled_too(loss, name):
+    size = 4 if name == "lam" else 3
+    masked = np.ma.masked_array([0.5] * size, mask=[True] + [False] * (size - 1))
+    options = {**MIXED, "class_counts": [3, 2, 1], name: masked}
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda logits: loss(logits, TARGET, **options), backend="eager")
+    with pytest.raises(ValueError, match=f"{name} must have no masked entry"):
+        compiled(LOGITS)

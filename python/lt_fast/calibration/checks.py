@@ -81,7 +81,7 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
     """
     target = _as_tensor(labels)
     if target.shape != (rows,):
-        hint = "; pass labels.argmax(dim=1) where they are one-hot" if target.shape == (rows, len(counts)) else ""
+        hint = shape_hint(target, rows)
         raise ValueError(f"labels must have shape ({rows},), one a row of the logits, got {tuple(target.shape)}{hint}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         _refuse_missing(target)
@@ -94,6 +94,15 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
         raise ValueError(f"labels must lie in [0, {len(counts)}), got {int(target[at])} at position {at}{hint}")
     _require_same_classes(target, counts)
     return target
+
+
+def shape_hint(labels: Tensor, rows: int) -> str:
+    """Next step for labels that are not ``(rows,)``: a column, or one-hot rows."""
+    if labels.ndim != 1 and labels.numel() == rows:
+        return "; pass labels.reshape(-1)"
+    if labels.ndim == 2 and len(labels) == rows and labels.shape[1] > 1:  # noqa: PLR2004
+        return "; pass labels.argmax(dim=1) where they are one-hot"
+    return ""
 
 
 def _as_tensor(labels: Any) -> Tensor:

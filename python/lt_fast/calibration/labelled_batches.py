@@ -1,6 +1,6 @@
 """What ``collect`` asks of its batches: images and integer labels, and words for every other form that loaders give."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from lt_fast.batch import Batch
+from lt_fast.calibration.checks import shape_hint
 from lt_fast.errors import require
 
 _WANTED = "batches must yield (x, labels)"
+_FIRST_TWO = "pass ((x, labels) for x, labels, *_ in loader)"
+_MIXED = "batches must not be mixed, got a second label or a factor in batch {step}; leave partner out"
 
 
 def labelled(batches: Iterable[Any], *, progress: bool) -> Iterator[tuple[Tensor, Tensor]]:
@@ -31,7 +34,9 @@ def labelled(batches: Iterable[Any], *, progress: bool) -> Iterator[tuple[Tensor
 
 def _pair(batch: Any, step: int) -> tuple[Tensor, Any]:
     if isinstance(batch, Batch):
-        batch = (batch.x, batch.target, batch.target_b, batch.lam)
+        if batch.target_b is not None or batch.lam is not None:
+            raise ValueError(_MIXED.format(step=step))
+        batch = (batch.x, batch.target)
     if isinstance(batch, Mapping):
         raise TypeError(f"{_WANTED}, got {type(batch).__name__} in batch {step} with {_keys(batch)}")
     if not isinstance(batch, tuple | list):
@@ -40,35 +45,72 @@ def _pair(batch: Any, step: int) -> tuple[Tensor, Any]:
         raise TypeError(f"{_WANTED}, got {len(batch)} part in batch {step}; give the labels, too")
     x, labels, *others = batch
     if any(part is not None for part in others):
-        _refuse_others(others, step, count=len(batch))
+        _refuse_others(batch, step)
     if not isinstance(x, Tensor) or x.ndim == 0:
         raise TypeError(f"{_WANTED} with a tensor x, got {_images(x)} in batch {step}")
     return x, labels
 
 
 def _keys(batch: Mapping[Any, Any]) -> str:
-    """Name the keys of a batch and the way to a pair of two of them."""
-    keys = list(batch)
-    labels = next((key for key in ("labels", "label", "targets", "target", "y") if key in batch), None)
-    images = next((key for key in ("pixel_values", "image", "images", "x", "input", "inputs") if key in batch), None)
-    images = next((key for key in keys if key != labels), "image") if images is None else images
-    pair = f"(batch[{images!r}], batch[{'labels' if labels is None else labels!r}])".replace("[labels]", "['labels']")
-    return f"the keys {', '.join(map(repr, keys))}; pass ({pair} for batch in loader)"
+    """Name the keys of a batch, and the way to a pair where it is plain which of them are images and labels."""
+    labels = _key(batch, ("labels", "label", "targets", "target", "y"), _may_be_labels)
+    images = _key(batch, ("pixel_values", "image", "images", "x", "input", "inputs"), _may_be_images)
+    named = f"the keys {', '.join(map(repr, batch))}; pass "
+    if images is None or labels is None or images == labels:
+        return f"{named}pairs of the images and the integer labels, ((batch[...], batch[...]) for batch in loader)"
+    return f"{named}((batch[{images!r}], batch[{labels!r}]) for batch in loader)"
 
 
-def _refuse_others(others: list[Any], step: int, *, count: int) -> None:
-    if len(others) == 2 and all(part is not None for part in others) and _is_factor(others[1]):  # noqa: PLR2004
-        raise ValueError(
-            f"batches must not be mixed, got a second label or a factor in batch {step}; leave partner out"
-        )
-    raise TypeError(
-        f"{_WANTED}, got {count} parts in batch {step}; where the others are an index or a path, "
-        "pass ((x, labels) for x, labels, *_ in loader)"
-    )
+def _key(batch: Mapping[Any, Any], usual: tuple[str, ...], fits: Callable[[Any], bool]) -> Any:
+    """Return the first usual key, else the one key whose value fits, else None."""
+    fitting = [key for key, value in batch.items() if fits(value)]
+    return next((key for key in usual if key in batch), fitting[0] if len(fitting) == 1 else None)
 
 
-def _is_factor(part: Any) -> bool:
-    return isinstance(part, float) or (isinstance(part, Tensor) and part.is_floating_point())
+def _refuse_others(batch: Sequence[Any], step: int) -> None:
+    if _is_mixed(batch):
+        raise ValueError(f"{_MIXED.format(step=step)}; where the last two are an index and a weight, {_FIRST_TWO}")
+    raise TypeError(f"{_WANTED}, got {len(batch)} parts in batch {step}; {_pair_of_parts(batch)}")
+
+
+def _is_mixed(batch: Sequence[Any]) -> bool:
+    """Whether the last two of four parts are a second label and a factor, rather than an index and a weight."""
+    if len(batch) != 4 or any(part is None for part in batch):  # noqa: PLR2004
+        return False
+    _, labels, second, factor = batch
+    factor = torch.tensor(factor) if isinstance(factor, float) else factor
+    if not (isinstance(factor, Tensor) and factor.is_floating_point()):
+        return False
+    return bool(((factor >= 0) & (factor <= 1)).all()) and not _is_index(second, labels)
+
+
+def _is_index(part: Any, labels: Any) -> bool:
+    """Whether ``part`` holds no labels: paths, or row numbers, of which each occurs once and not all are labels."""
+    if not isinstance(part, Tensor):
+        return True
+    if not (_may_be_labels(part) and _may_be_labels(labels)):
+        return False
+    values = set(part.tolist())
+    return len(values) == len(part) > 1 and not values <= set(labels.tolist())
+
+
+def _pair_of_parts(batch: Sequence[Any]) -> str:
+    """Say how to take images and labels out of a longer batch."""
+    if isinstance(batch[0], Tensor) and not _may_be_images(batch[0]):
+        images = [at for at, part in enumerate(batch) if _may_be_images(part)]
+        labels = [at for at, part in enumerate(batch) if at and _may_be_labels(part)]
+        if len(images) == len(labels) == 1:
+            return f"pass ((batch[{images[0]}], batch[{labels[0]}]) for batch in loader)"
+        return "pass pairs of the images and the labels, ((batch[...], batch[...]) for batch in loader)"
+    return f"where the others are an index, a path or a weight, {_FIRST_TWO}"
+
+
+def _may_be_images(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.ndim >= 2  # noqa: PLR2004
+
+
+def _may_be_labels(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.ndim == 1 and not (part.is_floating_point() or part.is_complex())
 
 
 def _images(x: Any) -> str:
@@ -90,8 +132,8 @@ def _labels(labels: Any, rows: int, step: int) -> Tensor:
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels must be integers in batch {step}, got {_kind(labels)}; map the classes to 0..C-1")
     if labels.shape != (rows,):
-        one_hot = "; pass labels.argmax(dim=1) where they are one-hot" if labels.shape[:1] == (rows,) else ""
-        raise ValueError(f"labels must have shape ({rows},) in batch {step}, got {tuple(labels.shape)}{one_hot}")
+        hint = shape_hint(labels, rows)
+        raise ValueError(f"labels must have shape ({rows},) in batch {step}, got {tuple(labels.shape)}{hint}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"labels must be integers in batch {step}, got dtype {labels.dtype}{_as_integers(labels)}")
     return labels.cpu().long()

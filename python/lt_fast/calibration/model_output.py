@@ -37,7 +37,7 @@ def modules_that_return(model: nn.Module, images: Tensor) -> list[str]:
     hooks = [
         module.register_forward_hook(lambda _, given, out, name=name: note(name, given, out))
         for name, module in model.named_modules()
-        if name and isinstance(getattr(module, "weight", None), Tensor)
+        if name and _has_matrix(module)
     ]
     try:
         output = model(images)
@@ -45,6 +45,12 @@ def modules_that_return(model: nn.Module, images: Tensor) -> list[str]:
         for hook in hooks:
             hook.remove()
     return [name for name, seen in calls.items() if len(seen) == 1 and _could_be_head(*seen[0], output, len(images))]
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    """Whether a module has a ``weight`` of shape (C, D), which calibration of a head needs; batch norm has a vector."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and weight.ndim == 2  # noqa: PLR2004
 
 
 def _could_be_head(given: tuple[Any, ...], out: Any, output: Any, rows: int) -> bool:

@@ -96,8 +96,9 @@ def read_image(file: str | PathLike[str]) -> Any:
     ignores it. Of an animation or a file of several pages the first frame is read. Every mode of Pillow has a rule:
 
     - 8 bits (grey, palette, CMYK, YCbCr) and 1 bit: Pillow's conversion.
-    - 16 bits: the high byte, ``pixel >> 8``, for grey and colour alike. Grey pixels that stay below 4096 are warned of:
-      whether they are 12-bit values or a dark image cannot be known. TIFF files that say 12 bits are scaled from 12.
+    - 16 bits: the high byte, ``pixel >> 8``, for grey and colour alike. Pixels that all stay below 16384, a quarter of
+      the range, are warned of: whether they are 12- or 14-bit values or a dark image cannot be known. TIFF files that
+      say 12 bits are scaled from 12.
     - floats: ``pixel * 255``, rounded, where all lie in [0, 1]; others are an error.
     - 32-bit integers: an error, because their range is unknown.
     - transparency is left out: a transparent pixel has the colour that is stored for it, often black.

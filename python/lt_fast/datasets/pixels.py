@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from lt_fast.errors import DataError, require
 
-_TWELVE_BITS = 4095
+_DARK = 1 << 14  # a quarter of 16 bits: the range of 14-bit cameras, and too dark for an image that fills 16 bits
+_COLOUR = {"RGB": 3, "RGBA": 3, "LA": 1}  # channels before alpha
 _PHOTOMETRIC, _WHITE_IS_ZERO, _BITS = 262, 0, 258  # TIFF tags
 
 
@@ -19,7 +20,10 @@ def upright_rgb(image: Any, file: str | PathLike[str]) -> Any:
     Raises:
         DataError: if the range of its pixels cannot be known.
     """
+    deep = _has_sixteen_bits(image)
     image.load()
+    if deep and image.mode in _COLOUR:
+        _warn_of_dark_colour(image, file)
     tags = dict(getattr(image, "tag_v2", {}))
     _turn_upright(image, file)
     mode = image.mode
@@ -28,7 +32,7 @@ def upright_rgb(image: Any, file: str | PathLike[str]) -> Any:
     if mode == "I":
         raise DataError(_unknown_range(image, file, "32-bit integers"))
     if mode == "F":
-        return _grey(_scaled(image, file))
+        return _grey(_scaled(image, tags, file))
     if mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to RGB, Pillow warns of the transparency that is left out
     return image.convert("RGB")
@@ -50,22 +54,42 @@ def _high_byte(pixels: NDArray[Any], tags: dict[int, Any], file: str | PathLike[
     values = pixels.astype(np.uint16)
     bits = 12 if tags.get(_BITS) == (12,) else 16
     largest = int(values.max(initial=0))
-    if bits == 16 and 0 < largest <= _TWELVE_BITS:  # noqa: PLR2004
+    if bits == 16 and largest > 0:  # noqa: PLR2004
+        _warn_if_dark(largest, "I;16", file)
+    return _in_sense((values >> (bits - 8)).astype(np.uint8), tags)
+
+
+def _has_sixteen_bits(image: Any) -> bool:
+    """Whether an image that is not loaded yet has 16 bits a channel; Pillow keeps the high byte of colours alone."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _warn_of_dark_colour(image: Any, file: str | PathLike[str]) -> None:
+    colours = np.asarray(image)[..., : _COLOUR[image.mode]]
+    _warn_if_dark(int(colours.max(initial=0)) << 8 | 0xFF, f"{image.mode};16", file)
+
+
+def _warn_if_dark(largest: int, mode: str, file: str | PathLike[str]) -> None:
+    """Warn where 16-bit pixels use a quarter of the range at most: they may be values of fewer bits."""
+    if largest < _DARK:
         warnings.warn(
-            f"image {file} has mode 'I;16' and pixels of at most {largest}, which come out almost black (16 bits are "
+            f"image {file} has mode {mode!r} and pixels of at most {largest}, which come out almost black (16 bits are "
             f"read as their high byte); where they are {max(largest.bit_length(), 8)}-bit values, scale the image and "
             "save it as 8 bits",
-            stacklevel=5,
+            stacklevel=6,
         )
-    grey = (values >> (bits - 8)).astype(np.uint8)
-    return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
 
 
-def _scaled(image: Any, file: str | PathLike[str]) -> NDArray[np.uint8]:
+def _scaled(image: Any, tags: dict[int, Any], file: str | PathLike[str]) -> NDArray[np.uint8]:
     pixels = np.asarray(image, dtype=np.float32)
     if not np.all((pixels >= 0) & (pixels <= 1)):  # NaN is neither
         raise DataError(_unknown_range(image, file, "floats beyond [0, 1]"))
-    return np.rint(pixels * 255).astype(np.uint8)
+    return _in_sense(np.rint(pixels * 255).astype(np.uint8), tags)
+
+
+def _in_sense(grey: NDArray[np.uint8], tags: dict[int, Any]) -> NDArray[np.uint8]:
+    """Return grey pixels with 0 as black, which in a TIFF may be white."""
+    return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
 
 
 def _unknown_range(image: Any, file: str | PathLike[str], kind: str) -> str:

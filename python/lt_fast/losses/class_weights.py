@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy, in_class_order
+from lt_fast.labels import refuse_masked
 from lt_fast.losses.checks import real_number
+from lt_fast.ops.arguments import plain_numbers
 
 
 def effective_number_weights(
@@ -87,13 +89,10 @@ def checked_weights(weight: Any, num_classes: int) -> NDArray[np.float64] | None
     if weight is None:
         return None
     weight = in_class_order("weight", weight)
-    parts = weight if isinstance(weight, list | tuple) else [weight]
-    if any(getattr(part, "requires_grad", False) for part in parts):
-        raise ValueError(
-            "weight must not require a gradient: a loss treats its class weights as constants; pass weight.detach()"
-        )
+    refuse_masked("weight", weight)
+    _refuse_gradient(weight)
     try:
-        array = np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float64)
+        array = np.asarray(plain_numbers(weight), dtype=np.float64)
     except (TypeError, ValueError):
         raise TypeError(f"weight must be one number a class, got {weight!r}") from None
     if array.shape != (num_classes,):
@@ -104,6 +103,17 @@ def checked_weights(weight: Any, num_classes: int) -> NDArray[np.float64] | None
     if not array.any():
         raise ValueError(f"weight must be > 0 for at least one class, got {num_classes} zeros")
     return array
+
+
+def _refuse_gradient(weight: Any) -> None:
+    listed = isinstance(weight, list | tuple)
+    parts = {f"weight[{at}]": part for at, part in enumerate(weight)} if listed else {"weight": weight}
+    for name, part in parts.items():
+        if getattr(part, "requires_grad", False):
+            raise ValueError(
+                f"{name} must not require a gradient: a loss treats its class weights as constants; "
+                f"pass {name}.detach()"
+            )
 
 
 def _normalized(raw: NDArray[np.float64]) -> NDArray[np.float64]:

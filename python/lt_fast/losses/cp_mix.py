@@ -1,7 +1,9 @@
 """CP-Mix's loss: a plain batch, a batch of confused pairs, and the plain batch mixed with itself, in one pass."""
 
 import math
+from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
@@ -94,10 +96,12 @@ class CPMixLoss(LossModule):
         """Return the loss of plain rows, or of all three parts where there are second labels."""
         require_tensor(logits)
         if not isinstance(self.plain, LossModule):  # ours looks at its rows itself
-            self._first.look(logits)
+            self._first.look(logits, self.vectors)
         if target_b is None or lam is None:
             loss: Tensor = self.plain(logits, target_a)
             return loss
+        for name, value in (("target", target_a), ("target_b", target_b), ("lam", lam)):
+            _require_rows(name, value, len(logits))
         rows, pairs = self.plain_rows(len(logits)), self.num_pairs
         loss = self.plain(logits[:rows], target_a[:rows])
         if pairs:
@@ -111,7 +115,7 @@ class CPMixLoss(LossModule):
             logits[part],
             target_a[part],
             target_b=target_b[part],
-            lam=lam if isinstance(lam, int | float) else lam[part],
+            lam=_rows_of(lam, part),
             **self.vectors.for_logits(logits),
             **self.options,
         )
@@ -120,3 +124,18 @@ class CPMixLoss(LossModule):
     def extra_repr(self) -> str:
         """Show the settings."""
         return f"num_pairs={self.num_pairs}, eta={self.eta:g}, tau={self.tau:g}, regularize={self.regularize}"
+
+
+def _is_per_row(value: Any) -> bool:
+    """Whether ``value`` has entries; a number, which may be a tensor or an array without dimensions, has none."""
+    return isinstance(value, Tensor | np.ndarray | list | tuple) and getattr(value, "ndim", 1) > 0
+
+
+def _rows_of(lam: Any, part: slice) -> Any:
+    return lam[part] if _is_per_row(lam) else lam
+
+
+def _require_rows(name: str, value: Any, rows: int) -> None:
+    """Refuse entries of another number: a part of them might fit a part of the rows."""
+    if _is_per_row(value) and len(value) != rows:
+        raise ValueError(f"{name} must have one entry a row of the logits ({rows}), got {len(value)}")

@@ -160,7 +160,7 @@ class EqualizationLoss(LossModule):
             return row_cross_entropy(scores.masked_fill(dropped & others, -torch.inf), label)
 
         loss = mixed_loss(row_loss, logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
-        self._first.look(logits)
+        self._first.look(logits, self.vectors)
         if self.training:
             self.step.add_(1)
         return loss

@@ -1,7 +1,8 @@
 """Warnings about logits of another kind: probabilities, or scores that are no cosines for a loss that scales them.
 
 A loss looks at the logits of few calls: calls 1, 2, 4, ... 1024 of the module, 64 rows each. A look costs a few small
-reductions and, on a GPU, one wait for the device; no other step costs anything.
+reductions and, on a GPU, a few waits for the device; no other step costs anything. At the same calls the loss compares
+its vectors with what it was made with. Under ``torch.compile`` it does not look.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.ops import arguments
 
 _LAST_LOOK = 1024
@@ -45,9 +47,14 @@ class FirstLogits:
         self.scale = scale
         self.calls = 0
         self.next_look = 1
+        self.warned = False
 
-    def look(self, logits: Tensor) -> None:
-        """Count a call; at a scheduled one look at ``logits`` and warn about what is wrong with them."""
+    def look(self, logits: Tensor, vectors: ClassVectors | None = None) -> None:
+        """Count a call; at a scheduled one check ``vectors``, and warn about what is wrong with ``logits``.
+
+        Raises:
+            RuntimeError: if a vector was changed in a way that torch does not count, such as through ``.data``.
+        """
         if torch.compiler.is_compiling():
             return
         self.calls += 1
@@ -56,13 +63,15 @@ class FirstLogits:
         if not _readable(logits):
             self.calls -= 1  # this call cannot be looked at: the next one is
             return
-        self.next_look *= 2
-        message = self._fault(*_summary(logits.detach()[:_ROWS]), rounding=_rounding(logits))
+        self.next_look = self.next_look * 2 if self.next_look < _LAST_LOOK else 0
+        if vectors is not None:
+            vectors.require_exact()
+        message = None
+        if not self.warned:
+            message = self._fault(*_summary(logits.detach()[:_ROWS]), rounding=_rounding(logits))
         if message is not None:
-            self.next_look = 0
+            self.warned = True
             warnings.warn(message, UserWarning, stacklevel=_callers_level())
-        elif self.next_look > _LAST_LOOK:
-            self.next_look = 0
 
     def _fault(self, lowest: float, largest: float, off_one: float, *, rounding: float) -> str | None:
         if lowest >= 0 and off_one <= rounding:

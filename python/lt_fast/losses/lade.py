@@ -168,5 +168,5 @@ class LADELoss(LossModule):
         loss: Tensor = mixed_margin_loss(wide, target_a, **mixed, **vectors, **self.options)
         regularizer = lade_regularizer(wide, labels, prior, bias, remine_lambda=self.remine_lambda)
         times = len(logits) if self.options["reduction"] == "sum" else 1
-        self._first.look(logits)
+        self._first.look(logits, self.vectors)
         return loss + times * self.regularizer_weight * regularizer

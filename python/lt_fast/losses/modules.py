@@ -17,8 +17,13 @@ class LossModule(nn.Module):
     """A loss of logits against one label a sample, or two mixed with the image factor ``lam``.
 
     Its options are fixed when it is made: assigning one later is an ``AttributeError`` that says what to do instead.
+
+    The module warns where logits look like probabilities, or are no cosines for a loss with a ``scale``; it looks at
+    calls 1, 2, 4, ... 1024. ``torch.compile`` and the bare ``ops.mixed_margin_loss`` do not look at the values of the
+    logits, so there these warnings do not appear.
     """
 
+    vectors: ClassVectors
     _first: FirstLogits
 
     def fix_options(self, **options: Any) -> None:
@@ -111,7 +116,7 @@ class OneCallLoss(LossModule):
         """Return the loss of ``logits`` against one label a sample, or two mixed with the image factor ``lam``."""
         vectors = self.vectors.for_logits(logits)
         loss: Tensor = mixed_margin_loss(logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
-        self._first.look(logits)
+        self._first.look(logits, self.vectors)
         return loss
 
     def loss_and_gradient(
@@ -122,5 +127,5 @@ class OneCallLoss(LossModule):
         both: tuple[Tensor, Tensor] = mixed_margin_loss(
             logits, target_a, target_b=target_b, lam=lam, return_gradient=True, **vectors, **self.options
         )
-        self._first.look(logits)
+        self._first.look(logits, self.vectors)
         return both

@@ -26,10 +26,17 @@ _ALIASES = {
     "cls_num_list": "counts",
     "img_num_per_cls": "counts",
     "samples_per_cls": "counts",
+    "samples_per_class": "counts",
     "s": "scale",
     "max_m": "max_margin",
     "per_cls_weights": "weight",
     "class_weights": "weight",
+    "class_weight": "weight",
+    "cls_weights": "weight",
+    "cls_weight": "weight",
+    "weights": "weight",
+    "loss_weight": "weight",
+    "alpha": "weight",
     "size_average": "reduction",
     "reduce": "reduction",
 }
@@ -39,6 +46,7 @@ _ELSEWHERE = {
     "ignore_index": (
         "leave the ignored rows out of the call: keep = target != ignore_index; criterion(logits[keep], target[keep])"
     ),
+    "temperature": "divide the logits by it: criterion(logits / temperature, target)",
     "margin": "it follows from the counts",
     "m_list": "it follows from the counts",
     "bias": "it follows from the counts",

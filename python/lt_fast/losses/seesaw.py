@@ -144,7 +144,7 @@ class SeesawLoss(LossModule):
             return row_cross_entropy(scores + self._log_factors(scores.detach(), label, log_counts), label)
 
         loss = mixed_loss(row_loss, logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
-        self._first.look(logits)
+        self._first.look(logits, self.vectors)
         return loss
 
     def _log_factors(self, scores: Tensor, label: Tensor, log_counts: Tensor) -> Tensor:

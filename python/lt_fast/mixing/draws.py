@@ -34,8 +34,16 @@ def beta_factors(
     return factors if per_sample else np.repeat(factors, batch_size)
 
 
+def require_number(name: str, value: object) -> None:
+    """Raise ``TypeError`` unless ``value`` is a number, or a tensor of one; a bool and a string are none."""
+    of_one = isinstance(value, Tensor) and value.numel() == 1
+    if isinstance(value, bool) or not (of_one or isinstance(value, (int, float, np.integer, np.floating))):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+
+
 def checked_alpha(alpha: float) -> float:
     """Return ``alpha``; raise ``ValueError`` unless Beta(alpha, alpha) exists."""
+    require_number("alpha", alpha)
     if not (math.isfinite(alpha) and alpha > 0):
         hint = "; leave the mixer out to train without mixing" if alpha == 0 else ""
         raise ValueError(f"alpha must be finite and > 0, got {alpha}{hint}")
@@ -62,7 +70,8 @@ def checked_target(target: Tensor, name: str = "target", *, num_classes: int | N
         hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else hints.for_labels_dtype(name, target, target)
         raise TypeError(f"{name} must hold class indices (int64), got {target.dtype}{hint}")
     if target.ndim != 1:
-        hint = _ONE_LABEL.format(name=name) if target.ndim > 1 else f"; use {name}.reshape(-1)"
+        several = target.ndim > 1 and target.numel() != len(target)
+        hint = _ONE_LABEL.format(name=name) if several else f"; use {name}.reshape(-1)"
         raise ValueError(
             f"{name} must be one-dimensional, one class index a sample, got shape {tuple(target.shape)}{hint}"
         )
@@ -75,7 +84,7 @@ _ONE_LABEL = "; mix before labels are made soft: for one-hot labels pass {name}.
 
 
 def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
-    if target.device.type != "cpu" or target.numel() == 0:
+    if target.device.type != "cpu" or target.numel() == 0 or torch.compiler.is_compiling():
         return
     outside = ((target < 0) | (target >= num_classes)).nonzero()
     if len(outside):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.mixing.draws import checked_target
+from lt_fast.mixing.draws import checked_target, require_number
 from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
@@ -176,6 +176,7 @@ class MAM(Mixer):
 
 def checked_omega(omega: float) -> float:
     """Return ``omega``; raise ``ValueError`` unless it is finite and >= 0."""
+    require_number("omega", omega)
     if not (math.isfinite(omega) and omega >= 0):
         hint = f"; did you mean {-omega:g}? (the exponent is -omega)" if omega < 0 else ""
         raise ValueError(f"omega must be finite and >= 0, got {omega}{hint}")

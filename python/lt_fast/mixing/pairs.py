@@ -10,12 +10,14 @@ def checked_pair(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> t
     """Return all three as tensors on the device of ``lam``: float64 for a number or a float64 ``lam``, else float32.
 
     Raises:
-        ValueError: if ``lam`` lies outside [0, 1] or a size is not > 0; looked at on the CPU alone.
+        ValueError: if ``lam`` lies outside [0, 1] or a size is not > 0; looked at on the CPU alone, and
+            not under ``torch.compile``.
     """
     lam, n_a, n_b = (
         value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in (lam, n_a, n_b)
     )
-    _check_values(lam, n_a, n_b)
+    if not torch.compiler.is_compiling():  # a look at the values would break the graph
+        _check_values(lam, n_a, n_b)
     wide = torch.promote_types(lam.dtype, torch.float32)
     return lam.to(wide), n_a.to(lam.device, wide), n_b.to(lam.device, wide)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.mixing.draws import checked_target
+from lt_fast.mixing.draws import checked_target, require_number
 from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
@@ -165,6 +165,7 @@ class Remix(Mixer):
 
 def checked_kappa(kappa: float) -> float:
     """Return ``kappa``; raise ``ValueError`` unless it is finite and >= 1."""
+    require_number("kappa", kappa)
     if not (math.isfinite(kappa) and kappa >= 1):
         hint = f"; did you mean {1 / kappa:g}?" if 0 < kappa < 1 else ""
         raise ValueError(f"kappa must be finite and >= 1 (larger over smaller class), got {kappa}{hint}")
@@ -173,6 +174,7 @@ def checked_kappa(kappa: float) -> float:
 
 def checked_tau(tau: float) -> float:
     """Return ``tau``; raise ``ValueError`` unless it lies in [0, 1]."""
+    require_number("tau", tau)
     if not 0 <= tau <= 1:
         raise ValueError(f"tau must be in [0, 1], got {tau}")
     return float(tau)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lt_fast import _rust
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.mixing.draws import DRAWS_PER_STEP, checked_key, checked_target
+from lt_fast.mixing.draws import DRAWS_PER_STEP, checked_key, checked_target, require_number
 from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
@@ -123,6 +123,7 @@ class UniMix(Mixer):
         seed: int = 0,
         empty: EmptyPolicy = "error",
     ) -> None:
+        require_number("tau", tau)
         if not math.isfinite(tau):
             raise ValueError(f"tau must be finite, got {tau}; 0 draws partners uniformly")
         self.counts = ClassCounts(counts).require_no_empty(empty)

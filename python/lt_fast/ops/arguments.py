@@ -8,7 +8,7 @@ import functools
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lt_fast.counts import ClassCounts, in_class_order
+from lt_fast.labels import refuse_masked
 from lt_fast.ops import hints
 from lt_fast.registry import nearest
 
@@ -344,8 +345,8 @@ def _no_gradient(name: str, value: object) -> None:
 def _no_gradients(name: str, values: object) -> None:
     """Refuse a list with a number in it that requires a gradient."""
     if isinstance(values, list | tuple):
-        for value in values:
-            _no_gradient(name, value)
+        for at, value in enumerate(values):
+            _no_gradient(f"{name}[{at}]", value)
 
 
 def _check_number(name: str, number: float) -> None:
@@ -355,11 +356,22 @@ def _check_number(name: str, number: float) -> None:
         raise ValueError(f"{name} must {rule}, got {number:g}")
 
 
+def plain_numbers(values: Any) -> Any:
+    """Return tensors, alone or in a list, as float64 arrays: NumPy has no bfloat16, and float64 holds its values."""
+    if isinstance(values, list | tuple):
+        return [plain_numbers(each) for each in values]
+    if not isinstance(values, Tensor):
+        return values
+    if values.is_complex():
+        raise TypeError("complex numbers have no order")
+    return values.detach().cpu().double().numpy()
+
+
 def _array(value: Any) -> NDArray[np.float64]:
     """Return a copy that torch can take, whatever the strides, byte order and flags of the original."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "c":
         raise TypeError("complex numbers have no order")
-    return np.array(value, dtype=np.float64)
+    return np.array(value if torch.compiler.is_compiling() else plain_numbers(value), dtype=np.float64)
 
 
 def _per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
@@ -386,12 +398,14 @@ def _row_tensor(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Te
     """Return numbers of another type than a tensor as one, on the logits' device."""
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got bool")
-    if torch.compiler.is_compiling() and isinstance(value, _NUMPY):
+    if torch.compiler.is_compiling() and (type(value) is np.ndarray or isinstance(value, np.generic)):
         return torch.as_tensor(value).to(dtype=dtype, device=logits.device)
     if isinstance(value, _NUMBERS):
         return _row_number(name, value, dtype, logits)
     if not isinstance(value, _SEQUENCES):
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
+    if not torch.compiler.is_compiling():
+        refuse_masked(name, value)
     _no_gradients(name, value)
     try:
         return torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
@@ -462,8 +476,12 @@ def vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
 def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
     if isinstance(value, ClassCounts):
         value = torch.as_tensor(np.array(value.counts))
+    elif torch.compiler.is_compiling() and type(value) is np.ndarray:  # traced as a tensor; a masked array is not
+        value = torch.as_tensor(value)
     elif not isinstance(value, Tensor):
-        value = in_class_order(name, value)
+        value = _in_order(name, value)
+        if not torch.compiler.is_compiling():
+            refuse_masked(name, value)
         _no_gradients(name, value)
         try:
             value = torch.as_tensor(_array(value), device="cpu")
@@ -478,6 +496,17 @@ def _converted(name: str, value: Any, logits: Tensor) -> Tensor:
         return _moved(value, logits)
     with torch.inference_mode(False):  # remembered, and training may come after validation
         return _moved(value, logits)
+
+
+def _in_order(name: str, value: Any) -> Any:
+    """Return entries in the order of the classes; what torch.compile cannot trace of it is left out there."""
+    if isinstance(value, _SEQUENCES):
+        return value
+    if torch.compiler.is_compiling() and isinstance(value, Mapping):
+        if set(value) != set(range(len(value))):
+            raise ValueError(f"{name} must have one entry for each class number from 0 to {len(value) - 1}")
+        return [value[label] for label in range(len(value))]
+    return in_class_order(name, value)
 
 
 def _moved(value: Tensor, logits: Tensor) -> Tensor:

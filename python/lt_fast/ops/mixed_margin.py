@@ -115,6 +115,9 @@ def mixed_margin_loss(
     NaN logits make the loss NaN, and so does a row of -inf alone; nothing raises, because on a GPU that would make
     every step wait. Check the loss where it is read anyway, or use ``torch.autograd.set_detect_anomaly``.
 
+    The values of the logits are not looked at: the loss modules warn of probabilities and of scores that are no
+    cosines, this function does not.
+
     Values of C-vectors given as tensors are looked at once per tensor and version (a change that torch does not count,
     through ``.data`` or memory shared with NumPy, goes unnoticed); in ``torch.compile`` they are not looked at.
     A number that changes from call to call, such as ``lam`` or ``tau``, makes ``torch.compile`` compile twice at most.
