@@ -61,7 +61,7 @@ def test_checkpoints_of_another_run(runs, run, tmp_path, capsys, name):
     for line in (["eval", str(run)], [*TRAIN, *another], ["train", "--resume", str(run)]):
         assert main([*line, *QUIET]) == 3
         assert f"checkpoint {run}/checkpoints/epoch-0002 is of another run" in capsys.readouterr().err
-    assert sorted(os.listdir(run / "checkpoints")) == ["epoch-0001", "epoch-0002"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["epoch-0001", "epoch-0002"]
     assert not (tmp_path / "c").exists()
 
 
@@ -99,7 +99,7 @@ def test_names_that_were_not_written_push_no_checkpoint_out(run):
     for name in ("epoch-9998", "epoch-9999", "epoch-2", "epoch-00002", "epoch-0002-step-000000"):
         (run / "checkpoints" / name).touch()
     assert main(["train", "--resume", str(run), *QUIET, "--no-plots"]) == 0
-    assert {"epoch-0001", "epoch-0002"} <= set(os.listdir(run / "checkpoints"))
+    assert {"epoch-0001", "epoch-0002"} <= {path.name for path in (run / "checkpoints").iterdir()}
 
 
 def test_a_start_from_a_name_that_is_not_unicode(runs, tmp_path):
@@ -115,4 +115,4 @@ def test_checkpoints_without_a_configuration(run, capsys):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert main([*TRAIN, *QUIET, "--run", str(run)]) == 2
     assert re.search(r"holds checkpoints but no config\.json; restore config\.json", capsys.readouterr().err)
-    assert os.listdir(run) == ["checkpoints"]
+    assert [path.name for path in run.iterdir()] == ["checkpoints"]

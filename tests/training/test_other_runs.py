@@ -50,9 +50,15 @@ def test_damaged_checkpoints_push_no_good_one_out(tmp_path):
     for name in ("epoch-0003", "epoch-9998", "epoch-2"):
         (tmp_path / name).touch()
     Checkpoints(tmp_path).tidy()
-    assert len(os.listdir(tmp_path)) == 5
+    assert len(list(tmp_path.iterdir())) == 5
     checkpoints.save(4, 0, {}, {})
-    assert sorted(os.listdir(tmp_path)) == ["epoch-0002", "epoch-0003", "epoch-0004", "epoch-2", "epoch-9998"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "epoch-0002",
+        "epoch-0003",
+        "epoch-0004",
+        "epoch-2",
+        "epoch-9998",
+    ]
 
 
 @pytest.fixture
@@ -82,3 +88,14 @@ def test_a_full_disk_before_the_first_checkpoint_does_not_advise_to_resume(tmp_p
     ):
         raise full
     assert not (tmp_path / "a").exists()
+
+
+def test_checkpoints_of_another_run_push_none_of_this_run_out(tmp_path):
+    with RunDirectory(tmp_path / "a", {}) as run:
+        train(run)
+        for epoch in (3, 4):
+            run.checkpoints.keep = 9
+            run.checkpoints.save(epoch, 0, {}, {"config_sha256": "0" * 64})
+    with RunDirectory(tmp_path / "a", {}, resume=True) as run:
+        run.tidy()
+        assert [path.name for path in run.checkpoints.paths()] == [f"epoch-{epoch:04d}" for epoch in (1, 2, 3, 4)]

@@ -79,16 +79,19 @@ class Checkpoints:
     Args:
         folder: where they lie; made on the first save.
         keep: how many to keep, >= 1; with two, one good one is left when the newest is damaged.
+        identity: what a checkpoint of this run has as its value ``config_sha256``; one that has another never pushes
+            a checkpoint of this run out. None: any.
 
     Raises:
         ValueError: if ``keep`` is below 1.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
+    def __init__(self, folder: str | Path, *, keep: int = 2, identity: str | None = None) -> None:
         if keep < 1:
             raise ValueError(f"keep must be >= 1, got {keep}")
         self.folder = Path(folder)
         self.keep = keep
+        self.identity = identity
         self._good: set[str] = set()  # names of those written or read well by this object
 
     def paths(self) -> list[Path]:
@@ -180,7 +183,6 @@ class Checkpoints:
                     if path != paths[0]:
                         warnings.warn(f"{error}; using the one before it", stacklevel=4)
                 continue
-            self._good.add(path.name)
             try:
                 if accept is not None:
                     accept(checkpoint)
@@ -191,6 +193,7 @@ class Checkpoints:
                 continue
             for words in unfit:  # only now: where every one is refused, the error says it all
                 warnings.warn(f"{words}; using the one before it", stacklevel=4)
+            self._good.add(path.name)
             return checkpoint
         if damaged or unfit:
             reasons = "; ".join(damaged + unfit)
@@ -227,8 +230,9 @@ class Checkpoints:
     def _is_good(self, path: Path) -> bool:
         if path.name not in self._good:
             with suppress(DataError):
-                read(path)
-                self._good.add(path.name)
+                values = read(path).values
+                if self.identity in (None, values.get("config_sha256")):
+                    self._good.add(path.name)
         return path.name in self._good
 
 

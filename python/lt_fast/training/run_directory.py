@@ -64,11 +64,11 @@ class RunDirectory:
         self.path = Path(path)
         self.config = _plain("config", config)
         self.resume = resume
-        self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self.identity = identity_of(self.config)
+        self.checkpoints = Checkpoints(self.path / "checkpoints", identity=self.identity)
         self.plots = self.path / "plots"
         self.metrics_path = self.path / "metrics.csv"
         self.result_path = self.path / _RESULT
-        self.identity = identity_of(self.config)
         self.row_rules: Mapping[str, Rule] = {}
         _refuse_unfit(self.path, resume=resume)
         try:
