@@ -122,6 +122,7 @@ def test_every_value_of_a_sealed_state(copied):
     original = json.loads((newest / "state.json").read_text())
     free = {"loss_sum", "samples", "seconds", "learning_rate", "train_loss", "half", "unmeasured", "environment"}
     free |= {"batches"}  # those of this test look at nothing but the seed
+    free |= {"config_sha256"}  # compared where a run is known
     refused, asked_for = [], []
     for at in places(original):
         for new in ODD:
@@ -381,21 +382,17 @@ CHANGES = {
 def test_every_tensor_of_another_kind(copied, group, change):
     *_, newest = folders(copied)
     original = load((newest / f"{group}.safetensors").read_bytes())
-    untouched, refused = 0, {}
+    refused = {}
     for name, tensor in original.items():
         new = CHANGES[change](tensor)
         if new is not None and new.dtype == tensor.dtype and new.shape == tensor.shape and new.equal(tensor):
             continue
         rest = {other: own for other, own in original.items() if other != name}
         replace_tensors(newest, f"{group}.safetensors", save(rest if new is None else {**rest, name: new.contiguous()}))
-        try:
+        with pytest.raises(DataError) as caught:
             training().restore(checkpoint_module.read(newest))
-            untouched += 1
-        except DataError as error:
-            refused[name.removeprefix("criterion.").removeprefix("momentum.")] = str(error)
+        refused[name.removeprefix("criterion.").removeprefix("momentum.")] = str(caught.value)
     assert all(name in words and str(newest) in words for name, words in refused.items())
-    # A parameter that got no gradient has no momentum: one that lacks it is not known to be damaged.
-    assert untouched == (len(list(tiny_model().parameters())) if (group, change) == ("training", "gone") else 0)
 
 
 def test_groups_that_lack_or_are_too_many(copied):
@@ -409,7 +406,7 @@ def test_no_momentum_at_all_is_damage(copied):
     *_, newest = folders(copied)
     kept = {"criterion.seen": load((newest / "training.safetensors").read_bytes())["criterion.seen"]}
     replace_tensors(newest, "training.safetensors", save(kept))
-    with pytest.warns(UserWarning, match="not of this model and loss: Missing momentum; using the one before it"):
+    with pytest.warns(UserWarning, match="not of this model and loss: Missing momentum of .*; using the one before it"):
         assert resumed(copied).epoch == EPOCHS - 1
 
 

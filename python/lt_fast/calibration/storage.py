@@ -24,6 +24,7 @@ from lt_fast.records import (
 
 _SETTINGS, _TENSORS = "calibrator.json", "calibrator.safetensors"
 FILES = (_SETTINGS, _TENSORS)
+_TIES = "fitted_for"
 _HUGE = 1e300
 _RULES = {
     "*": Rule(
@@ -68,6 +69,7 @@ def read(
         if not os.path.lexists(place / file):
             raise DataError(f"{place / file} must exist; save a calibrator into {place} first")
     settings = _settings(place / _SETTINGS)
+    settings.pop(_TIES, None)
     if settings.get("method") != method:
         raise DataError(f"{place / _SETTINGS} must hold a {method!r} calibrator, got {settings.get('method')!r}")
     _check_settings(place / _SETTINGS, settings)
@@ -78,6 +80,27 @@ def read(
     for name, tensor in tensors.items():
         _refuse_odd(place / _TENSORS, name, tensor)
     return settings, tensors
+
+
+def tie(folder: str | os.PathLike[str], ties: Mapping[str, str]) -> None:
+    """Record in a saved calibrator what it was fitted for: names to digests.
+
+    Raises:
+        DataError: if the calibrator cannot be read.
+        OSError: if the folder cannot be written.
+    """
+    path = Path(folder) / _SETTINGS
+    settings = {**_settings(path), _TIES: dict(ties)}
+    _replace(path, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
+
+
+def ties_of(folder: str | os.PathLike[str]) -> Any:
+    """Return what ``tie`` recorded, unchecked; None where it recorded nothing.
+
+    Raises:
+        DataError: if the calibrator cannot be read.
+    """
+    return _settings(Path(folder) / _SETTINGS).get(_TIES)
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def evaluate_run(
     data = assembly.load_data(config, root=None if root is None else Path(root))
     _compare_images(folder, data)
     model = assembly.make_model(config, data)
-    checkpoint = newest_of(folder, model, epochs=config["epochs"])
+    checkpoint = newest_of(folder, model, config=config)
     model.load_state_dict(checkpoint.tensors["model"])
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
     last = checkpoint.epoch == config["epochs"]

@@ -1,5 +1,6 @@
 """One run from its configuration to ``result.json``: data, network, training, calibration, metrics."""
 
+import hashlib
 import os
 import time
 import warnings
@@ -19,15 +20,13 @@ from lt_fast.recipes import assembly, confusions
 from lt_fast.recipes.assembly import Data
 from lt_fast.recipes.config import sources_of
 from lt_fast.recipes.predictions import Predictions
-from lt_fast.recipes.starting import Start, read_start
+from lt_fast.recipes.starting import CURVES, ROW_RULES, Start, read_start
 from lt_fast.recipes.stored_config import START, stored_config
 from lt_fast.training import RunDirectory, run_files
-from lt_fast.training.run_directory import differences
+from lt_fast.training.durable import CONTINUE
+from lt_fast.training.run_directory import differences, identity_of
 from lt_fast.training.run_files import CONFUSIONS, METRICS, PREDICTIONS
 from lt_fast.versions import versions
-
-CURVES = ("top1", "many_recall", "medium_recall", "few_recall")
-"""Metrics of the test set that every epoch's row of ``metrics.csv`` holds, as ``test_<name>``."""
 
 SELECTION = "last epoch"
 """Which weights are measured: never the best on the test set."""
@@ -89,6 +88,7 @@ def run(
         recorded = stored_config(folder).get(START)
         config = config | ({START: recorded} if recorded is not None and start is None else {})
     with RunDirectory(folder, config, resume=resume) as directory:
+        directory.row_rules = ROW_RULES
         if finished(directory, config):
             directory.tidy()
             return read_result(directory)
@@ -199,13 +199,15 @@ def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
     """On an error before the first checkpoint, leave no folder that blocks the next attempt under other settings."""
     try:
         yield
-    except (ArithmeticError, TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError) as error:
         if not directory.resume and not directory.checkpoints.paths():
             with suppress(OSError):  # the error that is on its way says more
                 for name in ("config.json", "protocol.json", "metrics.csv", ".lock"):
                     (directory.path / name).unlink(missing_ok=True)
                 for folder in (directory.plots, directory.checkpoints.folder, directory.path):
                     folder.rmdir()
+            if CONTINUE in str(error):
+                raise DataError(str(error).replace(CONTINUE, "then start the run again")) from error
         raise
 
 
@@ -282,12 +284,14 @@ def calibrated_predictions(
     calibrator = assembly.make_calibrator(config, data.train.class_counts)
     if calibrator is None:
         return Predictions(scale * logits, labels, None)
+    ties = {"config_sha256": identity_of(config), "model_sha256": _digest_of(model)}
     if fit:
         fitted_on, _, targets = _collected(config, model, assembly.plain_batches(data.train, data), device)
         calibrator.fit(fitted_on, targets, head=model.head)
         calibrator.save(folder / CALIBRATION)
+        storage.tie(folder / CALIBRATION, ties)
     else:
-        calibrator = _loaded_calibrator(calibrator, folder / CALIBRATION)
+        calibrator = _loaded_calibrator(calibrator, folder / CALIBRATION, ties)
     given = {"features": features, "logits": logits}[calibrator.transforms]
     try:
         calibrated = calibrator.transform(given)
@@ -296,8 +300,16 @@ def calibrated_predictions(
     return Predictions(scale * logits, labels, calibrated)
 
 
-def _loaded_calibrator(wanted: Any, folder: Path) -> Any:
-    """Return the calibrator in ``folder``, one of the settings and class counts of ``wanted``."""
+def _digest_of(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _loaded_calibrator(wanted: Any, folder: Path, ties: Mapping[str, str]) -> Any:
+    """Return the calibrator in ``folder``, one of the settings, class counts and ties of ``wanted``."""
     for name in storage.FILES:
         if not (folder / name).exists():
             raise DataError(
@@ -310,6 +322,11 @@ def _loaded_calibrator(wanted: Any, folder: Path) -> Any:
         raise DataError(f"{folder} is not of this run: it was fitted to the class counts {theirs}, these are {ours}")
     if found.scale != wanted.scale:
         raise DataError(f"{folder} is not of this run: its scale is {found.scale:g}, that of the run {wanted.scale:g}")
+    if storage.ties_of(folder) != ties:
+        raise DataError(
+            f"{folder} is not of this run: it was not fitted to the network of its last checkpoint under its "
+            f"configuration; remove it and `lt-fast train --resume {folder.parent}` learns it again"
+        )
     return found
 
 

@@ -1,5 +1,6 @@
 """A new run from the weights of another one: trained on under a new schedule."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +11,18 @@ from lt_fast.errors import DataError, UsageError
 from lt_fast.recipes import assembly
 from lt_fast.recipes.assembly import Data
 from lt_fast.recipes.stored_config import stored_config
-from lt_fast.records import OBJECT, TEXT, read_json
+from lt_fast.records import FRACTION, OBJECT, TEXT, nullable, read_json
 from lt_fast.training import Checkpoint, Checkpoints
-from lt_fast.training.state import most_bytes, place_of, unlike
+from lt_fast.training.run_directory import identity_of
+from lt_fast.training.state import most_bytes, place_of, refuse_other_run, unlike
 
 PROTOCOL = "protocol.json"
+
+CURVES = ("top1", "many_recall", "medium_recall", "few_recall")
+"""Metrics of the test set that every epoch's row of ``metrics.csv`` holds, as ``test_<name>``."""
+
+ROW_RULES = {f"test_{name}": nullable(FRACTION) for name in CURVES}
+"""What those columns must hold in a checkpoint."""
 
 
 class Start(NamedTuple):
@@ -41,9 +49,9 @@ def read_start(folder: Path, config: Mapping[str, Any], data: Data) -> Start:
     if other:
         raise UsageError(f"--start-from needs a run of the same data and network, but {', '.join(other)}; name another")
     _refuse_other_images(folder, data)
-    checkpoint = newest_of(folder, assembly.make_model(config, data), epochs=theirs["epochs"])
+    checkpoint = newest_of(folder, assembly.make_model(config, data), config=theirs)
     record = {
-        "run": folder.resolve().name,
+        "run": os.fsencode(folder.resolve().name).decode("utf-8", "backslashreplace"),  # JSON holds Unicode alone
         "method": theirs["method"],
         "epoch": checkpoint.epoch,
         "sha256": checkpoint.sha256["model"],
@@ -51,17 +59,19 @@ def read_start(folder: Path, config: Mapping[str, Any], data: Data) -> Start:
     return Start(record, checkpoint.tensors["model"])
 
 
-def newest_of(folder: Path, model: nn.Module, *, epochs: int) -> Checkpoint:
-    """Return the newest good checkpoint of the run in ``folder``, one of ``model``.
+def newest_of(folder: Path, model: nn.Module, *, config: Mapping[str, Any]) -> Checkpoint:
+    """Return the newest good checkpoint of the run in ``folder``, one of ``model`` and of ``config``.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is none, or a checkpoint there is of another run.
     """
+    epochs = config["epochs"]
 
     def accept(found: Checkpoint) -> None:
         fault = unlike(found.tensors.get("model", {}), model.state_dict())
         if fault is not None:
             raise DataError(f"checkpoint {found.path} is not of the model that config.json names: {fault}")
+        refuse_other_run(found, identity_of(config), ROW_RULES)
         if place_of(found).epoch > epochs:
             raise DataError(f"checkpoint {found.path} must be within {epochs} epochs, got epoch {found.epoch}")
 

@@ -69,22 +69,30 @@ class Checkpoint:
     sha256: dict[str, str]
 
 
+class OtherRunError(DataError):
+    """A good checkpoint lies in the folder of a run that did not write it."""
+
+
 class Checkpoints:
     """The checkpoints of one run: save, find the newest good one, drop the old.
 
     Args:
         folder: where they lie; made on the first save.
         keep: how many to keep, >= 1; with two, one good one is left when the newest is damaged.
+        identity: what a checkpoint of this run has as its value ``config_sha256``; one that has another never pushes
+            a checkpoint of this run out. None: any.
 
     Raises:
         ValueError: if ``keep`` is below 1.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
+    def __init__(self, folder: str | Path, *, keep: int = 2, identity: str | None = None) -> None:
         if keep < 1:
             raise ValueError(f"keep must be >= 1, got {keep}")
         self.folder = Path(folder)
         self.keep = keep
+        self.identity = identity
+        self._good: set[str] = set()  # names of those written or read well by this object
 
     def paths(self) -> list[Path]:
         """Return the folders of all checkpoints, oldest first, unread.
@@ -93,7 +101,7 @@ class Checkpoints:
             DataError: if the folder is none, or may not be read.
         """
         try:
-            return sorted((path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), key=_position)
+            return sorted((path for path in self.folder.iterdir() if _is_name(path.name)), key=_position)
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -133,6 +141,7 @@ class Checkpoints:
                 _remove(path)
             aside.rename(path)
             sync_folder(self.folder)
+            self._good.add(path.name)
         except OSError as error:
             erase(aside)
             raise unwritable(self.folder, error, what="a checkpoint", needed=sum(map(len, files.values()))) from error
@@ -151,6 +160,7 @@ class Checkpoints:
             most: size in bytes of the largest file of tensors that can be one of this model.
 
         Raises:
+            OtherRunError: if ``accept`` raises it: a checkpoint of another run is not passed over.
             DataError: if there are checkpoints and every one is damaged.
         """
         for _ in range(_LISTINGS):  # a training that runs meanwhile may remove what was listed before it is read
@@ -176,11 +186,14 @@ class Checkpoints:
             try:
                 if accept is not None:
                     accept(checkpoint)
+            except OtherRunError:
+                raise
             except DataError as error:
                 unfit.append(str(error))
                 continue
             for words in unfit:  # only now: where every one is refused, the error says it all
                 warnings.warn(f"{words}; using the one before it", stacklevel=4)
+            self._good.add(path.name)
             return checkpoint
         if damaged or unfit:
             reasons = "; ".join(damaged + unfit)
@@ -194,7 +207,10 @@ class Checkpoints:
                 _remove(path)
 
     def tidy(self) -> None:
-        """Remove what a killed process left: half-written and half-removed checkpoints, and those beyond ``keep``."""
+        """Remove what a killed process left: half-written and half-removed checkpoints, and those beyond ``keep``.
+
+        Damaged checkpoints do not count: they never push a good one out.
+        """
         self._erase_leftovers()
         self._drop_old()
 
@@ -203,8 +219,21 @@ class Checkpoints:
             erase(path)
 
     def _drop_old(self) -> None:
-        for old in self.paths()[: -self.keep]:
-            _remove(old)
+        good = 0
+        for path in reversed(self.paths()):
+            if good >= self.keep:
+                _remove(path)
+                self._good.discard(path.name)
+            else:
+                good += self._is_good(path)
+
+    def _is_good(self, path: Path) -> bool:
+        if path.name not in self._good:
+            with suppress(DataError):
+                values = read(path).values
+                if self.identity in (None, values.get("config_sha256")):
+                    self._good.add(path.name)
+        return path.name in self._good
 
 
 def read(path: Path, *, most: int = MOST_TENSOR_BYTES) -> Checkpoint:
@@ -296,9 +325,15 @@ def _name(epoch: int, step: int) -> str:
     return f"epoch-{epoch:04d}" + (f"-step-{step:06d}" if step else "")
 
 
+def _is_name(name: str) -> bool:
+    """Return whether ``name`` is spelled as ``save`` spells it: one position has one name."""
+    match = _NAME.fullmatch(name)
+    return match is not None and name == _name(int(match[1]), int(match[2] or 0))
+
+
 def _position(path: Path) -> tuple[int, int]:
     match = _NAME.fullmatch(path.name)
-    if match is None:
+    if match is None or not _is_name(path.name):
         raise DataError(f"a checkpoint folder must be named like epoch-0012 or epoch-0012-step-000034, got {path}")
     return int(match[1]), int(match[2] or 0)
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from lt_fast.errors import DataError
 
+CONTINUE = "then continue with --resume"
+"""How the advice about a full disk ends; not true where the run directory was removed again."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -75,5 +78,5 @@ def unwritable(folder: Path, error: OSError, *, what: str, needed: int) -> DataE
         free = str(shutil.disk_usage(folder).free)
     return DataError(
         f"{folder} has no room for {what}: {needed} bytes are needed, {free} are free ({error.strerror}); "
-        "free some space, then continue with --resume",
+        f"free some space, {CONTINUE}",
     )

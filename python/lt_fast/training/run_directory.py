@@ -13,6 +13,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import stat
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lt_fast.errors import DataError, UsageError
-from lt_fast.records import read_json
+from lt_fast.records import Rule, read_json
 from lt_fast.training.checkpoint import Checkpoints
 from lt_fast.training.durable import erase, replace_file, unwritable
 from lt_fast.training.history import History
@@ -49,6 +50,8 @@ class RunDirectory:
         plots: folder for pictures.
         metrics_path: ``metrics.csv``.
         result_path: ``result.json``.
+        identity: ``identity_of`` the configuration, which every checkpoint records.
+        row_rules: column of ``metrics.csv`` to the rule that a checkpoint's rows must fulfil; none at first.
 
     Raises:
         TypeError: if ``config`` holds something that JSON does not.
@@ -61,10 +64,12 @@ class RunDirectory:
         self.path = Path(path)
         self.config = _plain("config", config)
         self.resume = resume
-        self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self.identity = identity_of(self.config)
+        self.checkpoints = Checkpoints(self.path / "checkpoints", identity=self.identity)
         self.plots = self.path / "plots"
         self.metrics_path = self.path / "metrics.csv"
         self.result_path = self.path / _RESULT
+        self.row_rules: Mapping[str, Rule] = {}
         _refuse_unfit(self.path, resume=resume)
         try:
             self.plots.mkdir(parents=True, exist_ok=True)
@@ -167,9 +172,18 @@ def read_config(path: str | Path) -> dict[str, Any]:
         DataError: if there is none, or it cannot be read.
     """
     file = Path(path) / _CONFIG
-    if not os.path.lexists(file):
-        raise DataError(f"{path} holds no run: {file} is missing")
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path} holds no run: {file} is missing") from None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror})") from error
     return read_json(file, {})
+
+
+def identity_of(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a configuration's JSON, which tells the files of one run from those of another."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
@@ -208,6 +222,11 @@ def _refuse_unfit(path: Path, *, resume: bool) -> None:
             return
         if resume:
             raise UsageError(f"run directory {path} holds no run to resume; leave --resume out, or correct --run")
+        if (path / "checkpoints").is_dir() and Checkpoints(path / "checkpoints").paths():
+            raise UsageError(
+                f"run directory {path} holds checkpoints but no {_CONFIG}; restore {_CONFIG} and continue with "
+                "--resume, or name another run directory with --run",
+            )
         foreign = _foreign_names(path)
         if foreign:
             raise UsageError(
@@ -245,8 +264,11 @@ def _lock(path: Path) -> int:
 
 
 def _require_regular(descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, f"{_LOCK} is no regular file")
+    if found.st_nlink > 1:  # writing into it would change the file of the other name
+        raise OSError(errno.EMLINK, f"{_LOCK} is a hard link to another file")
 
 
 def _plain(name: str, values: Mapping[str, Any]) -> Any:

@@ -1,10 +1,11 @@
 """When a training is saved, and where it begins: what stands between the loop and its run directory."""
 
 from lt_fast.errors import Interrupted, UsageError
+from lt_fast.training.checkpoint import Checkpoint
 from lt_fast.training.finite import FiniteWatch, refuse_non_finite
 from lt_fast.training.interruption import Interruption
 from lt_fast.training.run_directory import RunDirectory
-from lt_fast.training.state import Place, Training
+from lt_fast.training.state import Place, Training, refuse_other_run
 
 
 class Saving:
@@ -64,6 +65,7 @@ class Saving:
             return
         tensors, values = self._training.capture(place)
         refuse_non_finite(tensors["model"], after=place.in_words(), last=self.last)
+        values["config_sha256"] = self._run.identity
         self.last = self._run.checkpoints.save(place.epoch, place.step, tensors, values)
 
     def _interrupted(self, place: Place) -> Interrupted:
@@ -92,7 +94,12 @@ def beginning(training: Training, run: RunDirectory | None, *, resume: bool) -> 
             raise UsageError(f"{run.path} holds checkpoints; continue with resume=True, or name another run directory")
         return Place()
     places: list[Place] = []
-    checkpoint = run.checkpoints.newest(lambda found: places.append(training.restore(found)), most=training.most_bytes)
+
+    def accept(found: Checkpoint) -> None:
+        refuse_other_run(found, run.identity, run.row_rules)
+        places.append(training.restore(found))
+
+    checkpoint = run.checkpoints.newest(accept, most=training.most_bytes)
     place = places[-1] if places else Place()
     if checkpoint is not None:
         run.checkpoints.drop_newer(checkpoint)

@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from lt_fast.errors import DataError, UsageError
-from lt_fast.records import LIST, NUMBER, OBJECT, POSITIVE, WHOLE, Rule, check, whole
+from lt_fast.records import LIST, NUMBER, OBJECT, POSITIVE, SHA256, TEXT, WHOLE, Rule, check, whole
 from lt_fast.training.batches import Batches
-from lt_fast.training.checkpoint import Checkpoint
+from lt_fast.training.checkpoint import Checkpoint, OtherRunError
 from lt_fast.training.environment import environment
 from lt_fast.training.history import History, Row
 from lt_fast.training.reweighting import DeferredReweighting
@@ -88,10 +88,16 @@ _VALUES = {
     "place.history.*.train_loss": NUMBER,
     "place.history.*.seconds": POSITIVE,
     "batches": OBJECT,
-    "settings": OBJECT,
+    "settings": Rule(
+        f"an object of {', '.join(field.name for field in fields(Settings))}",
+        lambda value: isinstance(value, dict) and value.keys() == {field.name for field in fields(Settings)},
+    ),
+    "momentum": LIST,
+    "momentum.*": TEXT,
     "environment": OBJECT,
 }
 _ROOM = 1 << 31
+_MOMENTUM = "momentum."
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,7 @@ class Training:
             "place": place.to_values(),
             "batches": self.batches.state_dict(),
             "settings": asdict(self.settings),
+            "momentum": [name.removeprefix(_MOMENTUM) for name in tensors["training"] if name.startswith(_MOMENTUM)],
             "environment": environment(self.device),
         }
         return tensors, values
@@ -176,19 +183,26 @@ class Training:
         if place.epoch > self.settings.epochs or place.step > self.steps:
             limits = f"{self.settings.epochs} epochs of {self.steps} steps"
             raise DataError(f"checkpoint {checkpoint.path} must be within {limits}, got {place.in_words()}")
+        for epoch, position in _positions(checkpoint.values["batches"]):
+            if epoch * self.steps + position != place.epoch * self.steps + place.step:
+                raise DataError(
+                    f"checkpoint {checkpoint.path} must hold batches of its own position, epoch {place.epoch}, step "
+                    f"{place.step}, got epoch {epoch}, step {position}"
+                )
 
     def _check_tensors(self, checkpoint: Checkpoint) -> None:
         if checkpoint.tensors.keys() != {"model", "training"}:
             groups = ", ".join(sorted(checkpoint.tensors)) or "nothing"
             raise DataError(f"checkpoint {checkpoint.path} must hold model and training, got {groups}")
         training = checkpoint.tensors["training"]
-        momentum = _under("momentum.", training)
+        momentum = _under(_MOMENTUM, training)
         foreign = sorted(name for name in training if not name.startswith(("momentum.", "criterion.")))
         fault = (
             unlike(checkpoint.tensors["model"], self.model.state_dict())
             or unlike(_under("criterion.", training), self.criterion.state_dict(), finite=False)
             or unlike(momentum, {name: tensor for name, tensor in self._trained() if name in momentum})
             or (f"Unexpected key(s): {', '.join(foreign)}" if foreign else None)
+            or _other_names(momentum, checkpoint.values["momentum"])
         )
         if fault is None and self.settings.momentum and not momentum and (checkpoint.epoch or checkpoint.step):
             fault = "Missing momentum"
@@ -267,12 +281,63 @@ def place_of(checkpoint: Checkpoint) -> Place:
     except ValueError as error:
         raise DataError(f"checkpoint {path} is damaged: state.json: {error}") from error
     place = Place.from_values(checkpoint.values["place"])
+    if (place.samples > 0) != (place.step > 0):
+        raise DataError(
+            f"checkpoint {path} is damaged: state.json: place.samples must be > 0 where place.step is, and 0 where it "
+            f"is 0, got {place.samples} at step {place.step}"
+        )
     if (place.epoch, place.step) != (checkpoint.epoch, checkpoint.step):
         raise DataError(f"checkpoint {path} must hold the state that its name says, got that of {place.in_words()}")
     if [row["epoch"] for row in place.history] != list(range(1, place.epoch + 1)):
         rows = len(place.history)
         raise DataError(f"checkpoint {path} must hold one row of history per epoch, {place.epoch}, got {rows}")
     return place
+
+
+def refuse_other_run(checkpoint: Checkpoint, identity: str, row_rules: Mapping[str, Rule]) -> None:
+    """Refuse a checkpoint that the run did not write, or whose history is none of such a run.
+
+    Args:
+        checkpoint: as read.
+        identity: ``identity_of`` the run's configuration.
+        row_rules: column to rule, for the columns that the run measures.
+
+    Raises:
+        OtherRunError: if it is of another configuration.
+        DataError: if it does not say of which, or a value breaks its rule.
+    """
+    rules = {"config_sha256": SHA256, "place": OBJECT, "place.history": LIST}
+    rules |= {f"place.history.*.{name}?": rule for name, rule in row_rules.items()}
+    try:
+        check(checkpoint.values, rules)
+    except ValueError as error:
+        raise DataError(f"checkpoint {checkpoint.path} is damaged: state.json: {error}") from error
+    if checkpoint.values["config_sha256"] != identity:
+        raise OtherRunError(
+            f"checkpoint {checkpoint.path} is of another run: the configuration that it records is not that of "
+            "config.json; restore the run's own checkpoints, or remove this one"
+        )
+
+
+def _positions(state: Any) -> Iterator[tuple[int, int]]:
+    """Yield epoch and step of every ``Loader`` in a state of batches; what others count is not known."""
+    if not isinstance(state, dict):
+        return
+    if {"version", "epoch", "position", "plans"} <= state.keys():
+        found = state["epoch"], state["position"]
+        if all(WHOLE.holds(value) for value in found):  # else the loader itself refuses it
+            yield found
+        return
+    parts = state.get("parts")
+    for part in (*(parts if isinstance(parts, list) else ()), state.get("current")):
+        yield from _positions(part)
+
+
+def _other_names(momentum: Collection[str], recorded: Collection[str]) -> str | None:
+    lacking, foreign = set(recorded) - set(momentum), set(momentum) - set(recorded)
+    if lacking:
+        return f"Missing momentum of {', '.join(sorted(lacking))}"
+    return f"Unexpected momentum of {', '.join(sorted(foreign))}" if foreign else None
 
 
 def most_bytes(*modules: nn.Module) -> int:
