@@ -353,9 +353,10 @@ def _counts(text: str) -> NDArray[Any]:
     counts = _numbers("--counts", text, read_integer)
     above = next((at for at, count in enumerate(counts) if count >= _MOST_COUNTED), None)
     if above is not None:
+        given = shown(text.split(",")[above].strip()).strip("'")
         raise UsageError(
-            f"--counts must be whole numbers >= 0 and < 2**63, got {shown(text.split(',')[above])} for class {above}; pass the "
-            "samples of each class"
+            f"--counts must be whole numbers >= 0 and < 2**63, got {given} for class {above}; pass the samples of each "
+            "class"
         )
     return np.array(counts, dtype=np.int64)
 
