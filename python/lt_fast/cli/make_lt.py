@@ -192,14 +192,18 @@ def _check_fit(arguments: argparse.Namespace) -> None:
 
 
 def _whole(name: str, text: str) -> int:
-    from lt_fast.recipes.reading import read_integer, shown  # noqa: PLC0415
+    from lt_fast.recipes.reading import MAX_SEED, read_integer, shown  # noqa: PLC0415
 
     try:
-        return read_integer(text)
+        number = read_integer(text)
     except OverflowError:
-        raise UsageError(f"{name} must be a whole number < 2**64, got {shown(text)}") from None
+        number = MAX_SEED + 1
     except ValueError:
-        raise UsageError(f"{name} must be a whole number >= 0, got {shown(text)}") from None
+        number = -1
+    if not 0 <= number <= MAX_SEED:
+        rule = ">= 0" if number < 0 else "< 2**64"
+        raise UsageError(f"{name} must be a whole number {rule}, got {shown(text)}")
+    return number
 
 
 def _numbers(name: str, text: str, read: Callable[[str], Any]) -> list[Any]:
