@@ -107,7 +107,7 @@ def test_options_twice_without_a_name_or_without_use(words, message, capsys):
         (["digits", "--seed", LONG], "--seed must be a whole number < 2**64, got '999"),
         (["digits", "--seed", "1e300"], "--seed must be a whole number < 2**64, got '1e300'"),
         (["digits", "--seed", "-1"], "--seed must be a whole number >= 0, got '-1'"),
-        (["digits", "--counts", "-1,2,2,2,2,2,2,2,2,2"], "--counts must be whole numbers >= 0 and < 2**63, got -1"),
+        (["digits", "--counts=-1,2,2,2,2,2,2,2,2,2"], "--counts must be whole numbers >= 0 and < 2**63, got -1"),
         (["digits", "--seed", "1.5"], "--seed must be a whole number >= 0, got '1.5'"),
         (["digits", "--seed", "\u0661"], "--seed must be a whole number >= 0, got"),
         (["digits", "--imbalance-ratio", LONG], "--imbalance-ratio must be a number, got '999"),
