@@ -16,6 +16,7 @@ METHODS = tuple(TITLES)
 _MOST_SEEDS = 1000  # hours
 
 _ADVICE = {
+    r"; to train on from its weights[^;]*, add --start-from .* there$": "",
     r"name another (run )?directory with --run": "give the demo another folder with --out",
     r"^--resume needs": "the demo needs",
     r"(then )?continue with --resume|continue it with --resume": "the same `lt-fast demo` goes on from there",
@@ -66,9 +67,21 @@ def _one(arguments: argparse.Namespace, method: str, seed: int, which: str, outp
         result = recipes.run(config, place, resume=begun, device=arguments.device, progress=not arguments.quiet)
     except (Interrupted, UsageError, DataError) as error:
         raise type(error)(_in_words_of_the_demo(str(error))) from error
+    _refuse_gaps(result, place / "result.json")
     how = "finished earlier" if finished else f"{result['seconds']['train']:.1f} s"
     output.say(f"{which}: {method}, seed {seed}: top-1 {100 * result['metrics']['top1']:.1f} % ({how})")
     return result
+
+
+def _refuse_gaps(result: dict[str, Any], file: Path) -> None:
+    """Refuse a file in which a class was not measured: the demo's test set has images of every class."""
+    for stage in ("metrics", "metrics_before_calibration"):
+        for entry in (result[stage] or {}).get("per_class", ()):
+            if entry["recall"] is None:
+                raise DataError(
+                    f"{file} is damaged: {stage}.per_class must have a recall for class {entry['name']}, got null; "
+                    "remove it, and the same `lt-fast demo` writes it again"
+                )
 
 
 def _in_words_of_the_demo(message: str) -> str:

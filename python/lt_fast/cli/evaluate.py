@@ -1,11 +1,10 @@
 """``lt-fast eval RUN``: measure a run again from its checkpoint, by group and by class, with intervals."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from lt_fast.cli.output import Output
-from lt_fast.cli.train import add_machine_arguments, set_threads
+from lt_fast.cli.train import add_machine_arguments, folder, set_threads
 from lt_fast.errors import UsageError
 
 SUMMARY = "measure a run from its checkpoint: groups, classes, calibration error, with intervals"
@@ -13,8 +12,8 @@ SUMMARY = "measure a run from its checkpoint: groups, classes, calibration error
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast eval``."""
-    parser.add_argument("run", nargs="?", type=Path, help="run directory")
-    parser.add_argument("--root", type=Path, help="folder of the data set's files")
+    parser.add_argument("run", nargs="?", type=folder, help="run directory")
+    parser.add_argument("--root", type=folder, help="folder of the data set's files")
     add_machine_arguments(parser)
 
 

@@ -4,6 +4,8 @@ import argparse
 import json
 import re
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.cli.output import Output
+from lt_fast.cli.train import folder
 from lt_fast.errors import DataError, UsageError
+from lt_fast.registry import nearest
 
 SUMMARY = "write a long-tailed training list of CIFAR, the digits, a folder of images or a list of them"
 
 _TABLES = (".csv", ".tsv")
+_METHODS = ("ldam", "counter")
+_MOST_COUNTED = 1 << 63
 
 # What the readers advise in Python, and the options that do it.
 _OPTIONS = (
@@ -33,6 +39,11 @@ _OPTIONS = (
     (r"(one of|\) of) classes,", r"\1 --classes,"),
     (r"\bclasses must", "--classes must"),
     (r"\bdelimiter must", "--delimiter must"),
+    (r"(?<![-\w.])imbalance_ratio must", "--imbalance-ratio must"),
+    (r"(?<![-\w.])(profile|method|seed|counts) must", r"--\1 must"),
+    (r"(?<![-\w.])rate must", "--label-noise: rate must"),
+    (r"(?<![-\w.])toward must", "--noise-toward must"),
+    (r"; pass num_classes", "; leave --label-noise out"),
 )
 
 
@@ -50,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", nargs="?", help="cifar10, cifar100, digits, a folder of class folders, or a .txt, .csv or .json list"
     )
-    parser.add_argument("--out", type=Path, help="list to write (required): `path label` a line")
-    parser.add_argument("--root", type=Path, help="folder of CIFAR's files; of a list's images, to look for each")
+    parser.add_argument("--out", type=_file, help="list to write (required): `path label` a line")
+    parser.add_argument("--root", type=folder, help="folder of CIFAR's files; of a list's images, to look for each")
     parser.add_argument("--image-column", metavar="NAME", help="column of the paths in a .csv table (default: path)")
     parser.add_argument("--label-column", metavar="NAME", help="column of the labels in a .csv table (default: label)")
     parser.add_argument(
@@ -59,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--classes",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="names of the classes in the order of their numbers: one a line, or a record of make-lt (.json)",
     )
@@ -68,18 +79,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--imbalance-ratio", metavar="R", help="largest over smallest class, >= 1 (default: 100; digits: 50)"
     )
-    parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
+    parser.add_argument("--profile", help="shape of the tail: exp, step or pareto (default: exp)")
     parser.add_argument(
         "--counts",
         metavar="N,N,...",
         help="images of each class, in place of ratio and profile, which start from the smallest class",
     )
-    parser.add_argument("--method", default="ldam", help="ldam: LDAM-DRW's choice to the bit; counter: lt-fast's own")
+    parser.add_argument(
+        "--method", help="ldam (default): LDAM-DRW's choice to the bit; counter: lt-fast's own, for digits the only one"
+    )
     parser.add_argument("--seed", default="0", help="chooses the images (default: 0)")
     parser.add_argument(
         "--label-noise", metavar="RATE", help="share of labels made wrong: one number, or one a class (0.4,0.4,0.1)"
     )
-    parser.add_argument("--noise-toward", default="uniform", help="wrong labels: uniform, or by the classes' prior")
+    parser.add_argument("--noise-toward", help="wrong labels: uniform (default), or by the classes' prior")
+
+
+def _file(text: str) -> Path:
+    """Return the file that ``text`` names.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is empty, or can only be a folder.
+    """
+    if not Path(text).name or text.endswith("/"):
+        raise argparse.ArgumentTypeError(f"must name a file, got {text!r}")
+    return Path(text)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -88,10 +112,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     _check(arguments)
     seed = _whole("--seed", arguments.seed)
-    source = _source(arguments, seed, output)
-    indices = _chosen(arguments, source, seed)
-    clean = source.labels[indices]
-    labels = _with_noise(arguments, clean, len(source.classes), seed)
+    with _words_of_options():
+        source = _source(arguments, seed, output)
+    with _words_of_options():
+        indices = _chosen(arguments, source, seed)
+        clean = source.labels[indices]
+        labels = _with_noise(arguments, clean, len(source.classes), seed)
     paths = [source.paths[at] for at in indices.tolist()]
     protocol = _protocol(arguments, source, indices, clean, labels)
     record = _record_of(arguments.out)
@@ -116,16 +142,33 @@ def _record_of(out: Path) -> Path:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.source is None:
+    if not arguments.source:
         raise UsageError("a data set is needed: lt-fast make-lt cifar100 --root DIR --out list.txt")
     if arguments.out is None:
         raise UsageError("--out is needed: the list to write")
     if arguments.counts is not None and arguments.imbalance_ratio is not None:
         raise UsageError("--counts and --imbalance-ratio exclude each other; give one of them")
+    if arguments.counts is not None and arguments.profile is not None:
+        raise UsageError("--counts and --profile exclude each other; give one of them")
+    if arguments.label_noise is None and arguments.noise_toward is not None:
+        raise UsageError("--noise-toward is for --label-noise, which was not given; leave it out, or give both")
+    _check_method(arguments)
     _check_fit(arguments)
     for path in (arguments.out, _record_of(arguments.out)):
         if path.exists():
             raise UsageError(f"--out must be a new file, but {path} exists; name another, or remove it")
+
+
+def _check_method(arguments: argparse.Namespace) -> None:
+    from lt_fast.recipes.reading import shown  # noqa: PLC0415
+
+    method = arguments.method
+    if method not in (None, *_METHODS):
+        raise UsageError(
+            f"--method must be one of {', '.join(_METHODS)}, got {shown(method)}{nearest(method, list(_METHODS))}"
+        )
+    if method == "ldam" and arguments.source == "digits":
+        raise UsageError("--method must be counter for digits, got 'ldam'; leave it out")
 
 
 def _check_fit(arguments: argparse.Namespace) -> None:
@@ -149,16 +192,39 @@ def _check_fit(arguments: argparse.Namespace) -> None:
 
 
 def _whole(name: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise UsageError(f"{name} must be a whole number >= 0, got {text!r}")
-    return int(text)
+    from lt_fast.recipes.reading import MAX_SEED, read_integer, shown  # noqa: PLC0415
 
-
-def _numbers(name: str, text: str, kind: type) -> list[Any]:
     try:
-        return [kind(part) for part in text.split(",")]
+        number = read_integer(text)
+    except OverflowError:
+        number = MAX_SEED + 1
     except ValueError:
-        raise UsageError(f"{name} must be numbers with commas between, got {text!r}") from None
+        number = -1
+    if not 0 <= number <= MAX_SEED:
+        rule = ">= 0" if number < 0 else "< 2**64"
+        raise UsageError(f"{name} must be a whole number {rule}, got {shown(text)}")
+    return number
+
+
+def _numbers(name: str, text: str, read: Callable[[str], Any]) -> list[Any]:
+    from lt_fast.recipes.reading import shown  # noqa: PLC0415
+
+    try:
+        return [read(part) for part in text.split(",")]
+    except (ValueError, OverflowError):
+        raise UsageError(f"{name} must be numbers with commas between, got {shown(text)}") from None
+
+
+@contextmanager
+def _words_of_options() -> Iterator[None]:
+    """Name options in the words of an error where it names arguments of Python."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (ValueError, TypeError) as error:
+        kind = DataError if isinstance(error, DataError) else UsageError
+        raise kind(in_options(str(error))) from error
 
 
 def _source(arguments: argparse.Namespace, seed: int, output: Output) -> Source:
@@ -171,9 +237,6 @@ def _source(arguments: argparse.Namespace, seed: int, output: Output) -> Source:
         warnings.filterwarnings("always", category=UserWarning, module="lt_fast")
         try:
             files = _files(arguments)
-        except ValueError as error:
-            kind = DataError if isinstance(error, DataError) else UsageError
-            raise kind(in_options(str(error))) from error
         finally:
             for warning in caught:
                 output.warn(in_options(str(warning.message)))
@@ -213,8 +276,10 @@ def _columns(arguments: argparse.Namespace, ending: str) -> dict[str, Any]:
 
 def _class_names(path: Path) -> list[str]:
     """Return the names in a text file, one a line, or those in a record of this command."""
+    from lt_fast.datasets.regular_files import regular  # noqa: PLC0415
+
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"--classes: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -275,15 +340,29 @@ def _chosen(arguments: argparse.Namespace, source: Source, seed: int) -> NDArray
     if arguments.counts is None:
         ratio = _ratio(arguments)
         smallest = int(sizes[present].min())
-        counts = long_tailed_counts(smallest, len(present), imbalance_ratio=ratio, profile=arguments.profile)
+        counts = long_tailed_counts(smallest, len(present), imbalance_ratio=ratio, profile=arguments.profile or "exp")
     else:
-        counts = _of_present(np.array(_numbers("--counts", arguments.counts, int)), sizes, source.classes)
-    method = "counter" if source.ordered else arguments.method
+        counts = _of_present(_counts(arguments.counts), sizes, source.classes)
+    method = "counter" if source.ordered else arguments.method or "ldam"
     labels = np.searchsorted(present, source.labels)  # without gaps: a class without images takes no part
     kept = long_tailed_indices(labels, counts=counts, seed=seed, method=method)  # checks the counts
     if not source.ordered:
         return kept
     return np.concatenate([np.flatnonzero(source.labels == label)[:count] for label, count in enumerate(counts)])
+
+
+def _counts(text: str) -> NDArray[Any]:
+    from lt_fast.recipes.reading import read_integer, shown  # noqa: PLC0415
+
+    counts = _numbers("--counts", text, read_integer)
+    above = next((at for at, count in enumerate(counts) if count >= _MOST_COUNTED), None)
+    if above is not None:
+        given = shown(text.split(",")[above].strip()).strip("'")
+        raise UsageError(
+            f"--counts must be whole numbers >= 0 and < 2**63, got {given} for class {above}; pass the samples of each "
+            "class"
+        )
+    return np.array(counts, dtype=np.int64)
 
 
 def _of_present(counts: NDArray[Any], sizes: NDArray[np.int64], classes: tuple[str, ...]) -> NDArray[Any]:
@@ -299,24 +378,28 @@ def _of_present(counts: NDArray[Any], sizes: NDArray[np.int64], classes: tuple[s
 
 
 def _ratio(arguments: argparse.Namespace) -> float:
+    from lt_fast.recipes.reading import read_number, shown  # noqa: PLC0415
+
     if arguments.imbalance_ratio is None:
         return 50.0 if arguments.source == "digits" else 100.0
     try:
-        return float(arguments.imbalance_ratio)
-    except ValueError:
-        raise UsageError(f"--imbalance-ratio must be a number, got {arguments.imbalance_ratio!r}") from None
+        return read_number(arguments.imbalance_ratio)
+    except (ValueError, OverflowError):
+        given = shown(arguments.imbalance_ratio)
+        raise UsageError(f"--imbalance-ratio must be a number, got {given}") from None
 
 
 def _with_noise(
     arguments: argparse.Namespace, labels: NDArray[np.int64], num_classes: int, seed: int
 ) -> NDArray[np.int64]:
     from lt_fast.datasets import noisy_labels  # noqa: PLC0415
+    from lt_fast.recipes.reading import read_number  # noqa: PLC0415
 
     if arguments.label_noise is None:
         return labels
-    rates = _numbers("--label-noise", arguments.label_noise, float)
+    rates = _numbers("--label-noise", arguments.label_noise, read_number)
     rate = rates[0] if len(rates) == 1 else rates
-    return noisy_labels(labels, rate, toward=arguments.noise_toward, num_classes=num_classes, seed=seed)
+    return noisy_labels(labels, rate, toward=arguments.noise_toward or "uniform", num_classes=num_classes, seed=seed)
 
 
 def _protocol(
@@ -334,11 +417,11 @@ def _protocol(
     return {
         "source": arguments.source,
         "imbalance_ratio": None if explicit else _ratio(arguments),
-        "profile": "counts" if explicit else arguments.profile,
-        "method": "counter" if source.ordered else arguments.method,
-        "seed": int(arguments.seed),
+        "profile": "counts" if explicit else arguments.profile or "exp",
+        "method": "counter" if source.ordered else arguments.method or "ldam",
+        "seed": _whole("--seed", arguments.seed),
         "label_noise": arguments.label_noise,
-        "noise_toward": None if arguments.label_noise is None else arguments.noise_toward,
+        "noise_toward": None if arguments.label_noise is None else arguments.noise_toward or "uniform",
         "wrong_labels": int((labels != clean).sum()),
         "classes": list(source.classes),
         "counts": np.bincount(clean, minlength=len(source.classes)).tolist(),

@@ -44,7 +44,7 @@ class Output:
 
     def say(self, text: str = "") -> None:
         """Print a line for people."""
-        self._print(text, sys.stderr if self.as_json else sys.stdout)
+        self._print("\n".join(map(_shown, text.split("\n"))), sys.stderr if self.as_json else sys.stdout)
 
     def result(self, value: Any) -> None:
         """Print the command's result as JSON where it was asked for; NaN is a fault here, never silently written."""
@@ -75,8 +75,14 @@ class Output:
 
 def _one_line(message: str) -> str:
     """Return ``message`` on one line, with what a terminal would obey instead of show as an escape."""
-    words = " ".join(message.split())
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in words)
+    return _shown(" ".join(message.split()))
+
+
+def _shown(line: str) -> str:
+    """Return ``line`` with what a terminal would obey as an escape; lone surrogates stay, the stream escapes them."""
+    if line.isprintable():
+        return line
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
 
 
 def _writable(text: str, encoding: str) -> str:

@@ -19,13 +19,39 @@ COMMANDS = {
     "doctor": "lt_fast.cli.doctor",
 }
 
+_LONGEST_SHOWN = 60
+
 # Their product lies in files: output that is lost takes nothing from it.
 FILES_ARE_THE_RESULT = frozenset({"train", "make-lt"})
 # What only one process may do in a folder at a time.
-WRITING = frozenset({"train", "demo", "make-lt"})
+ONE_PROCESS = frozenset({"train", "eval", "demo", "make-lt"})
+
+
+class _Once(argparse.Action):
+    """Store the value of an option; of two values, the first would be lost in silence."""
+
+    def __call__(
+        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        earlier = vars(namespace).setdefault("given", {})
+        if option_string in earlier:
+            both = f"{_short(earlier[option_string])} and {_short(values)}"
+            raise UsageError(f"{option_string} must be given once, got {both}; leave one out")
+        if option_string is not None:
+            earlier[option_string] = values
+        setattr(namespace, self.dest, values)
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is True else repr(str(value))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("action", None, _Once)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
@@ -87,6 +113,8 @@ def _unknown(word: str, options: Sequence[str], prog: str) -> str:
     if not word.startswith("-"):
         return f"{prog} does not take {word!r}; see `{prog} --help`"
     plain = word.partition("=")[0]
+    if plain in options:
+        return f"{prog} takes no option after --, got {plain!r}; put it before --"
     hint = nearest(plain.lstrip("-"), [option.lstrip("-") for option in options])
     hint = hint.replace("mean '", "mean '--")
     return f"{prog} has no option {plain!r}{hint or f'; see `{prog} --help`'}"

@@ -2,17 +2,29 @@
 
 import errno
 import os
+import re
 import traceback
 import warnings
 from collections.abc import Sequence
 
 from lt_fast.cli import streams
 from lt_fast.cli.output import Output
-from lt_fast.cli.parser import FILES_ARE_THE_RESULT, WRITING, parse
+from lt_fast.cli.parser import FILES_ARE_THE_RESULT, ONE_PROCESS, parse
 from lt_fast.cli.stopping import INTERRUPTED, Stopping, words_for
 from lt_fast.errors import DataError, Interrupted, MissingExtraError, UsageError
 
 DONE, FAILED, USAGE, DATA = range(4)
+
+# What starts several processes, the variable with their number, and one without which that number is of a job that
+# has not started this process: inside an allocation of several tasks, sbatch runs one script.
+_LAUNCHERS = (
+    ("torchrun", "WORLD_SIZE", None),
+    ("mpirun", "OMPI_COMM_WORLD_SIZE", None),
+    ("mpirun", "MV2_COMM_WORLD_SIZE", None),
+    ("mpirun", "PMI_SIZE", None),
+    ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+)
+_MANY = re.compile(r"[+]?0*(?:[2-9]|[1-9][0-9]+)")
 
 
 def run(words: Sequence[str], stopping: Stopping) -> int:
@@ -26,35 +38,38 @@ def run(words: Sequence[str], stopping: Stopping) -> int:
         warnings.showwarning = lambda message, *_, **__: output.warn(str(message))
         try:
             stopping.working()
-            status = _done(words, output)
+            status, in_files = _done(words, output)
             stopping.ending()
         except BaseException as error:  # the last net, also for a panic in Rust: every error is one line
             stopping.ending()
             if not stopping.whole_process and not isinstance(error, Exception | KeyboardInterrupt):
                 raise
             return _answered(error, words, output, interrupted=stopping.received)
-    return _delivered(status, words, output)
+    return _delivered(status, output, in_files=in_files)
 
 
-def _done(words: Sequence[str], output: Output) -> int:
+def _done(words: Sequence[str], output: Output) -> tuple[int, bool]:
+    """Return the status, and whether the result lies in files."""
     arguments = parse(words)
     if arguments is None:  # --help or --version has been printed
-        return DONE
-    if arguments.name in WRITING:
+        return DONE, False
+    if arguments.name in ONE_PROCESS:
         _refuse_other_processes(arguments.name)
     _require_current_directory()
     status: int = arguments.command(arguments, output)
-    return status
+    return status, arguments.name in FILES_ARE_THE_RESULT
 
 
 def _refuse_other_processes(name: str) -> None:
     """Under a launcher each process would do the whole work, or fight for the folder."""
-    world = os.environ.get("WORLD_SIZE", "")
-    if world.isascii() and world.isdigit() and world.lstrip("0") not in ("", "1"):
-        raise UsageError(
-            f"lt-fast {name} must run in one process, got WORLD_SIZE={world}, which torchrun sets; start it without "
-            "torchrun, or unset WORLD_SIZE; in a training loop of your own, distributed() of a sampler shards it"
-        )
+    sampler = "" if name == "eval" else "; in a training loop of your own, distributed() of a sampler shards it"
+    for launcher, variable, rank in _LAUNCHERS:
+        size = os.environ.get(variable, "").strip()
+        if _MANY.fullmatch(size) and (rank is None or rank in os.environ):
+            raise UsageError(
+                f"lt-fast {name} must run in one process, got {variable}={size}, which {launcher} sets; start it "
+                f"without {launcher}, or unset {variable}{sampler}"
+            )
 
 
 def _require_current_directory() -> None:
@@ -65,7 +80,7 @@ def _require_current_directory() -> None:
         raise DataError(f"the current directory cannot be used ({error.strerror}); cd to one that exists") from None
 
 
-def _delivered(status: int, words: Sequence[str], output: Output) -> int:
+def _delivered(status: int, output: Output, *, in_files: bool) -> int:
     """Return ``status``, or FAILED where the output was the result and is lost.
 
     A reader that has left (`lt-fast methods | head`) has seen what it wanted.
@@ -74,7 +89,7 @@ def _delivered(status: int, words: Sequence[str], output: Output) -> int:
     if lost is None or lost.errno == errno.EPIPE:
         return status
     said = f"standard output cannot be written: {lost.strerror or lost}"
-    if words[0] in FILES_ARE_THE_RESULT and not output.as_json:
+    if in_files and not output.as_json:
         output.warn(f"{said}; the files are complete")
         return status
     output.error(f"{said}; send it to a place that can be written", status or FAILED)

@@ -11,7 +11,7 @@ from lt_fast.registry import nearest
 
 SUMMARY = "train, calibrate and measure one method on one data set"
 
-_MOST_THREADS = 1024  # more of them end the process where the system refuses to make one
+_THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may refuse to make them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,19 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--imbalance-ratio", metavar="R", help="largest over smallest class, >= 1 (default: 100; digits-lt: 50)"
     )
     parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
-    parser.add_argument("--root", type=Path, help="folder of the data set's files, in torchvision's layout")
-    parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
+    parser.add_argument("--root", type=folder, help="folder of CIFAR's files, in torchvision's layout")
+    parser.add_argument("--download", action="store_true", help="fetch CIFAR's missing files into --root")
     parser.add_argument("--run", type=folder, help="run directory (default: runs/<method>-<data>-<ratio>-<seed>)")
     parser.add_argument(
         "--resume",
         nargs="?",
+        type=lambda text: str(folder(text)),
         const=True,
         default=False,
         metavar="RUN",
         help="continue RUN, which has its settings, or the run that the other options name; bit-identical results",
     )
     parser.add_argument(
-        "--start-from", type=Path, metavar="RUN", help="begin with the weights of another run, under a new schedule"
+        "--start-from", type=folder, metavar="RUN", help="begin with the weights of another run, under a new schedule"
     )
     parser.add_argument("--seed", default="0", help="of network, draws and, on digits-lt, split (default: 0)")
     parser.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
@@ -143,6 +144,9 @@ def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _require_root(config: dict[str, Any], arguments: argparse.Namespace) -> None:
+    for option in ("root", "download"):
+        if getattr(arguments, option) not in (None, False) and not config["data"].startswith("cifar"):
+            raise UsageError(f"--{option} is for CIFAR, got {config['data']}; leave it out")
     if arguments.root is None and config["data"].startswith("cifar"):
         raise UsageError(
             f"--root is needed for {config['data']}: the folder of CIFAR's files; --download fetches them there"
@@ -205,14 +209,20 @@ def set_threads(threads: str | None) -> None:
     """Let torch use ``threads`` threads; None keeps its choice.
 
     Raises:
-        UsageError: if it is not an integer from 1 to 1024.
+        UsageError: if it is not an integer from 1 to four times the processors there are.
     """
     if threads is None:
         return
-    number = integer("--threads", threads, most=_MOST_THREADS)
+    number = integer("--threads", threads, most=most_threads())
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(number)
+
+
+def most_threads() -> int:
+    """Return the largest number that ``--threads`` takes: four for each processor that this process may use."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _THREADS_PER_PROCESSOR * max(processors, 1)
 
 
 def integer(name: str, text: str, *, most: int) -> int:

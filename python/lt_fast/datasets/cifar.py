@@ -10,6 +10,7 @@ import numpy as np
 
 from lt_fast.datasets.image_set import ImageSet, positions_sha256
 from lt_fast.datasets.profiles import Profile
+from lt_fast.datasets.regular_files import regular
 from lt_fast.datasets.subsets import long_tailed_indices
 from lt_fast.errors import DataError, require
 
@@ -100,7 +101,7 @@ def _first_fault(root: Path, layout: Any) -> str | None:
 
 
 def _md5(path: Path) -> str:
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 

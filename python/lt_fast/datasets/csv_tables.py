@@ -11,6 +11,7 @@ from lt_fast.datasets.csv_labels import numbered
 from lt_fast.datasets.image_endings import IMAGE_EXTENSIONS
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
 from lt_fast.datasets.paths import Paths
+from lt_fast.datasets.regular_files import regular
 from lt_fast.errors import DataError
 from lt_fast.registry import nearest
 
@@ -85,7 +86,7 @@ def csv_table(
 def _rows(path: str | PathLike[str], image: str, label: str, delimiter: str) -> Iterator[tuple[int, str, str]]:
     """Give (line, path, label) of every row."""
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        with regular(Path(path)).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header = [name.strip() for name in next(reader, [])]
             if header and header[0].lower().startswith("sep="):  # a line by which spreadsheets name the delimiter

@@ -18,6 +18,7 @@ from lt_fast.datasets.checks import label_array
 from lt_fast.datasets.classes import ClassesLike, class_names, empty_policy, given_classes, refuse_outside
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
 from lt_fast.datasets.paths import Paths
+from lt_fast.datasets.regular_files import regular
 from lt_fast.errors import DataError
 
 _MOST_CLASSES = 1 << 24
@@ -67,7 +68,9 @@ def image_list(
     """
     given, empty = given_classes(classes, names), empty_policy(empty, classes)
     try:
-        text, ends, labels = _rust.parse_image_list(Path(path).read_bytes())
+        text, ends, labels = _rust.parse_image_list(regular(Path(path)).read_bytes())
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -13,6 +13,7 @@ from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.classes import ClassesLike, GivenClasses, empty_policy, given_classes
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
 from lt_fast.datasets.paths import Paths
+from lt_fast.datasets.regular_files import regular
 from lt_fast.errors import DataError
 
 
@@ -72,7 +73,9 @@ def inaturalist(
 
 def _read(path: str | PathLike[str]) -> Mapping[str, Any]:
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = json.loads(regular(Path(path)).read_bytes())
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
