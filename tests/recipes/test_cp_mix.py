@@ -80,8 +80,9 @@ def test_stage_1_is_plain_and_stage_2_has_three_parts(data):
     for epoch in range(6):
         batches.set_epoch(epoch)
         plain.set_epoch(epoch)
-        for (x, y_a, y_b, lam), (x_plain, y_plain, _, _) in zip(batches, plain, strict=True):
-            rows = len(x_plain)
+        for batch, plain_batch in zip(batches, plain, strict=True):
+            x, y_a, y_b, lam = batch.x, batch.target, batch.target_b, batch.lam
+            x_plain, y_plain, rows = plain_batch.x, plain_batch.target, len(plain_batch)
             assert torch.equal(x[:rows], x_plain)
             assert torch.equal(y_a[:rows], y_plain)
             if epoch < 4:
@@ -114,7 +115,7 @@ def test_stage_2_draws_by_the_confusions_before_each_epoch(data):
         if epoch == 5:
             counts.update([9], [9])
         pairs = np.concatenate(
-            [np.stack([y_a[-80:-64], y_b[-80:-64]], axis=1) for x, y_a, y_b, _ in batches if len(x) == 144]
+            [np.stack([b.target[-80:-64], b.target_b[-80:-64]], axis=1) for b in batches if len(b) == 144]
         )
         drawn[epoch] = {first: set(pairs[pairs[:, 0] == first, 1].tolist()) for first in range(10)}
         counts.update([1], [8])  # counts from the next epoch on
@@ -163,7 +164,7 @@ def test_each_ablation_leaves_out_what_it_says(data, name, pairs, regularize, ta
     assert (loss.num_pairs, loss.regularize, loss.tau, loss.eta) == (pairs, regularize, tau, 1.0)
     assert type(loss.plain) is plain
     batches.set_epoch(4)
-    assert len(next(iter(batches))[0]) == 64 * (1 + regularize) + pairs
+    assert len(next(iter(batches))) == 64 * (1 + regularize) + pairs
 
 
 @pytest.mark.parametrize("data_set", ["digits-lt", "cifar10-lt", "cifar100-lt"])

@@ -127,7 +127,7 @@ def test_channels_last_is_the_order_of_images_and_weights(channels_last):
 
 
 def test_inputs_without_image_dimensions_pass():
-    batch = Batch(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), None, None)
+    batch = Batch(views=(torch.zeros(2, 3),), target=torch.zeros(2, dtype=torch.int64))
     assert batch.to(torch.device("cpu"), channels_last=True).x.shape == (2, 3)
 
 
