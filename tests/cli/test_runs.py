@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from lt_fast import recipes
+from lt_fast.calibration import storage
 from lt_fast.cli import main
 from lt_fast.errors import DataError
 from lt_fast.recipes import assembly, running
@@ -553,12 +554,13 @@ def test_every_value_of_a_calibrator_is_checked(copied):
     config = json.loads((copied / "config.json").read_text())
     data = assembly.load_data(config)
     wanted = assembly.make_calibrator(config, data.train.class_counts)
+    ties = storage.ties_of(copied / "calibration")
     refused = 0
     for at in _places(original):
         for new in ODD:
             file.write_text(json.dumps(_mutated(original, at, new)))
             try:
-                found = running._loaded_calibrator(wanted, copied / "calibration")
+                found = running._loaded_calibrator(wanted, copied / "calibration", ties)
             except DataError as error:
                 assert str(copied / "calibration") in str(error)  # noqa: PT017
                 refused += 1
@@ -585,9 +587,11 @@ def test_every_tensor_of_a_result_is_checked(copied, name, change):
     config = json.loads((copied / "config.json").read_text())
     counts = assembly.load_data(config).train.class_counts
     calibrator = assembly.make_calibrator(config, counts)
+    folder = copied / "calibration"
+    ties = storage.ties_of(folder)
     read = {
         "predictions.safetensors": lambda: run_files.read_predictions(copied, num_classes=10),
-        "calibration/calibrator.safetensors": lambda: running._loaded_calibrator(calibrator, copied / "calibration"),
+        "calibration/calibrator.safetensors": lambda: running._loaded_calibrator(calibrator, folder, ties),
     }
     original = load((copied / name).read_bytes())
     for key in original:

@@ -177,6 +177,10 @@ def test_refuses_what_does_not_fit(arrays, files, make_loader):
     with pytest.raises(ValueError, match="seed was 5, is 6"):
         make_loader(seed=6).load_state_dict(make_loader().state_dict())
     state = make_loader().state_dict()
+    with pytest.raises(ValueError, match="num_samples was 3, is absent"):
+        make_loader().load_state_dict({**state, "num_samples": 3})
+    with pytest.raises(ValueError, match=r"state\['plans'\] must be what identifies the batches, got None"):
+        make_loader().load_state_dict({**state, "plans": None})
     other = Loader(arrays, ShuffledBatchSampler(LABELS, batch_size=4, seed=1), transform=transform, seed=5)
     with pytest.raises(ValueError, match="batch_size was 8, is 4"):
         other.load_state_dict(state)

@@ -121,9 +121,7 @@ class Loader:
         Raises:
             ValueError: if the state is of other batches, naming the difference.
         """
-        for name, wanted in (("version", _STATE_VERSION), ("seed", self.seed)):
-            if state.get(name) != wanted:
-                raise ValueError(f"state must come from the same loader: {name} was {state.get(name)!r}, is {wanted!r}")
+        _refuse_foreign(state, version=_STATE_VERSION, seed=self.seed)
         epoch = whole_number("state['epoch']", state.get("epoch"), least=0)
         position = whole_number("state['position']", state.get("position"), least=0)
         if position > len(self):
@@ -198,6 +196,19 @@ class _Reader(Dataset[Any]):
             return read_batch(self._source, self._transform, self._seed, plan)
         except Exception as error:  # noqa: BLE001  (raised again in the main process; torch would rewrite its message)
             return error
+
+
+def _refuse_foreign(state: Mapping[str, Any], **wanted: int) -> None:
+    for name, own in wanted.items():
+        if state.get(name) != own:
+            raise ValueError(f"state must come from the same loader: {name} was {state.get(name)!r}, is {own!r}")
+    unknown = sorted(state.keys() - wanted.keys() - {"epoch", "position", "plans"})
+    if unknown:
+        raise ValueError(f"state must come from the same loader: {unknown[0]} was {state[unknown[0]]!r}, is absent")
+    if not isinstance(state.get("plans"), Mapping):
+        raise ValueError(  # noqa: TRY004  (a state is damaged, whatever is wrong with it)
+            f"state['plans'] must be what identifies the batches, got {state.get('plans')!r}"
+        )
 
 
 def _ignore_interrupt(worker: int) -> None:  # noqa: ARG001  (DataLoader's signature)
