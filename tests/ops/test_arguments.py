@@ -377,10 +377,11 @@ def test_vectors_that_name_their_classes_are_put_in_their_order(loss, name, orde
 @every_vector
 def test_vectors_that_name_other_classes_are_refused(loss, name):
     pandas = pytest.importorskip("pandas")
-    for index in ([0, 1, 3], [1, 2, 3], [0, 0, 1], ["a", "b", "c"]):
+    sort, shift = ".sort_index().to_numpy()", "the labels start at 1: subtract 1"
+    for index, hint in (([0, 1, 3], sort), ([1, 2, 3], shift), ([0, 0, 1], sort), (["a", "b", "c"], sort)):
         series = pandas.Series(VECTORS[name], index=index)
         refuses(loss, ValueError, f"{name} must be in the order of the classes", **{**VECTORS, name: series})
-        refuses(loss, ValueError, ".sort_index().to_numpy()", **{**VECTORS, name: series})
+        refuses(loss, ValueError, hint, **{**VECTORS, name: series})
     named = dict(zip("abc", VECTORS[name], strict=True))
     refuses(loss, ValueError, f"{name} must be in the order of the classes", **{**VECTORS, name: named})
 

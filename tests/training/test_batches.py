@@ -36,7 +36,13 @@ def test_another_form_is_named(raw, kind, message):
 
 def test_both_forms_pass_as_they_are():
     for raw in ((X, Y, None, None), [X, Y, INDEX, LAM]):
-        assert all(one is other for one, other in zip(as_batch(raw), raw, strict=True))
+        batch = as_batch(raw)
+        assert all(one is other for one, other in zip((batch.x, *parts(batch)), raw, strict=True))
+        assert as_batch(batch) is batch
+
+
+def parts(batch):
+    return batch.target, batch.target_b, batch.lam
 
 
 class Odd(TinyBatches):
