@@ -44,10 +44,6 @@ class CropFlip:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
 
-    def still(self) -> "CropFlip":
-        """Return the transform of evaluation: neither cropped nor flipped."""
-        return CropFlip(mean=self.mean, std=self.std, crop_padding=0, flip=False, dtype=self.dtype)
-
 
 @contextmanager
 def keyed_randomness(seed: int, epoch: int, view: int, position: int) -> Iterator[None]:

@@ -147,7 +147,7 @@ def _from_torchvision(name: str, *, pretrained: bool, **options: Any) -> nn.Modu
     known = models.list_models(module=models)
     if name not in known:
         raise UsageError(f"model must be one that torchvision classifies with, got {name!r}{nearest(name, known)}")
-    if "aux_logits" in inspect.signature(type_of(models, name)).parameters and not pretrained:
+    if "aux_logits" in inspect.signature(_class_of(models, name)).parameters and not pretrained:
         options = {"aux_logits": False, "init_weights": True, **options}
     network: nn.Module = models.get_model(name, weights="DEFAULT" if pretrained else None, **options)
     # Auxiliary classifiers make the output of training a tuple; they serve networks without batch norm.
@@ -158,7 +158,7 @@ def _from_torchvision(name: str, *, pretrained: bool, **options: Any) -> nn.Modu
     return network
 
 
-def type_of(models: Any, name: str) -> type[nn.Module]:
+def _class_of(models: Any, name: str) -> type[nn.Module]:
     """Return the class that torchvision's builder ``name`` makes."""
     made: type[nn.Module] = inspect.signature(models.get_model_builder(name)).return_annotation
     return made
