@@ -53,6 +53,11 @@ def test_merging_with_itself_does_not_wrap():
     assert counts.total == 2**62
 
 
+def test_a_batch_of_no_draws_is_refused():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        _rust.stratified(CLASSES, np.ones(3), 0, 1, 0)
+
+
 @pytest.mark.parametrize("size", [2**48, 2**61, 2**62, 2**64 - 1])
 @pytest.mark.parametrize(
     "call",

@@ -76,7 +76,7 @@ impl ClassBalanced {
     ///
     /// # Errors
     /// If a label has no probability; if a probability is negative or not finite, all are 0, or a class without
-    /// samples has one; if one is too small for a round (see [`Rounds`]).
+    /// samples has one; if one is too small for a round (see [`Rounds`]); if rounds hold no draw.
     pub fn new(
         labels: &(impl Source<u32> + ?Sized),
         class_probs: &[f64],
@@ -107,6 +107,9 @@ impl ClassBalanced {
         let rule = match within {
             WithinClass::Cycle if uniform => cycles(Rounds::uniform(classes.len()))?,
             WithinClass::Cycle => cycles(weighted_rounds(&classes, &probabilities)?)?,
+            WithinClass::Stratified(0) => {
+                return Err(Error::Value("batch_size must be at least 1, got 0".into()));
+            }
             WithinClass::Stratified(len) => cycles(
                 Rounds::stratified(&probabilities, len, seed).map_err(|found| {
                     too_small(&classes, &probabilities, found, "", "use larger batches")
