@@ -4,9 +4,9 @@
 // counter in memory that would have to be cleared before every call.
 #pragma once
 
-#include "mixed_margin_cuda.h"
+#include "mixed_margin/cuda/rows.h"
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 constexpr int kSumThreads = 1024;
 
@@ -49,4 +49,4 @@ __global__ void __launch_bounds__(kSumThreads)
   if (threadIdx.x == 0) *loss = static_cast<T>(rows > 0 ? sum : sum / denominator.value());
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

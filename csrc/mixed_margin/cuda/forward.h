@@ -2,9 +2,9 @@
 // logits.
 #pragma once
 
-#include "mixed_margin_cuda.h"
+#include "mixed_margin/cuda/rows.h"
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 // ---------------------------------------------------------------------------------------- a row in registers
 
@@ -233,4 +233,4 @@ __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<I
   }
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

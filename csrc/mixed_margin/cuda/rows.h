@@ -1,5 +1,5 @@
 // What the CUDA kernels are made of: the arguments of a call, reductions over the lanes of a row, loads and
-// stores of 16-byte slots, and the numbers of one row. The maths itself is in mixed_margin_loss.h, shared
+// stores of 16-byte slots, and the numbers of one row. The maths itself is in math.h, shared
 // with the CPU.
 #pragma once
 
@@ -11,10 +11,10 @@
 #include <cstdio>
 #include <type_traits>
 
-#include "mixed_margin_layout.h"
-#include "mixed_margin_loss.h"
+#include "mixed_margin/cuda/layout.h"
+#include "mixed_margin/math.h"
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 // Half types are computed in float32.
 template <class In>
@@ -297,7 +297,7 @@ __device__ Labels<Arithmetic<In>> labels_of(const Rows<In>& rows, int64_t row) {
 template <class T>
 struct Others {
   T largest;           // logit
-  T reference, level;  // see mixed_margin_loss.h
+  T reference, level;  // see math.h
   T rest, sum_t;
 };
 
@@ -461,4 +461,4 @@ __device__ void write_gradient(const Rows<In>& rows, int64_t row, int lane, cons
   }
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

@@ -2,9 +2,9 @@
 // and a ready gradient times what the loss was multiplied by.
 #pragma once
 
-#include "mixed_margin_cuda.h"
+#include "mixed_margin/cuda/rows.h"
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 template <class In, int kLanes>
 __global__ void __launch_bounds__(threads_per_block(kLanes)) backward_rows(const Backward<In> call) {
@@ -39,4 +39,4 @@ __global__ void __launch_bounds__(kRescaleThreads) rescale(T* grad, int64_t coun
   for (int64_t at = int64_t{blockIdx.x} * kRescaleThreads + threadIdx.x; at < count; at += step) grad[at] *= by;
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

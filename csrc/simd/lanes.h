@@ -1,6 +1,6 @@
 // SIMD packs for the CPU kernels: GCC's vector types, and intrinsics only where those have no word for it.
 //
-// `Lanes<T, N>` is the `Maths` of mixed_margin_loss.h for N rows at a time, and the loads and stores for N columns.
+// `Lanes<T, N>` is the `Maths` of mixed_margin/math.h for N rows at a time, and the loads and stores for N columns.
 // Everything has internal linkage: this file is compiled once per instruction set, and the linker must not merge them.
 #pragma once
 
@@ -17,7 +17,7 @@
 #define LT_FAST_INLINE inline LT_FAST_INLINED
 #define LT_FAST_APART __attribute__((noinline))
 
-namespace lt_fast {
+namespace lt_fast::simd {
 namespace {
 
 template <class T>
@@ -372,4 +372,4 @@ using Doubles = Lanes<double, 2>;
 #endif
 
 }  // namespace
-}  // namespace lt_fast
+}  // namespace lt_fast::simd
