@@ -62,9 +62,9 @@ class BatchPlan:
     def shard(self, rank: int, world_size: int) -> "BatchPlan":
         """Return the rows of one rank, as equal in number as can be; the ranks' rows in order are the batch.
 
-        ``weight`` is the number of rows over the average number of a rank, so that the mean over the ranks of ``weight *
-        mean(losses of the rank)`` is the mean over the batch. In a batch with fewer rows than ranks, a rank without
-        rows gets a copy of one, so that every rank computes a step, with the weight 0.
+        ``weight`` is the number of rows over the average number of a rank: the mean over the ranks of
+        ``weight * mean(losses of the rank)`` is the mean over the batch. In a batch with fewer rows than
+        ranks, a rank without rows gets a copy of one, so that every rank computes a step, with the weight 0.
         """
         rows = len(self.index)
         first, end = (rows * each // world_size for each in (rank, rank + 1))
@@ -84,8 +84,8 @@ class Batch:
         target_b: (B,) int64, labels of the partners, or None without mixing.
         lam: (B,) float32, mixing coefficient of the first image, or None.
         index: (B,) int64, rows of the data set.
-        weight: of the mean loss of these rows in the mean over the ranks; 1 but for unequal shards of a batch, and 0 for
-            rows that stand in for missing ones, which must not be counted.
+        weight: of the mean loss of these rows in the mean over the ranks: 1 except for unequal shards of a batch, and 0
+            for rows that replace missing ones, which must not be counted.
     """
 
     views: tuple[Tensor, ...]
@@ -123,15 +123,16 @@ class Batch:
 
     def copy_(self, other: "Batch") -> None:
         """Overwrite every tensor with that of ``other``, a batch of the same ``signature``."""
-        for own, new in zip(self._tensors(), other._tensors(), strict=True):
+        for own, new in zip(self.tensors(), other.tensors(), strict=True):
             if own is not None and new is not None:
                 own.copy_(new, non_blocking=True)
 
     def signature(self) -> tuple[Any, ...]:
         """Return shapes and dtypes: batches of one signature can be copied into each other."""
-        return tuple(None if tensor is None else (tensor.shape, tensor.dtype) for tensor in self._tensors())
+        return tuple(None if tensor is None else (tensor.shape, tensor.dtype) for tensor in self.tensors())
 
-    def _tensors(self) -> tuple[Tensor | None, ...]:
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """Return all tensors in the order of the fields, None where one is absent."""
         return (*self.views, self.target, self.target_b, self.lam, self.index)
 
     def _mapped(self, image: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Self:

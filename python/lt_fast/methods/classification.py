@@ -48,7 +48,9 @@ class Classification(Method):
     def loss(self, logits: Tensor, target: Tensor, target_b: Tensor | None, lam: Tensor | None) -> Tensor:
         """Return the loss of the current epoch, computed in float32 also under autocast."""
         if self._loss is None:
-            raise RuntimeError("on_epoch_start(epoch, epochs) must be called before the first step: it chooses the loss")
+            raise RuntimeError(
+                "on_epoch_start(epoch, epochs) must be called before the first step: it chooses the loss"
+            )
         with torch.autocast(logits.device.type, enabled=False):
             loss: Tensor = self._loss(logits.float(), target, target_b, lam)
         return loss

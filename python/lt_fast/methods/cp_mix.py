@@ -29,8 +29,8 @@ _MOST_PAIRS_TOLD = 20
 class ConfusionPairing(Method):
     """Train in two stages: plain images only, then plain images, confused pairs and a regularising mixture together.
 
-    The loss of the second stage is ``plain + eta * (pairs + mixed)`` (see ``lt_fast.losses.CPMixLoss``). The pairs of an
-    epoch are sampled by the confusion matrix of the training up to the start of that epoch.
+    The loss of the second stage is ``plain + eta * (pairs + mixed)`` (see ``lt_fast.losses.CPMixLoss``). The pairs of
+    an epoch are sampled by the confusion matrix of the training up to the start of that epoch.
 
     Args:
         model: gives the logits.
@@ -81,9 +81,10 @@ class ConfusionPairing(Method):
         self.record = ConfusionRecord(counts.num_classes)
         # The table of an epoch is kept: a training that resumes inside the epoch must sample by the same one.
         self.table = ConfusionTable(counts.num_classes)
+        self.table_epoch: Tensor
         self.register_buffer("table_epoch", torch.tensor(-1))
         self._mixing: dict[str, Any] = {"tau": tau, "alpha": alpha, "per_sample": per_sample}
-        self._sampling = {"temperature": temperature, "uniform_fraction": uniform_fraction}
+        self._sampling: dict[str, Any] = {"temperature": temperature, "uniform_fraction": uniform_fraction}
         self._pairs: ConfusionPairBatchSampler | None = None
         self._classes: Sequence[str] = ()
         self._second_stage = False
@@ -119,11 +120,12 @@ class ConfusionPairing(Method):
         return self._second_stage
 
     def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
-        """Return the loss of all parts, concatenated for one forward pass, and record the confusions of plain images."""
+        """Return the loss of all parts, from one forward pass, and record the confusions of the plain images."""
         plain = batches["train"]
         x, target, target_b, lam = _concatenated(batches)
         logits = self.model(x).float()
-        self.record.add(plain.target, logits.detach()[: len(plain)])
+        if plain.weight:
+            self.record.add(plain.target, logits.detach()[: len(plain)])
         with torch.autocast(logits.device.type, enabled=False):
             return StepOutput(self.criterion(logits, target, target_b, lam))
 
@@ -137,7 +139,7 @@ class ConfusionPairing(Method):
 
     def tables(self) -> Mapping[str, Tensor]:
         """Return all confusion counts, rows (target, predicted, count)."""
-        return {"confusions": self.record.entries()}
+        return {"confusion_counts": self.record.entries()}
 
     def _is_second(self, epoch: int, epochs: int) -> bool:
         return epoch >= epoch_at(self.stage_2_from, epochs)

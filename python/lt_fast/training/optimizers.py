@@ -1,6 +1,9 @@
 """Optimizers of ``torch.optim``: what a checkpoint records of them, and back."""
 
+import copy
 import inspect
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -24,7 +27,9 @@ def make_optimizer(make: MakeOptimizer, method: nn.Module) -> Optimizer:
     """
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
     if not parameters:
-        raise ValueError("method must have a parameter that requires a gradient, got none; requires_grad_(True) sets it")
+        raise ValueError(
+            "method must have a parameter that requires a gradient, got none; requires_grad_(True) sets it"
+        )
     optimizer = make(parameters)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must return a torch.optim.Optimizer, got {type(optimizer).__name__}")
@@ -80,33 +85,71 @@ def restore_state(
 
 
 def fault_in(
-    method: nn.Module, tensors: Mapping[str, Tensor], recorded: Iterable[str], *, needed: bool
+    optimizer: Optimizer, method: nn.Module, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any], *, stepped: bool
 ) -> str | None:
-    """Say how tensors of a checkpoint cannot be the state of an optimizer of ``method``, or None.
+    """Say why what a checkpoint holds cannot be the state of ``optimizer``, or None.
 
     Args:
+        optimizer: of the method's parameters.
         method: owner of the parameters.
         tensors: as from ``state_of``.
-        recorded: their names as the checkpoint lists them.
-        needed: whether there must be some.
+        numbers: as from ``state_of``.
+        stepped: whether the optimizer had run when the state was saved.
     """
-    lacking, foreign = sorted(set(recorded) - set(tensors)), sorted(set(tensors) - set(recorded))
-    if lacking:
-        return f"Missing optimizer state {', '.join(lacking)}"
-    if foreign:
-        return f"Unexpected optimizer state {', '.join(foreign)}"
-    if needed and not tensors:
-        return "Missing optimizer state"
-    shapes = {name: parameter.shape for name, parameter in _trained(method)}
+    found: dict[str, dict[str, Any]] = {name: dict(values) for name, values in numbers.items()}
     for name, tensor in tensors.items():
-        shape = shapes.get(name.rpartition(".")[0])
-        if shape is None:
-            return f"Unexpected optimizer state {name}"
-        if tensor.ndim and tensor.shape != shape:
-            return f"{name} must be of shape {tuple(shape)}, got {tuple(tensor.shape)}"
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            return f"{name} must be finite, got NaN or infinity"
+        parameter_name, _, key = name.rpartition(".")
+        found.setdefault(parameter_name, {})[key] = tensor
+    wanted = {name: _first_state(optimizer, parameter) for name, parameter in _trained(method)}
+    foreign = sorted(found.keys() - wanted.keys())
+    if foreign:
+        return f"Unexpected optimizer state of {foreign[0]!r}"
+    if stepped and not found and any(wanted.values()):
+        return "Missing optimizer state"
+    faults = (_fault_of(name, state, wanted[name]) for name, state in sorted(found.items()))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _first_state(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
+    """Return the state that the first step gives a parameter, its tensors on the device ``"meta"``."""
+    group = next(group for group in optimizer.param_groups if any(parameter is own for own in group["params"]))
+    probe = copy.copy(optimizer)
+    trial = nn.Parameter(torch.zeros([min(size, 2) for size in parameter.shape], device=parameter.device))
+    trial.grad = torch.zeros_like(trial)
+    probe.state = defaultdict(dict)
+    probe.param_groups = [{**group, "params": [trial]}]
+    probe.step()
+    return {
+        name: _as_large_as(value, trial, parameter) if isinstance(value, Tensor) else value
+        for name, value in probe.state[trial].items()
+    }
+
+
+def _as_large_as(value: Tensor, trial: Tensor, parameter: Tensor) -> Tensor:
+    shape = parameter.shape if value.shape == trial.shape else value.shape
+    return torch.empty(shape, dtype=value.dtype, device="meta")
+
+
+def _fault_of(name: str, state: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    for words, keys in (("Missing", wanted.keys() - state.keys()), ("Unexpected", state.keys() - wanted.keys())):
+        if keys:
+            return f"{words} optimizer state {name}.{min(keys)}"
+    for key, value in state.items():
+        own, given = _kind(wanted[key]), _kind(value)
+        if own != given:
+            return f"{name}.{key} must be {own}, got {given}"
+        numeric = (
+            value.isfinite().all() if isinstance(value, Tensor) else isinstance(value, str) or math.isfinite(value)
+        )
+        if not bool(numeric):
+            return f"{name}.{key} must be finite, got NaN or infinity"
     return None
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+    return type(value).__name__
 
 
 def _entries(optimizer: Optimizer, method: nn.Module) -> Iterator[tuple[str, str, Any]]:

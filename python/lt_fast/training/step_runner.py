@@ -39,7 +39,13 @@ class EagerStep:
         self._rates = [_rate_tensor(group, device) for group in optimizer.param_groups]
 
     def __call__(
-        self, batches: Mapping[str, Batch], *, phase: Hashable, rate: float, weight: float, check: BeforeBackward
+        self,
+        batches: Mapping[str, Batch],
+        *,
+        phase: Hashable,  # noqa: ARG002  (an eager step is the same in every phase)
+        rate: float,
+        weight: float,
+        check: BeforeBackward,
     ) -> Any:
         """Run one step and return the method's output.
 
