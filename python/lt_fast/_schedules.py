@@ -1,0 +1,18 @@
+"""The cosine curve that schedules of the learning rate and of second stages share."""
+
+import math
+
+
+def half_cosine(start: float, end: float, angle: float) -> float:
+    """Return the point at ``angle``, in [0, pi], of half a cosine from ``start`` to ``end``.
+
+    The formula, 0 and pi being the angles of ``start`` and ``end``::
+
+        end + (start - end) * (1 + cos(angle)) / 2
+
+    Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5.
+
+    >>> half_cosine(0.1, 0.0, 0.0), half_cosine(0.1, 0.0, math.pi)
+    (0.1, 0.0)
+    """
+    return end + (start - end) * (1 + math.cos(angle)) / 2
