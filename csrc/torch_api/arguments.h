@@ -10,6 +10,7 @@
 
 #include <optional>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "torch_api/schema.h"
@@ -106,46 +107,46 @@ struct PerRowTensor {
   }
 };
 
-// Pointers into `constants`; a vector that it does not hold is null.
+// The lists `constants` and `numbers` in either of their forms.
 template <class T>
 struct Constants {
-  const T *numbers, *class_counts, *margin, *bias, *weight;
+  const T* packed = nullptr;  // the header's numbers where they are packed: on the logits' device
+  T loose[kNumbers];          // the same where they are not
+  T lam;
+  const T *class_counts, *margin, *bias, *weight;  // null for one that there is not
+  std::vector<Tensor> memory;                      // copies of vectors with a stride
 
-  Constants(const Tensor& tensor, const Choices& choices, const Tensor& logits) {
-    const int64_t classes = logits.size(1);
-    const int vectors = choices.class_counts + choices.margin + choices.bias + choices.weight;
-    numbers = vector_of<T>(tensor, kHeader + vectors * classes, logits, "constants");
-    const T* next = numbers + kHeader;
-    const auto take = [&](bool there) {
-      const T* vector = there ? next : nullptr;
-      if (there) next += classes;
-      return vector;
+  Constants(const std::vector<Tensor>& constants, const std::vector<double>& numbers, const Choices& choices,
+            const Tensor& logits) {
+    const bool is_packed = numbers.size() == 1;
+    const int64_t vectors = choices.class_counts + choices.margin + choices.bias + choices.weight;
+    const int64_t classes = logits.size(1), wanted = is_packed ? 1 : vectors;
+    STD_TORCH_CHECK(is_packed || numbers.size() == 1 + kNumbers, "numbers must be 1 or ", 1 + kNumbers, ", got ",
+                    numbers.size());
+    STD_TORCH_CHECK(static_cast<int64_t>(constants.size()) == wanted, "constants must be ", wanted, " tensors, got ",
+                    constants.size());
+    lam = static_cast<T>(numbers[0]);
+    if (is_packed) packed = vector_of<T>(constants[0], kHeader + vectors * classes, logits, "constants");
+    for (size_t at = 1; at < numbers.size(); ++at) loose[at - 1] = static_cast<T>(numbers[at]);
+    const T* next = packed + kHeader;
+    size_t part = 0;
+    const auto take = [&](bool there, const char* name) -> const T* {
+      if (!there) return nullptr;
+      if (is_packed) return std::exchange(next, next + classes);
+      const Tensor& vector = constants[part++];
+      STD_TORCH_CHECK(vector.dim() == 1, name, " must have shape (C,), got ", vector.dim(), " dimensions");
+      if (vector.is_contiguous()) return vector_of<T>(vector, classes, logits, name);
+      memory.push_back(torch::stable::contiguous(vector));
+      return vector_of<T>(memory.back(), classes, logits, name);
     };
-    class_counts = take(choices.class_counts);
-    margin = take(choices.margin);
-    bias = take(choices.bias);
-    weight = take(choices.weight);
+    class_counts = take(choices.class_counts, "class_counts");
+    margin = take(choices.margin, "margin");
+    bias = take(choices.bias, "bias");
+    weight = take(choices.weight, "weight");
   }
-};
 
-// The arguments of a packing: pointers to its vectors.
-template <class T>
-struct Packing {
-  std::vector<Tensor> memory;
-  const T* vectors[kMaxVectors];
-  int64_t count;
-
-  Packing(const Tensor& logits, const std::vector<double>& numbers, const std::vector<Tensor>& given)
-      : count(static_cast<int64_t>(given.size())) {
-    check_logits(logits);
-    STD_TORCH_CHECK(numbers.size() <= kHeader, "numbers must be at most ", kHeader, ", got ", numbers.size());
-    STD_TORCH_CHECK(count <= kMaxVectors, "vectors must be at most ", kMaxVectors, ", got ", count);
-    for (int64_t at = 0; at < count; ++at) {
-      STD_TORCH_CHECK(given[at].dim() == 1, "a class vector must have shape (C,), got ", given[at].dim(), " dimensions");
-      memory.push_back(made_contiguous(given[at]));
-      vectors[at] = vector_of<T>(memory.back(), logits.size(1), logits, "a class vector");
-    }
-  }
+  // The numbers, where they can be read on the host.
+  const T* numbers() const { return packed != nullptr ? packed : loose; }
 };
 
 // What a call lacks, whatever its values.

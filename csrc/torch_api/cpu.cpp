@@ -105,7 +105,7 @@ template <class T>
 void check_constants(const Constants<T>& constants, const Choices& choices, bool mixed, int64_t classes) {
   for (int at = 0; at < kNumbers; ++at) {
     const NumberRule& rule = kNumberRules[at];
-    const double number = constants.numbers[at];
+    const double number = constants.numbers()[at];
     if (!(number >= rule.low && number <= rule.high)) refuse(rule.name, " must be ", rule.words, ", got ", number);
   }
   const bool rule_reads_counts = mixed && choices.label_rule != LabelRule::kMixup;
@@ -198,22 +198,20 @@ using Outputs = std::tuple<Tensor, Tensor, Tensor>;
 
 template <class T>
 Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& target_b, const OptionalTensor& lam_tensor,
-            double lam_number, const OptionalTensor& weights, const Tensor& packed, const Choices& choices) {
+            const OptionalTensor& weights, const Constants<T>& constants, const Choices& choices, bool raw) {
   const Tensor logits = rows_together(input);
   const int64_t n = logits.size(0), c = logits.size(1);
   const LabelPair labels(target, target_b, logits);
   const PerRowTensor<T> lam(lam_tensor, logits, "lam"), sample_weight(weights, logits, "sample_weight");
-  const Constants<T> constants(packed, choices, logits);
   check_needs(choices, constants, lam.values != nullptr, labels.mixed);
 
   const Rows<T> rows = rows_of(logits, labels, constants.bias);
-  const T number = static_cast<T>(lam_number);
   check_labels(rows.target, logits, "target");
   if (labels.mixed) check_labels(rows.target_b, logits, "target_b");
   check_constants(constants, choices, labels.mixed, c);
   Factors<T> factors{};
   if (labels.mixed) {
-    factors.lam = lam.values != nullptr ? lam.values : &number;
+    factors.lam = lam.values != nullptr ? lam.values : &constants.lam;
     factors.lam_stride = lam.step;
     check_rows(factors.lam, lam.step == 0 ? 1 : n, T{1}, "lam", "lie in [0, 1]");
   }
@@ -221,7 +219,7 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
     check_rows(sample_weight.values, sample_weight.step == 0 ? 1 : n, std::numeric_limits<T>::max(), "sample_weight",
                "be finite and >= 0");
 
-  const Settings<T> settings = settings_of(constants.numbers, choices.label_rule, choices.margin_rule, c);
+  const Settings<T> settings = settings_of(constants.numbers(), choices.label_rule, choices.margin_rule, c);
   std::vector<double> factors_a(static_cast<size_t>(n)), factors_b(factors_a);
   std::vector<T> row_loss(static_cast<size_t>(n));
   factors.counts = choices.label_rule == LabelRule::kMixup ? nullptr : constants.class_counts;
@@ -234,10 +232,13 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
 
   Tensor loss = choices.reduction == Reduction::kNone ? empty_like(logits, {n}, kScalarType<T>)
                                                       : empty_like(logits, {}, kScalarType<T>);
-  Tensor kept = choices.with_gradient ? empty_like(logits, {n, c}, logits.scalar_type())
-                : choices.with_rows   ? empty_like(logits, {n, kRowNumbers}, kScalarType<T>)
-                                      : empty_like(logits, {0}, kScalarType<T>);
-  Tensor prediction = empty_like(logits, {choices.with_prediction ? n : 0}, ScalarType::Long);
+  Tensor kept, prediction;
+  if (choices.with_gradient)
+    kept = empty_like(logits, {n, c}, logits.scalar_type());
+  else if (choices.with_rows || !raw)
+    kept = choices.with_rows ? empty_like(logits, {n, kRowNumbers}, kScalarType<T>)
+                             : empty_like(logits, {0}, kScalarType<T>);
+  if (choices.with_prediction || !raw) prediction = empty_like(logits, {choices.with_prediction ? n : 0}, ScalarType::Long);
   Forward<T> call{};
   call.margin = constants.margin;
   call.factor_a = factors.factor_a;
@@ -254,12 +255,15 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   return {loss, kept, prediction};
 }
 
+template <bool kRaw>
 Outputs forward(const Tensor& logits, const Tensor& target, const OptionalTensor& target_b, const OptionalTensor& lam,
-                double lam_number, const OptionalTensor& sample_weight, const Tensor& constants, int64_t choices) {
+                const OptionalTensor& sample_weight, const std::vector<Tensor>& constants,
+                const std::vector<double>& numbers, int64_t packed_choices) {
   check_logits(logits);
+  const Choices choices = Choices::of(packed_choices);
   return with_arithmetic_type(logits, [&](auto zero) {
-    return run<decltype(zero)>(logits, target, target_b, lam, lam_number, sample_weight, constants,
-                               Choices::of(choices));
+    const Constants<decltype(zero)> held(constants, numbers, choices, logits);
+    return run(logits, target, target_b, lam, sample_weight, held, choices, kRaw);
   });
 }
 
@@ -267,12 +271,10 @@ Outputs forward(const Tensor& logits, const Tensor& target, const OptionalTensor
 
 template <class T>
 Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
-                    const OptionalTensor& target_b, const Tensor& packed, const Tensor& row_numbers,
-                    const Choices& choices) {
+                    const OptionalTensor& target_b, const Constants<T>& constants, const Tensor& row_numbers) {
   const Tensor logits = rows_together(input);
   const int64_t n = logits.size(0);
   const LabelPair labels(target, target_b, logits);
-  const Constants<T> constants(packed, choices, logits);
   const PerRowTensor<T> outer(grad_output, logits, "grad_output");
   const Rows<T> rows = rows_of(logits, labels, constants.bias);
   check_labels(rows.target, logits, "target");
@@ -282,7 +284,7 @@ Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor
   call.grad_output = outer.values;
   call.grad_output_stride = outer.step;
   call.row_numbers = vector_of<T>(row_numbers, n * kRowNumbers, logits, "rows");
-  call.scale = constants.numbers[kScale];
+  call.scale = constants.numbers()[kScale];
   call.grad = grad.mutable_data_ptr();
   over_rows(rows,
             [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().backward(rows, call, from, to, scratch); });
@@ -290,10 +292,12 @@ Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor
 }
 
 Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& target, const OptionalTensor& target_b,
-                const Tensor& constants, const Tensor& rows, int64_t choices) {
+                const std::vector<Tensor>& constants, const std::vector<double>& numbers, const Tensor& rows,
+                int64_t choices) {
   check_logits(logits);
   return with_arithmetic_type(logits, [&](auto zero) {
-    return run_backward<decltype(zero)>(grad_output, logits, target, target_b, constants, rows, Choices::of(choices));
+    const Constants<decltype(zero)> held(constants, numbers, Choices::of(choices), logits);
+    return run_backward(grad_output, logits, target, target_b, held, rows);
   });
 }
 
@@ -307,32 +311,16 @@ void rescale(Tensor grad, const Tensor& grad_output) {
   });
 }
 
-// --------------------------------------------------------------------------------------------------- the constants
-
-Tensor pack(const Tensor& logits, const std::vector<double>& numbers, const std::vector<Tensor>& vectors) {
-  return with_arithmetic_type(logits, [&](auto zero) {
-    using T = decltype(zero);
-    const Packing<T> packing(logits, numbers, vectors);
-    const int64_t classes = logits.size(1);
-    Tensor result = empty_like(logits, {kHeader + packing.count * classes}, kScalarType<T>);
-    T* to = result.mutable_data_ptr<T>();
-    for (size_t at = 0; at < kHeader; ++at) *to++ = at < numbers.size() ? static_cast<T>(numbers[at]) : T{0};
-    for (int64_t at = 0; at < packing.count; ++at, to += classes)
-      std::memcpy(to, packing.vectors[at], static_cast<size_t>(classes) * sizeof(T));
-    return result;
-  });
-}
-
 int64_t instruction_set() { return static_cast<int64_t>(level()); }
 
 }  // namespace
 }  // namespace lt_fast::cpu
 
 STABLE_TORCH_LIBRARY_IMPL(lt_fast, CPU, m) {
-  m.impl("mixed_margin_loss", TORCH_BOX(&lt_fast::cpu::forward));
+  m.impl("mixed_margin_loss", TORCH_BOX(&lt_fast::cpu::forward<false>));
+  m.impl("mixed_margin_loss.raw", TORCH_BOX(&lt_fast::cpu::forward<true>));
   m.impl("mixed_margin_loss_backward", TORCH_BOX(&lt_fast::cpu::backward));
   m.impl("mixed_margin_loss_rescale_", TORCH_BOX(&lt_fast::cpu::rescale));
-  m.impl("mixed_margin_loss_pack", TORCH_BOX(&lt_fast::cpu::pack));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lt_fast, CompositeExplicitAutograd, m) {

@@ -5,8 +5,8 @@
 
 STABLE_TORCH_LIBRARY(lt_fast, m) {
   m.def(lt_fast::kForwardSchema);
+  m.def(lt_fast::kRawForwardSchema);
   m.def(lt_fast::kBackwardSchema);
   m.def(lt_fast::kRescaleSchema);
-  m.def(lt_fast::kPackSchema);
   m.def(lt_fast::kInstructionSetSchema);
 }

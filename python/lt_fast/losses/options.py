@@ -2,7 +2,7 @@
 
 from typing import Any, NoReturn
 
-from lt_fast.ops.arguments import settings
+from lt_fast.ops.options import settings
 
 _DEFAULTS: dict[str, Any] = {
     "label_rule": "mixup",

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast import _rust
-from lt_fast.ops import hints
+from lt_fast import _hints as hints
 
 # Every step owns 2^32 consecutive draws, so no batch size makes two steps of an epoch share one.
 DRAWS_PER_STEP = 1 << 32

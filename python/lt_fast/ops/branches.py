@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lt_fast.ops import arguments, reference
-from lt_fast.ops.arguments import Arguments, Settings
+from lt_fast.ops import reference
+from lt_fast.ops.options import MarginOptions
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 """``(logits (N, C), label (N,)) -> (N,)``: the loss of each row against one label, in the arithmetic dtype."""
@@ -56,10 +56,8 @@ def mixed_loss(
         TypeError: if an argument has a wrong type or dtype.
         ValueError: if a shape, device or value does not fit.
     """
-    given, chosen = _gathered(
-        logits, target, target_b, lam, class_counts, weight, label_rule, omega, normalization, reduction
-    )
-    return reference.loss_of(given, chosen, lambda scores, label, *_: row_loss(scores, label))
+    options = MarginOptions(label_rule, omega, normalization=normalization, reduction=reduction)
+    return reference.mixed_loss(row_loss, options, logits, target, target_b, lam, class_counts=class_counts, weight=weight)
 
 
 def mixed_labels(
@@ -81,51 +79,8 @@ def mixed_labels(
         TypeError: if an argument has a wrong type or dtype.
         ValueError: if a shape, device or value does not fit.
     """
-    given, chosen = _gathered(
-        logits, target, target_b, lam, class_counts, None, label_rule, omega, "batch", "mean"
-    )  # fmt: skip
-    if logits.device.type == "cpu" and not torch.compiler.is_compiling() and not arguments.transformed():
-        arguments.check_values(given, chosen)
-    factor = reference.label_factor(given, chosen)[:, None]
-    labels = factor * reference.is_own(given.target, logits)
-    return labels if given.target_b is None else labels + (1 - factor) * reference.is_own(given.target_b, logits)
+    options = MarginOptions(label_rule, omega)
+    return reference.mixed_labels(options, logits, target, target_b, lam, class_counts=class_counts)
 
 
-def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
-    """Equals ``F.cross_entropy(scores, label, reduction="none")``, with a gradient that keeps its digits where p is 1.
-
-    The label's own column stays out of the sum: ``log(1 + exp(logsumexp_{j != y}(z_j) - z_y))``, whose gradient has no
-    ``p - 1`` in it. The sum is taken relative to its largest term, so that scores of 1e4 lose nothing either.
-
-    Shape:
-        scores (N, C), -inf allowed; label (N,) int64; returns (N,).
-    """
-    own = scores.gather(1, label[:, None])
-    others = scores.masked_fill(reference.is_own(label, scores), -torch.inf)
-    largest = others.detach().amax(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)
-    # A sum of nothing: log(0) has no slope. The smallest normal number adds less than any rounding error.
-    total = (others - largest).exp().sum(1, keepdim=True) + torch.finfo(scores.dtype).tiny
-    return F.softplus(total.log() + (largest - own), threshold=50)[:, 0]
-
-
-def _gathered(
-    logits: Tensor,
-    target: Tensor,
-    target_b: Tensor | None,
-    lam: Any,
-    class_counts: Any,
-    weight: Any,
-    label_rule: str,
-    omega: float,
-    normalization: str,
-    reduction: str,
-) -> tuple[Arguments, Settings]:
-    kappa, tau, compat, scale, smoothing, focal = 3.0, 0.5, None, 1.0, 0.0, 0.0
-    chosen = arguments.settings(
-        label_rule, omega, kappa, tau, "fixed", None, None, compat, scale, smoothing, focal, normalization, reduction
-    )
-    given = arguments.gather(
-        logits, target, chosen, target_b=target_b, lam=lam, class_counts=class_counts, weight=weight,
-        margin=None, bias=None, sample_weight=None,
-    )  # fmt: skip
-    return given, chosen
+row_cross_entropy = reference.row_cross_entropy
