@@ -8,6 +8,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <cmath>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -128,6 +129,8 @@ struct Constants {
     lam = static_cast<T>(numbers[0]);
     if (is_packed) packed = vector_of<T>(constants[0], kHeader + vectors * classes, logits, "constants");
     for (size_t at = 1; at < numbers.size(); ++at) loose[at - 1] = static_cast<T>(numbers[at]);
+    // Rounding must not raise kappa: 1.1 would miss 11 samples against 10.
+    if (!is_packed && loose[kKappa] > numbers[1 + kKappa]) loose[kKappa] = std::nextafter(loose[kKappa], T{0});
     const T* next = packed + kHeader;
     size_t part = 0;
     const auto take = [&](bool there, const char* name) -> const T* {

@@ -37,7 +37,7 @@ class FusedLoss(Function):
             ctx.save_for_backward(kept)
         else:
             _keep(ctx, logits, inputs, kept)
-        if not inputs[-1] & WITH_PREDICTION:
+        if prediction is None:
             return loss
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(prediction)
@@ -58,18 +58,30 @@ def call(logits: Tensor, inputs: tuple[Any, ...], choices: int, return_gradient:
 
     ``inputs`` are those between ``logits`` and ``choices``.
     """
-    op = torch.ops.lt_fast.mixed_margin_loss if torch.compiler.is_compiling() else _raw
     if return_prediction:
         choices |= WITH_PREDICTION
     if return_gradient:
-        results = op(logits.detach(), *inputs, choices | WITH_GRADIENT)
-        return results if return_prediction else results[:2]
+        loss, gradient, prediction = _raw(logits, *inputs, choices | WITH_GRADIENT)
+        return (loss, gradient, prediction) if return_prediction else (loss, gradient)
     if logits.requires_grad and torch.is_grad_enabled():
-        choices |= WITH_GRADIENT if choices & REDUCTION_BITS and logits.dtype in _EXACT else WITH_ROWS
-        if op is _raw:
-            return _apply(logits, (*inputs, choices))  # type: ignore[no-untyped-call]
-    loss, _, prediction = op(logits, *inputs, choices)
+        ready = choices & REDUCTION_BITS and logits.dtype in _EXACT
+        return _apply(logits, (*inputs, choices | (WITH_GRADIENT if ready else WITH_ROWS)))  # type: ignore[no-untyped-call]
+    loss, _, prediction = _raw(logits, *inputs, choices)
     return (loss, prediction) if return_prediction else loss
+
+
+def traced_call(
+    logits: Tensor, inputs: tuple[Any, ...], choices: int, return_gradient: bool, return_prediction: bool
+) -> Any:
+    """Do the same under ``torch.compile``, where the op with its registered gradient is one node of the graph."""
+    choices |= WITH_PREDICTION if return_prediction else 0
+    if return_gradient:
+        logits, choices = logits.detach(), choices | WITH_GRADIENT
+    elif logits.requires_grad and torch.is_grad_enabled():
+        choices |= WITH_GRADIENT if choices & REDUCTION_BITS and logits.dtype in _EXACT else WITH_ROWS
+    loss, gradient, prediction = torch.ops.lt_fast.mixed_margin_loss(logits, *inputs, choices)
+    results = (loss, *([gradient] if return_gradient else []), *([prediction] if return_prediction else []))
+    return results if len(results) > 1 else loss
 
 
 # --- the gradient -----------------------------------------------------------------------------------------------------
@@ -104,21 +116,22 @@ def _scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
     The receiver may write into it: a hook, or an optimizer into the leaf's ``.grad``, which takes the tensor over. Only a
     retained graph returns it again.
     """
-    if torch.compiler.is_compiling() or type(grad) is not Tensor or grad.dtype != grad_output.dtype:
-        return grad * grad_output
-    retained = torch._C._autograd._get_current_graph_task_keep_graph()  # noqa: SLF001  (no public function says it)
-    try:
-        if grad.is_cpu:
-            factor = grad_output.item()
-            if factor != 1:
-                return grad * factor
-            return grad.clone() if retained else grad
-        if not retained:
-            torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, grad_output.contiguous())
-            return grad
-    except RuntimeError:  # several at once, under is_grads_batched
-        pass
+    if type(grad) is Tensor and not torch.compiler.is_compiling():
+        try:
+            if grad.is_cpu:
+                factor = grad_output.item()
+                if factor != 1:
+                    return grad * factor
+                return grad.clone() if _graph_is_retained() else grad
+            if grad.dtype == grad_output.dtype and not _graph_is_retained():
+                torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, grad_output.contiguous())
+                return grad
+        except RuntimeError:  # several at once, under is_grads_batched
+            pass
     return grad * grad_output
+
+
+_graph_is_retained = torch._C._autograd._get_current_graph_task_keep_graph  # noqa: SLF001  (no public function says it)
 
 
 def refuse_second_derivative(*_: Any) -> None:

@@ -1,5 +1,6 @@
 """``mixed_margin_loss``: every loss of the family in one call, loss and gradient in one pass over the logits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lt_fast.ops import arguments, autograd, libraries, reference
-from lt_fast.ops.options import CHOICES, MARGIN_RULE_BITS, VECTOR_BITS, Layout, MarginOptions
+from lt_fast.ops.options import CHOICES, VECTOR_BITS, Layout, MarginOptions
 
 _NO_FLOATS = frozenset((bool, np.bool_))
 _COUNTS, _MARGIN, _BIAS, _WEIGHT = VECTOR_BITS.values()
-_DEFAULT_KAPPA = 3.0  # a float32 already
+_REFUSED = (KeyError, RuntimeError, TypeError, ValueError)
 
 
 def mixed_margin_loss(
@@ -138,17 +139,33 @@ def mixed_margin_loss(
     arXiv:2007.03943 (remix); Xu et al. 2021, arXiv:2111.03874 (unimix); CP-Mix, arXiv:2411.07621 (its formula
     reconstructed from the text).
     """
-    if _is_usual(logits):
-        # The short path: the op gets its arguments as they are and checks them itself. What it refuses, and what has to be
-        # converted first, is None here and comes to the checks below.
-        result = _loose_call(
-            logits, target, target_b, lam, sample_weight, class_counts, margin, bias, weight,
-            (label_rule, margin_rule, compat, normalization, reduction),
-            (omega, kappa, tau, max_margin, gamma, scale, label_smoothing, focal_gamma),
-            return_gradient, return_prediction,
-        )  # fmt: skip
-        if result is not None:
-            return result
+    if _is_usual(logits):  # the short path: the op gets the arguments as they are, and checks them itself
+        try:
+            choices, constants = CHOICES[label_rule, margin_rule, compat, normalization, reduction], []
+            if class_counts is not None:
+                choices |= _COUNTS
+                constants.append(class_counts)
+            if margin is not None:
+                choices |= _MARGIN
+                constants.append(margin)
+            if bias is not None:
+                choices |= _BIAS
+                constants.append(bias)
+            if weight is not None:
+                choices |= _WEIGHT
+                constants.append(weight)
+            lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, constants)
+            if margin_rule == "fixed" and max_margin is gamma is None:
+                numbers = (lam_number, omega, kappa, tau, 0.0, 1.0, scale, label_smoothing, focal_gamma)
+            elif margin_rule == "fixed":
+                raise ValueError
+            else:
+                numbers = (lam_number, omega, kappa, tau, max_margin, gamma, scale, label_smoothing, focal_gamma)
+            if _NO_FLOATS.isdisjoint(map(type, numbers)):
+                inputs = (target, target_b, lam_tensor, sample_weight, constants, numbers)
+                return autograd.call(logits, inputs, choices, return_gradient, return_prediction)
+        except _REFUSED:
+            pass  # named below, or taken after a conversion
     options = MarginOptions(
         label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, compat, scale, label_smoothing, focal_gamma,
         normalization, reduction,
@@ -189,12 +206,12 @@ def packed_margin_loss(
         ValueError: if a shape, device or value does not fit.
     """
     if _is_usual(logits):
-        result = _short_call(
-            logits, target, target_b, lam, sample_weight, [constants], (), layout.choices, return_gradient,
-            return_prediction,
-        )  # fmt: skip
-        if result is not None:
-            return result
+        try:
+            lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, ())
+            inputs = (target, target_b, lam_tensor, sample_weight, [constants], (lam_number,))
+            return autograd.call(logits, inputs, layout.choices, return_gradient, return_prediction)
+        except _REFUSED:
+            pass  # as above
     vectors = layout.vectors(constants)
     return _checked_call(
         layout.options, vectors, constants, logits, target, target_b, lam, sample_weight, return_gradient,
@@ -217,64 +234,20 @@ def _is_usual(logits: Tensor) -> bool:
     )
 
 
-def _short_call(
-    logits: Tensor, target: Any, target_b: Any, lam: Any, sample_weight: Any, constants: list[Tensor],
-    numbers: tuple[float, ...], choices: int, return_gradient: bool, return_prediction: bool,
-) -> Any:  # fmt: skip
-    """Return the results, or None for what the op does not take as it is."""
-    first = 0.0
-    if lam is not None and target_b is not None:
-        if type(lam) is float:
-            lam, first = None, lam
-        elif type(lam) is not Tensor or lam.requires_grad:
-            return None
-    elif lam is not target_b:  # one of them without the other
-        return None
+def _lam_of(target_b: Any, lam: Any, sample_weight: Any, vectors: Sequence[Any]) -> tuple[Tensor | None, float]:
+    """Return ``lam`` as a tensor or as a number, and raise ``TypeError`` for what has to be converted first."""
     if sample_weight is not None and (type(sample_weight) is not Tensor or sample_weight.requires_grad):
-        return None
-    try:
-        inputs = (target, target_b, lam, sample_weight, constants, (first, *numbers))
-        return autograd.call(logits, inputs, choices, return_gradient, return_prediction)
-    except (RuntimeError, TypeError, ValueError):
-        return None
-
-
-def _loose_call(
-    logits: Tensor, target: Any, target_b: Any, lam: Any, sample_weight: Any, class_counts: Any, margin: Any, bias: Any,
-    weight: Any, names: tuple[Any, ...], numbers: tuple[Any, ...], return_gradient: bool, return_prediction: bool,
-) -> Any:  # fmt: skip
-    """Return the results, or None where something has to be checked or converted first."""
-    choices = CHOICES.get(names)
-    if choices is None or numbers[1] != _DEFAULT_KAPPA or logits.is_cuda:  # whose kernels would stop on a wrong number
-        return None
-    if not choices & MARGIN_RULE_BITS and numbers[3] is numbers[4] is None:
-        numbers = (*numbers[:3], 0.0, 1.0, *numbers[5:])
-    if not _NO_FLOATS.isdisjoint(map(type, numbers)):
-        return None
-    constants = []
-    if class_counts is not None:
-        if type(class_counts) is not Tensor or class_counts.requires_grad:
-            return None
-        choices |= _COUNTS
-        constants.append(class_counts)
-    if margin is not None:
-        if type(margin) is not Tensor or margin.requires_grad:
-            return None
-        choices |= _MARGIN
-        constants.append(margin)
-    if bias is not None:
-        if type(bias) is not Tensor or bias.requires_grad:
-            return None
-        choices |= _BIAS
-        constants.append(bias)
-    if weight is not None:
-        if type(weight) is not Tensor or weight.requires_grad:
-            return None
-        choices |= _WEIGHT
-        constants.append(weight)
-    return _short_call(
-        logits, target, target_b, lam, sample_weight, constants, numbers, choices, return_gradient, return_prediction
-    )
+        raise TypeError
+    for vector in vectors:
+        if type(vector) is not Tensor or vector.requires_grad:
+            raise TypeError
+    if lam is None and target_b is None:
+        return None, 0.0
+    if type(lam) is Tensor and target_b is not None and not lam.requires_grad:
+        return lam, 0.0
+    if type(lam) is float and target_b is not None:
+        return None, lam
+    raise TypeError
 
 
 # --- every other call -------------------------------------------------------------------------------------------------
@@ -301,7 +274,7 @@ def _checked_call(
         loose, numbers = [constants.to(logits.device, arguments.arithmetic_dtype(logits))], ()
     inputs = (given.target, given.target_b, given.lam, given.sample_weight, loose, (0.0, *numbers))
     if torch.compiler.is_compiling():
-        return autograd.call(logits, inputs, layout.choices, return_gradient, return_prediction)
+        return autograd.traced_call(logits, inputs, layout.choices, return_gradient, return_prediction)
     try:
         return autograd.call(logits, inputs, layout.choices, return_gradient, return_prediction)
     except (RuntimeError, ValueError):

@@ -23,7 +23,7 @@ VECTORS = ("class_counts", "margin", "bias", "weight")
 HEADER = 16
 VECTOR_BITS = {name: 1 << (9 + at) for at, name in enumerate(VECTORS)}
 WITH_GRADIENT, WITH_ROWS, WITH_PREDICTION = 1 << 13, 1 << 14, 1 << 15
-MARGIN_RULE_BITS, REDUCTION_BITS = 3 << 3, 3 << 7
+REDUCTION_BITS = 3 << 7
 CHOICES = {
     (LABEL_RULES[label], *MARGIN_RULES[margin], NORMALIZATIONS[divisor], REDUCTIONS[reduction]): label
     | margin << 3
