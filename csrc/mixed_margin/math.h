@@ -74,6 +74,16 @@ LT_FAST_HD Settings<T> settings_of(const T* numbers, LabelRule label_rule, Margi
           static_cast<T>(classes)};
 }
 
+// Whether every number is within its range, which a NaN never is.
+template <class T>
+LT_FAST_HD bool numbers_fit(const T* n) {
+  const double largest = 3.4028234663852886e38, smallest = 1.1754943508222875e-38;  // of float
+  const auto within = [](double number, double low, double high) { return number >= low && number <= high; };
+  return within(n[kOmega], -largest, largest) && within(n[kKappa], 1, largest) && within(n[kTau], 0, 1) &&
+         within(n[kMaxMargin], 0, largest) && within(n[kGamma], 0, largest) && within(n[kScale], smallest, largest) &&
+         within(n[kLabelSmoothing], 0, 1) && within(n[kFocalGamma], 0, largest);
+}
+
 // ---------------------------------------------------------------------------------------------- label factor
 
 // The factors of the two labels' losses, f and 1 - f.

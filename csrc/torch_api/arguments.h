@@ -166,6 +166,22 @@ void check_needs(const Choices& choices, const Constants<T>& constants, bool has
                   "class_counts must be given for normalization 'expected' with a weight");
 }
 
+// The outputs `kept` and `prediction`. What is not wanted is empty, or undefined for the raw op.
+inline std::pair<Tensor, Tensor> kept_and_prediction(const Tensor& logits, const Choices& choices, ScalarType type,
+                                                     bool raw) {
+  const int64_t n = logits.size(0);
+  std::pair<Tensor, Tensor> outputs;
+  if (choices.with_gradient)
+    outputs.first = empty_like(logits, {n, logits.size(1)}, logits.scalar_type());
+  else if (choices.with_rows)
+    outputs.first = empty_like(logits, {n, kRowNumbers}, type);
+  else if (!raw)
+    outputs.first = empty_like(logits, {0}, type);
+  if (choices.with_prediction || !raw)
+    outputs.second = empty_like(logits, {choices.with_prediction ? n : 0}, ScalarType::Long);
+  return outputs;
+}
+
 // Calls work(float{}) or work(double{}), the type of a ready gradient.
 template <class Work>
 void with_ready_type(const Tensor& grad, const Work& work) {

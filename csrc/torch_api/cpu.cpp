@@ -232,13 +232,8 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
 
   Tensor loss = choices.reduction == Reduction::kNone ? empty_like(logits, {n}, kScalarType<T>)
                                                       : empty_like(logits, {}, kScalarType<T>);
-  Tensor kept, prediction;
-  if (choices.with_gradient)
-    kept = empty_like(logits, {n, c}, logits.scalar_type());
-  else if (choices.with_rows || !raw)
-    kept = choices.with_rows ? empty_like(logits, {n, kRowNumbers}, kScalarType<T>)
-                             : empty_like(logits, {0}, kScalarType<T>);
-  if (choices.with_prediction || !raw) prediction = empty_like(logits, {choices.with_prediction ? n : 0}, ScalarType::Long);
+  std::pair<Tensor, Tensor> wanted = kept_and_prediction(logits, choices, kScalarType<T>, raw);
+  Tensor &kept = wanted.first, &prediction = wanted.second;
   Forward<T> call{};
   call.margin = constants.margin;
   call.factor_a = factors.factor_a;

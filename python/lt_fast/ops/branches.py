@@ -57,7 +57,9 @@ def mixed_loss(
         ValueError: if a shape, device or value does not fit.
     """
     options = MarginOptions(label_rule, omega, normalization=normalization, reduction=reduction)
-    return reference.mixed_loss(row_loss, options, logits, target, target_b, lam, class_counts=class_counts, weight=weight)
+    return reference.mixed_loss(
+        row_loss, options, logits, target, target_b, lam, class_counts=class_counts, weight=weight
+    )
 
 
 def mixed_labels(

@@ -228,7 +228,14 @@ def _gathered(
     options: MarginOptions, logits: Tensor, target: Any, target_b: Any, lam: Any, class_counts: Any, weight: Any
 ) -> Arguments:
     return arguments.gather(
-        logits, target, options, target_b=target_b, lam=lam, sample_weight=None, class_counts=class_counts, weight=weight
+        logits,
+        target,
+        options,
+        target_b=target_b,
+        lam=lam,
+        sample_weight=None,
+        class_counts=class_counts,
+        weight=weight,
     )
 
 
