@@ -37,10 +37,10 @@ inline Tensor empty_like(const Tensor& like, std::initializer_list<int64_t> size
   const bool on_cpu = like.is_cpu();
   const int64_t strides[2] = {sizes.size() == 2 ? sizes.begin()[1] : 1, 1};
   AtenTensorHandle handle;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-      static_cast<int64_t>(sizes.size()), sizes.begin(), strides, dtype,
-      on_cpu ? aoti_torch_device_type_cpu() : aoti_torch_device_type_cuda(), on_cpu ? 0 : like.get_device_index(),
-      &handle));
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides, dtype,
+                               on_cpu ? aoti_torch_device_type_cpu() : aoti_torch_device_type_cuda(),
+                               on_cpu ? 0 : like.get_device_index(), &handle));
   return Tensor(handle);
 }
 

@@ -128,7 +128,8 @@ Options<T> options_of(const Constants<T>& constants, const Choices& choices, int
 // What the mean divides by, and the memory where it is computed. No rows: 1, but for the batch's own weight sum, of which
 // 0 / 0 is torch's NaN.
 template <class In>
-std::pair<Denominator, OptionalTensor> denominator_of(const Choices& choices, const Constants<Arithmetic<In>>& constants,
+std::pair<Denominator, OptionalTensor> denominator_of(const Choices& choices,
+                                                      const Constants<Arithmetic<In>>& constants,
                                                       const Forward<In>& call, const Tensor& logits,
                                                       cudaStream_t stream) {
   using T = Arithmetic<In>;

@@ -31,7 +31,7 @@ namespace lt_fast {
 //
 // `raw` is the same without a registered gradient: for an autograd.Function, and where none is needed. Outputs that are not
 // wanted are None there, which saves small batches their allocation.
-#define LT_FAST_FORWARD                                                                                        \
+#define LT_FAST_FORWARD                                                                                       \
   "(Tensor logits, Tensor target, Tensor? target_b, Tensor? lam, Tensor? sample_weight, Tensor[] constants, " \
   "float[] numbers, int choices) -> (Tensor loss, Tensor kept, Tensor prediction)"
 constexpr const char* kForwardSchema = "mixed_margin_loss" LT_FAST_FORWARD;
@@ -52,12 +52,12 @@ constexpr const char* kInstructionSetSchema = "cpu_instruction_set() -> int";
 
 // `choices`: bits from the lowest on.
 struct Choices {
-  LabelRule label_rule;         // 3 bits
-  MarginRule margin_rule;       // 2
-  Normalization normalization;  // 2
-  Reduction reduction;          // 2
-  bool class_counts, margin, bias, weight;            // 1 each: whether constants holds the vector
-  bool with_gradient, with_rows, with_prediction;     // 1 each
+  LabelRule label_rule;                            // 3 bits
+  MarginRule margin_rule;                          // 2
+  Normalization normalization;                     // 2
+  Reduction reduction;                             // 2
+  bool class_counts, margin, bias, weight;         // 1 each: whether constants holds the vector
+  bool with_gradient, with_rows, with_prediction;  // 1 each
 
   static Choices of(int64_t packed) {
     const auto take = [&](int bits) {

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lt_fast import ops
-from lt_fast.ops import mixed_margin
-from lt_fast.ops import reference
+from lt_fast.ops import mixed_margin, reference
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 EVERYTHING = {"margin": True, "bias": True, "weight": True, "sample_weight": True, "label_rule": "mam", "scale": 7.0}

@@ -82,7 +82,7 @@ class Problem:
         if self.options.get("label_rule", "mixup") == "mixup" or self.target_b is None:
             given["class_counts"] = None
         if packed:
-            given["packed"] = torch.tensor([options[name] for name in _NUMBERS[:-1]]).to(arithmetic(self.logits.dtype))
+            given["packed"] = torch.tensor([options[name] for name in _NUMBERS[:-1]], dtype=arithmetic(self.logits.dtype))
         self.alive = [tensor for tensor in (self.target, self.target_b, *given.values()) if tensor is not None]
         return Call(
             logits=self.logits.data_ptr(), stride=self.logits.stride(0), rows=rows, columns=columns,
@@ -376,7 +376,7 @@ def test_bad_values_stop_the_kernel(emulator_path):
     command = [sys.executable, "-c", SPOIL, emulator_path]
     found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     said = [re.sub("-nan", "nan", line) for line in found.stdout.splitlines()]
-    messages = [eval(f"f{message!r}", vars(spoilable())) for message in SPOILT.values()]  # noqa: S307
+    messages = [eval(f"f{message!r}", vars(spoilable())) for message in SPOILT.values()]
     assert said == [line for message in messages for line in (message, "stopped")]
     rules = ("target lies in [0, num_classes)", "lam lies in [0, 1]", "sample_weight is finite and >= 0")
     assert [found.stderr.count(rule) for rule in rules] == [2, 2, 2]

@@ -6,8 +6,8 @@
 // reductions of its sums, and in double what needs divisions and logarithms.
 #pragma once
 
-#include "simd/lanes.h"
 #include "mixed_margin/cpu/rows.h"
+#include "simd/lanes.h"
 
 namespace lt_fast::cpu {
 namespace {

@@ -59,7 +59,8 @@ __device__ Leader<T> leader_of_row(Leader<T> leader, T scale) {
 // Turns the held logits into exp(t) and sums them. Labels, and what is no column, count as -inf.
 template <class In, int kLanes, int kSlots>
 __device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, const Forward<In>& call,
-                                               const Settings<Arithmetic<In>>& s, const Labels<Arithmetic<In>>& labels) {
+                                               const Settings<Arithmetic<In>>& s,
+                                               const Labels<Arithmetic<In>>& labels) {
   using T = Arithmetic<In>;
   const T lowest = ScalarMaths<T>::lowest(), scale = s.scale;
   const T* bias = call.rows.bias;
@@ -170,8 +171,7 @@ __device__ Partial<T> from_lane(const Partial<T>& p, int distance) {
 // The sums of one slot's columns, with labels and what lies beyond the row left out.
 template <class In>
 __device__ Partial<Arithmetic<In>> partial_of(const Forward<In>& call, Arithmetic<In> scale, const SlottedRow& shape,
-                                              int slot,
-                                              const Labels<Arithmetic<In>>& labels,
+                                              int slot, const Labels<Arithmetic<In>>& labels,
                                               const Arithmetic<In> (&z)[kWidth<In>]) {
   using T = Arithmetic<In>;
   const int first = shape.first_column(slot);
