@@ -6,40 +6,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast._checks import number, refuse_masked
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy, in_class_order
-from lt_fast.labels import refuse_masked
-from lt_fast.losses.checks import real_number
 from lt_fast.ops.arguments import plain_numbers
 
 
 def effective_number_weights(
     class_counts: CountsLike, beta: float = 0.9999, *, empty: EmptyPolicy = "error"
 ) -> NDArray[np.float64]:
-    """Weights by the effective number of samples: one over how many *different* samples a class can be said to have.
+    """Weights by the effective number of samples: the inverse of how many *different* samples a class has.
 
-    Equals ``w / w.sum() * C`` with ``w = (1 - beta) / (1 - beta**n)``. ``beta=0`` weighs all classes alike; as ``beta``
-    goes to 1 the weights go to ``1/n``.
+    Equals ``w / w.sum() * C`` with ``w = (1 - beta) / (1 - beta**n)``. ``beta=0`` gives all classes the same weight; for
+    ``beta`` to 1 the weights approach ``1/n``.
 
     Args:
         class_counts: training samples per class.
-        beta: in ``[0, 1)``; 0.9999 is LDAM-DRW's for CIFAR-LT.
-        empty: ``"ignore"`` gives a class without samples the weight 0 and the others what they would get without it.
+        beta: in ``[0, 1)``; LDAM-DRW uses 0.9999 for CIFAR-LT.
+        empty: ``"ignore"`` gives a class without samples weight 0 and the others their weights without that class.
 
     Shape:
         class_counts (C,); returns (C,) float64 of sum C (less the number of ignored classes).
 
     Raises:
-        TypeError: if ``beta`` is no number.
-        ValueError: if ``beta`` lies outside ``[0, 1)``, or a class is empty.
+        TypeError: if ``beta`` is not a number.
+        ValueError: if ``beta`` is outside ``[0, 1)``, or a class is empty.
 
     Source: Cui et al. 2019, arXiv:1901.05555, Proposition 1 (effective number); code richardaecn/class-balanced-loss
-    and kaidic/LDAM-DRW, cifar_train.py. Differs from both: ``1 - beta**n`` is computed by ``expm1``, so that a ``beta``
-    close to 1 loses no digits.
+    and kaidic/LDAM-DRW, cifar_train.py. Differs from both: ``1 - beta**n`` is computed by ``expm1``, which is accurate
+    for a ``beta`` close to 1.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
-    if not 0 <= real_number("beta", beta) < 1:
-        hint = "; the limit beta -> 1 is inverse_frequency_weights(class_counts, 1.0)" if beta == 1 else ""
-        raise ValueError(f"beta must be in [0, 1), got {beta}{hint}")
+    hint = "; the limit beta -> 1 is inverse_frequency_weights(class_counts, 1.0)" if beta == 1 else ""
+    beta = number("beta", beta, least=0, below=1, hint=hint)
     if beta == 0:
         return _normalized((counts.counts > 0).astype(np.float64))
     effective = -np.expm1(counts.counts * math.log(beta))
@@ -51,28 +49,15 @@ def inverse_frequency_weights(
 ) -> NDArray[np.float64]:
     """Weights by a power of the inverse class frequency ("generalised re-weighting").
 
-    Equals ``u / u.sum() * C`` with ``u = (1 / n)**gamma``. ``gamma=0`` weighs all classes alike; MARC and DisAlign
-    take 1.2.
-
-    Args:
-        class_counts: training samples per class.
-        gamma: finite, >= 0.
-        empty: ``"ignore"`` gives a class without samples the weight 0 and the others what they would get without it.
-
-    Shape:
-        class_counts (C,); returns (C,) float64 of sum C (less the number of ignored classes).
-
-    Raises:
-        TypeError: if ``gamma`` is no number.
-        ValueError: if ``gamma`` is negative or not finite, or a class is empty.
+    Equals ``u / u.sum() * C`` with ``u = (1 / n)**gamma``. ``gamma=0`` gives all classes the same weight; MARC and
+    DisAlign use 1.2. Arguments, shape and errors as ``effective_number_weights``, with ``gamma`` finite and >= 0.
 
     Source: Zhang et al. 2021 (DisAlign), arXiv:2103.16370, generalised re-weighting; Wang et al. 2022 (MARC),
-    arXiv:2112.07225; code microsoft/robustlearn, marc/. Differs from that code: powers of ``smallest / n``, which
-    cannot underflow together.
+    arXiv:2112.07225; code microsoft/robustlearn, marc/. Differs from that code: powers of ``smallest / n``, of which
+    the largest is 1, so that they cannot all underflow.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
-    if not (math.isfinite(real_number("gamma", gamma)) and gamma >= 0):
-        raise ValueError(f"gamma must be finite and >= 0, got {gamma}")
+    gamma = number("gamma", gamma, least=0)
     present = counts.counts > 0
     ratio = np.divide(counts.counts[present].min(), counts.counts, out=np.zeros(len(counts)), where=present)
     return _normalized(np.power(ratio, gamma, out=np.zeros(len(counts)), where=present))
@@ -82,9 +67,8 @@ def checked_weights(weight: Any, num_classes: int) -> NDArray[np.float64] | None
     """Return ``weight`` as ``(C,)`` float64, None as None.
 
     Raises:
-        TypeError: if it holds no numbers.
-        ValueError: if it has another shape, is negative, NaN or infinite anywhere, or zero everywhere, or if it
-            requires a gradient.
+        TypeError: if it does not hold numbers.
+        ValueError: if it has another shape, an entry that is negative or not finite, only zeros, or a gradient.
     """
     if weight is None:
         return None
@@ -94,9 +78,9 @@ def checked_weights(weight: Any, num_classes: int) -> NDArray[np.float64] | None
     try:
         array = np.asarray(plain_numbers(weight), dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"weight must be one number a class, got {weight!r}") from None
+        raise TypeError(f"weight must be one number per class, got {weight!r}") from None
     if array.shape != (num_classes,):
-        raise ValueError(f"weight must have one entry a class, shape ({num_classes},), got shape {array.shape}")
+        raise ValueError(f"weight must have one entry per class, shape ({num_classes},), got shape {array.shape}")
     wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
     if wrong.size:
         raise ValueError(f"weight must be finite and >= 0, got {array[wrong[0]]} for class {wrong[0]}")

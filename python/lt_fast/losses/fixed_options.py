@@ -1,77 +1,51 @@
-"""Options of a loss: checked and fixed when it is made, with advice for who assigns one later."""
+"""Options of a loss: checked and fixed when it is made, with advice for code that assigns one later."""
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from lt_fast.ops.arguments import settings
-
-_DEFAULTS: dict[str, Any] = {
-    "label_rule": "mixup",
-    "omega": 0.25,
-    "kappa": 3.0,
-    "tau": 0.5,
-    "margin_rule": "fixed",
-    "max_margin": None,
-    "gamma": None,
-    "compat": None,
-    "scale": 1.0,
-    "label_smoothing": 0.0,
-    "focal_gamma": 0.0,
-    "normalization": "expected",
-    "reduction": "mean",
-}  # in the order of ``settings``
-
 _ALIASES = {
-    "counts": "counts",
-    "class_counts": "counts",
-    "cls_num_list": "counts",
-    "img_num_per_cls": "counts",
-    "samples_per_cls": "counts",
-    "samples_per_class": "counts",
+    **dict.fromkeys(
+        ("class_counts", "cls_num_list", "img_num_per_cls", "samples_per_cls", "samples_per_class"), "counts"
+    ),
+    **dict.fromkeys(
+        ("per_cls_weights", "class_weights", "class_weight", "cls_weights", "cls_weight", "weights", "loss_weight"),
+        "weight",
+    ),
+    "alpha": "weight",
     "s": "scale",
     "max_m": "max_margin",
-    "per_cls_weights": "weight",
-    "class_weights": "weight",
-    "class_weight": "weight",
-    "cls_weights": "weight",
-    "cls_weight": "weight",
-    "weights": "weight",
-    "loss_weight": "weight",
-    "alpha": "weight",
     "size_average": "reduction",
     "reduce": "reduction",
 }
 
+_FROM_COUNTS = "it follows from the counts"
 _ELSEWHERE = {
     "pos_weight": "it belongs to binary losses; class weights are the option weight",
     "ignore_index": (
         "leave the ignored rows out of the call: keep = target != ignore_index; criterion(logits[keep], target[keep])"
     ),
     "temperature": "divide the logits by it: criterion(logits / temperature, target)",
-    "margin": "it follows from the counts",
-    "m_list": "it follows from the counts",
-    "bias": "it follows from the counts",
-    "prior": "it follows from the counts",
+    **dict.fromkeys(("margin", "m_list", "bias", "prior"), _FROM_COUNTS),
     "vectors": "they follow from the counts and the options",
     "options": "they are fixed when the loss is made",
 }
 
-_OF_OTHERS = (*_DEFAULTS, "weight", "beta")
+OPTIONS = (
+    "label_rule", "omega", "kappa", "tau", "margin_rule", "max_margin", "gamma", "compat", "scale", "label_smoothing",
+    "focal_gamma", "normalization", "reduction", "weight", "beta",
+)  # fmt: skip
+"""Names of options of any loss: assigning one to a loss without it is answered with the options that it has."""
 
 
-class Options(dict[str, Any]):
-    """A dictionary of checked options that cannot be changed: half of a change might count and half of it not.
+class FixedOptions(dict[str, Any]):
+    """Read-only options of a loss: if they could change, a part of the loss might use the old value.
 
     Args:
         loss: name of the loss, for the message.
-        given: keywords of ``ops.mixed_margin_loss``.
-
-    Raises:
-        TypeError: if an option is of a wrong type.
-        ValueError: if an option is out of range or unknown.
+        given: keyword arguments of ``ops.mixed_margin_loss``.
     """
 
     def __init__(self, loss: str, given: dict[str, Any]) -> None:
-        settings(*{**_DEFAULTS, **given}.values())
         super().__init__(given)
         self.loss = loss
 
@@ -80,13 +54,13 @@ class Options(dict[str, Any]):
 
     __setitem__ = __delitem__ = update = pop = popitem = clear = setdefault = __ior__ = _refuse
 
-    def __reduce__(self) -> tuple[type["Options"], tuple[str, dict[str, Any]]]:
+    def __reduce__(self) -> tuple[Callable[..., "FixedOptions"], tuple[str, dict[str, Any]]]:
         """Copy and pickle by the constructor."""
         return type(self), (self.loss, dict(self))
 
 
 def advice(loss: str, options: tuple[str, ...], name: str) -> str | None:
-    """Return what to do instead of assigning ``name`` to a made loss; None for a name that is no option of any loss.
+    """Return the error message for assigning ``name`` to a made loss; None for a name that is no option of any loss.
 
     Args:
         loss: name of the loss.
@@ -98,7 +72,7 @@ def advice(loss: str, options: tuple[str, ...], name: str) -> str | None:
     if option not in options:
         if name in _ELSEWHERE:
             return fixed + _ELSEWHERE[name]
-        if option in _OF_OTHERS:
+        if option in OPTIONS:
             return f"{fixed}this loss has no such option; its options are {', '.join(options[1:])}"
         return None
     new = f"{loss}(counts, ...)" if option == "counts" else f"{loss}(counts, {option}=...)"
