@@ -115,21 +115,26 @@ def test_it_moves_with_its_parts():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"num_pairs": -1}, "num_pairs must be a whole number >= 0, got -1"),
-        ({"num_pairs": 2.0}, r"num_pairs must be a whole number >= 0, got 2\.0"),
+        ({"num_pairs": -1}, "num_pairs must be >= 0, got -1"),
         (
             {"num_pairs": 0, "regularize": False},
             "num_pairs must be > 0 with regularize=False, got 0: no mixture is left",
         ),
         ({"eta": -0.1}, r"eta must be finite and >= 0, got -0\.1"),
         ({"eta": math.nan}, "eta must be finite and >= 0, got nan"),
-        ({"tau": 1.5}, r"tau must be in \[0, 1\], got 1\.5"),
-        ({"tau": math.nan}, r"tau must be in \[0, 1\], got nan"),
+        ({"tau": 1.5}, r"tau must lie in \[0, 1\], got 1\.5"),
+        ({"tau": math.nan}, r"tau must lie in \[0, 1\], got nan"),
     ],
 )
 def test_wrong_settings(options, text):
     with pytest.raises(ValueError, match=text):
         criterion(**options)
+
+
+@pytest.mark.parametrize("value", [2.0, True])
+def test_a_number_of_pairs_is_an_integer(value):
+    with pytest.raises(TypeError, match=f"num_pairs must be an integer, got {value}"):
+        criterion(num_pairs=value)
 
 
 def test_wrong_rows():
@@ -186,7 +191,7 @@ def test_another_number_of_entries_is_named(name, rows):
     logits, first, second, lam = problem()
     given = {"target": first, "target_b": second, "lam": lam}
     given[name] = given[name][:1].expand(rows)
-    with pytest.raises(ValueError, match=rf"^{name} must have one entry a row of the logits \(16\), got {rows}$"):
+    with pytest.raises(ValueError, match=rf"^{name} must have one entry per row of the logits \(16\), got {rows}$"):
         criterion(regularize=True)(logits, *given.values())
 
 

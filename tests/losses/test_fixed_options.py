@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lt_fast.losses import LOSSES, CPMixLoss, CrossEntropyLoss, EqualizationLoss, LDAMLoss
-from lt_fast.losses.modules import LossModule
-from lt_fast.training import DeferredReweighting
+from lt_fast.losses import LOSSES, CPMixLoss, CrossEntropyLoss, EqualizationLoss, LDAMLoss, Loss
+from lt_fast.methods import DeferredReweighting
 
 COUNTS = [50, 5, 1]
 WEIGHT = torch.tensor([1.0, 5.0, 50.0])
@@ -62,7 +61,7 @@ def test_the_advice_works():
     with pytest.raises(AttributeError) as raised:
         criterion.weight = WEIGHT
     assert "make a new one, CrossEntropyLoss(counts, weight=...)" in str(raised.value)
-    assert "lt_fast.training.DeferredReweighting(plain, reweighted)" in str(raised.value)
+    assert "lt_fast.methods.DeferredReweighting(plain, reweighted)" in str(raised.value)
     reweighted = CrossEntropyLoss(COUNTS, weight=WEIGHT)
     assert reweighted(LOGITS, TARGET) != criterion(LOGITS, TARGET)
     deferred = DeferredReweighting(criterion, reweighted, defer_until=0.5)
@@ -166,9 +165,9 @@ def test_a_users_subclass_has_attributes_of_its_own():
             super().__init__(counts)
             self.margin = margin
 
-    class Other(LossModule):
+    class Other(Loss):
         def __init__(self):
-            super().__init__()
+            super().__init__(COUNTS)
             self.weight = nn.Parameter(WEIGHT)
 
     assert Mine(COUNTS, 0.5).margin == 0.5

@@ -62,7 +62,8 @@ class _LossType(type):
         own = list(inspect.signature(cls.__init__).parameters.values())[1:]
         if own[-1:] and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
             options = inspect.signature(Loss.__init__).parameters.values()
-            own[-1:] = [option for option in options if option.name in cls.shared_options.__annotations__]
+            names = cls.shared_options.__annotations__.keys() - {option.name for option in own}
+            own[-1:] = [option for option in options if option.name in names]
         return inspect.Signature(own)
 
 
@@ -121,6 +122,8 @@ class Loss(nn.Module, metaclass=_LossType):
         counts = ClassCounts(counts).require_no_empty(empty)
         mixing = {"label_rule": label_rule, "omega": omega, "normalization": normalization, "reduction": reduction}
         options = {**operator, **mixing}
+        for name in options.keys() - _DEFAULTS.keys():
+            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {name!r}")
         settings(*{**_DEFAULTS, **options}.values())
         self.vectors = ClassVectors(counts, **(vectors or {}), weight=checked_weights(weight, len(counts)))
         self.options = FixedOptions(type(self).__name__, options)

@@ -12,7 +12,7 @@ from lt_fast.counts import ClassCounts
 
 _FIXED = (
     "the vectors of a loss are fixed when it is made; make a new loss, with weight=... for other class weights, or "
-    "switch between two losses at an epoch by lt_fast.training.DeferredReweighting(plain, reweighted)"
+    "switch between two losses at an epoch by lt_fast.methods.DeferredReweighting(plain, reweighted)"
 )
 
 

@@ -23,7 +23,5 @@ class CrossEntropyLoss(MarginLoss):
     mean of ntucllab/imbalanced-DL, _mamix_drw.py, is ``normalization="batch"``.
     """
 
-    def __init__(
-        self, counts: CountsLike, *, label_smoothing: float = 0.0, **shared: Unpack[SharedOptions]
-    ) -> None:
+    def __init__(self, counts: CountsLike, *, label_smoothing: float = 0.0, **shared: Unpack[SharedOptions]) -> None:
         super().__init__(counts, label_smoothing=label_smoothing, **shared)

@@ -76,5 +76,5 @@ def advice(loss: str, options: tuple[str, ...], name: str) -> str | None:
             return f"{fixed}this loss has no such option; its options are {', '.join(options[1:])}"
         return None
     new = f"{loss}(counts, ...)" if option == "counts" else f"{loss}(counts, {option}=...)"
-    switch = ", and switch between the two at an epoch by lt_fast.training.DeferredReweighting(plain, reweighted)"
+    switch = ", and switch between the two at an epoch by lt_fast.methods.DeferredReweighting(plain, reweighted)"
     return f"{fixed}a loss is fixed when it is made; make a new one, {new}{switch if option == 'weight' else ''}"
