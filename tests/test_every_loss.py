@@ -16,7 +16,7 @@ import lt_fast.losses
 import reference
 from lt_fast import ClassCounts, ops
 from lt_fast.errors import UsageError
-from lt_fast.losses import LOSSES, Loss, MarginLoss
+from lt_fast.losses import LOSSES, Loss
 
 # The formulas hold for any logits; which of them are warned about is tested in tests/losses/test_first_logits.py.
 pytestmark = [
@@ -224,7 +224,7 @@ def test_the_gradient_without_a_graph_is_that_of_the_graph(name, mode):
     with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum' for "):
         LOSSES[name](COUNTS, reduction="none").loss_and_gradient(logits, target)
     with torch.inference_mode():
-        if isinstance(criterion, MarginLoss):
+        if type(criterion).forward is Loss.forward:
             torch.testing.assert_close(criterion.loss_and_gradient(leaf, *labels), (loss, gradient))
         else:
             with pytest.raises(RuntimeError, match=r"must be called outside torch\.inference_mode"):
@@ -242,7 +242,8 @@ def test_a_module_may_be_made_anywhere(name):
     with torch.device("meta"):
         criterion = LOSSES[name](COUNTS)
     assert all(buffer.is_meta for buffer in criterion.vectors.buffers())
-    assert torch.equal(criterion.vectors.to_empty(device="cpu").class_counts, torch.tensor(COUNTS).float())
+    constants = criterion.vectors.to_empty(device="cpu").constants
+    assert torch.equal(criterion.layout.vectors(constants)["class_counts"], torch.tensor(COUNTS).float())
     by_reversed = {"weight": np.array(WEIGHT[::-1])[::-1]} if takes_weight(name) else {}
     expected = LOSSES[name](COUNTS, **({"weight": WEIGHT} if by_reversed else {}))(logits.float(), target)
     assert torch.equal(LOSSES[name](COUNTS, **by_reversed)(logits.float(), target), expected)
@@ -426,7 +427,7 @@ def test_an_option_of_a_wrong_type_is_named(name):
                 called(name, **GOOD, **{key: wrong})
     if takes_weight(name):
         for wrong in ("inverse", ["a"] * 5):
-            with pytest.raises(TypeError, match="weight must be one number per class, got "):
+            with pytest.raises(TypeError, match="weight must be a vector of C numbers, got "):
                 called(name, **GOOD, weight=wrong)
         with pytest.raises(ValueError, match="weight must be in the order of the classes, got entries for 'a'"):
             called(name, **GOOD, weight={"a": 1})

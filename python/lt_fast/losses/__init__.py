@@ -10,7 +10,7 @@ The options that all losses share are documented in ``Loss``. ``lt.ops.mixed_mar
 """
 
 from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss, log_prior
-from lt_fast.losses.base import Loss, MarginLoss, RowLoss, SharedOptions
+from lt_fast.losses.base import Loss, RowLoss, SharedOptions
 from lt_fast.losses.class_balanced import ClassBalancedLoss
 from lt_fast.losses.class_weights import effective_number_weights, inverse_frequency_weights
 from lt_fast.losses.cp_mix import CPMixLoss
@@ -25,28 +25,11 @@ from lt_fast.losses.seesaw import SeesawLoss
 from lt_fast.registry import Registry
 
 __all__ = [
-    "LOSSES",
-    "BalancedSoftmaxLoss",
-    "CPMixLoss",
-    "ClassBalancedLoss",
-    "CrossEntropyLoss",
-    "EqualizationLoss",
-    "FocalLoss",
-    "LADELoss",
-    "LDAMLoss",
-    "LogitAdjustedLoss",
-    "Loss",
-    "MarginLoss",
-    "MaximumMarginLoss",
-    "RowLoss",
-    "SeesawLoss",
-    "SharedOptions",
-    "effective_number_weights",
-    "inverse_frequency_weights",
-    "lade_regularizer",
-    "ldam_margins",
+    "LOSSES", "BalancedSoftmaxLoss", "CPMixLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
+    "FocalLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss", "RowLoss", "SeesawLoss",
+    "SharedOptions", "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins",
     "log_prior",
-]
+]  # fmt: skip
 
 LOSSES = Registry(
     "loss",

@@ -3,37 +3,29 @@
 from typing import Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.losses.base import MarginLoss, SharedOptions
+from lt_fast.losses.base import Loss, SharedOptions, Vector
 
 
-def log_prior(class_counts: CountsLike, *, empty: EmptyPolicy = "error") -> NDArray[np.float64]:
+def log_prior(class_counts: CountsLike, *, empty: EmptyPolicy = "error") -> Vector:
     """Logarithm of each class's fraction of the training samples, (C,) float64.
 
-    Args:
-        class_counts: training samples per class.
-        empty: ``"ignore"`` gives a class without samples the value of the rarest other class.
-
-    Raises:
-        ValueError: if a class is empty.
+    An empty class is a ``ValueError``; ``empty="ignore"`` gives it the value of the rarest other class.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
     smallest = counts.counts[counts.counts > 0].min()
-    logarithm: NDArray[np.float64] = np.log(np.maximum(counts.counts, smallest) / counts.total)
-    return logarithm
+    return np.log(np.maximum(counts.counts, smallest) / counts.total)
 
 
-class BalancedSoftmaxLoss(MarginLoss):
+class BalancedSoftmaxLoss(Loss):
     """Cross entropy of the logits plus the log of the training prior; at test time the logits are used alone.
 
     Formula: ``-log softmax(logits + log(prior))[target]``. Equals
     ``F.cross_entropy(logits + log(class_counts), target, weight)`` up to ``normalization``.
 
     Args:
-        counts: training samples per class.
-        shared: options of every loss, see ``Loss``, also for Shape and Raises.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises.
 
     Source: Ren et al. 2020, arXiv:2007.10740; code jiawei-ren/BalancedMetaSoftmax-Classification. Differs from that
     code: the log of the fraction instead of the log of the count, which gives the same softmax.

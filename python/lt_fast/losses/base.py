@@ -1,12 +1,8 @@
-"""The base of all losses: shared options and their documentation, class vectors, and every call of the fused operator.
-
-A loss file turns ``ClassCounts`` into vectors of length C. One that is a single call of the fused operator derives from
-``MarginLoss``; one with its own maths per row from ``RowLoss``.
-"""
+"""The base of all losses: their options and documentation, their class vectors, and every use of ``lt_fast.ops``."""
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, TypeAlias, TypedDict
 
 import numpy as np
 import torch
@@ -14,22 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.losses.advice import advice
 from lt_fast.losses.class_vectors import ClassVectors
-from lt_fast.losses.class_weights import checked_weights
 from lt_fast.losses.first_logits import FirstLogits
-from lt_fast.losses.fixed_options import FixedOptions, advice
-from lt_fast.ops import mixed_margin_loss
-from lt_fast.ops.arguments import require_tensor, settings
-from lt_fast.ops.branches import mixed_labels, mixed_loss, row_cross_entropy
-from lt_fast.ops.reference import is_own
+from lt_fast.ops.arguments import class_vector, require_tensor
+from lt_fast.ops.mixed_margin import packed_margin_loss
+from lt_fast.ops.options import MarginOptions
+from lt_fast.ops.reference import is_own, mixed_labels, mixed_loss, row_cross_entropy
 
-__all__ = [
-    "Loss", "MarginLoss", "RowLoss", "SharedOptions", "UnweightedOptions", "Vectors", "is_own", "mixed_labels",
-    "mixed_margin_loss", "require_tensor", "row_cross_entropy",
-]  # fmt: skip
+__all__ = ["Lam", "Loss", "RowLoss", "SharedOptions", "is_own", "mixed_labels", "require_tensor", "row_cross_entropy"]
 
-Vectors = Mapping[str, NDArray[np.float64] | None]
-"""Name to ``(C,)`` values; None for a vector that the loss does not have."""
+Vector: TypeAlias = NDArray[np.float64]
+Lam: TypeAlias = Tensor | float | None
 
 
 class UnweightedOptions(TypedDict, total=False):
@@ -58,48 +50,59 @@ class _LossType(type):
 
     @property
     def __signature__(cls: Any) -> inspect.Signature:
-        """Signature of the constructor with the shared options in place of its ``**``."""
         own = list(inspect.signature(cls.__init__).parameters.values())[1:]
         if own[-1:] and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
-            options = inspect.signature(Loss.__init__).parameters.values()
             names = cls.shared_options.__annotations__.keys() - {option.name for option in own}
+            options = inspect.signature(Loss.__init__).parameters.values()
             own[-1:] = [option for option in options if option.name in names]
         return inspect.Signature(own)
 
 
 class Loss(nn.Module, metaclass=_LossType):
-    """A loss of logits against one label per row, or against two labels of mixed images.
+    """A loss of logits against one label per row, or against two labels of mixed images; the base of all losses.
 
-    With two labels a and b per row it is the mean over the rows of ``f * weight[a] * loss(logits, a) + (1 - f) *
-    weight[b] * loss(logits, b)``; ``label_rule`` computes the label weight f from ``lam``, the mixing coefficient of
-    the first image. Every label has its own margin, gap or probability.
+    With labels a and b it is the mean over the rows of ``f * weight[a] * loss(logits, a) + (1 - f) * weight[b] *
+    loss(logits, b)``, where ``label_rule`` computes the label weight f from ``lam``, the mixing coefficient of the
+    first image. Each label has its own margin, gap and probability.
 
-    The options are fixed when the loss is made; an assignment raises an ``AttributeError`` that names the alternative.
-    At calls 1, 2, 4, ... 1024 the loss checks its logits, and warns if they look like probabilities, or if they are not
-    cosines although the loss has a ``scale``. ``torch.compile`` and the bare ``ops.mixed_margin_loss`` do not check.
+    A subclass computes class vectors from the counts; the loss is then one call of ``ops.mixed_margin_loss`` with them::
+
+        class SquareRootMarginLoss(Loss):
+            def __init__(self, counts, *, max_margin=0.5, scale=30.0, **shared: Unpack[SharedOptions]):
+                counts = ClassCounts(counts).require_no_empty()
+                margin = max_margin * (counts.counts.min() / counts.counts) ** 0.5
+                super().__init__(counts, margin=margin, scale=scale, **shared)
+
+    A loss is fixed when it is made: assigning an option raises an ``AttributeError`` that names the alternative. At
+    calls 1, 2, 4, ... 1024 the loss checks its logits and warns if they look like probabilities, or if they are not
+    cosines although it has a ``scale``. ``torch.compile`` and ``ops.mixed_margin_loss`` do not check.
 
     Args:
         counts: training samples per class: a ``ClassCounts``, or a sequence, ``Series`` or dictionary of counts.
-        weight: one number >= 0 per class, which multiplies the loss of its samples; ``effective_number_weights(counts)``
-            late in training is DRW. By default there is none, as in the papers.
-        label_rule: ``"mixup"`` takes f = ``lam``; ``"mam"``, ``"remix"``, ``"unimix"`` and ``"cp_mix"`` change it by the
-            class counts, see ``ops.mixed_margin_loss``.
+        margin: (C,), subtracted from the own logit before scaling.
+        bias: (C,), added to the scaled logits.
+        vectors: further (C,) vectors of the subclass by name, see ``ClassVectors``.
+        weight: one number >= 0 per class, multiplied by the loss of its samples. The papers have none, except that
+            ``effective_number_weights(counts)`` late in training is DRW.
+        label_rule: ``"mixup"`` takes f = ``lam``; ``"mam"``, ``"remix"``, ``"unimix"`` and ``"cp_mix"`` change it by
+            the class counts, see ``ops.mixed_margin_loss``.
         omega: strength of ``"mam"``; 0 is mixup.
-        normalization: the divisor of the mean. ``"expected"``: N times the mean weight of a training sample, which is
-            the same on 1 and on 16 ranks; ``"weights"``: the sum of the weights in the batch, as ``F.cross_entropy``;
+        normalization: divisor of the mean. ``"expected"``: N times the mean weight of a training sample, the same on 1
+            and on 16 ranks. ``"weights"``: the sum of weights in the batch, as in torch and most papers' code.
             ``"batch"``: N. Without ``weight`` all three are N.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-        empty: ``"error"`` refuses a class without samples. ``"ignore"`` gives it weight 0 where weights follow from
+        empty: ``"error"`` refuses a class without samples. ``"ignore"`` gives it weight 0 where weights follow from the
             counts, and the margin or prior of the rarest other class.
+        operator: options of ``ops.mixed_margin_loss`` that the subclass sets, such as ``scale``.
 
     Shape:
-        ``forward(logits (N, C), target_a (N,), target_b (N,) or None, lam (N,) or number or None)`` with logits in
-        float32, float64, bfloat16 or float16, int64 labels in [0, C) and lam in [0, 1]. Returns a scalar, or (N,) for
+        ``forward(logits (N, C), target_a (N,), target_b (N,) or None, lam (N,) or number or None)``, with float32,
+        float64, bfloat16 or float16 logits, int64 labels in [0, C) and lam in [0, 1]. Returns a scalar, or (N,) for
         ``reduction="none"``, float64 for float64 logits and float32 for all others. O(N * C).
 
     Raises:
         TypeError: if labels are not int64, or an option has a wrong type.
-        ValueError: if a class is empty, a shape does not fit, a label is out of range, or an option is out of range or
+        ValueError: if a class is empty, a shape does not fit, a label or an option is out of range, or an option is
             unknown.
     """
 
@@ -109,7 +112,9 @@ class Loss(nn.Module, metaclass=_LossType):
         self,
         counts: CountsLike,
         *,
-        vectors: Vectors | None = None,
+        margin: Vector | None = None,
+        bias: Vector | None = None,
+        vectors: Mapping[str, Vector] | None = None,
         weight: Any = None,
         label_rule: str = "mixup",
         omega: float = 0.25,
@@ -120,28 +125,41 @@ class Loss(nn.Module, metaclass=_LossType):
     ) -> None:
         super().__init__()
         counts = ClassCounts(counts).require_no_empty(empty)
-        mixing = {"label_rule": label_rule, "omega": omega, "normalization": normalization, "reduction": reduction}
-        options = {**operator, **mixing}
-        for name in options.keys() - _DEFAULTS.keys():
-            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {name!r}")
-        settings(*{**_DEFAULTS, **options}.values())
-        self.vectors = ClassVectors(counts, **(vectors or {}), weight=checked_weights(weight, len(counts)))
-        self.options = FixedOptions(type(self).__name__, options)
-        self._first = FirstLogits(type(self).__name__, options.get("scale", 1.0))
+        self.options = MarginOptions(
+            label_rule=label_rule, omega=omega, normalization=normalization, reduction=reduction, **operator
+        )
+        with torch.inference_mode(False):  # a module made for validation may train later
+            packed = {"class_counts": _positive(counts), "margin": margin, "bias": bias}
+            self.layout, constants = self.options.pack(**packed, weight=_shaped(weight, len(counts)))
+        self.vectors = ClassVectors(constants=constants, **(vectors or {}))
+        self._first = FirstLogits(type(self).__name__, self.options.scale)
+
+    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
+        """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
+        loss: Tensor = self._fused(logits, target_a, target_b, lam)
+        self._first.look(logits, self.vectors)
+        return loss
 
     def loss_and_gradient(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
+        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None
     ) -> tuple[Tensor, Tensor]:
         """Return the reduced loss and its gradient with respect to ``logits``, both detached from the graph.
 
-        ``logits.backward(gradient)`` then does what ``loss.backward()`` does after ``forward``. For a ``MarginLoss``
-        this avoids the cost of autograd in the loss, at small shapes more than the loss itself. Not for a gradient
-        scaler: half-precision gradients are rounded here before they are scaled.
+        ``logits.backward(gradient)`` then does what ``loss.backward()`` does after ``forward``. For a loss that is one
+        call of the operator this avoids the cost of autograd, at small shapes more than that of the loss itself. Not
+        for a gradient scaler: half-precision gradients are rounded here before they are scaled.
 
         Raises:
             ValueError: for ``reduction="none"``, and whatever ``forward`` raises.
-            RuntimeError: in ``torch.inference_mode``, unless the loss is a ``MarginLoss``.
+            RuntimeError: in ``torch.inference_mode``, unless the loss is one call of the operator.
         """
+        if type(self).forward is not Loss.forward:
+            return self._differentiated(logits, target_a, target_b, lam)
+        both: tuple[Tensor, Tensor] = self._fused(logits, target_a, target_b, lam, return_gradient=True)
+        self._first.look(logits, self.vectors)
+        return both
+
+    def _differentiated(self, logits: Tensor, *labels: Any) -> tuple[Tensor, Tensor]:
         if torch.is_inference_mode_enabled():
             raise RuntimeError(
                 f"loss_and_gradient of {type(self).__name__} must be called outside torch.inference_mode, where no "
@@ -150,19 +168,21 @@ class Loss(nn.Module, metaclass=_LossType):
         require_tensor(logits)
         leaf = logits.detach().requires_grad_()
         with torch.enable_grad():
-            loss: Tensor = self(leaf, target_a, target_b, lam)
+            loss: Tensor = self(leaf, *labels)
         if loss.dim():
             raise ValueError("reduction must be 'mean' or 'sum' for loss_and_gradient, got 'none'")
         (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
 
+    def _fused(self, logits: Tensor, *labels: Any, return_gradient: bool = False) -> Any:
+        constants = self.vectors.for_logits(logits)["constants"]
+        return packed_margin_loss(self.layout, constants, logits, *labels, return_gradient=return_gradient)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute of the module; refuse an option."""
         self._refuse_option(name, value)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
-        """Delete an attribute of the module; refuse an option."""
         self._refuse_option(name, None)
         super().__delattr__(name)
 
@@ -177,113 +197,56 @@ class Loss(nn.Module, metaclass=_LossType):
         super().register_parameter(name, param)
 
     def _refuse_option(self, name: str, value: Any) -> None:
-        if not self.__dict__.get("_fixed") or self._takes_effect(name, value):
+        if not self.__dict__.get("_fixed") or (name in self._modules and isinstance(value, nn.Module)):
+            return
+        of_counter = isinstance(value, Tensor) and (value.shape, value.dtype)
+        if name in self._buffers and of_counter == (self.get_buffer(name).shape, self.get_buffer(name).dtype):
             return
         own = next(cls for cls in type(self).__mro__ if cls.__module__.startswith("lt_fast."))
         own = type(self) if own.__module__ == __name__ else own
         options = tuple(inspect.signature(own).parameters)
-        if own is not type(self) and name not in options:
-            return  # an attribute of a user's subclass of this loss
         message = advice(type(self).__name__, options, name)
-        if message is not None:
+        if message is not None and (own is type(self) or name in options):  # else of a user's subclass of this loss
             raise AttributeError(message)
-
-    def _takes_effect(self, name: str, value: Any) -> bool:
-        """Whether ``value`` replaces a submodule, or the value of a counter."""
-        if name in self._modules:
-            return isinstance(value, nn.Module)
-        buffer = self._buffers.get(name)
-        of_counter = buffer is not None and isinstance(value, Tensor)
-        return of_counter and (value.shape, value.dtype) == (buffer.shape, buffer.dtype)  # type: ignore[union-attr]
-
-
-class MarginLoss(Loss):
-    """A loss that is one call of ``ops.mixed_margin_loss``, the cross entropy with a margin, a bias and class weights.
-
-    A subclass computes its vectors of length C from the counts::
-
-        class SquareRootMarginLoss(MarginLoss):
-            def __init__(self, counts, *, max_margin: float = 0.5, scale: float = 30.0, **shared: Unpack[SharedOptions]):
-                counts = ClassCounts(counts).require_no_empty()
-                margin = max_margin * (counts.counts.min() / counts.counts) ** 0.5
-                super().__init__(counts, margin=margin, scale=scale, **shared)
-
-    Args:
-        counts: training samples per class.
-        margin: subtracted from the own logit before scaling; None for 0.
-        bias: added to the scaled logits; None for 0.
-        options: other options of ``ops.mixed_margin_loss`` (``scale``, ``label_smoothing``, ``focal_gamma``, ...), and
-            the shared options that ``Loss`` documents.
-
-    Shape:
-        margin and bias (C,); all others as in ``Loss``. One pass over the logits.
-    """
-
-    def __init__(
-        self,
-        counts: CountsLike,
-        *,
-        margin: NDArray[np.float64] | None = None,
-        bias: NDArray[np.float64] | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(counts, vectors={"margin": margin, "bias": bias}, **options)
-
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
-        """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
-        require_tensor(logits)
-        vectors = self.vectors.for_logits(logits)
-        loss: Tensor = mixed_margin_loss(logits, target_a, target_b=target_b, lam=lam, **vectors, **self.options)
-        self._first.look(logits, self.vectors)
-        return loss
-
-    def loss_and_gradient(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the reduced loss and its gradient, see ``Loss``; here from one call of the operator."""
-        require_tensor(logits)
-        vectors = self.vectors.for_logits(logits)
-        both: tuple[Tensor, Tensor] = mixed_margin_loss(
-            logits, target_a, target_b=target_b, lam=lam, return_gradient=True, **vectors, **self.options
-        )
-        self._first.look(logits, self.vectors)
-        return both
 
 
 class RowLoss(Loss):
-    """A loss whose maths the fused operator does not have: ``row_loss`` in plain torch, mixed and reduced like others.
+    """A loss with its own maths: ``row_loss`` in plain torch, mixed, weighted and reduced as in the fused operator.
 
-    A subclass passes the vectors that ``row_loss`` needs to the constructor, as ``vectors``.
+    A subclass passes the class vectors that ``row_loss`` needs to the constructor, as ``vectors``.
     """
 
     def row_loss(self, scores: Tensor, label: Tensor, **vectors: Tensor) -> Tensor:
-        """Return the loss of each row against one label.
-
-        Shape:
-            scores (N, C) float32, or float64 for float64 logits; label (N,) int64; vectors (C,); returns (N,).
-        """
+        """Return the loss (N,) of each row of scores, (N, C) float32 or float64, against one label, (N,) int64."""
         raise NotImplementedError
 
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
+    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
-        require_tensor(logits)
         own = self.vectors.for_logits(logits)
-        of_mix = {"class_counts": own.pop("class_counts"), "weight": own.pop("weight", None)}
+        shared = self.layout.vectors(own.pop("constants"))
 
         def row_loss(scores: Tensor, label: Tensor) -> Tensor:
             return self.row_loss(scores, label, **own)
 
-        loss = mixed_loss(row_loss, logits, target_a, target_b=target_b, lam=lam, **of_mix, **self.options)
+        loss = mixed_loss(row_loss, self.options, logits, target_a, target_b, lam, **shared)
         self._first.look(logits, self.vectors)
         return loss
 
 
-_DEFAULTS: dict[str, Any] = {
-    "label_rule": "mixup", "omega": 0.25, "kappa": 3.0, "tau": 0.5, "margin_rule": "fixed", "max_margin": None,
-    "gamma": None, "compat": None, "scale": 1.0, "label_smoothing": 0.0, "focal_gamma": 0.0,
-    "normalization": "expected", "reduction": "mean",
-}  # fmt: skip
+def _shaped(weight: Any, num_classes: int) -> Tensor | None:
+    """Return ``weight`` as a vector of its right length that is not zero everywhere; ``pack`` checks its values."""
+    if weight is None:
+        return None
+    vector = class_vector("weight", weight, num_classes)
+    if not vector.any():
+        raise ValueError(f"weight must be > 0 for at least one class, got {num_classes} zeros")
+    return vector
+
+
+def _positive(counts: ClassCounts) -> Vector:
+    """Return counts for the operator, which reads only their quotients and mixes by size without empty classes.
+
+    An empty class becomes a millionth of one sample: the others keep their quotients, and their mean weight its digits.
+    """
+    exact = counts.counts.astype(np.float64)
+    return np.where(exact > 0, exact * 2.0**20, 1.0) if counts.empty.size else exact

@@ -3,11 +3,11 @@
 from typing import ClassVar, Unpack
 
 from lt_fast.counts import CountsLike
-from lt_fast.losses.base import MarginLoss, UnweightedOptions
+from lt_fast.losses.base import Loss, UnweightedOptions
 from lt_fast.losses.class_weights import effective_number_weights
 
 
-class ClassBalancedLoss(MarginLoss):
+class ClassBalancedLoss(Loss):
     """Class-balanced softmax cross entropy: the weight of a class is the inverse of its number of *different* samples.
 
     Formula: ``-weight[target] * log softmax(logits)[target]``. Equals
@@ -19,9 +19,8 @@ class ClassBalancedLoss(MarginLoss):
     batch. ``"expected"``, the default, has the step size of the second and the fixed divisor of the first.
 
     Args:
-        counts: training samples per class.
         beta: in [0, 1); 0 is no weighting, close to 1 is the inverse frequency.
-        shared: options of every loss but ``weight``, see ``Loss``, also for Shape and Raises.
+        shared: options of every loss but ``weight``, see ``Loss`` for them, Shape and Raises.
 
     Source: Cui et al. 2019, arXiv:1901.05555; code richardaecn/class-balanced-loss. Only the softmax form: the paper's
     sigmoid and focal forms are other losses.

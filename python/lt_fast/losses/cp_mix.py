@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lt_fast._checks import integer, number
 from lt_fast.counts import CountsLike, EmptyPolicy
 from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss
-from lt_fast.losses.base import Loss, mixed_margin_loss, require_tensor
+from lt_fast.losses.base import Lam, Loss, require_tensor
 
 
 class CPMixLoss(Loss):
@@ -25,20 +25,13 @@ class CPMixLoss(Loss):
     labels all rows are plain: that is stage 1 of the method. It is a loss of a whole batch, so it is not in ``LOSSES``.
 
     Args:
-        counts: training samples per class.
         num_pairs: rows of confused pairs in a batch; 0 leaves their term out.
         eta: weight of both mixtures, finite, >= 0.
         tau: weight of the class sizes in the label weight, in [0, 1]; 0 is mixup's.
         plain: loss of the plain rows, called with ``(logits, target)``.
         regularize: whether the last n rows are the mixed ones; False leaves their term out.
-        empty: ``"ignore"`` allows classes without samples.
 
-    Shape:
-        As ``Loss``, with ``N = n + num_pairs + n``, or without the last n; returns a scalar.
-
-    Raises:
-        TypeError: as ``Loss``.
-        ValueError: as ``Loss``; if no mixture is left, or the rows do not divide into the parts.
+    Shape and other arguments as ``Loss``, with ``N = n + num_pairs + n`` rows, or without the last n; returns a scalar.
 
     Source: CP-Mix, arXiv:2411.07621, equations (11) to (16), and (9) for the label weight, reconstructed. The paper
     does not say whether the three parts go through the network together; one forward pass, in which batch norm sees all
@@ -46,16 +39,9 @@ class CPMixLoss(Loss):
     """
 
     def __init__(
-        self,
-        counts: CountsLike,
-        *,
-        num_pairs: int,
-        eta: float = 1.0,
-        tau: float = 0.5,
-        plain: nn.Module | None = None,
-        regularize: bool = True,
-        empty: EmptyPolicy = "error",
-    ) -> None:
+        self, counts: CountsLike, *, num_pairs: int, eta: float = 1.0, tau: float = 0.5, plain: nn.Module | None = None,
+        regularize: bool = True, empty: EmptyPolicy = "error",
+    ) -> None:  # fmt: skip
         tau = number("tau", tau, least=0, most=1)
         super().__init__(counts, label_rule="cp_mix", tau=tau, normalization="batch", empty=empty)
         self.num_pairs = integer("num_pairs", num_pairs, least=0)
@@ -65,20 +51,14 @@ class CPMixLoss(Loss):
         self.plain = BalancedSoftmaxLoss(counts, empty=empty) if plain is None else plain
 
     def plain_rows(self, rows: int) -> int:
-        """Return n, the number of plain rows in a mixed batch of ``rows``.
-
-        Raises:
-            ValueError: if they do not divide into the parts.
-        """
+        """Return n, the number of plain rows in a mixed batch of ``rows``; raise if they do not divide into parts."""
         rest, parts = rows - self.num_pairs, 1 + self.regularize
         if rest < 0 or rest % parts:
             wanted = f"{parts} n + {self.num_pairs}" if self.regularize else f"n + {self.num_pairs}"
             raise ValueError(f"logits must have {wanted} rows (plain, pairs, mixed), got {rows}")
         return rest // parts
 
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
+    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss of plain rows, or of all three parts if there are second labels."""
         require_tensor(logits)
         if not isinstance(self.plain, Loss):  # a Loss checks its logits itself
@@ -87,19 +67,14 @@ class CPMixLoss(Loss):
             loss: Tensor = self.plain(logits, target_a)
             return loss
         for name, value in (("target", target_a), ("target_b", target_b), ("lam", lam)):
-            _require_rows(name, value, len(logits))
+            if _is_per_row(value) and len(value) != len(logits):  # type: ignore[arg-type]
+                raise ValueError(f"{name} must have one entry per row of the logits ({len(logits)}), got {len(value)}")  # type: ignore[arg-type]
         rows, pairs = self.plain_rows(len(logits)), self.num_pairs
         loss = self.plain(logits[:rows], target_a[:rows])
-        if pairs:
-            loss = loss + self.eta * self._mixture(slice(rows, rows + pairs), logits, target_a, target_b, lam)
-        if self.regularize:
-            loss = loss + self.eta * self._mixture(slice(rows + pairs, None), logits, target_a, target_b, lam)
-        return loss
-
-    def _mixture(self, part: slice, logits: Tensor, target_a: Tensor, target_b: Tensor, lam: Any) -> Tensor:
-        labels = {"target_b": target_b[part], "lam": lam[part] if _is_per_row(lam) else lam}
-        vectors = self.vectors.for_logits(logits)
-        loss: Tensor = mixed_margin_loss(logits[part], target_a[part], **labels, **vectors, **self.options)
+        parts = [slice(rows, rows + pairs)] * bool(pairs) + [slice(rows + pairs, None)] * self.regularize
+        for part in parts:
+            factors: Any = lam[part] if _is_per_row(lam) else lam  # type: ignore[index]
+            loss = loss + self.eta * self._fused(logits[part], target_a[part], target_b[part], factors)
         return loss
 
     def extra_repr(self) -> str:
@@ -110,9 +85,3 @@ class CPMixLoss(Loss):
 def _is_per_row(value: Any) -> bool:
     """Whether ``value`` has entries; a number, also a tensor or an array without dimensions, does not."""
     return isinstance(value, Tensor | np.ndarray | list | tuple) and getattr(value, "ndim", 1) > 0
-
-
-def _require_rows(name: str, value: Any, rows: int) -> None:
-    """Refuse another number of entries, of which a part might fit a part of the rows."""
-    if _is_per_row(value) and len(value) != rows:
-        raise ValueError(f"{name} must have one entry per row of the logits ({rows}), got {len(value)}")

@@ -3,10 +3,10 @@
 from typing import Unpack
 
 from lt_fast.counts import CountsLike
-from lt_fast.losses.base import MarginLoss, SharedOptions
+from lt_fast.losses.base import Loss, SharedOptions
 
 
-class CrossEntropyLoss(MarginLoss):
+class CrossEntropyLoss(Loss):
     """Cross entropy against one label per row, or two labels of mixed images.
 
     Formula: ``-log softmax(logits)[target]``. Equals ``F.cross_entropy(logits, target, weight)`` up to
@@ -15,9 +15,8 @@ class CrossEntropyLoss(MarginLoss):
         f * weight[a] * CE(logits, a) + (1 - f) * weight[b] * CE(logits, b)
 
     Args:
-        counts: training samples per class.
         label_smoothing: fraction of each label that is spread evenly over all classes, in [0, 1].
-        shared: options of every loss, see ``Loss``, also for Shape and Raises.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises.
 
     Source: torch.nn.CrossEntropyLoss; two labels as in facebookresearch/mixup-cifar10, train.py. The weighted plain
     mean of ntucllab/imbalanced-DL, _mamix_drw.py, is ``normalization="batch"``.

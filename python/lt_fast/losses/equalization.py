@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lt_fast._checks import integer, number, seed
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts, CountsLike
-from lt_fast.losses.base import RowLoss, SharedOptions, is_own, row_cross_entropy
+from lt_fast.losses.base import Lam, RowLoss, SharedOptions, is_own, row_cross_entropy
 
 _WORD = 0xFFFFFFFF
 
@@ -24,13 +24,12 @@ class EqualizationLoss(RowLoss):
     from a checkpoint drops the same classes as an uninterrupted one.
 
     Args:
-        counts: training samples per class; with ``empty="ignore"`` a class without samples is rare.
         gamma: probability of dropping, in [0, 1]; 0 is cross entropy.
         threshold: fraction of the training set below which a class is rare, in [0, 1]. The authors of the
             classification form use 0.005 to 0.006 on CIFAR-100-LT and 0.05 on CIFAR-10-LT: half of the classes.
         seed: key of the random numbers, in [0, 2^64); give every rank its own.
         step: number of the first call, in [0, 2^32): what is dropped is a function of (seed, step, row, class) alone.
-        shared: options of every loss, see ``Loss``, also for Shape and Raises.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises. An ignored empty class is rare.
 
     Source: Tan et al. 2020, arXiv:2003.05217, softmax form for classification; code zhangyongshun/BagofTricks-LT,
     equalization_loss.py. Differs from that code: keyed random numbers instead of the global generator, and no
@@ -40,31 +39,23 @@ class EqualizationLoss(RowLoss):
     step: Tensor
 
     def __init__(
-        self,
-        counts: CountsLike,
-        *,
-        gamma: float = 0.9,
-        threshold: float = 0.005,
-        seed: int = 0,
-        step: int = 0,
+        self, counts: CountsLike, *, gamma: float = 0.9, threshold: float = 0.005, seed: int = 0, step: int = 0,
         **shared: Unpack[SharedOptions],
-    ) -> None:
-        threshold = number("threshold", threshold, least=0, most=1)
+    ) -> None:  # fmt: skip
+        threshold = _checks.number("threshold", threshold, least=0, most=1)
         rare = (ClassCounts(counts).prior < threshold).astype(np.float64)
         super().__init__(counts, vectors={"rare": rare}, **shared)
-        self.gamma = number("gamma", gamma, least=0, most=1)
-        self._key = _key_of(seed)
+        self.gamma = _checks.number("gamma", gamma, least=0, most=1)
+        self._key = _key_of(_checks.seed(seed))
         with torch.inference_mode(False):  # it is incremented in place, wherever the module was made
-            self.register_buffer("step", torch.tensor(integer("step", step, least=0, most=2**32 - 1)))
+            self.register_buffer("step", torch.tensor(_checks.integer("step", step, least=0, most=2**32 - 1)))
 
     def row_loss(self, scores: Tensor, label: Tensor, rare: Tensor) -> Tensor:  # type: ignore[override]
         """Return the cross entropy without the classes that are dropped for the row."""
         dropped = (rare > 0) & _bernoulli(self.gamma, self._key, self.step, scores)
         return row_cross_entropy(scores.masked_fill(dropped & ~is_own(label, scores), -torch.inf), label)
 
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
+    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss, see ``Loss``, and increment ``step`` in training mode."""
         loss = super().forward(logits, target_a, target_b, lam)
         if self.training:
@@ -91,6 +82,5 @@ def _scrambled(word: Any) -> Any:
     return word ^ (word >> 15)
 
 
-def _key_of(value: int) -> int:
-    checked = seed(value)
-    return int(_scrambled(_scrambled(checked >> 32) ^ (checked & _WORD)))
+def _key_of(seed: int) -> int:
+    return int(_scrambled(_scrambled(seed >> 32) ^ (seed & _WORD)))

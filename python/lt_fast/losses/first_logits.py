@@ -1,8 +1,7 @@
 """Warnings about wrong logits: probabilities, or scores that are not cosines for a loss that scales them.
 
-A loss checks 64 rows of its logits at calls 1, 2, 4, ... 1024, and compares its class vectors with their exact values at
-the same calls. A check costs a few small reductions and, on a GPU, a synchronisation; all other steps cost nothing.
-Under ``torch.compile`` there are no checks.
+A loss checks 64 rows of its logits at calls 1, 2, 4, ... 1024, and its class vectors at the same calls. A check costs a
+few small reductions and, on a GPU, a synchronisation; all other steps, and ``torch.compile``, have no check.
 """
 
 import os
@@ -35,11 +34,9 @@ _COSINES = (
 
 
 class FirstLogits:
-    """Checks the logits of a module's calls 1, 2, 4, ... 1024, and warns at most once.
+    """Checks the logits of calls 1, 2, 4, ... 1024 of the loss ``loss``, and warns at most once.
 
-    Args:
-        loss: name of the loss, for the message.
-        scale: multiplies the logits; above 1 they must be cosines.
+    With a ``scale`` above 1 the logits must be cosines.
     """
 
     def __init__(self, loss: str, scale: float = 1.0) -> None:
@@ -47,11 +44,7 @@ class FirstLogits:
         self.calls, self.next_look, self.warned = 0, 1, False
 
     def look(self, logits: Tensor, vectors: ClassVectors | None = None) -> None:
-        """Count a call; at a scheduled one check ``vectors``, and warn if ``logits`` look wrong.
-
-        Raises:
-            RuntimeError: if a vector was changed in a way that torch does not count, such as through ``.data``.
-        """
+        """Count a call; at a scheduled one check ``vectors``, and warn if ``logits`` look wrong."""
         if torch.compiler.is_compiling():
             return
         self.calls += 1
@@ -94,7 +87,7 @@ def _readable(logits: Tensor) -> bool:
 
 @torch.no_grad()
 def _summary(rows: Tensor) -> list[float]:
-    """Return the lowest logit, the largest finite size, and how far a row's sum is from 1, in one read of the device."""
+    """Return the lowest logit, the largest finite size, and how far a sum of a row is from 1, read from the device once."""
     rows = rows.to(arguments.arithmetic_dtype(rows))
     finite = rows.where(rows.isfinite(), 0)  # -inf excludes a class, and a NaN shows in the loss
     off_one = (rows.sum(1) - 1).abs().amax()

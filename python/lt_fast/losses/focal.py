@@ -4,20 +4,19 @@ from typing import Unpack
 
 from lt_fast._checks import number
 from lt_fast.counts import CountsLike
-from lt_fast.losses.base import MarginLoss, SharedOptions
+from lt_fast.losses.base import Loss, SharedOptions
 
 
-class FocalLoss(MarginLoss):
+class FocalLoss(Loss):
     """Focal loss: cross entropy times ``(1 - p)**gamma`` with p the probability of the own class.
 
     Formula: ``-(1 - p)**gamma * log(p)``, ``p = softmax(logits)[target]``. Equals
     ``weight[y] * (1 - p)**gamma * -log(p)`` averaged, up to ``normalization``.
 
     Args:
-        counts: training samples per class; only the normalization of ``weight`` and the label rules read them.
         gamma: focusing, finite, >= 0; 0 is cross entropy.
-        shared: options of every loss, see ``Loss``, also for Shape and Raises; with
-            ``weight=effective_number_weights(counts)`` it is class-balanced focal loss.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises. With the ``weight`` of
+            ``effective_number_weights(counts)`` it is class-balanced focal loss.
 
     Source: Lin et al. 2017, arXiv:1708.02002, equation 4, whose best gamma is 2; the softmax form is that of
     kaidic/LDAM-DRW, losses.py, with gamma 1 there. Differs from that code with weights: there p is

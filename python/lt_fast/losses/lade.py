@@ -1,13 +1,13 @@
 """LADE: balanced softmax plus a term with which the logits estimate densities that do not depend on the class sizes."""
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from torch import Tensor
 
 from lt_fast._checks import number
 from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.balanced_softmax import log_prior
-from lt_fast.losses.base import Loss, SharedOptions, mixed_labels, mixed_margin_loss, require_tensor
+from lt_fast.losses.base import Lam, Loss, SharedOptions, mixed_labels
 
 _GUARD = 1e-8  # the authors': a class that is not in the batch has the mean 0
 
@@ -23,14 +23,13 @@ def lade_regularizer(
         -sum_c prior_c * (mean of z_ic over the rows of class c - T_c - remine_lambda * T_c**2)
 
     Args:
-        logits: class scores, (N, C).
-        labels: distribution of each row's label over the classes, (N, C).
-        prior: fraction of each class in the training set, 0 for a class that is left out, (C,).
-        log_prior: its logarithm, finite, (C,).
+        logits: (N, C) class scores.
+        labels: (N, C) distribution of each row's label over the classes.
+        prior: (C,) fraction of each class in the training set, 0 for a class that is left out.
+        log_prior: (C,) its logarithm, finite.
         remine_lambda: weight of the square.
 
-    Shape:
-        Returns a scalar, 0 without rows.
+    Returns a scalar, 0 without rows.
     """
     if len(logits) == 0:
         return logits.sum()
@@ -53,10 +52,9 @@ class LADELoss(Loss):
     ranks or accumulated batches averages it, which is not the regulariser of their union.
 
     Args:
-        counts: training samples per class; ``empty="ignore"`` leaves a class without samples out of the regulariser.
         regularizer_weight: alpha of the paper, finite, >= 0; 0 is balanced softmax.
         remine_lambda: lambda of the paper, weight of the squared log partition, finite, >= 0.
-        shared: options of every loss, see ``Loss``, also for Shape and Raises.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises. The regulariser has no empty class.
 
     Source: Hong et al. 2021, arXiv:2012.00321; code hyperconnect/LADE, LADELoss.py and PriorCELoss.py; defaults of its
     README for CIFAR-100 at ratio 100. Differs from that code: no 1e-9 inside the logarithms of the priors; two labels
@@ -64,31 +62,23 @@ class LADELoss(Loss):
     """
 
     def __init__(
-        self,
-        counts: CountsLike,
-        *,
-        regularizer_weight: float = 0.1,
-        remine_lambda: float = 0.01,
+        self, counts: CountsLike, *, regularizer_weight: float = 0.1, remine_lambda: float = 0.01,
         **shared: Unpack[SharedOptions],
-    ) -> None:
-        vectors = {"prior": ClassCounts(counts).prior, "bias": log_prior(counts, empty="ignore")}
-        super().__init__(counts, vectors=vectors, **shared)
+    ) -> None:  # fmt: skip
+        prior = ClassCounts(counts).prior
+        super().__init__(counts, bias=log_prior(counts, empty="ignore"), vectors={"prior": prior}, **shared)
         self.regularizer_weight = number("regularizer_weight", regularizer_weight, least=0)
         self.remine_lambda = number("remine_lambda", remine_lambda, least=0)
 
-    def forward(
-        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Tensor | float | None = None
-    ) -> Tensor:
+    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss, see ``Loss``."""
-        require_tensor(logits)
         vectors = self.vectors.for_logits(logits)
-        prior, bias, counts = vectors.pop("prior"), vectors["bias"], vectors["class_counts"]
-        mixed: dict[str, Any] = {"target_b": target_b, "lam": lam}
-        rule = {name: self.options[name] for name in ("label_rule", "omega")}
-        labels = mixed_labels(logits, target_a, class_counts=counts, **mixed, **rule)
+        packed = self.layout.vectors(vectors["constants"])
+        labels = mixed_labels(self.options, logits, target_a, target_b, lam, class_counts=packed["class_counts"])
         wide = logits.to(labels.dtype)  # the gradients of both terms are added before they are rounded
-        loss: Tensor = mixed_margin_loss(wide, target_a, **mixed, **vectors, **self.options)
-        regularizer = lade_regularizer(wide, labels, prior, bias, remine_lambda=self.remine_lambda)
-        times = len(logits) if self.options["reduction"] == "sum" else 1
+        loss: Tensor = self._fused(wide, target_a, target_b, lam)
+        of_batch = (wide, labels, vectors["prior"], packed["bias"])
+        regularizer = lade_regularizer(*of_batch, remine_lambda=self.remine_lambda)
+        times = len(logits) if self.options.reduction == "sum" else 1
         self._first.look(logits, self.vectors)
         return loss + times * self.regularizer_weight * regularizer

@@ -3,16 +3,13 @@
 from typing import Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_fast._checks import number
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.losses.base import MarginLoss, SharedOptions
+from lt_fast.losses.base import Loss, SharedOptions, Vector
 
 
-def ldam_margins(
-    class_counts: CountsLike, *, max_margin: float = 0.5, empty: EmptyPolicy = "error"
-) -> NDArray[np.float64]:
+def ldam_margins(class_counts: CountsLike, *, max_margin: float = 0.5, empty: EmptyPolicy = "error") -> Vector:
     """Margin of each class, proportional to ``class_counts ** -0.25``, (C,) float64; the rarest has ``max_margin``.
 
     Args:
@@ -21,31 +18,26 @@ def ldam_margins(
         empty: ``"ignore"`` gives a class without samples ``max_margin``.
 
     Raises:
-        TypeError: if ``max_margin`` is not a number.
-        ValueError: if a class is empty, or ``max_margin`` is negative or not finite.
+        TypeError, ValueError: if ``max_margin`` is not a finite number >= 0, or a class is empty.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, losses.py.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
     max_margin = number("max_margin", max_margin, least=0)
     smallest = counts[counts > 0].min()
-    margins: NDArray[np.float64] = max_margin * (smallest / np.maximum(counts, smallest)) ** 0.25
-    return margins
+    return np.asarray(max_margin * (smallest / np.maximum(counts, smallest)) ** 0.25)
 
 
-class LDAMLoss(MarginLoss):
+class LDAMLoss(Loss):
     """Label-distribution-aware margin loss: rarer classes have wider margins.
 
-    Formula: ``-log softmax(scale * (logits - one_hot(target) * margin))[target]`` with ``margin_c`` proportional to
-    ``class_counts[c] ** -0.25``. Equals
+    Formula: ``-log softmax(scale * (logits - one_hot(target) * margin))[target]``, ``margin`` = ``ldam_margins``. Equals
     ``F.cross_entropy(scale * (logits - one_hot(target) * margin), target, weight)`` up to ``normalization``.
 
     Args:
-        counts: training samples per class.
         max_margin: margin of the rarest class, finite, >= 0.
         scale: multiplies the logits, which are cosines, > 0.
-        shared: options of every loss, see ``Loss``, also for Shape and Raises; with a ``weight`` late in training it is
-            LDAM-DRW.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises. ``weight`` late in training: LDAM-DRW.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, losses.py. Differs from that code: any device and
     dtype; ``normalization="expected"`` is the default where the code has ``"weights"``.

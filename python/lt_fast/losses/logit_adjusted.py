@@ -5,10 +5,10 @@ from typing import Unpack
 from lt_fast._checks import number
 from lt_fast.counts import CountsLike
 from lt_fast.losses.balanced_softmax import log_prior
-from lt_fast.losses.base import MarginLoss, SharedOptions
+from lt_fast.losses.base import Loss, SharedOptions
 
 
-class LogitAdjustedLoss(MarginLoss):
+class LogitAdjustedLoss(Loss):
     """Cross entropy of the logits plus ``tau`` times the log of the training prior; at test time the logits alone.
 
     Formula: ``-log softmax(logits + tau * log(prior))[target]``. Equals
@@ -16,9 +16,8 @@ class LogitAdjustedLoss(MarginLoss):
     balanced softmax, whose minimiser has the lowest balanced error; ``tau=0`` is cross entropy.
 
     Args:
-        counts: training samples per class.
         tau: strength, finite, >= 0.
-        shared: options of every loss, see ``Loss``, also for Shape and Raises.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises.
 
     Source: Menon et al. 2021, arXiv:2007.07314, equation 10; code google-research/google-research, logit_adjustment.
     Differs from that code: ``tau * log(prior)`` where it has ``log(prior**tau + 1e-12)``, equal except for the guard.

@@ -3,14 +3,14 @@
 from typing import Unpack
 
 from lt_fast.counts import CountsLike
-from lt_fast.losses.base import MarginLoss, SharedOptions
+from lt_fast.losses.base import Loss, SharedOptions
 from lt_fast.losses.ldam import ldam_margins
 
 LDAM_MARGIN = 0.5
 """LDAM margin of the rarest class that MM-LDAM subtracts from the offset; fixed in the authors' code."""
 
 
-class MaximumMarginLoss(MarginLoss):
+class MaximumMarginLoss(Loss):
     """Maximum-Margin loss: a small margin for correct samples, a larger one for wrong ones, most at the boundary.
 
     Formula: ``-log softmax(scale * (logits - one_hot(target) * margin))[target]``. Equals
@@ -23,13 +23,12 @@ class MaximumMarginLoss(MarginLoss):
     class has a smaller offset and a larger margin. Plain MM uses the class sizes only through ``weight`` (DRW).
 
     Args:
-        counts: training samples per class.
         max_margin: offset in the exponent, finite, >= 0; a *larger* value gives a smaller margin, below ``exp(-m)``.
         gamma: multiplies the offset of correct samples, finite, >= 0; above 1 wrong samples have more margin.
         scale: multiplies the logits, which are cosines, > 0.
         ldam: MM-LDAM.
         compat: ``"batch_first_label"`` repeats a defect of the authors' code, see Source; for comparison only.
-        shared: options of every loss, see ``Loss``, also for Shape and Raises.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises.
 
     Source: Kang, Vu and Yoo 2021, arXiv:2206.05380; code ihaeyong/Maximum-Margin-LDAM, losses.py HMMLoss. The defaults
     are its README's for CIFAR-100 at ratio 100; the authors tuned all three per data set. Differs from that code, which
@@ -40,16 +39,9 @@ class MaximumMarginLoss(MarginLoss):
     """
 
     def __init__(
-        self,
-        counts: CountsLike,
-        *,
-        max_margin: float = 1.29,
-        gamma: float = 1.528,
-        scale: float = 19.0,
-        ldam: bool = False,
-        compat: str | None = None,
-        **shared: Unpack[SharedOptions],
-    ) -> None:
+        self, counts: CountsLike, *, max_margin: float = 1.29, gamma: float = 1.528, scale: float = 19.0,
+        ldam: bool = False, compat: str | None = None, **shared: Unpack[SharedOptions],
+    ) -> None:  # fmt: skip
         margin = ldam_margins(counts, max_margin=LDAM_MARGIN, empty="ignore") if ldam else None
         rule = {"margin_rule": "maximum", "max_margin": max_margin, "gamma": gamma, "scale": scale, "compat": compat}
         super().__init__(counts, margin=margin, **rule, **shared)

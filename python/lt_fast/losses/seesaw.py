@@ -15,19 +15,18 @@ from lt_fast.losses.base import RowLoss, SharedOptions, row_cross_entropy
 class SeesawLoss(RowLoss):
     """Seesaw loss: cross entropy in which every other class is scaled for each sample.
 
-    Formula: ``-log softmax(logits + log(M * C))[target]``. Equals ``F.cross_entropy(logits + log(M * C), target,
-    weight)`` up to ``normalization``. For a sample of class y, and k another class, with n the class counts and s the
+    Formula: ``-log softmax(logits + log(M * C))[target]``. Equals
+    ``F.cross_entropy(logits + log(M * C), target, weight)`` up to ``normalization``. For a sample of class y, and k another class, with n the class counts and s the
     softmax of the logits, as constants for the gradient::
 
         M_k = (n_k / n_y)**p  where n_k < n_y, else 1              mitigation: spare the rarer class
         C_k = (s_k / max(s_y, eps))**q  where that is > 1, else 1  compensation: punish the mistake
 
     Args:
-        counts: training samples per class; ``empty="ignore"`` treats a class without samples as if it had one.
         p: exponent of the mitigation, finite, >= 0; 0 turns it off.
         q: exponent of the compensation, finite, >= 0; 0 turns it off.
         eps: floor of s_y, in (0, 1].
-        shared: options of every loss, see ``Loss``, also for Shape and Raises.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises. An ignored empty class counts as 1.
 
     Source: Wang et al. 2021, arXiv:2008.10032; code open-mmlab/mmpretrain, seesaw_loss.py. Differs from both: n is the
     training set's, where they count the labels seen so far; so the loss has no state, is the same on every rank, and
