@@ -125,6 +125,30 @@ def test_the_module_works_where_it_is_moved_to(name, device):
 
 
 @every_loss
+@pytest.mark.parametrize(
+    ("options", "factor_of"),
+    [
+        ({"label_rule": "remix", "kappa": 2.0, "tau": 0.8}, reference.remix_label_factor),
+        ({"label_rule": "cp_mix", "tau": 0.2}, reference.cp_mix_label_factor),
+        ({"label_rule": "unimix"}, reference.unimix_label_factor),
+    ],
+)
+def test_every_label_rule_has_its_options(name, options, factor_of):
+    of_factor = {key: value for key, value in options.items() if key != "label_rule"}
+    if name == "logit_adjusted" and "tau" in options:  # its own tau is another: that of the rule stays 0.5
+        options, of_factor = {key: options[key] for key in options if key != "tau"}, {**of_factor, "tau": 0.5}
+    logits, target, keywords = batch(mix="mixup", seed=2)
+    target_b, lam = keywords["target_b"], keywords["lam"].double()
+    factors = [
+        factor_of(float(share), COUNTS[a], COUNTS[b], **of_factor)
+        for share, a, b in zip(lam, target.tolist(), target_b.tolist(), strict=True)
+    ]
+    by_rule = called(name, logits, target, target_b=target_b, lam=lam, **options)
+    by_factor = called(name, logits, target, target_b=target_b, lam=torch.tensor(factors, dtype=torch.float64))
+    torch.testing.assert_close(by_rule, by_factor)
+
+
+@every_loss
 @pytest.mark.parametrize("mix", MIXES)
 @pytest.mark.parametrize("reduction", ["none", "sum"])
 def test_reductions(name, mix, reduction):
@@ -199,9 +223,9 @@ def test_the_signature_shows_own_and_shared_options(name):
     of_module, of_base = (inspect.signature(made).parameters for made in (LOSSES[name], Loss))
     assert next(iter(of_module)) == "counts"
     assert all(option.kind is option.KEYWORD_ONLY for option in list(of_module.values())[1:])
-    for option in ("weight", "label_rule", "omega", "normalization", "reduction", "empty"):
-        if option != "weight" or takes_weight(name):
-            assert of_module[option] == of_base[option]
+    own = {"class_balanced": ["weight"], "logit_adjusted": ["tau"]}.get(name, [])
+    for option in ("weight", "label_rule", "omega", "kappa", "tau", "normalization", "reduction", "empty"):
+        assert option in own or of_module[option] == of_base[option]
     with pytest.raises(TypeError, match="unexpected keyword argument 'sclae'"):
         LOSSES[name](COUNTS, sclae=1.0)
     assert list(inspect.signature(LOSSES[name].forward).parameters)[1:] == ["logits", "target_a", "target_b", "lam"]
@@ -458,5 +482,5 @@ def test_an_unknown_loss_is_answered_with_the_nearest():
 
 
 def test_every_loss_is_public():
-    for name, criterion in LOSSES.items():
+    for criterion in LOSSES.values():
         assert criterion.__name__ in lt_fast.losses.__all__

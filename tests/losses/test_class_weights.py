@@ -139,9 +139,7 @@ def test_weights_in_any_form_are_the_same():
 )
 def test_a_weight_that_requires_a_gradient_is_refused(weight):
     name = re.escape("weight[0]" if isinstance(weight, list) else "weight")
-    message = (
-        rf"^{name} must not require a gradient: only the logits have one; pass {name}\.detach\(\)"
-    )
+    message = rf"^{name} must not require a gradient: only the logits have one; pass {name}\.detach\(\)"
     with pytest.raises(ValueError, match=message):
         CrossEntropyLoss([3, 2, 1], weight=weight)
     with pytest.raises(ValueError, match=message):

@@ -13,7 +13,6 @@ from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss, log_prior
 from lt_fast.losses.base import Loss, RowLoss, SharedOptions
 from lt_fast.losses.class_balanced import ClassBalancedLoss
 from lt_fast.losses.class_weights import effective_number_weights, inverse_frequency_weights
-from lt_fast.losses.cp_mix import CPMixLoss
 from lt_fast.losses.cross_entropy import CrossEntropyLoss
 from lt_fast.losses.equalization import EqualizationLoss
 from lt_fast.losses.focal import FocalLoss
@@ -25,7 +24,7 @@ from lt_fast.losses.seesaw import SeesawLoss
 from lt_fast.registry import Registry
 
 __all__ = [
-    "LOSSES", "BalancedSoftmaxLoss", "CPMixLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
+    "LOSSES", "BalancedSoftmaxLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
     "FocalLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss", "RowLoss", "SeesawLoss",
     "SharedOptions", "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins",
     "log_prior",

@@ -15,7 +15,7 @@ def log_prior(class_counts: CountsLike, *, empty: EmptyPolicy = "error") -> Vect
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
     smallest = counts.counts[counts.counts > 0].min()
-    return np.log(np.maximum(counts.counts, smallest) / counts.total)
+    return np.asarray(np.log(np.maximum(counts.counts, smallest) / counts.total))
 
 
 class BalancedSoftmaxLoss(Loss):

@@ -18,7 +18,9 @@ from lt_fast.ops.mixed_margin import packed_margin_loss
 from lt_fast.ops.options import MarginOptions
 from lt_fast.ops.reference import is_own, mixed_labels, mixed_loss, row_cross_entropy
 
-__all__ = ["Lam", "Loss", "RowLoss", "SharedOptions", "is_own", "mixed_labels", "require_tensor", "row_cross_entropy"]
+__all__ = [
+    "Lam", "Loss", "RowLoss", "SharedOptions", "is_own", "mixed_labels", "packed_margin_loss", "row_cross_entropy",
+]  # fmt: skip
 
 Vector: TypeAlias = NDArray[np.float64]
 Lam: TypeAlias = Tensor | float | None
@@ -29,6 +31,8 @@ class UnweightedOptions(TypedDict, total=False):
 
     label_rule: str
     omega: float
+    kappa: float
+    tau: float
     normalization: str
     reduction: str
     empty: EmptyPolicy
@@ -65,7 +69,7 @@ class Loss(nn.Module, metaclass=_LossType):
     loss(logits, b)``, where ``label_rule`` computes the label weight f from ``lam``, the mixing coefficient of the
     first image. Each label has its own margin, gap and probability.
 
-    A subclass computes class vectors from the counts; the loss is then one call of ``ops.mixed_margin_loss`` with them::
+    A subclass computes class vectors from the counts; the loss then is one call of ``ops.mixed_margin_loss``::
 
         class SquareRootMarginLoss(Loss):
             def __init__(self, counts, *, max_margin=0.5, scale=30.0, **shared: Unpack[SharedOptions]):
@@ -87,6 +91,8 @@ class Loss(nn.Module, metaclass=_LossType):
         label_rule: ``"mixup"`` takes f = ``lam``; ``"mam"``, ``"remix"``, ``"unimix"`` and ``"cp_mix"`` change it by
             the class counts, see ``ops.mixed_margin_loss``.
         omega: strength of ``"mam"``; 0 is mixup.
+        kappa: imbalance from which ``"remix"`` acts, >= 1.
+        tau: threshold of ``"remix"``, weight of the class sizes in ``"cp_mix"``; in [0, 1].
         normalization: divisor of the mean. ``"expected"``: N times the mean weight of a training sample, the same on 1
             and on 16 ranks. ``"weights"``: the sum of weights in the batch, as in torch and most papers' code.
             ``"batch"``: N. Without ``weight`` all three are N.
@@ -118,6 +124,8 @@ class Loss(nn.Module, metaclass=_LossType):
         weight: Any = None,
         label_rule: str = "mixup",
         omega: float = 0.25,
+        kappa: float = 3.0,
+        tau: float = 0.5,
         normalization: str = "expected",
         reduction: str = "mean",
         empty: EmptyPolicy = "error",
@@ -125,9 +133,8 @@ class Loss(nn.Module, metaclass=_LossType):
     ) -> None:
         super().__init__()
         counts = ClassCounts(counts).require_no_empty(empty)
-        self.options = MarginOptions(
-            label_rule=label_rule, omega=omega, normalization=normalization, reduction=reduction, **operator
-        )
+        mixing: dict[str, Any] = {"label_rule": label_rule, "omega": omega, "kappa": kappa, "tau": tau}
+        self.options = MarginOptions(**mixing, normalization=normalization, reduction=reduction, **operator)
         with torch.inference_mode(False):  # a module made for validation may train later
             packed = {"class_counts": _positive(counts), "margin": margin, "bias": bias}
             self.layout, constants = self.options.pack(**packed, weight=_shaped(weight, len(counts)))
@@ -136,7 +143,8 @@ class Loss(nn.Module, metaclass=_LossType):
 
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
-        loss: Tensor = self._fused(logits, target_a, target_b, lam)
+        constants = self.vectors.for_logits(logits)["constants"]
+        loss: Tensor = packed_margin_loss(self.layout, constants, logits, target_a, target_b, lam)
         self._first.look(logits, self.vectors)
         return loss
 
@@ -155,7 +163,9 @@ class Loss(nn.Module, metaclass=_LossType):
         """
         if type(self).forward is not Loss.forward:
             return self._differentiated(logits, target_a, target_b, lam)
-        both: tuple[Tensor, Tensor] = self._fused(logits, target_a, target_b, lam, return_gradient=True)
+        constants = self.vectors.for_logits(logits)["constants"]
+        labels = (target_a, target_b, lam)
+        both: tuple[Tensor, Tensor] = packed_margin_loss(self.layout, constants, logits, *labels, return_gradient=True)
         self._first.look(logits, self.vectors)
         return both
 
@@ -173,10 +183,6 @@ class Loss(nn.Module, metaclass=_LossType):
             raise ValueError("reduction must be 'mean' or 'sum' for loss_and_gradient, got 'none'")
         (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
-
-    def _fused(self, logits: Tensor, *labels: Any, return_gradient: bool = False) -> Any:
-        constants = self.vectors.for_logits(logits)["constants"]
-        return packed_margin_loss(self.layout, constants, logits, *labels, return_gradient=return_gradient)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._refuse_option(name, value)
@@ -197,11 +203,11 @@ class Loss(nn.Module, metaclass=_LossType):
         super().register_parameter(name, param)
 
     def _refuse_option(self, name: str, value: Any) -> None:
-        if not self.__dict__.get("_fixed") or (name in self._modules and isinstance(value, nn.Module)):
+        if not self.__dict__.get("_fixed"):
             return
-        of_counter = isinstance(value, Tensor) and (value.shape, value.dtype)
-        if name in self._buffers and of_counter == (self.get_buffer(name).shape, self.get_buffer(name).dtype):
-            return
+        counter = self._buffers.get(name)
+        if counter is not None and isinstance(value, Tensor) and value.shape == counter.shape:
+            return  # the value of a counter takes effect
         own = next(cls for cls in type(self).__mro__ if cls.__module__.startswith("lt_fast."))
         own = type(self) if own.__module__ == __name__ else own
         options = tuple(inspect.signature(own).parameters)

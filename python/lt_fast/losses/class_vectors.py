@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lt_fast.ops.arguments import require_tensor
-
 _FIXED = (
     "the vectors of a loss are fixed when it is made; make a new loss, with weight=... for other class weights, or "
     "switch between two losses at an epoch by lt_fast.methods.DeferredReweighting(plain, reweighted)"
@@ -43,13 +41,11 @@ class ClassVectors(nn.Module):
         """Return the vectors in the dtype of the arithmetic: float64 for float64 logits, else float32.
 
         Raises:
-            TypeError: if ``logits`` is not a tensor.
             RuntimeError: if a vector was changed after the loss was made.
         """
-        require_tensor(logits)
         if not torch.compiler.is_compiling():
             self._require_unchanged()
-        if logits.dtype == torch.float64:
+        if getattr(logits, "dtype", None) is torch.float64:  # the operator refuses logits that are no tensor
             return {name: exact.to(logits.device) for name, exact in self._exact.items()}
         return dict(self._buffers)
 

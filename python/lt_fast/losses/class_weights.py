@@ -57,4 +57,4 @@ def inverse_frequency_weights(class_counts: CountsLike, gamma: float = 1.0, *, e
 
 
 def _normalized(raw: Vector) -> Vector:
-    return raw * (np.count_nonzero(raw) / raw.sum())
+    return np.asarray(raw * (np.count_nonzero(raw) / raw.sum()))

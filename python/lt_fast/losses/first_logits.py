@@ -87,7 +87,7 @@ def _readable(logits: Tensor) -> bool:
 
 @torch.no_grad()
 def _summary(rows: Tensor) -> list[float]:
-    """Return the lowest logit, the largest finite size, and how far a sum of a row is from 1, read from the device once."""
+    """Return the lowest logit, the largest finite size and a row sum's largest distance from 1, in one read."""
     rows = rows.to(arguments.arithmetic_dtype(rows))
     finite = rows.where(rows.isfinite(), 0)  # -inf excludes a class, and a NaN shows in the loss
     off_one = (rows.sum(1) - 1).abs().amax()

@@ -31,8 +31,8 @@ def ldam_margins(class_counts: CountsLike, *, max_margin: float = 0.5, empty: Em
 class LDAMLoss(Loss):
     """Label-distribution-aware margin loss: rarer classes have wider margins.
 
-    Formula: ``-log softmax(scale * (logits - one_hot(target) * margin))[target]``, ``margin`` = ``ldam_margins``. Equals
-    ``F.cross_entropy(scale * (logits - one_hot(target) * margin), target, weight)`` up to ``normalization``.
+    Formula: ``-log softmax(scale * (logits - one_hot(target) * margin))[target]``, ``margin`` of ``ldam_margins``.
+    Equals ``F.cross_entropy(scale * (logits - one_hot(target) * margin), target, weight)`` up to ``normalization``.
 
     Args:
         max_margin: margin of the rarest class, finite, >= 0.

@@ -17,12 +17,12 @@ class LogitAdjustedLoss(Loss):
 
     Args:
         tau: strength, finite, >= 0.
-        shared: options of every loss, see ``Loss`` for them, Shape and Raises.
+        shared: options of every loss, see ``Loss`` for them, Shape and Raises. The ``tau`` of label rules stays 0.5.
 
     Source: Menon et al. 2021, arXiv:2007.07314, equation 10; code google-research/google-research, logit_adjustment.
     Differs from that code: ``tau * log(prior)`` where it has ``log(prior**tau + 1e-12)``, equal except for the guard.
     """
 
-    def __init__(self, counts: CountsLike, *, tau: float = 1.0, **shared: Unpack[SharedOptions]) -> None:
+    def __init__(self, counts: CountsLike, *, tau: float = 1.0, **shared: Unpack[SharedOptions]) -> None:  # type: ignore[misc]
         tau = number("tau", tau, least=0, hint="; 1 is balanced softmax, 0 cross entropy")
         super().__init__(counts, bias=tau * log_prior(counts, empty="ignore"), **shared)

@@ -1,6 +1,6 @@
 """Maximum-Margin (MM) loss: the margin of a sample follows from its own scores; MM-LDAM widens it for rare classes."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from lt_fast.counts import CountsLike
 from lt_fast.losses.base import Loss, SharedOptions
@@ -43,5 +43,5 @@ class MaximumMarginLoss(Loss):
         ldam: bool = False, compat: str | None = None, **shared: Unpack[SharedOptions],
     ) -> None:  # fmt: skip
         margin = ldam_margins(counts, max_margin=LDAM_MARGIN, empty="ignore") if ldam else None
-        rule = {"margin_rule": "maximum", "max_margin": max_margin, "gamma": gamma, "scale": scale, "compat": compat}
-        super().__init__(counts, margin=margin, **rule, **shared)
+        own: dict[str, Any] = {"max_margin": max_margin, "gamma": gamma, "scale": scale, "compat": compat}
+        super().__init__(counts, margin=margin, margin_rule="maximum", **own, **shared)

@@ -16,8 +16,9 @@ class SeesawLoss(RowLoss):
     """Seesaw loss: cross entropy in which every other class is scaled for each sample.
 
     Formula: ``-log softmax(logits + log(M * C))[target]``. Equals
-    ``F.cross_entropy(logits + log(M * C), target, weight)`` up to ``normalization``. For a sample of class y, and k another class, with n the class counts and s the
-    softmax of the logits, as constants for the gradient::
+    ``F.cross_entropy(logits + log(M * C), target, weight)`` up to ``normalization``. For a sample
+    of class y, and k another class, with n the class counts and s the softmax of the logits, as constants for the
+    gradient::
 
         M_k = (n_k / n_y)**p  where n_k < n_y, else 1              mitigation: spare the rarer class
         C_k = (s_k / max(s_y, eps))**q  where that is > 1, else 1  compensation: punish the mistake
