@@ -168,8 +168,6 @@ def test_refuses_what_does_not_fit(arrays, files, make_loader):
         CropFlip(**NORMALIZED, dtype="float16")
     with pytest.raises(IndexError, match=r"indices in \[0, 38\), got 38 at position 1 of a batch"):
         list(Loader(arrays, [[0, 38]], transform=transform))
-    with pytest.raises(ValueError, match="a row for each of the 16 ranks, got 8 in step 0"):
-        list(make_loader(ranks=Ranks(0, 16)))
     sampler = ShuffledBatchSampler(LABELS, batch_size=8, seed=1)
     planner = Loader(arrays, sampler, transform=transform).planner
     with pytest.raises(ValueError, match="mixer and views must be left out"):

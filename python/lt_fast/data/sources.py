@@ -215,14 +215,29 @@ class FileSource:
 
 
 def mixed(x: Tensor, partners: Sequence[Tensor], mix: MixPlan) -> Tensor:
-    """Blend or paste ``partners`` into the images ``x`` (B, Ch, H, W), in place."""
+    """Blend or paste ``partners`` into the images ``x`` (B, Ch, H, W), in place.
+
+    Raises:
+        ValueError: if a box is not inside the images.
+    """
+    if mix.boxes is not None:
+        return _pasted(x, partners, mix.boxes)
     lam = torch.from_numpy(mix.lam)
     for b, partner in enumerate(partners):
-        if mix.boxes is None:
-            x[b] = lam[b] * x[b] + (1 - lam[b]) * partner
-        else:
-            top, left, bottom, right = mix.boxes[b]
-            x[b, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
+        x[b] = lam[b] * x[b] + (1 - lam[b]) * partner
+    return x
+
+
+def _pasted(x: Tensor, partners: Sequence[Tensor], boxes: NDArray[np.int32]) -> Tensor:
+    height, width = x.shape[-2:]
+    for b, partner in enumerate(partners):
+        top, left, bottom, right = boxes[b].tolist()
+        if not (0 <= top <= bottom <= height and 0 <= left <= right <= width):  # a slice would be cut off silently
+            raise ValueError(
+                f"boxes must be (top, left, bottom, right) inside the image ({height}, {width}), got "
+                f"{boxes[b].tolist()} at position {b}"
+            )
+        x[b, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
     return x
 
 

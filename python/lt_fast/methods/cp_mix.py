@@ -157,7 +157,7 @@ class ConfusionPairing(Method):
             seed=self.seed,
             **self._sampling,
         )
-        return ConfusedPairs(self._pairs, labels, self._mixer(self.seed ^ _PAIRS).factor)
+        return ConfusedPairs(self._pairs, labels, self._mixer(self.seed ^ _PAIRS).coefficients)
 
 
 class ConfusedPairs(PairPlans):
