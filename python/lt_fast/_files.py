@@ -238,7 +238,7 @@ def parse_json(data: bytes, *, strict: bool = True) -> Any:
     """
     try:
         if not strict:
-            return json.loads(data.decode("utf-8"))
+            return json.loads(data)
         values = json.loads(data.decode("utf-8"), object_pairs_hook=_without_repeats)
     except RecursionError:
         raise ValueError(f"it nests deeper than {_MOST_LEVELS} levels") from None

@@ -176,7 +176,7 @@ def test_a_wrong_schedule_is_named():
     ):
         with pytest.raises(ValueError, match=text):
             ProgressiveSchedule(**keywords)
-    with pytest.raises(TypeError, match="kind must be a string, one of mix, .* got array"):
+    with pytest.raises(TypeError, match=r"kind must be a string, one of mix, .* got array"):
         ProgressiveSchedule(kind=np.array(["mix", "exp"]))
     with pytest.raises(TypeError, match="end must be a number, got '0'"):
         ProgressiveSchedule(end="0")
