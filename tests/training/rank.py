@@ -1,4 +1,4 @@
-"""One rank of a distributed training, for ``test_ranks.py``: ``torchrun ... rank.py METHOD FOLDER [options]``."""
+"""One rank of a distributed training, for ``test_ranks.py``: ``torchrun ... rank.py METHODS FOLDER [options]``."""
 
 import argparse
 import json
@@ -54,7 +54,7 @@ ACTS = {
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("method")
+    parser.add_argument("methods", help="names with commas between them: one folder each")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--act", choices=ACTS, default="wait")
@@ -76,19 +76,23 @@ def main():
     }
     try:
         with process_group(ranks):
-            if ranks.is_main:
-                with RunDirectory(arguments.folder, {}, resume=arguments.resume) as run:
-                    method, history = trained(arguments.method, ranks, run=run, **keywords)
-            else:
-                method, history = trained(arguments.method, ranks, **keywords)
+            for name in arguments.methods.split(","):
+                train(name, arguments.folder / name, ranks, arguments.resume, keywords)
     except Interrupted as interrupted:
         sys.stderr.write(f"{interrupted}\n")
         return 4
-    state = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
-    save_file(state, arguments.folder.parent / f"{arguments.folder.name}-{ranks.rank}.safetensors")
-    if ranks.is_main:
-        (arguments.folder.parent / "history.json").write_text(json.dumps(history.rows))
     return 0
+
+
+def train(name, folder, ranks, resume, keywords):
+    if ranks.is_main:
+        with RunDirectory(folder, {}, resume=resume) as run:
+            method, history = trained(name, ranks, run=run, **keywords)
+        folder.with_suffix(".json").write_text(json.dumps(history.rows))
+    else:
+        method, _ = trained(name, ranks, **keywords)
+    state = {key: tensor.contiguous() for key, tensor in method.state_dict().items()}
+    save_file(state, folder.parent / f"{name}-{ranks.rank}.safetensors")
 
 
 if __name__ == "__main__":

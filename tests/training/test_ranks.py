@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from lt_fast.errors import UsageError
 from lt_fast.ranks import Ranks
-from methods.problem import METHODS, trained
+from methods.problem import METHODS, trained, training_data
 
 SCRIPT = Path(__file__).with_name("rank.py")
 SECONDS = 240  # a machine that runs other tests at the same time is slow to start
@@ -49,61 +49,54 @@ def run(world_size, *words):
     return [process.returncode for process in processes], errors, time.monotonic() - began
 
 
-def states(folder, world_size):
-    return [load_file(folder.parent / f"{folder.name}-{rank}.safetensors") for rank in range(world_size)]
+def states(folder, name, world_size):
+    return [load_file(folder / f"{name}-{rank}.safetensors") for rank in range(world_size)]
 
 
-def one_rank(name, **keywords):
-    return trained(name, norm=False, **keywords)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_two_ranks_compute_what_one_does(name, tmp_path):
-    statuses, errors, _ = run(2, name, tmp_path / "run")
-    assert statuses == [0, 0], errors
-    first, second = states(tmp_path / "run", 2)
-    method, history = one_rank(name)
+def assert_close(state, name, **keywords):
+    """Compare with a training of one rank; the network of these tests has no batch norm."""
+    method, history = trained(name, norm=False, **keywords)
     for key, tensor in method.state_dict().items():
-        assert torch.equal(first[key], second[key]), key
-        torch.testing.assert_close(first[key], tensor, rtol=2e-3, atol=2e-4)
-    rows = json.loads((tmp_path / "history.json").read_text())
-    assert [row["train_loss"] for row in rows] == pytest.approx(history.column("train_loss"), rel=1e-3)
+        torch.testing.assert_close(state[key], tensor, rtol=2e-3, atol=2e-4)
+    return history
+
+
+def test_two_ranks_compute_what_one_does(tmp_path):
+    statuses, errors, _ = run(2, ",".join(METHODS), tmp_path)
+    assert statuses == [0, 0], errors
+    for name in METHODS:
+        first, second = states(tmp_path, name, 2)
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+        history = assert_close(first, name)
+        rows = json.loads((tmp_path / f"{name}.json").read_text())
+        assert [row["train_loss"] for row in rows] == pytest.approx(history.column("train_loss"), rel=1e-3)
 
 
 def test_counts_are_exact_on_three_ranks(tmp_path):
-    statuses, errors, _ = run(3, "cp_mix", tmp_path / "run", "--batch", "50")
+    statuses, errors, _ = run(3, "cp_mix", tmp_path, "--batch", "50")
     assert statuses == [0, 0, 0], errors
-    counted = [state["record._extra_state"] for state in states(tmp_path / "run", 3)]
+    counted = [state["record._extra_state"] for state in states(tmp_path, "cp_mix", 3)]
     assert all(torch.equal(one, counted[0]) for one in counted)
-    whole, _ = one_rank("cp_mix", options={"batch_size": 50})
-    assert int(counted[0][:, 2].sum()) == int(whole.state_dict()["record._extra_state"][:, 2].sum())
+    assert int(counted[0][:, 2].sum()) == 2 * len(training_data().source)
 
 
 @pytest.mark.parametrize("world_size", [1, 4])
 def test_a_run_stopped_on_two_ranks_continues_on_others(world_size, tmp_path):
-    folder = tmp_path / "run"
-    statuses, errors, _ = run(2, "cp_mix", folder, "--act", "stop", "--rank", "1")
+    statuses, errors, _ = run(2, "cp_mix", tmp_path, "--act", "stop", "--rank", "1")
     assert statuses == [4, 4], errors
     assert "stopped by" in errors[0]
     assert "epoch 2, step" in errors[0]
-    statuses, errors, _ = run(world_size, "cp_mix", folder, "--resume")
+    statuses, errors, _ = run(world_size, "cp_mix", tmp_path, "--resume")
     assert statuses == [0] * world_size, errors
-    method, _ = one_rank("cp_mix")
-    first, *_ = states(folder, world_size)
-    for key, tensor in method.state_dict().items():
-        torch.testing.assert_close(first[key], tensor, rtol=2e-3, atol=2e-4)
+    assert_close(states(tmp_path, "cp_mix", world_size)[0], "cp_mix")
 
 
 def test_more_ranks_than_rows_in_the_last_batch(tmp_path):
-    from methods.problem import training_data
-
     rows = len(training_data().source)
     size = next(size for size in range(40, 200) if rows % size in (1, 2))
-    statuses, errors, _ = run(4, "classification", tmp_path / "run", "--batch", size)
+    statuses, errors, _ = run(4, "classification", tmp_path, "--batch", size)
     assert statuses == [0] * 4, errors
-    method, _ = one_rank("classification", options={"batch_size": size})
-    for key, tensor in method.state_dict().items():
-        torch.testing.assert_close(states(tmp_path / "run", 4)[0][key], tensor, rtol=2e-3, atol=2e-4)
+    assert_close(states(tmp_path, "classification", 4)[0], "classification", options={"batch_size": size})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +109,7 @@ def test_more_ranks_than_rows_in_the_last_batch(tmp_path):
 )
 def test_a_rank_that_ends_ends_all(act, words, tmp_path):
     port = free_port()
-    arguments = ("classification", tmp_path / "run", "--act", act, "--rank", "1", "--cut", "0", "1")
+    arguments = ("classification", tmp_path, "--act", act, "--rank", "1", "--cut", "0", "1")
     processes = [start(2, *arguments, rank=rank, port=port) for rank in range(2)]
     try:
         _, error = processes[0].communicate(timeout=SECONDS)
@@ -131,7 +124,7 @@ def test_a_rank_that_ends_ends_all(act, words, tmp_path):
 
 def test_a_lost_rank_ends_the_others_in_time(tmp_path):
     port = free_port()
-    arguments = ("classification", tmp_path / "run", "--act", "freeze", "--rank", "0", "--cut", "0", "1")
+    arguments = ("classification", tmp_path, "--act", "freeze", "--rank", "0", "--cut", "0", "1")
     processes = [start(2, *arguments, rank=rank, port=port) for rank in range(2)]
     try:
         while "T" not in Path(f"/proc/{processes[0].pid}/stat").read_text().rpartition(")")[2].split()[0]:
@@ -149,16 +142,16 @@ def test_a_lost_rank_ends_the_others_in_time(tmp_path):
 
 
 def test_ranks_that_disagree_say_so(tmp_path):
-    statuses, errors, _ = run(2, "classification", tmp_path / "run", "--batch-of", 64, 32)
+    statuses, errors, _ = run(2, "classification", tmp_path, "--batch-of", 64, 32)
     assert all(statuses)
     assert "must be the same on every rank, but from rank 0 to rank 1" in errors[0] + errors[1]
 
 
 def test_torchrun_starts_and_ends_it(tmp_path):
-    process = start(2, "classification", tmp_path / "run", port=free_port())
+    process = start(2, "classification", tmp_path, port=free_port())
     _, error = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, error
-    first, second = states(tmp_path / "run", 2)
+    first, second = states(tmp_path, "classification", 2)
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
