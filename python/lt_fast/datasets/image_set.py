@@ -1,11 +1,11 @@
 """``ImageSet``: images in memory with their labels, and how they were chosen."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _checks
 from lt_fast.counts import ClassCounts
@@ -56,6 +56,11 @@ class ImageSet:
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
         return self.images[index], int(self.labels[index])
+
+    def subset(self, indices: ArrayLike) -> "ImageSet":
+        """Return the images at ``indices``, in that order, with the same classes and protocol; copies their pixels."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], indices=self.indices[chosen])
 
     def __repr__(self) -> str:
         return (

@@ -33,7 +33,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
     A batch with ``output="numpy"`` is an array of rows (i, j). With ``"list"`` it is the same rows end to end,
     ``i0, j0, i1, j1, ...``, which any ``DataLoader`` gathers. Of images ``x`` and labels ``y`` gathered so::
 
-        lam = mixer.factor(epoch, step, pairs_per_batch)       # lt_fast.mixing.CPMix
+        lam = mixer.coefficients(epoch, step, pairs_per_batch) # lt_fast.mixing.CPMix
         loss = criterion(model(lam * x[0::2] + (1 - lam) * x[1::2]), y[0::2], y[1::2], lam)
 
     *The table* may be replaced while batches are drawn: ``update_confusion`` names the global step, ``epoch *
