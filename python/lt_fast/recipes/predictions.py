@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from lt_fast._files import read_bytes
 from lt_fast.errors import DataError, require
-from lt_fast.records import read_bytes
 from lt_fast.training.durable import replace_file
 from lt_fast.training.run_files import PREDICTIONS
 
