@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         data,
         datasets,
         losses,
+        methods,
         metrics,
         mixing,
         models,
@@ -38,6 +39,7 @@ __all__ = [
     "data",
     "datasets",
     "losses",
+    "methods",
     "metrics",
     "mixing",
     "models",
@@ -52,7 +54,7 @@ _DEFINED_IN = {"ClassCounts": "lt_fast.counts", "show_versions": "lt_fast.versio
 
 
 def __getattr__(name: str) -> "Any":
-    if name not in __all__ and name not in ("counts", "versions"):
+    if name not in __all__ and name not in ("batch", "counts", "ranks", "versions"):
         raise AttributeError(f"module 'lt_fast' has no attribute {name!r}")
     import importlib  # noqa: PLC0415
 
