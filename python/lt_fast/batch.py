@@ -48,6 +48,7 @@ class BatchPlan:
         position: (B,) int64, the key of each image's augmentation: its number among the samples of the epoch.
         mix: how the images are mixed, or None.
         views: differently augmented copies of each image.
+        weight: of the mean over these rows in the mean over the ranks: see ``shard``.
     """
 
     epoch: int
@@ -56,13 +57,21 @@ class BatchPlan:
     position: NDArray[np.int64]
     mix: MixPlan | None = None
     views: int = 1
+    weight: float = 1.0
 
     def shard(self, rank: int, world_size: int) -> "BatchPlan":
-        """Return the rows of one rank, as equal in number as can be; the ranks' rows in order are the batch."""
-        edges = [len(self.index) * each // world_size for each in (rank, rank + 1)]
-        part = slice(*edges)
+        """Return the rows of one rank, as equal in number as can be; the ranks' rows in order are the batch.
+
+        ``weight`` is the number of rows over the average number of a rank: the mean over the ranks of
+        ``weight * mean(losses of the rank)`` is the mean over the batch. In a batch with fewer rows than
+        ranks, a rank without rows gets a copy of one, so that every rank computes a step, with the weight 0.
+        """
+        rows = len(self.index)
+        first, end = (rows * each // world_size for each in (rank, rank + 1))
+        part = slice(first, end) if end > first else slice(rank % rows, rank % rows + 1)
         mix = None if self.mix is None else self.mix.rows(part)
-        return replace(self, index=self.index[part], position=self.position[part], mix=mix)
+        weight = (end - first) * world_size / rows
+        return replace(self, index=self.index[part], position=self.position[part], mix=mix, weight=weight)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +84,8 @@ class Batch:
         target_b: (B,) int64, labels of the partners, or None without mixing.
         lam: (B,) float32, mixing coefficient of the first image, or None.
         index: (B,) int64, rows of the data set.
+        weight: of the mean loss of these rows in the mean over the ranks: 1 except for unequal shards of a batch, and 0
+            for rows that replace missing ones, which must not be counted.
     """
 
     views: tuple[Tensor, ...]
@@ -82,6 +93,7 @@ class Batch:
     target_b: Tensor | None = None
     lam: Tensor | None = None
     index: Tensor | None = None
+    weight: float = 1.0
 
     @property
     def x(self) -> Tensor:
@@ -104,6 +116,24 @@ class Batch:
     def pin_memory(self) -> Self:
         """Copy every tensor to page-locked memory, from where the copy to a GPU does not block."""
         return self._mapped(Tensor.pin_memory, Tensor.pin_memory)
+
+    def clone(self) -> Self:
+        """Copy every tensor."""
+        return self._mapped(Tensor.clone, Tensor.clone)
+
+    def copy_(self, other: "Batch") -> None:
+        """Overwrite every tensor with that of ``other``, a batch of the same ``signature``."""
+        for own, new in zip(self.tensors(), other.tensors(), strict=True):
+            if own is not None and new is not None:
+                own.copy_(new, non_blocking=True)
+
+    def signature(self) -> tuple[Any, ...]:
+        """Return shapes and dtypes: batches of one signature can be copied into each other."""
+        return tuple(None if tensor is None else (tensor.shape, tensor.dtype) for tensor in self.tensors())
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """Return all tensors in the order of the fields, None where one is absent."""
+        return (*self.views, self.target, self.target_b, self.lam, self.index)
 
     def _mapped(self, image: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Self:
         rest: dict[str, Any] = {name: getattr(self, name) for name in ("target", "target_b", "lam", "index")}

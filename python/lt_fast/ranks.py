@@ -1,10 +1,21 @@
-"""Which of the processes of a training this is."""
+"""The processes of one training, and the few things that they have to agree on."""
 
-from typing import NamedTuple
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lt_fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Ranks(NamedTuple):
-    """This process among the processes of a training; one process is ``Ranks(0, 1)``.
+    """This process among the processes of a training; a training of one process is ``Ranks(0, 1)``.
+
+    Every method is collective: all ranks call it, in the same order. With one rank each returns at once.
 
     Attributes:
         rank: number of this process, in [0, world_size).
@@ -13,3 +24,81 @@ class Ranks(NamedTuple):
 
     rank: int = 0
     world_size: int = 1
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Ranks":
+        """Return what the environment variables of ``torchrun`` say; without them, one rank.
+
+        Raises:
+            UsageError: if only a part of the variables is set, or they are not integers with rank < world_size.
+        """
+        values = os.environ if environment is None else environment
+        if "WORLD_SIZE" not in values and "RANK" not in values:
+            return cls()
+        missing = [name for name in _VARIABLES if name not in values]
+        if missing:
+            raise UsageError(
+                f"{', '.join(_VARIABLES)} must be set together, got no {missing[0]}; start the ranks with "
+                "torchrun --nproc-per-node N -m lt_fast.cli train ..., or unset RANK and WORLD_SIZE"
+            )
+        rank, world_size = _integer(values, "RANK", least=0), _integer(values, "WORLD_SIZE", least=1)
+        if rank >= world_size:
+            raise UsageError(f"RANK must be below WORLD_SIZE = {world_size}, got {rank}; start the ranks with torchrun")
+        return cls(rank, world_size)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the rank that writes files and reports."""
+        return self.rank == 0
+
+    def sum(self, tensor: "Tensor") -> "Tensor":
+        """Return the sum of ``tensor`` over the ranks: exact for integers; the same bits on every rank."""
+        if self.world_size == 1:
+            return tensor
+        from torch import distributed  # noqa: PLC0415  (most processes are alone)
+
+        total = tensor.clone()
+        distributed.all_reduce(total)
+        return total
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is set on any rank."""
+        if self.world_size == 1:
+            return flags
+        import torch  # noqa: PLC0415
+
+        return tuple(bool(count) for count in self.sum(torch.tensor(flags, dtype=torch.int64)).tolist())
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, by rank; small Python objects."""
+        if self.world_size == 1:
+            return [value]
+        from torch import distributed  # noqa: PLC0415
+
+        values: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def broadcast(self, value: Any) -> Any:
+        """Return the value of rank 0."""
+        if self.world_size == 1:
+            return value
+        from torch import distributed  # noqa: PLC0415
+
+        values = [value if self.is_main else None]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.gather(None)
+
+
+def _integer(values: Mapping[str, str], name: str, *, least: int) -> int:
+    try:
+        number = int(values[name])
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise UsageError(f"{name} must be an integer >= {least}, got {values[name]!r}; start the ranks with torchrun")
+    return number

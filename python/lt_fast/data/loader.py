@@ -41,7 +41,7 @@ class Loader:
 
     Raises:
         TypeError: if the batches cannot be asked for by number, or a number is not an integer.
-        ValueError: if a number is out of its range, or a batch has fewer rows than there are ranks.
+        ValueError: if a number is out of its range.
 
     *Epochs.* ``iter()`` starts the current epoch, or, once after ``load_state_dict``, continues at the saved position.
     An iterator that reaches its end moves ``epoch`` to the next one.
@@ -76,27 +76,24 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, start = self.epoch, self._position
-        plans = (self.plan(epoch, step) for step in range(start, len(self)))
-        for done, batch in enumerate(self._batches(plans), start + 1):
+        for done, batch in enumerate(self.batches(epoch, start), start + 1):
             self._position = done
             yield batch
         self.epoch, self._position = epoch + 1, 0
 
-    def plan(self, epoch: int, step: int) -> BatchPlan:
-        """Return this rank's rows of the plan of one batch.
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of ``epoch`` from step ``start`` on, whatever has been read before."""
+        return self._batches(self.plan(epoch, step) for step in range(start, len(self)))
 
-        Raises:
-            ValueError: if there are fewer rows than ranks.
-        """
+    def plan(self, epoch: int, step: int) -> BatchPlan:
+        """Return this rank's rows of the plan of one batch."""
         plan = self.planner.plan(epoch, step)
-        if self.ranks.world_size == 1:
-            return plan
-        if len(plan.index) < self.ranks.world_size:
-            raise ValueError(
-                f"a batch must have a row for each of the {self.ranks.world_size} ranks, got {len(plan.index)} in step "
-                f"{step}; use fewer ranks, or drop_last=True"
-            )
-        return plan.shard(*self.ranks)
+        return plan if self.ranks.world_size == 1 else plan.shard(*self.ranks)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells these batches from others, JSON values: not the position, the ranks or the workers."""
+        plans = {name: value for name, value in self.planner.state_dict().items() if name not in ("epoch", "position")}
+        return {"seed": self.seed, "plans": plans}
 
     def set_epoch(self, epoch: int) -> None:
         """Start ``epoch`` with the next ``iter()``; the current one changes nothing."""
@@ -106,14 +103,7 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the batch that was delivered last, and what identifies the batches."""
-        plans = {name: value for name, value in self.planner.state_dict().items() if name not in ("epoch", "position")}
-        return {
-            "version": _STATE_VERSION,
-            "epoch": self.epoch,
-            "position": self._position,
-            "seed": self.seed,
-            "plans": plans,
-        }
+        return {"version": _STATE_VERSION, "epoch": self.epoch, "position": self._position, **self.identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next ``iter()`` continue after the batch that was delivered last; ranks and workers may have changed.
@@ -182,6 +172,7 @@ def read_batch(source: ImageSource, transform: Any, seed: int, plan: BatchPlan) 
         target_b=None if mix is None else torch.from_numpy(labels[mix.partner]),
         lam=None if mix is None else torch.from_numpy(mix.lam),
         index=torch.from_numpy(plan.index),
+        weight=plan.weight,
     )
 
 

@@ -1,18 +1,16 @@
 """From a configuration to the objects it names: data, network, batches, loss, schedule, calibrator."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from lt_fast import calibration, datasets, losses, mixing, models, sampling, training
+from lt_fast import calibration, datasets, losses, methods, mixing, models, sampling, training
 from lt_fast.counts import ClassCounts
 from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader
 from lt_fast.datasets import ImageSet
 from lt_fast.losses import effective_number_weights
-from lt_fast.recipes import cp_mix_parts
 from lt_fast.registry import Registry
 
 SAMPLERS = Registry(
@@ -65,7 +63,7 @@ def refuse_unfit(config: Mapping[str, Any], data: Data) -> None:
     Raises:
         TypeError, ValueError: if a part does not take its settings.
     """
-    make_batches(config, data, make_criterion(config, data.train.class_counts))
+    make_method(config, data).loaders(training_data(config, data))
     make_schedule(config)
     make_calibrator(config, data.train.class_counts)
 
@@ -95,28 +93,27 @@ def make_mixer(config: Mapping[str, Any], counts: ClassCounts) -> mixing.Mixer |
     return mixer
 
 
-def make_batches(config: Mapping[str, Any], data: Data, criterion: nn.Module) -> training.Batches:
-    """Return the training batches: drawn, cropped, flipped, normalised and mixed.
+def make_method(config: Mapping[str, Any], data: Data) -> methods.Method:
+    """Return the method: network, losses, and what is special to it."""
+    model, counts = make_model(config, data), data.train.class_counts
+    if config["mixer"] != "cp_mix":
+        return methods.Classification(model, make_criterion(config, counts), logit_scale=logit_scale(config))
+    names = ("pairs_per_batch", "mix_pairs", "regularize", "stage_2_from", "alpha", "per_sample", "tau", "eta")
+    options = {name: config[name] for name in (*names, "temperature", "uniform_fraction", "seed")}
+    return methods.ConfusionPairing(model, counts, _loss({**config, "mixer": None}, counts), **options)
 
-    Args:
-        config: from ``resolve``.
-        data: from ``load_data``.
-        criterion: from ``make_criterion``; CP-Mix draws by what it has counted.
-    """
-    if not isinstance(criterion, training.ConfusionRecorder):
-        return _loader(config, data, make_mixer(config, data.train.class_counts))
-    return cp_mix_parts.make_batches(
-        config,
-        partial(_loader, config, data),
-        criterion,
+
+def training_data(config: Mapping[str, Any], data: Data) -> methods.TrainingData:
+    """Return the training images and everything that a loader over them needs."""
+    return methods.TrainingData(
         source=source_of(data.train),
+        sampler=lambda: SAMPLERS[config["sampler"]](config, data.train.labels),
         transform=_augmented(config, data),
+        plain_transform=CropFlip(mean=data.mean, std=data.std, crop_padding=0, flip=False),
+        mixer=None if config["mixer"] == "cp_mix" else make_mixer(config, data.train.class_counts),
+        batch_size=config["batch_size"],
+        seed=config["seed"],
     )
-
-
-def _loader(config: Mapping[str, Any], data: Data, mixer: mixing.Mixer | None) -> Loader:
-    sampler = SAMPLERS[config["sampler"]](config, data.train.labels)
-    return Loader(source_of(data.train), sampler, transform=_augmented(config, data), mixer=mixer, seed=config["seed"])
 
 
 def _augmented(config: Mapping[str, Any], data: Data) -> CropFlip:
@@ -137,13 +134,11 @@ def plain_batches(images: ImageSet, data: Data) -> Loader:
 
 def make_criterion(config: Mapping[str, Any], counts: ClassCounts) -> nn.Module:
     """Return the loss: the plain and the re-weighted one under deferred re-weighting, both stages' for CP-Mix."""
-    if config["mixer"] == "cp_mix":
-        return cp_mix_parts.make_recorder(config, counts, plain=_loss({**config, "mixer": None}, counts))
     if not config["deferred"]:
         return _loss(config, counts)
     weight = effective_number_weights(counts, beta=config["class_weight_beta"])
     reweighted = _loss(config, counts, weight=weight)
-    return training.DeferredReweighting(_loss(config, counts), reweighted, defer_until=config["defer_until"])
+    return methods.DeferredReweighting(_loss(config, counts), reweighted, defer_until=config["defer_until"])
 
 
 def make_schedule(config: Mapping[str, Any]) -> training.LearningRate:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from torch import nn
 from lt_fast import metrics, training
 from lt_fast.calibration import Collected, collect, storage
 from lt_fast.data import Loader
-from lt_fast.errors import DataError, UsageError
-from lt_fast.recipes import assembly, confusions
+from lt_fast.errors import DataError, UsageError, require
+from lt_fast.methods import Method
+from lt_fast.recipes import assembly
 from lt_fast.recipes.assembly import Data
 from lt_fast.recipes.config import sources_of
 from lt_fast.recipes.predictions import Predictions
 from lt_fast.recipes.starting import CURVES, ROW_RULES, Start, read_start
 from lt_fast.recipes.stored_config import START, stored_config
 from lt_fast.training import RunDirectory, run_files
-from lt_fast.training.durable import CONTINUE
+from lt_fast.training.durable import CONTINUE, replace_file
 from lt_fast.training.run_directory import differences, identity_of
 from lt_fast.training.run_files import CONFUSIONS, METRICS, PREDICTIONS
 from lt_fast.versions import versions
@@ -215,19 +217,23 @@ def _trained(
     config: Mapping[str, Any], directory: RunDirectory, data: Data, start: Start | None, *, resume: bool, device: str,
     progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    model = _first_model(config, directory, data, start)
-    criterion = assembly.make_criterion(config, data.train.class_counts)
+    method = assembly.make_method(config, data)
+    model = method.model
+    _first_weights(model, config, directory, start)
+    training_data = assembly.training_data(config, data)
     history = training.fit(
-        model,
-        assembly.make_batches(config, data, criterion),
-        criterion,
+        method,
+        method.loaders(training_data),
         epochs=config["epochs"],
         learning_rate=assembly.make_schedule(config),
+        optimizer=partial(
+            torch.optim.SGD,
+            momentum=config["momentum"],
+            weight_decay=config["weight_decay"],
+            nesterov=config["nesterov"],
+        ),
         run=directory,
         evaluate=_evaluation(config, data, device),
-        momentum=config["momentum"],
-        weight_decay=config["weight_decay"],
-        nesterov=config["nesterov"],
         amp=config["amp"],
         device=device,
         progress=progress,
@@ -238,7 +244,7 @@ def _trained(
     result = {
         "config": dict(config),
         **measure(config, data, predictions),
-        **_confusions(criterion, data, directory.path),
+        **_told(method, directory.path),
         "data": data_summary(data),
         "selection": SELECTION,
         "seconds": {
@@ -253,8 +259,7 @@ def _trained(
     return result
 
 
-def _first_model(config: Mapping[str, Any], directory: RunDirectory, data: Data, start: Start | None) -> nn.Module:
-    model = assembly.make_model(config, data)
+def _first_weights(model: nn.Module, config: Mapping[str, Any], directory: RunDirectory, start: Start | None) -> None:
     if start is not None:
         model.load_state_dict(start.weights)
     elif START in config and not directory.checkpoints.paths():
@@ -263,7 +268,6 @@ def _first_model(config: Mapping[str, Any], directory: RunDirectory, data: Data,
             f"{directory.path} has no checkpoint yet and begins with the weights of the run {source}; "
             "give --start-from again"
         )
-    return model
 
 
 def calibrated_predictions(
@@ -330,13 +334,12 @@ def _loaded_calibrator(wanted: Any, folder: Path, ties: Mapping[str, str]) -> An
     return found
 
 
-def _confusions(criterion: nn.Module, data: Data, folder: Path) -> dict[str, Any]:
-    """Return and save what a criterion has counted that does count."""
-    if not isinstance(criterion, training.ConfusionRecorder):
-        return {}
-    confusion = criterion.up_to_date()
-    confusions.save(confusion, folder)
-    return {"confusions": confusions.summary_of(confusion, data.train.classes)}
+def _told(method: Method, folder: Path) -> dict[str, Any]:
+    """Return what the method tells of itself, and save its tables."""
+    for name, table in method.tables().items():
+        safetensors = require("safetensors.torch", extra="train", purpose="saving confusion counts")
+        replace_file(folder / f"{name}.safetensors", safetensors.save({"entries": table}))
+    return dict(method.summary())
 
 
 def read_result(directory: RunDirectory) -> dict[str, Any]:
@@ -355,11 +358,11 @@ def read_result(directory: RunDirectory) -> dict[str, Any]:
     return result
 
 
-def _evaluation(config: Mapping[str, Any], data: Data, device: str) -> Callable[[nn.Module], dict[str, float | None]]:
+def _evaluation(config: Mapping[str, Any], data: Data, device: str) -> Callable[[Any], dict[str, float | None]]:
     batches = assembly.plain_batches(data.test, data)
 
-    def evaluate(model: nn.Module) -> dict[str, float | None]:
-        _, logits, labels = _collected(config, model, batches, device)
+    def evaluate(method: Method) -> dict[str, float | None]:
+        _, logits, labels = _collected(config, method.model, batches, device)
         found = metrics.group_recalls(assembly.logit_scale(config) * logits, labels, data.train.class_counts)
         return {f"test_{name}": found[name] for name in CURVES}
 

@@ -1,97 +1,87 @@
-"""What the training loop needs of its batches."""
+"""What the training loop needs of a loader, and the batches of several loaders step by step."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeAlias, runtime_checkable
-
-from torch import Tensor
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from lt_fast.batch import Batch
-
-RawBatch: TypeAlias = Batch | tuple[Tensor, Tensor, Tensor | None, Tensor | None]
-
-_FIELDS = ("x", "y_a", "y_b", "lam")
 
 
 @runtime_checkable
 class Batches(Protocol):
-    """An iterable of ``Batch`` or ``(x, y_a, y_b, lam)`` that has a length, an epoch and a position.
+    """Batches that can be read from any step of any epoch; ``lt_fast.data.Loader`` is the one of this package."""
 
-    ``lt_fast.data.Loader`` is one. ``state_dict`` describes the position after the batch that was delivered last, in
-    plain JSON values; iterating after ``load_state_dict`` continues there.
-    """
-
-    def __iter__(self) -> Iterator[RawBatch]: ...
     def __len__(self) -> int: ...
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration goes through."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position."""
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of ``epoch`` from step ``start`` on, a function of these numbers alone."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a position."""
+    def identity(self) -> Mapping[str, Any]:
+        """Return what tells these batches from others, JSON values; a training resumes only on the same ones."""
 
 
-def as_batch(raw: Any) -> Batch:
-    """Return what ``batches`` gave as a ``Batch``.
+def check_loaders(loaders: Any) -> int:
+    """Return the number of steps in an epoch: that of the first loader.
 
     Raises:
-        TypeError: if it is not a tuple of four, or ``x``, ``y_a``, ``y_b`` or ``lam`` is no tensor; says how to convert
-            what came.
-        ValueError: if ``x`` and labels differ in number, or one of ``y_b`` and ``lam`` is missing.
+        TypeError: if ``loaders`` is not a mapping of names to ``Batches``.
+        ValueError: if there is no loader, the first is empty, or another is shorter.
     """
-    if isinstance(raw, Batch):
-        return raw
-    if not isinstance(raw, tuple | list) or len(raw) != len(_FIELDS):
-        raise TypeError(f"batches must give (x, y_a, y_b, lam), got {_in_words(raw)}")
-    for name, part in zip(_FIELDS, raw, strict=True):
-        if not isinstance(part, Tensor) and (part is not None or name in ("x", "y_a")):
-            raise TypeError(f"batches must give tensors (x, y_a, y_b, lam), got {_part_in_words(name, part)}")
-    x, y_a, y_b, lam = raw
-    if (y_b is None) != (lam is None):
+    if not isinstance(loaders, Mapping):
+        raise TypeError(f"loaders must map names to loaders, got {type(loaders).__name__}; pass {{'train': loader}}")
+    if not loaders:
+        raise ValueError("loaders must hold at least one loader, got none; pass {'train': loader}")
+    for name, loader in loaders.items():
+        missing = [method for method in ("__len__", "batches", "identity") if not hasattr(loader, method)]
+        if missing:
+            raise TypeError(
+                f"loaders[{name!r}] must have __len__, batches and identity, got {type(loader).__name__} without "
+                f"{', '.join(missing)}; lt_fast.data.Loader has them all"
+            )
+    first, steps = next((name, len(loader)) for name, loader in loaders.items())
+    if steps == 0:
         raise ValueError(
-            "batches must give both y_b and lam, or None for both, got one of them; an index is no mixing: leave it out"
+            f"loaders[{first!r}] must hold at least one batch, got none; lower batch_size or keep the last short batch"
         )
-    if len(x) != len(y_a):
-        raise ValueError(f"batches must give one label for each x, got {len(y_a)} for {len(x)}")
-    return Batch(views=(x,), target=y_a, target_b=y_b, lam=lam)
+    for name, loader in loaders.items():
+        if len(loader) < steps:
+            raise ValueError(
+                f"loaders[{name!r}] must have at least the {steps} steps of loaders[{first!r}], got {len(loader)}; set "
+                "num_batches of its sampler"
+            )
+    return steps
 
 
-def _in_words(raw: Any) -> str:
-    """Say what came in the place of a tuple of four, and how to make one of it."""
-    rule = "y_b and lam may be None"
-    if isinstance(raw, Mapping):
-        return f"{type(raw).__name__} with the keys {', '.join(map(repr, raw))}; {rule}: give (x, labels, None, None)"
-    if not isinstance(raw, tuple | list):
-        return f"{type(raw).__name__}; {rule}"
-    if len(raw) == len(("x", "labels", "index")):
-        return f"3 parts; {rule}; an index is no mixing: give (x, labels, None, None)"
-    return f"{len(raw)} parts; {rule}" + (": give (x, labels, None, None)" if len(raw) > 1 else "")
+def steps_from(
+    loaders: Mapping[str, Batches], active: Collection[str] | None, epoch: int, start: int, steps: int
+) -> Iterator[dict[str, Batch]]:
+    """Yield the batches of each step by the name of their loader, from step ``start`` of ``epoch`` to its end.
+
+    Raises:
+        TypeError: if a loader gives something other than a ``Batch``; says how to make one.
+        ValueError: if a name in ``active`` is not that of a loader, or a loader ends early.
+    """
+    names = list(loaders) if active is None else [name for name in loaders if name in active]
+    unknown = sorted(set(active or ()) - set(loaders))
+    if unknown or not names:
+        raise ValueError(f"active must name loaders among {', '.join(loaders)}, got {unknown or 'none'}")
+    iterators = {name: loaders[name].batches(epoch, start) for name in names}
+    try:
+        for step in range(start, steps):
+            yield {name: _next(name, iterator, step, steps) for name, iterator in iterators.items()}
+    finally:
+        for iterator in iterators.values():
+            close = getattr(iterator, "close", None)  # worker threads and processes end now, not when collected
+            if close is not None:
+                close()
 
 
-def _part_in_words(name: str, part: Any) -> str:
-    several = (
-        f" of {len(part)} (several views of each image?)" if name == "x" and isinstance(part, list | tuple) else ""
+def _next(name: str, iterator: Iterator[Any], step: int, steps: int) -> Batch:
+    batch = next(iterator, None)
+    if isinstance(batch, Batch):
+        return batch
+    if batch is None:
+        raise ValueError(f"loaders[{name!r}] must give {steps} batches per epoch, got {step}")
+    raise TypeError(
+        f"loaders[{name!r}] must give lt_fast.batch.Batch, got {type(batch).__name__}; make one by "
+        "Batch(views=(x,), target=labels)"
     )
-    return f"{name} as {type(part).__name__}{several}"
-
-
-def check_batches(batches: Any) -> int:
-    """Return the number of steps an epoch has.
-
-    Raises:
-        TypeError: if ``batches`` lacks a method of ``Batches``.
-        ValueError: if it holds no batch.
-    """
-    needed = ("__iter__", "__len__", "set_epoch", "state_dict", "load_state_dict")
-    missing = [name for name in needed if not hasattr(batches, name)]
-    if missing:
-        raise TypeError(
-            f"batches must have {', '.join(needed)}, got {type(batches).__name__} without {', '.join(missing)}; "
-            "lt_fast.data.Loader has them all",
-        )
-    if len(batches) == 0:
-        raise ValueError(
-            "batches must hold at least one batch, got none; lower batch_size or keep the last short batch"
-        )
-    return len(batches)

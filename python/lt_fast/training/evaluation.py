@@ -11,8 +11,8 @@ from lt_fast.training.history import OWN_COLUMNS
 Evaluate: TypeAlias = Callable[[nn.Module], Mapping[str, float | None]]
 
 
-def measure(evaluate: Evaluate | None, model: nn.Module) -> dict[str, float | None]:
-    """Return what ``evaluate`` says of ``model``, in evaluation mode and without gradients.
+def measure(evaluate: Evaluate | None, method: nn.Module) -> dict[str, float | None]:
+    """Return what ``evaluate`` says of ``method``, in evaluation mode and without gradients.
 
     Raises:
         TypeError: if it gives something other than a mapping of names to numbers or None.
@@ -20,9 +20,9 @@ def measure(evaluate: Evaluate | None, model: nn.Module) -> dict[str, float | No
     """
     if evaluate is None:
         return {}
-    model.eval()
+    method.eval()
     with torch.no_grad():
-        measured = evaluate(model)
+        measured = evaluate(method)
     if not isinstance(measured, Mapping):
         raise TypeError(f"evaluate must return named numbers, got {type(measured).__name__}")
     return {name: _number(name, value) for name, value in measured.items()}

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lt_fast.ranks import Ranks
+
 _STEPS_BETWEEN_CHECKS = 50
 
 # No learning rate has acted yet, so that none can be too high.
@@ -16,23 +18,25 @@ _BEFORE_ANY_UPDATE = (
 
 
 class FiniteWatch:
-    """Remembers the first loss that is not finite, on the device, and raises when it looks.
+    """Records the first loss that is not finite, on the device, and raises when it looks, on every rank.
 
     It looks after every loss on the CPU, where looking is free, and elsewhere every 50 losses and when told to.
 
     Args:
         device: where the losses are.
+        ranks: of this process; all look at the same losses.
         every: losses between two looks; 1 on the CPU and 50 elsewhere when left out.
     """
 
-    def __init__(self, device: torch.device, *, every: int | None = None) -> None:
+    def __init__(self, device: torch.device, ranks: Ranks = Ranks(), *, every: int | None = None) -> None:  # noqa: B008  (immutable)
         self.every = every or (1 if device.type == "cpu" else _STEPS_BETWEEN_CHECKS)
+        self._ranks = ranks
         self._seen: list[tuple[int, int, float]] = []
         self._first = torch.full((), -1, dtype=torch.int64, device=device)
         self._value = torch.zeros((), dtype=torch.float32, device=device)
 
-    def note(self, loss: Tensor, epoch: int, step: int, rate: float, *, last: Path | None) -> None:
-        """Take note of one loss; ``epoch`` and ``step`` counted from 0, ``last`` the newest checkpoint.
+    def note(self, loss: Tensor, *, epoch: int, step: int, rate: float, last: Path | None) -> None:
+        """Record one loss; ``epoch`` and ``step`` counted from 0, ``last`` the newest checkpoint.
 
         Raises:
             ValueError: if the loss is not a scalar.
@@ -48,16 +52,18 @@ class FiniteWatch:
             self.check(last=last)
 
     def check(self, *, last: Path | None) -> None:
-        """Look at the losses noted since the last look.
+        """Look at the losses recorded since the last look.
 
         Raises:
-            FloatingPointError: naming epoch, step and learning rate of the first that is not finite.
+            FloatingPointError: naming epoch, step and learning rate of the first that is not finite, on any rank.
         """
         first = int(self._first)
-        if first >= 0:
+        if any(self._ranks.any(first >= 0)):
+            found = self._ranks.gather((first, float(self._value)))
+            first, value = min(one for one in found if one[0] >= 0)
             epoch, step, rate = self._seen[first]
             raise FloatingPointError(
-                f"loss must stay finite, got {float(self._value)} in epoch {epoch + 1}, step {step + 1} "
+                f"loss must stay finite, got {value} in epoch {epoch + 1}, step {step + 1} "
                 f"(learning rate {rate:g}); {_advice(last) if epoch or step else _BEFORE_ANY_UPDATE}",
             )
         self._seen.clear()

@@ -1,192 +1,207 @@
 """The training loop, to be read from top to bottom."""
 
-import math
 import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from lt_fast.training.batches import Batches, as_batch, check_batches
+from lt_fast import _checks
+from lt_fast.batch import Batch
+from lt_fast.ranks import Ranks
+from lt_fast.training.batches import Batches, check_loaders, steps_from
 from lt_fast.training.determinism import deterministic
 from lt_fast.training.evaluation import Evaluate, measure
 from lt_fast.training.finite import FiniteWatch
-from lt_fast.training.history import History
+from lt_fast.training.history import OWN_COLUMNS, History
 from lt_fast.training.interruption import Interruption
+from lt_fast.training.optimizers import MakeOptimizer, make_optimizer
 from lt_fast.training.progress import Progress
 from lt_fast.training.run_directory import RunDirectory
 from lt_fast.training.saving import Saving, beginning
-from lt_fast.training.schedules import LearningRate
+from lt_fast.training.schedules import MAX_EPOCHS, LearningRate
 from lt_fast.training.state import Place, Settings, Training
+from lt_fast.training.step_runner import EagerStep, GraphStep
+
+_SGD: MakeOptimizer = partial(torch.optim.SGD, momentum=0.9, weight_decay=2e-4)
 
 
 def fit(
-    model: nn.Module,
-    batches: Batches,
-    criterion: nn.Module,
+    method: nn.Module,
+    loaders: Mapping[str, Batches],
     *,
     epochs: int,
     learning_rate: LearningRate,
+    optimizer: MakeOptimizer = _SGD,
     run: RunDirectory | None = None,
     evaluate: Evaluate | None = None,
-    momentum: float = 0.9,
-    weight_decay: float = 2e-4,
-    nesterov: bool = False,
     amp: bool = False,
     channels_last: bool = True,
     device: torch.device | str = "cpu",
     progress: bool = True,
     resume: bool = False,
+    ranks: Ranks = Ranks(),  # noqa: B008  (immutable)
+    step: str = "eager",
 ) -> History:
-    """Train ``model`` in place by SGD; with a run directory, it can stop at any time and go on to the same bits.
+    """Train ``method`` in place; with a run directory, it can stop at any time and continue bit-identically.
 
-    Given the same initial weights and batches, the result is a function of the arguments alone: no random number is
+    Given the same initial state and batches, the result is a function of the arguments alone: no random number is
     drawn here, and only deterministic algorithms run. (Layers that draw from torch's global generator, such as
     dropout, are outside this promise.)
 
     With ``run``, every epoch ends in a checkpoint and a row of ``metrics.csv``. SIGINT and SIGTERM let the current step
-    finish, save it and raise ``Interrupted``; ``resume=True`` then goes on after that step. After a kill it goes on
-    after the last checkpoint. Both ways lead to the weights of an uninterrupted run, bit for bit, on the same machine,
-    torch and number of threads.
+    finish, save it and raise ``Interrupted``; ``resume=True`` then continues after that step. After a kill it continues
+    after the last checkpoint. Both ways give the weights of an uninterrupted run, bit for bit, on the same machine,
+    torch, number of threads and number of ranks.
 
     Args:
-        model: moved to ``device``; left there in evaluation mode.
-        batches: gives a ``lt_fast.batch.Batch`` or ``(x, y_a, y_b, lam)``: a ``lt_fast.data.Loader``, say.
-        criterion: called as ``criterion(logits, y_a, y_b, lam)`` with float32 logits; gives a scalar. A
-            ``DeferredReweighting`` is asked for the loss of each epoch.
+        method: a ``lt_fast.methods.Method``; moved to ``device``, left there in evaluation mode.
+        loaders: name to loader, as from ``method.loaders(data)``; an epoch has as many steps as the first.
         epochs: length of the whole training, also when resuming.
-        learning_rate: the rate of every step.
-        run: where to save; without it nothing is written and signals act as ever.
-        evaluate: called with the model in evaluation mode after each epoch, without gradients; its numbers go into
-            the epoch's row.
-        momentum: of SGD.
-        weight_decay: of SGD, on every parameter.
-        nesterov: of SGD.
-        amp: run the model under bfloat16 autocast. bfloat16 has float32's range, so no gradient scaler is needed.
+        learning_rate: the rate of every step; a parameter group with ``lr_scale`` gets that multiple of it.
+        optimizer: from parameters to an optimizer of ``torch.optim``; SGD with momentum 0.9 and weight decay 2e-4 when
+            left out.
+        run: where to save; without it nothing is written and signals act as usual. On several ranks, rank 0 has it.
+        evaluate: called with the method in evaluation mode after each epoch, without gradients; its numbers go into
+            the epoch's row. On several ranks every rank calls it.
+        amp: run the method under bfloat16 autocast. bfloat16 has float32's range, so no gradient scaler is needed.
         channels_last: keep images and weights in the memory order that convolutions prefer.
         device: ``"cpu"``, ``"cuda"``, ...
-        progress: show a bar on a terminal, a line an epoch elsewhere.
-        resume: go on with the newest checkpoint of ``run``; with none there, start.
+        progress: show a bar on a terminal, a line per epoch elsewhere.
+        resume: continue with the newest checkpoint of ``run``; with none there, start.
+        ranks: of this process; with several, the process group is there and every rank has its shard of the batches.
+        step: ``"eager"``, or ``"graph"``: the whole step as a CUDA graph, with the same results and fewer launches.
 
     Returns:
-        One row an epoch, those before the resumption included.
+        One row per epoch, those before the resumption included.
 
     Raises:
-        TypeError: if ``batches`` lacks a method, or ``evaluate`` gives something other than named numbers.
-        ValueError: if a value lies outside its range.
+        TypeError: if a loader lacks a method, or ``evaluate`` gives something other than named numbers.
+        ValueError: if a value is outside its range.
         FloatingPointError: if the loss or a weight becomes NaN or infinite: in that step on the CPU, within 50 steps
             and never later than the next checkpoint elsewhere, so that the host need not wait for every step.
         DataError: if a checkpoint cannot be written, or none of those there can be read.
         UsageError: if the checkpoints were made under other settings, or are there and ``resume`` is False.
         Interrupted: if a signal stopped the training after its state was saved.
     """
-    settings = Settings(epochs, momentum, weight_decay, nesterov, amp, channels_last)
-    _check(settings)
-    device = torch.device(device)
-    training = _set_up(model, batches, criterion, learning_rate=learning_rate, settings=settings, device=device)
+    _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
+    _checks.choice("step", step, ("eager", "graph"))
+    device, settings = torch.device(device), Settings(epochs, amp, channels_last)
+    if step == "graph" and device.type != "cuda":
+        raise ValueError(f"step must be 'eager' on {device.type}, got 'graph'; a CUDA graph needs device='cuda'")
+    training = _set_up(method, loaders, optimizer, learning_rate, settings, device, ranks)
+    training.refuse_disagreement()
     place = beginning(training, run, resume=resume)
-    watch = FiniteWatch(device)
+    watch = FiniteWatch(device, ranks)
     done = place.epoch * training.steps + place.step
     with (
         deterministic(device),
-        Interruption(enabled=run is not None) as interruption,
-        Progress(epochs=epochs, steps=training.steps, done=done, enabled=progress) as shown,
+        Interruption(enabled=run is not None or ranks.world_size > 1) as interruption,
+        Progress(epochs=epochs, steps=training.steps, done=done, enabled=progress and ranks.is_main) as shown,
     ):
         saving = Saving(run, training, watch, interruption)
+        take_step = _step_runner(training, step)
         while place.epoch < epochs:
-            _train_epoch(training, place, watch, saving, shown)
+            _train_epoch(training, place, take_step, watch, saving, shown)
             try:
-                measured = measure(evaluate, model)
+                measured = measure(evaluate, method)
             except Exception:
-                saving.save(place)  # the epoch is done, whatever went wrong after it
+                saving.save(place)  # the epoch is done, whatever failed after it
                 raise
             shown.epoch(place.finish_epoch(training.rate(place.epoch, training.steps - 1), measured))
             saving.end_epoch(place)
-    model.eval()
+    method.eval()
     return place.history
 
 
-def _train_epoch(training: Training, place: Place, watch: FiniteWatch, saving: Saving, shown: Progress) -> None:
-    """Go from ``place`` to the end of its epoch."""
-    model, optimizer, settings, device = training.model, training.optimizer, training.settings, training.device
-    loss_of, sums = training.loss_at(place.epoch), _Sums(place, device)
-    if place.step == 0:
-        training.batches.set_epoch(place.epoch)
-    model.train()
+def _train_epoch(
+    training: Training, place: Place, take_step: Any, watch: FiniteWatch, saving: Saving, shown: Progress
+) -> None:
+    """Continue from ``place`` to the end of its epoch."""
+    method, epoch, epochs = training.method, place.epoch, training.settings.epochs
+    method.merge_ranks()
+    method.on_epoch_start(epoch, epochs)
+    method.train()
+    phase, sums = method.phase(epoch), _Sums(place, training)
 
-    for raw in training.batches if place.step < training.steps else ():
-        batch = as_batch(raw).to(device, channels_last=settings.channels_last)
-        rate = training.rate(place.epoch, place.step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    for batches in steps_from(training.loaders, method.active(epoch, epochs), epoch, place.step, training.steps):
+        moved = {name: training.on_device(batch) for name, batch in batches.items()}
+        rate, weight = training.rate(epoch, place.step), next(iter(moved.values())).weight
+        check = partial(watch.note, epoch=epoch, step=place.step, rate=rate, last=saving.last)
+        output = take_step(moved, phase=phase, rate=rate, weight=weight, check=check)
 
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp):
-            logits = model(batch.x)
-        loss = loss_of(logits.float(), batch.target, batch.target_b, batch.lam)
-        watch.note(loss, place.epoch, place.step, rate, last=saving.last)
-
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-        sums.add(loss, len(batch))
+        sums.add(output, next(iter(moved.values())))
         place.step += 1
         shown.step()
-        if saving.due:
+        if saving.due():
             sums.settle()
             raise saving.stop(place)
-
     sums.settle()
-    if place.step != training.steps:
-        raise ValueError(f"batches must give len(batches) = {training.steps} batches an epoch, got {place.step}")
 
 
 def _set_up(
-    model: nn.Module,
-    batches: Batches,
-    criterion: nn.Module,
-    *,
+    method: nn.Module,
+    loaders: Mapping[str, Batches],
+    optimizer: MakeOptimizer,
     learning_rate: LearningRate,
     settings: Settings,
     device: torch.device,
+    ranks: Ranks,
 ) -> Training:
-    steps = check_batches(batches)
-    model.to(device)
+    steps = check_loaders(loaders)
+    method.to(device)
     if settings.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    criterion.to(device)
-    optimizer = torch.optim.SGD(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=0.0,  # every step sets its own
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.nesterov,
-    )
-    return Training(model, criterion, optimizer, batches, learning_rate, settings, device, steps)
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    made = make_optimizer(optimizer, method)
+    return Training(method, loaders, made, learning_rate, settings, device, steps, ranks)
+
+
+def _step_runner(training: Training, step: str) -> EagerStep | GraphStep:
+    method: nn.Module = training.method
+    if training.ranks.world_size > 1:
+        method = DistributedDataParallel(method)
+    eager = EagerStep(method, training.optimizer, device=training.device, amp=training.settings.amp)
+    return GraphStep(eager) if step == "graph" else eager
 
 
 class _Sums:
     """The running sums of an epoch: on the device until they are settled into ``place``, so that no step waits."""
 
-    def __init__(self, place: Place, device: torch.device) -> None:
-        self._place = place
-        self._loss = torch.tensor(place.loss_sum, dtype=torch.float64, device=device)
+    def __init__(self, place: Place, training: Training) -> None:
+        self._place, self._ranks = place, training.ranks
+        self._device = training.device
+        # What was summed before a resumption counts once: on rank 0.
+        before = place.sums if training.ranks.is_main else {}
+        self._sums = {name: self._number(total) for name, total in before.items()}
+        self._samples = place.samples if training.ranks.is_main else 0
         self._began = time.perf_counter() - place.seconds
 
-    def add(self, loss: Tensor, samples: int) -> None:
-        self._loss += loss.detach().double() * samples
-        self._place.samples += samples
+    def add(self, output: Any, batch: Batch) -> None:
+        """Add the loss and the logs of one step, weighted by its rows."""
+        rows = len(batch) if batch.weight else 0
+        for name, value in {"train_loss": output.loss, **output.logs}.items():
+            if name not in self._sums:
+                self._sums[name] = self._number(0.0)
+                _refuse_own_column(name, output.logs)
+            self._sums[name] += value.detach().double() * rows
+        self._samples += rows
 
     def settle(self) -> None:
-        self._place.loss_sum = self._loss.item()
+        """Write the sums over all ranks to the place."""
+        if self._sums:
+            summed = self._ranks.sum(torch.stack([*self._sums.values(), self._number(self._samples)]))
+            *totals, samples = summed.tolist()
+            self._place.sums = dict(zip(self._sums, totals, strict=True))
+            self._place.samples = round(samples)
         self._place.seconds = time.perf_counter() - self._began
 
+    def _number(self, value: float) -> Tensor:
+        return torch.tensor(float(value), dtype=torch.float64, device=self._device)
 
-def _check(settings: Settings) -> None:
-    if settings.epochs < 1:
-        raise ValueError(f"epochs must be >= 1, got {settings.epochs}")
-    if not 0 <= settings.momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), got {settings.momentum}")
-    if not (math.isfinite(settings.weight_decay) and settings.weight_decay >= 0):
-        raise ValueError(f"weight_decay must be finite and >= 0, got {settings.weight_decay}")
-    if settings.nesterov and settings.momentum == 0:
-        raise ValueError("nesterov must be False without momentum, got True with momentum 0; pass momentum=0.9")
+
+def _refuse_own_column(name: str, logs: Mapping[str, Tensor]) -> None:
+    if name in logs and name in OWN_COLUMNS:
+        raise ValueError(f"logs must not use the names {', '.join(OWN_COLUMNS)}, got {name!r}; rename it")

@@ -31,10 +31,10 @@ class Saving:
         self._run, self._training, self._watch, self._interruption = run, training, watch, interruption
         self.last = next(reversed(run.checkpoints.paths()), None) if run is not None else None
 
-    @property
     def due(self) -> bool:
-        """Whether a signal has asked for the training to stop after this step."""
-        return self._run is not None and self._interruption.requested is not None
+        """Whether a signal to any rank has asked for the training to stop after this step."""
+        asked = self._interruption.requested is not None
+        return any(self._training.ranks.any(asked))
 
     def stop(self, place: Place) -> Interrupted:
         """Save inside an epoch; returns the exception to raise."""
@@ -42,7 +42,7 @@ class Saving:
         return self._interrupted(place)
 
     def end_epoch(self, place: Place) -> None:
-        """Save between two epochs, checkpoint first: ``metrics.csv`` can be written anew from it.
+        """Save between two epochs, checkpoint first: ``metrics.csv`` can be written again from it.
 
         Raises:
             Interrupted: if a signal asked for it.
@@ -50,17 +50,18 @@ class Saving:
         self.save(place)
         if self._run is not None:
             self._run.write_metrics(place.history)
-        if self.due:
+        if self.due():
             raise self._interrupted(place)
 
     def save(self, place: Place) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint; every rank calls it, rank 0 writes.
 
         Raises:
             FloatingPointError: if the loss or a weight is not finite; the last checkpoint stays the newest.
             DataError: if it cannot be written.
         """
         self._watch.check(last=self.last)
+        self._training.method.merge_ranks()
         if self._run is None:
             return
         tensors, values = self._training.capture(place)
@@ -70,7 +71,7 @@ class Saving:
 
     def _interrupted(self, place: Place) -> Interrupted:
         return Interrupted(
-            f"stopped by {self._interruption.requested} after {place.in_words()}; "
+            f"stopped by {self._interruption.requested or 'a signal to another rank'} after {place.in_words()}; "
             f"the state is in {self.last}; continue with --resume",
         )
 
@@ -78,21 +79,31 @@ class Saving:
 def beginning(training: Training, run: RunDirectory | None, *, resume: bool) -> Place:
     """Return the place to start from: that of the newest good checkpoint when resuming, else the very start.
 
-    ``metrics.csv`` is cut back to the rows that the checkpoint knows of.
+    ``metrics.csv`` is cut back to the rows that the checkpoint has. Rank 0 reads, the other ranks get what it read.
 
     Raises:
         ValueError: if there is no run directory to resume from.
         UsageError: if there are checkpoints and ``resume`` is False.
         DataError: if there are checkpoints and none can be used.
     """
+    ranks = training.ranks
+    if not ranks.is_main:
+        checkpoint = ranks.broadcast(None)
+        return Place() if checkpoint is None else training.restore(checkpoint)
+    checkpoint, place = _newest(training, run, resume=resume)
+    ranks.broadcast(checkpoint)
+    return place
+
+
+def _newest(training: Training, run: RunDirectory | None, *, resume: bool) -> tuple[Checkpoint | None, Place]:
     if run is None:
         if resume:
             raise ValueError("resume must be False without a run directory, got True; pass run=RunDirectory(...)")
-        return Place()
+        return None, Place()
     if not resume:
         if run.checkpoints.paths():
             raise UsageError(f"{run.path} holds checkpoints; continue with resume=True, or name another run directory")
-        return Place()
+        return None, Place()
     places: list[Place] = []
 
     def accept(found: Checkpoint) -> None:
@@ -106,4 +117,4 @@ def beginning(training: Training, run: RunDirectory | None, *, resume: bool) -> 
     run.tidy()
     if place.history.rows or run.metrics_path.exists():
         run.write_metrics(place.history)
-    return place
+    return checkpoint, place

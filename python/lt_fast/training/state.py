@@ -2,59 +2,71 @@
 
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import Optimizer
 
+from lt_fast.batch import Batch
 from lt_fast.errors import DataError, UsageError
-from lt_fast.records import LIST, NUMBER, OBJECT, POSITIVE, SHA256, TEXT, WHOLE, Rule, check, whole
+from lt_fast.ranks import Ranks
+from lt_fast.records import LIST, NUMBER, OBJECT, POSITIVE, SHA256, WHOLE, Rule, check, whole
+from lt_fast.training import optimizers
 from lt_fast.training.batches import Batches
 from lt_fast.training.checkpoint import Checkpoint, OtherRunError
 from lt_fast.training.environment import environment
 from lt_fast.training.history import History, Row
-from lt_fast.training.reweighting import DeferredReweighting
 from lt_fast.training.run_directory import differences
 from lt_fast.training.schedules import LearningRate
+
+_MODEL, _METHOD, _OPTIMIZER = "model.", "method.", "optimizer."
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be the same when a training goes on, beside the objects handed to it."""
+    """What must be the same when a training resumes, in addition to method, loaders and optimizer."""
 
     epochs: int
-    momentum: float
-    weight_decay: float
-    nesterov: bool
     amp: bool
     channels_last: bool
 
 
 @dataclass
 class Place:
-    """Where a training is: whole epochs done, steps done in the next one, and the sums of that one so far."""
+    """Where a training is: whole epochs done, steps done in the next one, and the sums of that one so far.
+
+    Attributes:
+        epoch: whole epochs done.
+        step: steps done in the epoch after them.
+        sums: name to sum over the rows of that epoch: ``train_loss`` and what the method logs.
+        samples: number of those rows.
+        seconds: time spent in that epoch.
+        history: rows of the whole epochs.
+    """
 
     epoch: int = 0
     step: int = 0
-    loss_sum: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
     samples: int = 0
     seconds: float = 0.0
     history: History = field(default_factory=History)
 
     def finish_epoch(self, learning_rate: float, metrics: Mapping[str, float | None]) -> Row:
         """Add the epoch's row to the history and move to the start of the next epoch."""
+        means = {name: total / self.samples for name, total in self.sums.items()}
         row: Row = {
             "epoch": self.epoch + 1,
             "learning_rate": learning_rate,
-            "train_loss": self.loss_sum / self.samples,
+            "train_loss": means.pop("train_loss"),
             "seconds": round(self.seconds, 3),
+            **means,
             **metrics,
         }
         self.history.rows.append(row)
-        self.epoch, self.step, self.loss_sum, self.samples, self.seconds = self.epoch + 1, 0, 0.0, 0, 0.0
+        self.epoch, self.step, self.sums, self.samples, self.seconds = self.epoch + 1, 0, {}, 0, 0.0
         return row
 
     def in_words(self) -> str:
@@ -71,13 +83,14 @@ class Place:
         return cls(**{name: values[name] for name in _SUMS}, history=History(values["history"]))
 
 
-_SUMS = ("epoch", "step", "loss_sum", "samples", "seconds")
+_SUMS = ("epoch", "step", "sums", "samples", "seconds")
 
 _MEASURED = Rule("a number or null", lambda value: value is None or type(value) in (int, float))
 _VALUES = {
     "place.epoch": WHOLE,
     "place.step": WHOLE,
-    "place.loss_sum": NUMBER,
+    "place.sums": OBJECT,
+    "place.sums.*": NUMBER,
     "place.samples": WHOLE,
     "place.seconds": POSITIVE,
     "place.history": LIST,
@@ -92,26 +105,38 @@ _VALUES = {
         f"an object of {', '.join(field.name for field in fields(Settings))}",
         lambda value: isinstance(value, dict) and value.keys() == {field.name for field in fields(Settings)},
     ),
-    "momentum": LIST,
-    "momentum.*": TEXT,
+    "optimizer": OBJECT,
+    "optimizer.settings": OBJECT,
+    "optimizer.numbers": OBJECT,
+    "optimizer.numbers.*": OBJECT,
     "environment": OBJECT,
 }
 _ROOM = 1 << 31
-_MOMENTUM = "momentum."
 
 
 @dataclass(frozen=True)
 class Training:
-    """The objects that change while a training runs, and what they were set to."""
+    """The objects that change while a training runs, and what they were set to.
 
-    model: nn.Module
-    criterion: nn.Module
-    optimizer: SGD
-    batches: Batches
+    Attributes:
+        method: what is trained; its ``model`` is saved under its own names.
+        loaders: name to loader.
+        optimizer: of the method's parameters.
+        learning_rate: the rate of every step.
+        settings: see ``Settings``.
+        device: where the method is.
+        steps: in an epoch.
+        ranks: of this process.
+    """
+
+    method: Any
+    loaders: Mapping[str, Batches]
+    optimizer: Optimizer
     learning_rate: LearningRate
     settings: Settings
     device: torch.device
     steps: int
+    ranks: Ranks
 
     def rate(self, epoch: int, step: int) -> float:
         """Return the learning rate of one step.
@@ -126,31 +151,53 @@ class Training:
             )
         return rate
 
-    def loss_at(self, epoch: int) -> nn.Module:
-        """Return the loss of ``epoch``."""
-        if isinstance(self.criterion, DeferredReweighting):
-            return self.criterion.at(epoch, self.settings.epochs)
-        return self.criterion
+    def on_device(self, batch: Batch) -> Batch:
+        """Return a batch where the method is, in the memory order that it computes in."""
+        return batch.to(self.device, channels_last=self.settings.channels_last)
+
+    def refuse_disagreement(self) -> None:
+        """Compare what every rank is about to train.
+
+        Raises:
+            UsageError: on every rank, naming the first difference and the ranks.
+        """
+        shapes = {name: [str(tensor.dtype), list(tensor.shape)] for name, tensor in self.method.state_dict().items()}
+        optimizer = optimizers.settings_of(self.optimizer)
+        same = {"settings": asdict(self.settings), "optimizer": optimizer, "batches": self.batches_identity()}
+        refuse_disagreement(self.ranks, {**same, "steps": self.steps, "method": shapes})
 
     def capture(self, place: Place) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """Copy everything to tensors on the host, by group, and plain values."""
-        tensors = {
-            "model": {name: _host_copy(tensor) for name, tensor in self.model.state_dict().items()},
-            "training": {name: _host_copy(tensor) for name, tensor in self._other_tensors()},
+        """Copy everything to tensors on the host, by file, and plain values."""
+        model, method = self._state()
+        tensors, numbers = optimizers.state_of(self.optimizer, self.method)
+        training = {_METHOD + name: tensor for name, tensor in method.items()}
+        training |= {_OPTIMIZER + name: tensor for name, tensor in tensors.items()}
+        files = {
+            "model": {name: _host_copy(tensor) for name, tensor in model.items()},
+            "training": {name: _host_copy(tensor) for name, tensor in training.items()},
         }
+        optimizer = {"settings": optimizers.settings_of(self.optimizer), "numbers": numbers}
         values = {
             "place": place.to_values(),
-            "batches": self.batches.state_dict(),
+            "batches": self.batches_identity(),
             "settings": asdict(self.settings),
-            "momentum": [name.removeprefix(_MOMENTUM) for name in tensors["training"] if name.startswith(_MOMENTUM)],
-            "environment": environment(self.device),
+            "optimizer": optimizer,
+            "environment": self.environment(),
         }
-        return tensors, values
+        return files, values
+
+    def batches_identity(self) -> dict[str, Any]:
+        """Return what tells the batches of this training from others."""
+        return {name: dict(loader.identity()) for name, loader in self.loaders.items()}
+
+    def environment(self) -> dict[str, Any]:
+        """Return what the last bits of a result depend on."""
+        return environment(self.device) | {"ranks": self.ranks.world_size}
 
     @property
     def most_bytes(self) -> int:
         """Size of the largest file of tensors that a checkpoint of this training can have."""
-        return most_bytes(self.model, self.criterion)
+        return most_bytes(self.method)
 
     def restore(self, checkpoint: Checkpoint) -> Place:
         """Put everything back where ``capture`` took it.
@@ -160,86 +207,90 @@ class Training:
 
         Raises:
             UsageError: if the settings are not those of the checkpoint.
-            DataError: if the checkpoint is damaged, or one of another model, another loss or other batches.
+            DataError: if the checkpoint is damaged, or one of another method or other batches.
         """
         values, place = checkpoint.values, place_of(checkpoint)
-        changed = differences(values["settings"], asdict(self.settings))
+        recorded = values["settings"] | {"optimizer": values["optimizer"]["settings"]}
+        changed = differences(recorded, asdict(self.settings) | {"optimizer": optimizers.settings_of(self.optimizer)})
         if changed:
             raise UsageError(
                 f"resume needs the settings of checkpoint {checkpoint.path}, but {', '.join(changed.values())}; "
                 "go back to them, or name another run directory",
             )
-        self._check_place(place, checkpoint)
+        if place.epoch > self.settings.epochs or place.step > self.steps:
+            limits = f"{self.settings.epochs} epochs of {self.steps} steps"
+            raise DataError(f"checkpoint {checkpoint.path} must be within {limits}, got {place.in_words()}")
+        self._refuse_other_batches(checkpoint)
         self._check_tensors(checkpoint)
-        self._restore_batches(place, checkpoint)
         self._restore_tensors(checkpoint)
-        recorded, now = values["environment"], environment(self.device)
-        moved = differences(recorded, {name: value for name, value in now.items() if name in recorded})
+        then, now = values["environment"], self.environment()
+        moved = differences(then, {name: value for name, value in now.items() if name in then})
         if moved:
             warnings.warn(f"resumed elsewhere, the last bits may differ: {', '.join(moved.values())}", stacklevel=6)
         return place
 
-    def _check_place(self, place: Place, checkpoint: Checkpoint) -> None:
-        if place.epoch > self.settings.epochs or place.step > self.steps:
-            limits = f"{self.settings.epochs} epochs of {self.steps} steps"
-            raise DataError(f"checkpoint {checkpoint.path} must be within {limits}, got {place.in_words()}")
-        for epoch, position in _positions(checkpoint.values["batches"]):
-            if epoch * self.steps + position != place.epoch * self.steps + place.step:
-                raise DataError(
-                    f"checkpoint {checkpoint.path} must hold batches of its own position, epoch {place.epoch}, step "
-                    f"{place.step}, got epoch {epoch}, step {position}"
-                )
+    def _refuse_other_batches(self, checkpoint: Checkpoint) -> None:
+        other = differences(checkpoint.values["batches"], self.batches_identity())
+        if other:
+            words = ", ".join(other.values())
+            raise DataError(f"checkpoint {checkpoint.path} is not of these batches: {words}")
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the state dict of the model, and the rest of the method's."""
+        model: dict[str, Tensor] = {}
+        rest: dict[str, Tensor] = {}
+        for name, tensor in self.method.state_dict().items():
+            if name.startswith(_MODEL):
+                model[name.removeprefix(_MODEL)] = tensor
+            else:
+                rest[name] = tensor
+        return model, rest
 
     def _check_tensors(self, checkpoint: Checkpoint) -> None:
         if checkpoint.tensors.keys() != {"model", "training"}:
             groups = ", ".join(sorted(checkpoint.tensors)) or "nothing"
             raise DataError(f"checkpoint {checkpoint.path} must hold model and training, got {groups}")
         training = checkpoint.tensors["training"]
-        momentum = _under(_MOMENTUM, training)
-        foreign = sorted(name for name in training if not name.startswith(("momentum.", "criterion.")))
+        state, numbers = _under(_OPTIMIZER, training), checkpoint.values["optimizer"]["numbers"]
+        stepped = bool(checkpoint.epoch or checkpoint.step)
+        model, method = self._state()
+        foreign = sorted(name for name in training if not name.startswith((_METHOD, _OPTIMIZER)))
         fault = (
-            unlike(checkpoint.tensors["model"], self.model.state_dict())
-            or unlike(_under("criterion.", training), self.criterion.state_dict(), finite=False)
-            or unlike(momentum, {name: tensor for name, tensor in self._trained() if name in momentum})
+            unlike(checkpoint.tensors["model"], model)
+            or unlike(_under(_METHOD, training), method, finite=False)
             or (f"Unexpected key(s): {', '.join(foreign)}" if foreign else None)
-            or _other_names(momentum, checkpoint.values["momentum"])
+            or optimizers.fault_in(self.optimizer, self.method, state, numbers, stepped=stepped)
         )
-        if fault is None and self.settings.momentum and not momentum and (checkpoint.epoch or checkpoint.step):
-            fault = "Missing momentum"
         if fault is not None:
             raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {fault}")
 
-    def _restore_batches(self, place: Place, checkpoint: Checkpoint) -> None:
-        try:
-            self.batches.set_epoch(place.epoch)
-            self.batches.load_state_dict(checkpoint.values["batches"])
-        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
-            raise DataError(f"checkpoint {checkpoint.path} is not of these batches: {error}") from error
-
     def _restore_tensors(self, checkpoint: Checkpoint) -> None:
-        training = checkpoint.tensors["training"]
-        self.optimizer.state.clear()
+        training, numbers = checkpoint.tensors["training"], checkpoint.values["optimizer"]["numbers"]
+        state = {_MODEL + name: tensor for name, tensor in checkpoint.tensors["model"].items()}
+        state |= _under(_METHOD, training)
         try:
-            self.model.load_state_dict(checkpoint.tensors["model"])
-            self.criterion.load_state_dict(_under("criterion.", training))
-            for name, parameter in self._trained():
-                if f"momentum.{name}" in training:
-                    buffer = torch.empty_like(parameter).copy_(training[f"momentum.{name}"])
-                    self.optimizer.state[parameter]["momentum_buffer"] = buffer.detach()
+            self.method.load_state_dict(state)
+            optimizers.restore_state(self.optimizer, self.method, _under(_OPTIMIZER, training), numbers)
         except (RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
             reason = " ".join(str(error).split())  # torch spreads it over lines
             raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {reason}") from error
 
-    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
 
-    def _other_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in self.criterion.state_dict().items():
-            yield f"criterion.{name}", tensor
-        for name, parameter in self._trained():
-            buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if buffer is not None:
-                yield f"momentum.{name}", buffer
+def refuse_disagreement(ranks: Ranks, values: Mapping[str, Any]) -> None:
+    """Compare ``values``, JSON values that must be the same on every rank.
+
+    Raises:
+        UsageError: on every rank, naming what differs and where.
+    """
+    gathered = ranks.gather(values)
+    for rank, theirs in enumerate(gathered):
+        other = differences(gathered[0], theirs)
+        if other:
+            name, words = next(iter(other.items()))
+            raise UsageError(
+                f"{name} must be the same on every rank, but from rank 0 to rank {rank} {words}; start all ranks with "
+                "the same options and data"
+            )
 
 
 def unlike(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, finite: bool = True) -> str | None:
@@ -319,34 +370,13 @@ def refuse_other_run(checkpoint: Checkpoint, identity: str, row_rules: Mapping[s
         )
 
 
-def _positions(state: Any) -> Iterator[tuple[int, int]]:
-    """Yield epoch and step of every ``Loader`` in a state of batches; what others count is not known."""
-    if not isinstance(state, dict):
-        return
-    if {"version", "epoch", "position", "plans"} <= state.keys():
-        found = state["epoch"], state["position"]
-        if all(WHOLE.holds(value) for value in found):  # else the loader itself refuses it
-            yield found
-        return
-    parts = state.get("parts")
-    for part in (*(parts if isinstance(parts, list) else ()), state.get("current")):
-        yield from _positions(part)
-
-
-def _other_names(momentum: Collection[str], recorded: Collection[str]) -> str | None:
-    lacking, foreign = set(recorded) - set(momentum), set(momentum) - set(recorded)
-    if lacking:
-        return f"Missing momentum of {', '.join(sorted(lacking))}"
-    return f"Unexpected momentum of {', '.join(sorted(foreign))}" if foreign else None
-
-
 def most_bytes(*modules: nn.Module) -> int:
     """Return the size of the largest file of tensors that a checkpoint of ``modules`` can have.
 
-    Twice their tensors, for the momentum, and room for what a criterion counts during the training: its table grows.
+    Three times their tensors, for the state of the optimizer, and room for what a method counts during the training.
     """
     tensors = [tensor for module in modules for tensor in module.state_dict().values()]
-    return _ROOM + 2 * sum(int(tensor.numel()) * int(tensor.element_size()) for tensor in tensors)
+    return _ROOM + 3 * sum(int(tensor.numel()) * int(tensor.element_size()) for tensor in tensors)
 
 
 def _host_copy(tensor: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ from lt_fast.training.schedules import epoch_at
 class DeferredReweighting(nn.Module):
     """Two losses and the fraction of the training at which the second takes over.
 
-    It is a module only so that both losses move to a device and into a checkpoint together: the loop asks ``at`` for
-    the loss of an epoch and calls that one.
+    It is a module so that both losses move to a device and into a checkpoint together; a method asks ``at`` for the
+    loss of an epoch.
 
     Args:
         plain: loss of the epochs before ``defer_until``.
-        reweighted: loss of the epochs from it on, usually the same with class weights.
+        reweighted: loss of the epochs from ``defer_until`` on, usually the same with class weights.
         defer_until: fraction of the epochs, in [0, 1], rounded to the nearest epoch; 1 never re-weights.
 
     Raises:

@@ -1,0 +1,12 @@
+"""Training methods: what differs from one to the next is inside its ``Method``; the training loop is the same for all.
+
+A method of your own is a subclass of ``Method`` in your own file; ``lt_fast.training.fit`` trains it.
+"""
+
+from lt_fast.methods.classification import Classification
+from lt_fast.methods.cp_mix import ConfusionPairing
+from lt_fast.methods.deferred_reweighting import DeferredReweighting
+from lt_fast.methods.method import Method, StepOutput
+from lt_fast.methods.training_data import TrainingData
+
+__all__ = ["Classification", "ConfusionPairing", "DeferredReweighting", "Method", "StepOutput", "TrainingData"]

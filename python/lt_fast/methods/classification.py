@@ -1,0 +1,56 @@
+"""``Classification``: one forward pass and one loss, with deferred re-weighting where the loss asks for it."""
+
+from collections.abc import Hashable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lt_fast.batch import Batch
+from lt_fast.methods.deferred_reweighting import DeferredReweighting
+from lt_fast.methods.method import Method, StepOutput
+
+
+class Classification(Method):
+    """Train ``model`` by a loss of its logits: ``criterion(model(x).float(), target, target_b, lam)``.
+
+    Args:
+        model: gives the logits (N, C).
+        criterion: called with float32 logits, labels, and the labels and mixing coefficients of the partners (None
+            without mixing); returns a scalar. A ``DeferredReweighting`` changes the loss at its epoch.
+        logit_scale: what predictions multiply the logits by.
+
+    Raises:
+        TypeError: if ``criterion`` is not an ``nn.Module``.
+    """
+
+    def __init__(self, model: nn.Module, criterion: nn.Module, *, logit_scale: float = 1.0) -> None:
+        super().__init__(model)
+        if not isinstance(criterion, nn.Module):
+            raise TypeError(f"criterion must be a loss (an nn.Module), got {type(criterion).__name__}")
+        self.criterion, self.logit_scale = criterion, logit_scale
+        self._loss = None if isinstance(criterion, DeferredReweighting) else criterion
+
+    def on_epoch_start(self, epoch: int, epochs: int) -> None:
+        """Choose the loss of the epoch."""
+        if isinstance(self.criterion, DeferredReweighting):
+            # Not an assignment of a module: it would be registered, and saved, a second time.
+            object.__setattr__(self, "_loss", self.criterion.at(epoch, epochs))
+
+    def phase(self, epoch: int) -> Hashable:  # noqa: ARG002  (the loss of the current epoch has been chosen)
+        """Return which loss is used."""
+        return "reweighted" if self._loss is getattr(self.criterion, "reweighted", None) else "plain"
+
+    def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
+        """Return the loss of the batch ``"train"``."""
+        batch = batches["train"]
+        return StepOutput(self.loss(self.model(batch.x), batch.target, batch.target_b, batch.lam))
+
+    def loss(self, logits: Tensor, target: Tensor, target_b: Tensor | None, lam: Tensor | None) -> Tensor:
+        """Return the loss of the current epoch, computed in float32 also under autocast."""
+        if self._loss is None:
+            raise RuntimeError(
+                "on_epoch_start(epoch, epochs) must be called before the first step: it chooses the loss"
+            )
+        with torch.autocast(logits.device.type, enabled=False):
+            loss: Tensor = self._loss(logits.float(), target, target_b, lam)
+        return loss

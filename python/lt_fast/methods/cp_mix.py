@@ -1,0 +1,223 @@
+"""``ConfusionPairing``: CP-Mix, confused pairs mixed next to the plain images in the second stage of the training."""
+
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lt_fast import mixing
+from lt_fast.batch import Batch
+from lt_fast.counts import ClassCounts
+from lt_fast.data import Loader, PairPlans
+from lt_fast.losses import CPMixLoss
+from lt_fast.methods.confusion_record import ConfusionRecord, ConfusionTable
+from lt_fast.methods.method import Method, StepOutput
+from lt_fast.methods.training_data import TrainingData
+from lt_fast.sampling import ConfusionCounts, ConfusionPairBatchSampler
+from lt_fast.training.schedules import epoch_at
+
+_PAIRS = 0x70616972
+"""Changes the seed of the run into one for the pairs: their augmentation and coefficients are independent of the plain
+images'."""
+
+_MOST_PAIRS_TOLD = 20
+
+
+class ConfusionPairing(Method):
+    """Train in two stages: plain images only, then plain images, confused pairs and a regularising mixture together.
+
+    The loss of the second stage is ``plain + eta * (pairs + mixed)`` (see ``lt_fast.losses.CPMixLoss``). The pairs of
+    an epoch are sampled by the confusion matrix of the training up to the start of that epoch.
+
+    Args:
+        model: gives the logits.
+        counts: training images per class.
+        criterion: loss of the plain images.
+        pairs_per_batch: pairs in each step of the second stage.
+        mix_pairs: False leaves the pairs out.
+        regularize: False leaves the mixture of the plain images out.
+        stage_2_from: fraction of the epochs at which the second stage starts.
+        alpha: of the Beta distribution of the mixing coefficients.
+        per_sample: a coefficient for each image rather than one per batch.
+        tau: share of the class sizes in the label coefficient, in [0, 1].
+        eta: weight of both mixtures.
+        temperature: exponent of the confusion counts that pairs are sampled by.
+        uniform_fraction: fraction of pairs sampled without regard to confusions.
+        seed: of the run.
+
+    Raises:
+        TypeError, ValueError: from the parts, each naming its argument.
+
+    Source: CP-Mix, arXiv:2411.07621, Algorithm 1, equations (5) to (16).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        counts: ClassCounts,
+        criterion: nn.Module,
+        *,
+        pairs_per_batch: int = 128,
+        mix_pairs: bool = True,
+        regularize: bool = True,
+        stage_2_from: float = 2 / 3,
+        alpha: float = 1.0,
+        per_sample: bool = False,
+        tau: float = 0.5,
+        eta: float = 1.0,
+        temperature: float = 1.0,
+        uniform_fraction: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model)
+        num_pairs = pairs_per_batch if mix_pairs else 0
+        self.criterion = CPMixLoss(
+            counts, num_pairs=num_pairs, eta=eta, tau=tau, plain=criterion, regularize=regularize
+        )
+        self.counts, self.seed, self.stage_2_from = counts, seed, stage_2_from
+        self.record = ConfusionRecord(counts.num_classes)
+        # The table of an epoch is kept: a training that resumes inside the epoch must sample by the same one.
+        self.table = ConfusionTable(counts.num_classes)
+        self.table_epoch: Tensor
+        self.register_buffer("table_epoch", torch.tensor(-1))
+        self._mixing: dict[str, Any] = {"tau": tau, "alpha": alpha, "per_sample": per_sample}
+        self._sampling: dict[str, Any] = {"temperature": temperature, "uniform_fraction": uniform_fraction}
+        self._pairs: ConfusionPairBatchSampler | None = None
+        self._classes: Sequence[str] = ()
+        self._second_stage = False
+
+    def loaders(self, data: TrainingData) -> Mapping[str, Loader]:
+        """Return the plain images, the pairs, and the plain images mixed among themselves."""
+        plain = data.loader(mixer=None)
+        loaders, self._classes = {"train": plain}, data.classes
+        if self.criterion.num_pairs:
+            planner = self._pair_plans(data.labels, len(plain))
+            loaders["pairs"] = data.loader(planner, seed=self.seed ^ _PAIRS)
+        if self.criterion.regularize:
+            loaders["mixed"] = data.loader(mixer=self._mixer(self.seed))
+        return loaders
+
+    def active(self, epoch: int, epochs: int) -> Collection[str] | None:
+        """Return the plain images alone for the first stage."""
+        return None if self._is_second(epoch, epochs) else ("train",)
+
+    def on_epoch_start(self, epoch: int, epochs: int) -> None:
+        """Renew the confusion matrix that pairs are sampled by, unless the training resumes inside the epoch."""
+        self._second_stage = self._is_second(epoch, epochs)
+        if not self._second_stage or self._pairs is None:
+            return
+        if int(self.table_epoch) != epoch:
+            self.table.counts = self.record.copy()
+            self.table_epoch.fill_(epoch)
+        self._pairs.set_epoch(epoch)
+        self._pairs.update_confusion(self.table.counts, from_step=epoch * self._pairs.num_batches)
+
+    def phase(self, epoch: int) -> Hashable:  # noqa: ARG002  (set at the start of the epoch)
+        """Return the stage."""
+        return self._second_stage
+
+    def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
+        """Return the loss of all parts, from one forward pass, and record the confusions of the plain images."""
+        plain = batches["train"]
+        x, target, target_b, lam = _concatenated(batches)
+        logits = self.model(x).float()
+        if plain.weight:
+            self.record.add(plain.target, logits.detach()[: len(plain)])
+        with torch.autocast(logits.device.type, enabled=False):
+            return StepOutput(self.criterion(logits, target, target_b, lam))
+
+    def merge_ranks(self) -> None:
+        """Add what the ranks have counted since the last time."""
+        self.record.merge_ranks()
+
+    def summary(self) -> Mapping[str, Any]:
+        """Return the number of predictions and of errors, and the most frequent confusions."""
+        return {"confusions": summary_of(self.record.up_to_date(), self._classes)}
+
+    def tables(self) -> Mapping[str, Tensor]:
+        """Return all confusion counts, rows (target, predicted, count)."""
+        return {"confusion_counts": self.record.entries()}
+
+    def _is_second(self, epoch: int, epochs: int) -> bool:
+        return epoch >= epoch_at(self.stage_2_from, epochs)
+
+    def _mixer(self, seed: int) -> mixing.CPMix:
+        return mixing.CPMix(self.counts, seed=seed, **self._mixing)
+
+    def _pair_plans(self, labels: NDArray[np.int64], steps: int) -> "ConfusedPairs":
+        self._pairs = ConfusionPairBatchSampler(
+            labels,
+            ConfusionCounts(self.counts.num_classes),
+            pairs_per_batch=self.criterion.num_pairs,
+            num_batches=steps,
+            output="numpy",
+            seed=self.seed,
+            **self._sampling,
+        )
+        return ConfusedPairs(self._pairs, labels, self._mixer(self.seed ^ _PAIRS).factor)
+
+
+class ConfusedPairs(PairPlans):
+    """Plans of confused pairs, identified by everything but the confusion matrix, which the method saves.
+
+    Args:
+        sampler: of the pairs.
+        labels: (N,) int64 of the training set.
+        coefficients: as for ``PairPlans``.
+    """
+
+    def __init__(
+        self,
+        sampler: ConfusionPairBatchSampler,
+        labels: NDArray[np.int64],
+        coefficients: Callable[[int, int, int], NDArray[np.float32]],
+    ) -> None:
+        super().__init__(sampler, labels, coefficients)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: the method chooses the epoch together with the matrix."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return what identifies the pairs."""
+        return {name: value for name, value in super().state_dict().items() if name != "confusion"}
+
+
+def summary_of(confusion: ConfusionCounts, names: Sequence[str]) -> dict[str, Any]:
+    """Return the number of predictions and of errors, and the most frequent pairs, plain values.
+
+    Each pair has ``true`` and ``predicted``, names of the classes, ``count``, and ``share`` of the errors on images of
+    the true class, which is what CP-Mix samples by.
+    """
+    target, predicted, counts = confusion.entries()
+    wrong = target != predicted
+    target, predicted, counts = target[wrong], predicted[wrong], counts[wrong]
+    errors = np.bincount(target, weights=counts, minlength=confusion.num_classes)
+    order = np.argsort(-counts, kind="stable")[:_MOST_PAIRS_TOLD]
+    pairs = [
+        {
+            "true": names[target[at]],
+            "predicted": names[predicted[at]],
+            "count": int(counts[at]),
+            "share": float(counts[at] / errors[target[at]]),
+        }
+        for at in order
+    ]
+    return {"predictions": confusion.total, "errors": int(counts.sum()), "most_frequent": pairs}
+
+
+def _concatenated(batches: Mapping[str, Batch]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Return images, labels, partners' labels and coefficients of all batches; plain images are their own partners."""
+    parts = list(batches.values())
+    if len(parts) == 1:
+        return parts[0].x, parts[0].target, None, None
+    columns = [
+        (part.x, part.target, part.target, torch.ones(len(part), device=part.target.device))
+        if part.target_b is None or part.lam is None
+        else (part.x, part.target, part.target_b, part.lam)
+        for part in parts
+    ]
+    x, target, target_b, lam = (torch.cat(column) for column in zip(*columns, strict=True))
+    return x, target, target_b, lam

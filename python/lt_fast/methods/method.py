@@ -1,0 +1,109 @@
+"""``Method``: the one contract between a way of training and the training loop."""
+
+from collections.abc import Collection, Hashable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from lt_fast.batch import Batch
+from lt_fast.data import Loader
+from lt_fast.methods.training_data import TrainingData
+
+
+class StepOutput(NamedTuple):
+    """What one training step returns.
+
+    Attributes:
+        loss: scalar to minimise, a mean over the rows of the step.
+        logs: name to scalar on the device; ``metrics.csv`` gets the mean over the epoch under the same name.
+    """
+
+    loss: Tensor
+    logs: Mapping[str, Tensor] = {}
+
+
+class Method(nn.Module):
+    """What one training method does with its batches: losses, loaders, schedules of weights, experts, memory.
+
+    ``training_step`` is all that a subclass must write. Everything that is learned belongs in the state dict
+    (parameters, buffers, ``get_extra_state``): a checkpoint holds the state dict and nothing else of the method.
+
+    Args:
+        model: the network that is trained and saved. Calibrators need its ``head`` (see ``lt_fast.models.Classifier``).
+
+    Attributes:
+        model: as given.
+        logit_scale: what ``predict`` multiplies the model's logits by; LDAM trains ``softmax(scale * cosine)``.
+
+    Example:
+        >>> import torch
+        >>> class CrossEntropy(Method):
+        ...     def training_step(self, batches):
+        ...         batch = batches["train"]
+        ...         return StepOutput(nn.functional.cross_entropy(self.model(batch.x), batch.target))
+        >>> method = CrossEntropy(nn.Linear(3, 2))
+        >>> batch = Batch(views=(torch.zeros(4, 3),), target=torch.zeros(4, dtype=torch.int64))
+        >>> method({"train": batch}).loss.shape
+        torch.Size([])
+    """
+
+    logit_scale: float = 1.0
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+        self.model = model
+
+    def loaders(self, data: TrainingData) -> Mapping[str, Loader]:
+        """Return the loaders of a step by name; an epoch has as many steps as the first of them."""
+        return {"train": data.loader()}
+
+    def active(self, epoch: int, epochs: int) -> Collection[str] | None:  # noqa: ARG002  (for subclasses)
+        """Return the names of the loaders that ``epoch`` reads, or None for all: what is not read is not computed."""
+        return None
+
+    def on_epoch_start(self, epoch: int, epochs: int) -> None:
+        """Prepare for ``epoch`` of ``epochs``, counted from 0.
+
+        Also called when a training resumes inside the epoch: what must not be renewed then has to be in the state dict
+        together with the epoch that it belongs to.
+        """
+
+    def phase(self, epoch: int) -> Hashable:  # noqa: ARG002  (for subclasses)
+        """Return a value that changes whenever the computation of a step changes; a CUDA graph serves one phase."""
+        return None
+
+    def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
+        """Return the loss of one step, with a graph to the parameters.
+
+        Args:
+            batches: name of each active loader to its batch, on the device of the method.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define training_step(batches)")
+
+    def forward(self, batches: Mapping[str, Batch]) -> StepOutput:
+        """Run ``training_step``, so that ``DistributedDataParallel`` can wrap a method."""
+        return self.training_step(batches)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Return the logits (N, C) float32 that metrics and predictions use; the caller chooses the mode."""
+        logits: Tensor = self.model(x)
+        return self.logit_scale * logits.float()
+
+    def merge_ranks(self) -> None:
+        """Make what the ranks recorded apart, such as counts, one and the same on every rank.
+
+        Called on all ranks at the start of every epoch and before every checkpoint.
+        """
+
+    def finish(self, data: TrainingData) -> None:
+        """Run the method's own second stage after the last epoch, if it has one."""
+
+    def summary(self) -> Mapping[str, Any]:
+        """Return what the result of a run should tell about the method, JSON values only."""
+        return {}
+
+    def tables(self) -> Mapping[str, Tensor]:
+        """Return tensors for files of their own, ``<name>.safetensors``, in the run directory."""
+        return {}

@@ -1,0 +1,100 @@
+"""``TrainingData``: the images of a training, and the loaders that a method builds from them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lt_fast.counts import ClassCounts
+from lt_fast.data import ArraySource, FileSource, FixedBatches, Loader
+from lt_fast.data.plans import Mixer, NumberedBatches, Planner
+from lt_fast.ranks import Ranks
+
+_THE_RUNS: Any = object()
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The training images and everything that a loader over them needs.
+
+    Attributes:
+        source: the images and labels.
+        sampler: makes a new batch sampler as the run is set to have it.
+        transform: augments an image.
+        plain_transform: prepares an image without augmentation.
+        mixer: mixes each batch, or None.
+        batch_size: images per step over all ranks.
+        seed: of the run.
+        ranks: of this process.
+        workers: threads (images in memory) or processes (files) of each loader.
+    """
+
+    source: ArraySource | FileSource
+    sampler: Callable[[], NumberedBatches]
+    transform: Any
+    plain_transform: Any
+    mixer: Mixer | None = None
+    batch_size: int = 128
+    seed: int = 0
+    ranks: Ranks = Ranks()  # noqa: RUF009  (immutable)
+    workers: int = 0
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels of all training images, (N,)."""
+        return self.source.labels
+
+    @property
+    def class_counts(self) -> ClassCounts:
+        """Training images per class."""
+        return self.source.class_counts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.source.classes
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self.class_counts.num_classes
+
+    def loader(
+        self,
+        batches: NumberedBatches | Planner | Sequence[ArrayLike] | None = None,
+        *,
+        mixer: Mixer | None = _THE_RUNS,
+        views: int = 1,
+        seed: int | None = None,
+    ) -> Loader:
+        """Return a loader of augmented training images.
+
+        Args:
+            batches: a batch sampler or planner; by default the sampler of the run. A planner mixes by itself.
+            mixer: by default the mixer of the run; None reads unmixed images.
+            views: differently augmented copies of each image.
+            seed: key of the augmentation, by default the seed of the run; loaders with the same key augment alike.
+        """
+        chosen = self.sampler() if batches is None else batches
+        run_mixer = None if isinstance(chosen, Planner) else self.mixer
+        return Loader(
+            self.source,
+            chosen,
+            transform=self.transform,
+            mixer=run_mixer if mixer is _THE_RUNS else mixer,
+            views=views,
+            seed=self.seed if seed is None else seed,
+            workers=self.workers,
+            ranks=self.ranks,
+        )
+
+    def plain_loader(self, source: ArraySource | FileSource | None = None) -> Loader:
+        """Return a loader of the images of ``source`` (by default the training images), in order, not augmented."""
+        chosen = self.source if source is None else source
+        in_order = FixedBatches(len(chosen), batch_size=_EVALUATION_BATCH)
+        return Loader(
+            chosen, in_order, transform=self.plain_transform, seed=self.seed, workers=self.workers, ranks=self.ranks
+        )

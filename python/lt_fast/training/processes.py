@@ -1,0 +1,131 @@
+"""The processes of a distributed training: start together, and end together when one of them fails."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
+
+from lt_fast.ranks import Ranks
+
+_SECONDS_BETWEEN_SIGNS = 1.0
+_LOST_AFTER = 15.0  # seconds without a sign of life
+_PATIENCE = 25.0  # seconds that an error of communication waits for its cause
+_FAILED = "failed"
+
+
+@contextmanager
+def process_group(ranks: Ranks, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Connect the ranks of ``torchrun`` within the context: gloo for the CPU, NCCL for GPUs.
+
+    When a rank raises, is killed or no longer responds, the others end within 30 seconds with exit status 1 and one
+    line on standard error that names it: none waits for ever in a sum that will never be complete.
+
+    Args:
+        ranks: from ``Ranks.from_environment``; with one rank nothing is done.
+        device: where the ranks compute; on ``"cuda"`` each takes the GPU of its ``LOCAL_RANK``.
+    """
+    if ranks.world_size == 1:
+        yield
+        return
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", str(ranks.rank))))
+    store, *_ = next(rendezvous("env://", ranks.rank, ranks.world_size))
+    watch = _Watch(ranks, PrefixStore("lt-fast watch", store.clone()))
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=PrefixStore("lt-fast", store),
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+    )
+    watch.start()
+    try:
+        yield
+        distributed.barrier()  # rank 0 may hold the store: nobody leaves while another still needs it
+    except BaseException as error:
+        watch.report(error)
+        raise
+    finally:
+        watch.stop()
+    distributed.destroy_process_group()
+
+
+class _Watch(threading.Thread):
+    """Tells the other ranks that this one is alive or why it failed, and ends this process when another has failed.
+
+    Each rank watches the next one: with any number of ranks, a sign of life is written once and read once.
+    """
+
+    def __init__(self, ranks: Ranks, store: Any) -> None:
+        super().__init__(name="lt-fast-ranks", daemon=True)
+        self._ranks, self._store = ranks, store
+        self._watched = (ranks.rank + 1) % ranks.world_size
+        self._ended = threading.Event()
+        self._seen, self._seen_at = b"", time.monotonic()
+
+    def run(self) -> None:
+        """Look once per second."""
+        signs = 0
+        while not self._ended.wait(_SECONDS_BETWEEN_SIGNS):
+            signs += 1
+            try:
+                self._store.set(f"alive {self._ranks.rank}", str(signs))
+                cause = self._cause()
+            except Exception:  # noqa: BLE001  (whatever the reason: without the store there is no rank 0)
+                cause = "rank 0 was lost"
+            if cause is not None and not self._ended.is_set():
+                self._end(cause)
+
+    def report(self, error: BaseException) -> None:
+        """Tell the other ranks why this one ends; an error that another rank has caused waits for that one's report."""
+        if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError):
+            # What gloo and NCCL raise when a peer has gone. The watch ends the process as soon as the cause is known.
+            time.sleep(_SECONDS_BETWEEN_SIGNS * 3)
+            deadline = time.monotonic() + _PATIENCE
+            while _is_of_communication(error) and time.monotonic() < deadline:
+                time.sleep(_SECONDS_BETWEEN_SIGNS)
+        with suppress(Exception):
+            words = " ".join(str(error).split()) or type(error).__name__
+            self._store.compare_set(_FAILED, "", f"rank {self._ranks.rank} failed: {words}")
+
+    def stop(self) -> None:
+        """Stop watching: this rank ends."""
+        self._ended.set()
+        with suppress(Exception):
+            self._store.set(f"ended {self._ranks.rank}", "1")
+
+    def _cause(self) -> str | None:
+        if self._store.check([_FAILED]):
+            return bytes(self._store.get(_FAILED)).decode(errors="replace")
+        if self._store.check([f"ended {self._watched}"]):
+            return None
+        sign = f"alive {self._watched}"
+        seen = bytes(self._store.get(sign)) if self._store.check([sign]) else b""
+        now = time.monotonic()
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, now
+        if now - self._seen_at < _LOST_AFTER:
+            return None
+        cause = f"rank {self._watched} was lost: no sign of life for {_LOST_AFTER:.0f} seconds"
+        self._store.compare_set(_FAILED, "", cause)
+        return cause
+
+    def _end(self, cause: str) -> None:
+        """End the process from this thread: the main thread may be inside a sum that cannot be interrupted."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"lt-fast: {cause}; rank {self._ranks.rank} ends with it; continue with --resume\n")
+            sys.stderr.flush()
+        os._exit(1)
+
+
+def _is_of_communication(error: RuntimeError) -> bool:
+    said = str(error).lower()
+    words = ("connection", "gloo", "nccl", "peer", "timed out", "socket")
+    return isinstance(error, distributed.DistError) or any(word in said for word in words)
