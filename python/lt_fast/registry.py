@@ -203,9 +203,22 @@ def _torch_optimizers() -> dict[str, Any]:
     return {each.__name__.lower(): each for each in classes if issubclass(each, optim.Optimizer)}
 
 
-METHODS = Registry("method", {"classification": "lt_fast.methods.classification:Classification", "cp_mix": "lt_fast.methods.cp_mix:ConfusionPairing"}, group="lt_fast.methods")
-MODELS = _Models("model", {"digits_net": "lt_fast.models.digits_net:digits_net", "resnet32": "lt_fast.models.resnet_cifar:resnet32"}, group="lt_fast.models")
-LOSSES = Registry("loss", {
+METHODS = Registry(
+    "method",
+    {
+        "classification": "lt_fast.methods.classification:Classification",
+        "cp_mix": "lt_fast.methods.cp_mix:ConfusionPairing",
+    },
+    group="lt_fast.methods",
+)
+MODELS = _Models(
+    "model",
+    {"digits_net": "lt_fast.models.digits_net:digits_net", "resnet32": "lt_fast.models.resnet_cifar:resnet32"},
+    group="lt_fast.models",
+)
+LOSSES = Registry(
+    "loss",
+    {
         "cross_entropy": "lt_fast.losses.cross_entropy:CrossEntropyLoss",
         "class_balanced": "lt_fast.losses.class_balanced:ClassBalancedLoss",
         "ldam": "lt_fast.losses.ldam:LDAMLoss",
@@ -216,16 +229,31 @@ LOSSES = Registry("loss", {
         "equalization": "lt_fast.losses.equalization:EqualizationLoss",
         "seesaw": "lt_fast.losses.seesaw:SeesawLoss",
         "lade": "lt_fast.losses.lade:LADELoss",
-    }, group="lt_fast.losses")
-REWEIGHTS = Registry("reweight", {"effective_number": "lt_fast.losses.class_weights:effective_number_weights", "inverse_frequency": "lt_fast.losses.class_weights:inverse_frequency_weights"}, group="lt_fast.reweights")
-MIXERS = Registry("mixer", {
+    },
+    group="lt_fast.losses",
+)
+REWEIGHTS = Registry(
+    "reweight",
+    {
+        "effective_number": "lt_fast.losses.class_weights:effective_number_weights",
+        "inverse_frequency": "lt_fast.losses.class_weights:inverse_frequency_weights",
+    },
+    group="lt_fast.reweights",
+)
+MIXERS = Registry(
+    "mixer",
+    {
         "mixup": "lt_fast.mixing.mixup:Mixup",
         "mam": "lt_fast.mixing.mam:MAM",
         "remix": "lt_fast.mixing.remix:Remix",
         "unimix": "lt_fast.mixing.unimix:UniMix",
         "cp_mix": "lt_fast.mixing.cp_mix:CPMix",
-    }, group="lt_fast.mixers")
-SAMPLERS = Registry("sampler", {
+    },
+    group="lt_fast.mixers",
+)
+SAMPLERS = Registry(
+    "sampler",
+    {
         "class_balanced_draws": "lt_fast.sampling.class_balanced:ClassBalancedSampler",
         "class_balanced": "lt_fast.sampling.class_balanced:ClassBalancedBatchSampler",
         "confusion_pairs": "lt_fast.sampling.confusion_pairs:ConfusionPairBatchSampler",
@@ -236,7 +264,9 @@ SAMPLERS = Registry("sampler", {
         "shuffled": "lt_fast.sampling.shuffled:ShuffledBatchSampler",
         "stratified": "lt_fast.sampling.stratified:StratifiedBatchSampler",
         "weighted": "lt_fast.sampling.weighted:WeightedRandomSampler",
-    }, group="lt_fast.samplers")
+    },
+    group="lt_fast.samplers",
+)
 TRANSFORMS = Registry("transform", {"crop_flip": "lt_fast.data.transforms:CropFlip"}, group="lt_fast.transforms")
 OPTIMIZERS = _Optimizers("optimizer", group="lt_fast.optimizers")
 # Here rather than in `training`, which takes objects and knows no names.
@@ -245,15 +275,23 @@ SCHEDULES = Registry(
     {"multistep": "lt_fast.training.schedules:multistep", "cosine": "lt_fast.training.schedules:cosine"},
     group="lt_fast.schedules",
 )
-CALIBRATORS = Registry("calibrator", {
+CALIBRATORS = Registry(
+    "calibrator",
+    {
         "margin": "lt_fast.calibration.margin:MarginCalibration",
         "retraining": "lt_fast.calibration.retraining:ClassifierRetraining",
-    }, group="lt_fast.calibrators")
-DATASETS = Registry("data", {
+    },
+    group="lt_fast.calibrators",
+)
+DATASETS = Registry(
+    "data",
+    {
         "digits-lt": "lt_fast.datasets.named:digits_lt_splits",
         "cifar10-lt": "lt_fast.datasets.named:cifar10_lt_splits",
         "cifar100-lt": "lt_fast.datasets.named:cifar100_lt_splits",
-    }, group="lt_fast.datasets")
+    },
+    group="lt_fast.datasets",
+)
 RECIPES = _Published("recipe", group="lt_fast.recipes", argument="method")
 PROTOCOLS = _Published("protocol", group="lt_fast.protocols")
 
@@ -378,7 +416,9 @@ def _registered_in(source: str, kind: str) -> Iterator[str]:
         return
     for node in ast.walk(ast.parse(source)):
         match node:
-            case ast.Call(func=ast.Name(id="register"), args=[ast.Constant(value=str(its)), ast.Constant(value=str(name))]):
+            case ast.Call(
+                func=ast.Name(id="register"), args=[ast.Constant(value=str(its)), ast.Constant(value=str(name))]
+            ):
                 if its == kind:
                     yield name
 
@@ -407,7 +447,7 @@ def _loaded(point: EntryPoint, kind: str) -> Any:
 
 
 def _same(old: Any, new: Any) -> bool:
-    """Whether ``new`` is ``old``, perhaps as its module defines it again when it is reloaded or a notebook cell reruns."""
+    """Whether ``new`` is ``old``, or what its module defines under the same name when it runs again."""
     if old is new:
         return True
     place = [(getattr(each, "__module__", None), getattr(each, "__qualname__", None)) for each in (old, new)]

@@ -56,15 +56,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _one(arguments: argparse.Namespace, method: str, seed: int, which: str, output: Output) -> dict[str, Any]:
-    from lt_fast import recipes  # noqa: PLC0415
+    from lt_fast import experiment  # noqa: PLC0415
 
     overrides = {} if arguments.epochs is None else {"epochs": arguments.epochs}
-    config = recipes.resolve(method, DATA, overrides, imbalance_ratio=IMBALANCE_RATIO, seed=seed)
+    config = experiment.resolve(method, DATA, overrides, imbalance_ratio=IMBALANCE_RATIO, seed=seed)
     place = _folder(arguments.out, method, seed)
     begun = (place / "config.json").exists()
     finished = (place / "result.json").exists()
     try:
-        result = recipes.run(config, place, resume=begun, device=arguments.device, progress=not arguments.quiet)
+        result = experiment.run(config, place, resume=begun, device=arguments.device, progress=not arguments.quiet)
     except (Interrupted, UsageError, DataError) as error:
         raise type(error)(_in_words_of_the_demo(str(error))) from error
     _refuse_gaps(result, place / "result.json")

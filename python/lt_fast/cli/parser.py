@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lt_fast import __version__
+from lt_fast._text import nearest
 from lt_fast.errors import UsageError
-from lt_fast.registry import nearest
 
 # Command to the module that declares its arguments and runs it; none imports torch before it runs.
 COMMANDS = {

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,6 +43,10 @@ class CropFlip:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
+
+    def plain(self) -> "CropFlip":
+        """Return the transform without augmentation: evaluation reads images by it."""
+        return replace(self, crop_padding=0, flip=False)
 
 
 @contextmanager

@@ -1,36 +1,39 @@
-"""From a configuration to the objects it names: data, network, batches, loss, schedule, calibrator."""
+"""From a configuration to what it names: data, network, loss, method, loaders, optimizer, schedule, calibrator."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from lt_fast import calibration, datasets, losses, methods, mixing, models, sampling, training
 from lt_fast.counts import ClassCounts
-from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader
-from lt_fast.datasets import ImageSet
-from lt_fast.losses import effective_number_weights
-from lt_fast.registry import Registry
-
-SAMPLERS = Registry(
-    "sampler",
-    {
-        "shuffled": "lt_fast.recipes.assembly:_shuffled",
-        "class_balanced": "lt_fast.recipes.assembly:_class_balanced",
-    },
-)
-
-_EVALUATION_BATCH = 512
+from lt_fast.data import ArraySource, Loader
+from lt_fast.datasets import ImageSet, channel_stats
+from lt_fast.errors import UsageError
+from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
+from lt_fast.methods import DeferredReweighting, Method, TrainingData
+from lt_fast.ranks import Ranks
+from lt_fast.training import LearningRate
 
 
 class Data(NamedTuple):
-    """The long-tailed training set, the held-out balanced test set, and the statistics that normalise both."""
+    """The long-tailed training set and the held-out test set."""
 
-    train: ImageSet
-    test: ImageSet
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    train: Any
+    test: Any
+
+
+class Parts(NamedTuple):
+    """What a training consists of, made by one configuration."""
+
+    method: Method
+    data: TrainingData
+    loaders: Mapping[str, Loader]
+    optimizer: Any
+    schedule: LearningRate
+    calibrator: Any
 
 
 def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: bool = False) -> Data:
@@ -38,175 +41,230 @@ def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: 
 
     Args:
         config: from ``resolve``.
-        root: folder of the data set's files; digits-lt needs none.
+        root: folder of the data set's files, where it has files.
         download: fetch missing files.
 
     Raises:
+        UsageError: if the data set needs ``root``.
         DataError: if a file is missing or damaged; names it.
     """
-    train, test = datasets.DATASETS[config["data"]](
-        root=root,
-        imbalance_ratio=config["imbalance_ratio"],
-        profile=config["profile"],
-        seed=config["subset_seed"],
-        download=download,
-    )
-    # CIFAR-10's figures for CIFAR-100 too, as kaidic/LDAM-DRW: cifar_train.py; elsewhere the training images' own.
-    known = {"cifar10-lt": datasets.CIFAR10_STATS, "cifar100-lt": datasets.CIFAR10_STATS}
-    mean, std = known.get(config["data"]) or datasets.channel_stats(train.images)
-    return Data(train, test, mean, std)
+    name = config["data"]
+    factory = component_of("data", name)
+    if root is None and needs_root(name):
+        raise UsageError(f"--root is needed for {name}: the folder of its files; --download fetches them there")
+    given = {
+        "root": root,
+        "imbalance_ratio": config["imbalance_ratio"],
+        "profile": config["profile"],
+        "seed": config["subset_seed"],
+        "download": download,
+    }
+    train, test = factory(**arguments_for("data", name, factory, {}, given, {}))
+    return Data(train, test)
 
 
-def refuse_unfit(config: Mapping[str, Any], data: Data) -> None:
-    """Make every part that may refuse its settings, so that it does so before anything is written or trained.
+def takes_root(name: str) -> bool:
+    """Return whether the data set called ``name`` consists of files in a folder."""
+    return "root" in parameters_of(component_of("data", name))
+
+
+def needs_root(name: str) -> bool:
+    """Return whether the folder of the data set called ``name`` must be given."""
+    root = parameters_of(component_of("data", name)).get("root")
+    return root is not None and root.default is root.empty
+
+
+def build(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> Parts:  # noqa: B008  (immutable)
+    """Return everything that a training needs, so that what a component refuses is refused before anything is written.
 
     Raises:
-        TypeError, ValueError: if a part does not take its settings.
+        UsageError: if a component does not take its options.
     """
-    make_method(config, data).loaders(training_data(config, data))
-    make_schedule(config)
-    make_calibrator(config, data.train.class_counts)
+    training_data = make_training_data(config, data, ranks)
+    method = make_method(config, data, training_data.mixer)
+    optimizer, schedule = make_optimizer(config), make_schedule(config)
+    _try_out(optimizer, schedule)
+    calibrator = make_calibrator(config, data.train.class_counts)
+    return Parts(method, training_data, method.loaders(training_data), optimizer, schedule, calibrator)
+
+
+def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None) -> Method:
+    """Return the method: network, losses, and what is special to it."""
+    counts = data.train.class_counts
+    criterion = make_criterion(config, counts, mixer)
+    given = _of_data(counts) | {
+        "model": make_model(config, data),
+        "criterion": criterion,
+        "logit_scale": logit_scale(config),
+        "seed": config["seed"],
+    }
+    method: Method = _made(config, "method", given)
+    if not isinstance(method, Method):
+        raise UsageError(f"method {config['method']['name']} must be a lt_fast.methods.Method, got {method!r}")
+    return method
 
 
 def make_model(config: Mapping[str, Any], data: Data) -> nn.Module:
     """Return the network with its first weights, a function of the seed alone."""
-    channels = data.train.images.shape[-1]
-    model: nn.Module = models.MODELS[config["model"]](
-        data.train.class_counts.num_classes,
-        head=config["head"],
-        in_channels=channels,
-        seed=config["seed"],
-    )
+    channels = _channels(data.train)
+    given = _of_data(data.train.class_counts) | {"in_channels": channels, "seed": config["seed"]}
+    model: nn.Module = _made(config, "model", given)
+    expected = getattr(model, "input_size", (channels,))[0]
+    if expected != channels:
+        raise UsageError(
+            f"model {config['model']['name']} takes images of {expected} channels, these have {channels}; set the "
+            "network's own option, such as --set model.in_chans=1, or name another --set model="
+        )
     return model
 
 
-def make_mixer(config: Mapping[str, Any], counts: ClassCounts) -> mixing.Mixer | None:
-    """Return the mixer, or None."""
-    if config["mixer"] is None:
-        return None
-    shared = {name: config[name] for name in ("alpha", "per_sample", "seed")}
-    mixer: mixing.Mixer = (
-        mixing.MIXERS["mam"](counts, omega=config["omega"], **shared)
-        if config["mixer"] == "mam"
-        else mixing.MIXERS[config["mixer"]](**shared)
-    )
-    return mixer
-
-
-def make_method(config: Mapping[str, Any], data: Data) -> methods.Method:
-    """Return the method: network, losses, and what is special to it."""
-    model, counts = make_model(config, data), data.train.class_counts
-    if config["mixer"] != "cp_mix":
-        return methods.Classification(model, make_criterion(config, counts), logit_scale=logit_scale(config))
-    names = ("pairs_per_batch", "mix_pairs", "regularize", "stage_2_from", "alpha", "per_sample", "tau", "eta")
-    options = {name: config[name] for name in (*names, "temperature", "uniform_fraction", "seed")}
-    return methods.ConfusionPairing(model, counts, _loss({**config, "mixer": None}, counts), **options)
-
-
-def training_data(config: Mapping[str, Any], data: Data) -> methods.TrainingData:
+def make_training_data(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> TrainingData:  # noqa: B008
     """Return the training images and everything that a loader over them needs."""
-    return methods.TrainingData(
+    transform = make_transform(config, data)
+    return TrainingData(
         source=source_of(data.train),
-        sampler=lambda: SAMPLERS[config["sampler"]](config, data.train.labels),
-        transform=_augmented(config, data),
-        plain_transform=CropFlip(mean=data.mean, std=data.std, crop_padding=0, flip=False),
-        mixer=None if config["mixer"] == "cp_mix" else make_mixer(config, data.train.class_counts),
+        sampler=partial(_sampler, config, data),
+        transform=transform,
+        plain_transform=_plain(config, transform),
+        mixer=make_mixer(config, data.train.class_counts),
         batch_size=config["batch_size"],
         seed=config["seed"],
+        ranks=ranks,
     )
 
 
-def _augmented(config: Mapping[str, Any], data: Data) -> CropFlip:
-    return CropFlip(mean=data.mean, std=data.std, crop_padding=config["crop_padding"], flip=config["flip"])
+def make_mixer(config: Mapping[str, Any], counts: ClassCounts) -> Any:
+    """Return the mixer, or None."""
+    return _made(config, "mixer", _of_data(counts) | {"seed": config["seed"]})
 
 
-def source_of(images: ImageSet) -> ArraySource:
-    """Return a set of images in memory as what a loader reads."""
-    return ArraySource(images.images, images.labels, images.classes)
+def make_transform(config: Mapping[str, Any], data: Data) -> Any:
+    """Return how images are augmented; mean and standard deviation are the training images' where none are stated."""
+    given = {}
+    parameters = parameters_of(component_of("transform", config["transform"]["name"]))
+    if {"mean", "std"} <= parameters.keys() - config["transform"].keys() and isinstance(data.train, ImageSet):
+        given = dict(zip(("mean", "std"), channel_stats(data.train.images), strict=True))
+    return _made(config, "transform", given)
 
 
-def plain_batches(images: ImageSet, data: Data) -> Loader:
-    """Return ``images`` in their order, neither cropped nor flipped nor mixed: what evaluation and stage 2 read."""
-    in_order = FixedBatches(len(images), batch_size=_EVALUATION_BATCH)
-    still = CropFlip(mean=data.mean, std=data.std, crop_padding=0, flip=False)
-    return Loader(source_of(images), in_order, transform=still)
+def source_of(images: Any) -> Any:
+    """Return a set of images as what a loader reads: images in memory as an ``ArraySource``."""
+    return ArraySource(images.images, images.labels, images.classes) if isinstance(images, ImageSet) else images
 
 
-def make_criterion(config: Mapping[str, Any], counts: ClassCounts) -> nn.Module:
-    """Return the loss: the plain and the re-weighted one under deferred re-weighting, both stages' for CP-Mix."""
-    if not config["deferred"]:
-        return _loss(config, counts)
-    weight = effective_number_weights(counts, beta=config["class_weight_beta"])
-    reweighted = _loss(config, counts, weight=weight)
-    return methods.DeferredReweighting(_loss(config, counts), reweighted, defer_until=config["defer_until"])
+def make_criterion(config: Mapping[str, Any], counts: ClassCounts, mixer: Any = None) -> nn.Module:
+    """Return the loss, or under deferred re-weighting the plain and the re-weighted one."""
+    weights = _made(config, "reweight", _of_data(counts))
+    if weights is None:
+        return _loss(config, counts, mixer)
+    if "weight" not in parameters_of(component_of("loss", config["loss"]["name"])):
+        raise UsageError(
+            f"loss {config['loss']['name']} takes no class weights; leave out --set reweight=, or name none"
+        )
+    reweighted = _loss(config, counts, mixer, weight=weights)
+    return DeferredReweighting(_loss(config, counts, mixer), reweighted, defer_until=config["defer_until"])
 
 
-def make_schedule(config: Mapping[str, Any]) -> training.LearningRate:
+def make_schedule(config: Mapping[str, Any]) -> LearningRate:
     """Return the learning rate as a function of the position."""
-    base, epochs, warmup = config["learning_rate"], config["epochs"], config["warmup"]
-    if config["schedule"] == "cosine":
-        return training.cosine(base, epochs=epochs, warmup=warmup)
-    milestones, factor = config["milestones"], config["learning_rate_decay"]
-    return training.multistep(base, epochs=epochs, warmup=warmup, milestones=milestones, factor=factor)
+    rate: LearningRate = _made(config, "schedule", {"base": config["learning_rate"], "epochs": config["epochs"]})
+    return rate
+
+
+def make_optimizer(config: Mapping[str, Any]) -> Any:
+    """Return the optimizer as a function of the parameters; the loop sets its learning rate at every step."""
+    name, options = _named(config, "optimizer")
+    component = component_of("optimizer", name)
+    required = {"params": None, "lr": config["learning_rate"]}
+    arguments = arguments_for("optimizer", name, component, options, {}, required)
+    return partial(component, **{key: value for key, value in arguments.items() if key != "params"})
 
 
 def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
     """Return stage 2, unfitted, or None."""
-    if config["calibrator"] is None:
-        return None
-    options = {name: config[f"calibration_{name}"] for name in _CALIBRATOR_OPTIONS[config["calibrator"]]}
-    options |= {"lr": config["calibration_learning_rate"], "seed": config["seed"], "scale": logit_scale(config)}
-    return calibration.CALIBRATORS[config["calibrator"]](counts, **options)
+    return _made(config, "calibrator", _of_data(counts) | {"seed": config["seed"], "scale": logit_scale(config)})
 
 
 def logit_scale(config: Mapping[str, Any]) -> float:
-    """Return what the softmax multiplies the logits by: LDAM trains ``softmax(scale * cosine)``, and is measured so."""
-    return float(config.get("scale", 1.0))
+    """Return what the softmax multiplies the logits by: the loss's ``scale``, or 1 where it has none.
+
+    LDAM trains ``softmax(scale * cosine)``, and is measured so.
+    """
+    name, options = _named(config, "loss")
+    parameter = parameters_of(component_of("loss", name)).get("scale")
+    usual = 1.0 if parameter is None or parameter.default is parameter.empty else parameter.default
+    return float(options.get("scale", usual))
 
 
-_CALIBRATOR_OPTIONS = {
-    "margin": ("gamma", "epochs", "batch_size", "momentum", "weight_decay", "normalization"),
-    "retraining": ("start", "epochs", "batch_size", "momentum", "weight_decay"),
-}
+class MixedLabels(nn.Module):
+    """A loss of mixed images whose label weights the mixer computes, for label rules that the loss does not have.
+
+    Args:
+        criterion: ``criterion(logits, target, target_b, lam)`` with ``lam`` the weight of the first label.
+        mixer: has ``label_weight(lam, target, target_b)``.
+    """
+
+    def __init__(self, criterion: nn.Module, mixer: Any) -> None:
+        super().__init__()
+        self.criterion, self.mixer = criterion, mixer
+
+    def forward(
+        self, logits: Tensor, target: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss."""
+        weight = lam if target_b is None else self.mixer.label_weight(lam, target, target_b)
+        loss: Tensor = self.criterion(logits, target, target_b, weight)
+        return loss
 
 
-def _shuffled(config: Mapping[str, Any], labels: Any) -> Any:
-    return sampling.ShuffledBatchSampler(labels, drop_last=False, **_sampler_options(config))
+def _loss(config: Mapping[str, Any], counts: ClassCounts, mixer: Any, **weights: Any) -> nn.Module:
+    parameters = parameters_of(component_of("loss", config["loss"]["name"]))
+    rule = getattr(mixer, "label_rule", "mixup")
+    # The losses of the package compute the label weights of rules whose one constant is `omega`.
+    own_rule = rule != "mixup" and "label_rule" in parameters and hasattr(mixer, "omega") and "omega" in parameters
+    given = _of_data(counts) | {"seed": config["seed"]} | weights
+    given |= {"label_rule": rule, "omega": mixer.omega} if own_rule else {}
+    loss: nn.Module = _made(config, "loss", given)
+    return loss if rule == "mixup" or own_rule else MixedLabels(loss, mixer)
 
 
-def _class_balanced(config: Mapping[str, Any], labels: Any) -> Any:
-    return sampling.ClassBalancedBatchSampler(labels, **_sampler_options(config))
+def _sampler(config: Mapping[str, Any], data: Data) -> Any:
+    labels = data.train.labels
+    given = {"labels": labels, "labels_or_len": labels, "output": "numpy", "seed": config["seed"]}
+    return _made(config, "sampler", _of_data(data.train.class_counts) | given)
 
 
-def _sampler_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"batch_size": config["batch_size"], "output": "numpy", "seed": config["seed"]}
+def _plain(config: Mapping[str, Any], transform: Any) -> Any:
+    if not hasattr(transform, "plain"):
+        name = config["transform"]["name"]
+        raise UsageError(f"transform {name} must have plain(), the same without augmentation; got {transform!r}")
+    return transform.plain()
 
 
-def _loss(config: Mapping[str, Any], counts: ClassCounts, **weights: Any) -> nn.Module:
-    names = _LOSS_OPTIONS[config["loss"]]
-    options = {option: config[setting] for option, setting in names.items()}
-    if config["mixer"] is not None:
-        options["label_rule"] = mixing.MIXERS[config["mixer"]].label_rule
-        options |= {"omega": config["omega"]} if "omega" in config else {}
-    loss: nn.Module = losses.LOSSES[config["loss"]](counts, normalization=config["normalization"], **options, **weights)
-    return loss
+def _channels(images: Any) -> int:
+    return int(images.images.shape[-1]) if isinstance(images, ImageSet) else 3
 
 
-# Which of a loss's own arguments come from which setting; label rule, weight and normalization are shared by all.
-_LOSS_OPTIONS: dict[str, dict[str, str]] = {
-    "cross_entropy": {},
-    "balanced_softmax": {},
-    "class_balanced": {"beta": "class_weight_beta"},
-    "ldam": {"max_margin": "max_margin", "scale": "scale"},
-    "maximum_margin": {
-        "max_margin": "max_margin",
-        "gamma": "margin_gamma",
-        "scale": "scale",
-        "ldam": "ldam_offset",
-    },
-    "focal": {"gamma": "focal_gamma"},
-    "logit_adjusted": {"tau": "prior_tau"},
-    "equalization": {"gamma": "drop_probability", "threshold": "rare_below", "seed": "seed"},
-    "seesaw": {"p": "mitigation", "q": "compensation", "eps": "probability_floor"},
-    "lade": {"regularizer_weight": "regularizer_weight", "remine_lambda": "remine_lambda"},
-}
+def _of_data(counts: ClassCounts) -> dict[str, Any]:
+    return {"counts": counts, "class_counts": counts, "num_classes": counts.num_classes}
+
+
+def _named(config: Mapping[str, Any], slot: str) -> tuple[str, dict[str, Any]]:
+    return config[slot]["name"], {name: value for name, value in config[slot].items() if name != "name"}
+
+
+def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any:
+    if config[slot] is None:
+        return None
+    name, options = _named(config, slot)
+    required = {key: config[key] for key in ("epochs", "batch_size", "learning_rate", "seed")}
+    return call(slot, name, options, given, required)
+
+
+def _try_out(optimizer: Any, schedule: LearningRate) -> None:
+    """Let both refuse their options now: the optimizer is not made before the training starts."""
+    try:
+        optimizer([nn.Parameter(torch.zeros(1))])
+        schedule(0, 0, 1)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"optimizer or schedule: {error}") from error

@@ -46,9 +46,7 @@ def settable(slot: str, component: Callable[..., Any]) -> dict[str, Parameter]:
     return {
         name: parameter
         for name, parameter in parameters_of(component).items()
-        if name not in _OBJECTS
-        and (slot, name) not in _ELSEWHERE
-        and parameter.kind is not Parameter.VAR_KEYWORD
+        if name not in _OBJECTS and (slot, name) not in _ELSEWHERE and parameter.kind is not Parameter.VAR_KEYWORD
     }
 
 

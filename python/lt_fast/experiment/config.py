@@ -179,7 +179,7 @@ def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a configuration by dotted name: ``loss`` the component's name, ``loss.scale`` an option."""
+    """Return a configuration's settings by dotted name: ``loss`` is the component's name, ``loss.scale`` an option."""
     return dict(_flat({name: config[name] for name in (*VALUES, *COMPONENTS) if name in config}))
 
 
@@ -240,7 +240,9 @@ def load_recorded(record: Mapping[str, str], run: Path) -> RegisteredFile:
 def arguments_of(config: Mapping[str, Any]) -> dict[str, dict[str, Parameter]]:
     """Return the arguments of every component of a run that ``--set`` can reach, by component."""
     return {
-        slot: settable(slot, component_of(slot, config[slot]["name"])) for slot in COMPONENTS if config[slot] is not None
+        slot: settable(slot, component_of(slot, config[slot]["name"]))
+        for slot in COMPONENTS
+        if config[slot] is not None
     }
 
 
@@ -308,7 +310,9 @@ def _full_name(
         hint = f"it is an argument of its own: --{option} on the command line, {name}= in Python"
         raise UsageError(f"setting must be one of this run's, got {shown(name)}; {hint}")
     if len(found) > 1:
-        raise UsageError(f"setting {name!r} must say which one, got one name for {' and '.join(found)}; give it in full")
+        raise UsageError(
+            f"setting {name!r} must say which one, got one name for {' and '.join(found)}; give it in full"
+        )
     if not found:
         raise UsageError(_unknown(name, known, recipe))
     return found[0]
@@ -323,7 +327,9 @@ def _require_option(
     slot: str, option: str, known: Mapping[str, Mapping[str, Parameter]], settings: Mapping[str, Any]
 ) -> None:
     if slot not in known:
-        raise UsageError(f"setting {slot}.{option} needs a {slot}, but this run has none; name one with --set {slot}=NAME")
+        raise UsageError(
+            f"setting {slot}.{option} needs a {slot}, but this run has none; name one with --set {slot}=NAME"
+        )
     if option not in known[slot] and (not option or takes_any(component_of(slot, settings[slot])) is None):
         hint = nearest(option, known[slot]) or f"; it takes {', '.join(known[slot]) or 'none'}"
         raise UsageError(f"setting must be one of this run's, {slot} {settings[slot]} has no option {option!r}{hint}")
@@ -362,10 +368,14 @@ def _checked(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str,
     """Check the settings of the run itself, and that all of them are JSON values."""
     lacking = [name for name in VALUES if name not in settings and _RUN[name].default is Parameter.empty]
     if lacking:
-        raise UsageError(f"the recipe or the data set's protocol must set {lacking[0]}; set it with --set {lacking[0]}=VALUE")
+        raise UsageError(
+            f"the recipe or the data set's protocol must set {lacking[0]}; set it with --set {lacking[0]}=VALUE"
+        )
     missing = [slot for slot in COMPONENTS if slot not in names and slot not in ("mixer", "reweight", "calibrator")]
     if missing:
-        raise UsageError(f"the recipe or the data set's protocol must name {missing[0]}; name it with --set {missing[0]}=NAME")
+        raise UsageError(
+            f"the recipe or the data set's protocol must name {missing[0]}; name it with --set {missing[0]}=NAME"
+        )
     try:
         run = run_settings(**{name: settings[name] for name in VALUES if name in settings})
     except (TypeError, ValueError) as error:
@@ -437,7 +447,9 @@ def _checked_ratio(ratio: Any) -> float:
 
 def _checked_profile(profile: Any) -> str:
     if not isinstance(profile, str) or profile not in PROFILES:
-        raise UsageError(f"profile must be one of {', '.join(PROFILES)}, got {shown(profile)}{nearest(profile, PROFILES)}")
+        raise UsageError(
+            f"profile must be one of {', '.join(PROFILES)}, got {shown(profile)}{nearest(profile, PROFILES)}"
+        )
     return profile
 
 

@@ -24,7 +24,8 @@ LADE = register(
     Recipe(
         "lade",
         Paper(
-            "Hong, Han, Choi, Seo, Kim, Chang 2021, Disentangling Label Distribution for Long-Tailed Visual Recognition",
+            "Hong, Han, Choi, Seo, Kim, Chang 2021, "
+            "Disentangling Label Distribution for Long-Tailed Visual Recognition",
             arxiv="2012.00321",
         ),
         f"equations as in {_CODE}: LADELoss.py and PriorCELoss.py",

@@ -6,9 +6,7 @@
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
 IDL = "ntucllab/imbalanced-DL"
-PAPER = Paper(
-    "Cheng, Mai, Lin 2023, From SMOTE to Mixup for Deep Imbalanced Classification", arxiv="2308.15457"
-)
+PAPER = Paper("Cheng, Mai, Lin 2023, From SMOTE to Mixup for Deep Imbalanced Classification", arxiv="2308.15457")
 EQUATIONS = "kappa = n^-omega and the two-piece label factor (eqs. 1-5 as the MAMMC paper numbers them)"
 _DRW = "re-weighting: Cao et al. 2019 (arXiv:1906.07413), Algorithm 1"
 
@@ -42,9 +40,7 @@ MAM = register(
         EQUATIONS,
         title="Margin-aware mixup",
         mixer=MIXER,
-        loss=Spec(
-            "cross_entropy", normalization=cited("batch", f"{IDL}: _mamix_drw.py, plain mean over the batch")
-        ),
+        loss=Spec("cross_entropy", normalization=cited("batch", f"{IDL}: _mamix_drw.py, plain mean over the batch")),
         on={"cifar100-lt": _LONGER},
     )
 )

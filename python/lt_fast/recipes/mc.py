@@ -75,7 +75,7 @@ MAMMC = register(
             "arXiv:2112.07225) for the classifier",
             arxiv=mam.PAPER.arxiv,
         ),
-        equations="MAM: eqs. 1-5; margin calibration: eqs. 6-10; no re-weighting in stage 1 (Table 1 has MAM-DRW apart)",
+        equations="MAM: eqs. 1-5; margin calibration: eqs. 6-10; no re-weighting (Table 1 has MAM-DRW apart)",
         mixer=mam.MIXER,
         loss=mam.MAM.settings["loss"],
     )

@@ -14,7 +14,9 @@ _SHUFFLED = Spec(
     cited("shuffled", f"{LDAM_CODE}: DataLoader(shuffle=True)"),
     drop_last=cited(False, f"{LDAM_CODE}: the last, smaller batch of an epoch is trained on"),
 )
-_CLASSIFICATION = Spec(cited("classification", "one network, one loss of its logits; recipes of other methods name them"))
+_CLASSIFICATION = Spec(
+    cited("classification", "one network, one loss of its logits; recipes of other methods name them")
+)
 _CROSS_ENTROPY = Spec(cited("cross_entropy", "the loss of recipes that name no other"))
 
 CIFAR10_LT = register(

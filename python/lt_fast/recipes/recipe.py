@@ -72,7 +72,9 @@ def merge(below: Settings, above: Settings) -> dict[str, Setting]:
     merged = dict(below)
     for name, setting in above.items():
         under = below.get(name)
-        merged[name] = setting.over(under if isinstance(under, Spec) else None) if isinstance(setting, Spec) else setting
+        merged[name] = (
+            setting.over(under if isinstance(under, Spec) else None) if isinstance(setting, Spec) else setting
+        )
     return merged
 
 
@@ -81,7 +83,9 @@ def flat(settings: Settings, *, owner: str) -> dict[str, Cited]:
 
     A value without a source is what makes the recipe what it is: its source is ``part of <owner>``.
     """
-    return {name: value if isinstance(value, Cited) else Cited(value, f"part of {owner}") for name, value in _flat(settings)}
+    return {
+        name: value if isinstance(value, Cited) else Cited(value, f"part of {owner}") for name, value in _flat(settings)
+    }
 
 
 def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
