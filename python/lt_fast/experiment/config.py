@@ -331,8 +331,8 @@ def _require_option(
             f"setting {slot}.{option} needs a {slot}, but this run has none; name one with --set {slot}=NAME"
         )
     if option not in known[slot] and (not option or takes_any(component_of(slot, settings[slot])) is None):
-        hint = nearest(option, known[slot]) or f"; it takes {', '.join(known[slot]) or 'none'}"
-        raise UsageError(f"setting must be one of this run's, {slot} {settings[slot]} has no option {option!r}{hint}")
+        hint = nearest(option, known[slot]) or f"; {slot} {settings[slot]} takes {', '.join(known[slot]) or 'none'}"
+        raise UsageError(f"setting must be one of this run's, got {shown(f'{slot}.{option}')}{hint}")
 
 
 def _unknown(name: Any, known: Mapping[str, Mapping[str, Parameter]], recipe: str) -> str:
