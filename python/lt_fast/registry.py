@@ -173,15 +173,19 @@ class _Published(Registry):
 
 
 class _Models(Registry):
-    """In addition to registered networks, ``timm:NAME``, ``torchvision:NAME`` and ``package.module:factory``."""
+    """In addition to registered networks, ``timm:NAME`` and ``torchvision:NAME``.
+
+    Not ``package.module:factory``, which ``adapt`` takes from Python: the configuration of a run that somebody else
+    made must not say what is imported and called.
+    """
 
     def _sources(self, name: str) -> dict[str, Callable[[], Any]]:
-        if isinstance(name, str) and ":" in name:
+        if isinstance(name, str) and name.startswith(("timm:", "torchvision:")):
             return {"lt_fast.models": lambda: functools.partial(importlib.import_module("lt_fast.models").adapt, name)}
         return super()._sources(name)
 
     def _suggested(self) -> list[str]:
-        return [*self, "timm:NAME", "torchvision:NAME", "package.module:factory"]
+        return [*self, "timm:NAME", "torchvision:NAME"]
 
 
 class _Optimizers(Registry):

@@ -19,7 +19,7 @@ _ADVICE = {
     r"; to train on from its weights[^;]*, add --start-from .* there$": "",
     r"name another (run )?directory with --run": "give the demo another folder with --out",
     r"^--resume needs": "the demo needs",
-    r"(then )?continue with --resume|continue it with --resume": "the same `lt-fast demo` goes on from there",
+    r"(then )?continue with --resume|continue it with --resume": "the same `lt-fast demo` continues from there",
     r"`lt-fast train --resume[^`]*`": "`lt-fast demo`",
     r"correct --run": "correct --out",
     r"leave --resume out": "remove it",

@@ -107,7 +107,7 @@ def _file(text: str) -> Path:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Choose, write the list and, beside it, ``<out>.json`` with how it was chosen."""
+    """Choose, write the list, and next to it ``<out>.json`` with how it was chosen."""
     from lt_fast.datasets import write_image_list  # noqa: PLC0415
 
     _check(arguments)
@@ -204,7 +204,7 @@ def _whole(name: str, text: str) -> int:
         number = -1
     if not 0 <= number <= MAX_SEED:
         rule = ">= 0" if number < 0 else "< 2**64"
-        raise UsageError(f"{name} must be a whole number {rule}, got {shown(text)}")
+        raise UsageError(f"{name} must be an integer {rule}, got {shown(text)}")
     return number
 
 
@@ -362,8 +362,7 @@ def _counts(text: str) -> NDArray[Any]:
     if above is not None:
         given = shown(text.split(",")[above].strip()).strip("'")
         raise UsageError(
-            f"--counts must be whole numbers >= 0 and < 2**63, got {given} for class {above}; pass the samples of each "
-            "class"
+            f"--counts must be integers >= 0 and < 2**63, got {given} for class {above}; pass the samples of each class"
         )
     return np.array(counts, dtype=np.int64)
 

@@ -17,7 +17,7 @@ _THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may r
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast train``."""
-    # Required ones are checked by hand: argparse would complain of a missing --method before seeing the misspelt one.
+    # Required ones are checked by hand: argparse would complain of a missing --method before it sees an unknown option.
     parser.add_argument("--method", help="which recipe (required): `lt-fast methods` lists them")
     add_recipe_argument(parser)
     parser.add_argument("--data", help="digits-lt, cifar10-lt, cifar100-lt, or a registered data set (required)")

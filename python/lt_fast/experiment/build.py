@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lt_fast.counts import ClassCounts
 from lt_fast.data import ArraySource, Loader
 from lt_fast.datasets import ImageSet, channel_stats
-from lt_fast.errors import UsageError
+from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
 from lt_fast.methods import DeferredReweighting, Method, TrainingData
 from lt_fast.ranks import Ranks
@@ -80,12 +80,16 @@ def build(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> Part
     Raises:
         UsageError: if a component does not take its options.
     """
-    training_data = make_training_data(config, data, ranks)
-    method = make_method(config, data, training_data.mixer)
-    optimizer, schedule = make_optimizer(config), make_schedule(config)
-    _try_out(optimizer, schedule)
-    calibrator = make_calibrator(config, data.train.class_counts)
-    return Parts(method, training_data, method.loaders(training_data), optimizer, schedule, calibrator)
+    try:
+        training_data = make_training_data(config, data, ranks)
+        method = make_method(config, data, training_data.mixer)
+        loaders = method.loaders(training_data)
+        optimizer, schedule = make_optimizer(config), make_schedule(config)
+        _try_out(optimizer, schedule)
+        calibrator = make_calibrator(config, data.train.class_counts)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise error if isinstance(error, UsageError | DataError) else UsageError(str(error)) from error
+    return Parts(method, training_data, loaders, optimizer, schedule, calibrator)
 
 
 def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None) -> Method:
@@ -112,8 +116,8 @@ def make_model(config: Mapping[str, Any], data: Data) -> nn.Module:
     expected = getattr(model, "input_size", (channels,))[0]
     if expected != channels:
         raise UsageError(
-            f"model {config['model']['name']} takes images of {expected} channels, these have {channels}; set the "
-            "network's own option, such as --set model.in_chans=1, or name another --set model="
+            f"model {config['model']['name']} takes images of {expected} channels, these have {channels}; give the "
+            "network's own option for it, such as in_chans of timm's, or name another model"
         )
     return model
 
@@ -263,8 +267,5 @@ def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any
 
 def _try_out(optimizer: Any, schedule: LearningRate) -> None:
     """Let both refuse their options now: the optimizer is not made before the training starts."""
-    try:
-        optimizer([nn.Parameter(torch.zeros(1))])
-        schedule(0, 0, 1)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"optimizer or schedule: {error}") from error
+    optimizer([nn.Parameter(torch.zeros(1))])
+    schedule(0, 0, 1)

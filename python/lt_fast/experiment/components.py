@@ -11,12 +11,19 @@ from lt_fast.registry import REGISTRIES
 
 _OBJECTS = frozenset({
     "counts", "class_counts", "num_classes", "labels", "labels_or_len", "model", "criterion", "plain", "mixer",
-    "params",
+    "params", "in_channels",
 })  # fmt: skip
 """Arguments that a run makes itself: no text on a command line stands for them."""
 
 _ELSEWHERE = frozenset({("optimizer", "lr"), ("schedule", "base")})
 """Arguments that are set as ``learning_rate``."""
+
+
+FROM_THE_RUN = frozenset({
+    ("loss", "label_rule"), ("loss", "omega"), ("method", "logit_scale"), ("calibrator", "scale"),
+    ("sampler", "output"),
+})  # fmt: skip
+"""Arguments that a run passes from its other components: a name without its component does not mean these."""
 
 
 def component_of(slot: str, name: str) -> Callable[..., Any]:

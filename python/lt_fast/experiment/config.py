@@ -12,7 +12,7 @@ from typing import Any
 from lt_fast import _checks
 from lt_fast._text import nearest, shown
 from lt_fast.errors import UsageError
-from lt_fast.experiment.components import component_of, settable, takes_any
+from lt_fast.experiment.components import FROM_THE_RUN, component_of, settable, takes_any
 from lt_fast.experiment.reading import read_as, read_integer, read_number
 from lt_fast.recipes import COMPONENTS, VALUES, Cited, Protocol, Recipe
 from lt_fast.recipes.protocols import AS_SEED, USUAL
@@ -228,6 +228,8 @@ def load_recorded(record: Mapping[str, str], run: Path) -> RegisteredFile:
         UsageError: if the file is missing or has changed; says what to give.
     """
     path, step = Path(record["path"]), "give the file with --recipe FILE.py"
+    if not path.is_absolute():
+        raise UsageError(f"recipe file {path} must be recorded with its whole path; {step}")
     if path.resolve().is_relative_to(run.resolve()):  # a folder that somebody else made must not bring code along
         raise UsageError(f"recipe file {path} must not be in the run directory itself; copy it elsewhere, and {step}")
     if not path.is_file():
@@ -304,6 +306,7 @@ def _full_name(
         _require_option(slot, option, known, settings)
         return name
     found = [f"{slot}.{name}" for slot, options in known.items() if name in options]
+    found = [full for full in found if tuple(full.split(".")) not in FROM_THE_RUN] or found
     found += [SHORT[name]] if name in SHORT and SHORT[name] not in found and _is_known(SHORT[name], known) else []
     if name in _ARGUMENTS:
         option = name.replace("_", "-")

@@ -17,10 +17,11 @@ from lt_fast.calibration import storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, load_data, source_of
+from lt_fast.experiment.config import RECIPE_FILE
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
 from lt_fast.experiment.results import CALIBRATION, measure, predicted, predictions_of
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
-from lt_fast.experiment.stored import START, stored_start
+from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
 from lt_fast.training import RunDirectory, run_files
 from lt_fast.training.durable import CONTINUE
@@ -74,8 +75,10 @@ def run(
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
     config = {**config, **({} if start is None else {START: start.record})}
     if resume and (folder / "config.json").exists():
-        recorded = stored_start(folder)
-        config = config | ({START: recorded} if recorded is not None and start is None else {})
+        stored = stored_config(folder, config.get(RECIPE_FILE))
+        # Neither where a recipe file is now nor that --start-from was left out makes it another run.
+        again = (RECIPE_FILE, START) if start is None else (RECIPE_FILE,)
+        config = config | {name: stored[name] for name in again if name in stored}
     with RunDirectory(folder, config, resume=resume) as directory:
         directory.row_rules = ROW_RULES
         if finished(directory, config):

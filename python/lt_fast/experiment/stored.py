@@ -28,12 +28,12 @@ _NAMED = {
 }
 
 
-def stored_config(folder: Path, recipe_file: RegisteredFile | None = None) -> dict[str, Any]:
+def stored_config(folder: Path, recipe_file: RegisteredFile | Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the configuration of the run in ``folder``: what ``resolve`` gives for the same settings.
 
     Args:
         folder: of the run.
-        recipe_file: the file that registers the run's recipe, where it is not in the place that the run records.
+        recipe_file: the file that registers the run's recipe, or its record, where it has been run already.
 
     Raises:
         UsageError: if the run needs a recipe file that is missing, has changed, or is another one.
@@ -57,30 +57,17 @@ def stored_config(folder: Path, recipe_file: RegisteredFile | None = None) -> di
     return config
 
 
-def stored_start(folder: Path) -> Any:
-    """Return where the run in ``folder`` took its first weights from, or None.
-
-    Raises:
-        DataError: if the configuration is missing or damaged.
-    """
-    config = read_config(folder)
-    try:
-        check(config, {name: rule for name, rule in _NAMED.items() if name.startswith(START)})
-    except ValueError as error:
-        raise DataError(f"{folder / 'config.json'} is damaged: {error}") from error
-    return config.get(START)
-
-
-def _register(config: Mapping[str, Any], folder: Path, given: RegisteredFile | None) -> None:
+def _register(config: Mapping[str, Any], folder: Path, given: Any) -> None:
     recorded = config.get(RECIPE_FILE)
     if given is None:
         if recorded is not None:
             load_recorded(recorded, folder)
         return
+    now = record_of(given)
     if recorded is None:
-        raise UsageError(f"the run in {folder} has no recipe file, got --recipe {given.path}; leave it out")
-    if record_of(given)["sha256"] != recorded["sha256"]:
-        raise UsageError(f"--recipe must be the file that the run in {folder} began with, got another: {given.path}")
+        raise UsageError(f"the run in {folder} has no recipe file, got --recipe {now['path']}; leave it out")
+    if now["sha256"] != recorded["sha256"]:
+        raise UsageError(f"--recipe must be the file that the run in {folder} began with, got another: {now['path']}")
 
 
 def _compare(file: Path, config: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
