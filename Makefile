@@ -6,8 +6,11 @@ SOURCES := $(shell find rust csrc -type f 2>/dev/null) Cargo.toml Cargo.lock pyp
 # Panic messages and debug names would otherwise carry the paths of the building machine into the library.
 REMAP := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/= --remap-path-prefix=$(CURDIR)/=
 MATURIN := RUSTFLAGS="$(REMAP)" VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin
-# One thread a process by default where tests run: the small tensors of a test lose by sharing two cores.
-PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+# One test process per processor, each with one thread: the small tensors of a test gain nothing from more. All tests of
+# a file run in one process, in order, because many share an expensive fixture: a trained run, a compiled library.
+TEST_PROCESSES ?= logical
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+    --numprocesses=$(TEST_PROCESSES) --maxprocesses=8 --dist=loadfile
 
 # How long `make fuzz` draws arguments, and from which seed.
 FUZZ_SECONDS ?= 300

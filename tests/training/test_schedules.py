@@ -116,3 +116,14 @@ def test_multistep_errors(arguments, message):
 def test_cosine_errors(name):
     with pytest.raises(ValueError, match=rf"{name} must lie in \[0, base = 0.1\], got 0.2"):
         cosine(0.1, epochs=10, **{name: 0.2})
+
+
+@pytest.mark.parametrize("schedule", [multistep, cosine])
+def test_schedules_of_extreme_lengths(schedule):
+    assert 0 <= schedule(0.1, epochs=2**53)(2**53 - 1, 0, 1) <= 0.1
+    for epochs in (2**53 + 1, 10**400):
+        with pytest.raises(ValueError, match=r"epochs must be <= 9007199254740992, got one of \d+ bits"):
+            schedule(0.1, epochs=epochs)
+    for epochs in (10.0, True, "10"):
+        with pytest.raises(TypeError, match="epochs must be an integer, got"):
+            schedule(0.1, epochs=epochs)

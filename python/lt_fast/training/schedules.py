@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from lt_fast._schedules import half_cosine
+
 LearningRate: TypeAlias = Callable[[int, int, int], float]
 """``learning_rate(epoch, step, steps_per_epoch)``, epoch and step counted from 0."""
 
@@ -110,7 +112,7 @@ def cosine(
         warm = warmup * total
         if done < warm:
             return warmup_start + (base - warmup_start) * min(1.0, (done + 1) / warm)
-        return final + (base - final) * (1 + math.cos(math.pi * (done - warm) / (total - warm))) / 2
+        return half_cosine(base, final, math.pi * (done - warm) / (total - warm))
 
     return learning_rate
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import reference
-from lt_fast.training import DeferredReweighting
+from lt_fast.methods import DeferredReweighting
 
 
 def test_it_defers_as_ldam_drw_does_at_200_epochs():
