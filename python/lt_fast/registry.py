@@ -18,6 +18,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -105,7 +106,7 @@ class Registry(Mapping[str, Any]):
         Raises:
             UsageError: if the name is taken by another component, naming both places.
         """
-        if not isinstance(name, str) or not name.replace("_", "a").replace("-", "a").isalnum():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
             raise UsageError(f"name of a {self.kind} must consist of letters, digits, _ and -, got {shown(name)}")
         new = _Registered(value, *_caller())
         old = self._registered.get(name)
@@ -140,7 +141,7 @@ class Registry(Mapping[str, Any]):
         """Names of the package itself: to ``module:attribute``, or to the module that registers them."""
         return self._entries if self._folder is None else {**self._entries, **_names_in(self._folder, self.kind)}
 
-    def _sources(self, name: str) -> dict[str, Callable[[], Any]]:
+    def _sources(self, name: Any) -> dict[str, Callable[[], Any]]:
         """Every place that has ``name``, in words, and how to load it from there."""
         found: dict[str, Callable[[], Any]] = {}
         if not isinstance(name, str):
@@ -179,7 +180,7 @@ class _Models(Registry):
     made must not say what is imported and called.
     """
 
-    def _sources(self, name: str) -> dict[str, Callable[[], Any]]:
+    def _sources(self, name: Any) -> dict[str, Callable[[], Any]]:
         if isinstance(name, str) and name.startswith(("timm:", "torchvision:")):
             return {"lt_fast.models": lambda: functools.partial(importlib.import_module("lt_fast.models").adapt, name)}
         return super()._sources(name)
@@ -191,7 +192,7 @@ class _Models(Registry):
 class _Optimizers(Registry):
     """In addition to registered optimizers, every class of ``torch.optim`` by its name in lower case."""
 
-    def _sources(self, name: str) -> dict[str, Callable[[], Any]]:
+    def _sources(self, name: Any) -> dict[str, Callable[[], Any]]:
         found = super()._sources(name)
         if not found and isinstance(name, str) and name in (known := _torch_optimizers()):
             return {"torch.optim": lambda: known[name]}

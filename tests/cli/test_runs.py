@@ -679,7 +679,10 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_written(trained,
     new = tmp_path / "new"
     words = ["train", "--data", "digits-lt", "--epochs", 1, "--no-plots", "--run", new, "--start-from", trained[0]]
     line = _error([*words, "--method", "ldam", "--seed", 3], capsys, 2)
-    assert "--start-from needs a run of the same data and network, but model.head is 'linear' there and 'cosine' here" in line
+    assert (
+        "--start-from needs a run of the same data and network, but model.head is 'linear' there and 'cosine' here"
+        in line
+    )
     line = _error([*words, "--method", "ce", "--seed", 4], capsys, 2)
     assert "--start-from needs a run on the same images, or what is tested may have been trained on" in line
     line = _error([*words[:-1], new, "--method", "ce", "--seed", 3], capsys, 2)

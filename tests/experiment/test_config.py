@@ -168,7 +168,7 @@ def test_a_name_that_two_components_have_must_be_given_in_full():
     assert (
         resolve("mammc", "digits-lt", {"epochs": 3})["calibrator"]["epochs"] == 40
     )  # the run's own settings come first
-    with pytest.raises(UsageError, match="calibrator.lr and learning_rate"):
+    with pytest.raises(UsageError, match=r"calibrator\.lr and learning_rate"):
         resolve("mammc", "digits-lt", {"lr": 0.05})
 
 
@@ -239,7 +239,7 @@ def test_runs_with_other_settings_have_other_names():
         ({"overrides": {"learning_rate": "inf"}}, r"learning_rate must be a number, got 'inf'"),
         ({"overrides": {"nesterov": "perhaps"}}, r"optimizer.nesterov must be true or false, got 'perhaps'"),
         ({"overrides": {"schedule": "cosin"}}, r"schedule must be .* got 'cosin'; did you mean 'cosine'\?"),
-        ({"overrides": {"milestones": "[0.5"}}, r"schedule.milestones must be numbers separated by commas, got '\[0.5'"),
+        ({"overrides": {"milestones": "[0.5"}}, r"schedule.milestones must be numbers .* commas, got '\[0.5'"),
         ({"overrides": {"milestones": ""}}, r"schedule.milestones must be .*, got ''; \[\] is an empty list"),
         ({"overrides": {"loss.weight": object()}}, r"loss.weight must be a value that JSON holds"),
         ({"overrides": {"loss.omega": float("nan")}}, r"loss.omega must be finite, got nan"),

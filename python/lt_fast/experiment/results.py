@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from lt_fast import metrics
 from lt_fast._extras import require
-from lt_fast._files import read_bytes, replace_file
+from lt_fast._files import read_bytes
 from lt_fast.calibration import collect, storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError
 from lt_fast.experiment.build import Data, Parts, source_of
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
-from lt_fast.records import MOST_TENSOR_BYTES
 from lt_fast.training import deterministic
+from lt_fast.training.durable import replace_file
 from lt_fast.training.run_directory import identity_of
 from lt_fast.training.run_files import PREDICTIONS
 
@@ -46,7 +46,7 @@ class Predictions(NamedTuple):
         """Write them into ``folder`` unless they are there; return why they could not be written, or None."""
         data = self._encoded()
         try:
-            if read_bytes(folder / PREDICTIONS, most=MOST_TENSOR_BYTES) == data:
+            if read_bytes(folder / PREDICTIONS) == data:
                 return None
         except DataError:
             pass  # missing or damaged: all the more to be written
@@ -83,7 +83,7 @@ def predicted(
             x = batch.x.to(device, non_blocking=True)
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config["amp"]):
                 logits = method.predict(x)
-            if batch.weight:
+            if batch.weight and batch.index is not None:
                 parts.append((batch.index, logits.float().cpu(), batch.target))
     index, logits, labels = (torch.cat(column) for column in zip(*parts, strict=True))
     if ranks.world_size > 1:

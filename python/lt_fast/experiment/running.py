@@ -12,7 +12,6 @@ import torch
 
 from lt_fast import metrics, training
 from lt_fast._extras import require
-from lt_fast._files import replace_file
 from lt_fast.calibration import storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError, UsageError
@@ -24,7 +23,7 @@ from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
 from lt_fast.training import RunDirectory, run_files
-from lt_fast.training.durable import CONTINUE
+from lt_fast.training.durable import CONTINUE, replace_file
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 from lt_fast.versions import versions

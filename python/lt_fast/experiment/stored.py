@@ -88,6 +88,6 @@ def _refuse_missing(file: Path, names: Collection[str]) -> None:
 
 def _resolved_again(config: Mapping[str, Any]) -> dict[str, Any]:
     tail = {name: config[name] for name in ("imbalance_ratio", "profile", "seed")}
-    file = {RECIPE_FILE: config.get(RECIPE_FILE)}
-    resolved = resolve(config["recipe"], config["data"], flattened(config), **tail, **file)
+    file = config.get(RECIPE_FILE)
+    resolved = resolve(config["recipe"], config["data"], flattened(config), **tail, recipe_file=file)
     return resolved | ({START: config[START]} if START in config else {})

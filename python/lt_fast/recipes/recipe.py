@@ -162,7 +162,7 @@ class Recipe:
         own: dict[str, Any] = {"paper": self.paper, "equations": self.equations, "cost": self.cost, "title": name}
         words = {argument: changes.pop(argument, value) for argument, value in own.items()}
         on, at = (_merged_each(getattr(self, key), changes.pop(key, {})) for key in ("on", "at"))
-        return Recipe(name, **words, on=on, at=at, **merge(self.settings, changes))
+        return Recipe(name, **words, on=on, at=at, **merge(self.settings, changes))  # type: ignore[arg-type]
 
     def settings_for(self, data: str, profile: str, imbalance_ratio: float) -> dict[str, Setting]:
         """Return the settings on one long-tailed data set."""
