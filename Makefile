@@ -1,4 +1,4 @@
-# Everything a developer types. Each target makes what it needs, from a bare clone on.
+# The targets for developers. Each one builds what it needs, also in a bare clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,8 +7,11 @@ SOURCES := $(shell find rust csrc -type f 2>/dev/null) Cargo.toml Cargo.lock pyp
 # Panic messages and debug names would otherwise carry the paths of the building machine into the library.
 REMAP := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/= --remap-path-prefix=$(CURDIR)/=
 MATURIN := RUSTFLAGS="$(REMAP)" VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin
-# One thread a process by default where tests run: the small tensors of a test lose by sharing two cores.
-PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+# One test process per processor, each with one thread: the small tensors of a test gain nothing from more. All tests of
+# a file run in one process, in order, because many share an expensive fixture: a trained run, a compiled library.
+TEST_PROCESSES ?= logical
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+    --numprocesses=$(TEST_PROCESSES) --maxprocesses=8 --dist=loadfile
 
 # How long `make fuzz` draws arguments, and from which seed.
 FUZZ_SECONDS ?= 300
@@ -40,7 +43,7 @@ demo: $(VENV)/.built  ## train CE, LDAM-DRW and MAMMC on Digits-LT, print one ta
 test: lint rust-test $(VENV)/.built  ## the whole suite: linters, Rust tests, Python tests
 	@$(PYTEST)
 
-lint: $(VENV)/.built  ## ruff, mypy, the arrows between the rooms, rustfmt, clippy, clang-format
+lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -49,7 +52,7 @@ lint: $(VENV)/.built  ## ruff, mypy, the arrows between the rooms, rustfmt, clip
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	@$(BIN)/clang-format --dry-run --Werror $(CSRC)
 
-format: $(VENV)/.installed  ## put every file into the one format
+format: $(VENV)/.installed  ## format every file
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . ; cargo fmt --all
 	@$(BIN)/clang-format -i $(CSRC)
 
@@ -63,7 +66,7 @@ fuzz: $(VENV)/.built  ## random and hostile arguments for every function of the 
 sanitize: $(VENV)/.built  ## the op's tests under AddressSanitizer and UndefinedBehaviorSanitizer, per instruction set (minutes)
 	@PYTHON=$(BIN)/python scripts/sanitize.sh
 
-bench: $(VENV)/.built  ## time sampling and the fused loss beside their rivals (quiet machine, minutes); CSV in benches/results/
+bench: $(VENV)/.built  ## time sampling and the fused loss next to their rivals (quiet machine, minutes); CSV in benches/results/
 	@$(BIN)/python -m benches
 
 wheel: $(VENV)/.installed  ## one abi3 wheel with all three libraries, audited, into dist/

@@ -1,19 +1,19 @@
-"""What the whole suite starts from."""
+"""Settings of the whole suite."""
 
 import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A busy machine is no fault of the code: nothing is timed in a test.
-settings.register_profile("untimed", settings.default, deadline=None)
+# Test processes share the machine: an example that takes long, or is generated slowly, is not a fault of the code.
+settings.register_profile("untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _listening_to_interrupts() -> Iterator[None]:
-    """Let SIGINT interrupt, here and in every process a test starts.
+    """Let SIGINT interrupt, here and in every process that a test starts.
 
     A shell makes what it runs in the background ignore SIGINT, and Python then leaves it ignored.
     """

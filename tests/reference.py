@@ -270,6 +270,22 @@ def mixed_images(x, partner, lam):
     return torch.stack([float(lam[i]) * x[i] + (1.0 - float(lam[i])) * x[int(partner[i])] for i in range(len(x))])
 
 
+def cutmix_box(size, lam, centre):
+    """Yun et al. 2019 (CutMix): rand_bbox of clovaai/CutMix-PyTorch, train.py, for a given centre."""
+    cut = [int(side * (1.0 - lam) ** 0.5) for side in size]
+    low = [min(max(middle - side // 2, 0), end) for middle, side, end in zip(centre, cut, size, strict=True)]
+    high = [min(max(middle + side // 2, 0), end) for middle, side, end in zip(centre, cut, size, strict=True)]
+    return [*low, *high]
+
+
+def cutmix_images(x, partner, boxes):
+    """The same code's x[:, :, x1:x2, y1:y2] = x[partner, :, x1:x2, y1:y2], one image after the other."""
+    out = x.clone()
+    for i, (top, left, bottom, right) in enumerate(boxes.tolist()):
+        out[i, ..., top:bottom, left:right] = x[int(partner[i]), ..., top:bottom, left:right]
+    return out
+
+
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 
@@ -459,9 +475,10 @@ def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, moment
     for epoch in range(epochs):
         total = samples = 0
         model.train()
-        for step, (x, y_a, y_b, lam) in enumerate(batches(epoch)):
+        for step, batch in enumerate(batches(epoch)):
+            x = batch.x
             model.zero_grad()
-            loss = criterion_of(epoch)(model(x), y_a, y_b, lam)
+            loss = criterion_of(epoch)(model(x), batch.target, batch.target_b, batch.lam)
             loss.backward()
             total, samples = total + loss.item() * len(x), samples + len(x)
             with torch.no_grad():

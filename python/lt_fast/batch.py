@@ -67,6 +67,8 @@ class BatchPlan:
         ranks, a rank without rows gets a copy of one, so that every rank computes a step, with the weight 0.
         """
         rows = len(self.index)
+        if rows == 0:
+            return self
         first, end = (rows * each // world_size for each in (rank, rank + 1))
         part = slice(first, end) if end > first else slice(rank % rows, rank % rows + 1)
         mix = None if self.mix is None else self.mix.rows(part)

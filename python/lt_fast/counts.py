@@ -1,11 +1,12 @@
 """``ClassCounts``: how many training samples each class has, the one value that all rooms share."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
 from lt_fast.labels import (
     as_array,
     class_names_of,
@@ -14,7 +15,6 @@ from lt_fast.labels import (
     is_own,
     labels_of,
     numbers_every_word,
-    refuse_masked,
     refuse_missing,
     refuse_negative,
     type_hint,
@@ -22,15 +22,17 @@ from lt_fast.labels import (
 
 EmptyPolicy: TypeAlias = Literal["error", "ignore"]
 
-_MOST_CLASSES = 1 << 24
-_WRONG_COUNT = "counts must be whole numbers >= 0 and < 2**63, got {} for class {}; pass the samples of each class"
+MANY_ABOVE, FEW_BELOW = 100, 20
+"""Thresholds of the class groups: many has more training samples than 100, few has less than 20, medium the rest."""
+
+_WRONG_COUNT = "counts must be integers >= 0 and < 2**63, got {} for class {}; pass the samples of each class"
 
 
 class ClassCounts:
     """Training samples per class: validated once, then frozen.
 
     Args:
-        counts: ``(C,)`` whole numbers >= 0, one per class, any sequence, array or tensor. What names its entries, a
+        counts: ``(C,)`` integers >= 0, one per class, any sequence, array or tensor. What names its entries, a
             pandas ``Series`` (``value_counts()``), a dictionary or a ``Counter``, is put in the order of the classes:
             see ``in_class_order``.
         names: ``C`` class names; ``"0"``, ``"1"``, ... when left out.
@@ -45,7 +47,7 @@ class ClassCounts:
         empty: indices of the classes without samples, int64.
 
     Raises:
-        TypeError: if the counts are not whole numbers.
+        TypeError: if the counts are not integers.
         ValueError: if they are negative, 2**63 or more, masked, not one-dimensional, fewer than one, or all zero; if
             ``names`` has another length or repeats a name; if a ``Series`` or dictionary names other classes.
 
@@ -84,25 +86,19 @@ class ClassCounts:
         """Count integer labels in ``[0, num_classes)``; ``num_classes`` defaults to the largest label + 1. O(N + C).
 
         Raises:
-            TypeError: if the labels are not integers, or ``num_classes`` is not a whole number.
+            TypeError: if the labels are not integers, or ``num_classes`` is not an integer.
             ValueError: if a label lies outside the range, is missing or masked (its position is named), or there is
                 none; if the largest is 2**24 or more and ``num_classes`` is left out.
         """
         array = _integer_labels(labels)
         if num_classes is None:
             num_classes = len(names) if names is not None else int(array.max()) + 1
-            if num_classes > _MOST_CLASSES:  # counts that fill the memory
+            if num_classes > _checks.MAX_CLASSES:
                 raise ValueError(
-                    f"labels must be < {_MOST_CLASSES}, got {num_classes - 1}; map the classes to 0..C-1 first"
+                    f"labels must be < {_checks.MAX_CLASSES}, got {num_classes - 1}; map the classes to 0..C-1 first"
                 )
-        if not hasattr(num_classes, "__index__"):
-            raise TypeError(f"num_classes must be a whole number, got {num_classes!r}")
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be >= 1, got {num_classes}")
-        outside = np.flatnonzero(array >= num_classes)
-        if outside.size:
-            at = int(outside[0])
-            raise ValueError(f"labels must lie in [0, {num_classes}), got {int(array[at])} at position {at}")
+        num_classes = _checks.integer("num_classes", num_classes, least=1)
+        _checks.labels_in_range("labels", array, num_classes)
         return cls(np.bincount(array, minlength=num_classes), names=names)
 
     @classmethod
@@ -163,7 +159,7 @@ class ClassCounts:
         """Indices of the classes without samples."""
         return np.flatnonzero(self.counts == 0)
 
-    def groups(self, *, many: int = 100, few: int = 20) -> dict[str, NDArray[np.bool_]]:
+    def groups(self, *, many: int = MANY_ABOVE, few: int = FEW_BELOW) -> dict[str, NDArray[np.bool_]]:
         """Many (> ``many``), medium, few (< ``few``) as boolean masks over the classes.
 
         The thresholds are those of most long-tailed code (100 and 20: 35/35/30 classes on CIFAR-100-LT at imbalance
@@ -183,8 +179,7 @@ class ClassCounts:
         Raises:
             ValueError: naming the first empty class.
         """
-        if not isinstance(empty, str) or empty not in ("error", "ignore"):
-            raise ValueError(f"empty must be 'error' or 'ignore', got {empty!r}")
+        _checks.choice("empty", empty, get_args(EmptyPolicy))
         gaps = self.empty
         if empty == "error" and gaps.size:
             first = int(gaps[0])
@@ -285,7 +280,7 @@ def _refuse_stray(labels: NDArray[Any], words: list[str], places: Mapping[str, i
 
 
 def _integer_labels(labels: Any) -> NDArray[Any]:
-    refuse_masked("labels", labels)
+    _checks.refuse_masked("labels", labels)
     array = as_array(labels)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"labels must be a one-dimensional, non-empty sequence, got shape {array.shape}")
@@ -380,7 +375,7 @@ def _other_keys(keys: list[Any]) -> str:
     if keys and all(isinstance(key, tuple) and len(key) == 1 for key in keys):
         return "count the one column: frame['label'].value_counts(), with its name"
     if all(isinstance(key, bool | np.bool_) for key in keys):
-        return "count whole numbers in their place: labels.astype(int) of a Series, [int(label) for label in labels]"
+        return "count integers in their place: labels.astype(int) of a Series, [int(label) for label in labels]"
     return ""
 
 
@@ -410,14 +405,14 @@ def _rebuild(counts: list[int], names: tuple[str, ...] | None) -> ClassCounts:
 
 
 def _whole_numbers(counts: ArrayLike) -> NDArray[np.int64]:
-    refuse_masked("counts", counts)
+    _checks.refuse_masked("counts", counts)
     array = as_array(counts)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"counts must be one-dimensional with at least one class, got shape {array.shape}")
     if array.dtype.kind in "Ou":
         _refuse_beyond_int64(array)
     if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
-        raise TypeError(f"counts must be whole numbers, got dtype {array.dtype}")
+        raise TypeError(f"counts must be integers, got dtype {array.dtype}")
     with np.errstate(invalid="ignore"):  # NaN and infinity become some integer, and are refused as unequal below
         whole = array.astype(np.int64)
     wrong = np.flatnonzero((whole != array) | (array < 0))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast import _checks
+
 _ATTRIBUTES = ("targets", "labels")
 _MISSING_AS_WORDS = ("nan", "NaN", "<NA>", "NaT")
 _ORDERS = ("indices", "indexes", "index", "idx", "idxs", "perm", "permutation", "order")
@@ -124,7 +126,7 @@ def _numbers_of_mapping(place: str, given: Mapping[Any, Any]) -> dict[str, int] 
         pairs = [(value, key) for key, value in pairs]
     for word, number in pairs:
         if not _is_whole(number) or number < 0:
-            raise ValueError(f"{place} must give each class a whole number >= 0, got {number!r} for {word!r}")
+            raise ValueError(f"{place} must give each class an integer >= 0, got {number!r} for {word!r}")
     numbers = {str(word): int(number) for word, number in pairs}
     return numbers if len(numbers) == len(pairs) else None
 
@@ -144,28 +146,18 @@ def refuse_sampler(labels: Any) -> None:
         )
 
 
-def whole_numbers(name: str, values: Any) -> NDArray[np.int64]:
-    """Return a copy of ``values`` as int64 ``(N,)``, or say that the argument ``name`` must be whole numbers."""
-    refuse_masked(name, values)
+def integers(name: str, values: Any) -> NDArray[np.int64]:
+    """Return a copy of ``values``, any sequence, array or tensor of integers, as ``(N,)`` int64.
+
+    Raises:
+        TypeError: if the entries are not integers.
+        ValueError: if it is not one-dimensional, or an entry is missing or masked.
+    """
+    _checks.refuse_masked(name, values)
     array = as_array(values)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
-    refuse_missing(name, array)
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be whole numbers, got dtype {array.dtype}")
-    return array.astype(np.int64)
-
-
-def refuse_masked(name: str, values: object) -> None:
-    """Raise ``ValueError`` for a masked entry of a NumPy masked array, of which ``np.asarray`` forgets the mask."""
-    if isinstance(values, np.ma.MaskedArray):
-        masked = np.argwhere(np.ma.getmaskarray(values))
-        if len(masked):
-            at = ", ".join(map(str, masked[0]))
-            raise ValueError(
-                f"{name} must have no masked entry, got {len(masked)}, the first at position {at}; leave it out, or "
-                "fill in its value"
-            )
+    if array.ndim == 1:
+        refuse_missing(name, array)
+    return _checks.index_array(name, array).copy()
 
 
 def refuse_missing(name: str, array: NDArray[Any]) -> None:
@@ -435,7 +427,7 @@ def _is_torchvision(dataset: Any) -> bool:
 def _structural(dataset: Any) -> Callable[[], NDArray[Any]] | None:
     """Return a function that takes the labels from the parts of a data set of torch's; None for any other."""
     if _is_torch(dataset, "Subset"):
-        return lambda: _of_subset(labels_of(dataset.dataset), whole_numbers("Subset.indices", dataset.indices))
+        return lambda: _of_subset(labels_of(dataset.dataset), integers("Subset.indices", dataset.indices))
     if _is_torch(dataset, "ConcatDataset"):
         return lambda: _of_concatenation(dataset)
     if _is_torch(dataset, "TensorDataset"):
@@ -500,7 +492,7 @@ def _of_concatenation(dataset: Any) -> NDArray[Any]:
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     parts = [part for part in parts if part.size] or parts[:1]  # an empty list has no type of its own
     if len({part.dtype.kind for part in parts}) > 1:
-        raise TypeError("labels must be whole numbers or strings in every part of a ConcatDataset, got both")
+        raise TypeError("labels must be integers or strings in every part of a ConcatDataset, got both")
     return np.concatenate(parts)
 
 
@@ -602,7 +594,7 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
         hint: the next step, in place of that for the kind of mistake.
     """
     where = "" if source is None else f" in {source}"
-    refuse_masked("labels", labels)
+    _checks.refuse_masked("labels", labels)
     array = _array(labels)
     if array.ndim != 1:
         raise ValueError(
@@ -612,7 +604,7 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
     refuse_missing("labels", _objects(labels, array))
     if array.dtype.kind == "U" and isinstance(labels, list | tuple) and not all(isinstance(it, str) for it in labels):
         other = next(label for label in labels if not isinstance(label, str))
-        raise TypeError(f"labels must be all whole numbers or all strings, got {other!r} among strings{where}")
+        raise TypeError(f"labels must be all integers or all strings, got {other!r} among strings{where}")
     if array.dtype.kind in "OT":
         array = _of_objects(array, where)
     if array.size == 0 or array.dtype.kind == "U":
@@ -620,7 +612,7 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
         return array
     if array.dtype.kind not in "iu":
         then = type_hint(labels, array) if hint is None else hint
-        raise TypeError(f"labels must be whole numbers or strings, got dtype {array.dtype}{where}; {then}")
+        raise TypeError(f"labels must be integers or strings, got dtype {array.dtype}{where}; {then}")
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"labels must be < 2**63, got {array.max()}; number the classes 0..C-1 first")
     return array.astype(np.int64, copy=False)
@@ -658,7 +650,7 @@ def _of_objects(array: NDArray[Any], where: str) -> NDArray[Any]:
         return np.array(array.tolist(), dtype=str)
     for at, label in enumerate(array):
         if isinstance(label, bool | np.bool_) or not isinstance(label, int | np.integer):
-            kinds = "all whole numbers or all strings" if isinstance(label, str) else "whole numbers or strings"
+            kinds = "all integers or all strings" if isinstance(label, str) else "integers or strings"
             raise TypeError(f"labels must be {kinds}, got dtype object with {label!r} at position {at}{where}")
         if not -(1 << 63) <= int(label) < 1 << 63:
             raise ValueError(f"labels must be < 2**63, got {label} at position {at}; number the classes 0..C-1 first")
@@ -686,7 +678,7 @@ def _shape_hint(labels: Any, array: NDArray[Any]) -> str:
 
 
 def type_hint(labels: Any, array: NDArray[Any]) -> str:
-    """Return how to make whole numbers of labels of another type."""
+    """Return how to make integers of labels of another type."""
     if array.dtype.kind != "b":
         return "convert them first"
     if _is_tensor(labels):

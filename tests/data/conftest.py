@@ -30,6 +30,16 @@ class Partners:
         return MixPlan(np.asarray(rows), batch.position + 1000, lam, boxes)
 
 
+def same(batch, other):
+    tensors = [(*each.views, each.target, each.target_b, each.lam, each.index) for each in (batch, other)]
+    return all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
+
+
+def epoch(loader, number=0):
+    loader.set_epoch(number)
+    return list(loader)
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
     root = tmp_path_factory.mktemp("photographs")

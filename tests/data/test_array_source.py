@@ -93,8 +93,9 @@ def test_equals_the_reference(shape, size, seed, mixing, padding, view):
 def test_a_mixer_mixes_the_augmented_batch():
     mixer = Mixup(per_sample=True, seed=2)
     for step, (plain, mixed) in enumerate(zip(loader(), loader(mixer=mixer), strict=True)):
-        partner = torch.from_numpy(mixer.partner(0, step, plain.target))
-        lam = torch.from_numpy(mixer.factor(0, step, 8))
+        rows = np.arange(8)
+        plan = mixer.plan(BatchPlan(0, step, rows, rows), plain.target.numpy())
+        partner, lam = torch.from_numpy(plan.partner), torch.from_numpy(plan.lam)
         share = lam[:, None, None, None]
         assert torch.equal(mixed.x, share * plain.x + (1 - share) * plain.x[partner])
         assert torch.equal(mixed.lam, lam)

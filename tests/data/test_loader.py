@@ -1,4 +1,4 @@
-"""The same batches for any number of workers and ranks, fresh or resumed at any step, from memory and from files."""
+"""Batches from memory and from files: their definition, mixing, views, pairs, and what a loader refuses."""
 
 import multiprocessing
 import random
@@ -10,55 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.conftest import LABELS, NORMALIZED, Partners
+from data.conftest import LABELS, NORMALIZED, Partners, epoch, same
 from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader, PairPlans
 from lt_fast.errors import DataError
-from lt_fast.ranks import Ranks
 from lt_fast.sampling import ConfusionPairBatchSampler, ShuffledBatchSampler
 
 # torch says so wherever there are more workers than cores; the batches must be the same there, too.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-
-
-def same(batch, other):
-    tensors = [(*each.views, each.target, each.target_b, each.lam, each.index) for each in (batch, other)]
-    return all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
-
-
-def epoch(loader, number=0):
-    loader.set_epoch(number)
-    return list(loader)
-
-
-@pytest.mark.parametrize("workers", [2, 4])
-def test_workers_change_nothing(make_loader, workers):
-    alone, ahead = epoch(make_loader(), 3), epoch(make_loader(workers=workers), 3)
-    assert len(alone) == len(make_loader()) == 5
-    assert all(map(same, alone, ahead))
-
-
-@pytest.mark.parametrize("world_size", [2, 4])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_ranks_together_are_one_rank(make_loader, world_size, workers):
-    whole = epoch(make_loader())
-    shards = [epoch(make_loader(ranks=Ranks(rank, world_size), workers=workers)) for rank in range(world_size)]
-    for batch, parts in zip(whole, zip(*shards, strict=True), strict=True):
-        assert torch.equal(torch.cat([part.x for part in parts]), batch.x)
-        assert torch.equal(torch.cat([part.views[1] for part in parts]), batch.views[1])
-        assert torch.equal(torch.cat([part.target_b for part in parts]), batch.target_b)
-
-
-@pytest.mark.parametrize("step", range(6))
-@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0)])
-def test_resumes_at_every_step_with_other_workers(make_loader, step, before, after):
-    stopped, resumed = make_loader(workers=before), make_loader(workers=after)
-    stopped.set_epoch(2)
-    seen = [batch for _, batch in zip(range(step), stopped, strict=False)]
-    resumed.load_state_dict(stopped.state_dict())
-    whole = epoch(make_loader(), 2)
-    rest = list(resumed)
-    assert len(seen) + len(rest) == len(whole) or step == 5  # a finished epoch leads to the next one
-    assert all(map(same, whole, [*seen, *rest] if step < 5 else seen))
 
 
 def test_a_batch_is_the_same_image_by_image_as_its_definition(arrays):
@@ -168,8 +126,6 @@ def test_refuses_what_does_not_fit(arrays, files, make_loader):
         CropFlip(**NORMALIZED, dtype="float16")
     with pytest.raises(IndexError, match=r"indices in \[0, 38\), got 38 at position 1 of a batch"):
         list(Loader(arrays, [[0, 38]], transform=transform))
-    with pytest.raises(ValueError, match="a row for each of the 16 ranks, got 8 in step 0"):
-        list(make_loader(ranks=Ranks(0, 16)))
     sampler = ShuffledBatchSampler(LABELS, batch_size=8, seed=1)
     planner = Loader(arrays, sampler, transform=transform).planner
     with pytest.raises(ValueError, match="mixer and views must be left out"):

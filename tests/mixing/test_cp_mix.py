@@ -1,4 +1,4 @@
-"""CP-Mix's label factor: the reconstructed formula, its limits and symmetry, the op's own, every refusal."""
+"""CP-Mix's label weight: the reconstructed formula, its limits and symmetry, the op's own, every refusal."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from lt_fast.mixing import CPMix, cp_mix, cp_mix_label_factor
+from lt_fast.mixing import CPMix, Mixup, cp_mix, cp_mix_label_weight, mixup
 from lt_fast.ops import mixed_margin_loss
 
 COUNTS = [500, 120, 40, 9, 1]
@@ -28,32 +28,32 @@ SHARES = st.floats(0, 1)
     ],
 )
 def test_golden_numbers(lam, n_a, n_b, tau, expected):
-    assert cp_mix_label_factor(lam, n_a, n_b, tau).item() == pytest.approx(expected, abs=1e-8)
+    assert cp_mix_label_weight(lam, n_a, n_b, tau).item() == pytest.approx(expected, abs=1e-8)
 
 
 @given(SHARES, SIZES, SIZES, SHARES)
-def test_equals_the_formula_and_is_a_factor(lam, n_a, n_b, tau):
-    factor = cp_mix_label_factor(lam, n_a, n_b, tau).item()
-    assert factor == pytest.approx(reference.cp_mix_label_factor(lam, n_a, n_b, tau), abs=1e-12)
-    assert 0 <= factor <= 1 + 1e-15
+def test_equals_the_formula_and_lies_in_0_to_1(lam, n_a, n_b, tau):
+    weight = cp_mix_label_weight(lam, n_a, n_b, tau).item()
+    assert weight == pytest.approx(reference.cp_mix_label_factor(lam, n_a, n_b, tau), abs=1e-12)
+    assert 0 <= weight <= 1 + 1e-15
 
 
 @given(SHARES, SIZES, SIZES, SHARES)
 def test_swapping_the_images_gives_the_complement(lam, n_a, n_b, tau):
-    straight, swapped = cp_mix_label_factor(lam, n_a, n_b, tau), cp_mix_label_factor(1 - lam, n_b, n_a, tau)
+    straight, swapped = cp_mix_label_weight(lam, n_a, n_b, tau), cp_mix_label_weight(1 - lam, n_b, n_a, tau)
     assert swapped.item() == pytest.approx(1 - straight.item(), abs=1e-12)
 
 
 @given(SHARES, SHARES, SIZES, SIZES)
 def test_a_minority_keeps_more_of_its_label_than_its_partner_would(lam, tau, n_a, n_b):
     rare, frequent = sorted((n_a, n_b))
-    assert cp_mix_label_factor(lam, rare, frequent, tau) >= cp_mix_label_factor(lam, frequent, rare, tau)
+    assert cp_mix_label_weight(lam, rare, frequent, tau) >= cp_mix_label_weight(lam, frequent, rare, tau)
 
 
 def test_without_tau_it_is_mixup_and_with_all_of_it_the_sizes_alone():
     lam = torch.linspace(0, 1, 101, dtype=torch.float64)
-    assert torch.equal(cp_mix_label_factor(lam, 5000, 50, 0.0), lam)
-    assert len(set(cp_mix_label_factor(lam, 5000, 50, 1.0).tolist())) == 1
+    assert torch.equal(cp_mix_label_weight(lam, 5000, 50, 0.0), lam)
+    assert len(set(cp_mix_label_weight(lam, 5000, 50, 1.0).tolist())) == 1
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.3, 1.0])
@@ -65,7 +65,7 @@ def test_the_op_s_rule_is_the_mixer_s(tau):
     by_rule = mixed_margin_loss(logits, labels(), lam=made.lam_input, label_rule="cp_mix", tau=tau, **options)
     by_factor = mixed_margin_loss(logits, labels(), lam=made.lam_label, **options)
     torch.testing.assert_close(by_rule, by_factor, rtol=1e-6, atol=1e-6)
-    assert torch.equal(mixer.label_factor(made.lam_input, labels(), second), made.lam_label)
+    assert torch.equal(mixer.label_weight(made.lam_input, labels(), second), made.lam_label)
 
 
 def labels():
@@ -73,29 +73,36 @@ def labels():
 
 
 def test_images_and_partners_are_those_of_mixup():
-    from lt_fast.mixing import mixup
-
     plain, made = mixup(labels(), seed=3, epoch=1, step=2), cp_mix(labels(), COUNTS, seed=3, epoch=1, step=2)
     assert torch.equal(plain.partner, made.partner)
     assert torch.equal(plain.lam_input, made.lam_input)
     assert "tau=0.5" in repr(CPMix(COUNTS))
 
 
+def test_the_coefficients_of_pairs_are_mixups():
+    for per_sample in (False, True):
+        mixer = CPMix(COUNTS, alpha=0.4, per_sample=per_sample, seed=9)
+        expected = Mixup(0.4, per_sample=per_sample, seed=9).coefficients(2, 5, 6)
+        np.testing.assert_array_equal(mixer.coefficients(2, 5, 6), expected)
+        assert expected.dtype == np.float32
+        assert expected.shape == (6,)
+
+
 def test_classes_without_samples():
     with pytest.raises(ValueError, match="class_counts must be >= 1 in every class, got 0 for class '1'"):
         CPMix([5, 0, 2])
-    factor = CPMix([4, 0, 2], tau=1.0, empty="ignore").label_factor(
+    weight = CPMix([4, 0, 2], tau=1.0, empty="ignore").label_weight(
         torch.tensor([0.5]), torch.tensor([0]), torch.tensor([1])
     )
-    np.testing.assert_allclose(factor, [1 / 5])
+    np.testing.assert_allclose(weight, [1 / 5])
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"tau": -0.1}, r"tau must be in \[0, 1\], got -0\.1"),
-        ({"tau": 1.1}, r"tau must be in \[0, 1\], got 1\.1"),
-        ({"tau": math.nan}, r"tau must be in \[0, 1\], got nan"),
+        ({"tau": -0.1}, r"tau must lie in \[0, 1\], got -0\.1"),
+        ({"tau": 1.1}, r"tau must lie in \[0, 1\], got 1\.1"),
+        ({"tau": math.nan}, r"tau must lie in \[0, 1\], got nan"),
         ({"lam": 1.5}, r"lam must be in \[0, 1\], got 1\.5"),
         ({"n_a": 0}, r"n_a must be > 0, got 0; a class without samples cannot be mixed"),
         ({"n_b": -3}, r"n_b must be > 0, got -3"),
@@ -103,7 +110,7 @@ def test_classes_without_samples():
 )
 def test_refused(arguments, text):
     with pytest.raises(ValueError, match=text):
-        cp_mix_label_factor(**{"lam": 0.5, "n_a": 10, "n_b": 20} | arguments)
+        cp_mix_label_weight(**{"lam": 0.5, "n_a": 10, "n_b": 20} | arguments)
     if "tau" in arguments:
         with pytest.raises(ValueError, match=text):
             CPMix(COUNTS, **arguments)

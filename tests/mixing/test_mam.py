@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from lt_fast.mixing import MAM, Mixup, mam, mam_label_factor
+from lt_fast.mixing import MAM, Mixup, mam, mam_label_weight
+from mixing.plans import plan_of
 
 COUNTS = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
 GRID = torch.linspace(0, 1, 10_001, dtype=torch.float64)
@@ -26,24 +27,24 @@ OMEGAS = [0.0, 0.05, 0.25, 0.5, 1.0, 3.0]
 )
 def test_golden_numbers(n_a, n_b, expected):
     lam = torch.tensor([0.25, 0.5, 0.75, 0.9], dtype=torch.float64)
-    np.testing.assert_allclose(mam_label_factor(lam, n_a, n_b, 0.25), expected, atol=5e-10)
+    np.testing.assert_allclose(mam_label_weight(lam, n_a, n_b, 0.25), expected, atol=5e-10)
 
 
 @pytest.mark.parametrize("omega", OMEGAS[:-1])  # beyond, their threshold rounds to 1 and misses lam = 0
 @pytest.mark.parametrize(("n_a", "n_b"), PAIRS)
 def test_equals_the_authors_formula_in_their_convention(n_a, n_b, omega):
     expected = [reference.mam_label_factor(lam, n_a, n_b, omega) for lam in GRID.tolist()]
-    np.testing.assert_allclose(mam_label_factor(GRID, n_a, n_b, omega), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(mam_label_weight(GRID, n_a, n_b, omega), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("omega", OMEGAS)
 @pytest.mark.parametrize(("n_a", "n_b"), PAIRS)
 def test_runs_from_0_to_1_increasing_and_without_a_jump(n_a, n_b, omega):
-    factor = mam_label_factor(GRID, n_a, n_b, omega)
-    steps = factor.diff()
+    weight = mam_label_weight(GRID, n_a, n_b, omega)
+    steps = weight.diff()
     b = 1 / (1 + (n_b / n_a) ** omega)
-    assert factor[0] == 0
-    assert factor[-1] == 1
+    assert weight[0] == 0
+    assert weight[-1] == 1
     assert (steps > 0).all()
     assert steps.max() <= 1.000001e-4 / (2 * min(b, 1 - b))  # nowhere steeper than its two straight pieces
 
@@ -51,27 +52,27 @@ def test_runs_from_0_to_1_increasing_and_without_a_jump(n_a, n_b, omega):
 @pytest.mark.parametrize("omega", OMEGAS)
 @pytest.mark.parametrize(("n_a", "n_b"), PAIRS)
 def test_swapping_the_two_images_gives_the_complement(n_a, n_b, omega):
-    swapped = mam_label_factor(1 - GRID, n_b, n_a, omega)
-    np.testing.assert_allclose(swapped, 1 - mam_label_factor(GRID, n_a, n_b, omega), rtol=0, atol=1e-12)
+    swapped = mam_label_weight(1 - GRID, n_b, n_a, omega)
+    np.testing.assert_allclose(swapped, 1 - mam_label_weight(GRID, n_a, n_b, omega), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("n_a", "n_b", "omega"), [(5000, 50, 0.0), (50, 5000, 0.0), (83, 83, 0.25), (7, 7, 9.0)])
 def test_without_omega_or_imbalance_it_is_mixup(n_a, n_b, omega):
-    assert torch.equal(mam_label_factor(GRID, n_a, n_b, omega), GRID)
+    assert torch.equal(mam_label_weight(GRID, n_a, n_b, omega), GRID)
 
 
 def test_the_threshold_itself_is_half_a_label():
     # b = 1/3 and 2/3 exactly, the case in which the authors' code raises.
-    assert mam_label_factor(1 / 3, 1, 2, 1.0) == 0.5
-    assert mam_label_factor(2 / 3, 2, 1, 1.0) == 0.5
-    assert mam_label_factor(0.5, 9, 9, 1.0) == 0.5
+    assert mam_label_weight(1 / 3, 1, 2, 1.0) == 0.5
+    assert mam_label_weight(2 / 3, 2, 1, 1.0) == 0.5
+    assert mam_label_weight(0.5, 9, 9, 1.0) == 0.5
 
 
 @pytest.mark.parametrize("omega", [8.0, 100.0, 1e4])
 def test_limits_of_a_huge_omega(omega):
     lam = torch.tensor([0.0, 0.25, 0.75, 1.0], dtype=torch.float64)
-    np.testing.assert_allclose(mam_label_factor(lam, 5000, 50, omega), [0, 0.125, 0.375, 1], atol=1e-12)
-    np.testing.assert_allclose(mam_label_factor(lam, 50, 5000, omega)[1:], [0.625, 0.875, 1], atol=1e-12)
+    np.testing.assert_allclose(mam_label_weight(lam, 5000, 50, omega), [0, 0.125, 0.375, 1], atol=1e-12)
+    np.testing.assert_allclose(mam_label_weight(lam, 50, 5000, omega)[1:], [0.625, 0.875, 1], atol=1e-12)
 
 
 @given(
@@ -81,8 +82,8 @@ def test_limits_of_a_huge_omega(omega):
     omega=st.floats(0, 1e5),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_is_always_a_factor(lam, n_a, n_b, omega, dtype):
-    assert 0 <= mam_label_factor(torch.tensor(lam, dtype=dtype), n_a, n_b, omega).item() <= 1
+def test_is_always_in_0_to_1(lam, n_a, n_b, omega, dtype):
+    assert 0 <= mam_label_weight(torch.tensor(lam, dtype=dtype), n_a, n_b, omega).item() <= 1
 
 
 @given(
@@ -92,16 +93,16 @@ def test_is_always_a_factor(lam, n_a, n_b, omega, dtype):
     omega=st.floats(0, 1),
 )
 def test_float32_keeps_its_digits(lam, n_a, n_b, omega):
-    exact = mam_label_factor(lam, n_a, n_b, omega).item()
-    assert mam_label_factor(torch.tensor(lam), n_a, n_b, omega).item() == pytest.approx(exact, abs=2e-6)
+    exact = mam_label_weight(lam, n_a, n_b, omega).item()
+    assert mam_label_weight(torch.tensor(lam), n_a, n_b, omega).item() == pytest.approx(exact, abs=2e-6)
 
 
 def test_dtypes_and_shapes():
-    assert mam_label_factor(0.25, 5, 3).dtype == torch.float64
-    assert mam_label_factor(torch.tensor(0.25, dtype=torch.bfloat16), 5, 3).dtype == torch.float32
+    assert mam_label_weight(0.25, 5, 3).dtype == torch.float64
+    assert mam_label_weight(torch.tensor(0.25, dtype=torch.bfloat16), 5, 3).dtype == torch.float32
     lam, n_b = torch.rand(4, 1, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2, 3])
-    assert mam_label_factor(lam, 5, n_b).shape == (4, 3)
-    assert mam_label_factor(torch.zeros(0), torch.zeros(0) + 1, 3).shape == (0,)
+    assert mam_label_weight(lam, 5, n_b).shape == (4, 3)
+    assert mam_label_weight(torch.zeros(0), torch.zeros(0) + 1, 3).shape == (0,)
 
 
 def test_a_batch_is_mixed_pair_by_pair():
@@ -118,8 +119,8 @@ def test_a_batch_is_mixed_pair_by_pair():
 def test_draws_what_mixup_draws():
     target = torch.arange(8)
     plain, aware = Mixup(0.5, seed=3), MAM([9] * 8, alpha=0.5, seed=3)
-    np.testing.assert_array_equal(plain.partner(1, 2, target), aware.partner(1, 2, target))
-    np.testing.assert_array_equal(plain.factor(1, 2, 8), aware.factor(1, 2, 8))
+    for found, expected in zip(plan_of(aware, target, 1, 2), plan_of(plain, target, 1, 2), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_draws_what_mixup_draws():
 )
 def test_a_wrong_omega_is_named(omega, message):
     with pytest.raises(ValueError, match=message):
-        mam_label_factor(0.5, 1, 1, omega)
+        mam_label_weight(0.5, 1, 1, omega)
     with pytest.raises(ValueError, match=message):
         MAM([1, 1], omega=omega)
 
@@ -149,7 +150,7 @@ def test_a_wrong_omega_is_named(omega, message):
 )
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        mam_label_factor(*arguments)
+        mam_label_weight(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -169,5 +170,5 @@ def test_an_empty_class_is_named_or_ignored():
         MAM([5, 0, 3])
     kept = MAM([5, 0, 3], empty="ignore")
     lam, a, b = torch.tensor([0.3]), torch.tensor([0]), torch.tensor([2])
-    assert kept.label_factor(lam, a, b) == mam_label_factor(lam, 5, 3)
-    assert torch.isfinite(kept.label_factor(lam, a, torch.tensor([1]))).all()
+    assert kept.label_weight(lam, a, b) == mam_label_weight(lam, 5, 3)
+    assert torch.isfinite(kept.label_weight(lam, a, torch.tensor([1]))).all()

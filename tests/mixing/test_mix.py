@@ -1,4 +1,4 @@
-"""Applying a mix to images, and the draws: keyed, independent of the batch size, and of the right distribution."""
+"""Applying a mix to images, and its random numbers: their keys and their distribution."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 
 import reference
 from lt_fast.mixing import Mix, Mixup, mixup
-from lt_fast.mixing.draws import beta_factors, partner_positions
+from lt_fast.mixing.draws import beta_coefficients, partner_positions
 
 
 def images(shape, dtype=torch.float32, seed=0):
@@ -46,11 +46,11 @@ def test_apply_works_on_any_strides_and_passes_gradients():
     torch.testing.assert_close(x.grad[:, 0, 0, 0].double(), received)
 
 
-@pytest.mark.parametrize("factor", [0.0, 1.0])
-def test_factors_0_and_1_give_back_the_images(factor):
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+def test_coefficients_0_and_1_give_back_the_images(lam):
     x, partner = images((4, 2)), torch.tensor([3, 2, 1, 0])
-    mix = Mix(partner, torch.full((4,), factor), torch.full((4,), factor))
-    assert torch.equal(mix.apply(x), x if factor else x[partner])
+    mix = Mix(partner, torch.full((4,), lam), torch.full((4,), lam))
+    assert torch.equal(mix.apply(x), x if lam else x[partner])
 
 
 def test_wrong_images_are_named():
@@ -81,7 +81,7 @@ def test_every_pair_is_equally_likely():
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_factors_have_the_moments_of_their_distribution(alpha):
-    lam = beta_factors(alpha, 40_000, per_sample=True, seed=1, epoch=0, step=0).astype(np.float64)
+    lam = beta_coefficients(alpha, 40_000, per_sample=True, seed=1, epoch=0, step=0).astype(np.float64)
     variance = 1 / (4 * (2 * alpha + 1))
     assert lam.mean() == pytest.approx(0.5, abs=4 * math.sqrt(variance / lam.size))
     assert lam.var() == pytest.approx(variance, rel=0.03)
@@ -91,7 +91,7 @@ def test_factors_have_the_moments_of_their_distribution(alpha):
 
 def test_keys_do_not_share_draws():
     drawn = {
-        (seed, epoch, step): beta_factors(1.0, 4, per_sample=True, seed=seed, epoch=epoch, step=step).tobytes()
+        (seed, epoch, step): beta_coefficients(1.0, 4, per_sample=True, seed=seed, epoch=epoch, step=step).tobytes()
         for seed in range(4)
         for epoch in range(4)
         for step in range(8)
@@ -100,7 +100,7 @@ def test_keys_do_not_share_draws():
 
 
 def test_neighbouring_steps_share_no_draw():
-    steps = [beta_factors(1.0, 64, per_sample=True, seed=3, epoch=0, step=step) for step in range(64)]
+    steps = [beta_coefficients(1.0, 64, per_sample=True, seed=3, epoch=0, step=step) for step in range(64)]
     assert len(np.unique(np.concatenate(steps))) > 4090  # of 4096 float32 values; shared draws would leave 127
     shifted = [partner_positions(64, seed=3, epoch=0, step=step) for step in range(2)]
     agreement = np.corrcoef(np.argsort(shifted[0])[1:], np.argsort(shifted[1])[:-1])[0, 1]
@@ -109,5 +109,5 @@ def test_neighbouring_steps_share_no_draw():
 
 def test_a_longer_batch_starts_with_the_same_factors():
     mixer = Mixup(per_sample=True, seed=5)
-    np.testing.assert_array_equal(mixer.factor(1, 2, 100)[:7], mixer.factor(1, 2, 7))
-    assert Mixup(seed=5).factor(1, 2, 7)[0] == mixer.factor(1, 2, 7)[0]
+    np.testing.assert_array_equal(mixer.coefficients(1, 2, 100)[:7], mixer.coefficients(1, 2, 7))
+    assert Mixup(seed=5).coefficients(1, 2, 7)[0] == mixer.coefficients(1, 2, 7)[0]

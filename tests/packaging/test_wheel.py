@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-pytestmark = pytest.mark.slow  # may build the wheel
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # may build the wheel, from nothing
 
 ROOT = Path(__file__).parents[2]
 RUST, CPU, CUDA = "lt_fast/_rust.abi3.so", "lt_fast/_ops/liblt_fast_cpu.so", "lt_fast/_ops/liblt_fast_cuda13.so"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lt_fast import _checks
 from lt_fast.calibration.heads import named_head, unwrapped
 from lt_fast.calibration.labelled_batches import labelled
 from lt_fast.calibration.model_output import modules_that_return, refuse_other_output
@@ -71,7 +72,8 @@ def collect(
                 calls.clear()
                 images = x.to(target_device, non_blocking=True)
                 features, logits = _checked(own, images, calls, step=len(parts))
-                _require_classes(labels, logits.shape[1], before=sum(len(part[2]) for part in parts))
+                before = sum(len(part[2]) for part in parts)
+                _checks.labels_in_range("labels", labels, logits.shape[1], first=before, hint=", the model's classes")
                 parts.append((features.float().cpu(), logits.float().cpu(), labels))
     finally:
         hook.remove()
@@ -99,16 +101,6 @@ def _checked(model: nn.Module, images: Tensor, calls: "_Calls", *, step: int) ->
             raise
         raise ValueError(f"{error}; head={found[-1]!r} names the module whose output the model returns") from None
     return features, logits
-
-
-def _require_classes(labels: Tensor, num_classes: int, *, before: int) -> None:
-    outside = torch.nonzero((labels < 0) | (labels >= num_classes)).flatten()
-    if len(outside):
-        at = int(outside[0])
-        hint = "; leave samples without a label out" if labels[at] < 0 else ", the classes of the model"
-        raise ValueError(
-            f"labels must lie in [0, {num_classes}), got {int(labels[at])} at position {before + at}{hint}"
-        )
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lt_fast.errors import require
+from lt_fast._extras import require
+from lt_fast._schedules import half_cosine
 
 Order: TypeAlias = Callable[[int, int], ArrayLike]
 """``order(epoch, n)``: a permutation of ``range(n)``, or draws from it where a calibrator says so."""
@@ -43,7 +44,7 @@ def cosine_rate(epoch: int, epochs: int, *, lr: float, peak_lr: float, warmup_ep
     if epoch < warmup_epochs:
         return lr + (peak_lr - lr) * epoch / warmup_epochs
     done = (epoch - warmup_epochs) / (epochs - warmup_epochs)
-    return peak_lr * (1 + math.cos(math.pi * done)) / 2
+    return half_cosine(peak_lr, 0.0, math.pi * done)
 
 
 def minimise(

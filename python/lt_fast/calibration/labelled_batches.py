@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lt_fast._extras import require
 from lt_fast.batch import Batch
 from lt_fast.calibration.checks import shape_hint
-from lt_fast.errors import require
 
 _WANTED = "batches must yield (x, labels)"
 _FIRST_TWO = "pass ((x, labels) for x, labels, *_ in loader)"

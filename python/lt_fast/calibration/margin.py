@@ -7,16 +7,13 @@ from typing import Any, ClassVar, Final, Self
 import torch
 from torch import Tensor, nn
 
+from lt_fast import _checks
 from lt_fast.calibration import storage
 from lt_fast.calibration.checks import (
     MAX_EPOCHS,
-    MAX_SEED,
     checked_labels,
     checked_matrix,
     refuse_probabilities,
-    require_above,
-    require_at_least,
-    require_whole,
 )
 from lt_fast.calibration.descent import Order, cosine_rate, minimise, shuffled
 from lt_fast.calibration.heads import Model, weight_norm, wrap_head
@@ -107,22 +104,20 @@ class MarginCalibration:
         progress: bool = False,
         empty: EmptyPolicy = "error",
     ) -> None:
-        peak_lr = lr if peak_lr is None else peak_lr
-        require_whole(1, MAX_EPOCHS, epochs=epochs)
-        require_whole(1, batch_size=batch_size)
-        require_whole(0, warmup_epochs=warmup_epochs)
-        require_whole(0, MAX_SEED, seed=seed)
-        require_at_least(0, gamma=gamma, momentum=momentum, weight_decay=weight_decay)
-        require_above(0, lr=lr, peak_lr=peak_lr, scale=scale)
-        if warmup_epochs >= epochs:
+        self.gamma = _checks.number("gamma", gamma, least=0)
+        self.epochs = _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
+        self.lr = _checks.number("lr", lr, above=0)
+        self.peak_lr = self.lr if peak_lr is None else _checks.number("peak_lr", peak_lr, above=0)
+        self.warmup_epochs = _checks.integer("warmup_epochs", warmup_epochs, least=0)
+        if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs must be < epochs ({epochs}), got {warmup_epochs}")
-        if momentum >= 1:
-            raise ValueError(f"momentum must be < 1, got {momentum}")
+        self.batch_size = _checks.integer("batch_size", batch_size, least=1)
+        self.momentum = _checks.number("momentum", momentum, least=0, below=1)
+        self.weight_decay = _checks.number("weight_decay", weight_decay, least=0)
+        self.scale = _checks.number("scale", scale, above=0)
+        self.seed = _checks.seed(seed)
         self.counts = ClassCounts(counts).require_no_empty(empty)
         _require_weights(self.counts, gamma)
-        self.gamma, self.scale, self.epochs, self.batch_size = float(gamma), float(scale), int(epochs), int(batch_size)
-        self.lr, self.peak_lr, self.warmup_epochs = float(lr), float(peak_lr), int(warmup_epochs)
-        self.momentum, self.weight_decay, self.seed = float(momentum), float(weight_decay), int(seed)
         self.normalization: Normalization = checked_normalization(normalization)
         self.empty: EmptyPolicy = empty
         self.order, self.progress = order, progress
@@ -292,10 +287,7 @@ def _require_weights(counts: ClassCounts, gamma: float) -> None:
     """Raise if a class with samples would weigh nothing in float32: a batch without the others has no loss."""
     weights = generalized_reweighting(counts, gamma)[counts.counts > 0]
     if weights.size and weights.min() < torch.finfo(torch.float32).tiny:
-        raise ValueError(
-            f"gamma (in a recipe, calibration_gamma) must leave every class a weight in float32, got {gamma}; "
-            "all sources have 1.2"
-        )
+        raise ValueError(f"gamma must leave every class a weight in float32, got {gamma}; all sources have 1.2")
 
 
 def _checked_norm(norm: Tensor, num_classes: int) -> Tensor:

@@ -2,21 +2,18 @@
 
 import copy
 import os
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lt_fast import _checks
 from lt_fast.calibration import storage
 from lt_fast.calibration.checks import (
     MAX_EPOCHS,
-    MAX_SEED,
     checked_labels,
     checked_matrix,
-    require_above,
-    require_at_least,
-    require_whole,
 )
 from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise
 from lt_fast.calibration.heads import Model, named_head, wrap_head
@@ -87,20 +84,17 @@ class ClassifierRetraining:
         progress: bool = False,
         empty: EmptyPolicy = "error",
     ) -> None:
-        if start not in ("trained", "fresh"):
-            raise ValueError(f"start must be 'trained' or 'fresh', got {start!r}")
-        require_whole(1, MAX_EPOCHS, epochs=epochs)
-        require_whole(1, batch_size=batch_size)
-        require_whole(0, MAX_SEED, seed=seed)
-        require_at_least(0, momentum=momentum, weight_decay=weight_decay)
-        require_above(0, lr=lr, scale=scale)
-        if momentum >= 1:
-            raise ValueError(f"momentum must be < 1, got {momentum}")
-        self.counts = ClassCounts(counts).require_no_empty(empty)
+        _checks.choice("start", start, get_args(Start))
         self.start: Start = start
-        self.epochs, self.batch_size, self.seed = int(epochs), int(batch_size), int(seed)
-        self.lr, self.momentum, self.weight_decay = float(lr), float(momentum), float(weight_decay)
-        self.scale, self.empty, self.order, self.progress = float(scale), empty, order, progress
+        self.epochs = _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
+        self.lr = _checks.number("lr", lr, above=0)
+        self.batch_size = _checks.integer("batch_size", batch_size, least=1)
+        self.momentum = _checks.number("momentum", momentum, least=0, below=1)
+        self.weight_decay = _checks.number("weight_decay", weight_decay, least=0)
+        self.scale = _checks.number("scale", scale, above=0)
+        self.seed = _checks.seed(seed)
+        self.counts = ClassCounts(counts).require_no_empty(empty)
+        self.empty, self.order, self.progress = empty, order, progress
         self.losses: list[float] = []
 
     def fit(self, features: Any, labels: Any, *, head: nn.Module | None = None) -> Self:

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch.utils.data import DataLoader, Dataset
 
+from lt_fast import _checks
 from lt_fast.batch import Batch, BatchPlan
 from lt_fast.data.plans import FixedBatches, Mixer, NumberedBatches, Planner, SamplerPlans
 from lt_fast.data.sources import ImageSource
 from lt_fast.ranks import Ranks
-from lt_fast.sampling.seekable import checked_seed, whole_number
 
 _STATE_VERSION = 1
 
@@ -41,7 +41,8 @@ class Loader:
 
     Raises:
         TypeError: if the batches cannot be asked for by number, or a number is not an integer.
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range; when a batch is read, if the mixer's ``image_size`` is not that of
+            the images.
 
     *Epochs.* ``iter()`` starts the current epoch, or, once after ``load_state_dict``, continues at the saved position.
     An iterator that reaches its end moves ``epoch`` to the next one.
@@ -63,11 +64,11 @@ class Loader:
     ) -> None:
         source.check(transform)
         self.source, self.transform, self.ranks = source, transform, ranks
-        self.seed = checked_seed(seed)
-        self.workers = whole_number("workers", workers, least=0)
-        self.prefetch = whole_number("prefetch", prefetch, least=1)
+        self.seed = _checks.seed(seed)
+        self.workers = _checks.integer("workers", workers, least=0)
+        self.prefetch = _checks.integer("prefetch", prefetch, least=1)
         self.pin_memory = torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory)
-        self.planner = _planner(source, batch_sampler, mixer, whole_number("views", views, least=1))
+        self.planner = _planner(source, batch_sampler, mixer, _checks.integer("views", views, least=1))
         self.epoch, self._position = 0, 0
 
     def __len__(self) -> int:
@@ -83,7 +84,9 @@ class Loader:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of ``epoch`` from step ``start`` on, whatever has been read before."""
-        return self._batches(self.plan(epoch, step) for step in range(start, len(self)))
+        for batch in self._batches(self.plan(epoch, step) for step in range(start, len(self))):
+            self._check_size(batch)
+            yield batch
 
     def plan(self, epoch: int, step: int) -> BatchPlan:
         """Return this rank's rows of the plan of one batch."""
@@ -98,7 +101,7 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Start ``epoch`` with the next ``iter()``; the current one changes nothing."""
         if epoch != self.epoch:
-            self.epoch, self._position = whole_number("epoch", epoch, least=0), 0
+            self.epoch, self._position = _checks.integer("epoch", epoch, least=0), 0
         self.planner.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,8 +115,8 @@ class Loader:
             ValueError: if the state is of other batches, naming the difference.
         """
         _refuse_foreign(state, version=_STATE_VERSION, seed=self.seed)
-        epoch = whole_number("state['epoch']", state.get("epoch"), least=0)
-        position = whole_number("state['position']", state.get("position"), least=0)
+        epoch = _checks.integer("state['epoch']", state.get("epoch"), least=0)
+        position = _checks.integer("state['position']", state.get("position"), least=0)
         if position > len(self):
             raise ValueError(f"state['position'] must lie in [0, {len(self)}], got {position}")
         self.planner.load_state_dict({**state["plans"], "epoch": epoch, "position": position})
@@ -122,6 +125,13 @@ class Loader:
     def read(self, plan: BatchPlan) -> Batch:
         """Return the batch of a plan: pixels, labels, mixing coefficients."""
         return read_batch(self.source, self.transform, self.seed, plan)
+
+    def _check_size(self, batch: Batch) -> None:
+        """Raise unless a mixer that plans boxes was made for images of this size: it cannot see them."""
+        wanted = getattr(getattr(self.planner, "mixer", None), "image_size", None)
+        size = tuple(batch.x.shape[-2:])
+        if wanted is not None and tuple(wanted) != size:
+            raise ValueError(f"the mixer's image_size must be {size}, the size of the images, got {tuple(wanted)}")
 
     def _batches(self, plans: Iterator[BatchPlan]) -> Iterator[Batch]:
         if self.workers == 0:

@@ -234,12 +234,22 @@ def checked_mix(mix: MixPlan, batch: BatchPlan, rows: int) -> MixPlan:
     if size and not (partner.min() >= 0 and partner.max() < rows):
         wrong = partner[(partner < 0) | (partner >= rows)][0]
         raise IndexError(f"mixer must give partners in [0, {rows}), rows of the data set, got {wrong}")
-    return MixPlan(
-        partner,
-        np.ascontiguousarray(arrays["position"], dtype=np.int64),
-        np.array(np.broadcast_to(lam, size)),
-        None if mix.boxes is None else np.ascontiguousarray(mix.boxes, dtype=np.int32),
-    )
+    position = np.ascontiguousarray(arrays["position"], dtype=np.int64)
+    return MixPlan(partner, position, np.array(np.broadcast_to(lam, size)), _checked_boxes(mix.boxes, size))
+
+
+def _checked_boxes(boxes: Any, size: int) -> NDArray[np.int32] | None:
+    """Return the boxes as (B, 4) int32; the source checks that they are inside its images."""
+    if boxes is None:
+        return None
+    array = np.asarray(boxes)
+    if array.ndim != 2 or array.shape[1] != 4:  # noqa: PLR2004
+        raise ValueError(f"mixer's boxes must have rows (top, left, bottom, right), got shape {array.shape}")
+    if len(array) != size:
+        raise ValueError(f"mixer's boxes must have one entry per image of the batch ({size}), got {len(array)}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"mixer's boxes must be integers, got dtype {array.dtype}")
+    return np.ascontiguousarray(array, dtype=np.int32)
 
 
 def index_array(indices: ArrayLike) -> NDArray[np.int64]:

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lt_fast import _rust
+from lt_fast import _checks, _rust
 from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts
 from lt_fast.data.transforms import DTYPES, CropFlip, FileTransform, keyed_randomness
-from lt_fast.datasets.checks import label_array
 from lt_fast.datasets.image_files import ImageFiles, read_image
 from lt_fast.datasets.image_set import image_array
 from lt_fast.datasets.paths import Paths
@@ -70,7 +69,7 @@ class ArraySource:
     in_memory = True
 
     def __init__(self, images: NDArray[np.uint8], labels: ArrayLike, classes: Sequence[str] | None = None) -> None:
-        self.images, self.labels = image_array(images), label_array(labels)
+        self.images, self.labels = image_array(images), _checks.class_labels("labels", labels)
         if len(self.images) != len(self.labels):
             raise ValueError(f"labels must have one entry per image ({len(self.images)}), got {len(self.labels)}")
         self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
@@ -78,6 +77,11 @@ class ArraySource:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def subset(self, rows: ArrayLike) -> Self:
+        """Return the images at ``rows``, in that order, with the same classes; copies their pixels."""
+        chosen = _rows(rows, len(self))
+        return type(self)(self.images[chosen], self.labels[chosen], self.classes)
 
     @property
     def fingerprint(self) -> str:
@@ -148,7 +152,7 @@ class FileSource:
         root: str | PathLike[str] = ".",
     ) -> None:
         self.paths = paths if isinstance(paths, Paths) else Paths(map(str, paths))
-        self.labels, self.root = label_array(labels), Path(root)
+        self.labels, self.root = _checks.class_labels("labels", labels), Path(root)
         if len(self.paths) != len(self.labels):
             raise ValueError(f"labels must have one entry per path ({len(self.paths)}), got {len(self.labels)}")
         self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
@@ -161,6 +165,11 @@ class FileSource:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def subset(self, rows: ArrayLike) -> Self:
+        """Return the images at ``rows``, in that order, with the same classes."""
+        chosen = _rows(rows, len(self))
+        return type(self)(self.paths.take(chosen), self.labels[chosen], self.classes, root=self.root)
 
     @property
     def fingerprint(self) -> str:
@@ -215,15 +224,38 @@ class FileSource:
 
 
 def mixed(x: Tensor, partners: Sequence[Tensor], mix: MixPlan) -> Tensor:
-    """Blend or paste ``partners`` into the images ``x`` (B, Ch, H, W), in place."""
+    """Blend or paste ``partners`` into the images ``x`` (B, Ch, H, W), in place.
+
+    Raises:
+        ValueError: if a box is not inside the images.
+    """
+    if mix.boxes is not None:
+        return _pasted(x, partners, mix.boxes)
     lam = torch.from_numpy(mix.lam)
     for b, partner in enumerate(partners):
-        if mix.boxes is None:
-            x[b] = lam[b] * x[b] + (1 - lam[b]) * partner
-        else:
-            top, left, bottom, right = mix.boxes[b]
-            x[b, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
+        x[b] = lam[b] * x[b] + (1 - lam[b]) * partner
     return x
+
+
+def _pasted(x: Tensor, partners: Sequence[Tensor], boxes: NDArray[np.int32]) -> Tensor:
+    height, width = x.shape[-2:]
+    for b, partner in enumerate(partners):
+        top, left, bottom, right = boxes[b].tolist()
+        if not (0 <= top <= bottom <= height and 0 <= left <= right <= width):  # a slice would be cut off silently
+            raise ValueError(
+                f"boxes must be (top, left, bottom, right) inside the image ({height}, {width}), got "
+                f"{boxes[b].tolist()} at position {b}"
+            )
+        x[b, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
+    return x
+
+
+def _rows(rows: ArrayLike, size: int) -> NDArray[np.int64]:
+    chosen = _checks.index_array("rows", rows)
+    outside = np.flatnonzero((chosen < 0) | (chosen >= size))
+    if outside.size:
+        raise IndexError(f"rows must lie in [0, {size}), got {chosen[outside[0]]} at position {outside[0]}")
+    return chosen
 
 
 def _keys(rows: NDArray[np.int64], positions: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

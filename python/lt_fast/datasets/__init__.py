@@ -20,6 +20,11 @@ Image files are read from what names them: to paths, labels, names of the classe
 The training set decides the numbers of the classes; every other set takes them from it::
 
     test = lt.datasets.image_folder("photos/test", classes=train)         # may lack classes, and has no others
+
+What is chosen during training is chosen on a validation set, never on the test set::
+
+    training, validation = lt.datasets.validation_split(train.labels, fraction=0.1, seed=0)
+    train, validation = train.subset(training), train.subset(validation)
 """
 
 from lt_fast.datasets.cifar import cifar_lt
@@ -35,6 +40,7 @@ from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.profiles import long_tailed_counts
 from lt_fast.datasets.statistics import CIFAR10_STATS, CIFAR100_STATS, DIGITS_STATS, channel_stats
 from lt_fast.datasets.subsets import long_tailed_indices
+from lt_fast.datasets.validation import validation_split
 from lt_fast.registry import Registry
 
 __all__ = [
@@ -56,6 +62,7 @@ __all__ = [
     "long_tailed_indices",
     "noisy_labels",
     "read_image",
+    "validation_split",
     "write_image_list",
 ]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lt_fast._extras import require
 from lt_fast.datasets.image_set import ImageSet, positions_sha256
 from lt_fast.datasets.profiles import Profile
 from lt_fast.datasets.regular_files import regular
 from lt_fast.datasets.subsets import long_tailed_indices
-from lt_fast.errors import DataError, require
+from lt_fast.errors import DataError
 
 
 def cifar_lt(

@@ -5,14 +5,15 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast import _checks
+from lt_fast._text import nearest
 from lt_fast.counts import EmptyPolicy
 from lt_fast.errors import DataError
-from lt_fast.registry import nearest
 
 _SHOWN = 6
 
@@ -101,8 +102,7 @@ def empty_policy(empty: EmptyPolicy | None, classes: ClassesLike | None) -> Empt
     """Return ``empty``, or the default: a set whose numbers another one decides may lack classes."""
     if empty is None:
         return "error" if classes is None else "ignore"
-    if not isinstance(empty, str) or empty not in ("error", "ignore"):
-        raise ValueError(f"empty must be 'error' or 'ignore', got {empty!r}")
+    _checks.choice("empty", empty, get_args(EmptyPolicy))
     return empty
 
 

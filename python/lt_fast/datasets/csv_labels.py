@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast._checks import MAX_CLASSES
 from lt_fast.datasets.classes import GivenClasses, class_names, composed, refuse_outside, warn_of_lookalikes
 from lt_fast.errors import DataError
-
-_MOST_CLASSES = 1 << 24
 
 _MISSING = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-", "--"))
 """What programs write for a value that is not there, in lower case."""
@@ -84,7 +83,7 @@ def _integers(words: Sequence[str], lines: Sequence[int], source: str) -> NDArra
 
 def _integer(word: str, line: int, source: str) -> int:
     digits = word.lstrip("0") or "0"
-    if len(digits) > len(str(_MOST_CLASSES)) or int(digits) >= _MOST_CLASSES:
+    if len(digits) > len(str(MAX_CLASSES)) or int(digits) >= MAX_CLASSES:
         raise DataError(f"{source}: line {line}: labels must lie in [0, 2**24), got {word}")
     return int(digits)
 
@@ -98,7 +97,7 @@ def _neither(words: Sequence[str], lines: Sequence[int], source: str) -> str:
     if _is_number(word):
         plain = _plain(word)
         remedy = f"write {word} as {plain}" if plain else "correct it"
-        return f"{begin} be whole numbers or words, got {word}; {remedy}, or pass names"
+        return f"{begin} be integers or words, got {word}; {remedy}, or pass names"
     number = next(at for at, word in enumerate(words) if _is_number(word))
     return (
         f"{begin} be all integers or all words, got {word!r} in a column that holds {words[number]} in line "
@@ -125,7 +124,7 @@ def _float(word: str) -> float | None:
 def _plain(word: str) -> str | None:
     """Return the integer >= 0 that ``word`` writes in another way, or None."""
     value = _float(word)
-    return str(int(value)) if value is not None and 0 <= value < _MOST_CLASSES and value == int(value) else None
+    return str(int(value)) if value is not None and 0 <= value < MAX_CLASSES and value == int(value) else None
 
 
 def _warn_of_two_spellings(words: Sequence[str], lines: Sequence[int], source: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
+from lt_fast._text import nearest
 from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.classes import ClassesLike, empty_policy, given_classes
 from lt_fast.datasets.csv_labels import numbered
@@ -13,7 +14,6 @@ from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, w
 from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.regular_files import regular
 from lt_fast.errors import DataError
-from lt_fast.registry import nearest
 
 
 def csv_table(

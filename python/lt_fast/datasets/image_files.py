@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
+from lt_fast._extras import require
 from lt_fast.counts import ClassCounts, EmptyPolicy
-from lt_fast.datasets.checks import label_array
 from lt_fast.datasets.classes import checked_names
 from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.pixels import upright_rgb
 from lt_fast.datasets.spelling import other_root, other_spelling
-from lt_fast.errors import DataError, require
+from lt_fast.errors import DataError
 
 Transform = Callable[[Any], Any]
 
@@ -29,7 +30,7 @@ class ImageFiles:
 
     Args:
         paths: of the images, relative to ``root`` or absolute.
-        labels: (N,) whole numbers in [0, C).
+        labels: (N,) integers in [0, C).
         classes: C distinct names, in the order of their numbers.
         root: folder that the paths start from; the current one by default.
         transform: called with each image, a ``PIL.Image`` in RGB; see ``read_image``.
@@ -40,7 +41,7 @@ class ImageFiles:
             equal for the same list, wherever its images lie. The images' content does not enter.
 
     Raises:
-        TypeError: if the labels are not whole numbers.
+        TypeError: if the labels are not integers.
         ValueError: if lengths differ, a class is named twice, or a label lies outside [0, C).
     """
 
@@ -54,7 +55,7 @@ class ImageFiles:
 
     def __post_init__(self) -> None:
         paths = self.paths if isinstance(self.paths, Paths) else Paths(self.paths)
-        labels = label_array(self.labels)
+        labels = _checks.class_labels("labels", self.labels)
         if len(paths) != len(labels):
             raise ValueError(f"labels must have one entry a path ({len(paths)}), got {len(labels)}")
         object.__setattr__(self, "paths", paths)

@@ -1,14 +1,14 @@
 """``ImageSet``: images in memory with their labels, and how they were chosen."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts
-from lt_fast.datasets.checks import label_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class ImageSet:
 
     Args:
         images: (N, H, W, Ch) uint8.
-        labels: (N,) whole numbers in [0, C).
+        labels: (N,) integers in [0, C).
         classes: C distinct names.
         protocol: how the images were chosen, in plain JSON values.
         indices: (N,) positions of the images in the set they were chosen from.
@@ -27,7 +27,7 @@ class ImageSet:
         fingerprint: SHA-256 over the labels (little-endian int64) and the pixels: equal for equal content.
 
     Raises:
-        TypeError: if the images are not uint8 or the labels not whole numbers.
+        TypeError: if the images are not uint8 or the labels not integers.
         ValueError: if the images have not four dimensions, lengths differ, or a label lies outside [0, C).
     """
 
@@ -40,7 +40,7 @@ class ImageSet:
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        images, labels = image_array(self.images), label_array(self.labels)
+        images, labels = image_array(self.images), _checks.class_labels("labels", self.labels)
         if not len(images) == len(labels) == len(self.indices):
             raise ValueError(
                 f"labels and indices must have one entry an image ({len(images)}), "
@@ -56,6 +56,11 @@ class ImageSet:
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
         return self.images[index], int(self.labels[index])
+
+    def subset(self, indices: ArrayLike) -> "ImageSet":
+        """Return the images at ``indices``, in that order, with the same classes and protocol; copies their pixels."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], indices=self.indices[chosen])
 
     def __repr__(self) -> str:
         return (

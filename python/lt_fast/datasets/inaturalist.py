@@ -1,6 +1,5 @@
 """iNaturalist's JSON of images, annotations and categories."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lt_fast._files import parse_json
 from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.classes import ClassesLike, GivenClasses, empty_policy, given_classes
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
@@ -73,12 +73,12 @@ def inaturalist(
 
 def _read(path: str | PathLike[str]) -> Mapping[str, Any]:
     try:
-        content = json.loads(regular(Path(path)).read_bytes())
+        content = parse_json(regular(Path(path)).read_bytes(), strict=False)
     except DataError:
         raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, Mapping):
         raise DataError(f"{path} must hold a JSON object, got a {type(content).__name__}")

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.errors import DataError, require
+from lt_fast._extras import require
+from lt_fast.errors import DataError
 
 _DARK = 1 << 14  # a quarter of 16 bits: the range of 14-bit cameras, and too dark for an image that fills 16 bits
 _COLOUR = {"RGB": 3, "RGBA": 3, "LA": 1}  # channels before alpha

@@ -5,8 +5,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast import _rust
-from lt_fast.datasets.checks import real_number, whole_number
+from lt_fast import _checks, _rust
 
 Profile: TypeAlias = Literal["exp", "step", "pareto"]
 
@@ -43,7 +42,7 @@ def long_tailed_counts(
         returns (C,) int64.
 
     Raises:
-        TypeError: if ``largest`` or ``num_classes`` is not a whole number, or ``imbalance_ratio`` not a number.
+        TypeError: if ``largest`` or ``num_classes`` is not an integer, or ``imbalance_ratio`` not a number.
         ValueError: if a value is out of its range, or a class would be empty.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, imbalance_cifar.py (exp, step). Liu et al. 2019,
@@ -54,8 +53,8 @@ def long_tailed_counts(
     [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
     """
     return _rust.long_tailed_counts(
-        whole_number("largest", largest, least=1),
-        whole_number("num_classes", num_classes, least=1, bits=32),
-        real_number("imbalance_ratio", imbalance_ratio),
+        _checks.integer("largest", largest, least=1, most=2**63 - 1),
+        _checks.num_classes(num_classes),
+        _checks.real_number("imbalance_ratio", imbalance_ratio),
         str(profile),
     )

@@ -57,5 +57,5 @@ def _mean_and_std(histogram: list[int]) -> tuple[float, float]:
     total = sum(histogram)
     first = sum(value * count for value, count in enumerate(histogram))
     second = sum(value * value * count for value, count in enumerate(histogram))
-    variance = (total * second - first * first) / (total * total)  # whole numbers until here: nothing cancels
+    variance = (total * second - first * first) / (total * total)  # integers until here: nothing cancels
     return float(first / total / 255), float(variance**0.5 / 255)

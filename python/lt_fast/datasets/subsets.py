@@ -5,9 +5,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lt_fast import _rust
+from lt_fast import _checks, _rust
 from lt_fast.counts import ClassCounts, CountsLike
-from lt_fast.datasets.checks import label_array, whole_number
 from lt_fast.datasets.profiles import Profile, long_tailed_counts
 
 Method: TypeAlias = Literal["ldam", "counter"]
@@ -49,7 +48,7 @@ def long_tailed_indices(
         labels (N,) int; counts (C,); returns (counts.sum(),) int64.
 
     Raises:
-        TypeError: if the labels are not whole numbers.
+        TypeError: if the labels are not integers.
         ValueError: if a label is negative, a class has no sample, ``counts`` exceed the samples there are, or a value
             is out of its range; if not exactly one of ``imbalance_ratio`` and ``counts`` is given.
 
@@ -59,11 +58,11 @@ def long_tailed_indices(
     if (imbalance_ratio is None) == (counts is None):
         given = "neither" if counts is None else "both"
         raise ValueError(f"imbalance_ratio or counts must be given, exactly one of them, got {given}")
-    array = label_array(labels)
+    array = _checks.class_labels("labels", labels)
     sizes = _rust.class_sizes(array)
     if counts is not None:
         wanted = ClassCounts(counts).counts
     else:
         assert imbalance_ratio is not None
         wanted = long_tailed_counts(int(sizes.min()), len(sizes), imbalance_ratio=imbalance_ratio, profile=profile)
-    return _rust.long_tailed_indices(array, wanted, whole_number("seed", seed, bits=64), str(method))
+    return _rust.long_tailed_indices(array, wanted, _checks.seed(seed), str(method))

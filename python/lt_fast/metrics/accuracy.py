@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.errors import require
+from lt_fast._extras import require
 from lt_fast.metrics.inputs import Labels, Scores, checked_scores
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast import _checks
 from lt_fast.errors import DataError
 from lt_fast.metrics.inputs import Labels, Scores, are_distributions, checked_scores, refuse_probabilities
 from lt_fast.metrics.likelihood import log_softmax
@@ -50,7 +51,7 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
     bin of its own behind the last.
     """
     array, target = checked_scores(probabilities, labels, name="probabilities")
-    bins = _checked_bins(bins)
+    bins = _checks.integer("bins", bins, least=1, most=_MOST_BINS)
     _require_distributions(array)
     confidence, predicted = array.max(axis=1), array.argmax(axis=1)
     which = _bin_of(confidence, bins)
@@ -91,16 +92,6 @@ def ece15(logits: Scores, labels: Labels) -> float:
 def _bin_of(confidence: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
     edges = (np.arange(1, bins) / bins).astype(confidence.dtype)
     return np.searchsorted(edges, confidence, side="left")
-
-
-def _checked_bins(bins: int) -> int:
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer):
-        raise TypeError(f"bins must be a whole number, got {bins!r}")
-    if bins < 1:
-        raise ValueError(f"bins must be >= 1, got {bins}")
-    if bins > _MOST_BINS:
-        raise ValueError(f"bins must be <= {_MOST_BINS}, got {bins}")
-    return int(bins)
 
 
 def _require_distributions(array: NDArray[np.floating]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.counts import ClassCounts, CountsLike
+from lt_fast.counts import FEW_BELOW, MANY_ABOVE, ClassCounts, CountsLike
 from lt_fast.metrics.accuracy import PerClassScores, per_class_scores
 from lt_fast.metrics.calibration_error import expected_calibration_error
 from lt_fast.metrics.inputs import Labels, Scores, checked_scores
@@ -31,7 +31,7 @@ def evaluate(
     train_counts: CountsLike,
     *,
     bins: int = 15,
-    groups: tuple[int, int] = (100, 20),
+    groups: tuple[int, int] = (MANY_ABOVE, FEW_BELOW),
 ) -> dict[str, Any]:
     """Accuracy overall, by group and by class, likelihood and calibration error of a test set.
 
@@ -75,7 +75,7 @@ def evaluate(
 
 
 def group_recalls(
-    logits: Scores, labels: Labels, train_counts: CountsLike, *, groups: tuple[int, int] = (100, 20)
+    logits: Scores, labels: Labels, train_counts: CountsLike, *, groups: tuple[int, int] = (MANY_ABOVE, FEW_BELOW)
 ) -> dict[str, float | None]:
     """``top1``, ``many_recall``, ``medium_recall`` and ``few_recall`` of ``evaluate``: what a curve over epochs needs.
 

@@ -1,6 +1,5 @@
 """Scores and labels of a test set as checked NumPy arrays."""
 
-import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -8,7 +7,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lt_fast import _checks
 from lt_fast.errors import DataError
+from lt_fast.labels import refuse_missing
 
 Scores: TypeAlias = ArrayLike | Tensor
 Labels: TypeAlias = ArrayLike | Tensor
@@ -99,23 +100,7 @@ def checked_labels(labels: Labels, *, rows: int, num_classes: int, of: str) -> N
         one_hot = "; pass labels.argmax(1) where they are one-hot" if array.shape == (rows, num_classes) else ""
         raise ValueError(f"labels must have shape ({rows},), one a row of {of}, got {array.shape}{one_hot}")
     if not np.issubdtype(array.dtype, np.integer):
-        _refuse_missing(array)
+        refuse_missing("labels", array)
         raise TypeError(f"labels must be integers, got dtype {array.dtype}")
-    outside = np.flatnonzero((array < 0) | (array >= num_classes))
-    if outside.size:
-        at = int(outside[0])
-        hint = "; leave samples without a label out" if array[at] < 0 else ""
-        raise ValueError(f"labels must lie in [0, {num_classes}), got {int(array[at])} at position {at}{hint}")
+    _checks.labels_in_range("labels", array, num_classes)
     return array.astype(np.int64)
-
-
-def _refuse_missing(array: NDArray[Any]) -> None:
-    gone = [at for at, label in enumerate(array.tolist()) if _is_missing(label)]
-    if gone:
-        raise ValueError(f"labels must have no missing entry, got one at position {gone[0]}; leave such samples out")
-
-
-def _is_missing(label: Any) -> bool:
-    if isinstance(label, float):
-        return math.isnan(label)
-    return label is None or type(label).__name__ in ("NAType", "NaTType")  # pandas', which need not be installed

@@ -1,39 +1,51 @@
-"""Mixers: which two images are mixed, how much of each, and how much of each label.
+"""Mixers: which two images are mixed, with which coefficient, and with which weights of their labels.
 
-A mixer has ``partner(epoch, step, labels)``, ``factor(epoch, step, batch_size)`` and ``label_factor(lam, a, b)``; the
-function of the same name gives all three for one batch as a ``Mix``, to be used in any loop::
+A mixer is given to a ``Loader``, which reads mixed batches, and its ``label_rule`` to a loss::
+
+    mixer = lt.mixing.MAM(counts, seed=0)
+    loader = lt.data.Loader(source, sampler, transform=transform, mixer=mixer, seed=0)
+    criterion = lt.losses.LDAMLoss(counts, label_rule=mixer.label_rule)
+    for batch in loader:
+        loss = criterion(model(batch.x), batch.target, batch.target_b, batch.lam)
+
+The function of the same name mixes a batch of tensors in any loop, by a ``Mix``::
 
     mix = lt.mixing.mam(y, counts, seed=0, epoch=epoch, step=step)
     logits = model(mix.apply(x))
     loss = criterion(logits, y, y[mix.partner], mix.lam_label)     # a criterion with label_rule="mixup"
+
+``plan(batch, labels)`` is all that a ``Loader`` asks for: see ``Mixer`` for one of your own.
 """
 
-from lt_fast.mixing.cp_mix import CPMix, cp_mix, cp_mix_label_factor
-from lt_fast.mixing.mam import MAM, mam, mam_label_factor
+from lt_fast.mixing.cp_mix import CPMix, cp_mix, cp_mix_label_weight
+from lt_fast.mixing.cutmix import CutMix, cutmix
+from lt_fast.mixing.mam import MAM, mam, mam_label_weight
 from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup, mixup
-from lt_fast.mixing.remix import Remix, remix, remix_label_factor
-from lt_fast.mixing.unimix import UniMix, unimix, unimix_factor
+from lt_fast.mixing.remix import Remix, remix, remix_label_weight
+from lt_fast.mixing.unimix import UniMix, unimix, unimix_coefficient
 from lt_fast.registry import Registry
 
 __all__ = [
     "MAM",
     "MIXERS",
     "CPMix",
+    "CutMix",
     "Mix",
     "Mixer",
     "Mixup",
     "Remix",
     "UniMix",
     "cp_mix",
-    "cp_mix_label_factor",
+    "cp_mix_label_weight",
+    "cutmix",
     "mam",
-    "mam_label_factor",
+    "mam_label_weight",
     "mixup",
     "remix",
-    "remix_label_factor",
+    "remix_label_weight",
     "unimix",
-    "unimix_factor",
+    "unimix_coefficient",
 ]
 
 MIXERS = Registry(
@@ -44,6 +56,7 @@ MIXERS = Registry(
         "remix": "lt_fast.mixing.remix:Remix",
         "unimix": "lt_fast.mixing.unimix:UniMix",
         "cp_mix": "lt_fast.mixing.cp_mix:CPMix",
+        "cutmix": "lt_fast.mixing.cutmix:CutMix",
     },
 )
-"""Name to class, one line a mixer: ``MIXERS["mam"](counts, omega=0.25)``."""
+"""Name to class, one line per mixer: ``MIXERS["mam"](counts, omega=0.25)``."""

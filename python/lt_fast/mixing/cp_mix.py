@@ -1,29 +1,28 @@
-"""CP-Mix: confused images mixed as in mixup; part of the label factor is given to the rarer class."""
-
-from typing import Any
+"""CP-Mix: confused images mixed as in mixup; part of the label weight is given to the rarer class."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.mixing.draws import checked_target
-from lt_fast.mixing.mix import Mix, Mixer
+from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
 from lt_fast.mixing.remix import checked_tau
 
 
-def cp_mix_label_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, tau: float = 0.5) -> Tensor:
-    """Factor of the first label from the factor ``lam`` of the first image and the sizes of the two classes.
+def cp_mix_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, tau: float = 0.5) -> Tensor:
+    """Weight of the first label from the mixing coefficient ``lam`` of the first image and the two class sizes.
 
-    Equals ``(1 - tau) * lam + tau * n_b / (n_a + n_b)``: between the drawn factor and one that favours the rarer class.
+    Equals ``(1 - tau) * lam + tau * n_b / (n_a + n_b)``: between the sampled coefficient and one that favours the
+    rarer class.
     ``tau=0`` is mixup; ``tau=1`` disregards ``lam``. Swapping the images gives the complement: ``f(1 - lam, n_b, n_a) =
     1 - f(lam, n_a, n_b)``.
 
     Args:
-        lam: factor of the first image, in [0, 1]; checked where no device has to be waited for.
+        lam: mixing coefficient of the first image, in [0, 1]; checked on the CPU only.
         n_a: training samples of the first label's class, > 0.
         n_b: training samples of the second label's class, > 0.
         tau: share of the class sizes, in [0, 1]; the default is ours.
@@ -54,16 +53,16 @@ def cp_mix(
     epoch: int = 0,
     step: int = 0,
 ) -> Mix:
-    """Mix a batch with itself as ``mixup`` does and its labels by ``cp_mix_label_factor``: CP-Mix's regularisation.
+    """Mix a batch with itself as ``mixup`` does and its labels by ``cp_mix_label_weight``: CP-Mix's regularisation.
 
     The other half of the method mixes pairs that ``lt_fast.sampling.ConfusionPairBatchSampler`` draws: see ``CPMix``.
 
     Args:
         target: class indices of the batch.
         class_counts: training samples per class.
-        tau: share of the class sizes in the label factor; 0 is mixup.
-        alpha: both parameters of the Beta distribution of the factor.
-        per_sample: draw one factor a sample; by default one for the whole batch, as mixup's code does.
+        tau: share of the class sizes in the label weight; 0 is mixup.
+        alpha: both parameters of the Beta distribution of the coefficient.
+        per_sample: one coefficient per sample; by default one for the whole batch, as in mixup's code.
         seed: key of the run.
         epoch: key of the epoch.
         step: key of the batch within the epoch.
@@ -73,47 +72,44 @@ def cp_mix(
         device of ``target``.
 
     Raises:
-        TypeError: if ``target`` is not a tensor of whole numbers.
+        TypeError: if ``target`` is not a tensor of integers.
         ValueError: if a class is empty, a label lies outside [0, C), or ``tau``, ``alpha`` or a key out of range.
 
-    Source: CP-Mix, arXiv:2411.07621, equation (16); see ``cp_mix_label_factor`` for what is reconstructed.
+    Source: CP-Mix, arXiv:2411.07621, equation (16); see ``cp_mix_label_weight`` for what is reconstructed.
     """
     mixer = CPMix(class_counts, tau=tau, alpha=alpha, per_sample=per_sample, seed=seed)
-    size, device = len(checked_target(target)), target.device
-    lam = torch.from_numpy(mixer.factor(epoch, step, size)).to(device)
-    partner = torch.from_numpy(mixer.partner(epoch, step, target)).to(device)
-    return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
+    return mix_within(mixer, target, epoch=epoch, step=step)
 
 
 class CPMix(Mixer):
     """``cp_mix`` as an object that batches and a loss share.
 
-    Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = cp_mix_label_factor(lam, n_a, n_b, tau)``.
+    Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label weight = cp_mix_label_weight(lam, n_a, n_b, tau)``.
 
     Of a batch of confusion pairs, images ``x`` and labels ``y`` gathered as ``i0, j0, i1, j1, ...``::
 
-        lam = mixer.factor(epoch, step, len(x) // 2)
+        lam = torch.from_numpy(mixer.coefficients(epoch, step, len(x) // 2))
         mixed = lam * x[0::2] + (1 - lam) * x[1::2]                      # lam shaped to broadcast
-        label_lam = mixer.label_factor(lam, y[0::2], y[1::2])
+        label_lam = mixer.label_weight(lam, y[0::2], y[1::2])
 
-    ``lt_fast.data.PairPlans`` does this in one pass. Give it a mixer with a seed of its own where one training
-    also mixes by ``partner``, so that the two kinds of mixes do not share their factors.
+    ``lt_fast.data.PairPlans(sampler, labels, mixer.coefficients)`` does this in one pass. Where one training also mixes
+    plain batches, give it a mixer with another seed, so that the two kinds of batches do not share their coefficients.
 
     Args:
         counts: training samples per class.
-        tau: share of the class sizes in the label factor, in [0, 1]; 0 is mixup.
-        alpha: both parameters of the Beta distribution of the factor, finite, > 0.
-        per_sample: draw one factor a sample rather than one a batch.
+        tau: share of the class sizes in the label weight, in [0, 1]; 0 is mixup.
+        alpha: both parameters of the Beta distribution of the coefficient, finite, > 0.
+        per_sample: one coefficient per sample rather than one per batch.
         seed: key of the run, in [0, 2^64).
-        empty: ``"ignore"`` allows classes without samples; their label factors are those of a class with one sample.
+        empty: ``"ignore"`` allows classes without samples; their label weights are those of a class with one sample.
 
     Shape:
-        ``partner`` and ``factor`` give (B,) arrays, ``label_factor`` a (B,) tensor.
+        ``plan`` gives (B,) partners and coefficients, ``label_weight`` a (B,) tensor.
 
     Raises:
         ValueError: if a class is empty, or ``tau``, ``alpha`` or ``seed`` out of range.
 
-    Source: CP-Mix, arXiv:2411.07621, equations (7) to (10); see ``cp_mix_label_factor`` for what is reconstructed.
+    Source: CP-Mix, arXiv:2411.07621, equations (7) to (10); see ``cp_mix_label_weight`` for what is reconstructed.
     """
 
     label_rule = "cp_mix"
@@ -134,23 +130,23 @@ class CPMix(Mixer):
         self._sizes = torch.from_numpy(np.maximum(self.counts.counts, 1))
         self._fixed = True
 
-    def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
-        """Return every image's partner: a random permutation of the batch's positions, (B,) int64."""
-        return self._draws.partner(epoch, step, labels)
+    def plan(self, batch: BatchPlan, labels: Labels) -> MixPlan:
+        """Return a random permutation of the batch as partners, and mixup's coefficients."""
+        return self._draws.plan(batch, labels)
 
-    def factor(self, epoch: int, step: int, batch_size: int) -> NDArray[np.float32]:
-        """Return the factor of every first image, (B,) float32."""
-        return self._draws.factor(epoch, step, batch_size)
+    def coefficients(self, epoch: int, step: int, pairs: int) -> NDArray[np.float32]:
+        """Return the mixing coefficients of the first images of a batch of pairs, (pairs,) float32."""
+        return self._draws.coefficients(epoch, step, pairs)
 
-    def label_factor(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
-        """Return the factor of every first label, (B,), on the device of the labels.
+    def label_weight(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
+        """Return the weight of every first label, (B,), on the device of the labels.
 
         Raises:
-            TypeError: if the labels are not whole numbers.
-            ValueError: if a label lies outside [0, C); on a GPU the look-up itself fails there, without a wait here.
+            TypeError: if the labels are not integers.
+            ValueError: if a label lies outside [0, C); checked on the CPU only.
         """
         n_a, n_b = sizes_of(self._sizes, target_a=target_a, target_b=target_b)
-        return cp_mix_label_factor(lam, n_a, n_b, self.tau)
+        return cp_mix_label_weight(lam, n_a, n_b, self.tau)
 
     def __repr__(self) -> str:
         return (

@@ -1,17 +1,18 @@
-"""The two random things in a mixed batch, the partner and the factor, as pure functions of (seed, epoch, step)."""
-
-import math
+"""The random numbers of a mixed batch, each a pure function of (seed, epoch, step); checks that mixers share."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lt_fast import _rust
 from lt_fast import _hints as hints
+from lt_fast import _rust
+from lt_fast._checks import integer, labels_in_range, number
 
-# Every step owns 2^32 consecutive draws, so no batch size makes two steps of an epoch share one.
+# Every step owns 2^32 consecutive draws of a stream, so no batch size makes two steps of an epoch share one. Partners
+# use the first half of them, boxes the second.
 DRAWS_PER_STEP = 1 << 32
+_MAX_KEY = (1 << 32) - 1
 
 
 def partner_positions(batch_size: int, *, seed: int, epoch: int, step: int) -> NDArray[np.int64]:
@@ -24,39 +25,34 @@ def partner_positions(batch_size: int, *, seed: int, epoch: int, step: int) -> N
     return np.argsort(draws, kind="stable")
 
 
-def beta_factors(
+def beta_coefficients(
     alpha: float, batch_size: int, *, per_sample: bool, seed: int, epoch: int, step: int
 ) -> NDArray[np.float32]:
-    """Return (B,) draws of Beta(alpha, alpha): one for the whole batch, or one a sample."""
+    """Return (B,) draws of Beta(alpha, alpha): one for the whole batch, or one per sample."""
     count = batch_size if per_sample else 1
     draws = _rust.beta(alpha, alpha, seed, _rust.STREAM_MIX, epoch, step * DRAWS_PER_STEP, count)
-    factors = draws.astype(np.float32)
-    return factors if per_sample else np.repeat(factors, batch_size)
+    coefficients = draws.astype(np.float32)
+    return coefficients if per_sample else np.repeat(coefficients, batch_size)
 
 
-def require_number(name: str, value: object) -> None:
-    """Raise ``TypeError`` unless ``value`` is a number, or a tensor of one; a bool and a string are none."""
-    of_one = isinstance(value, Tensor) and value.numel() == 1
-    if isinstance(value, bool) or not (of_one or isinstance(value, (int, float, np.integer, np.floating))):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+def box_draws(batch_size: int, *, per_sample: bool, seed: int, epoch: int, step: int) -> NDArray[np.float64]:
+    """Return (B, 3) uniform draws in [0, 1): the same three for the whole batch, or three per sample."""
+    count = batch_size if per_sample else 1
+    first = step * DRAWS_PER_STEP + DRAWS_PER_STEP // 2
+    draws = _rust.uniform(seed, _rust.STREAM_PARTNER, epoch, first, 3 * count).reshape(-1, 3)
+    return draws if per_sample else np.repeat(draws, batch_size, axis=0)
 
 
 def checked_alpha(alpha: float) -> float:
-    """Return ``alpha``; raise ``ValueError`` unless Beta(alpha, alpha) exists."""
-    require_number("alpha", alpha)
-    if not (math.isfinite(alpha) and alpha > 0):
-        hint = "; leave the mixer out to train without mixing" if alpha == 0 else ""
-        raise ValueError(f"alpha must be finite and > 0, got {alpha}{hint}")
-    return float(alpha)
+    """Return ``alpha``; raise unless Beta(alpha, alpha) exists."""
+    hint = "; leave the mixer out to train without mixing" if isinstance(alpha, int | float) and alpha == 0 else ""
+    return number("alpha", alpha, above=0, hint=hint)
 
 
-def checked_key(*, seed: int, epoch: int = 0, step: int = 0) -> None:
-    """Raise unless ``seed`` is a whole number in [0, 2^64), ``epoch`` and ``step`` in [0, 2^32)."""
-    for name, value, bits in (("seed", seed, 64), ("epoch", epoch, 32), ("step", step, 32)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a whole number, got {type(value).__name__}")
-        if not 0 <= value < 1 << bits:
-            raise ValueError(f"{name} must be in [0, 2**{bits}), got {value}")
+def checked_key(*, epoch: int, step: int) -> None:
+    """Raise unless ``epoch`` and ``step`` are integers in [0, 2^32)."""
+    integer("epoch", epoch, least=0, most=_MAX_KEY)
+    integer("step", step, least=0, most=_MAX_KEY)
 
 
 def checked_target(target: Tensor, name: str = "target", *, num_classes: int | None = None) -> Tensor:
@@ -86,8 +82,5 @@ _ONE_LABEL = "; mix before labels are made soft: for one-hot labels pass {name}.
 def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
     if target.device.type != "cpu" or target.numel() == 0 or torch.compiler.is_compiling():
         return
-    outside = ((target < 0) | (target >= num_classes)).nonzero()
-    if len(outside):
-        at = int(outside[0])
-        hint = hints.for_label_value(name, target, num_classes, rows="x")
-        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}{hint}")
+    if bool(((target < 0) | (target >= num_classes)).any()):
+        labels_in_range(name, target, num_classes, hint=hints.for_label_value(name, target, num_classes, rows="x"))

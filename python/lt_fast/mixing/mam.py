@@ -1,22 +1,21 @@
 """Margin-aware mixup (MAM, MAMix): images mixed as in mixup, labels so that the rarer class keeps the wider margin."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lt_fast._checks import number
+from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.mixing.draws import checked_target, require_number
-from lt_fast.mixing.mix import Mix, Mixer
+from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
 
 
-def mam_label_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, omega: float = 0.25) -> Tensor:
-    """Factor of the first label from the factor ``lam`` of the first image and the sizes of the two classes.
+def mam_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, omega: float = 0.25) -> Tensor:
+    """Weight of the first label from the mixing coefficient ``lam`` of the first image and the two class sizes.
 
     With ``b = 1 / (1 + (n_b / n_a)**omega)``, the share of image a at which the mix lies on the boundary::
 
@@ -28,7 +27,7 @@ def mam_label_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, 
     gives the complement: ``f(1 - lam, n_b, n_a) = 1 - f(lam, n_a, n_b)``.
 
     Args:
-        lam: factor of the first image, in [0, 1]; checked where no device has to be waited for.
+        lam: mixing coefficient of the first image, in [0, 1]; checked on the CPU only.
         n_a: training samples of the first label's class, > 0.
         n_b: training samples of the second label's class, > 0.
         omega: finite, >= 0; 0.25 is MAMix's, and LDAM's exponent.
@@ -39,9 +38,9 @@ def mam_label_factor(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, 
     Raises:
         ValueError: if ``omega`` is negative or not finite, ``lam`` lies outside [0, 1], or a class is empty.
 
-    Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py, whose factor belongs
-    to the second image (``lam' = 1 - lam``). Differs from that code: ``lam`` equal to the threshold is the upper branch
-    (the code raises there), and ``b`` is computed from the quotient of the counts, which cannot underflow.
+    Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py, whose coefficient is
+    that of the second image (``lam' = 1 - lam``). Differs from that code: ``lam`` equal to the threshold takes the
+    upper branch (the code raises there), and ``b`` is computed from the quotient of the counts, which cannot underflow.
     """
     omega = checked_omega(omega)
     lam, n_a, n_b = checked_pair(lam, n_a, n_b)
@@ -64,15 +63,15 @@ def mam(
     epoch: int = 0,
     step: int = 0,
 ) -> Mix:
-    """Mix a batch as ``mixup`` does and its labels by ``mam_label_factor``: a minority keeps its label for longer.
+    """Mix a batch as ``mixup`` does and its labels by ``mam_label_weight``: a minority keeps its label for longer.
 
     Args:
         target: class indices of the batch.
         class_counts: training samples per class.
         omega: strength, >= 0; 0 is plain mixup.
-        alpha: both parameters of the Beta distribution of the factor.
-        per_sample: draw one factor a sample; by default one for the whole batch, as the authors' code does. The label
-            factors differ by pair either way.
+        alpha: both parameters of the Beta distribution of the coefficient.
+        per_sample: one coefficient per sample; by default one for the whole batch, as in the authors' code. The label
+            weights differ by pair either way.
         seed: key of the run.
         epoch: key of the epoch.
         step: key of the batch within the epoch.
@@ -82,33 +81,30 @@ def mam(
         device of ``target``.
 
     Raises:
-        TypeError: if ``target`` is not a tensor of whole numbers.
+        TypeError: if ``target`` is not a tensor of integers.
         ValueError: if a class is empty, a label lies outside [0, C), or ``omega``, ``alpha`` or a key out of range.
 
     Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py.
     """
     mixer = MAM(class_counts, omega=omega, alpha=alpha, per_sample=per_sample, seed=seed)
-    size, device = len(checked_target(target)), target.device
-    lam = torch.from_numpy(mixer.factor(epoch, step, size)).to(device)
-    partner = torch.from_numpy(mixer.partner(epoch, step, target)).to(device)
-    return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
+    return mix_within(mixer, target, epoch=epoch, step=step)
 
 
 class MAM(Mixer):
     """``mam`` as an object that a ``Loader`` and a loss share.
 
-    Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = mam_label_factor(lam, n_a, n_b, omega)``.
+    Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label weight = mam_label_weight(lam, n_a, n_b, omega)``.
 
     Args:
         counts: training samples per class.
         omega: strength, finite, >= 0; 0 is plain mixup.
-        alpha: both parameters of the Beta distribution of the factor, finite, > 0.
-        per_sample: draw one factor a sample rather than one a batch.
+        alpha: both parameters of the Beta distribution of the coefficient, finite, > 0.
+        per_sample: one coefficient per sample rather than one per batch.
         seed: key of the run, in [0, 2^64).
-        empty: ``"ignore"`` allows classes without samples; their label factors are those of a class with one sample.
+        empty: ``"ignore"`` allows classes without samples; their label weights are those of a class with one sample.
 
     Shape:
-        ``partner`` and ``factor`` give (B,) arrays, ``label_factor`` a (B,) tensor.
+        ``plan`` gives (B,) partners and coefficients, ``label_weight`` a (B,) tensor.
 
     Raises:
         ValueError: if a class is empty, or ``omega``, ``alpha`` or ``seed`` out of range.
@@ -136,12 +132,12 @@ class MAM(Mixer):
 
     @property
     def alpha(self) -> float:
-        """Both parameters of the Beta distribution of the factor."""
+        """Both parameters of the Beta distribution of the coefficient."""
         return self._draws.alpha
 
     @property
     def per_sample(self) -> bool:
-        """Whether every sample has its own factor."""
+        """Whether every sample has its own coefficient."""
         return self._draws.per_sample
 
     @property
@@ -149,23 +145,19 @@ class MAM(Mixer):
         """Key of the run."""
         return self._draws.seed
 
-    def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
-        """Return every image's partner: a random permutation of the batch's positions, (B,) int64."""
-        return self._draws.partner(epoch, step, labels)
+    def plan(self, batch: BatchPlan, labels: Labels) -> MixPlan:
+        """Return a random permutation of the batch as partners, and mixup's coefficients."""
+        return self._draws.plan(batch, labels)
 
-    def factor(self, epoch: int, step: int, batch_size: int) -> NDArray[np.float32]:
-        """Return the factor of every first image, (B,) float32."""
-        return self._draws.factor(epoch, step, batch_size)
-
-    def label_factor(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
-        """Return the factor of every first label, (B,), on the device of the labels.
+    def label_weight(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
+        """Return the weight of every first label, (B,), on the device of the labels.
 
         Raises:
-            TypeError: if the labels are not whole numbers.
-            ValueError: if a label lies outside [0, C); on a GPU the look-up itself fails there, without a wait here.
+            TypeError: if the labels are not integers.
+            ValueError: if a label lies outside [0, C); checked on the CPU only.
         """
         n_a, n_b = sizes_of(self._sizes, target_a=target_a, target_b=target_b)
-        return mam_label_factor(lam, n_a, n_b, self.omega)
+        return mam_label_weight(lam, n_a, n_b, self.omega)
 
     def __repr__(self) -> str:
         return (
@@ -175,9 +167,7 @@ class MAM(Mixer):
 
 
 def checked_omega(omega: float) -> float:
-    """Return ``omega``; raise ``ValueError`` unless it is finite and >= 0."""
-    require_number("omega", omega)
-    if not (math.isfinite(omega) and omega >= 0):
-        hint = f"; did you mean {-omega:g}? (the exponent is -omega)" if omega < 0 else ""
-        raise ValueError(f"omega must be finite and >= 0, got {omega}{hint}")
-    return float(omega)
+    """Return ``omega``; raise unless it is finite and >= 0."""
+    wrong_sign = isinstance(omega, int | float) and -math.inf < omega < 0
+    hint = f"; did you mean {-omega:g}? (the exponent is -omega)" if wrong_sign else ""
+    return number("omega", omega, least=0, hint=hint)

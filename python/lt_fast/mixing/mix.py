@@ -1,7 +1,7 @@
-"""What every mixer gives: for each image of a batch a partner, the factor of the image and the factor of the label."""
+"""``Mixer``: what every mixing method implements. ``Mix``: the result for a batch of tensors in your own loop."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -9,78 +9,102 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast.batch import BatchPlan, MixPlan
+from lt_fast.mixing.draws import checked_target
 from lt_fast.mixing.fixed import FixedSettings
+
+Labels: TypeAlias = NDArray[np.int64] | Tensor
+"""(B,) class indices."""
 
 
 class Mix(NamedTuple):
-    """How one batch is mixed: ``x = lam_input * x_i + (1 - lam_input) * x_partner(i)``, labels by ``lam_label``.
+    """How one batch is mixed with itself, and its labels.
+
+    Images: ``x = lam_input * x_i + (1 - lam_input) * x_partner(i)``, or with boxes the partner's pixels inside. Labels:
+    ``loss = lam_label * CE(logits, target) + (1 - lam_label) * CE(logits, target[partner])``, or pass ``lam_input`` and
+    the mixer's ``label_rule`` to a loss of ``lt_fast.losses``, which computes the label weight.
 
     Attributes:
         partner: (B,) int64, position in the batch of the second image.
-        lam_input: (B,) float32, factor of the first image, in [0, 1].
-        lam_label: (B,) float32, factor of the first label, in [0, 1].
-
-    ``loss = lam_label * CE(logits, target) + (1 - lam_label) * CE(logits, target[partner])``, or pass ``lam_input`` and
-    the mixer's ``label_rule`` to a loss of ``lt_fast.losses``, which computes the label factor itself.
+        lam_input: (B,) float32, mixing coefficient of the first image, in [0, 1]; with boxes its share of the pixels.
+        lam_label: (B,) float32, weight of the first label, in [0, 1].
+        boxes: None, or (B, 4) int32 rows (top, left, bottom, right).
     """
 
     partner: Tensor
     lam_input: Tensor
     lam_label: Tensor
+    boxes: Tensor | None = None
 
     def apply(self, x: Tensor) -> Tensor:
-        """Mix a batch of images: equals ``lam * x + (1 - lam) * x[partner]`` with ``lam`` one factor an image.
+        """Mix a batch of images: equals ``lam * x + (1 - lam) * x[partner]`` with ``lam`` of shape (B, 1, ...).
 
-        Half-precision images are mixed in float32 and rounded once, so that the factor that the label was mixed with
-        is the factor that the image got. O(B * pixels), two temporaries of the size of ``x``.
+        Half-precision images are blended in float32 and rounded once, so that image and label are mixed with the same
+        coefficient. O(B * pixels), two temporaries of the size of ``x``.
 
         Shape:
-            x (B, ...) float; returns the same shape, dtype and device.
+            x (B, ...) float, with boxes (B, ..., H, W); returns the same shape, dtype and device.
 
         Raises:
-            TypeError: if ``x`` is not floating point: whole numbers would round the mix.
-            ValueError: if ``x`` holds another number of images.
+            TypeError: if ``x`` is not floating point: integers would round the mix.
+            ValueError: if ``x`` has another number of images.
         """
         if not x.is_floating_point():
             raise TypeError(f"x must be floating point to be mixed, got {x.dtype}; convert it with x.float() first")
         if x.ndim == 0 or len(x) != len(self.partner):
             raise ValueError(f"x must hold one image per partner ({len(self.partner)}), got shape {tuple(x.shape)}")
+        second = x[self.partner.to(x.device)]
+        return self._blended(x, second) if self.boxes is None else self._pasted(x, second, self.boxes)
+
+    def _blended(self, x: Tensor, second: Tensor) -> Tensor:
         wide = torch.promote_types(x.dtype, torch.float32)
         lam = self.lam_input.to(x.device, wide).reshape(-1, *[1] * (x.ndim - 1))
-        mixed: Tensor = lam * x.to(wide) + (1 - lam) * x[self.partner.to(x.device)].to(wide)
-        return mixed.to(x.dtype)
+        return (lam * x.to(wide) + (1 - lam) * second.to(wide)).to(x.dtype)
+
+    def _pasted(self, x: Tensor, second: Tensor, boxes: Tensor) -> Tensor:
+        top, left, bottom, right = boxes.to(x.device).reshape(len(x), 4, *[1] * (x.ndim - 1)).unbind(1)
+        y, column = (torch.arange(size, device=x.device) for size in x.shape[-2:])
+        inside = (y[:, None] >= top) & (y[:, None] < bottom) & (column >= left) & (column < right)
+        return torch.where(inside, second, x)
 
 
 class Mixer(FixedSettings, ABC):
-    """What ``MIXERS`` hold: draws keyed by (seed, epoch, step), with no state that moves.
+    """Base of the classes in ``MIXERS``: a pure function of (seed, epoch, step), without state.
 
-    ``lt_fast.data.Loader(..., mixer=mixer)`` mixes the images while a batch is made; a loss with
-    ``label_rule=mixer.label_rule`` mixes the labels.
+    ``lt_fast.data.Loader(..., mixer=mixer)`` mixes the images while a batch is read; a loss with
+    ``label_rule=mixer.label_rule`` mixes the labels. A mixer of your own needs ``plan`` and ``label_rule`` only, and no
+    base class; its partners may be any rows of the data set.
+
+    Attributes:
+        label_rule: name of the label rule in ``lt_fast.ops.mixed_margin_loss``.
     """
 
     label_rule: str
-    """Name of the label rule in ``lt_fast.ops.mixed_margin_loss``."""
 
-    def plan(self, batch: BatchPlan, labels: NDArray[np.int64]) -> MixPlan:
-        """Return the partner of every image in a batch, and how much of the image remains.
+    @abstractmethod
+    def plan(self, batch: BatchPlan, labels: Labels) -> MixPlan:
+        """Return the partner of every image, and how much of the image remains.
 
-        The partners are images of the same batch, augmented as they are in their own position.
+        The partners are images of the same batch, with the augmentation that they have in their own position.
 
         Args:
             batch: the images before mixing.
-            labels: (B,) of the images.
+            labels: (B,) class indices of the images.
         """
-        at = self.partner(batch.epoch, batch.step, labels)
-        return MixPlan(batch.index[at], batch.position[at], self.factor(batch.epoch, batch.step, len(labels)))
 
     @abstractmethod
-    def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
-        """Position in the batch of every image's partner, (B,)."""
+    def label_weight(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
+        """Return the weight of every first label, (B,), from the images' mixing coefficients and both labels."""
 
-    @abstractmethod
-    def factor(self, epoch: int, step: int, batch_size: int) -> NDArray[np.float32]:
-        """Factor of every first image, (B,)."""
 
-    @abstractmethod
-    def label_factor(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
-        """Factor of every first label, (B,)."""
+def mix_within(mixer: Mixer, target: Tensor, *, epoch: int, step: int) -> Mix:
+    """Return how a mixer mixes a batch of tensors with itself: the function form of every mixer.
+
+    Raises:
+        TypeError: if ``target`` is not a tensor of integers.
+        ValueError: if it is not one-dimensional, or a label lies outside [0, C).
+    """
+    rows = np.arange(len(checked_target(target)))
+    plan = mixer.plan(BatchPlan(epoch, step, rows, rows), target)
+    partner, lam = (torch.from_numpy(each).to(target.device) for each in (plan.partner, plan.lam))
+    boxes = None if plan.boxes is None else torch.from_numpy(plan.boxes).to(target.device)
+    return Mix(partner, lam, mixer.label_weight(lam, target, target[partner]), boxes)

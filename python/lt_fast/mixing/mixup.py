@@ -1,28 +1,27 @@
-"""Mixup: convex combinations of two images and of their labels, with one factor for both."""
-
-from typing import Any
+"""Mixup: convex combinations of two images and of their labels, with one coefficient for both."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lt_fast.mixing.draws import beta_factors, checked_alpha, checked_key, checked_target, partner_positions
-from lt_fast.mixing.mix import Mix, Mixer
+from lt_fast._checks import seed as checked_seed
+from lt_fast.batch import BatchPlan, MixPlan
+from lt_fast.mixing.draws import beta_coefficients, checked_alpha, checked_key, partner_positions
+from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 
 
 def mixup(
     target: Tensor, *, alpha: float = 1.0, per_sample: bool = False, seed: int = 0, epoch: int = 0, step: int = 0
 ) -> Mix:
-    """Mix a batch and its labels alike: ``lam_label = lam_input = lam`` with ``lam`` from Beta(alpha, alpha).
+    """Mix a batch and its labels with the same coefficient, ``lam_label = lam_input``, from Beta(alpha, alpha).
 
     Equals, up to the generator, ``lam = np.random.beta(alpha, alpha)`` and ``partner = torch.randperm(B)``; here both
-    are a pure function of ``(seed, epoch, step)``. O(B log B).
+    are pure functions of ``(seed, epoch, step)``. O(B log B).
 
     Args:
         target: class indices of the batch; only their number and device are used.
         alpha: both parameters of the Beta distribution; 1 is uniform.
-        per_sample: draw one factor a sample; by default one for the whole batch, as the authors' code does.
+        per_sample: one coefficient per sample; by default one for the whole batch, as in the authors' code.
         seed: key of the run.
         epoch: key of the epoch.
         step: key of the batch within the epoch.
@@ -31,30 +30,28 @@ def mixup(
         target (B,) int; returns partner (B,) int64, lam_input and lam_label (B,) float32, on the device of ``target``.
 
     Raises:
-        TypeError: if ``target`` is not a tensor of whole numbers, or a key is none.
+        TypeError: if ``target`` is not a tensor of integers, or a key is not an integer.
         ValueError: if ``alpha`` is not finite and positive, ``target`` not one-dimensional, or a key out of range.
 
     Source: Zhang et al. 2018, arXiv:1710.09412; code facebookresearch/mixup-cifar10, train.py. Differs from it:
     ``alpha <= 0`` is refused, where the code then does not mix.
     """
     mixer = Mixup(alpha, per_sample=per_sample, seed=seed)
-    size, device = len(checked_target(target)), target.device
-    lam = torch.from_numpy(mixer.factor(epoch, step, size)).to(device)
-    return Mix(torch.from_numpy(mixer.partner(epoch, step, target)).to(device), lam, lam)
+    return mix_within(mixer, target, epoch=epoch, step=step)
 
 
 class Mixup(Mixer):
     """``mixup`` as an object that a ``Loader`` and a loss share.
 
-    Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = lam``, ``lam`` from Beta(alpha, alpha).
+    Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label weight = lam``, ``lam`` from Beta(alpha, alpha).
 
     Args:
         alpha: both parameters of the Beta distribution, finite, > 0.
-        per_sample: draw one factor a sample rather than one a batch.
+        per_sample: one coefficient per sample rather than one per batch.
         seed: key of the run, in [0, 2^64).
 
     Shape:
-        ``partner`` and ``factor`` give (B,) arrays, ``label_factor`` a (B,) tensor.
+        ``plan`` gives (B,) partners and coefficients, ``label_weight`` a (B,) tensor.
 
     Raises:
         ValueError: if ``alpha`` is not finite and positive, or ``seed`` out of range.
@@ -65,23 +62,23 @@ class Mixup(Mixer):
     label_rule = "mixup"
 
     def __init__(self, alpha: float = 1.0, *, per_sample: bool = False, seed: int = 0) -> None:
-        checked_key(seed=seed)
         self.alpha = checked_alpha(alpha)
         self.per_sample = per_sample
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self._fixed = True
 
-    def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
-        """Return every image's partner: a random permutation of the batch's positions, (B,) int64."""
-        checked_key(seed=self.seed, epoch=epoch, step=step)
-        return partner_positions(len(labels), seed=self.seed, epoch=epoch, step=step)
+    def plan(self, batch: BatchPlan, labels: Labels) -> MixPlan:  # noqa: ARG002  (the mixers' shared signature)
+        """Return a random permutation of the batch as partners."""
+        lam = self.coefficients(batch.epoch, batch.step, len(batch.index))
+        at = partner_positions(len(lam), seed=self.seed, epoch=batch.epoch, step=batch.step)
+        return MixPlan(batch.index[at], batch.position[at], lam)
 
-    def factor(self, epoch: int, step: int, batch_size: int) -> NDArray[np.float32]:
-        """Return the factor of every first image, (B,) float32."""
-        checked_key(seed=self.seed, epoch=epoch, step=step)
-        return beta_factors(self.alpha, batch_size, per_sample=self.per_sample, seed=self.seed, epoch=epoch, step=step)
+    def coefficients(self, epoch: int, step: int, size: int) -> NDArray[np.float32]:
+        """Return the mixing coefficients of ``size`` first images, (size,) float32."""
+        checked_key(epoch=epoch, step=step)
+        return beta_coefficients(self.alpha, size, per_sample=self.per_sample, seed=self.seed, epoch=epoch, step=step)
 
-    def label_factor(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:  # noqa: ARG002  (the mixers' shared signature)
+    def label_weight(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:  # noqa: ARG002  (the mixers' shared signature)
         """Return ``lam``: labels are mixed as the images are."""
         return lam
 

@@ -1,4 +1,4 @@
-"""What label rules by class size share: the sizes of a pair's classes, checked and in one dtype."""
+"""The class sizes of a pair of labels, checked and in one dtype: for label rules that depend on them."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ def checked_pair(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> t
     """Return all three as tensors on the device of ``lam``: float64 for a number or a float64 ``lam``, else float32.
 
     Raises:
-        ValueError: if ``lam`` lies outside [0, 1] or a size is not > 0; looked at on the CPU alone, and
-            not under ``torch.compile``.
+        ValueError: if ``lam`` lies outside [0, 1] or a size is not > 0; checked on the CPU only, and not
+            under ``torch.compile``.
     """
     lam, n_a, n_b = (
         value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in (lam, n_a, n_b)
     )
-    if not torch.compiler.is_compiling():  # a look at the values would break the graph
+    if not torch.compiler.is_compiling():  # reading the values would break the graph
         _check_values(lam, n_a, n_b)
     wide = torch.promote_types(lam.dtype, torch.float32)
     return lam.to(wide), n_a.to(lam.device, wide), n_b.to(lam.device, wide)
@@ -26,8 +26,8 @@ def sizes_of(sizes: Tensor, **targets: Tensor) -> tuple[Tensor, ...]:
     """Return the class sizes of labels given by name, on the labels' device.
 
     Raises:
-        TypeError: if labels are not whole numbers.
-        ValueError: if a label lies outside [0, C); on a GPU the look-up itself fails there, without a wait here.
+        TypeError: if labels are not integers.
+        ValueError: if a label lies outside [0, C); checked on the CPU only.
     """
     for name, target in targets.items():
         checked_target(target, name, num_classes=len(sizes))

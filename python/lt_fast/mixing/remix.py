@@ -1,24 +1,21 @@
 """Remix: images mixed as in mixup; the label goes wholly to the minority where the classes differ much in size."""
 
-import math
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lt_fast._checks import number
+from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.mixing.draws import checked_target, require_number
-from lt_fast.mixing.mix import Mix, Mixer
+from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
 
 
-def remix_label_factor(
+def remix_label_weight(
     lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, kappa: float = 3.0, tau: float = 0.5
 ) -> Tensor:
-    """Factor of the first label from the factor ``lam`` of the first image and the sizes of the two classes.
+    """Weight of the first label from the mixing coefficient ``lam`` of the first image and the two class sizes.
 
     Equals::
 
@@ -29,7 +26,7 @@ def remix_label_factor(
     Swapping the images gives the complement, ``f(1 - lam, n_b, n_a) = 1 - f(lam, n_a, n_b)``, for ``kappa > 1``.
 
     Args:
-        lam: factor of the first image, in [0, 1]; checked where no device has to be waited for.
+        lam: mixing coefficient of the first image, in [0, 1]; checked on the CPU only.
         n_a: training samples of the first label's class, > 0.
         n_b: training samples of the second label's class, > 0.
         kappa: quotient of the sizes from which on the minority may take all, finite, >= 1.
@@ -62,15 +59,15 @@ def remix(
     epoch: int = 0,
     step: int = 0,
 ) -> Mix:
-    """Mix a batch as ``mixup`` does and its labels by ``remix_label_factor``.
+    """Mix a batch as ``mixup`` does and its labels by ``remix_label_weight``.
 
     Args:
         target: class indices of the batch.
         class_counts: training samples per class.
         kappa: quotient of the class sizes from which on the minority may take the whole label.
         tau: share of the majority's image below which it does; 0 is mixup.
-        alpha: both parameters of the Beta distribution of the factor.
-        per_sample: draw one factor a sample; by default one for the whole batch, as the code named below does.
+        alpha: both parameters of the Beta distribution of the coefficient.
+        per_sample: one coefficient per sample; by default one for the whole batch, as in the code named below.
         seed: key of the run.
         epoch: key of the epoch.
         step: key of the batch within the epoch.
@@ -80,38 +77,35 @@ def remix(
         device of ``target``.
 
     Raises:
-        TypeError: if ``target`` is not a tensor of whole numbers.
+        TypeError: if ``target`` is not a tensor of integers.
         ValueError: if a class is empty, a label lies outside [0, C), or ``kappa``, ``tau``, ``alpha`` or a key out of
             range.
 
     Source: Chou et al. 2020, arXiv:2007.03943; code ntucllab/imbalanced-DL, _remix_drw.py.
     """
     mixer = Remix(class_counts, kappa=kappa, tau=tau, alpha=alpha, per_sample=per_sample, seed=seed)
-    size, device = len(checked_target(target)), target.device
-    lam = torch.from_numpy(mixer.factor(epoch, step, size)).to(device)
-    partner = torch.from_numpy(mixer.partner(epoch, step, target)).to(device)
-    return Mix(partner, lam, mixer.label_factor(lam, target, target[partner]))
+    return mix_within(mixer, target, epoch=epoch, step=step)
 
 
 class Remix(Mixer):
     """``remix`` as an object that a ``Loader`` and a loss share.
 
-    Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label factor = remix_label_factor(lam, n_a, n_b, kappa, tau)``.
+    Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label weight = remix_label_weight(lam, n_a, n_b, kappa, tau)``.
 
-    A loss with ``label_rule="remix"`` takes 3 and 0.5; for another ``kappa`` or ``tau`` give it the label factor itself
+    A loss with ``label_rule="remix"`` takes 3 and 0.5; for another ``kappa`` or ``tau`` give it the label weight itself
     and ``label_rule="mixup"``.
 
     Args:
         counts: training samples per class.
         kappa: quotient of the class sizes from which on the minority may take the whole label, finite, >= 1.
         tau: share of the majority's image below which it does, in [0, 1].
-        alpha: both parameters of the Beta distribution of the factor, finite, > 0.
-        per_sample: draw one factor a sample rather than one a batch.
+        alpha: both parameters of the Beta distribution of the coefficient, finite, > 0.
+        per_sample: one coefficient per sample rather than one per batch.
         seed: key of the run, in [0, 2^64).
-        empty: ``"ignore"`` allows classes without samples; their label factors are those of a class with one sample.
+        empty: ``"ignore"`` allows classes without samples; their label weights are those of a class with one sample.
 
     Shape:
-        ``partner`` and ``factor`` give (B,) arrays, ``label_factor`` a (B,) tensor.
+        ``plan`` gives (B,) partners and coefficients, ``label_weight`` a (B,) tensor.
 
     Raises:
         ValueError: if a class is empty, or ``kappa``, ``tau``, ``alpha`` or ``seed`` out of range.
@@ -138,23 +132,19 @@ class Remix(Mixer):
         self._sizes = torch.from_numpy(np.maximum(self.counts.counts, 1))
         self._fixed = True
 
-    def partner(self, epoch: int, step: int, labels: Any) -> NDArray[np.int64]:
-        """Return every image's partner: a random permutation of the batch's positions, (B,) int64."""
-        return self._draws.partner(epoch, step, labels)
+    def plan(self, batch: BatchPlan, labels: Labels) -> MixPlan:
+        """Return a random permutation of the batch as partners, and mixup's coefficients."""
+        return self._draws.plan(batch, labels)
 
-    def factor(self, epoch: int, step: int, batch_size: int) -> NDArray[np.float32]:
-        """Return the factor of every first image, (B,) float32."""
-        return self._draws.factor(epoch, step, batch_size)
-
-    def label_factor(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
-        """Return the factor of every first label, (B,), on the device of the labels.
+    def label_weight(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:
+        """Return the weight of every first label, (B,), on the device of the labels.
 
         Raises:
-            TypeError: if the labels are not whole numbers.
-            ValueError: if a label lies outside [0, C); on a GPU the look-up itself fails there, without a wait here.
+            TypeError: if the labels are not integers.
+            ValueError: if a label lies outside [0, C); checked on the CPU only.
         """
         n_a, n_b = sizes_of(self._sizes, target_a=target_a, target_b=target_b)
-        return remix_label_factor(lam, n_a, n_b, self.kappa, self.tau)
+        return remix_label_weight(lam, n_a, n_b, self.kappa, self.tau)
 
     def __repr__(self) -> str:
         return (
@@ -164,17 +154,12 @@ class Remix(Mixer):
 
 
 def checked_kappa(kappa: float) -> float:
-    """Return ``kappa``; raise ``ValueError`` unless it is finite and >= 1."""
-    require_number("kappa", kappa)
-    if not (math.isfinite(kappa) and kappa >= 1):
-        hint = f"; did you mean {1 / kappa:g}?" if 0 < kappa < 1 else ""
-        raise ValueError(f"kappa must be finite and >= 1 (larger over smaller class), got {kappa}{hint}")
-    return float(kappa)
+    """Return ``kappa``; raise unless it is finite and >= 1."""
+    inverse = isinstance(kappa, int | float) and 0 < kappa < 1
+    hint = f"; did you mean {1 / kappa:g}? (larger over smaller class)" if inverse else ""
+    return number("kappa", kappa, least=1, hint=hint)
 
 
 def checked_tau(tau: float) -> float:
-    """Return ``tau``; raise ``ValueError`` unless it lies in [0, 1]."""
-    require_number("tau", tau)
-    if not 0 <= tau <= 1:
-        raise ValueError(f"tau must be in [0, 1], got {tau}")
-    return float(tau)
+    """Return ``tau``; raise unless it lies in [0, 1]."""
+    return number("tau", tau, least=0, most=1)

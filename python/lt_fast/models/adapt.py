@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lt_fast.errors import DataError, UsageError, require
+from lt_fast._extras import require
+from lt_fast._text import nearest
+from lt_fast.errors import DataError, UsageError
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
-from lt_fast.registry import nearest
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIZES = (224, 299, 64, 32)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lt_fast import _checks
 from lt_fast.models.seeds import seeded_generator
-from lt_fast.models.sizes import require_positive
 
 _NOT_OURS = {
     "bias": "a cosine has none; use lt_fast.losses.LogitAdjustedLoss or nn.Linear for a bias per class",
@@ -59,7 +59,8 @@ class CosineHead(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        require_positive(in_features=in_features, num_classes=num_classes)
+        _checks.integer("in_features", in_features, least=1)
+        _checks.num_classes(num_classes)
         seeded_generator(seed)
         self.seed = seed
         self.weight = nn.Parameter(torch.empty(num_classes, in_features, device=device, dtype=dtype))

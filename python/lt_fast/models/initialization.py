@@ -20,10 +20,10 @@ def build(make: Callable[[], Model], *, seed: int) -> Model:
     Args:
         make: constructs the model out of convolutions, batch norms, linear layers and modules with a method
             ``fill(generator)``.
-        seed: any whole number in [0, 2^64).
+        seed: any integer in [0, 2^64).
 
     Raises:
-        TypeError: if ``seed`` is not a whole number.
+        TypeError: if ``seed`` is not an integer.
         ValueError: if it lies outside the range.
     """
     generator = seeded_generator(seed)

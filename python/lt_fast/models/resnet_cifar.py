@@ -5,10 +5,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
-from lt_fast.models.sizes import require_positive
 
 _WIDTHS = (16, 32, 64)
 
@@ -83,12 +83,13 @@ def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, se
 
     Raises:
         UsageError: if ``head`` is unknown.
-        TypeError, ValueError: if a size is not a whole number >= 1, or ``seed`` not one in [0, 2^64).
+        TypeError, ValueError: if a size is not an integer >= 1, or ``seed`` not one in [0, 2^64).
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2, with option A shortcuts; Kaiming-normal initialisation and
     use for long tails as in kaidic/LDAM-DRW, models/resnet_cifar.py.
     Differs from that code: global average pooling for any image size, where the code pools a square.
     """
-    require_positive(num_classes=num_classes, in_channels=in_channels)
+    _checks.num_classes(num_classes)
+    _checks.integer("in_channels", in_channels, least=1)
     blocks = 5
     return build(lambda: ResNetCifar(blocks, num_classes, head=head, in_channels=in_channels), seed=seed)

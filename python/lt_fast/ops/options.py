@@ -220,6 +220,3 @@ def _traced_number(name: str, value: Any) -> Any:
     if tensor.dim() != 0 or tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"{name} must be one number, got an array")
     return tensor
-
-
-settings = MarginOptions  # until the losses use MarginOptions themselves

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast.counts import FEW_BELOW, MANY_ABOVE
 from lt_fast.report.style import BLACK, BLUE, COLOURS, GREEN, MARKERS, SKY, VERMILION, figure
 
 _CELLS_WITH_NUMBERS = 12
@@ -103,7 +104,7 @@ def reliability_diagram(path: Path, stages: Mapping[str, Any], errors: Mapping[s
 
 def recall_by_count(
     path: Path, n_train: Sequence[int], recalls: Mapping[str, Sequence[float | None]], *, title: str,
-    limits: tuple[int, int] = (100, 20),
+    limits: tuple[int, int] = (MANY_ABOVE, FEW_BELOW),
 ) -> None:  # fmt: skip
     """Draw each class as a point: its recall over its number of training images.
 

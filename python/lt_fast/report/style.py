@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lt_fast.errors import require
-from lt_fast.training.durable import replace_file, unwritable
+from lt_fast._extras import require
+from lt_fast._files import FOR_RUN, make_folder, replace_file
 
 # Okabe and Ito's palette (Color Universal Design, 2008); each colour keeps its meaning across all pictures.
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK = (
@@ -71,8 +71,5 @@ def _save(drawn: Any, path: Path) -> None:
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     data = io.BytesIO()
     drawn.savefig(data, format=path.suffix[1:], metadata=metadata)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(path.parent, error, what=path.name, needed=data.tell()) from error
-    replace_file(path, data.getvalue())
+    make_folder(path.parent, next_step=FOR_RUN)
+    replace_file(path, data.getvalue(), next_step=FOR_RUN)

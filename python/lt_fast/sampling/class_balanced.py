@@ -1,22 +1,19 @@
 """Class-balanced batches: a class by its probability, then a sample of it."""
 
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lt_fast import _rust
+from lt_fast import _checks, _rust
 from lt_fast.counts import ClassCounts, EmptyPolicy, NumberedLabels, numbered_labels
 from lt_fast.labels import refuse_negative, warn
 from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
 from lt_fast.sampling.schedule import Schedule, ScheduledDraws, described, scheduled
-from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint, one_of
+from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 WithinClass: TypeAlias = Literal["cycle", "replace"]
-
-MOST_CLASSES = 1 << 24
-"""Labels must lie below: a table of counts beyond is a mistake, and would fill the memory."""
 
 _FEWEST_DISTINCT = 3  # samples: two of two classes are an example, not a mistake
 
@@ -39,7 +36,7 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
     for the table, 4 for the labels.
 
     Args:
-        labels: one class a sample (whole numbers from 0, or strings, which are numbered in sorted order), or a data
+        labels: one class a sample (integers from 0, or strings, which are numbered in sorted order), or a data
             set as ``labels_of`` takes.
         batch_size: draws in a batch.
         q: exponent of the class counts.
@@ -62,7 +59,7 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
         a batch is a list of ``batch_size`` integers, or an int64 array ``(batch_size,)``.
 
     Raises:
-        TypeError: if labels are neither whole numbers nor strings, or a torch ``Sampler`` is passed.
+        TypeError: if labels are neither integers nor strings, or a torch ``Sampler`` is passed.
         ValueError: if a label is negative or has no probability, a class is empty, ``class_probs`` holds NaN, an
             infinity, a negative number or only zeros, ``q`` is given beside it or not finite, or a number is out of
             its range.
@@ -172,7 +169,7 @@ class _Rule(NamedTuple):
         within_class: WithinClass,
         empty: EmptyPolicy,
     ) -> "_Rule":
-        one_of("within_class", within_class, "cycle", "replace")
+        _checks.choice("within_class", within_class, get_args(WithinClass))
         if schedule is not None and (q != 0 or class_probs is not None):
             raise ValueError("schedule must be given without q and class_probs, got both; choose one of them")
         if class_probs is not None and q != 0:
@@ -238,8 +235,8 @@ def _counted(found: NumberedLabels, num_classes: int | None, of: str) -> tuple[N
         raise ValueError("labels must hold at least one sample, got 0")
     refuse_negative(labels)
     largest = int(labels.max())
-    if largest >= MOST_CLASSES:
-        raise ValueError(f"labels must be < {MOST_CLASSES}, got {largest}; number the classes 0..C-1 first")
+    if largest >= _checks.MAX_CLASSES:
+        raise ValueError(f"labels must be < {_checks.MAX_CLASSES}, got {largest}; number the classes 0..C-1 first")
     if num_classes is not None:
         _refuse_other_classes(found, num_classes, of)
     classes = largest + 1 if num_classes is None else num_classes

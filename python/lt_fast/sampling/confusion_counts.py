@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed
 
-from lt_fast import _rust
-from lt_fast.sampling.seekable import whole_number
+from lt_fast import _checks, _rust
 
 _STATE_VERSION = 1
 
@@ -41,7 +40,7 @@ class ConfusionCounts:
         num_classes: C, in [1, 2**24].
 
     Raises:
-        TypeError: if ``num_classes`` is not a whole number.
+        TypeError: if ``num_classes`` is not an integer.
         ValueError: if it is out of its range.
 
     Source: the confusion of equations (5) and (6) of CP-Mix, arXiv:2411.07621, accumulated over the training as a
@@ -49,7 +48,7 @@ class ConfusionCounts:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self._counts = _rust.ConfusionCounts(whole_number("num_classes", num_classes, least=1))
+        self._counts = _rust.ConfusionCounts(_checks.num_classes(num_classes))
 
     @property
     def num_classes(self) -> int:
@@ -76,10 +75,10 @@ class ConfusionCounts:
             predicted: predicted classes: ``logits.argmax(1)``, or the op's prediction.
 
         Shape:
-            both (N,), whole numbers in [0, C): sequence, array or tensor.
+            both (N,), integers in [0, C): sequence, array or tensor.
 
         Raises:
-            TypeError: if they are not whole numbers.
+            TypeError: if they are not integers.
             ValueError: if their shapes differ, a class lies outside [0, C) (its position is named), or the counts would
                 add up to 2**63.
         """
@@ -181,12 +180,8 @@ class ConfusionCounts:
 
 
 def _classes(name: str, values: Any) -> NDArray[np.int64]:
-    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, one class a sample, got shape {array.shape}")
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"{name} must hold whole numbers, got dtype {array.dtype}; predictions are logits.argmax(1)")
-    return array.astype(np.int64, copy=False)
+    values = values.detach().cpu() if isinstance(values, Tensor) else values
+    return _checks.index_array(name, values, hint="; predictions are logits.argmax(1)")
 
 
 def _columns(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

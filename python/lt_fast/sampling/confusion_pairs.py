@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lt_fast import _rust
+from lt_fast import _checks, _rust
 from lt_fast.counts import EmptyPolicy, in_class_order
-from lt_fast.labels import refuse_masked
 from lt_fast.sampling.class_balanced import numbered
-from lt_fast.sampling.class_probabilities import number
 from lt_fast.sampling.confusion_counts import ConfusionCounts
-from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint, whole_number
+from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 
 
 class ConfusionPairBatchSampler(SeekableBatchSampler):
@@ -35,7 +33,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
     A batch with ``output="numpy"`` is an array of rows (i, j). With ``"list"`` it is the same rows end to end,
     ``i0, j0, i1, j1, ...``, which any ``DataLoader`` gathers. Of images ``x`` and labels ``y`` gathered so::
 
-        lam = mixer.factor(epoch, step, pairs_per_batch)       # lt_fast.mixing.CPMix
+        lam = mixer.coefficients(epoch, step, pairs_per_batch) # lt_fast.mixing.CPMix
         loss = criterion(model(lam * x[0::2] + (1 - lam) * x[1::2]), y[0::2], y[1::2], lam)
 
     *The table* may be replaced while batches are drawn: ``update_confusion`` names the global step, ``epoch *
@@ -66,7 +64,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         ``epoch_indices`` gives ``(pairs, 2)``.
 
     Raises:
-        TypeError: if labels are neither whole numbers nor strings, a torch ``Sampler`` is passed, or ``confusion``,
+        TypeError: if labels are neither integers nor strings, a torch ``Sampler`` is passed, or ``confusion``,
             ``temperature`` or ``uniform_fraction`` are not numbers.
         ValueError: if a label lies outside the classes of ``confusion``, a class is empty, fewer than two have samples,
             ``confusion`` is not square or holds NaN, an infinity or a negative number, or a number is out of its range.
@@ -91,7 +89,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         seed: int = 0,
         empty: EmptyPolicy = "error",
     ) -> None:
-        self.pairs_per_batch = whole_number("pairs_per_batch", pairs_per_batch, least=1)
+        self.pairs_per_batch = _checks.integer("pairs_per_batch", pairs_per_batch, least=1)
         cells, num_classes = _cells(confusion)
         ids, counts = numbered(labels, num_classes, of="confusion")
         if num_batches is None and drop_last and 2 * self.pairs_per_batch > len(ids) + len(ids) % 2:
@@ -100,7 +98,8 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
                 "num_batches, or drop_last=False"
             )
         self.class_counts = counts.require_no_empty(empty)
-        temperature, uniform_fraction = number("temperature", temperature), number("uniform_fraction", uniform_fraction)
+        temperature = _checks.number("temperature", temperature, above=0)
+        uniform_fraction = _checks.number("uniform_fraction", uniform_fraction, least=0, most=1)
         self._cells_from = {0: cells}  # a step, and what counts from there on; never changed in place
         super().__init__(
             ("confusion_pairs", (ids, num_classes, temperature, uniform_fraction)),
@@ -137,7 +136,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
                 best the start of the next epoch. A table for a later step, passed before, keeps its step.
 
         Raises:
-            TypeError: if ``from_step`` is not a whole number.
+            TypeError: if ``from_step`` is not an integer.
             ValueError: if it has been given out already, or the table is refused as in the constructor.
         """
         cells, num_classes = _cells(confusion)
@@ -145,7 +144,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
             wanted = self.class_counts.num_classes
             raise ValueError(f"confusion must have {wanted} classes, as the sampler has, got {num_classes}")
         upcoming = self.next_step
-        step = upcoming if from_step is None else whole_number("from_step", from_step)
+        step = upcoming if from_step is None else _checks.integer("from_step", from_step)
         if step < upcoming:
             raise ValueError(f"from_step must be >= {upcoming}, the next batch to be given out, got {step}")
         epoch_start = upcoming - upcoming % self.num_batches
@@ -195,8 +194,8 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
     def _step_needed(self, state: Mapping[str, Any]) -> int:
         """Return the first global step that may be drawn from ``state`` on."""
         # With drop_last=False the ranks fill up their last round with the first batches of the epoch.
-        epoch = whole_number("state['epoch']", state.get("epoch"))
-        position = whole_number("state['position']", state.get("position"))
+        epoch = _checks.integer("state['epoch']", state.get("epoch"))
+        position = _checks.integer("state['position']", state.get("position"))
         return epoch * self.num_batches + (position if self.drop_last else 0)
 
     def _make_draws(self) -> "_Schedule":
@@ -292,7 +291,7 @@ def _cells(confusion: ConfusionCounts | ArrayLike) -> tuple[_Cells, int]:
 
 
 def _matrix(confusion: Any) -> NDArray[np.float64]:
-    refuse_masked("confusion", confusion)
+    _checks.refuse_masked("confusion", confusion)
     if hasattr(type(confusion), "to_numpy") and hasattr(confusion, "columns"):  # a pandas DataFrame: crosstab
         confusion = _frame_in_class_order(confusion)
     if isinstance(confusion, Tensor):
@@ -333,7 +332,7 @@ def _counting_from(cells_from: dict[int, _Cells], step: int) -> dict[int, _Cells
 def _unpacked(saved: Any) -> dict[int, _Cells]:
     try:
         tables = {
-            whole_number("from_step", table["from_step"], least=0): _Cells.from_packed(table["cells"])
+            _checks.integer("from_step", table["from_step"], least=0): _Cells.from_packed(table["cells"])
             for table in saved
         }
     except (LookupError, TypeError, ValueError, zlib.error) as error:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from lt_fast import _checks
 from lt_fast.sampling.class_balanced import numbered
-from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint, whole_number
+from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 
 
 class MPerClassBatchSampler(SeekableBatchSampler):
@@ -32,7 +33,7 @@ class MPerClassBatchSampler(SeekableBatchSampler):
         a batch has ``classes_per_batch * m`` indices, those of a class side by side.
 
     Raises:
-        TypeError: if labels are neither whole numbers nor strings, or a torch ``Sampler`` is passed.
+        TypeError: if labels are neither integers nor strings, or a torch ``Sampler`` is passed.
         ValueError: if there are fewer classes than ``classes_per_batch``, or a number is out of its range.
 
     Source: Hermans et al. 2017, arXiv:1703.07737 (PK batches); ``MPerClassSampler`` of
@@ -51,7 +52,8 @@ class MPerClassBatchSampler(SeekableBatchSampler):
         output: Output = "list",
         seed: int = 0,
     ) -> None:
-        m, wanted = whole_number("m", m, least=1), whole_number("classes_per_batch", classes_per_batch, least=1)
+        m = _checks.integer("m", m, least=1)
+        wanted = _checks.integer("classes_per_batch", classes_per_batch, least=1)
         ids, self.class_counts = numbered(labels)
         present = self.class_counts.num_classes - len(self.class_counts.empty)
         if wanted > present:

@@ -1,14 +1,14 @@
 """Balanced draws where a sample has any number of labels."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts, EmptyPolicy
-from lt_fast.labels import refuse_sampler, whole_numbers
-from lt_fast.sampling.class_balanced import MOST_CLASSES
+from lt_fast.labels import integers, refuse_sampler
 from lt_fast.sampling.class_probabilities import class_probabilities
-from lt_fast.sampling.seekable import Source, fingerprint, one_of
+from lt_fast.sampling.seekable import Source, fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 Strategy: TypeAlias = Literal["random", "cycle", "least_sampled"]
@@ -38,7 +38,7 @@ class MultilabelBalancedSampler(SeekableSampler):
         class_counts: samples per class.
 
     Raises:
-        TypeError: if the labels are not whole numbers, or a torch ``Sampler`` is passed.
+        TypeError: if the labels are not integers, or a torch ``Sampler`` is passed.
         ValueError: if the rows are damaged, a label is negative or repeats within a sample, a class is empty, or
             ``strategy`` is unknown.
 
@@ -56,14 +56,12 @@ class MultilabelBalancedSampler(SeekableSampler):
         seed: int = 0,
         empty: EmptyPolicy = "error",
     ) -> None:
-        one_of("strategy", strategy, "random", "cycle", "least_sampled")
+        _checks.choice("strategy", strategy, get_args(Strategy))
         refuse_sampler(indptr)
-        starts, labels = (whole_numbers(name, part) for name, part in (("indptr", indptr), ("indices", indices)))
+        starts, labels = (integers(name, part) for name, part in (("indptr", indptr), ("indices", indices)))
         if labels.size == 0:
             raise ValueError("indices must hold at least one label, got 0")
-        if labels.min() < 0 or labels.max() >= MOST_CLASSES:
-            wrong = labels.min() if labels.min() < 0 else labels.max()
-            raise ValueError(f"indices must lie in [0, {MOST_CLASSES}), got {wrong}")
+        _checks.labels_in_range("indices", labels, _checks.MAX_CLASSES)
         self.class_counts = ClassCounts(np.bincount(labels)).require_no_empty(empty)
         ids = labels.astype(np.uint32)
         source: Source = ("least_sampled", (starts, ids, self.class_counts.num_classes))

@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts, EmptyPolicy
-from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities, number
-from lt_fast.sampling.seekable import Drawing, fingerprint, one_of, whole_number
+from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
+from lt_fast.sampling.seekable import Drawing, fingerprint
 
+Kind: TypeAlias = Literal["mix", "linear", "cosine", "exp"]
 Schedule: TypeAlias = Callable[[int, ClassCounts], ArrayLike]
 
 _EXP_RANGE = 100.0  # how much closer to the end the last epoch is than the first, with kind="exp"
@@ -35,7 +37,7 @@ class ProgressiveSchedule:
         kind: the formula.
 
     Raises:
-        TypeError: if an exponent is not a number, or ``epochs`` not a whole number.
+        TypeError: if an exponent is not a number, or ``epochs`` not an integer.
         ValueError: if an exponent is not finite, ``epochs`` is below 1, or ``kind`` is unknown.
 
     Source: Kang et al. 2020, arXiv:1910.09217, equation (2), for "mix" from 1 to 0.
@@ -44,14 +46,13 @@ class ProgressiveSchedule:
     start: float = 1.0
     end: float = 0.0
     epochs: int = 90
-    kind: Literal["mix", "linear", "cosine", "exp"] = "mix"
+    kind: Kind = "mix"
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            if not math.isfinite(number(name, getattr(self, name))):
-                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
-        whole_number("epochs", self.epochs, least=1)
-        one_of("kind", self.kind, "mix", "linear", "cosine", "exp")
+            _checks.number(name, getattr(self, name))
+        _checks.integer("epochs", self.epochs, least=1)
+        _checks.choice("kind", self.kind, get_args(Kind))
 
     def __call__(self, epoch: int, class_counts: ClassCounts) -> NDArray[np.float64]:
         """Return the class probabilities ``(C,)`` of ``epoch``; classes without samples get 0."""

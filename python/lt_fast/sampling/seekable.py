@@ -11,12 +11,12 @@ import inspect
 import operator
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast import _rust
+from lt_fast import _checks, _rust
 from lt_fast.labels import refuse_sampler
 from lt_fast.sampling.ranks import rank_and_world_size, refuse_other_group
 from lt_fast.sampling.second_shard import refuse_joined_arrays, refuse_second_shard
@@ -86,7 +86,7 @@ class SeekableBatchSampler:
         world_size: number of ranks.
 
     Raises:
-        TypeError: if a number is not a whole number.
+        TypeError: if a number is not an integer.
         ValueError: if one is out of its range, or an epoch would have no batch.
         AttributeError: if a setting is assigned to later: the draws and the state would not follow.
     """
@@ -112,10 +112,10 @@ class SeekableBatchSampler:
         output: Output,
         seed: int,
     ) -> None:
-        self.batch_size = whole_number("batch_size", batch_size, least=1)
+        self.batch_size = _checks.integer("batch_size", batch_size, least=1)
         self.drop_last = bool(drop_last)
-        self.seed = checked_seed(seed)
-        one_of("output", output, "list", "numpy")
+        self.seed = _checks.seed(seed)
+        _checks.choice("output", output, get_args(Output))
         self.output = output
         self.num_batches, draws = _epoch_size(num_samples, self.batch_size, num_batches, drop_last=self.drop_last)
         self.rank, self.world_size = 0, 1
@@ -184,7 +184,7 @@ class SeekableBatchSampler:
         Raises:
             IndexError: if it does not lie in [0, num_batches).
         """
-        at = whole_number("position", position)
+        at = _checks.integer("position", position)
         if not 0 <= at < self.num_batches:
             raise IndexError(f"position must lie in [0, {self.num_batches}), got {at}")
         batch: Batch = self._batches(self.epoch, at, 1, 1)[0]
@@ -233,10 +233,8 @@ class SeekableBatchSampler:
                 get no batch. Iterating raises it too, where a framework is about to share this rank's batches out
                 again; its switch is named.
         """
-        world_size = whole_number("world_size", world_size, least=1)
-        if world_size > _MOST_RANKS:
-            raise ValueError(f"world_size must be <= {_MOST_RANKS}, got {world_size}")
-        rank = whole_number("rank", rank)
+        world_size = _checks.integer("world_size", world_size, least=1, most=_MOST_RANKS)
+        rank = _checks.integer("rank", rank)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must lie in [0, {world_size}), got {rank}")
         if self.world_size != 1:
@@ -283,7 +281,7 @@ class SeekableBatchSampler:
         """
         self._refuse_foreign(state)
         epoch = self._checked_epoch("state['epoch']", state.get("epoch"))
-        position = whole_number("state['position']", state.get("position"), least=0)
+        position = _checks.integer("state['position']", state.get("position"), least=0)
         if position > self.num_batches:
             raise ValueError(f"state['position'] must lie in [0, {self.num_batches}], got {position}")
         self._next, self._newest = _Start(epoch, position), None
@@ -336,7 +334,7 @@ class SeekableBatchSampler:
         return draws
 
     def _checked_epoch(self, name: str, epoch: Any) -> int:
-        number, bound = whole_number(name, epoch), (1 << 63) // self._draws.draws_per_epoch
+        number, bound = _checks.integer(name, epoch), (1 << 63) // self._draws.draws_per_epoch
         if not 0 <= number < bound:
             raise ValueError(f"{name} must lie in [0, {bound}), so that draws number less than 2**63; got {number}")
         return number
@@ -485,34 +483,6 @@ def _unsettable(kind: type[Any], name: str) -> str:
     )
 
 
-def whole_number(name: str, value: Any, *, least: int | None = None) -> int:
-    """Return ``value`` as ``int``, or say that the argument ``name`` must be a whole number, ``>= least``."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if least is not None and number < least:
-        raise ValueError(f"{name} must be >= {least}, got {number}")
-    return number
-
-
-def one_of(name: str, value: Any, *choices: str) -> None:
-    """Raise ``ValueError`` unless ``value`` is one of the words that the argument ``name`` may be."""
-    if not isinstance(value, str) or value not in choices:  # an array answers `in` with an array
-        *rest, last = map(repr, choices)
-        raise ValueError(f"{name} must be {', '.join(rest)} or {last}, got {value!r}")
-
-
-def checked_seed(seed: Any) -> int:
-    """Return ``seed`` as ``int`` in [0, 2**64), or say so."""
-    number = whole_number("seed", seed)
-    if not 0 <= number < 1 << 64:
-        raise ValueError(f"seed must lie in [0, 2**64), got {number}")
-    return number
-
-
 def fingerprint(array: NDArray[Any]) -> str:
     """Return the first 32 hexadecimal digits of the SHA-256 of an array's bytes, little endian."""
     plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
@@ -522,7 +492,7 @@ def fingerprint(array: NDArray[Any]) -> str:
 def _epoch_size(num_samples: int, batch_size: int, num_batches: int | None, *, drop_last: bool) -> tuple[int, int]:
     """Return batches and draws in an epoch."""
     if num_batches is not None:
-        batches = whole_number("num_batches", num_batches, least=1)
+        batches = _checks.integer("num_batches", num_batches, least=1)
     elif drop_last:
         batches = num_samples // batch_size
     else:

@@ -5,8 +5,8 @@ from typing import Any, Self
 
 from torch.utils.data import DistributedSampler
 
-from lt_fast import _rust
-from lt_fast.sampling.seekable import SeekableBatchSampler, Source, whole_number
+from lt_fast import _checks, _rust
+from lt_fast.sampling.seekable import SeekableBatchSampler, Source
 
 
 class SeekableSampler(SeekableBatchSampler):
@@ -31,7 +31,7 @@ class SeekableSampler(SeekableBatchSampler):
             settings,
             num_samples=num_samples,
             batch_size=1,
-            num_batches=whole_number("num_samples", num_samples, least=1),
+            num_batches=_checks.integer("num_samples", num_samples, least=1),
             drop_last=False,
             output="list",
             seed=seed,

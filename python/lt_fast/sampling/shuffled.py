@@ -5,8 +5,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from lt_fast import _checks
 from lt_fast.labels import refuse_sampler
-from lt_fast.sampling.seekable import Output, SeekableBatchSampler, whole_number
+from lt_fast.sampling.seekable import Output, SeekableBatchSampler
 
 
 class ShuffledBatchSampler(SeekableBatchSampler):
@@ -27,7 +28,7 @@ class ShuffledBatchSampler(SeekableBatchSampler):
         seed: in [0, 2**64).
 
     Raises:
-        TypeError: if a number is not a whole number, ``labels_or_len`` has no length, or is a sampler or
+        TypeError: if a number is not an integer, ``labels_or_len`` has no length, or is a sampler or
             a ``DataLoader``.
         ValueError: if there is no sample, a number is out of its range, or an epoch would have no batch.
     """
@@ -68,7 +69,7 @@ def _length(labels_or_len: Any) -> int:
             "whose length counts its keys; pass one of its values, or of a DatasetDict one split: data['train']"
         )
     sized = hasattr(labels_or_len, "__len__") and getattr(labels_or_len, "ndim", 1) > 0  # not torch.tensor(5)
-    samples = len(labels_or_len) if sized else whole_number("labels_or_len", labels_or_len)
+    samples = len(labels_or_len) if sized else _checks.integer("labels_or_len", labels_or_len)
     if not 1 <= samples <= 1 << 62:
         raise ValueError(f"labels_or_len must give at least 1 sample and at most 2**62, got {samples}")
     return samples

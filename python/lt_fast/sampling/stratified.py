@@ -4,10 +4,11 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from lt_fast import _checks
 from lt_fast.counts import EmptyPolicy
 from lt_fast.sampling.class_balanced import numbered_with_probs
 from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
-from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint, whole_number
+from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 
 _LARGEST_BATCH = 1 << 32  # quotas are counted in 32 bits
 
@@ -37,7 +38,7 @@ class StratifiedBatchSampler(SeekableBatchSampler):
         class_probs: ``(C,)`` float64, sum 1.
 
     Raises:
-        TypeError: if labels are neither whole numbers nor strings, or a torch ``Sampler`` is passed.
+        TypeError: if labels are neither integers nor strings, or a torch ``Sampler`` is passed.
         ValueError: as ``ClassBalancedBatchSampler``; a probability must be at least 4e-9.
 
     Source: ours. Asked for, so far, without an implementation: pytorch/ignite#3653, pytorch/pytorch#48180.
@@ -56,9 +57,7 @@ class StratifiedBatchSampler(SeekableBatchSampler):
         seed: int = 0,
         empty: EmptyPolicy = "error",
     ) -> None:
-        size = whole_number("batch_size", batch_size, least=1)
-        if size > _LARGEST_BATCH:
-            raise ValueError(f"batch_size must be <= {_LARGEST_BATCH}, got {size}")
+        size = _checks.integer("batch_size", batch_size, least=1, most=_LARGEST_BATCH)
         ids, self.class_counts, class_probs = numbered_with_probs(labels, class_probs)
         if class_probs is None:
             self.class_probs = class_probabilities(self.class_counts, q=q, empty=empty)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lt_fast.labels import refuse_masked, refuse_sampler
+from lt_fast import _checks
+from lt_fast.labels import refuse_sampler
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
@@ -52,7 +53,7 @@ class WeightedRandomSampler(SeekableSampler):
 
 def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
     """Return ``values`` as float64 ``(N,)``, or say that the argument ``name`` must be one-dimensional numbers."""
-    refuse_masked(name, values)
+    _checks.refuse_masked(name, values)
     _refuse_order_of_counts(name, values)
     try:
         if isinstance(values, Tensor):
