@@ -1,4 +1,4 @@
-"""Every refusal: which argument, which rule, which value, and what to do. The fused op and its reference say the same."""
+"""Every refusal: which argument, which rule, which value, and what to do; the op and its reference say the same."""
 
 import re
 

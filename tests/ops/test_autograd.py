@@ -28,7 +28,8 @@ def inputs_of_the_op(case: Case, dtype: torch.dtype, *, ready: bool, reduction: 
     choices = Layout(chosen, tuple(vectors)).choices | WITH_PREDICTION | (WITH_GRADIENT if ready else WITH_ROWS)
     numbers = (0.0, *chosen.numbers)
     return (
-        given.logits, given.target, given.target_b, given.lam, given.sample_weight, list(vectors.values()), numbers, choices,
+        given.logits, given.target, given.target_b, given.lam, given.sample_weight, list(vectors.values()), numbers,
+        choices,
     )  # fmt: skip
 
 

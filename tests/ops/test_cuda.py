@@ -1,4 +1,4 @@
-"""The CUDA kernels against the reference implementation, where there is a GPU; and what a call does to the device and the host."""
+"""The CUDA kernels against the reference implementation on a GPU, and what a call does to the device and the host."""
 
 import re
 import subprocess

@@ -82,7 +82,8 @@ class Problem:
         if self.options.get("label_rule", "mixup") == "mixup" or self.target_b is None:
             given["class_counts"] = None
         if packed:
-            given["packed"] = torch.tensor([options[name] for name in _NUMBERS[:-1]], dtype=arithmetic(self.logits.dtype))
+            numbers = [options[name] for name in _NUMBERS[:-1]]
+            given["packed"] = torch.tensor(numbers, dtype=arithmetic(self.logits.dtype))
         self.alive = [tensor for tensor in (self.target, self.target_b, *given.values()) if tensor is not None]
         return Call(
             logits=self.logits.data_ptr(), stride=self.logits.stride(0), rows=rows, columns=columns,

@@ -69,7 +69,7 @@ def is_static(value: Any) -> bool:
     # Only a compiler comes here, which has loaded this module and with it SymPy; every other import would pay for both.
     from torch.fx.experimental.symbolic_shapes import has_static_value  # noqa: PLC0415
 
-    return not isinstance(value, _NUMBERS) or has_static_value(value)
+    return not isinstance(value, int | float) or has_static_value(value)
 
 
 def gather(

@@ -1,9 +1,9 @@
 """The op inside torch: the shapes of its results, its gradient, and its call.
 
-float32 and float64: the gradient is ready when the loss is, and the backward multiplies it by ``grad_output``, which costs
-nothing where that is 1 (on a GPU, too: the kernel reads it, not the host). Half types and ``reduction="none"``: the
-forward keeps six numbers per row and the backward computes the gradient from them, so that it is rounded to the half type
-once, after ``grad_output`` (with a loss scaler's factor in it) has been multiplied in.
+float32 and float64: the gradient is ready when the loss is, and the backward multiplies it by ``grad_output``, which
+costs nothing where that is 1 (on a GPU the kernel reads it, not the host). Half types and ``reduction="none"``: the
+forward keeps six numbers per row and the backward computes the gradient from them, so that it is rounded to the half
+type once, after it was multiplied by ``grad_output`` with a loss scaler's factor in it.
 """
 
 from typing import Any
@@ -49,7 +49,7 @@ class FusedLoss(Function):
         return _gradient_of(ctx, grad_outputs[0]), None
 
 
-# Function.apply looks for functorch's transforms and unwraps what they left over; both have been looked for before a call.
+# Function.apply first looks for functorch's transforms, which the callers have ruled out.
 _apply = super(Function, FusedLoss).apply
 
 
@@ -113,8 +113,8 @@ def _gradient_of(ctx: Any, grad_output: Tensor | None) -> Tensor | None:
 def _scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
     """Return ``grad * grad_output``; where the factor is 1 and the graph is not retained, without a copy.
 
-    The receiver may write into it: a hook, or an optimizer into the leaf's ``.grad``, which takes the tensor over. Only a
-    retained graph returns it again.
+    The receiver may write into it: a hook, or an optimizer into the leaf's ``.grad``, which takes the tensor over. Only
+    a retained graph returns it again.
     """
     if type(grad) is Tensor and not torch.compiler.is_compiling():
         try:

@@ -50,9 +50,9 @@ def mixed_margin_loss(
         scores = scale * (logits - one_hot(y) * margin[y]) + bias
         loss_i = sample_weight_i * weight[y_i] * F.cross_entropy(scores, y, reduction="none")_i
 
-    and for two ``f * loss(target) + (1 - f) * loss(target_b)``, each label with its own margin and weight, where the
-    label factor f follows from the mixing coefficient ``lam`` by ``label_rule``. With n_a and n_b the training samples of
-    the two classes:
+    and for two ``f * loss(target) + (1 - f) * loss(target_b)``, each label with its own margin and weight, where
+    ``label_rule`` computes the label weight f from the mixing coefficient ``lam``. With n_a and n_b the training
+    samples of the two classes:
 
     ============ =======================================================================================================
     ``mixup``    f = lam
@@ -154,13 +154,12 @@ def mixed_margin_loss(
             if weight is not None:
                 choices |= _WEIGHT
                 constants.append(weight)
-            lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, constants)
             if margin_rule == "fixed" and max_margin is gamma is None:
-                numbers = (lam_number, omega, kappa, tau, 0.0, 1.0, scale, label_smoothing, focal_gamma)
-            elif margin_rule == "fixed":
-                raise ValueError
+                largest, steepness = 0.0, 1.0
             else:
-                numbers = (lam_number, omega, kappa, tau, max_margin, gamma, scale, label_smoothing, focal_gamma)
+                largest, steepness = _numbers_of(margin_rule, max_margin, gamma)
+            lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, constants)
+            numbers = (lam_number, omega, kappa, tau, largest, steepness, scale, label_smoothing, focal_gamma)
             if _NO_FLOATS.isdisjoint(map(type, numbers)):
                 inputs = (target, target_b, lam_tensor, sample_weight, constants, numbers)
                 return autograd.call(logits, inputs, choices, return_gradient, return_prediction)
@@ -248,6 +247,13 @@ def _lam_of(target_b: Any, lam: Any, sample_weight: Any, vectors: Sequence[Any])
     if type(lam) is float and target_b is not None:
         return None, lam
     raise TypeError
+
+
+def _numbers_of(margin_rule: str, max_margin: float | None, gamma: float | None) -> tuple[float, float]:
+    """Return the numbers of the rule ``"maximum"``, and raise ``TypeError`` where they do not fit the rule."""
+    if margin_rule == "fixed" or max_margin is None or gamma is None:
+        raise TypeError
+    return max_margin, gamma
 
 
 # --- every other call -------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ CHOICES = {
     for label, margin, divisor, reduction in itertools.product(range(5), range(3), range(3), range(3))
 }
 
+_NUMPY = (np.ndarray, np.generic)  # a tuple: torch.compile does not trace a union of these
 _LARGEST, _TINY = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
 
 
@@ -59,8 +60,8 @@ _RULES = {
 class MarginOptions:
     """The options of ``mixed_margin_loss``, which documents them.
 
-    Under ``torch.compile`` a number that changes from call to call is a symbol or a tensor. It is not checked here: that
-    would compile the graph again for every value. The op checks it when it runs.
+    Under ``torch.compile`` a number that changes from call to call is a symbol or a tensor. Checking it here would
+    compile the graph again for every value: the op checks it when it runs.
 
     Raises:
         TypeError: if an option is of a wrong type.
@@ -144,8 +145,8 @@ class MarginOptions:
             weight: one factor per class.
 
         Shape:
-            vectors (C,); returns float64 (16 + k * C,) on the CPU for k vectors. For logits that are not float64 convert
-            it to float32: the op reads the dtype that it computes in.
+            vectors (C,); returns float64 (16 + k * C,) on the CPU for k vectors. Convert it to float32 for logits that
+            are not float64.
 
         Raises:
             TypeError: if a vector is no vector of numbers.
@@ -214,7 +215,7 @@ def single_below(number: float) -> float:
 
 def _traced_number(name: str, value: Any) -> Any:
     """Return a symbol as it is, and a NumPy number as a tensor."""
-    if not isinstance(value, np.ndarray | np.generic):
+    if not isinstance(value, _NUMPY):
         return value
     tensor = torch.as_tensor(value)
     if tensor.dim() != 0 or tensor.dtype == torch.bool or tensor.is_complex():

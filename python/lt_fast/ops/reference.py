@@ -1,8 +1,8 @@
 """The op in plain torch: to be read next to the formulas, compared with, and used where no library fits.
 
-``mixed_margin_loss`` here and in ``lt_fast.ops`` take the same arguments and return the same loss. This one writes every
-intermediate matrix, so it is several times slower; its gradient is torch's own, so it can be differentiated twice. At the
-end is what a loss uses whose maths the op does not have.
+``mixed_margin_loss`` here and in ``lt_fast.ops`` take the same arguments and return the same loss. This one writes
+every intermediate matrix, so it is several times slower; its gradient is torch's own, so it can be differentiated
+twice. Losses whose maths the op does not have use the functions at the end.
 """
 
 from collections.abc import Callable
