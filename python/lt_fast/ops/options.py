@@ -91,7 +91,7 @@ class MarginOptions:
         self._check_margin_rule()
         for name in NUMBERS:
             value = getattr(self, name)
-            if value is not None:
+            if value is not None or name not in ("max_margin", "gamma"):
                 object.__setattr__(self, name, _number(name, value))
 
     def _check_margin_rule(self) -> None:
