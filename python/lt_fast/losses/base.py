@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lt_fast._tensors import class_vector, require_tensor
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.advice import advice
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.first_logits import FirstLogits
-from lt_fast.ops.arguments import class_vector, require_tensor
 from lt_fast.ops.mixed_margin import packed_margin_loss
 from lt_fast.ops.options import MarginOptions
 from lt_fast.ops.reference import is_own, mixed_labels, mixed_loss, row_cross_entropy

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lt_fast._tensors import arithmetic_dtype
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.ops import arguments
 
@@ -88,7 +89,7 @@ def _readable(logits: Tensor) -> bool:
 @torch.no_grad()
 def _summary(rows: Tensor) -> list[float]:
     """Return the lowest logit, the largest finite size and a row sum's largest distance from 1, in one read."""
-    rows = rows.to(arguments.arithmetic_dtype(rows))
+    rows = rows.to(arithmetic_dtype(rows))
     finite = rows.where(rows.isfinite(), 0)  # -inf excludes a class, and a NaN shows in the loss
     off_one = (rows.sum(1) - 1).abs().amax()
     summary: list[float] = torch.stack([rows.amin(), finite.abs().amax(), off_one]).tolist()

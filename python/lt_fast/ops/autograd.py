@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from lt_fast.ops import arguments
+from lt_fast._tensors import arithmetic_dtype
 from lt_fast.ops.options import REDUCTION_BITS, WITH_GRADIENT, WITH_PREDICTION, WITH_ROWS
 
 ROW_NUMBERS = 6
@@ -152,7 +152,7 @@ def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     # Called for meta tensors, too, for which the short path does not look: the slow path then names the argument.
     if any(value is not None and value.device != logits.device for value in (*tensors, *constants)):
         raise RuntimeError("all tensors of a call must be on the logits' device")
-    dtype = arguments.arithmetic_dtype(logits)
+    dtype = arithmetic_dtype(logits)
     kept = logits.new_empty((rows, ROW_NUMBERS) if choices & WITH_ROWS else (0,), dtype=dtype)
     return (
         logits.new_empty(() if choices & REDUCTION_BITS else (rows,), dtype=dtype),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from lt_fast._tensors import arithmetic_dtype
 from lt_fast.ops import arguments, autograd, libraries, reference
 from lt_fast.ops.options import CHOICES, VECTOR_BITS, Layout, MarginOptions
 
@@ -277,7 +278,7 @@ def _checked_call(
     if torch.compiler.is_compiling() and constants is None:
         constants = options.traced_constants(loose, logits)
     if constants is not None:
-        loose, numbers = [constants.to(logits.device, arguments.arithmetic_dtype(logits))], ()
+        loose, numbers = [constants.to(logits.device, arithmetic_dtype(logits))], ()
     inputs = (given.target, given.target_b, given.lam, given.sample_weight, loose, (0.0, *numbers))
     if torch.compiler.is_compiling():
         return autograd.traced_call(logits, inputs, layout.choices, return_gradient, return_prediction)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lt_fast import _checks
-from lt_fast.ops import arguments
+from lt_fast import _checks, _tensors
 
 LABEL_RULES = ("mixup", "mam", "remix", "unimix", "cp_mix")
 MARGIN_RULES = (("fixed", None), ("maximum", None), ("maximum", "batch_first_label"))  # margin_rule, compat
@@ -153,12 +152,12 @@ class MarginOptions:
             ValueError: if a vector has a wrong shape or value.
         """
         given = {"class_counts": class_counts, "margin": margin, "bias": bias, "weight": weight}
-        converted = {name: arguments.class_vector(name, value) for name, value in given.items() if value is not None}
+        converted = {name: _tensors.class_vector(name, value) for name, value in given.items() if value is not None}
         sizes = {len(vector) for vector in converted.values()}
         if len(sizes) > 1:
             raise ValueError(f"class vectors must have one length C, got {sorted(sizes)}")
         for name, vector in converted.items():
-            arguments.check_class_vector(name, vector)
+            _tensors.check_class_vector(name, vector)
         header = torch.zeros(HEADER, dtype=torch.float64, device="cpu")
         header[: len(NUMBERS)] = torch.tensor(self.numbers, dtype=torch.float64, device="cpu")
         return Layout(self, tuple(converted)), torch.cat([header, *converted.values()])
@@ -167,7 +166,7 @@ class MarginOptions:
         """Return packed constants for a graph of ``torch.compile``, whose numbers may differ from call to call."""
         one = torch.ones((), dtype=torch.float64, device=logits.device)
         exact = torch.stack([one * number for number in self.numbers] + [one * 0.0] * (HEADER - len(NUMBERS)))
-        header = exact.to(arguments.arithmetic_dtype(logits))
+        header = exact.to(_tensors.arithmetic_dtype(logits))
         # Rounding must not raise kappa, see single_below.
         raised = (header.double() > exact) & (torch.arange(HEADER, device=logits.device) == NUMBERS.index("kappa"))
         return torch.cat([torch.where(raised, torch.nextafter(header, torch.zeros_like(header)), header), *vectors])
@@ -195,7 +194,7 @@ class Layout:
 
 def _number(name: str, value: Any) -> Any:
     """Return a float within the bounds of its rule; a NaN is not."""
-    if torch.compiler.is_compiling() and not arguments.is_static(value):
+    if torch.compiler.is_compiling() and not _tensors.is_static(value):
         return _traced_number(name, value)
     number, rule = _checks.real_number(name, value), _RULES[name]
     if not (rule.low <= number <= rule.high and math.isfinite(number)):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lt_fast._tensors import arithmetic_dtype
 from lt_fast.ops import arguments
 from lt_fast.ops.arguments import Arguments
 from lt_fast.ops.options import MarginOptions
@@ -77,7 +78,7 @@ def _gradient_and_loss(given: Arguments, options: MarginOptions) -> tuple[Tensor
 def loss_of(given: Arguments, options: MarginOptions, row_loss: RowLoss | None = None) -> Tensor:
     """Compute the loss of arguments that have been gathered; ``row_loss`` replaces ``branch_loss``."""
     _check_values(given, options)
-    logits = given.logits.to(arguments.arithmetic_dtype(given.logits))
+    logits = given.logits.to(arithmetic_dtype(given.logits))
     row_loss = row_loss or (lambda scores, label: branch_loss(scores, label, given, options))
     factor = label_factor(given, options)
     factors = _weighted(factor, given.target, given)
@@ -97,7 +98,7 @@ def _check_values(given: Arguments, options: MarginOptions) -> None:
 def label_factor(given: Arguments, options: MarginOptions) -> Tensor:
     """Return the weight of the first label, (N,), from ``lam`` and the counts of both labels."""
     if given.lam is None or given.target_b is None:
-        return torch.ones_like(given.target, dtype=arguments.arithmetic_dtype(given.logits))
+        return torch.ones_like(given.target, dtype=arithmetic_dtype(given.logits))
     lam = given.lam.expand(len(given.target))
     rule = options.label_rule
     if rule == "mixup" or given.class_counts is None:
