@@ -151,7 +151,7 @@ struct Lanes {
 
   // e^x for x <= kLargestExponent (above it: any value), 0 below the smallest normal number, NaN for NaN.
   // Relative error below 2 units in the last place; where powers of two come from a table, up to |x| 2^-24 besides, from
-  // rounding log2(e): at x = -16 these are 1e-6 of what is 1e-7 beside 1.
+  // rounding log2(e): at x = -16 these are 1e-6 of what is 1e-7 next to 1.
   static LT_FAST_INLINE Value exp_bounded(Value x) {
     const Value shifted = x * static_cast<T>(1.44269504088896340736) + F::kRoundToInt;
     const Value n = shifted - F::kRoundToInt;

@@ -45,7 +45,7 @@ class ClassVectors(nn.Module):
         """
         if not torch.compiler.is_compiling():
             self._require_unchanged()
-        if getattr(logits, "dtype", None) is torch.float64:  # the operator refuses logits that are no tensor
+        if isinstance(logits, Tensor) and logits.dtype is torch.float64:  # the operator refuses what is no tensor
             return {name: exact.to(logits.device) for name, exact in self._exact.items()}
         return dict(self._buffers)
 

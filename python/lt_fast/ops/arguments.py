@@ -90,7 +90,8 @@ def _vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
     if value is None:
         return None
     vector = class_vector(name, value, logits.shape[1]).to(arithmetic_dtype(logits))
-    if vector.device.type == "cpu" and not torch.compiler.is_compiling():
+    traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()  # noqa: SLF001  (no public function)
+    if vector.device.type == "cpu" and not traced:
         check_class_vector(name, vector)
     return vector.to(logits.device).contiguous()
 

@@ -34,7 +34,7 @@ pub fn run_all(lines: &[Line]) -> Outcome<()> {
             let finished = child.and_then(std::process::Child::wait_with_output);
             let finished = finished.map_err(|error| format!("{}: {error}", line[0].display()))?;
             let complaint = String::from_utf8_lossy(&finished.stderr);
-            eprintln!("{line:?}\n{complaint}"); // kept by cargo beside OUT_DIR, and shown if the build fails
+            eprintln!("{line:?}\n{complaint}"); // cargo keeps it next to OUT_DIR, and shown if the build fails
             if !finished.status.success() {
                 let first = complaint
                     .lines()

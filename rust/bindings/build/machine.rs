@@ -11,7 +11,7 @@ use crate::commands::{Outcome, output, variable};
 pub struct Host {
     pub compiler: OsString,
     pub torch: PathBuf,
-    /// The folder `nvidia` beside torch, where the Python packages of the CUDA compiler lie.
+    /// The folder `nvidia` next to torch, with the Python packages of the CUDA compiler.
     pub nvidia: Option<PathBuf>,
     pub csrc: PathBuf,
     pub out: PathBuf,
