@@ -231,6 +231,7 @@ def _is_usual(logits: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()  # noqa: SLF001  (no public function says it)
         and forward_ad._current_level < 0  # noqa: SLF001
+        and not torch._C._len_torch_dispatch_stack()  # noqa: SLF001  (a trace would record a call that is refused)
     )
 
 
