@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lt_fast.errors import DataError
-from lt_fast.recipes import running
+from lt_fast.experiment import running
 from lt_fast.training import Checkpoints, RunDirectory, cosine, durable, read_config
 from training.tiny import tiny_fit
 

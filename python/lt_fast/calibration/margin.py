@@ -287,10 +287,7 @@ def _require_weights(counts: ClassCounts, gamma: float) -> None:
     """Raise if the weight of a class with samples is 0 in float32: a batch of that class alone has no loss."""
     weights = generalized_reweighting(counts, gamma)[counts.counts > 0]
     if weights.size and weights.min() < torch.finfo(torch.float32).tiny:
-        raise ValueError(
-            f"gamma (in a recipe, calibration_gamma) must leave every class a weight in float32, got {gamma}; "
-            "all sources have 1.2"
-        )
+        raise ValueError(f"gamma must leave every class a weight in float32, got {gamma}; all sources have 1.2")
 
 
 def _checked_norm(norm: Tensor, num_classes: int) -> Tensor:

@@ -35,7 +35,7 @@ def draw_run(run: Path | str) -> list[Path]:
     saved = read_predictions(run, num_classes=len(result["data"]["class_names"]))
     _draw_predictions(plots, {name: tensor.numpy() for name, tensor in saved.items()}, stages, title)
     names = ["curves", "recall", "reliability", "confusion"]
-    if "confusions" in result:
+    if "confusions" in result["method"]:
         _draw_confusion_pairs(plots / "confusion_pairs", run, result, title)
         names.append("confusion_pairs")
     return [plots / f"{name}.png" for name in names]
@@ -46,7 +46,7 @@ def run_table(result: Mapping[str, Any]) -> str:
     stages = stages_of(result)
     names = {"before": "before calibration", "after": "after calibration"}
     rows = [metrics_row(names[stage] if len(stages) > 1 else "test", stages[stage]) for stage in stages]
-    return text_table(header(result["config"]["method"]), rows)
+    return text_table(header(result["config"]["recipe"]), rows)
 
 
 def class_table(result: Mapping[str, Any]) -> str:
@@ -66,7 +66,7 @@ def class_table(result: Mapping[str, Any]) -> str:
 
 def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
     """Return the pairs that were confused most often in training, as text, with counts and fractions of the errors."""
-    pairs = result["confusions"]["most_frequent"][:most]
+    pairs = result["method"]["confusions"]["most_frequent"][:most]
     rows = [[pair["true"], pair["predicted"], str(pair["count"]), percent(pair["share"])] for pair in pairs]
     return text_table(["class", "taken for", "times", "% of its errors"], rows, left=2)
 
@@ -74,7 +74,7 @@ def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
 def title_of(config: Mapping[str, Any]) -> str:
     """Return the title of a plot: method, data set, imbalance ratio, seed."""
     return (
-        f"{config['method']} on {config['data']}, imbalance ratio {config['imbalance_ratio']:g}, seed {config['seed']}"
+        f"{config['recipe']} on {config['data']}, imbalance ratio {config['imbalance_ratio']:g}, seed {config['seed']}"
     )
 
 
@@ -87,7 +87,7 @@ def stages_of(result: Mapping[str, Any]) -> dict[str, Any]:
 def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str) -> None:
     history = _history(table, config["epochs"])
     accuracy = {group: [row.get(f"test_{key}") for row in history] for group, key in GROUPS.items()}
-    defer = config["defer_until"] * config["epochs"] if config["deferred"] else None
+    defer = config["defer_until"] * config["epochs"] if "defer_until" in config else None
     losses = [float(row["train_loss"] or 0) for row in history]
     pictures.training_curves(path, range(1, len(history) + 1), losses, accuracy, title=title, mark_epoch=defer)
 

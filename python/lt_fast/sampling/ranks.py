@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import torch
 
+from lt_fast.ranks import ranks_in
+
 _LAUNCHERS = (
     ("SLURM_PROCID", "SLURM_NTASKS"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
@@ -55,13 +57,7 @@ def _of_environment(environment: Mapping[str, str]) -> tuple[int, int]:
     if values["RANK"] is None and (values["WORLD_SIZE"] or "").strip() == "1":
         _refuse_other_launcher(environment)
         return 0, 1
-    rank, world_size = (_whole(name, value) for name, value in values.items())
-    if rank >= world_size:
-        raise ValueError(
-            f"environment variable RANK must lie in [0, WORLD_SIZE), got RANK={rank} and WORLD_SIZE={world_size}; "
-            "start with torchrun, which sets both"
-        )
-    return rank, world_size
+    return ranks_in(environment)
 
 
 def _refuse_other_launcher(environment: Mapping[str, str]) -> None:
@@ -74,12 +70,6 @@ def _refuse_other_launcher(environment: Mapping[str, str]) -> None:
                 f"{rank}={environment[rank]} and {size}={tasks}; pass .shard(int(os.environ[{rank!r}]), "
                 f"int(os.environ[{size!r}])), or .shard(0, 1) if each task has its own training"
             )
-
-
-def _whole(name: str, value: str | None) -> int:
-    if value is None or not (value.strip().isascii() and value.strip().isdecimal()):
-        raise ValueError(f"environment variable {name} must be an integer >= 0, got {value!r}; start with torchrun")
-    return int(value)
 
 
 def _nobody_says(environment: Mapping[str, str]) -> str:

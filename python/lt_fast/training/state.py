@@ -272,14 +272,34 @@ class Training:
 
     def _restore_tensors(self, checkpoint: Checkpoint) -> None:
         training, numbers = checkpoint.tensors["training"], checkpoint.values["optimizer"]["numbers"]
-        state = {_MODEL + name: tensor for name, tensor in checkpoint.tensors["model"].items()}
-        state |= _under(_METHOD, training)
         try:
-            self.method.load_state_dict(state)
+            self.method.load_state_dict(_method_state(checkpoint))
             optimizers.restore_state(self.optimizer, self.method, _under(_OPTIMIZER, training), numbers)
         except (RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
             reason = " ".join(str(error).split())  # torch spreads it over lines
             raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {reason}") from error
+
+
+def restore_method(method: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load the state of a method from a checkpoint, without the optimizer's: what evaluation needs.
+
+    Raises:
+        DataError: if the checkpoint is one of another method.
+    """
+    state = _method_state(checkpoint)
+    fault = unlike(state, method.state_dict(), finite=False)
+    try:
+        if fault is None:
+            method.load_state_dict(state)
+    except (RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
+        fault = " ".join(str(error).split())  # torch spreads it over lines
+    if fault is not None:
+        raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {fault}")
+
+
+def _method_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    state = {_MODEL + name: tensor for name, tensor in checkpoint.tensors.get("model", {}).items()}
+    return state | _under(_METHOD, checkpoint.tensors.get("training", {}))
 
 
 def refuse_disagreement(ranks: Ranks, values: Mapping[str, Any]) -> None:

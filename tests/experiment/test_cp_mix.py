@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from lt_fast import recipes
+from lt_fast import experiment
 from lt_fast.errors import Interrupted
 from lt_fast.losses import BalancedSoftmaxLoss, CrossEntropyLoss
 from lt_fast.recipes import assembly
@@ -26,7 +26,7 @@ def data():
 
 
 def config_of(name, **overrides):
-    return recipes.resolve(name, "digits-lt", {**SHORT, **overrides}, seed=5)
+    return experiment.resolve(name, "digits-lt", {**SHORT, **overrides}, seed=5)
 
 
 def parts_of(data, name="cp_mix", **overrides):
@@ -76,7 +76,7 @@ def train(data, *, run=None, resume=False, stop_at=None, stop=interrupt, seen=No
 
 def test_stage_1_is_plain_and_stage_2_has_three_parts(data):
     _, _, batches = parts_of(data)
-    plain = assembly.make_batches(recipes.resolve("ce", "digits-lt", seed=5), data, torch.nn.Identity())
+    plain = assembly.make_batches(experiment.resolve("ce", "digits-lt", seed=5), data, torch.nn.Identity())
     for epoch in range(6):
         batches.set_epoch(epoch)
         plain.set_epoch(epoch)
@@ -170,11 +170,11 @@ def test_each_ablation_leaves_out_what_it_says(data, name, pairs, regularize, ta
 @pytest.mark.parametrize("data_set", ["digits-lt", "cifar10-lt", "cifar100-lt"])
 def test_the_stages_are_two_thirds_and_one_third(data_set):
     for name in ABLATIONS:
-        config = recipes.resolve(name, data_set)
+        config = experiment.resolve(name, data_set)
         assert config["stage_2_from"] == pytest.approx(2 / 3)
         assert config["calibrator"] == "retraining"
         assert config["calibration_start"] == "trained"
-    ours = [source for _, source in recipes.values_of("cp_mix", data_set).values() if source.startswith("ours")]
+    ours = [source for _, source in experiment.values_of("cp_mix", data_set).values() if source.startswith("ours")]
     assert any("the paper's value was not available" in source for source in ours)
 
 
@@ -206,7 +206,7 @@ def test_a_run_tells_saves_and_draws_its_confusions(tmp_path, capsys):
     ]  # fmt: skip
     assert (folder / "plots" / "confusion_pairs.png").stat().st_size > 10_000
     assert (folder / "calibration" / "calibrator.safetensors").exists()
-    again = recipes.evaluate_run(folder)
+    again = experiment.evaluate_run(folder)
     assert again["metrics"] == result["metrics"]
     assert again["metrics_before_calibration"] == result["metrics_before_calibration"]
 

@@ -1,4 +1,4 @@
-"""A new run from the weights of another one: trained on under a new schedule."""
+"""A checkpoint of a run, for evaluation or as the first weights of another run under a new schedule."""
 
 import os
 from collections.abc import Mapping
@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from lt_fast.errors import DataError, UsageError
-from lt_fast.recipes import assembly
-from lt_fast.recipes.assembly import Data
-from lt_fast.recipes.stored_config import stored_config
-from lt_fast.records import FRACTION, OBJECT, TEXT, nullable, read_json
+from lt_fast.experiment.build import Data, make_model
+from lt_fast.experiment.protocol import other_images
+from lt_fast.experiment.stored import stored_config
+from lt_fast.records import FRACTION, nullable
 from lt_fast.training import Checkpoint, Checkpoints
 from lt_fast.training.run_directory import identity_of
 from lt_fast.training.state import most_bytes, place_of, refuse_other_run, unlike
-
-PROTOCOL = "protocol.json"
 
 CURVES = ("top1", "many_recall", "medium_recall", "few_recall")
 """Metrics of the test set that every epoch's row of ``metrics.csv`` holds, as ``test_<name>``."""
@@ -41,18 +39,14 @@ def read_start(folder: Path, config: Mapping[str, Any], data: Data) -> Start:
         DataError: if it is no run, has no checkpoint, or a file of it is damaged.
     """
     theirs = stored_config(folder)
-    other = [
-        f"{name} is {theirs[name]!r} there and {config[name]!r} here"
-        for name in ("data", "model", "head")
-        if theirs[name] != config[name]
-    ]
+    other = _differences(theirs, config)
     if other:
         raise UsageError(f"--start-from needs a run of the same data and network, but {', '.join(other)}; name another")
     _refuse_other_images(folder, data)
-    checkpoint = newest_of(folder, assembly.make_model(config, data), config=theirs)
+    checkpoint = newest_of(folder, make_model(config, data), config=theirs)
     record = {
         "run": os.fsencode(folder.resolve().name).decode("utf-8", "backslashreplace"),  # JSON holds Unicode alone
-        "method": theirs["method"],
+        "recipe": theirs["recipe"],
         "epoch": checkpoint.epoch,
         "sha256": checkpoint.sha256["model"],
     }
@@ -81,19 +75,17 @@ def newest_of(folder: Path, model: nn.Module, *, config: Mapping[str, Any]) -> C
     return checkpoint
 
 
-def other_images(folder: Path, data: Data) -> str | None:
-    """Say which images of ``data`` are not those that the protocol of the run in ``folder`` records, or None.
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    flat_theirs, flat_ours = ({"data": each["data"], **_network(each)} for each in (theirs, ours))
+    return [
+        f"{name} is {flat_theirs.get(name)!r} there and {flat_ours.get(name)!r} here"
+        for name in {**flat_theirs, **flat_ours}
+        if flat_theirs.get(name) != flat_ours.get(name)
+    ]
 
-    Raises:
-        DataError: if ``protocol.json`` is missing or damaged.
-    """
-    rules = {"data": OBJECT, "data.train_fingerprint": TEXT, "data.test_fingerprint": TEXT}
-    recorded = read_json(folder / PROTOCOL, rules)["data"]
-    for name, images in (("train", data.train), ("test", data.test)):
-        theirs = recorded[f"{name}_fingerprint"]
-        if theirs != images.fingerprint:
-            return f"the {name} images there have the fingerprint {theirs!r}, these have {images.fingerprint!r}"
-    return None
+
+def _network(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"model" if name == "name" else f"model.{name}": value for name, value in config["model"].items()}
 
 
 def _refuse_other_images(folder: Path, data: Data) -> None:

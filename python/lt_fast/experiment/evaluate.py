@@ -1,20 +1,21 @@
 """A finished or stopped run measured again from its checkpoint, with intervals."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from lt_fast import metrics
-from lt_fast.errors import DataError
-from lt_fast.recipes import assembly, running
-from lt_fast.recipes.assembly import Data
-from lt_fast.recipes.predictions import Predictions
-from lt_fast.recipes.starting import PROTOCOL, newest_of, other_images
-from lt_fast.recipes.stored_config import stored_config
+from lt_fast.errors import DataError, UsageError
+from lt_fast.experiment.build import Data, Parts, build, load_data
+from lt_fast.experiment.protocol import PROTOCOL, other_images
+from lt_fast.experiment.results import intervals_of, measure, predictions_of
+from lt_fast.experiment.running import checked_device
+from lt_fast.experiment.start import newest_of
+from lt_fast.experiment.stored import stored_config
+from lt_fast.registry import RegisteredFile
+from lt_fast.training.state import restore_method
 
 
 def evaluate_run(
@@ -23,6 +24,7 @@ def evaluate_run(
     device: str = "cpu",
     root: str | Path | None = None,
     level: float = 0.95,
+    recipe_file: RegisteredFile | None = None,
 ) -> dict[str, Any]:
     """Load the newest checkpoint of ``run_dir``, predict the test set and measure.
 
@@ -31,6 +33,7 @@ def evaluate_run(
         device: where the network runs.
         root: folder of the data set's files.
         level: of the bootstrap intervals.
+        recipe_file: the file that registers the run's recipe, where it is not in the place that the run records.
 
     Returns:
         ``config``, ``epochs_done``, ``metrics``, ``metrics_before_calibration`` as in ``result.json``; ``intervals``:
@@ -41,31 +44,41 @@ def evaluate_run(
         they are written where they are missing or others, the checkpoint is the last, and the folder can be written.
 
     Raises:
+        UsageError: if the run needs a recipe file that is missing or has changed.
         DataError: if the folder is no run, has no readable checkpoint or lacks its calibrator, or the data are not
             those of the run.
     """
-    running.checked_device(device)
+    checked_device(device)
     folder = Path(run_dir)
-    config = stored_config(folder)
-    data = assembly.load_data(config, root=None if root is None else Path(root))
+    config = stored_config(folder, recipe_file)
+    data = load_data(config, root=None if root is None else Path(root))
     _compare_images(folder, data)
-    model = assembly.make_model(config, data)
-    checkpoint = newest_of(folder, model, config=config)
-    model.load_state_dict(checkpoint.tensors["model"])
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
+    parts = _parts(folder, config, data)
+    checkpoint = newest_of(folder, parts.method.model, config=config)
+    restore_method(parts.method, checkpoint)
+    parts.method.to(device)
+    parts.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
     last = checkpoint.epoch == config["epochs"]
-    measured = config if last else {**config, "calibrator": None}
-    predictions = running.calibrated_predictions(measured, data, model, folder, device=device, fit=False)
+    calibrated = last or parts.calibrator is None
+    measured = parts if calibrated else parts._replace(calibrator=None)
+    predictions = predictions_of(config, data, measured, folder, device=device, fit=False)
     early = f"the checkpoint is that of epoch {checkpoint.epoch} of {config['epochs']}"
     return {
         "config": config,
         "epochs_done": checkpoint.epoch,
-        "calibrated": measured["calibrator"] == config["calibrator"],
-        **running.measure(measured, data, predictions),
+        "calibrated": calibrated,
+        **measure(data, predictions),
         "intervals": intervals_of(predictions, data, level=level),
         "level": level,
         "not_written": predictions.save_if_other(folder) if last else early,
     }
+
+
+def _parts(folder: Path, config: Mapping[str, Any], data: Data) -> Parts:
+    try:
+        return build(config, data)
+    except UsageError as error:  # no run is started with options that a component refuses
+        raise DataError(f"{folder / 'config.json'} is damaged: {error}") from error
 
 
 def _compare_images(folder: Path, data: Data) -> None:
@@ -75,20 +88,3 @@ def _compare_images(folder: Path, data: Data) -> None:
     other = other_images(folder, data)
     if other is not None:
         raise DataError(f"{folder / PROTOCOL} records other images: {other}; name the folder of the run's with --root")
-
-
-def intervals_of(predictions: Predictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
-    """Return bootstrap intervals of top-1, of each group's recall and of each class's; None where there is no image."""
-    final = predictions.logits if predictions.calibrated_logits is None else predictions.calibrated_logits
-    labels = predictions.labels.numpy()
-    right = (final.argmax(dim=1).numpy() == labels).astype(np.float64)
-    groups = data.train.class_counts.groups()
-    return {
-        "top1": _interval(right, level),
-        **{f"{name}_recall": _interval(right[member[labels]], level) for name, member in groups.items()},
-        "per_class": [_interval(right[labels == label], level) for label in range(data.train.class_counts.num_classes)],
-    }
-
-
-def _interval(right: NDArray[np.float64], level: float) -> list[float] | None:
-    return list(metrics.bootstrap_interval(right, level)) if right.size else None
