@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from lt_fast._text import nearest
 from lt_fast.errors import UsageError
-from lt_fast.registry import Registry, nearest
+from lt_fast.registry import Registry
 
 METHODS = Registry("method", {"ldam_drw": "lt_fast.errors:UsageError", "mammc": "lt_fast.errors:DataError"})
 

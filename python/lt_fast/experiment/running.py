@@ -12,6 +12,7 @@ import torch
 
 from lt_fast import metrics, training
 from lt_fast._extras import require
+from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError, UsageError
@@ -23,7 +24,6 @@ from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
 from lt_fast.training import RunDirectory, run_files
-from lt_fast.training.durable import CONTINUE, replace_file
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 from lt_fast.versions import versions
@@ -174,8 +174,8 @@ def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
                     (directory.path / name).unlink(missing_ok=True)
                 for folder in (directory.plots, directory.checkpoints.folder, directory.path):
                     folder.rmdir()
-            if CONTINUE in str(error):
-                raise DataError(str(error).replace(CONTINUE, "then start the run again")) from error
+            if FOR_RUN.once_free in str(error):
+                raise DataError(str(error).replace(FOR_RUN.once_free, "then start the run again")) from error
         raise
 
 
@@ -253,5 +253,5 @@ def _saved_tables(method: Method, folder: Path) -> list[str]:
     for name, table in method.tables().items():
         safetensors = require("safetensors.torch", extra="train", purpose=f"saving {name}")
         names.append(f"{name}.safetensors")
-        replace_file(folder / names[-1], safetensors.save({"entries": table}))
+        replace_file(folder / names[-1], safetensors.save({"entries": table}), next_step=FOR_RUN)
     return names
