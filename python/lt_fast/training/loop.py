@@ -106,6 +106,7 @@ def fit(
         take_step = _step_runner(training, step)
         while place.epoch < epochs:
             _train_epoch(training, place, take_step, watch, saving, shown)
+            ranks.share_buffers(method)  # DistributedDataParallel does so before every step
             try:
                 measured = measure(evaluate, method)
             except Exception:
