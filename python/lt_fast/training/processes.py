@@ -81,6 +81,19 @@ class _Watch(threading.Thread):
         self._watched = (ranks.rank + 1) % ranks.world_size
         self._ended = threading.Event()
         self._seen, self._seen_at = b"", time.monotonic()
+        self._answered_at = time.monotonic()
+
+    def start(self) -> None:
+        """Start to watch."""
+        self._answered_at = time.monotonic()
+        super().start()
+        threading.Thread(target=self._guard, name="lt-fast-store", daemon=True).start()
+
+    def _guard(self) -> None:
+        """End the process when the store, which rank 0 or torchrun has, no longer answers: a call to it never ends."""
+        while not self._ended.wait(_SECONDS_BETWEEN_SIGNS):
+            if time.monotonic() - self._answered_at > _LOST_AFTER:
+                self._end(f"rank 0 was lost: its store has not answered for {_LOST_AFTER:.0f} seconds")
 
     def run(self) -> None:
         """Look once per second."""
@@ -94,6 +107,7 @@ class _Watch(threading.Thread):
                 cause = "rank 0 was lost"
             if cause is not None and not self._ended.is_set():
                 self._end(cause)
+            self._answered_at = time.monotonic()
 
     def report(self, error: BaseException) -> None:
         """Tell the other ranks why this one ends; an error that another rank has caused waits for that one's report."""
