@@ -14,7 +14,6 @@ import torch
 from lt_fast import metrics, training
 from lt_fast._extras import require
 from lt_fast.calibration import storage
-from lt_fast.data import Loader
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, load_data, source_of
 from lt_fast.experiment.config import RECIPE_FILE
@@ -263,7 +262,7 @@ def _trained(
         learning_rate=parts.schedule,
         optimizer=parts.optimizer,
         run=directory,
-        evaluate=_evaluation(config, data, parts.data.plain_loader(source_of(data.test)), place),
+        evaluate=_evaluation(config, data, parts, place),
         amp=config["amp"],
         device=place.device,
         progress=place.progress,
@@ -301,12 +300,15 @@ def _trained(
 
 
 def _evaluation(
-    config: Mapping[str, Any], data: Data, batches: Loader, place: Place
+    config: Mapping[str, Any], data: Data, parts: Parts, place: Place
 ) -> Callable[[Any], dict[str, float | None]]:
+    name, images = data.measured_each_epoch()
+    batches = parts.data.plain_loader(source_of(images))
+
     def evaluate(method: Method) -> dict[str, float | None]:
         logits, labels = predicted(config, method, batches, device=place.device, ranks=place.ranks)
         found = metrics.group_recalls(logits, labels, data.train.class_counts)
-        return {f"test_{name}": found[name] for name in CURVES}
+        return {f"{name}_{key}": found[key] for key in CURVES}
 
     return evaluate
 
