@@ -95,7 +95,7 @@ class Registry(Mapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def register(self, name: str, value: Any, *, replace: bool = False) -> None:
+    def register(self, name: Any, value: Any, *, replace: bool = False) -> None:
         """Add ``value`` under ``name``.
 
         Args:
@@ -106,7 +106,7 @@ class Registry(Mapping[str, Any]):
         Raises:
             UsageError: if the name is taken by another component, naming both places.
         """
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
+        if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]+", name)):
             raise UsageError(f"name of a {self.kind} must consist of letters, digits, _ and -, got {shown(name)}")
         new = _Registered(value, *_caller())
         old = self._registered.get(name)
