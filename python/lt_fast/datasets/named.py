@@ -1,4 +1,4 @@
-"""What a data set's name stands for: one factory each, all with the same arguments, giving (training set, test set).
+"""Factories of the named data sets, all with the same arguments, returning (training set, test set).
 
 ``root`` is the folder of the files, ``download`` fetches missing ones; ``seed`` chooses the subset.
 """

@@ -14,7 +14,7 @@ _WIDTHS = (16, 32, 64)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut without parameters (option A).
+    """Two 3 x 3 convolutions and a shortcut without parameters (option A).
 
     Where the width grows, the shortcut takes every second pixel and pads the channels with zeros, half before and
     half after, as the CIFAR networks of the paper do.
@@ -78,7 +78,7 @@ def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, se
         num_classes: C >= 1.
         head: ``"linear"``, or ``"cosine"`` for losses with a scale of their own, such as LDAM.
         in_channels: 3 for colour, 1 for grey.
-        seed: decides every weight; the global generator is neither read nor advanced. Two heads of one seed share
+        seed: determines every weight; the global generator is neither read nor advanced. Two heads of one seed share
             their backbone's weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Plain shuffling: every sample once an epoch, seekable."""
+"""Plain shuffling: every sample once per epoch, seekable."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +14,15 @@ class ShuffledBatchSampler(SeekableBatchSampler):
     """Batches of a shuffled data set: the instance-balanced branch.
 
     Equals ``BatchSampler(RandomSampler(dataset), batch_size, drop_last)``, but batch ``g`` of epoch ``e`` is a pure
-    function of ``(seed, e, g)``. Up to 65,536 samples an epoch is shuffled in memory when it is first drawn from, O(N)
-    and 4 bytes a sample; beyond, a keyed permutation costs O(1) memory and the same at any position. Everything
-    else (epochs, ranks, resume) is said at ``SeekableBatchSampler``.
+    function of ``(seed, e, g)``. Up to 65,536 samples, an epoch is shuffled in memory when its first batch is drawn, in
+    O(N) with 4 bytes per sample; beyond, a keyed permutation needs O(1) memory and the same time at any position. For
+    epochs, ranks and resuming see ``SeekableBatchSampler``.
 
     Args:
-        labels_or_len: number of samples, or anything with a length; its items are not looked at.
+        labels_or_len: number of samples, or anything with a length; its items are not read.
         batch_size: samples in a batch.
-        num_batches: batches in an epoch, over all ranks; by default as many as the samples give. More than that go on
-            with another permutation, so no sample comes a third time before all have come twice.
+        num_batches: batches in an epoch, over all ranks; by default as many as the samples give. More than that
+            continue with another permutation: no sample comes a third time before all have come twice.
         drop_last: drop the last, shorter batch; ``False`` keeps it.
         output: ``"list"`` or ``"numpy"``.
         seed: in [0, 2**64).
