@@ -140,7 +140,9 @@ def test_a_file_is_run_once_and_again_when_it_has_changed(schedules, tmp_path):
     assert first.of("schedule") == ["flat"]
     assert first.of("loss") == []
     made = schedules["flat"]
-    assert load_file(path) is first
+    assert load_file(path) == first
+    (tmp_path / "copy.py").write_text(FILE)
+    assert load_file(tmp_path / "copy.py") == first._replace(path=tmp_path / "copy.py")
     assert schedules["flat"] is made
     path.write_text(FILE.replace("base", "rate").replace('"flat"', '"even"'))
     assert load_file(path).of("schedule") == ["even"]

@@ -364,9 +364,10 @@ def load_file(path: Path) -> RegisteredFile:
     except OSError as error:
         raise DataError(f"recipe file {path} cannot be read ({error.strerror}); name another with --recipe") from error
     digest = hashlib.sha256(source).hexdigest()
+    same = next((file for file in _files.values() if file.sha256 == digest), None)
+    if same is not None:
+        return same._replace(path=path)
     before = _files.get(path)
-    if before is not None and before.sha256 == digest:
-        return before
     for kind, name in before.names if before is not None else ():
         REGISTRIES[kind].forget(name)
     _files[path] = found = RegisteredFile(path, digest, _run(path, source, f"lt_fast_recipe_{digest[:16]}"))

@@ -105,7 +105,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def lt_fast(capsys, monkeypatch):
-    """Run the command line as in a process of its own: what one test registers, no other sees."""
+    """Run the command line as in a process of its own: what one command registers, no other sees."""
     assert "ce" in registry.RECIPES  # the package's own recipes are registered when they are first asked for
     before = {kind: dict(each._registered) for kind, each in registry.REGISTRIES.items()}
 
@@ -113,15 +113,16 @@ def lt_fast(capsys, monkeypatch):
         with monkeypatch.context() as patch:
             if path is not None:
                 patch.syspath_prepend(path)
-            assert main([*map(str, words), "--json"]) == status
+            found = main([*map(str, words), "--json"])
+        registry._files.clear()
+        for kind, each in registry.REGISTRIES.items():
+            each._registered.clear()
+            each._registered.update(before[kind])
         out, err = capsys.readouterr()
+        assert found == status, err
         return json.loads(out), err
 
     yield run
-    registry._files.clear()
-    for kind, each in registry.REGISTRIES.items():
-        each._registered.clear()
-        each._registered.update(before[kind])
     for name in [name for name in sys.modules if name.startswith("doe_losses")]:
         del sys.modules[name]
 
@@ -196,7 +197,8 @@ def test_a_file_trains_and_its_run_needs_nothing_else(lt_fast, file, tmp_path, m
     monkeypatch.chdir(tmp_path)
     listed, _ = lt_fast("methods", "--recipe", file)
     assert "squared_margin" in [recipe["name"] for recipe in listed]
-    result, words = lt_fast("train", "--recipe", "my_recipe.py", "--data", "digits-lt", *SHORT, "--set", "power=3")  # fmt: skip
+    train = ["train", "--recipe", "my_recipe.py", "--data", "digits-lt", *SHORT]
+    result, words = lt_fast(*train, "--set", "power=3")
     run = tmp_path / "runs" / "squared_margin-digits-lt-50-0-epochs=1-loss.power=3"
     assert f"run directory: {run.relative_to(tmp_path)}" in words
     record = result["config"]["recipe_file"]
