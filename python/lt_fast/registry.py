@@ -208,19 +208,8 @@ def _torch_optimizers() -> dict[str, Any]:
     return {each.__name__.lower(): each for each in classes if issubclass(each, optim.Optimizer)}
 
 
-METHODS = Registry(
-    "method",
-    {
-        "classification": "lt_fast.methods.classification:Classification",
-        "cp_mix": "lt_fast.methods.cp_mix:ConfusionPairing",
-    },
-    group="lt_fast.methods",
-)
-MODELS = _Models(
-    "model",
-    {"digits_net": "lt_fast.models.digits_net:digits_net", "resnet32": "lt_fast.models.resnet_cifar:resnet32"},
-    group="lt_fast.models",
-)
+METHODS = Registry("method", folder="methods", group="lt_fast.methods")
+MODELS = _Models("model", folder="models", group="lt_fast.models")
 LOSSES = Registry(
     "loss",
     {
@@ -256,22 +245,7 @@ MIXERS = Registry(
     },
     group="lt_fast.mixers",
 )
-SAMPLERS = Registry(
-    "sampler",
-    {
-        "class_balanced_draws": "lt_fast.sampling.class_balanced:ClassBalancedSampler",
-        "class_balanced": "lt_fast.sampling.class_balanced:ClassBalancedBatchSampler",
-        "confusion_pairs": "lt_fast.sampling.confusion_pairs:ConfusionPairBatchSampler",
-        "dual": "lt_fast.sampling.dual:DualBatchSampler",
-        "m_per_class": "lt_fast.sampling.m_per_class:MPerClassBatchSampler",
-        "multilabel": "lt_fast.sampling.multilabel:MultilabelBalancedSampler",
-        "repeat_factor": "lt_fast.sampling.repeat_factor:RepeatFactorSampler",
-        "shuffled": "lt_fast.sampling.shuffled:ShuffledBatchSampler",
-        "stratified": "lt_fast.sampling.stratified:StratifiedBatchSampler",
-        "weighted": "lt_fast.sampling.weighted:WeightedRandomSampler",
-    },
-    group="lt_fast.samplers",
-)
+SAMPLERS = Registry("sampler", folder="sampling", group="lt_fast.samplers")
 TRANSFORMS = Registry("transform", {"crop_flip": "lt_fast.data.transforms:CropFlip"}, group="lt_fast.transforms")
 OPTIMIZERS = _Optimizers("optimizer", group="lt_fast.optimizers")
 # Here rather than in `training`, which takes objects and knows no names.
@@ -280,23 +254,8 @@ SCHEDULES = Registry(
     {"multistep": "lt_fast.training.schedules:multistep", "cosine": "lt_fast.training.schedules:cosine"},
     group="lt_fast.schedules",
 )
-CALIBRATORS = Registry(
-    "calibrator",
-    {
-        "margin": "lt_fast.calibration.margin:MarginCalibration",
-        "retraining": "lt_fast.calibration.retraining:ClassifierRetraining",
-    },
-    group="lt_fast.calibrators",
-)
-DATASETS = Registry(
-    "data",
-    {
-        "digits-lt": "lt_fast.datasets.named:digits_lt_splits",
-        "cifar10-lt": "lt_fast.datasets.named:cifar10_lt_splits",
-        "cifar100-lt": "lt_fast.datasets.named:cifar100_lt_splits",
-    },
-    group="lt_fast.datasets",
-)
+CALIBRATORS = Registry("calibrator", folder="calibration", group="lt_fast.calibrators")
+DATASETS = Registry("data", folder="datasets", group="lt_fast.datasets")
 RECIPES = _Published("recipe", group="lt_fast.recipes", argument="method")
 PROTOCOLS = _Published("protocol", group="lt_fast.protocols")
 
