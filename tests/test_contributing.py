@@ -13,12 +13,10 @@ import pytest
 import lt_fast
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-FILES = {
-    path: textwrap.dedent(code)
-    for path, code in re.findall(
-        r"`python/(lt_fast/[^`]*\.py)`[^`]*(?:`[^`]+`[^`]*)*?```python\n(.*?)\n *```", TEXT, re.DOTALL
-    )
-}
+_BLOCKS = re.findall(
+    r"`python/(lt_fast/[a-z_/]+\.py)`((?:(?!`python/lt_fast).)*?)```python\n(.*?)\n *```", TEXT, re.DOTALL
+)
+FILES = {path: textwrap.dedent(code) for path, _, code in _BLOCKS}
 COMMANDS = """
 import sys
 from lt_fast.cli import main
@@ -55,6 +53,5 @@ def test_two_files_in_the_package(tmp_path):
 @pytest.mark.slow
 def test_one_file_outside_the_package(tmp_path):
     recipe = tmp_path / "inverse_margin.py"
-    recipe.write_text("\n".join(FILES.values()).replace("import register\n", "import register as register_component\n", 1)
-                      .replace('@register("loss"', '@register_component("loss"'))  # fmt: skip
+    recipe.write_text("\n\n".join(FILES.values()))
     run(tmp_path, "--recipe", recipe)

@@ -224,6 +224,7 @@ LOSSES = Registry(
         "seesaw": "lt_fast.losses.seesaw:SeesawLoss",
         "lade": "lt_fast.losses.lade:LADELoss",
     },
+    folder="losses",
     group="lt_fast.losses",
 )
 REWEIGHTS = Registry(
@@ -232,6 +233,7 @@ REWEIGHTS = Registry(
         "effective_number": "lt_fast.losses.class_weights:effective_number_weights",
         "inverse_frequency": "lt_fast.losses.class_weights:inverse_frequency_weights",
     },
+    folder="losses",
     group="lt_fast.reweights",
 )
 MIXERS = Registry(
@@ -243,6 +245,7 @@ MIXERS = Registry(
         "unimix": "lt_fast.mixing.unimix:UniMix",
         "cp_mix": "lt_fast.mixing.cp_mix:CPMix",
     },
+    folder="mixing",
     group="lt_fast.mixers",
 )
 SAMPLERS = Registry("sampler", folder="sampling", group="lt_fast.samplers")
@@ -382,10 +385,10 @@ def _registered_in(source: str, kind: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(
-                func=ast.Name(id="register"), args=[ast.Constant(value=str(its)), ast.Constant(value=str(name))]
-            ):
-                if its == kind:
-                    yield name
+                func=ast.Name(id="register") | ast.Attribute(attr="register"),
+                args=[ast.Constant(value=str(its)), ast.Constant(value=str(name))],
+            ) if its == kind:
+                yield name
 
 
 def _installed(group: str | None) -> tuple[EntryPoint, ...]:
