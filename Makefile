@@ -1,4 +1,4 @@
-# Everything a developer types. Each target makes what it needs, from a bare clone on.
+# The targets for developers. Each one builds what it needs, also in a bare clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,7 +42,7 @@ demo: $(VENV)/.built  ## train CE, LDAM-DRW and MAMMC on Digits-LT, print one ta
 test: lint rust-test $(VENV)/.built  ## the whole suite: linters, Rust tests, Python tests
 	@$(PYTEST)
 
-lint: $(VENV)/.built  ## ruff, mypy, the arrows between the rooms, rustfmt, clippy, clang-format
+lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -51,7 +51,7 @@ lint: $(VENV)/.built  ## ruff, mypy, the arrows between the rooms, rustfmt, clip
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	@$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu
 
-format: $(VENV)/.installed  ## put every file into the one format
+format: $(VENV)/.installed  ## format every file
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . ; cargo fmt --all
 	@$(BIN)/clang-format -i csrc/*.h csrc/*.cpp csrc/*.cu
 
@@ -65,7 +65,7 @@ fuzz: $(VENV)/.built  ## random and hostile arguments for every function of the 
 sanitize: $(VENV)/.built  ## the op's tests under AddressSanitizer and UndefinedBehaviorSanitizer, per instruction set (minutes)
 	@PYTHON=$(BIN)/python scripts/sanitize.sh
 
-bench: $(VENV)/.built  ## time sampling and the fused loss beside their rivals (quiet machine, minutes); CSV in benches/results/
+bench: $(VENV)/.built  ## time sampling and the fused loss next to their rivals (quiet machine, minutes); CSV in benches/results/
 	@$(BIN)/python -m benches
 
 wheel: $(VENV)/.installed  ## one abi3 wheel with all three libraries, audited, into dist/

@@ -22,7 +22,7 @@ def main(names: list[str]) -> int:
             print(f"bench must be one of {', '.join(known)}, got {name!r}", file=sys.stderr)
             return 2
     print(machine_line())
-    # README follows whatever was measured.
+    # The tables follow the CSV files.
     for name in dict.fromkeys([*(names or known), "summary"]):
         importlib.import_module(f"benches.{name}").main()
     return 0

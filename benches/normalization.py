@@ -38,7 +38,7 @@ def row_of(size: int) -> dict[str, str]:
     deviations = [deviation(one, other, size) for one, other in zip(split, against, strict=True)]
     ratios = [effective_ratio(one, size) for one in split]
     return {
-        "rows a part": str(size),
+        "rows per part": str(size),
         "parts": str(BATCH // size),
         "expected: gradient off by": f"{100 * deviations[0]:.1f} %",
         "weights: gradient off by": f"{100 * deviations[1]:.1f} %",

@@ -1,7 +1,7 @@
-"""README's tables of speed, from the CSV files of the other benches: nothing is measured, nothing is left out.
+"""Tables of speed in docs/benchmarks.md and README, from the CSV files of the other benches; nothing is measured here.
 
-Each row gives the range over the counts or the shapes it stands for, and every rival that the CSV holds for it, also
-where we lose. What was not measured (a rival that is not installed, no cargo) is left out of its row.
+Each row gives the range over its counts or shapes, and every rival of the CSV file, also where we lose. A rival that
+was not measured, because it is not installed, is missing from its row.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,27 +11,30 @@ from pathlib import Path
 from benches.harness import markdown_table, read_csv, replace_between
 
 README = Path(__file__).parent.parent / "README.md"
-BLOCK = "benches"
+PAGE = README.parent / "docs" / "benchmarks.md"
+BLOCK = "benches"  # of the page
+HEADLINES = "speed"  # of README
 SAMPLING, LOSSES = "sampling.csv", "mixed_margin_loss.csv"
 SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
 OF_SAMPLERS = """\
-Samplers: nanoseconds an index, and how many times as long the others take, from the least to the most over the counts
-of CIFAR-100-LT, ImageNet-LT and iNaturalist 2018. Below 1 we lose."""
+Samplers: nanoseconds per index, and how many times as long the others take, from the smallest to the largest value over
+the counts of CIFAR-100-LT, ImageNet-LT and iNaturalist 2018. Below 1 we lose."""
 OF_LOSSES = """\
 The mixed LDAM loss with its gradient, rows x classes, float32, one thread; again how many times as long the others
-take. Copying the logits moves as many bytes as any code must. Where the call is what costs, the second line is the
-same loss with `return_gradient=True`, whose gradient is handed on to autograd at the logits."""
-INTEGERS = "Python's integers: kept ones below 131,072, new ones beyond"
+take. Copying the logits moves as many bytes as any code must. For shapes where the call dominates, a second line gives
+the same loss with `return_gradient=True`, whose gradient is passed to autograd at the logits."""
+INTEGERS = "Python's integers: cached ones below 131,072, new ones beyond"
 CLASS_AWARE = {
     "ClassAwareSampler": "ClassAwareSampler",
     "ClassAwareSampler by generators": "the same by generators",
 }
 WEIGHTED = {"WeightedRandomSampler + BatchSampler": "`WeightedRandomSampler`"}
+RIVALS = "compared with"
 CALL = "the call: autograd and Python"
 SHAPES = {
     "128x10": CALL,
     "128x100": CALL,
-    "256x1000": "arithmetic: one exponential an element",
+    "256x1000": "arithmetic: one exponential per element",
     "256x8142": "arithmetic, then memory",
     "1024x8142": "memory",
 }
@@ -39,7 +42,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Line:
-    """What one row of the table compares: one line of ours, and the lines of the CSV beside it."""
+    """One row of the table: one line of ours in the CSV file, and the lines to compare it with."""
 
     what: str
     draw: str
@@ -65,7 +68,7 @@ LINES = (
     Line(
         "the same, every image of a class before any repeats", "class-balanced", "array", "lt-fast cycle",
         {"NumPy two-level": "NumPy two-level (independent draws)", "WeightedRandomSampler": "`WeightedRandomSampler`"},
-        "one step of a shuffle a draw, in a place of its own for each class",
+        "one step of a shuffle per draw, in another region of memory for each class",
     ),
     Line(
         "class-balanced, lists of 128", "class-balanced", "list batches", "lt-fast replace",
@@ -92,7 +95,7 @@ LINES = (
             "RandomSampler": "`RandomSampler`", "NumPy permutation": "NumPy's permutation",
             "grain IndexSampler": "grain",
         },
-        "beyond 65,536 samples a permutation that any batch can be asked of alone, which NumPy's cannot",
+        "beyond 65,536 samples a permutation with random access, which NumPy's does not have",
     ),
     Line(
         "shuffled, lists of 128", "shuffled", "list batches", "lt-fast",
@@ -133,19 +136,39 @@ LINES = (
     Line(
         "the same, every image of a class before any repeats", "seek", "cycle, from either end",
         "lt-fast at 1e9 or 5e8", {"lt-fast at 0 or 5e8": "ours at position 0"},
-        "the place of each class, and its order up to there",
+        "the position of each class, and its order up to there",
     ),
     Line(
         "a whole `DataLoader` in memory", "whole loader", "batches", "lt-fast cycle",
-        {"WeightedRandomSampler": "with `WeightedRandomSampler`"}, "the loader: the sampler is not what one waits for",
+        {"WeightedRandomSampler": "with `WeightedRandomSampler`"}, "the loader: the sampler is not the bottleneck",
     ),
 )  # fmt: skip
 
 
 def main() -> None:
-    """Put both tables into README."""
-    replace_between(README, BLOCK, tables())
-    print(f"{README.name}: the tables of speed, from {SAMPLING} and {LOSSES}")
+    """Write the tables into the page, and the headlines into README."""
+    replace_between(PAGE, BLOCK, tables())
+    replace_between(README, HEADLINES, headlines())
+    print(f"{PAGE.name}, {README.name}: the tables of speed, from {SAMPLING} and {LOSSES}")
+
+
+def headlines() -> str:
+    """Return the few figures that README names, as a Markdown list."""
+    samplers = {row["what"]: row for row in sampling_rows(read_csv(SAMPLING)[1])}
+    losses = {row["shape"]: row for row in loss_rows(read_csv(LOSSES)[1])}
+    array, loader = samplers["class-balanced, an epoch as an array"], samplers["a whole `DataLoader` in memory"]
+    lines = [
+        f"Class-balanced draws, an epoch as an array: {array['lt-fast']} per index; {array[RIVALS]}.",
+        f"A whole `DataLoader` in memory: {loader[RIVALS]}; the sampler is not the bottleneck.",
+    ]
+    for shape in ("128 x 100", "1024 x 8142"):
+        row = losses[shape]
+        lines.append(
+            f"The mixed LDAM loss with its gradient, {shape} logits, one CPU thread: {row['lt-fast']}; "
+            f"{row['best compiled']} the best compiled PyTorch code, {row['one plain `F.cross_entropy`']} one plain "
+            "`F.cross_entropy`."
+        )
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def tables() -> str:
@@ -164,7 +187,7 @@ def tables() -> str:
 
 
 def sampling_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
-    """Yield the table's rows, those that were measured."""
+    """Yield the rows of the table that were measured."""
     costs = {
         (row["draw"], row["output"], row["sampler"], row["counts"]): float(row["ns per index"]) for row in rows
     }  # of every line of the CSV
@@ -176,13 +199,13 @@ def sampling_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
         yield {
             "what": line.what,
             "lt-fast": f"{span(mine)} {line.unit}",
-            "beside": "; ".join(beside(costs, line, mine)),
+            RIVALS: "; ".join(compared(costs, line, mine)),
             "what limits it": line.limit,
         }
 
 
-def beside(costs: dict[tuple[str, str, str, str], float], line: Line, ours: list[float]) -> Iterator[str]:
-    """Yield each rival's ratio over the counts for which it was measured."""
+def compared(costs: dict[tuple[str, str, str, str], float], line: Line, ours: list[float]) -> Iterator[str]:
+    """Yield the ratio of each rival over the counts for which it was measured."""
     for rival, shown in line.rivals.items():
         theirs = [costs.get((line.draw, line.output, rival, counts)) for counts in line.counts]
         ratios = [their / our for their, our in zip(theirs, ours, strict=True) if their is not None]
@@ -191,20 +214,20 @@ def beside(costs: dict[tuple[str, str, str, str], float], line: Line, ours: list
 
 
 def span(values: list[float]) -> str:
-    """Return the least and the largest value, or one where they look the same."""
+    """Return the smallest and the largest value, or one value if they print alike."""
     most = max(values)
     low, high = (digits(value, fine=most < 2) for value in (min(values), most))
     return low if low == high else f"{low} to {high}"
 
 
 def digits(value: float, *, fine: bool = False) -> str:
-    """Return a number with two or three digits that count; ``fine`` for what lies close to 1."""
+    """Return a number with two or three significant digits; ``fine`` for values close to 1."""
     decimals = 2 if fine or value < 1 else 1 if value < 10 else 0
     return f"{value:,.{decimals}f}"
 
 
 def loss_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
-    """Yield a row for each shape at one thread, and one for the returned gradient where the call is what costs."""
+    """Yield a row per shape at one thread, and one for the returned gradient where the call dominates."""
     times: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["threads"] == "1":
@@ -216,7 +239,7 @@ def loss_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
 
 
 def loss_row(shape: str, us: dict[str, float], ours: float, limit: str) -> dict[str, str]:
-    """Return a row of the times that everything takes, over ours."""
+    """Return a row of the times of all codes, divided by ours."""
     fastest = min((us[name] for name in ("eager compiled", "gather compiled") if name in us), default=None)
     return {
         "shape": shape,
@@ -231,7 +254,7 @@ def loss_row(shape: str, us: dict[str, float], ours: float, limit: str) -> dict[
 
 
 def ratio(theirs: float | None, ours: float) -> str:
-    """Return how many times as long as ours something takes."""
+    """Return how many times as long as ours ``theirs`` is."""
     if theirs is None:
         return "-"
     times = theirs / ours

@@ -475,9 +475,10 @@ def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, moment
     for epoch in range(epochs):
         total = samples = 0
         model.train()
-        for step, (x, y_a, y_b, lam) in enumerate(batches(epoch)):
+        for step, batch in enumerate(batches(epoch)):
+            x = batch.x
             model.zero_grad()
-            loss = criterion_of(epoch)(model(x), y_a, y_b, lam)
+            loss = criterion_of(epoch)(model(x), batch.target, batch.target_b, batch.lam)
             loss.backward()
             total, samples = total + loss.item() * len(x), samples + len(x)
             with torch.no_grad():

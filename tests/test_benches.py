@@ -10,16 +10,21 @@ from benches.rivals import sampling as rivals
 LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 % 72)]
 
 
-# --- README's tables --------------------------------------------------------------------------------------------------
+# --- tables of speed --------------------------------------------------------------------------------------------------
 
 
-def test_readme_shows_what_the_csv_files_hold():
-    page = summary.README.read_text(encoding="utf-8")
-    text = page.partition("<!-- benches -->\n")[2].partition("\n<!-- end of benches -->")[0]
-    assert text == summary.tables(), "run `python -m benches summary`"
+@pytest.mark.parametrize(
+    ("page", "block", "wanted"),
+    [(summary.PAGE, summary.BLOCK, summary.tables), (summary.README, summary.HEADLINES, summary.headlines)],
+    ids=["page", "readme"],
+)
+def test_the_pages_show_what_the_csv_files_contain(page, block, wanted):
+    text = page.read_text(encoding="utf-8")
+    found = text.partition(f"<!-- {block} -->\n")[2].partition(f"\n<!-- end of {block} -->")[0]
+    assert found == wanted(), "run `python -m benches summary`"
 
 
-def test_every_row_of_the_table_was_measured_beside_every_rival():
+def test_every_row_of_the_table_was_measured_with_every_rival():
     _, rows = harness.read_csv(summary.SAMPLING)
     measured = {(row["draw"], row["output"], row["sampler"], row["counts"]) for row in rows}
     for line in summary.LINES:
@@ -42,7 +47,7 @@ def test_rows_give_the_range_over_the_counts_and_leave_out_what_was_not_measured
     rows.append(row("cifar100-lt", "lt-fast replace", "1.2", output="array"))  # of one set only: no row
     (found,) = summary.sampling_rows(rows)
     assert found["lt-fast"] == "1.0 to 4.0 ns"
-    assert found["beside"] == "2.0 to 8.0 x NumPy two-level"
+    assert found["compared with"] == "2.0 to 8.0 x NumPy two-level"
 
 
 def test_losses_are_compared_at_one_thread_and_without_a_compiler_too():

@@ -46,6 +46,8 @@ def test_what_is_not_an_integer(value, shown):
         (10, {"least": 1, "most": 9}, "n must be <= 9, got 10"),
         (10, {"most": 9}, "n must be <= 9, got 10"),
         (-1, {"least": 0, "most": 2**32 - 1}, r"n must lie in \[0, 2\*\*32\), got -1"),
+        (0, {"least": 1, "most": 2**31}, "n must be >= 1, got 0"),
+        (2**31 + 1, {"least": 1, "most": 2**31}, r"n must be <= 2\*\*31, got 2147483649"),
         (2**32, {"least": 0, "most": 2**32 - 1}, r"n must lie in \[0, 2\*\*32\), got 4294967296"),
     ],
 )
@@ -65,7 +67,7 @@ def test_seeds_and_numbers_of_classes():
     for wrong in (-1, 2**64):
         with pytest.raises(ValueError, match=rf"^seed must lie in \[0, 2\*\*64\), got {wrong}$"):
             _checks.seed(wrong)
-    with pytest.raises(ValueError, match=r"^num_classes must be <= 16777216, got 16777217$"):
+    with pytest.raises(ValueError, match=r"^num_classes must be <= 2\*\*24, got 16777217$"):
         _checks.num_classes(2**24 + 1)
 
 
@@ -154,6 +156,9 @@ def test_what_is_not_an_index_array(values, error, message):
 def test_labels_out_of_range(make):
     _checks.labels_in_range("labels", make([0, 2, 1]), 3)
     _checks.labels_in_range("labels", make([]), 3)
-    for labels, words in ([0, 3], "3 at position 1"), ([-1, 3], "-1 at position 0"):
-        with pytest.raises(ValueError, match=rf"^labels must lie in \[0, 3\), got {words}; next$"):
-            _checks.labels_in_range("labels", make(labels), 3, hint="; next")
+    for labels, words in (
+        ([0, 3], "3 at position 11; next"),
+        ([-1, 3], "-1 at position 10; leave .* out"),
+    ):
+        with pytest.raises(ValueError, match=rf"^labels must lie in \[0, 3\), got {words}$"):
+            _checks.labels_in_range("labels", make(labels), 3, first=10, hint="; next")

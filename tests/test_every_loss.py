@@ -386,7 +386,7 @@ GOOD = {"logits": torch.zeros(3, 5), "target": torch.tensor([0, 4, 2]), "class_c
     ("changes", "error", "words"),
     [
         ({"class_counts": [5, 4, 3]}, ValueError, ["class_counts", "5", "3"]),
-        ({"class_counts": [5, 4, math.nan, 1, 1]}, ValueError, ["counts", "whole numbers", "nan", "class 2"]),
+        ({"class_counts": [5, 4, math.nan, 1, 1]}, ValueError, ["counts", "integers", "nan", "class 2"]),
         ({"class_counts": [5, 4, -1, 1, 1]}, ValueError, ["counts", ">= 0", "-1", "class 2"]),
         ({"target": torch.tensor([0.0, 1.0, 2.0])}, TypeError, ["target", "int", "float32"]),
         ({"target": torch.tensor([0, 5, 2])}, ValueError, ["target", "[0, 5)", "5"]),

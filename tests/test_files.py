@@ -33,7 +33,7 @@ def test_a_full_disk_keeps_the_old_content(tmp_path, monkeypatch, step):
 
 
 def test_a_folder_that_is_missing(tmp_path):
-    with pytest.raises(DataError, match=r"gone cannot be written \(No such file or directory\); choose another folder"):
+    with pytest.raises(DataError, match=r"gone.a\.json cannot be written \(No such file or directory\); choose"):
         _files.replace_file(tmp_path / "gone" / "a.json", b"")
 
 

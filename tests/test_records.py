@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_fast import records
+from lt_fast import _files
+from lt_fast._files import parse_json, read_bytes
 from lt_fast.errors import DataError
 from lt_fast.records import (
     FRACTION,
@@ -17,8 +18,6 @@ from lt_fast.records import (
     check,
     nullable,
     one_of,
-    parse_json,
-    read_bytes,
     whole,
 )
 
@@ -113,7 +112,7 @@ def test_sizes_are_bounds(tmp_path):
 
 def test_a_file_that_becomes_a_pipe_after_the_look_is_not_waited_for(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "a")
-    monkeypatch.setattr(records, "_refuse_unfit", lambda *_, **__: None)
+    monkeypatch.setattr(_files, "_refuse_unfit", lambda *_, **__: None)
     assert read_bytes(tmp_path / "a") == b""
 
 

@@ -2,8 +2,8 @@
 
 ``python -m benches.experiments.cifar10_lt --root DIR`` trains the methods one after the other (each resumes where it
 was stopped) and copies what is worth keeping into ``benches/results/cifar10_lt/<method>/``; ``--profile step`` does so
-for the step profile, under ``<method>-step``. Whatever lies there then makes ``benches/results/cifar10_lt.csv`` and the
-table of the README. The results in the repository are of ``--methods ce mammc cp_mix`` and of
+for the step profile, under ``<method>-step``. All results there make ``benches/results/cifar10_lt.csv`` and the
+table of docs/benchmarks.md. The results in the repository are of ``--methods ce mammc cp_mix`` and of
 ``--profile step --methods ldam_drw mm_ldam_drw``, each with ``--threads 1``.
 """
 
@@ -51,13 +51,13 @@ def rows() -> list[dict[str, Any]]:
     return [row for file in folders for row in _rows_of(file)]
 
 
-def write_readme() -> None:
-    """Renew the README's table."""
+def write_page() -> None:
+    """Write the table into docs/benchmarks.md."""
     shown = [
         {name: f"{value:.1f}" if isinstance(value, float) else value for name, value in row.items() if name != "seed"}
         for row in rows()
     ]
-    replace_between(DOCS.parent / "README.md", "cifar10_lt", markdown_table(shown))
+    replace_between(DOCS / "benchmarks.md", "cifar10_lt", markdown_table(shown))
 
 
 def _place(name: str) -> tuple[bool, str]:
@@ -97,7 +97,7 @@ def main() -> None:
             name,
         )
     write_csv("cifar10_lt.csv", rows())
-    write_readme()
+    write_page()
     print_table(rows())
 
 

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from benches.harness import print_table, write_csv
 
-from lt_fast import recipes
+from lt_fast import experiment
 from lt_fast.metrics import mean_interval
 from lt_fast.report.metrics_table import COLUMNS, over_seeds
 
 
 def result_of(method: str, seed: int, profile: str, runs: Path) -> dict[str, Any]:
     """Train one run, go on with it, or read it."""
-    config = recipes.resolve(method, "digits-lt", profile=profile, seed=seed)
+    config = experiment.resolve(method, "digits-lt", profile=profile, seed=seed)
     run = runs / f"{method}-{profile}-seed{seed}"
-    return recipes.run(config, run, resume=(run / "config.json").exists(), progress=False)
+    return experiment.run(config, run, resume=(run / "config.json").exists(), progress=False)
 
 
 def row(method: str, seeds: int, profile: str, runs: Path) -> dict[str, Any]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
         calibration,
         data,
         datasets,
+        experiment,
         losses,
+        methods,
         metrics,
         mixing,
         models,
@@ -37,7 +39,9 @@ __all__ = [
     "calibration",
     "data",
     "datasets",
+    "experiment",
     "losses",
+    "methods",
     "metrics",
     "mixing",
     "models",
@@ -52,7 +56,7 @@ _DEFINED_IN = {"ClassCounts": "lt_fast.counts", "show_versions": "lt_fast.versio
 
 
 def __getattr__(name: str) -> "Any":
-    if name not in __all__ and name not in ("counts", "versions"):
+    if name not in __all__ and name not in ("batch", "counts", "ranks", "versions"):
         raise AttributeError(f"module 'lt_fast' has no attribute {name!r}")
     import importlib  # noqa: PLC0415
 

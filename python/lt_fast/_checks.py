@@ -21,7 +21,7 @@ MAX_CLASSES = 1 << 24
 MAX_SEED = (1 << 64) - 1
 """The largest seed; every seed is an integer in [0, 2**64)."""
 
-_SHORTEST_POWER = 31  # bounds from 2**31 are written as powers of two
+_FIRST_POWER = 24  # bounds from 2**24 are written as powers of two
 
 
 def integer(name: str, value: Any, *, least: int | None = None, most: int | None = None, hint: str = "") -> int:
@@ -70,9 +70,18 @@ def num_classes(value: Any, name: str = "num_classes", *, least: int = 1) -> int
 
 
 def _integer_rule(found: int, least: int | None, most: int | None) -> str:
-    if least is not None and most is not None and (most & (most + 1)) == 0 and most.bit_length() >= _SHORTEST_POWER:
-        return f"lie in [{least}, 2**{most.bit_length()})"
-    return f"be >= {least}" if least is not None and found < least else f"be <= {most}"
+    if least is not None and most is not None and _is_power(most + 1):
+        return f"lie in [{least}, {_power(most + 1)})"
+    return f"be >= {least}" if least is not None and found < least else f"be <= {_power(most)}"
+
+
+def _is_power(bound: int) -> bool:
+    return bound >= 1 << _FIRST_POWER and bound.bit_count() == 1
+
+
+def _power(bound: int | None) -> str:
+    """Return a large power of two as ``2**k``, another number in digits."""
+    return f"2**{bound.bit_length() - 1}" if bound is not None and _is_power(bound) else str(bound)
 
 
 def number(
@@ -184,6 +193,16 @@ def index_array(name: str, values: Any, *, hint: str = "") -> NDArray[np.int64]:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
+def class_labels(name: str, labels: Any) -> NDArray[np.int64]:
+    """Return ``labels`` as a contiguous ``(N,)`` int64 array; ``labels_in_range`` checks their range.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if they are not one-dimensional, or one is masked.
+    """
+    return index_array(name, labels, hint="; map the classes to 0..C-1 first")
+
+
 def refuse_masked(name: str, values: object) -> None:
     """Raise ``ValueError`` for a masked entry of a NumPy masked array: ``np.asarray`` drops the mask."""
     if isinstance(values, np.ma.MaskedArray):
@@ -196,8 +215,15 @@ def refuse_masked(name: str, values: object) -> None:
             )
 
 
-def labels_in_range(name: str, labels: Any, num_classes: int, *, hint: str = "") -> None:
-    """Raise unless every entry of ``labels``, ``(N,)`` integers in an array or a CPU tensor, is in [0, num_classes).
+def labels_in_range(name: str, labels: Any, num_classes: int, *, first: int = 0, hint: str = "") -> None:
+    """Raise unless every label is in [0, num_classes).
+
+    Args:
+        name: the argument.
+        labels: ``(N,)`` integers, in an array or a tensor on the CPU.
+        num_classes: C.
+        first: position of the first label, for the message.
+        hint: the next step for a label >= C.
 
     Raises:
         ValueError: naming the first position that is out of range.
@@ -205,4 +231,6 @@ def labels_in_range(name: str, labels: Any, num_classes: int, *, hint: str = "")
     outside = np.flatnonzero(np.asarray((labels < 0) | (labels >= num_classes)))
     if outside.size:
         at = int(outside[0])
-        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(labels[at])} at position {at}{hint}")
+        hint = "; leave samples without a label out" if labels[at] < 0 else hint
+        label = int(labels[at])
+        raise ValueError(f"{name} must lie in [0, {_power(num_classes)}), got {label} at position {first + at}{hint}")

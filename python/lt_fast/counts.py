@@ -1,11 +1,12 @@
-"""``ClassCounts``: how many training samples each class has, the one value that all rooms share."""
+"""``ClassCounts``: the number of training samples per class, which all packages share."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
 from lt_fast.labels import (
     as_array,
     class_names_of,
@@ -14,7 +15,6 @@ from lt_fast.labels import (
     is_own,
     labels_of,
     numbers_every_word,
-    refuse_masked,
     refuse_missing,
     refuse_negative,
     type_hint,
@@ -22,15 +22,17 @@ from lt_fast.labels import (
 
 EmptyPolicy: TypeAlias = Literal["error", "ignore"]
 
-_MOST_CLASSES = 1 << 24
-_WRONG_COUNT = "counts must be whole numbers >= 0 and < 2**63, got {} for class {}; pass the samples of each class"
+MANY_ABOVE, FEW_BELOW = 100, 20
+"""Thresholds of the class groups: many has more training samples than 100, few has less than 20, medium the rest."""
+
+_WRONG_COUNT = "counts must be integers >= 0 and < 2**63, got {} for class {}; pass the samples of each class"
 
 
 class ClassCounts:
     """Training samples per class: validated once, then frozen.
 
     Args:
-        counts: ``(C,)`` whole numbers >= 0, one per class, any sequence, array or tensor. What names its entries, a
+        counts: ``(C,)`` integers >= 0, one per class, any sequence, array or tensor. What names its entries, a
             pandas ``Series`` (``value_counts()``), a dictionary or a ``Counter``, is put in the order of the classes:
             see ``in_class_order``.
         names: ``C`` class names; ``"0"``, ``"1"``, ... when left out.
@@ -45,7 +47,7 @@ class ClassCounts:
         empty: indices of the classes without samples, int64.
 
     Raises:
-        TypeError: if the counts are not whole numbers.
+        TypeError: if the counts are not integers.
         ValueError: if they are negative, 2**63 or more, masked, not one-dimensional, fewer than one, or all zero; if
             ``names`` has another length or repeats a name; if a ``Series`` or dictionary names other classes.
 
@@ -57,11 +59,11 @@ class ClassCounts:
     __slots__ = ("_names", "counts")
 
     counts: NDArray[np.int64]
-    _names: tuple[str, ...] | None  # none until somebody asks: 2**24 words take 1.5 GB
+    _names: tuple[str, ...] | None  # None until first access: 2**24 strings take 1.5 GB
 
     def __init__(self, counts: "ClassCounts | ArrayLike", *, names: Sequence[str] | None = None) -> None:
         if isinstance(counts, ClassCounts):
-            names = counts._names if names is None else names  # noqa: SLF001  (its own kind)
+            names = counts._names if names is None else names  # noqa: SLF001  (same class)
             counts = counts.counts
         array = _whole_numbers(in_class_order("counts", counts, names))
         array.setflags(write=False)
@@ -84,40 +86,34 @@ class ClassCounts:
         """Count integer labels in ``[0, num_classes)``; ``num_classes`` defaults to the largest label + 1. O(N + C).
 
         Raises:
-            TypeError: if the labels are not integers, or ``num_classes`` is not a whole number.
-            ValueError: if a label lies outside the range, is missing or masked (its position is named), or there is
+            TypeError: if the labels are not integers, or ``num_classes`` is not an integer.
+            ValueError: if a label is outside the range, is missing or masked (its position is named), or there is
                 none; if the largest is 2**24 or more and ``num_classes`` is left out.
         """
         array = _integer_labels(labels)
         if num_classes is None:
             num_classes = len(names) if names is not None else int(array.max()) + 1
-            if num_classes > _MOST_CLASSES:  # counts that fill the memory
+            if num_classes > _checks.MAX_CLASSES:
                 raise ValueError(
-                    f"labels must be < {_MOST_CLASSES}, got {num_classes - 1}; map the classes to 0..C-1 first"
+                    f"labels must be < {_checks.MAX_CLASSES}, got {num_classes - 1}; map the classes to 0..C-1 first"
                 )
-        if not hasattr(num_classes, "__index__"):
-            raise TypeError(f"num_classes must be a whole number, got {num_classes!r}")
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be >= 1, got {num_classes}")
-        outside = np.flatnonzero(array >= num_classes)
-        if outside.size:
-            at = int(outside[0])
-            raise ValueError(f"labels must lie in [0, {num_classes}), got {int(array[at])} at position {at}")
+        num_classes = _checks.integer("num_classes", num_classes, least=1)
+        _checks.labels_in_range("labels", array, num_classes)
         return cls(np.bincount(array, minlength=num_classes), names=names)
 
     @classmethod
     def from_dataset(cls, dataset: Any) -> "ClassCounts":
         """Count the labels of ``dataset`` without decoding a sample.
 
-        Takes what the samplers take, see ``lt_fast.sampling.labels_of``, and counts what they count. Names are those of
-        ``.classes`` or of a Hugging Face ``ClassLabel``, also of classes without samples; labels that are words are
-        numbered by these names, or by ``.class_to_idx``, else in sorted order. ``class_counts`` of the data set must
-        agree with its labels.
+        Accepts what the samplers accept, see ``lt_fast.sampling.labels_of``, and counts the same labels. Names are
+        those of ``.classes`` or of a Hugging Face ``ClassLabel``, also of classes without samples; labels that are
+        words are numbered by these names, or by ``.class_to_idx``, else in sorted order. ``class_counts`` of the data
+        set must agree with its labels.
 
         Raises:
             TypeError: if the data set has no labels, or they are neither integers nor strings.
             ValueError: as ``labels_of``; if ``class_counts`` do not add up to the number of samples, or are
-                not those of the labels; if a label is no name of the data set's classes.
+                not those of the labels; if a label is not a name of the data set's classes.
         """
         ready = _ready_counts(dataset)
         if ready is not None:
@@ -129,7 +125,7 @@ class ClassCounts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """As given, else the class numbers as words, made when first asked for."""
+        """The given names, else the class numbers as strings, made on first access."""
         names = self._names
         if names is None:
             names = tuple(map(str, range(len(self))))
@@ -163,7 +159,7 @@ class ClassCounts:
         """Indices of the classes without samples."""
         return np.flatnonzero(self.counts == 0)
 
-    def groups(self, *, many: int = 100, few: int = 20) -> dict[str, NDArray[np.bool_]]:
+    def groups(self, *, many: int = MANY_ABOVE, few: int = FEW_BELOW) -> dict[str, NDArray[np.bool_]]:
         """Many (> ``many``), medium, few (< ``few``) as boolean masks over the classes.
 
         The thresholds are those of most long-tailed code (100 and 20: 35/35/30 classes on CIFAR-100-LT at imbalance
@@ -183,8 +179,7 @@ class ClassCounts:
         Raises:
             ValueError: naming the first empty class.
         """
-        if not isinstance(empty, str) or empty not in ("error", "ignore"):
-            raise ValueError(f"empty must be 'error' or 'ignore', got {empty!r}")
+        _checks.choice("empty", empty, get_args(EmptyPolicy))
         gaps = self.empty
         if empty == "error" and gaps.size:
             first = int(gaps[0])
@@ -218,7 +213,7 @@ class ClassCounts:
 
 
 def in_class_order(name: str, values: Any, names: "ClassCounts | Sequence[str] | None" = None) -> Any:
-    """Return ``values`` as they are, or in the order of the classes where they say which class each entry is for.
+    """Return ``values`` in the order of the classes, if they name their entries, or unchanged.
 
     A pandas ``Series`` and a mapping name their entries. ``value_counts()`` and ``Counter`` are in the order of the
     counts or of appearance; taken by position, the numbers would be those of other classes.
@@ -254,7 +249,7 @@ class NumberedLabels(NamedTuple):
 
 
 def numbered_labels(dataset: Any) -> NumberedLabels:
-    """Return the class number of each sample, and the class names where the data set has any.
+    """Return the class number of each sample, and the class names if the data set has any.
 
     Labels that are words are numbered by the data set's class names, else in sorted order, and are the names then.
 
@@ -285,7 +280,7 @@ def _refuse_stray(labels: NDArray[Any], words: list[str], places: Mapping[str, i
 
 
 def _integer_labels(labels: Any) -> NDArray[Any]:
-    refuse_masked("labels", labels)
+    _checks.refuse_masked("labels", labels)
     array = as_array(labels)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"labels must be a one-dimensional, non-empty sequence, got shape {array.shape}")
@@ -325,7 +320,7 @@ def _ready_counts(dataset: Any) -> ClassCounts | None:
 
 
 def _agrees(dataset: Any, counts: ClassCounts) -> bool:
-    """Whether the labels, where there are any, are of these counts; raise where the data set itself says others."""
+    """Whether the labels, if any, have these counts; raise if the data set itself has other counts."""
     try:
         labels = numbered_labels(dataset).numbers
     except TypeError:
@@ -374,13 +369,13 @@ def _next_step(keys: list[Any], values: Any) -> str:
 
 
 def _other_keys(keys: list[Any]) -> str:
-    """Return what to count in place of keys that are no classes; empty for any other."""
+    """Return what to count instead of keys that are not classes; empty for any other."""
     if any(map(is_missing, keys)):
         return "one is of samples without a label: leave them out (of a Series, labels.dropna().value_counts())"
     if keys and all(isinstance(key, tuple) and len(key) == 1 for key in keys):
         return "count the one column: frame['label'].value_counts(), with its name"
     if all(isinstance(key, bool | np.bool_) for key in keys):
-        return "count whole numbers in their place: labels.astype(int) of a Series, [int(label) for label in labels]"
+        return "count integers in their place: labels.astype(int) of a Series, [int(label) for label in labels]"
     return ""
 
 
@@ -400,7 +395,7 @@ def _order_of_keys(keys: list[Any], values: Any) -> str:
 
 
 def _is_from_one(keys: list[Any]) -> bool:
-    """Whether the numbers are 1 to C: with a gap, too, since 0 is missing and no other number is the first."""
+    """Whether the numbers start at 1, also with gaps."""
     numbers = [key for key in keys if isinstance(key, int | float | np.number)]
     return len(numbers) == len(keys) > 0 and min(numbers) == 1
 
@@ -410,14 +405,14 @@ def _rebuild(counts: list[int], names: tuple[str, ...] | None) -> ClassCounts:
 
 
 def _whole_numbers(counts: ArrayLike) -> NDArray[np.int64]:
-    refuse_masked("counts", counts)
+    _checks.refuse_masked("counts", counts)
     array = as_array(counts)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"counts must be one-dimensional with at least one class, got shape {array.shape}")
     if array.dtype.kind in "Ou":
         _refuse_beyond_int64(array)
     if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
-        raise TypeError(f"counts must be whole numbers, got dtype {array.dtype}")
+        raise TypeError(f"counts must be integers, got dtype {array.dtype}")
     with np.errstate(invalid="ignore"):  # NaN and infinity become some integer, and are refused as unequal below
         whole = array.astype(np.int64)
     wrong = np.flatnonzero((whole != array) | (array < 0))

@@ -1,7 +1,7 @@
-"""The exceptions that the command line turns into exit statuses, and the words for a missing extra.
+"""The exceptions that the command line turns into exit statuses.
 
-Bad values raise ``ValueError``, bad types ``TypeError``, as everywhere in Python; the classes here add only what a
-caller may want to tell apart.
+Bad values raise ``ValueError``, bad types ``TypeError``, as everywhere in Python; these classes add only what a
+caller may want to distinguish.
 """
 
 import importlib
@@ -16,7 +16,7 @@ class DataError(ValueError):
     """A file or a data set is missing, damaged or unusable. Names the file. Exit status 3."""
 
 
-class Interrupted(Exception):  # noqa: N818  (not an error: the state is saved and the run goes on with --resume)
+class Interrupted(Exception):  # noqa: N818  (not an error: the state is saved and the run continues with --resume)
     """A run was stopped by a signal after its state was saved. Exit status 4."""
 
 
@@ -25,7 +25,7 @@ class MissingExtraError(ImportError):
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import ``module``, or name the extra that brings it.
+    """Import ``module``, or name the extra that installs it.
 
     Args:
         module: dotted name, as in ``import module``.

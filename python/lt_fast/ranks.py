@@ -9,7 +9,7 @@ from lt_fast.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_MEETING_PLACE = ("MASTER_ADDR", "MASTER_PORT")
 
 
 class Ranks(NamedTuple):
@@ -30,21 +30,19 @@ class Ranks(NamedTuple):
         """Return what the environment variables of ``torchrun`` say; without them, one rank.
 
         Raises:
-            UsageError: if only a part of the variables is set, or they are not integers with rank < world_size.
+            UsageError: if only a part of the variables is set, or they are not integers with ``RANK < WORLD_SIZE``.
         """
         values = os.environ if environment is None else environment
-        if "WORLD_SIZE" not in values and "RANK" not in values:
+        if "RANK" not in values and values.get("WORLD_SIZE", "1").strip() == "1":
             return cls()
-        missing = [name for name in _VARIABLES if name not in values]
-        if missing:
+        found = ranks_in(values)
+        missing = [name for name in _MEETING_PLACE if name not in values]
+        if missing and found.world_size > 1:
             raise UsageError(
-                f"{', '.join(_VARIABLES)} must be set together, got no {missing[0]}; start the ranks with "
-                "torchrun --nproc-per-node N -m lt_fast.cli train ..., or unset RANK and WORLD_SIZE"
+                f"environment variable {missing[0]} must be set where WORLD_SIZE is {found.world_size}; start the "
+                "ranks with torchrun --nproc-per-node N -m lt_fast.cli train ..., or unset RANK and WORLD_SIZE"
             )
-        rank, world_size = _integer(values, "RANK", least=0), _integer(values, "WORLD_SIZE", least=1)
-        if rank >= world_size:
-            raise UsageError(f"RANK must be below WORLD_SIZE = {world_size}, got {rank}; start the ranks with torchrun")
-        return cls(rank, world_size)
+        return found
 
     @property
     def is_main(self) -> bool:
@@ -94,11 +92,22 @@ class Ranks(NamedTuple):
         self.gather(None)
 
 
-def _integer(values: Mapping[str, str], name: str, *, least: int) -> int:
-    try:
-        number = int(values[name])
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise UsageError(f"{name} must be an integer >= {least}, got {values[name]!r}; start the ranks with torchrun")
-    return number
+def ranks_in(environment: Mapping[str, str]) -> Ranks:
+    """Return what ``RANK`` and ``WORLD_SIZE`` say.
+
+    Raises:
+        UsageError: if one is missing, not an integer or out of range.
+    """
+    rank, world_size = (_integer(name, environment.get(name)) for name in ("RANK", "WORLD_SIZE"))
+    if rank >= world_size:
+        raise UsageError(
+            f"environment variable RANK must lie in [0, WORLD_SIZE), got RANK={rank} and WORLD_SIZE={world_size}; "
+            "start with torchrun, which sets both"
+        )
+    return Ranks(rank, world_size)
+
+
+def _integer(name: str, value: str | None) -> int:
+    if value is None or not (value.strip().isascii() and value.strip().isdecimal()):
+        raise UsageError(f"environment variable {name} must be an integer >= 0, got {value!r}; start with torchrun")
+    return int(value)

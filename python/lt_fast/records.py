@@ -1,4 +1,4 @@
-"""Files that are read back from a folder anybody may have changed: bounded, regular, and checked against a schema.
+"""Read files of a run, which anybody may have changed: regular files, bounded in size, checked against a schema.
 
 A schema is a list of rules by dotted name; ``*`` stands for every entry of a list or an object, and a part that ends in
 ``?`` may be missing or null::
@@ -6,32 +6,21 @@ A schema is a list of rules by dotted name; ``*`` stands for every entry of a li
     {"files.*.bytes": SIZE, "metrics_before_calibration?.top1": FRACTION}
 """
 
-import errno
-import json
 import math
-import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lt_fast.errors import DataError, require
-
-MOST_JSON_BYTES = 1 << 28
-"""Largest JSON file that is read: two orders of magnitude above the state of a run over all of iNaturalist."""
-
-MOST_TENSOR_BYTES = 1 << 34
-"""Largest file of tensors that is read where the caller does not know how large it must be."""
-
-_KINDS = {stat.S_IFDIR: "Is a directory", stat.S_IFIFO: "Is a pipe", stat.S_IFSOCK: "Is a socket"}
-_MOST_LEVELS = 32
-_SHOWN = 60
+from lt_fast import _files
+from lt_fast._extras import require
+from lt_fast._files import MOST_BYTES, MOST_JSON_BYTES, read_bytes, shown_json
+from lt_fast.errors import DataError
 
 
 class Rule(NamedTuple):
-    """What one value must be, in words and as a test."""
+    """The rule of one value, as text and as a test."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -76,7 +65,7 @@ SHA256 = Rule(
 
 
 def check(values: Any, rules: Mapping[str, Rule]) -> None:
-    """Hold ``values`` against ``rules``, in their order.
+    """Check ``values`` against ``rules``, in order.
 
     Raises:
         ValueError: naming the first entry that breaks its rule, the rule and the value.
@@ -88,32 +77,26 @@ def check(values: Any, rules: Mapping[str, Rule]) -> None:
             if value is _MISSING:
                 raise ValueError(f"{place} is missing; it must be {rule.words}")
             if not rule.holds(value):
-                raise ValueError(f"{place} must be {rule.words}, got {shown(value)}")
-
-
-def shown(value: Any) -> str:
-    """Return ``value`` in a few characters, for a message."""
-    words = json.dumps(value)
-    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."
+                raise ValueError(f"{place} must be {rule.words}, got {shown_json(value)}")
 
 
 _MISSING = object()
 
 
 def _entries(value: Any, parts: Sequence[str], place: str) -> Iterator[tuple[str, Any]]:
-    """Yield every entry that the dotted name means, with its place; one that is not there as ``_MISSING``."""
+    """Yield the name and value of every entry that the dotted name matches; ``_MISSING`` for a missing one."""
     if not parts:
         yield place, value
         return
     name, rest = parts[0].removesuffix("?"), parts[1:]
     if name == "*":
         if not isinstance(value, dict | list):
-            raise ValueError(f"{place} must be a list or an object, got {shown(value)}")
+            raise ValueError(f"{place} must be a list or an object, got {shown_json(value)}")
         for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _entries(entry, rest, f"{place}.{key}" if place else str(key))
         return
     if not isinstance(value, dict):
-        raise ValueError(f"{place} must be an object, got {shown(value)}")  # noqa: TRY004
+        raise ValueError(f"{place} must be an object, got {shown_json(value)}")  # noqa: TRY004
     place = f"{place}.{name}" if place else name
     found = value.get(name, _MISSING)
     if parts[0].endswith("?") and (found is _MISSING or found is None):
@@ -124,52 +107,14 @@ def _entries(value: Any, parts: Sequence[str], place: str) -> Iterator[tuple[str
         yield from _entries(found, rest, place)
 
 
-def read_bytes(path: Path, *, most: int = MOST_TENSOR_BYTES, exactly: int | None = None) -> bytes:
-    """Read a regular file inside its own folder: never a device, a pipe or a link to somewhere else.
-
-    Args:
-        path: of the file.
-        most: largest size that is read; a larger file is refused before it is opened.
-        exactly: the size that it must have.
-
-    Raises:
-        DataError: naming the file, and why it cannot be read.
-    """
-    try:
-        _refuse_unfit(path, most=most, exactly=exactly)
-        # Without blocking: what was a file a moment ago may be a pipe that nobody writes to.
-        descriptor = os.open(path.resolve(), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            size = os.fstat(descriptor).st_size
-            data = file.read(min(size, most) + 1)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
-    if len(data) != size:
-        raise DataError(f"{path} changed while it was read")
-    return data
-
-
-def _refuse_unfit(path: Path, *, most: int, exactly: int | None) -> None:
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, _KINDS.get(stat.S_IFMT(found.st_mode), "Is a device"))
-    if path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve()):
-        raise DataError(f"{path} must be a file of its own folder, got a link to {path.resolve()}")
-    if exactly is not None and found.st_size != exactly:
-        raise DataError(f"{path} has {found.st_size} of {exactly} bytes")
-    if found.st_size > most:
-        raise DataError(f"{path} has {found.st_size} bytes, more than the {most} that such a file can have")
-
-
 def read_json(path: Path, rules: Mapping[str, Rule], *, most: int = MOST_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON object and hold it against ``rules``.
+    """Read a JSON object and check it against ``rules``.
 
     Raises:
         DataError: naming the file, and the first entry that is wrong.
     """
-    data = read_bytes(path, most=most)
+    values = _files.read_json(path, most=most)
     try:
-        values = parse_json(data)
         check(values, rules)
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}") from error
@@ -177,46 +122,8 @@ def read_json(path: Path, rules: Mapping[str, Rule], *, most: int = MOST_JSON_BY
     return found
 
 
-def parse_json(data: bytes) -> Any:
-    """Return the value of UTF-8 JSON text, refusing what a writer of JSON does not write.
-
-    Raises:
-        ValueError: if it is no JSON, repeats a name in an object, nests deeper than 32 levels or holds text that is
-            no Unicode.
-    """
-    try:
-        values = json.loads(data.decode("utf-8"), object_pairs_hook=_without_repeats)
-    except RecursionError:
-        raise ValueError(f"it nests deeper than {_MOST_LEVELS} levels") from None
-    _refuse_odd(values)
-    return values
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it holds {shown(repeated)} twice")
-    return values
-
-
-def _refuse_odd(values: Any) -> None:
-    waiting = [(values, 1)]
-    while waiting:
-        value, level = waiting.pop()
-        if level > _MOST_LEVELS:
-            raise ValueError(f"it nests deeper than {_MOST_LEVELS} levels")
-        if isinstance(value, str):
-            value.encode()  # a lone surrogate cannot be written out again: UnicodeEncodeError is a ValueError
-        elif isinstance(value, list):
-            waiting.extend((entry, level + 1) for entry in value)
-        elif isinstance(value, dict):
-            waiting.extend((entry, level + 1) for pair in value.items() for entry in pair)
-
-
 class TensorRule(NamedTuple):
-    """What one tensor must be: its dtypes by torch's names, its shape with None for any length, and finite if a float.
+    """The rule of one tensor: dtypes by torch's names, a shape with None for any length, and finite if floating point.
 
     >>> TensorRule(("int64",), (None, 3)).words
     'int64 of shape (any, 3)'
@@ -227,7 +134,7 @@ class TensorRule(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The rule in words."""
+        """The rule as text."""
         lengths = ", ".join("any" if length is None else str(length) for length in self.shape)
         return f"{' or '.join(self.dtypes)} of shape ({lengths}{',' * (len(self.shape) == 1)})"
 
@@ -243,7 +150,7 @@ class TensorRule(NamedTuple):
         return None
 
 
-def read_tensors(path: Path, *, most: int = MOST_TENSOR_BYTES) -> dict[str, Tensor]:
+def read_tensors(path: Path, *, most: int = MOST_BYTES) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
@@ -272,7 +179,7 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], rules: Mapping[str, TensorRule], path: Path) -> None:
-    """Hold every tensor that ``rules`` names against its rule; a name that ends in ``?`` may be missing.
+    """Check every tensor in ``rules``; a name that ends in ``?`` may be missing.
 
     Raises:
         DataError: naming the file and the first tensor that is missing or breaks its rule.

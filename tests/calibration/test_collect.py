@@ -276,7 +276,7 @@ ONE_HOT = nn.functional.one_hot(Y, 3)
         ((X, None), TypeError, "labels must be integers in batch 0, got NoneType"),
         ((X[0], 1), TypeError, r"got a single one; where batches is a data set, pass DataLoader\(dataset"),
         ((X, Y - 1), ValueError, r"labels must lie in \[0, 3\), got -1 at position 0; leave samples without"),
-        ((X, Y + 1), ValueError, r"labels must lie in \[0, 3\), got 3 at position 2, the classes of the model"),
+        ((X, Y + 1), ValueError, r"labels must lie in \[0, 3\), got 3 at position 2, the model.s classes"),
     ],
 )  # fmt: skip
 def test_batches_of_another_form_are_named_with_the_way_to_convert_them(batch, kind, message):

@@ -13,7 +13,7 @@ from torch import nn
 import reference
 from lt_fast import ClassCounts, calibration
 from lt_fast.calibration import MarginCalibration
-from lt_fast.errors import DataError, UsageError
+from lt_fast.errors import DataError
 from lt_fast.models.initialization import build
 
 CIFAR10 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
@@ -271,7 +271,7 @@ class TestFiles:
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(OSError, match="file"):
+        with pytest.raises(DataError, match=r"file cannot be written \(File exists\); choose another folder"):
             fitted().save(tmp_path / "file")
 
     def test_nothing_there(self, tmp_path):
@@ -284,13 +284,13 @@ class TestFiles:
         fitted().save(tmp_path)
         path = tmp_path / name
         path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(DataError, match=rf"{name} must be a .* file, got damaged content"):
+        with pytest.raises(DataError, match=rf"{name} (is damaged|must be a safetensors file, got damaged content): "):
             MarginCalibration.load(tmp_path)
 
     def test_not_text(self, tmp_path):
         fitted().save(tmp_path)
         (tmp_path / "calibrator.json").write_bytes(b"\xff\xfe\xfa")
-        with pytest.raises(DataError, match=r"calibrator.json must be a JSON file, got damaged content"):
+        with pytest.raises(DataError, match=r"calibrator.json is damaged: .* codec"):
             MarginCalibration.load(tmp_path)
 
     @pytest.mark.parametrize(
@@ -342,21 +342,21 @@ class TestRefusals:
             ({"gamma": math.nan}, ValueError, "gamma must be finite and >= 0, got nan"),
             ({"gamma": "1"}, TypeError, "gamma must be a number, got '1'"),
             ({"epochs": 0}, ValueError, "epochs must be >= 1, got 0"),
-            ({"epochs": 2.5}, TypeError, "epochs must be a whole number, got 2.5"),
+            ({"epochs": 2.5}, TypeError, "epochs must be an integer, got 2.5"),
             ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
             ({"lr": 0}, ValueError, "lr must be finite and > 0, got 0"),
-            ({"peak_lr": -1.0}, ValueError, "peak_lr must be finite and >= 0, got -1.0"),
+            ({"peak_lr": -1.0}, ValueError, "peak_lr must be finite and > 0, got -1.0"),
             ({"scale": 0.0}, ValueError, "scale must be finite and > 0, got 0.0"),
             ({"warmup_epochs": 10}, ValueError, r"warmup_epochs must be < epochs \(10\), got 10"),
-            ({"momentum": 1.0}, ValueError, "momentum must be < 1, got 1.0"),
+            ({"momentum": 1.0}, ValueError, r"momentum must lie in \[0, 1\), got 1.0"),
             ({"weight_decay": math.inf}, ValueError, "weight_decay must be finite and >= 0, got inf"),
-            ({"seed": -1}, ValueError, "seed must be >= 0, got -1"),
-            ({"seed": 2**64}, ValueError, "seed must be <= 18446744073709551615, got 18446744073709551616"),
-            ({"seed": True}, TypeError, "seed must be a whole number, got True"),
+            ({"seed": -1}, ValueError, r"seed must lie in \[0, 2\*\*64\), got -1"),
+            ({"seed": 2**64}, ValueError, r"seed must lie in \[0, 2\*\*64\), got 18446744073709551616"),
+            ({"seed": True}, TypeError, r"seed must be an integer, got True"),
             ({"epochs": 10**18}, ValueError, "epochs must be <= 1000000, got 1000000000000000000"),
             ({"gamma": 1e6}, ValueError, r"gamma \(in a recipe, calibration_gamma\) must leave every class a weight"),
-            ({"normalization": "weight"}, UsageError, "one of weights, batch, got 'weight'; did you mean 'weights'"),
-            ({"empty": "drop"}, ValueError, "empty must be 'error' or 'ignore', got 'drop'"),
+            ({"normalization": "weight"}, ValueError, "one of weights, batch, got 'weight'; did you mean 'weights'"),
+            ({"empty": "drop"}, ValueError, "empty must be one of error, ignore, got 'drop'"),
         ],
     )
     def test_settings(self, kwargs, kind, message):
@@ -390,7 +390,7 @@ class TestRefusals:
             (
                 lambda z, y: (z, y.double().where(y < 2, math.nan)),
                 ValueError,
-                "no missing entry, got one at position 52",
+                "no missing entry, got 4, the first at position 52",
             ),
             (
                 lambda z, y: (z, ["a"] * len(y)),

@@ -87,8 +87,8 @@ def test_one_process_of_a_launcher_goes_on(variables, monkeypatch, capsys):
         (["train", "--resume", ""], "argument --resume: must name a folder, got ''"),
         ([*TRAIN, "--root", ""], "argument --root: must name a folder, got ''"),
         (["eval", ""], "argument run: must name a folder, got ''"),
-        ([*TRAIN, "--root", "."], "--root is for CIFAR, got digits-lt; leave it out"),
-        ([*TRAIN, "--download"], "--download is for CIFAR, got digits-lt; leave it out"),
+        ([*TRAIN, "--root", "."], "--root is for cifar10-lt, cifar100-lt, got digits-lt; leave it out"),
+        ([*TRAIN, "--download"], "--download is for cifar10-lt, cifar100-lt, got digits-lt; leave it out"),
         (["eval", "--", "-x", "--threads", "1"], "lt-fast eval takes no option after --, got '--threads'; put it"),
     ],
 )
@@ -104,16 +104,16 @@ def test_options_twice_without_a_name_or_without_use(words, message, capsys):
         (["digits", "--method", "ldam"], "--method must be counter for digits, got 'ldam'; leave it out"),
         (["digits", "--counts", "1", "--profile", "step"], "--counts and --profile exclude each other"),
         (["digits", "--noise-toward", "prior"], "--noise-toward is for --label-noise, which was not given"),
-        (["digits", "--seed", LONG], "--seed must be a whole number < 2**64, got '999"),
-        (["digits", "--seed", "1e300"], "--seed must be a whole number < 2**64, got '1e300'"),
-        (["digits", "--seed", "-1"], "--seed must be a whole number >= 0, got '-1'"),
-        (["digits", "--counts=-1,2,2,2,2,2,2,2,2,2"], "--counts must be whole numbers >= 0 and < 2**63, got -1"),
-        (["digits", "--seed", "1.5"], "--seed must be a whole number >= 0, got '1.5'"),
-        (["digits", "--seed", "\u0661"], "--seed must be a whole number >= 0, got"),
+        (["digits", "--seed", LONG], "--seed must be an integer < 2**64, got '999"),
+        (["digits", "--seed", "1e300"], "--seed must be an integer < 2**64, got '1e300'"),
+        (["digits", "--seed", "-1"], "--seed must be an integer >= 0, got '-1'"),
+        (["digits", "--counts=-1,2,2,2,2,2,2,2,2,2"], "--counts must be integers >= 0 and < 2**63, got -1"),
+        (["digits", "--seed", "1.5"], "--seed must be an integer >= 0, got '1.5'"),
+        (["digits", "--seed", "\u0661"], "--seed must be an integer >= 0, got"),
         (["digits", "--imbalance-ratio", LONG], "--imbalance-ratio must be a number, got '999"),
         (["digits", "--imbalance-ratio", "1_0"], "--imbalance-ratio must be a number, got '1_0'"),
         (["digits", "--imbalance-ratio", "0.5"], "--imbalance-ratio must be >= 1"),
-        (["digits", "--counts", f"1,{LONG[:390]}"], "--counts must be whole numbers >= 0 and < 2**63, got 999"),
+        (["digits", "--counts", f"1,{LONG[:390]}"], "--counts must be integers >= 0 and < 2**63, got 999"),
         (["digits", "--counts", "1_0"], "--counts must be numbers with commas between, got '1_0'"),
         (["digits", "--counts", "1,2"], "--counts must have one entry"),
         (["digits", "--profile", "stp"], "--profile must be"),
@@ -161,7 +161,7 @@ def test_the_bound_of_threads_follows_the_machine(capsys):
     most = most_threads()
     assert most >= 4
     assert most % 4 == 0
-    assert f"--threads must be a whole number <= {most}, got '1e6'" in _refused([*TRAIN, "--threads", "1e6"], capsys)
+    assert f"--threads must be an integer <= {most}, got '1e6'" in _refused([*TRAIN, "--threads", "1e6"], capsys)
 
 
 def test_the_demo_refuses_a_result_with_a_gap_by_its_file(tmp_path):

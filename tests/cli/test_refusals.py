@@ -46,10 +46,10 @@ def test_what_only_reads_runs_under_torchrun_too(monkeypatch, capsys):
         (["demo", "--out", ""], r"argument --out: must name a folder, got ''"),
         (
             [*TRAIN, "--threads", "1000000000"],
-            rf"--threads must be a whole number <= {most_threads()}, got '1000000000'",
+            rf"--threads must be an integer <= {most_threads()}, got '1000000000'",
         ),
-        ([*TRAIN, "--threads", "9" * 5000], rf"--threads must be a whole number <= {most_threads()}, got '999"),
-        (["demo", "--seeds", "99999999999999999999"], r"--seeds must be a whole number <= 1000, got"),
+        ([*TRAIN, "--threads", "9" * 5000], rf"--threads must be an integer <= {most_threads()}, got '999"),
+        (["demo", "--seeds", "99999999999999999999"], r"--seeds must be an integer <= 1000, got"),
         ([*TRAIN, "--run", "a\0b"], r"an argument must not hold a NUL character, got 'a\\x00b'"),
     ],
 )

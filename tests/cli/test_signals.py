@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-GOES_ON = "lt-fast: interrupted; the same command goes on, with --resume where a run had begun\n"
+GOES_ON = "lt-fast: interrupted; the same command continues, with --resume where a run had begun\n"
 TRAIN = ["train", "--method", "ce", "--data", "digits-lt", "--threads", "1", "--no-plots"]
 
 # The console script as an installer writes it, and a hook that sends signals when the process comes to a place.

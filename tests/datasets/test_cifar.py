@@ -62,7 +62,7 @@ def test_registry(cifar10_tree):
     for name in ("cifar10-lt", "cifar100-lt"):
         message = f"root must be given for {name}, got None; name the folder of its files: --root DIR"
         with pytest.raises(UsageError, match=re.escape(message)):
-            DATASETS[name]()
+            DATASETS[name](None)
 
 
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])

@@ -63,7 +63,7 @@ def test_small_differences_of_spreadsheets_change_nothing(tmp_path: Path, conten
         ("", "must have a column 'path' in its first line, got nothing"),
         ("path,labels\na,1\n", "'label' in its first line, got path, labels; did you mean 'labels'?"),
         ("path;label\na;1\n", "got path;label; pass delimiter=';'"),
-        ("path,label\na,10.0\nb,2.0\n", "line 2: labels must be whole numbers or words, got 10.0; write 10.0 as 10"),
+        ("path,label\na,10.0\nb,2.0\n", "line 2: labels must be integers or words, got 10.0; write 10.0 as 10"),
         ("path,label\n", "must hold one row an image below its header, got none"),
         ("path,label\na,x\nb\n", "line 3: expected at least 2 columns, got 1"),
         ("path,label\na,\n", "line 2: expected a path and a label, got 'a' and ''"),
@@ -159,7 +159,7 @@ def test_a_word_among_integers_is_refused(tmp_path: Path, odd: str, at: int) -> 
 def test_a_number_that_is_no_integer_is_refused(tmp_path: Path, odd: str, advice: str) -> None:
     for labels in ([*INTEGERS, odd], [odd], [odd, "cat"]):
         line = labels.index(odd) + 2
-        with pytest.raises(DataError, match=rf"line {line}: labels must be whole numbers or words, got .*; {advice}"):
+        with pytest.raises(DataError, match=rf"line {line}: labels must be integers or words, got .*; {advice}"):
             csv_table(table(tmp_path, rows(labels)), verify=False)
 
 

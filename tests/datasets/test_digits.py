@@ -74,7 +74,7 @@ def test_refused(options, message):
 
 
 def test_registry():
-    train, test = DATASETS["digits-lt"](root=None, imbalance_ratio=10, profile="step", seed=2, download=False)
+    train, test = DATASETS["digits-lt"](imbalance_ratio=10, profile="step", seed=2)
     assert train.fingerprint == digits_lt(imbalance_ratio=10, profile="step", seed=2).fingerprint
     assert test.fingerprint == digits_lt(seed=2, train=False).fingerprint
     with pytest.raises(UsageError, match=r"data set must be one of .*, got 'digits_lt'; did you mean 'digits-lt'"):

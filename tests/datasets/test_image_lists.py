@@ -114,11 +114,11 @@ def test_looks_for_every_image(tmp_path: Path) -> None:
         ("a 0\nb.jpg\n", "line 2: expected 'path label', got 'b.jpg'"),
         (
             "a 0\nb.jpg x\n",
-            "line 2: expected a label, a whole number in [0, 2**24), at the end of the line, got 'b.jpg x'",
+            "line 2: expected a label, an integer in [0, 2**24), at the end of the line, got 'b.jpg x'",
         ),
-        ("a 0\nb.jpg -1\n", "line 2: expected a label, a whole number"),
-        ("a 0\nb.jpg 1.0\n", "line 2: expected a label, a whole number"),
-        ("a 0\nb.jpg 16777216\n", "line 2: expected a label, a whole number"),
+        ("a 0\nb.jpg -1\n", "line 2: expected a label, an integer"),
+        ("a 0\nb.jpg 1.0\n", "line 2: expected a label, an integer"),
+        ("a 0\nb.jpg 16777216\n", "line 2: expected a label, an integer"),
         (b"a 0\n\xe9.jpg 0\n", "line 2: expected a path in UTF-8"),
         (b"\x89PNG\r\n\x1a\n", "line 1: "),
         ("a 0\nb 2\n", "labels must hold every class from 0 to 2, got no image of class 1; number the classes 0..C-1"),
@@ -148,7 +148,7 @@ def test_bad_arguments(tmp_path: Path) -> None:
         image_list(path, names=["cat"], verify=False)
     with pytest.raises(ValueError, match="names must be distinct, got 'cat' twice"):
         image_list(path, names=["cat", "cat"], verify=False)
-    with pytest.raises(ValueError, match="empty must be 'error' or 'ignore', got 'skip'"):
+    with pytest.raises(ValueError, match="empty must be one of error, ignore, got 'skip'"):
         image_list(path, empty="skip", verify=False)
     with pytest.raises(DataError, match=r"nowhere\.txt cannot be read: No such file"):
         image_list(tmp_path / "nowhere.txt")
@@ -166,7 +166,7 @@ def test_refuses_to_write_what_would_not_be_read_back(tmp_path: Path, name: str)
 def test_refuses_to_write_another_encoding(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"paths must be UTF-8 text, got 'caf\\udce9\.jpg'; rename the file"):
         write_image_list(tmp_path / "list.txt", ["x", b"caf\xe9.jpg".decode(errors="surrogateescape")], [0, 0])
-    with pytest.raises(DataError, match=r"nowhere.list\.txt cannot be written: No such file or directory"):
+    with pytest.raises(DataError, match=r"nowhere.list\.txt cannot be written \(No such file or directory\); choose"):
         write_image_list(tmp_path / "nowhere" / "list.txt", ["x"], [0])
     assert list(tmp_path.iterdir()) == []
 
@@ -191,15 +191,15 @@ def test_writing_refuses_what_is_no_list_of_paths(tmp_path: Path) -> None:
 
 def test_where_no_list_can_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match=r"file.list\.txt cannot be written: Not a directory"):
+    with pytest.raises(DataError, match=r"file.list\.txt cannot be written \(Not a directory\); choose another folder"):
         write_image_list(tmp_path / "file" / "list.txt", ["x"], [0])
-    with pytest.raises(DataError, match="n cannot be written: File name too long"):
+    with pytest.raises(DataError, match=r"n cannot be written \(File name too long\); choose another folder"):
         write_image_list(tmp_path / ("n" * 300), ["x"], [0])
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "list.txt").mkdir()
-    with pytest.raises(DataError, match=r"list\.txt cannot be written: Is a directory"):
+    with pytest.raises(DataError, match=r"list\.txt cannot be written \(Is a directory\); choose another folder"):
         write_image_list(tmp_path / "list.txt", ["x"], [0])
     assert [path.name for path in tmp_path.iterdir()] == ["list.txt"]
 

@@ -102,9 +102,9 @@ def test_one_class():
         ({"imbalance_ratio": 2, "profile": "linear"}, "profile must be 'exp', 'step' or 'pareto', got 'linear'"),
         ({"imbalance_ratio": 2, "largest": 0}, "largest must lie in [1, 2**63), got 0"),
         ({"imbalance_ratio": 2, "largest": 2**63}, "largest must lie in [1, 2**63), got 9223372036854775808"),
-        ({"imbalance_ratio": 2, "num_classes": 0}, "num_classes must lie in [1, 2**32), got 0"),
-        ({"imbalance_ratio": 2, "num_classes": -1}, "num_classes must lie in [1, 2**32), got -1"),
-        ({"imbalance_ratio": 2, "num_classes": 2**31}, "num_classes must lie in [1, 16777216], got 2147483648"),
+        ({"imbalance_ratio": 2, "num_classes": 0}, "num_classes must be >= 1, got 0"),
+        ({"imbalance_ratio": 2, "num_classes": -1}, "num_classes must be >= 1, got -1"),
+        ({"imbalance_ratio": 2, "num_classes": 2**31}, "num_classes must be <= 2**24, got 2147483648"),
         ({"imbalance_ratio": 2, "num_classes": 1}, "num_classes must be >= 2 for an imbalance_ratio of 2, got 1"),
     ],
 )
@@ -117,8 +117,8 @@ def test_refused_values(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((100.5, 10, 2), "largest must be a whole number, got 100.5"),
-        ((100, "10", 2), "num_classes must be a whole number, got '10'"),
+        ((100.5, 10, 2), "largest must be an integer, got 100.5"),
+        ((100, "10", 2), "num_classes must be an integer, got '10'"),
         ((100, 10, "100"), "imbalance_ratio must be a number, got '100'"),
         ((100, 10, None), "imbalance_ratio must be a number, got None"),
     ],

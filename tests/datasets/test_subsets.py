@@ -169,7 +169,7 @@ LABELS = [0, 0, 0, 1, 1, 1]
         (LABELS, {"counts": [1]}, "counts must have one entry a class (2 in labels), got 1"),
         (LABELS, {"counts": [1, 4]}, "counts must not exceed the samples there are, got 4 for class 1, which has 3"),
         (LABELS, {"counts": [1, 0]}, "counts must be >= 1 in every class, got 0 for class 1"),
-        (LABELS, {"counts": [1, -1]}, "counts must be whole numbers >= 0 and < 2**63, got -1 for class 1"),
+        (LABELS, {"counts": [1, -1]}, "counts must be integers >= 0 and < 2**63, got -1 for class 1"),
         (LABELS, {"imbalance_ratio": 2, "method": "cui"}, "method must be 'ldam' or 'counter', got 'cui'"),
         (LABELS, {"imbalance_ratio": 2, "profile": "x"}, "profile must be 'exp', 'step' or 'pareto', got 'x'"),
         (LABELS, {"imbalance_ratio": 2, "seed": -1}, "seed must lie in [0, 2**64), got -1"),
@@ -197,7 +197,7 @@ def test_refused_types():
         long_tailed_indices([0.0, 1.0], imbalance_ratio=1)
     with pytest.raises(TypeError, match="labels must be integers, got dtype <U"):
         long_tailed_indices(["cat", "dog"], imbalance_ratio=1)
-    with pytest.raises(TypeError, match=r"seed must be a whole number, got 0\.5"):
+    with pytest.raises(TypeError, match=r"seed must be an integer, got 0\.5"):
         long_tailed_indices(LABELS, imbalance_ratio=1, seed=0.5)
 
 

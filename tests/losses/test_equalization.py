@@ -13,7 +13,7 @@ from lt_fast import training
 from lt_fast.errors import Interrupted
 from lt_fast.losses import EqualizationLoss, cross_entropy_loss, equalization_loss
 from lt_fast.losses.equalization import _drawn, _host_key
-from training.tiny import STEPS, TinyBatches, all_state, same_bits, tiny_model
+from training.tiny import STEPS, TinyBatches, all_state, same_bits, tiny_fit
 
 COUNTS = [900, 60, 20, 15, 5]  # the last three are rare below a share of 0.05
 RARE = {"threshold": 0.05, "gamma": 0.6}
@@ -121,11 +121,10 @@ def test_compiled_it_counts_too():
 @pytest.mark.parametrize("cut", [(0, 2), (1, 0), (1, 3)])
 def test_a_resumed_training_goes_on_with_the_draws_of_an_uninterrupted_one(tmp_path, cut):
     def train(run=None, *, resume=False, before=None, step=0):
-        model, criterion = tiny_model(), EqualizationLoss([9, 1, 1], gamma=0.5, threshold=0.3, step=step)
-        rate = training.cosine(0.1, epochs=2)
-        batches = TinyBatches(before=before)
-        training.fit(model, batches, criterion, epochs=2, learning_rate=rate, run=run, resume=resume, progress=False)
-        return all_state(model) | all_state(criterion)
+        criterion = EqualizationLoss([9, 1, 1], gamma=0.5, threshold=0.3, step=step)
+        rate, batches = training.cosine(0.1, epochs=2), TinyBatches(before=before)
+        method, _ = tiny_fit(None, batches, criterion, epochs=2, learning_rate=rate, run=run, resume=resume)
+        return all_state(method.model) | all_state(criterion)
 
     def signalled(epoch, step):
         if (epoch, step) == cut:

@@ -11,7 +11,7 @@ from torch import nn
 
 from lt_fast.losses import LOSSES, CPMixLoss, CrossEntropyLoss, EqualizationLoss, LDAMLoss
 from lt_fast.losses.modules import LossModule
-from lt_fast.training import DeferredReweighting
+from lt_fast.methods import DeferredReweighting
 
 COUNTS = [50, 5, 1]
 WEIGHT = torch.tensor([1.0, 5.0, 50.0])

@@ -104,8 +104,8 @@ def test_ece15_takes_logits():
         ([[0.5, 0.5], [1.5, -0.5]], {}, DataError, r"smallest -0.5 in row 1"),
         ([[np.nan, 0.5]], {}, DataError, "probabilities must be finite, got nan in row 0"),
         ([[0.5, 0.5]], {"bins": 0}, ValueError, "bins must be >= 1, got 0"),
-        ([[0.5, 0.5]], {"bins": 1.5}, TypeError, "bins must be a whole number, got 1.5"),
-        ([[0.5, 0.5]], {"bins": True}, TypeError, "bins must be a whole number, got True"),
+        ([[0.5, 0.5]], {"bins": 1.5}, TypeError, "bins must be an integer, got 1.5"),
+        ([[0.5, 0.5]], {"bins": True}, TypeError, "bins must be an integer, got True"),
     ],
 )
 def test_bad_input_is_named(probabilities, kwargs, kind, message):

@@ -81,7 +81,7 @@ def test_names_come_from_the_counts():
     ("counts", "kwargs", "message"),
     [
         ([5, 5, 5], {}, r"train_counts must have one entry a column of logits \(2\), got 3"),
-        ([5, -1], {}, r"counts must be whole numbers >= 0 and < 2\*\*63, got -1 for class 1"),
+        ([5, -1], {}, r"counts must be integers >= 0 and < 2\*\*63, got -1 for class 1"),
         ([5, 5], {"groups": (20, 100)}, r"few must be <= many \+ 1, got few=100, many=20"),
         ([5, 5], {"bins": 0}, "bins must be >= 1, got 0"),
     ],
@@ -178,9 +178,9 @@ def test_logits_given_for_probabilities_are_refused():
         (
             lambda: metrics.bootstrap_interval([1, 0], seed=2**64),
             ValueError,
-            "seed must be <= 18446744073709551615, got",
+            r"seed must lie in \[0, 2\*\*64\), got",
         ),
-        (lambda: metrics.bootstrap_interval([1, 0], seed=0.5), TypeError, "seed must be an integer, got 0.5"),
+        (lambda: metrics.bootstrap_interval([1, 0], seed=0.5), TypeError, r"seed must be an integer, got 0.5"),
     ],
 )
 def test_extremes_are_refused_before_anything_is_drawn(call, kind, message):

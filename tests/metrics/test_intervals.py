@@ -70,9 +70,9 @@ def test_a_narrower_level_lies_inside():
         ([], 0.95, r"values must be one-dimensional with at least one number, got shape \(0,\)"),
         ([[1.0]], 0.95, r"got shape \(1, 1\)"),
         ([1.0, math.nan], 0.95, "values must be finite, got nan at position 1"),
-        ([1.0], 95, r"level must be in \(0, 1\), got 95; did you mean 0.95\?"),
-        ([1.0], 0.0, r"level must be in \(0, 1\), got 0.0$"),
-        ([1.0], 1, r"level must be in \(0, 1\), got 1$"),
+        ([1.0], 95, r"level must lie in \(0, 1\), got 95; did you mean 0.95\?"),
+        ([1.0], 0.0, r"level must lie in \(0, 1\), got 0.0$"),
+        ([1.0], 1, r"level must lie in \(0, 1\), got 1$"),
     ],
 )
 def test_bad_input_is_named(interval, values, level, message):
@@ -82,7 +82,7 @@ def test_bad_input_is_named(interval, values, level, message):
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
-    [({"resamples": 0}, "resamples must be >= 1, got 0"), ({"seed": -1}, "seed must be >= 0, got -1")],
+    [({"resamples": 0}, "resamples must be >= 1, got 0"), ({"seed": -1}, r"seed must lie in \[0, 2\*\*64\), got -1")],
 )
 def test_bad_bootstrap_settings_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):

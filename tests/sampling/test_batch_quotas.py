@@ -171,12 +171,13 @@ def test_a_wrong_schedule_is_named():
         ClassBalancedBatchSampler(LABELS, batch_size=4, schedule=negative, q=1)
     for keywords, text in (
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"kind": "step"}, "kind must be 'mix', 'linear', 'cosine' or 'exp', got 'step'"),
-        ({"kind": np.array(["mix", "exp"])}, "kind must be 'mix', .* got array"),
+        ({"kind": "step"}, "kind must be one of mix, linear, cosine, exp, got 'step'"),
         ({"start": float("nan")}, "start must be finite, got nan"),
     ):
         with pytest.raises(ValueError, match=text):
             ProgressiveSchedule(**keywords)
+    with pytest.raises(TypeError, match=r"kind must be a string, one of mix, .* got array"):
+        ProgressiveSchedule(kind=np.array(["mix", "exp"]))
     with pytest.raises(TypeError, match="end must be a number, got '0'"):
         ProgressiveSchedule(end="0")
 
@@ -277,12 +278,12 @@ def test_least_sampled_always_takes_a_class_shown_least(seed):
     ("indptr", "indices", "error", "text"),
     [
         ([0, 1], [], ValueError, "indices must hold at least one label, got 0"),
-        ([0, 1], [-1], ValueError, r"indices must lie in \[0, 16777216\), got -1"),
+        ([0, 1], [-1], ValueError, r"indices must lie in \[0, 2\*\*24\), got -1"),
         ([0, 2], [0, 0], ValueError, "indices must be distinct within a sample, got 0 twice for sample 0"),
         ([0, 2, 1, 2], [0, 1], ValueError, "indptr must not fall, got 1 after 2 at position 2"),
         ([0, 1], [0, 1], ValueError, r"indptr must start at 0 and end at the number of indices \(2\), got 0 and 1"),
         ([0], [0], ValueError, "indptr must describe 1 to .* got 0 samples and 1 labels"),
-        ([0, 1], [0.5], TypeError, "indices must be whole numbers, got dtype float64"),
+        ([0, 1], [0.5], TypeError, "indices must be integers, got dtype float64"),
         ([[0, 1]], [0], ValueError, r"indptr must be one-dimensional, got shape \(1, 2\)"),
         ([0, 1], [1], ValueError, "class_counts must be >= 1 in every class, got 0 for class '0'"),
     ],
@@ -290,7 +291,7 @@ def test_least_sampled_always_takes_a_class_shown_least(seed):
 def test_multilabel_refuses(strategy, indptr, indices, error, text):
     with pytest.raises(error, match=text):
         MultilabelBalancedSampler(indptr, indices, strategy=strategy)
-    with pytest.raises(ValueError, match="strategy must be 'random', 'cycle' or 'least_sampled', got 'most'"):
+    with pytest.raises(ValueError, match="strategy must be one of random, cycle, least_sampled, got 'most'"):
         MultilabelBalancedSampler([0, 1], [0], strategy="most")
 
 
@@ -306,7 +307,7 @@ def test_multilabel_refuses(strategy, indptr, indices, error, text):
         (lambda: StratifiedBatchSampler(LABELS, batch_size=84), r"batch_size must be <= the number of samples \(83\)"),
         (
             lambda: StratifiedBatchSampler(LABELS, batch_size=2**40, num_batches=1),
-            "batch_size must be <= 4294967296, got 1099511627776",
+            r"batch_size must be <= 2\*\*32, got 1099511627776",
         ),
         (
             lambda: StratifiedBatchSampler(LABELS, batch_size=8, class_probs=[1, 1, 1, 1, 1e-12]),

@@ -285,7 +285,7 @@ def test_an_update_that_is_refused_changes_nothing():
     ):
         with pytest.raises(ValueError, match=text):
             sampler.update_confusion(confusion, **keywords)
-    with pytest.raises(TypeError, match=r"from_step must be a whole number, got 1\.5"):
+    with pytest.raises(TypeError, match=r"from_step must be an integer, got 1\.5"):
         sampler.update_confusion(LATER, from_step=1.5)
     assert seen + list(batches) == plain(build(MATRIX))
 
@@ -416,14 +416,14 @@ def test_a_foreign_or_damaged_state_is_refused(change, text):
         ),
         (np.ones((5, 5)), {}, ValueError, r"got 0 for class '4' \(index 4\)"),
         (MATRIX, {"temperature": 0}, ValueError, "temperature must be finite and > 0, got 0"),
-        (MATRIX, {"temperature": float("nan")}, ValueError, "temperature must be finite and > 0, got NaN"),
+        (MATRIX, {"temperature": float("nan")}, ValueError, "temperature must be finite and > 0, got nan"),
         (MATRIX, {"temperature": "1"}, TypeError, "temperature must be a number, got '1'"),
         (MATRIX, {"uniform_fraction": None}, TypeError, "uniform_fraction must be a number, got None"),
         ([[1, 2], [3]], {}, ValueError, "confusion must be square, got rows of different lengths"),
         (MATRIX, {"uniform_fraction": 1.5}, ValueError, r"uniform_fraction must lie in \[0, 1\], got 1\.5"),
         (MATRIX, {"uniform_fraction": -0.1}, ValueError, r"uniform_fraction must lie in \[0, 1\], got -0\.1"),
         (MATRIX, {"pairs_per_batch": 0}, ValueError, "pairs_per_batch must be >= 1, got 0"),
-        (MATRIX, {"pairs_per_batch": 2.5}, TypeError, r"pairs_per_batch must be a whole number, got 2\.5"),
+        (MATRIX, {"pairs_per_batch": 2.5}, TypeError, r"pairs_per_batch must be an integer, got 2\.5"),
         (
             MATRIX,
             {"pairs_per_batch": 51},
@@ -437,7 +437,7 @@ def test_a_foreign_or_damaged_state_is_refused(change, text):
             ValueError,
             "confusion must have no masked entry, got 1, .* 0, 1; ",
         ),
-        (MATRIX, {"output": "tensor"}, ValueError, "output must be 'list' or 'numpy', got 'tensor'"),
+        (MATRIX, {"output": "tensor"}, ValueError, "output must be one of list, numpy, got 'tensor'"),
     ],
 )
 def test_wrong_settings(confusion, keywords, error, text):

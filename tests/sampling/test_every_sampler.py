@@ -199,7 +199,7 @@ def test_the_epoch_may_be_assigned(case):
     next(iter(sampler))
     sampler.epoch = 4
     assert list(sampler) == list(set_to(build(case), 4))
-    with pytest.raises(TypeError, match=r"epoch must be a whole number, got 1\.5"):
+    with pytest.raises(TypeError, match=r"epoch must be an integer, got 1\.5"):
         sampler.epoch = 1.5
 
 
@@ -432,17 +432,21 @@ def test_repr_says_what_it_is(case):
     [
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"batch_size": -3}, ValueError, "batch_size must be >= 1, got -3"),
-        ({"batch_size": 2.0}, TypeError, "batch_size must be a whole number, got 2.0"),
-        ({"batch_size": True}, TypeError, "batch_size must be a whole number, got True"),
+        ({"batch_size": 2.0}, TypeError, "batch_size must be an integer, got 2.0"),
+        ({"batch_size": True}, TypeError, "batch_size must be an integer, got True"),
         ({"batch_size": 101}, ValueError, r"batch_size must be <= the number of samples \(100\) with drop_last=True"),
         ({"num_batches": 0}, ValueError, "num_batches must be >= 1, got 0"),
         ({"num_batches": 2**70}, ValueError, r"num_batches \* batch_size must be <= 2\*\*62"),
         ({"seed": -1}, ValueError, r"seed must lie in \[0, 2\*\*64\), got -1"),
         ({"seed": 2**64}, ValueError, r"seed must lie in \[0, 2\*\*64\), got 18446744073709551616"),
-        ({"seed": "0"}, TypeError, "seed must be a whole number, got '0'"),
-        ({"output": "torch"}, ValueError, "output must be 'list' or 'numpy', got 'torch'"),
-        ({"output": np.array(["list", "numpy"])}, ValueError, r"output must be 'list' or 'numpy', got array\(\['list'"),
-        ({"output": np.array("list")}, ValueError, r"output must be 'list' or 'numpy', got array\('list'"),
+        ({"seed": "0"}, TypeError, "seed must be an integer, got '0'"),
+        ({"output": "torch"}, ValueError, "output must be one of list, numpy, got 'torch'"),
+        (
+            {"output": np.array(["list", "numpy"])},
+            TypeError,
+            r"output must be a string, one of list, numpy, got array\(\['list'",
+        ),
+        ({"output": np.array("list")}, TypeError, r"output must be a string, one of list, numpy, got array\('list'"),
     ],
 )
 def test_wrong_arguments(case, keywords, error, text):
@@ -456,17 +460,17 @@ def test_wrong_arguments(case, keywords, error, text):
     [
         (lambda s: s[14], IndexError, r"position must lie in \[0, 14\), got 14"),
         (lambda s: s[-1], IndexError, r"position must lie in \[0, 14\), got -1"),
-        (lambda s: s["1"], TypeError, "position must be a whole number, got '1'"),
+        (lambda s: s["1"], TypeError, "position must be an integer, got '1'"),
         (lambda s: s.set_epoch(-1), ValueError, r"epoch must lie in \[0, 94116\d+\), .* got -1"),
         (
             lambda s: s.set_epoch(2**70),
             ValueError,
             r"epoch must lie in \[0, 94116\d+\), so that draws number less than",
         ),
-        (lambda s: s.set_epoch(1.5), TypeError, "epoch must be a whole number, got 1.5"),
+        (lambda s: s.set_epoch(1.5), TypeError, "epoch must be an integer, got 1.5"),
         (lambda s: s.epoch_indices(-(2**63)), ValueError, "epoch must lie in"),
         (lambda s: s.shard(0, 0), ValueError, "world_size must be >= 1, got 0"),
-        (lambda s: s.shard(0, 2**64), ValueError, "world_size must be <= 2147483648, got 18446744073709551616"),
+        (lambda s: s.shard(0, 2**64), ValueError, r"world_size must be <= 2\*\*31, got 18446744073709551616"),
         (lambda s: s.shard(2, 2), ValueError, r"rank must lie in \[0, 2\), got 2"),
         (lambda s: s.shard(-1, 2), ValueError, r"rank must lie in \[0, 2\), got -1"),
         (lambda s: s.shard(0, 15), ValueError, r"world_size must be <= the number of batches \(14\) with drop_last"),
@@ -482,7 +486,7 @@ def test_wrong_arguments(case, keywords, error, text):
         (
             lambda s: s.load_state_dict({**s.state_dict(), "epoch": None}),
             TypeError,
-            r"state\['epoch'\] must be a whole",
+            r"state\['epoch'\] must be an integer",
         ),
         (lambda s: s.load_state_dict({**s.state_dict(), "x": 1}), ValueError, "x was 1, is 'absent'"),
     ],

@@ -180,8 +180,8 @@ def test_a_pandas_series():
 @pytest.mark.parametrize(
     ("labels", "error", "text"),
     [
-        ([0.0, 1.0], TypeError, "labels must be whole numbers or strings, got dtype float64; convert them first"),
-        (torch.ones(3), TypeError, "labels must be whole numbers or strings, got dtype float32"),
+        ([0.0, 1.0], TypeError, "labels must be integers or strings, got dtype float64; convert them first"),
+        (torch.ones(3), TypeError, "labels must be integers or strings, got dtype float32"),
         ([True, False], TypeError, "got dtype bool"),
         ([None, 1], ValueError, r"labels must have no missing entry, got one at position 0 \(None\); leave these samp"),
         ([0, float("nan"), 1, None], ValueError, r"got 2, the first at position 1 \(nan\)"),
@@ -195,7 +195,7 @@ def test_a_pandas_series():
         (
             np.array(["cat", 1], object),
             TypeError,
-            "all whole numbers or all strings, got dtype object with 'cat' at pos",
+            "all integers or all strings, got dtype object with 'cat' at pos",
         ),
         (np.array([0, True], object), TypeError, "got dtype object with True at position 1"),
         (np.array([0, 2**63], object), ValueError, r"labels must be < 2\*\*63, got 9223372036854775808 at position 1"),
@@ -234,15 +234,15 @@ def test_a_pandas_series():
             ValueError,
             r"Subset\.indices must have no masked entry, got 1, the first at position 1",
         ),
-        (["cat", 1], TypeError, "labels must be all whole numbers or all strings, got 1 among strings"),
+        (["cat", 1], TypeError, "labels must be all integers or all strings, got 1 among strings"),
         (
             ConcatDataset([Undecodable(targets=LABELS), Undecodable(targets=[*"catca"])]),
             TypeError,
-            "whole numbers or strings in every part of a ConcatDataset, got both",
+            "integers or strings in every part of a ConcatDataset, got both",
         ),
         (Subset(Undecodable(targets=LABELS), [0, 5]), ValueError, r"Subset\.indices must be < 5, .* got 5 at 1"),
-        (Subset(Undecodable(targets=LABELS), [0.5, 1]), TypeError, r"Subset\.indices must be whole numbers, got dtype"),
-        (Subset(Undecodable(targets=LABELS), np.array(LABELS) > 1), TypeError, "whole numbers, got dtype bool"),
+        (Subset(Undecodable(targets=LABELS), [0.5, 1]), TypeError, r"Subset\.indices must be integers, got dtype"),
+        (Subset(Undecodable(targets=LABELS), np.array(LABELS) > 1), TypeError, "integers, got dtype bool"),
         (RandomSampler([1, 2]), TypeError, r"got a torch RandomSampler; .*use_distributed_sampler=False"),
     ],
 )

@@ -79,9 +79,9 @@ def test_a_data_set_of_any_size():
         (-5, {}, ValueError, "labels_or_len must give at least 1 sample and at most 2.*, got -5"),
         ([], {}, ValueError, "labels_or_len must give at least 1 sample and at most 2.*, got 0"),
         (2**63, {}, ValueError, "labels_or_len must give at least 1 sample and at most"),
-        (2.5, {}, TypeError, "labels_or_len must be a whole number, got 2.5"),
-        (True, {}, TypeError, "labels_or_len must be a whole number, got True"),
-        (np.array(2.5), {}, TypeError, r"labels_or_len must be a whole number, got array\(2\.5\)"),
+        (2.5, {}, TypeError, "labels_or_len must be an integer, got 2.5"),
+        (True, {}, TypeError, "labels_or_len must be an integer, got True"),
+        (np.array(2.5), {}, TypeError, r"labels_or_len must be an integer, got array\(2\.5\)"),
         (
             ShuffledBatchSampler(5, batch_size=2),
             {},

@@ -83,14 +83,14 @@ def test_more_than_two_to_the_24_weights_without_replacement():
         (torch.tensor([True]), 1, True, TypeError, "weights must be numbers, got dtype bool"),
         (["a"], 1, True, TypeError, "weights must be numbers, got dtype <U1"),
         ([1.0], 0, True, ValueError, "num_samples must be >= 1, got 0"),
-        ([1.0], 1.5, True, TypeError, "num_samples must be a whole number, got 1.5"),
+        ([1.0], 1.5, True, TypeError, "num_samples must be an integer, got 1.5"),
         ([1.0, 0], 2, False, ValueError, r"num_samples must be <= the number of positive weights \(1\) .*, got 2"),
         (
             [5e-324, 1e308, 1],
             3,
             False,
             ValueError,
-            r"num_samples must be <= .* weights that are not negligible beside the largest \(2\) .*, got 3; draw",
+            r"num_samples must be <= .* weights that are not negligible compared with the largest \(2\) .*, got 3; draw",
         ),
         (
             np.ma.array([1.0, 2], mask=[0, 1]),

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from lt_fast.training import RunDirectory, cosine, fit
+from lt_fast.training import RunDirectory, cosine
 from lt_fast.training import environment as module
 from lt_fast.training.environment import environment
-from training.tiny import TinyBatches, TinyLoss, tiny_model
+from training.tiny import tiny_fit
 
 VARIABLES = [name for names in module._CHOSEN_BY_VARIABLES.values() for name in names]
 
@@ -19,11 +19,7 @@ def _plain_environment(monkeypatch):
 
 def train(folder, epochs, *, resume):
     with RunDirectory(folder, {}, resume=resume) as run:
-        rate = cosine(0.1, epochs=2)
-        batches = TinyBatches()
-        fit(
-            tiny_model(), batches, TinyLoss(), epochs=epochs, learning_rate=rate, run=run, resume=resume, progress=False
-        )
+        tiny_fit(epochs=epochs, learning_rate=cosine(0.1, epochs=2), run=run, resume=resume)
 
 
 def test_the_environment_names_processor_and_instructions():

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lt_fast.errors import DataError
-from lt_fast.training import Checkpoints, History, RunDirectory, cosine, fit
-from training.tiny import TinyBatches, TinyLoss, all_state, same_bits, tiny_model
+from lt_fast.training import Checkpoints, History, RunDirectory, cosine
+from training.tiny import all_state, same_bits, tiny_fit
 
 NEEDED = re.compile(
     r"has no room for (\S+|a checkpoint): (\d+) bytes are needed, \d+ are free \(.*\); free some space, then"
@@ -64,11 +64,9 @@ def test_a_run_that_cannot_begin_can_begin_later(tmp_path):
 
 
 def train(run, *, resume, evaluate=None):
-    model = tiny_model()
-    rate = cosine(0.1, epochs=4)
-    keywords = {"run": run, "resume": resume, "evaluate": evaluate, "progress": False}
-    fit(model, TinyBatches(), TinyLoss(), epochs=4, learning_rate=rate, **keywords)
-    return all_state(model)
+    keywords = {"run": run, "resume": resume, "evaluate": evaluate}
+    method, _ = tiny_fit(epochs=4, learning_rate=cosine(0.1, epochs=4), **keywords)
+    return all_state(method.model)
 
 
 @pytest.fixture

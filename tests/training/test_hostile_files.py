@@ -13,12 +13,14 @@ import torch
 from safetensors.torch import load, save
 
 from lt_fast.errors import DataError, UsageError
-from lt_fast.training import Checkpoints, History, RunDirectory, cosine, fit, read_config
+from lt_fast.methods import Classification
+from lt_fast.ranks import Ranks
+from lt_fast.training import Checkpoints, History, RunDirectory, cosine, read_config
 from lt_fast.training import checkpoint as checkpoint_module
 from lt_fast.training.run_directory import differences
 from lt_fast.training.saving import beginning
 from lt_fast.training.state import Settings, Training
-from training.tiny import STEPS, TinyBatches, TinyLoss, tiny_model
+from training.tiny import STEPS, TinyBatches, TinyLoss, tiny_fit, tiny_model
 
 EPOCHS = 2
 CONFIG = {"epochs": EPOCHS, "optimizer": {"lr": 0.1, "milestones": [0.8, 0.9]}, "amp": False, "name": "tiny"}
@@ -27,15 +29,11 @@ ODD = [None, True, -1, 1.5, 10**30, 10**400, float("nan"), "", "x" * 300, [], [[
 
 
 def train(run, **keywords):
-    return fit(
-        tiny_model(),
-        TinyBatches(),
-        TinyLoss(),
+    return tiny_fit(
         run=run,
         epochs=EPOCHS,
         learning_rate=cosine(0.1, epochs=EPOCHS),
         evaluate=lambda _: {"half": 0.5, "unmeasured": None},
-        progress=False,
         **keywords,
     )
 
@@ -55,11 +53,12 @@ def copied(finished, tmp_path):
 
 
 def training():
-    model = tiny_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
-    settings = Settings(EPOCHS, 0.9, 2e-4, nesterov=False, amp=False, channels_last=True)
-    rate = cosine(0.1, epochs=EPOCHS)
-    return Training(model, TinyLoss(), optimizer, TinyBatches(), rate, settings, torch.device("cpu"), STEPS)
+    method = Classification(tiny_model(), TinyLoss())
+    optimizer = torch.optim.SGD(method.parameters(), momentum=0.9, weight_decay=2e-4)
+    settings, loaders = Settings(EPOCHS, amp=False, channels_last=True), {"train": TinyBatches()}
+    return Training(
+        method, loaders, optimizer, cosine(0.1, epochs=EPOCHS), settings, torch.device("cpu"), STEPS, Ranks()
+    )
 
 
 def resumed(folder):
@@ -120,8 +119,7 @@ def test_every_value_of_a_sealed_state(copied):
     """Refused with the checkpoint's name, or no more than a number of the training's record."""
     *_, newest = folders(copied)
     original = json.loads((newest / "state.json").read_text())
-    free = {"loss_sum", "samples", "seconds", "learning_rate", "train_loss", "half", "unmeasured", "environment"}
-    free |= {"batches"}  # those of this test look at nothing but the seed
+    free = {"sums", "samples", "seconds", "learning_rate", "train_loss", "half", "unmeasured", "environment"}
     free |= {"config_sha256"}  # compared where a run is known
     refused, asked_for = [], []
     for at in places(original):
@@ -391,7 +389,7 @@ def test_every_tensor_of_another_kind(copied, group, change):
         replace_tensors(newest, f"{group}.safetensors", save(rest if new is None else {**rest, name: new.contiguous()}))
         with pytest.raises(DataError) as caught:
             training().restore(checkpoint_module.read(newest))
-        refused[name.removeprefix("criterion.").removeprefix("momentum.")] = str(caught.value)
+        refused[name.removeprefix("method.").removeprefix("optimizer.")] = str(caught.value)
     assert all(name in words and str(newest) in words for name, words in refused.items())
 
 
@@ -404,9 +402,10 @@ def test_groups_that_lack_or_are_too_many(copied):
 
 def test_no_momentum_at_all_is_damage(copied):
     *_, newest = folders(copied)
-    kept = {"criterion.seen": load((newest / "training.safetensors").read_bytes())["criterion.seen"]}
+    saved = load((newest / "training.safetensors").read_bytes())
+    kept = {name: tensor for name, tensor in saved.items() if not name.startswith("optimizer.")}
     replace_tensors(newest, "training.safetensors", save(kept))
-    with pytest.warns(UserWarning, match="not of this model and loss: Missing momentum of .*; using the one before it"):
+    with pytest.warns(UserWarning, match="model and loss: Missing optimizer state .*; using the one before it"):
         assert resumed(copied).epoch == EPOCHS - 1
 
 

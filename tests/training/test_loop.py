@@ -8,20 +8,19 @@ import torch
 from torch import nn
 
 import reference
+from lt_fast.batch import Batch
 from lt_fast.errors import UsageError
-from lt_fast.training import DeferredReweighting, RunDirectory, cosine, deterministic, fit, multistep
-from lt_fast.training.batches import Batch
+from lt_fast.methods import Classification, DeferredReweighting, Method, StepOutput
+from lt_fast.training import RunDirectory, cosine, deterministic, fit, multistep
 from lt_fast.training.finite import FiniteWatch
-from training.tiny import CLASSES, IMAGES, STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_model
+from training.tiny import CLASSES, IMAGES, STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_fit, tiny_model
 
 EPOCHS = 3
 
 
 def train(model=None, batches=None, criterion=None, **keywords):
-    model = tiny_model() if model is None else model
-    keywords = {"epochs": EPOCHS, "learning_rate": cosine(0.1, epochs=EPOCHS), "progress": False} | keywords
-    history = fit(model, batches or TinyBatches(), criterion or TinyLoss(), **keywords)
-    return model, history
+    method, history = tiny_fit(model, batches, criterion, **keywords)
+    return method.model, history
 
 
 def test_it_is_plain_gradient_descent_with_momentum():
@@ -60,10 +59,10 @@ def test_the_optimizer_gets_its_settings(nesterov, momentum):
     optimizer = torch.optim.SGD(plain.parameters(), lr=1, momentum=momentum, nesterov=nesterov, weight_decay=0.01)
     for epoch in range(EPOCHS):
         for step in range(STEPS):
-            x, *labels = batches.batch(epoch, step)
+            batch = batches.batch(epoch, step)
             optimizer.param_groups[0]["lr"] = rate(epoch, step, STEPS)
             optimizer.zero_grad()
-            TinyLoss()(plain(x), *labels).backward()
+            TinyLoss()(plain(batch.x), batch.target, batch.target_b, batch.lam).backward()
             optimizer.step()
     same_bits(all_state(trained), all_state(plain))
 
@@ -84,7 +83,7 @@ def test_modes_gradients_and_determinism_are_right_where_they_matter():
     model, seen = tiny_model().eval(), []
 
     def evaluate(evaluated):
-        assert evaluated is model
+        assert evaluated.model is model
         seen.append((model.training, torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()))
         return {}
 
@@ -186,6 +185,14 @@ def test_a_loss_that_is_not_finite_stops_in_that_step(tmp_path, value, shown):
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
+def test_a_first_loss_that_is_not_finite_is_not_put_down_to_the_learning_rate():
+    with pytest.raises(FloatingPointError) as caught:
+        train(criterion=BadLoss(0, float("inf")))
+    assert "got inf in epoch 1, step 1" in str(caught.value)
+    assert "no weight has been updated yet: look for NaN or infinity in images" in str(caught.value)
+    assert "lower learning rate" not in str(caught.value)
+
+
 def test_without_a_checkpoint_it_says_so():
     with pytest.raises(
         FloatingPointError, match=r"got nan in epoch 1, step 2 .*; no checkpoint was written yet; start"
@@ -214,11 +221,11 @@ def test_the_watch_looks_every_few_losses_and_names_the_first_bad_one():
     watch = FiniteWatch(torch.device("cpu"), every=5)
     losses = [1.0] * 7 + [float("-inf"), float("nan")]
     for step, loss in enumerate(losses):
-        watch.note(torch.tensor(loss), 3, step, 0.1 / (step + 1), last=None)
+        watch.note(torch.tensor(loss), epoch=3, step=step, rate=0.1 / (step + 1), last=None)
     with pytest.raises(FloatingPointError, match=r"got -inf in epoch 4, step 8 \(learning rate 0.0125\)"):
-        watch.note(torch.tensor(1.0), 3, 9, 0.01, last=None)
+        watch.note(torch.tensor(1.0), epoch=3, step=9, rate=0.01, last=None)
     watch = FiniteWatch(torch.device("cpu"), every=5)
-    watch.note(torch.tensor(float("nan")), 0, 0, 0.1, last=None)
+    watch.note(torch.tensor(float("nan")), epoch=0, step=0, rate=0.1, last=None)
     with pytest.raises(FloatingPointError, match=r"got nan in epoch 1, step 1"):
         watch.check(last=None)
     assert FiniteWatch(torch.device("cpu")).every == 1
@@ -237,46 +244,113 @@ class Listed(TinyBatches):
     def __len__(self):
         return self.length
 
-    def __iter__(self):
-        return iter(self.items)
+    def batches(self, epoch, start=0):
+        return iter(self.items[start:])
 
 
-def test_batches_that_are_none():
-    message = r"batches must have .*, got list without set_epoch, state_dict, load_state_dict; lt_fast.data.Loader"
+@pytest.mark.parametrize(
+    ("loaders", "kind", "message"),
+    [
+        (TinyBatches(), TypeError, r"loaders must map names to loaders, got TinyBatches; pass {'train': loader}"),
+        ({}, ValueError, r"loaders must hold at least one loader, got none; pass {'train': loader}"),
+        (
+            {"train": [1]},
+            TypeError,
+            r"loaders\['train'\] must have __len__, .* got list without batches, identity",
+        ),
+        ({"train": Listed([], 0)}, ValueError, r"must hold at least one batch, got none; lower batch_size or keep the"),
+        (
+            {"train": TinyBatches(), "pairs": Listed([], 3)},
+            ValueError,
+            r"loaders\['pairs'\] must have at least the 4 steps of loaders\['train'\], got 3; set num_batches",
+        ),
+    ],
+)
+def test_loaders_that_do_not_fit(loaders, kind, message):
+    with pytest.raises(kind, match=message):
+        fit(Classification(tiny_model(), TinyLoss()), loaders, epochs=1, learning_rate=cosine(0.1, epochs=1))
+
+
+@pytest.mark.parametrize("given", [(1, 2), torch.zeros(3), {"x": 1}])
+def test_batches_of_another_type(given):
+    message = (
+        rf"loaders\['train'\] must give lt_fast.batch.Batch, got {type(given).__name__}; make one by Batch\(views="
+    )
     with pytest.raises(TypeError, match=message):
-        train(batches=[1])
-    with pytest.raises(
-        ValueError, match=r"batches must hold at least one batch, got none; lower batch_size or keep the"
-    ):
-        fit(tiny_model(), Listed([], 0), TinyLoss(), epochs=1, learning_rate=cosine(0.1, epochs=1))
+        train(batches=Listed([given], 1))
 
 
-def test_batches_of_the_wrong_form():
-    x, y, *_ = TinyBatches().batch(0, 0)
-    with pytest.raises(
-        TypeError, match=r"batches must give \(x, y_a, y_b, lam\), got 2 parts; y_b and lam may be None"
-    ):
-        train(batches=Listed([(x, y)], 1))
-    with pytest.raises(TypeError, match=r"batches must give \(x, y_a, y_b, lam\), got Tensor"):
-        train(batches=Listed([x], 1))
+def test_fewer_batches_than_promised():
+    with pytest.raises(ValueError, match=r"loaders\['train'\] must give 2 batches per epoch, got 1"):
+        train(batches=Listed([TinyBatches().batch(0, 0)], 2))
 
 
-@pytest.mark.parametrize("given", [1, 3])
-def test_batches_fewer_or_more_than_they_say(given):
-    items = [TinyBatches().batch(0, 0)] * given
-    with pytest.raises(ValueError, match=rf"batches must give len\(batches\) = 2 batches an epoch, got {given}"):
-        train(batches=Listed(items, 2))
+def test_a_longer_loader_is_cut():
+    _, history = train(batches=Listed([TinyBatches().batch(0, 0)] * 3, 2), epochs=1)
+    assert len(history) == 1
+
+
+class Logging(Classification):
+    """Logs a number of each step, reads another loader in odd epochs."""
+
+    def active(self, epoch, epochs):
+        return ("train",) if epoch % 2 == 0 else None
+
+    def training_step(self, batches):
+        output = super().training_step(batches)
+        return StepOutput(output.loss, {"loaders": torch.tensor(len(batches)), "twice": 2 * output.loss})
+
+
+def test_logs_are_averaged_and_inactive_loaders_are_not_read():
+    read = []
+    other = TinyBatches(seed=1, before=lambda epoch, _: read.append(epoch))
+    loaders = {"train": TinyBatches(), "other": other}
+    method = Logging(tiny_model(), TinyLoss())
+    history = fit(method, loaders, epochs=3, learning_rate=cosine(0.1, epochs=3), progress=False)
+    assert history.column("loaders") == [1, 2, 1]
+    assert history.column("twice") == pytest.approx([2 * loss for loss in history.column("train_loss")])
+    assert read == [1] * STEPS
+
+
+class Own(Classification):
+    def __init__(self, names=None, logs=None):
+        super().__init__(tiny_model(), TinyLoss())
+        self.names, self.logs = names, logs or {}
+
+    def active(self, epoch, epochs):
+        return self.names
+
+    def training_step(self, batches):
+        return StepOutput(super().training_step(batches).loss, self.logs)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (Own(names=("trian",)), r"active must name loaders among train, got \['trian'\]"),
+        (Own(names=()), r"active must name loaders among train, got none"),
+        (Own(logs={"seconds": torch.tensor(1.0)}), r"logs must not use the names epoch, .*, got 'seconds'; rename it"),
+    ],
+)
+def test_methods_that_do_not_fit(method, message):
+    with pytest.raises(ValueError, match=message):
+        fit(method, {"train": TinyBatches()}, epochs=1, learning_rate=cosine(0.1, epochs=1), progress=False)
+
+
+def test_a_method_without_a_step_says_so():
+    with pytest.raises(NotImplementedError, match=r"Method must define training_step\(batches\)"):
+        fit(Method(tiny_model()), {"train": TinyBatches()}, epochs=1, learning_rate=cosine(0.1, epochs=1))
+    with pytest.raises(TypeError, match=r"model must be an nn.Module, got int"):
+        Method(1)
 
 
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
         ({"epochs": 0}, r"epochs must be >= 1, got 0"),
-        ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1.0"),
-        ({"momentum": float("nan")}, r"momentum must lie in \[0, 1\), got nan"),
-        ({"weight_decay": -1e-4}, r"weight_decay must be finite and >= 0, got -0.0001"),
-        ({"weight_decay": float("nan")}, r"weight_decay must be finite and >= 0, got nan"),
-        ({"nesterov": True, "momentum": 0.0}, r"nesterov must be False without momentum, got True with momentum 0"),
+        ({"step": "graph"}, r"step must be 'eager' on cpu, got 'graph'; a CUDA graph needs device='cuda'"),
+        ({"step": "grahp"}, r"step must be one of eager, graph, got 'grahp'; did you mean 'graph'\?"),
+        ({"optimizer": torch.optim.LBFGS}, r"optimizer must step without a closure, got LBFGS; use SGD or AdamW"),
         ({"resume": True}, r"resume must be False without a run directory, got True; pass run=RunDirectory\(...\)"),
         (
             {"learning_rate": lambda *_: float("nan")},
@@ -343,7 +417,7 @@ def test_checkpoints_are_not_written_over_by_accident(tmp_path):
 
 
 def test_the_tiny_parts_are_what_the_tests_take_them_for():
-    sizes = [len(TinyBatches().batch(0, step)[0]) for step in range(STEPS)]
+    sizes = [len(TinyBatches().batch(0, step)) for step in range(STEPS)]
     assert sum(sizes) == IMAGES
     assert sizes[-1] < sizes[0]
     assert set(TinyBatches().labels.tolist()) == set(range(CLASSES))

@@ -5,14 +5,13 @@ import os
 import pytest
 
 from lt_fast.errors import DataError
-from lt_fast.recipes import running
-from lt_fast.training import Checkpoints, RunDirectory, cosine, durable, fit, read_config
-from training.tiny import TinyBatches, TinyLoss, tiny_model
+from lt_fast.experiment import running
+from lt_fast.training import Checkpoints, RunDirectory, cosine, durable, read_config
+from training.tiny import tiny_fit
 
 
 def train(run, **keywords):
-    rate = cosine(0.1, epochs=2)
-    fit(tiny_model(), TinyBatches(), TinyLoss(), run=run, epochs=2, learning_rate=rate, progress=False, **keywords)
+    tiny_fit(run=run, epochs=2, learning_rate=cosine(0.1, epochs=2), **keywords)
 
 
 def test_checkpoints_moved_under_another_configuration(tmp_path):

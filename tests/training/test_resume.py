@@ -5,10 +5,11 @@ import signal
 import pytest
 
 from lt_fast.errors import DataError, Interrupted, UsageError
-from lt_fast.training import DeferredReweighting, RunDirectory, cosine, fit
+from lt_fast.methods import DeferredReweighting
+from lt_fast.training import RunDirectory
 from lt_fast.training import checkpoint as checkpoint_module
 from lt_fast.training import state as state_module
-from training.tiny import STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_model
+from training.tiny import STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_fit, tiny_model
 
 EPOCHS = 3
 CUTS = [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]
@@ -20,20 +21,17 @@ class KilledError(BaseException):
 
 def train(run=None, *, resume=False, before=None, model=None, criterion=None, **keywords):
     """Train from fresh objects; returns everything that a resumed training must share with an uninterrupted one."""
-    model = model or tiny_model()
     criterion = criterion or DeferredReweighting(TinyLoss(), TinyLoss(0.5), defer_until=0.5)
-    history = fit(
+    method, history = tiny_fit(
         model,
         TinyBatches(before=before),
         criterion,
         run=run,
         resume=resume,
-        evaluate=lambda trained: {"norm": float(trained[4].weight.norm())},
-        progress=False,
-        **{"epochs": EPOCHS, "learning_rate": cosine(0.1, epochs=EPOCHS)} | keywords,
+        **{"evaluate": lambda trained: {"norm": float(trained.model[4].weight.norm())}} | keywords,
     )
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history]
-    return all_state(model) | {f"loss.{name}": value for name, value in all_state(criterion).items()}, rows
+    return all_state(method), rows
 
 
 @pytest.fixture(scope="module")
@@ -110,22 +108,13 @@ def test_under_other_settings(tmp_path, keywords):
 def test_a_signal_during_the_evaluation_waits_for_the_end_of_the_epoch(tmp_path, uninterrupted):
     def evaluate(trained):
         signal.raise_signal(signal.SIGINT)
-        return {"norm": float(trained[4].weight.norm())}
+        return {"norm": float(trained.model[4].weight.norm())}
 
     with (
         RunDirectory(tmp_path / "a", {}) as run,
         pytest.raises(Interrupted, match=r"stopped by SIGINT after epoch 1; "),
     ):
-        fit(
-            tiny_model(),
-            TinyBatches(),
-            DeferredReweighting(TinyLoss(), TinyLoss(0.5), defer_until=0.5),
-            epochs=EPOCHS,
-            learning_rate=cosine(0.1, epochs=EPOCHS),
-            run=run,
-            evaluate=evaluate,
-            progress=False,
-        )
+        train(run, evaluate=evaluate)
     assert run.checkpoints.newest().path.name == "epoch-0001"
     with RunDirectory(tmp_path / "a", {}, resume=True) as run:
         assert_same(train(run, resume=True), uninterrupted)
@@ -237,7 +226,7 @@ def stopped(tmp_path):
 def test_other_settings_are_refused_by_name(stopped):
     message = (
         r"resume needs the settings of checkpoint .*epoch-0001-step-000002, but epochs was 3 and is 4, "
-        r"weight_decay was 0.0002 and is 0.1; go back to them, or name another run directory"
+        r"optimizer.weight_decay was 0.0002 and is 0.1; go back to them, or name another run directory"
     )
     with pytest.raises(UsageError, match=message):
         train(stopped, resume=True, epochs=4, weight_decay=0.1)
@@ -260,13 +249,11 @@ def test_another_model_or_loss_is_named(stopped):
 
 
 def test_batches_of_another_data_set_say_so_themselves(stopped):
-    with pytest.raises(ValueError, match="seed was 0 and is 1"):
-        fit(
-            tiny_model(),
+    with pytest.raises(DataError, match=r"is not of these batches: train.seed was 0 and is 1"):
+        tiny_fit(
+            None,
             TinyBatches(seed=1),
             DeferredReweighting(TinyLoss(), TinyLoss(0.5), defer_until=0.5),
-            epochs=EPOCHS,
-            learning_rate=cosine(0.1, epochs=EPOCHS),
             run=stopped,
             resume=True,
         )

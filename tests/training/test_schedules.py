@@ -81,13 +81,13 @@ def test_epoch_at_is_the_nearest_boundary():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"base": 0}, r"base must be a finite learning rate > 0, got 0"),
-        ({"base": math.nan}, r"base must be a finite learning rate > 0, got nan"),
-        ({"base": math.inf}, r"base must be a finite learning rate > 0, got inf"),
+        ({"base": 0}, r"base must be finite and > 0, got 0"),
+        ({"base": math.nan}, r"base must be finite and > 0, got nan"),
+        ({"base": math.inf}, r"base must be finite and > 0, got inf"),
         ({"epochs": 0}, r"epochs must be >= 1, got 0"),
-        ({"warmup": 5}, r"warmup must be a fraction of the training in \[0, 1\), got 5; 5 of 200 epochs is 0.025"),
-        ({"warmup": -0.1}, r"warmup must be a fraction of the training in \[0, 1\), got -0.1"),
-        ({"warmup": math.nan}, r"warmup must be a fraction of the training in \[0, 1\), got nan"),
+        ({"warmup": 5}, r"warmup must lie in \[0, 1\), got 5.*; a fraction of the training: 5 of 200 epochs is 0.025"),
+        ({"warmup": -0.1}, r"warmup must lie in \[0, 1\), got -0.1"),
+        ({"warmup": math.nan}, r"warmup must lie in \[0, 1\), got nan"),
     ],
 )
 def test_shared_errors(schedule, arguments, message):
@@ -116,3 +116,14 @@ def test_multistep_errors(arguments, message):
 def test_cosine_errors(name):
     with pytest.raises(ValueError, match=rf"{name} must lie in \[0, base = 0.1\], got 0.2"):
         cosine(0.1, epochs=10, **{name: 0.2})
+
+
+@pytest.mark.parametrize("schedule", [multistep, cosine])
+def test_schedules_of_extreme_lengths(schedule):
+    assert 0 <= schedule(0.1, epochs=2**53)(2**53 - 1, 0, 1) <= 0.1
+    for epochs in (2**53 + 1, 10**400):
+        with pytest.raises(ValueError, match=r"epochs must be <= 2\*\*53, got"):
+            schedule(0.1, epochs=epochs)
+    for epochs in (10.0, True, "10"):
+        with pytest.raises(TypeError, match="epochs must be an integer, got"):
+            schedule(0.1, epochs=epochs)

@@ -4,19 +4,24 @@ Batch normalisation (running statistics), momentum, mixed and plain batches in t
 dimensions; every number is a function of its position, and no global generator is read.
 """
 
+from functools import partial
+
 import torch
 from torch import nn
+
+from lt_fast.batch import Batch
+from lt_fast.methods import Classification
+from lt_fast.training import cosine, fit
 
 CLASSES, IMAGES, SIZE = 3, 22, 5
 STEPS = 4  # 22 images in batches of 6: the last holds 4
 
 
 class TinyBatches:
-    """Fulfils the contract of the loop's batches over images in memory, and calls ``before(epoch, step)`` each time."""
+    """Fulfils the contract of the loop's loaders over images in memory, and calls ``before(epoch, step)`` each time."""
 
     def __init__(self, *, seed=0, before=None):
         self.seed, self.before = seed, before
-        self.epoch, self.position, self._resume = 0, 0, None
         draw = torch.Generator().manual_seed(seed)
         self.images = torch.rand(IMAGES, 1, SIZE, SIZE, generator=draw)
         self.labels = torch.randint(CLASSES, (IMAGES,), generator=draw)
@@ -24,37 +29,24 @@ class TinyBatches:
     def __len__(self):
         return STEPS
 
-    def set_epoch(self, epoch):
-        if epoch != self.epoch:
-            self.epoch, self.position, self._resume = epoch, 0, None
+    def identity(self):
+        return {"seed": self.seed}
 
-    def state_dict(self):
-        return {"epoch": self.epoch, "position": self.position, "seed": self.seed}
-
-    def load_state_dict(self, state):
-        if state["seed"] != self.seed:
-            raise ValueError(f"seed was {state['seed']} and is {self.seed}")
-        self.epoch, self._resume = state["epoch"], state["position"]
-
-    def __iter__(self):
-        start, self._resume = self._resume or 0, None
-        self.position = start
+    def batches(self, epoch, start=0):
         for step in range(start, STEPS):
             if self.before is not None:
-                self.before(self.epoch, step)
-            self.position = step + 1
-            yield self.batch(self.epoch, step)
-        self.epoch, self.position = self.epoch + 1, 0
+                self.before(epoch, step)
+            yield self.batch(epoch, step)
 
     def batch(self, epoch, step):
         order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(1000 * self.seed + epoch))
         chosen = order[6 * step : 6 * step + 6]
         x, y = self.images[chosen], self.labels[chosen]
         if step % 2 == 0:
-            return x, y, None, None
+            return Batch(views=(x,), target=y)
         lam = torch.rand(len(x), generator=torch.Generator().manual_seed(epoch * STEPS + step))
         shaped = lam.view(-1, 1, 1, 1)
-        return shaped * x + (1 - shaped) * x.flip(0), y, y.flip(0), lam
+        return Batch(views=(shaped * x + (1 - shaped) * x.flip(0),), target=y, target_b=y.flip(0), lam=lam)
 
 
 class TinyLoss(nn.Module):
@@ -89,6 +81,15 @@ def tiny_model(seed=0):
         for parameter in model.parameters():
             parameter.uniform_(-0.3, 0.3, generator=draw)
     return model
+
+
+def tiny_fit(model=None, batches=None, criterion=None, *, momentum=0.9, weight_decay=2e-4, nesterov=False, **keywords):
+    """Train the tiny parts, or others; returns the method and the history."""
+    method = Classification(tiny_model() if model is None else model, TinyLoss() if criterion is None else criterion)
+    optimizer = partial(torch.optim.SGD, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    keywords = {"epochs": 3, "optimizer": optimizer, "progress": False} | keywords
+    keywords = {"learning_rate": cosine(0.1, epochs=3)} | keywords
+    return method, fit(method, {"train": TinyBatches() if batches is None else batches}, **keywords)
 
 
 def all_state(model):

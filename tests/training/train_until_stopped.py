@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the folder that pytest puts on the path
 
 from lt_fast.errors import Interrupted
-from lt_fast.training import DeferredReweighting, RunDirectory, cosine, fit
+from lt_fast.methods import Classification, DeferredReweighting
+from lt_fast.training import RunDirectory, cosine, fit
 from training.tiny import TinyBatches, TinyLoss, tiny_model
 
 EPOCHS = 6
@@ -26,17 +27,17 @@ def announce(*_):
 class Announced:
     """Batches that say so before each one."""
 
-    def __init__(self, batches):
-        self.batches = batches
-
-    def __getattr__(self, name):
-        return getattr(self.batches, name)
+    def __init__(self, loader):
+        self.loader = loader
 
     def __len__(self):
-        return len(self.batches)
+        return len(self.loader)
 
-    def __iter__(self):
-        for batch in self.batches:
+    def identity(self):
+        return self.loader.identity()
+
+    def batches(self, epoch, start=0):
+        for batch in self.loader.batches(epoch, start):
             announce()
             yield batch
 
@@ -73,9 +74,8 @@ def main():
     with RunDirectory(arguments.run, {"parts": arguments.parts}, resume=arguments.resume) as run:
         try:
             fit(
-                model,
-                Announced(batches),
-                criterion,
+                Classification(model, criterion),
+                {"train": Announced(batches)},
                 epochs=EPOCHS,
                 learning_rate=cosine(0.1, epochs=EPOCHS),
                 run=run,

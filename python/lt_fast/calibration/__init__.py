@@ -1,4 +1,4 @@
-"""Second stage: a few numbers learned on the outputs of a trained, frozen network.
+"""Calibration, a second training stage: learn a few numbers on the outputs of a trained, frozen network.
 
 Every calibrator has ``fit(features_or_logits, labels) -> self``, ``transform(logits) -> logits`` (given features where
 its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``load(folder)``::

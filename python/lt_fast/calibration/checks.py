@@ -1,16 +1,16 @@
-"""What every calibrator asks of its logits, its labels and its settings."""
+"""Checks of the logits and labels of calibrators."""
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts
 from lt_fast.errors import DataError
+from lt_fast.labels import as_array, refuse_missing
 
-MAX_SEED = 2**64 - 1
 MAX_EPOCHS = 1_000_000
 
 _SUM_TOLERANCE = 1e-2  # wide enough for probabilities that were once bfloat16
@@ -36,7 +36,7 @@ def checked_matrix(values: Any, *, name: str) -> Tensor:
 
 
 def _broken(matrix: Tensor, rows: Tensor, name: str) -> str:
-    """What is not finite, where, and what to do: a class that is left out by -inf is no damage."""
+    """Return a message about the first value that is not finite; -inf may be a masked class, not damage."""
     undefined = torch.nonzero(torch.isnan(matrix) | torch.isposinf(matrix))
     column = "class" if name == "logits" else "column"
     if len(undefined):
@@ -54,7 +54,7 @@ def _broken(matrix: Tensor, rows: Tensor, name: str) -> str:
 
 
 def refuse_probabilities(logits: Tensor) -> None:
-    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is not what anybody wants.
+    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is a mistake.
 
     Rows of one 1 and zeros are let through: they may be hard scores.
 
@@ -72,11 +72,11 @@ def refuse_probabilities(logits: Tensor) -> None:
 
 
 def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
-    """Return labels as ``(rows,)`` int64 on the CPU that hold every class which has training samples, and no other.
+    """Return labels as ``(rows,)`` int64 on the CPU that contain every class with training samples, and no other.
 
     Raises:
         TypeError: if they are not integers.
-        ValueError: if their number is wrong, one is missing or lies outside [0, C), a class is missing, or one has the
+        ValueError: if their number is wrong, one is missing or is outside [0, C), a class is missing, or one has the
             count 0.
     """
     target = _as_tensor(labels)
@@ -84,20 +84,16 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
         hint = shape_hint(target, rows)
         raise ValueError(f"labels must have shape ({rows},), one a row of the logits, got {tuple(target.shape)}{hint}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        _refuse_missing(target)
+        refuse_missing("labels", as_array(target))
         raise TypeError(f"labels must be integers, got dtype {target.dtype}")
     target = target.long()
-    outside = torch.nonzero((target < 0) | (target >= len(counts))).flatten()
-    if len(outside):
-        at = int(outside[0])
-        hint = "; leave samples without a label out" if target[at] < 0 else ""
-        raise ValueError(f"labels must lie in [0, {len(counts)}), got {int(target[at])} at position {at}{hint}")
+    _checks.labels_in_range("labels", target, len(counts))
     _require_same_classes(target, counts)
     return target
 
 
 def shape_hint(labels: Tensor, rows: int) -> str:
-    """Next step for labels that are not ``(rows,)``: a column, or one-hot rows."""
+    """Return a hint for labels that are not ``(rows,)``: a column, or one-hot rows."""
     if labels.ndim != 1 and labels.numel() == rows:
         return "; pass labels.reshape(-1)"
     if labels.ndim == 2 and len(labels) == rows and labels.shape[1] > 1:  # noqa: PLR2004
@@ -111,24 +107,10 @@ def _as_tensor(labels: Any) -> Tensor:
     array = np.asarray(labels)
     if array.dtype.kind in "OUS":
         plain = array.ravel().tolist()
-        gone = [at for at, label in enumerate(plain) if _is_missing(label)]
-        if gone:
-            raise ValueError(f"labels must have no missing entry, got one at position {gone[0]}")
+        refuse_missing("labels", array.ravel())
         at, other = next((at, label) for at, label in enumerate([*plain, None]) if not isinstance(label, int))
         raise TypeError(f"labels must be integers, got {other!r} at position {at}; map the classes to 0..C-1")
     return torch.from_numpy(array.astype(np.int64) if array.dtype.kind in "iu" else array.copy())
-
-
-def _is_missing(label: Any) -> bool:
-    if isinstance(label, float):
-        return math.isnan(label)
-    return label is None or type(label).__name__ in ("NAType", "NaTType")  # pandas', which need not be installed
-
-
-def _refuse_missing(target: Tensor) -> None:
-    if target.is_floating_point() and bool(torch.isnan(target).any()):
-        at = int(torch.nonzero(torch.isnan(target))[0, 0])
-        raise ValueError(f"labels must have no missing entry, got one at position {at}")
 
 
 def _require_same_classes(target: Tensor, counts: ClassCounts) -> None:
@@ -147,51 +129,3 @@ def _require_same_classes(target: Tensor, counts: ClassCounts) -> None:
             f"labels must have no class that counts calls empty, got class {counts.names[first]!r} (index {first}); "
             "count the samples that are calibrated on"
         )
-
-
-def require_whole(low: int, high: int | None = None, **settings: int) -> None:
-    """Raise unless every setting is an integer from ``low`` to ``high``.
-
-    Raises:
-        TypeError: if a setting is no integer.
-        ValueError: if it is below ``low`` or above ``high``.
-    """
-    for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a whole number, got {value!r}")
-        if value < low:
-            raise ValueError(f"{name} must be >= {low}, got {_shown(value)}")
-        if high is not None and value > high:
-            raise ValueError(f"{name} must be <= {high}, got {_shown(value)}")
-
-
-def require_at_least(low: float, **settings: float) -> None:
-    """Raise unless every setting is a finite number >= ``low``.
-
-    Raises:
-        TypeError: if a setting is no number.
-        ValueError: if it is below ``low``, NaN or infinite.
-    """
-    for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-        if not (math.isfinite(value) and value >= low):
-            raise ValueError(f"{name} must be finite and >= {low:g}, got {value}")
-
-
-def require_above(low: float, **settings: float) -> None:
-    """Raise unless every setting is a finite number > ``low``.
-
-    Raises:
-        TypeError: if a setting is no number.
-        ValueError: if it is not above ``low``, NaN or infinite.
-    """
-    require_at_least(low, **settings)
-    for name, value in settings.items():
-        if value == low:
-            raise ValueError(f"{name} must be finite and > {low:g}, got {value}")
-
-
-def _shown(value: int) -> str:
-    """Return the digits of ``value``; Python refuses to write out an integer of more than 4,300."""
-    return str(value) if int(value).bit_length() < 1024 else f"one of {int(value).bit_length()} bits"  # noqa: PLR2004

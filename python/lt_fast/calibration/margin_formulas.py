@@ -1,16 +1,14 @@
 """The mathematics of margin calibration: class weights, calibrated logits, the loss."""
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from lt_fast.calibration.checks import require_at_least
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts, CountsLike
-from lt_fast.errors import UsageError
-from lt_fast.registry import nearest
 
 Normalization: TypeAlias = Literal["weights", "batch"]
 
@@ -23,12 +21,12 @@ def generalized_reweighting(class_counts: CountsLike, gamma: float = 1.2) -> NDA
     ``gamma=0`` weighs all classes alike, 1 by inverse frequency. An empty class gets the weight 0.
 
     Raises:
-        TypeError, ValueError: if ``gamma`` is not a finite number >= 0, or the counts are no counts.
+        TypeError, ValueError: if ``gamma`` is not a finite number >= 0, or the counts are not counts.
 
     Source: Zhang et al. 2021 (DisAlign), arXiv:2103.16370; Wang et al. 2022 (MARC), arXiv:2112.07225, gamma 1.2;
     code microsoft/robustlearn, marc/loss/GRWLoss.py.
     """
-    require_at_least(0, gamma=gamma)
+    gamma = _checks.number("gamma", gamma, least=0)
     counts = ClassCounts(class_counts).counts.astype(np.float64)
     smallest = counts[counts > 0].min()
     # relative to the rarest class, so that no count and no gamma overflows
@@ -40,7 +38,7 @@ def generalized_reweighting(class_counts: CountsLike, gamma: float = 1.2) -> NDA
 def margin_calibrated_logits(
     logits: Tensor, omega: Tensor, beta: Tensor, weight_norm: Tensor, *, scale: float = 1.0
 ) -> Tensor:
-    """``scale * (omega * logits + beta * weight_norm)``, class by class.
+    """``scale * (omega * logits + beta * weight_norm)``, per class.
 
     With ``d_j = (W_j z + b_j) / ||W_j||``, the distance of a feature from the boundary of class j, the calibrated
     distance is ``omega_j d_j + beta_j`` and its logit ``||W_j|| (omega_j d_j + beta_j)``.
@@ -63,7 +61,7 @@ def margin_calibration_loss(
     it. On a batch drawn from the long-tailed set mean ``U_y`` is far below 1, so ``"batch"`` takes smaller steps.
 
     Raises:
-        UsageError: if ``normalization`` is another name.
+        ValueError: if ``normalization`` is another name.
     """
     if checked_normalization(normalization) == "weights":
         return F.cross_entropy(logits, target, weight)
@@ -71,9 +69,6 @@ def margin_calibration_loss(
 
 
 def checked_normalization(normalization: str) -> Normalization:
-    """Return ``normalization``, or raise UsageError with the nearest known name."""
-    for known in NORMALIZATIONS:
-        if normalization == known:
-            return known
-    hint = nearest(str(normalization), list(NORMALIZATIONS))
-    raise UsageError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}{hint}")
+    """Return ``normalization``, or raise ``ValueError`` with the nearest known name."""
+    _checks.choice("normalization", normalization, NORMALIZATIONS)
+    return cast("Normalization", normalization)

@@ -1,4 +1,4 @@
-"""A calibrator on disk: settings as JSON, numbers as safetensors, in one folder. No code runs on reading."""
+"""Save and load calibrators: settings as JSON, tensors as safetensors, in one folder. Loading runs no code."""
 
 import json
 import os
@@ -8,17 +8,16 @@ from typing import Any
 
 from torch import Tensor
 
-from lt_fast.errors import DataError, require
+from lt_fast._extras import require
+from lt_fast._files import make_folder, read_json, replace_file
+from lt_fast.errors import DataError
 from lt_fast.records import (
     LIST,
-    MOST_JSON_BYTES,
     NUMBER,
     TEXT,
     WHOLE,
     Rule,
     check,
-    parse_json,
-    read_bytes,
     read_tensors,
 )
 
@@ -40,19 +39,19 @@ _RULES = {
 
 
 def write(folder: str | os.PathLike[str], settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write both files into ``folder``, which is made if need be; each is written aside, then renamed.
+    """Write both files into ``folder``, which is made if necessary. Each file is complete or absent.
 
     The tensors come first: a folder with a JSON file is complete.
 
     Raises:
         MissingExtraError: if safetensors is not installed.
-        OSError: if the folder cannot be written.
+        DataError: if the folder cannot be written.
     """
     save = require("safetensors.torch", extra="train", purpose="saving a calibrator").save
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    _replace(place / _TENSORS, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
-    _replace(place / _SETTINGS, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
+    make_folder(place)
+    replace_file(place / _TENSORS, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+    replace_file(place / _SETTINGS, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read(
@@ -87,11 +86,11 @@ def tie(folder: str | os.PathLike[str], ties: Mapping[str, str]) -> None:
 
     Raises:
         DataError: if the calibrator cannot be read.
-        OSError: if the folder cannot be written.
+        DataError: if the folder cannot be written.
     """
     path = Path(folder) / _SETTINGS
     settings = {**_settings(path), _TIES: dict(ties)}
-    _replace(path, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
+    replace_file(path, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
 
 
 def ties_of(folder: str | os.PathLike[str]) -> Any:
@@ -104,11 +103,7 @@ def ties_of(folder: str | os.PathLike[str]) -> Any:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    data = read_bytes(path, most=MOST_JSON_BYTES)
-    try:
-        settings = parse_json(data)
-    except ValueError as error:
-        raise DataError(f"{path} must be a JSON file, got damaged content: {error}") from None
+    settings = read_json(path)
     if not isinstance(settings, dict):
         raise DataError(f"{path} must hold a JSON object, got {type(settings).__name__}")
     return settings
@@ -127,16 +122,3 @@ def _refuse_odd(path: Path, name: str, tensor: Tensor) -> None:
         raise DataError(f"{path} must hold float32 or float64, got {dtype} in {name!r}")
     if not bool(tensor.isfinite().all()):
         raise DataError(f"{path} must hold finite numbers, got NaN or infinity in {name!r}")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        aside.unlink(missing_ok=True)
-        with aside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ _ADVICE = {
     r"; to train on from its weights[^;]*, add --start-from .* there$": "",
     r"name another (run )?directory with --run": "give the demo another folder with --out",
     r"^--resume needs": "the demo needs",
-    r"(then )?continue with --resume|continue it with --resume": "the same `lt-fast demo` goes on from there",
+    r"(then )?continue with --resume|continue it with --resume": "the same `lt-fast demo` continues from there",
     r"`lt-fast train --resume[^`]*`": "`lt-fast demo`",
     r"correct --run": "correct --out",
     r"leave --resume out": "remove it",
@@ -56,15 +56,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _one(arguments: argparse.Namespace, method: str, seed: int, which: str, output: Output) -> dict[str, Any]:
-    from lt_fast import recipes  # noqa: PLC0415
+    from lt_fast import experiment  # noqa: PLC0415
 
     overrides = {} if arguments.epochs is None else {"epochs": arguments.epochs}
-    config = recipes.resolve(method, DATA, overrides, imbalance_ratio=IMBALANCE_RATIO, seed=seed)
+    config = experiment.resolve(method, DATA, overrides, imbalance_ratio=IMBALANCE_RATIO, seed=seed)
     place = _folder(arguments.out, method, seed)
     begun = (place / "config.json").exists()
     finished = (place / "result.json").exists()
     try:
-        result = recipes.run(config, place, resume=begun, device=arguments.device, progress=not arguments.quiet)
+        result = experiment.run(config, place, resume=begun, device=arguments.device, progress=not arguments.quiet)
     except (Interrupted, UsageError, DataError) as error:
         raise type(error)(_in_words_of_the_demo(str(error))) from error
     _refuse_gaps(result, place / "result.json")

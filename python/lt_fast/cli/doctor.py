@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from lt_fast.cli.output import Output
 
-SUMMARY = "check the installation: versions, the op against its readable twin, the sampler's draws, the GPU"
+SUMMARY = "check the installation: versions, the op against its reference implementation, the sampler's draws, the GPU"
 
 _TOLERANCE = 2e-6  # relative, float32: rounding alone reaches about 5e-7
 _SAMPLE_SHAPES = ((64, 10), (33, 101), (16, 1000))
@@ -50,13 +50,13 @@ def run(_arguments: argparse.Namespace, output: Output) -> int:
 def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     import torch  # noqa: PLC0415
 
-    yield "op equals its twin (CPU)", lambda: _compare("cpu")
+    yield "op equals its reference (CPU)", lambda: _compare("cpu")
     yield "op speed (CPU)", lambda: _speed("cpu")
     yield "class-balanced draws", _chi_square
     yield "draws repeat", _draws_repeat
     yield "optional packages", _extras
     if torch.cuda.is_available():
-        yield "op equals its twin (GPU)", lambda: _compare("cuda")
+        yield "op equals its reference (GPU)", lambda: _compare("cuda")
         yield "op speed (GPU)", lambda: _speed("cuda")
 
 
@@ -176,11 +176,11 @@ def _speed(device: str) -> str:
     options = list(_variants(shape, device))[2]
     times = {
         name: _best(lambda loss=loss: _loss_and_gradient(loss, logits, target, options), device)  # type: ignore[misc]
-        for name, loss in (("op", ops.mixed_margin_loss), ("twin", reference.mixed_margin_loss))
+        for name, loss in (("op", ops.mixed_margin_loss), ("reference", reference.mixed_margin_loss))
     }
-    ratio = times["twin"] / times["op"]
+    ratio = times["reference"] / times["op"]
     spent = f"{1e6 * times['op']:.0f} us"
-    return f"{shape[0]} x {shape[1]} mixed loss and gradient in {spent}, {ratio:.1f} times the twin's speed"
+    return f"{shape[0]} x {shape[1]} mixed loss and gradient in {spent}, {ratio:.1f} times the reference's speed"
 
 
 def _best(work: Callable[[], Any], device: str, repeats: int = 20) -> float:

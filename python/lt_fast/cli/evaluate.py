@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from lt_fast.cli.output import Output
-from lt_fast.cli.train import add_machine_arguments, folder, set_threads
+from lt_fast.cli.train import add_machine_arguments, add_recipe_argument, folder, recipe_file, set_threads
 from lt_fast.errors import UsageError
 
 SUMMARY = "measure a run from its checkpoint: groups, classes, calibration error, with intervals"
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast eval``."""
     parser.add_argument("run", nargs="?", type=folder, help="run directory")
     parser.add_argument("--root", type=folder, help="folder of the data set's files")
+    add_recipe_argument(parser)
     add_machine_arguments(parser)
 
 
@@ -22,9 +23,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.run is None:
         raise UsageError("a run directory is needed: lt-fast eval runs/NAME")
     set_threads(arguments.threads)
-    from lt_fast import recipes  # noqa: PLC0415
+    from lt_fast import experiment  # noqa: PLC0415
 
-    found = recipes.evaluate_run(arguments.run, device=arguments.device, root=arguments.root)
+    found = experiment.evaluate_run(
+        arguments.run, device=arguments.device, root=arguments.root, recipe_file=recipe_file(arguments)
+    )
     _print(found, output)
     output.result({"run": str(arguments.run), **found})
     return 0

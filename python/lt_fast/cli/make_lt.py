@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast._text import nearest
 from lt_fast.cli.output import Output
 from lt_fast.cli.train import folder
 from lt_fast.errors import DataError, UsageError
-from lt_fast.registry import nearest
 
 SUMMARY = "write a long-tailed training list of CIFAR, the digits, a folder of images or a list of them"
 
@@ -107,7 +107,7 @@ def _file(text: str) -> Path:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Choose, write the list and, beside it, ``<out>.json`` with how it was chosen."""
+    """Choose, write the list, and next to it ``<out>.json`` with how it was chosen."""
     from lt_fast.datasets import write_image_list  # noqa: PLC0415
 
     _check(arguments)
@@ -160,7 +160,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _check_method(arguments: argparse.Namespace) -> None:
-    from lt_fast.recipes.reading import shown  # noqa: PLC0415
+    from lt_fast._text import shown  # noqa: PLC0415
 
     method = arguments.method
     if method not in (None, *_METHODS):
@@ -192,7 +192,9 @@ def _check_fit(arguments: argparse.Namespace) -> None:
 
 
 def _whole(name: str, text: str) -> int:
-    from lt_fast.recipes.reading import MAX_SEED, read_integer, shown  # noqa: PLC0415
+    from lt_fast._checks import MAX_SEED  # noqa: PLC0415
+    from lt_fast._text import shown  # noqa: PLC0415
+    from lt_fast.experiment.reading import read_integer  # noqa: PLC0415
 
     try:
         number = read_integer(text)
@@ -202,12 +204,12 @@ def _whole(name: str, text: str) -> int:
         number = -1
     if not 0 <= number <= MAX_SEED:
         rule = ">= 0" if number < 0 else "< 2**64"
-        raise UsageError(f"{name} must be a whole number {rule}, got {shown(text)}")
+        raise UsageError(f"{name} must be an integer {rule}, got {shown(text)}")
     return number
 
 
 def _numbers(name: str, text: str, read: Callable[[str], Any]) -> list[Any]:
-    from lt_fast.recipes.reading import shown  # noqa: PLC0415
+    from lt_fast._text import shown  # noqa: PLC0415
 
     try:
         return [read(part) for part in text.split(",")]
@@ -352,15 +354,15 @@ def _chosen(arguments: argparse.Namespace, source: Source, seed: int) -> NDArray
 
 
 def _counts(text: str) -> NDArray[Any]:
-    from lt_fast.recipes.reading import read_integer, shown  # noqa: PLC0415
+    from lt_fast._text import shown  # noqa: PLC0415
+    from lt_fast.experiment.reading import read_integer  # noqa: PLC0415
 
     counts = _numbers("--counts", text, read_integer)
     above = next((at for at, count in enumerate(counts) if count >= _MOST_COUNTED), None)
     if above is not None:
         given = shown(text.split(",")[above].strip()).strip("'")
         raise UsageError(
-            f"--counts must be whole numbers >= 0 and < 2**63, got {given} for class {above}; pass the samples of each "
-            "class"
+            f"--counts must be integers >= 0 and < 2**63, got {given} for class {above}; pass the samples of each class"
         )
     return np.array(counts, dtype=np.int64)
 
@@ -378,7 +380,8 @@ def _of_present(counts: NDArray[Any], sizes: NDArray[np.int64], classes: tuple[s
 
 
 def _ratio(arguments: argparse.Namespace) -> float:
-    from lt_fast.recipes.reading import read_number, shown  # noqa: PLC0415
+    from lt_fast._text import shown  # noqa: PLC0415
+    from lt_fast.experiment.reading import read_number  # noqa: PLC0415
 
     if arguments.imbalance_ratio is None:
         return 50.0 if arguments.source == "digits" else 100.0
@@ -393,7 +396,7 @@ def _with_noise(
     arguments: argparse.Namespace, labels: NDArray[np.int64], num_classes: int, seed: int
 ) -> NDArray[np.int64]:
     from lt_fast.datasets import noisy_labels  # noqa: PLC0415
-    from lt_fast.recipes.reading import read_number  # noqa: PLC0415
+    from lt_fast.experiment.reading import read_number  # noqa: PLC0415
 
     if arguments.label_noise is None:
         return labels

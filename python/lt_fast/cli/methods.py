@@ -1,21 +1,25 @@
 """``lt-fast methods``: every recipe with its paper and what it needs; one recipe with every value and its source."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from lt_fast.cli.output import Output
+from lt_fast.cli.train import add_recipe_argument, recipe_file
 
-SUMMARY = "list the methods, or show one with every value and where it was taken from"
+SUMMARY = "list the methods, or show one with every value and its source"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast methods``."""
     parser.add_argument("method", nargs="?", help="show this one in full")
     parser.add_argument("--data", help="show its values on this data set (default: every one)")
+    add_recipe_argument(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the list or the one recipe."""
+    recipe_file(arguments)
     if arguments.method is None:
         _list(output)
     else:
@@ -24,42 +28,71 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _list(output: Output) -> None:
-    from lt_fast import recipes  # noqa: PLC0415
+    from lt_fast.registry import DATASETS, RECIPES  # noqa: PLC0415
     from lt_fast.report.tables import text_table  # noqa: PLC0415
 
-    listed = [recipes.recipe_of(name) for name in recipes.RECIPES]
-    rows = [[recipe.name, f"arXiv:{recipe.arxiv}", _needs(recipe), recipe.title] for recipe in listed]
+    listed = list(RECIPES.working().values())
+    rows = [[recipe.name, _preprint(recipe), _needs(recipe.settings), recipe.title] for recipe in listed]
     output.say(text_table(["method", "paper", "needs", "title"], rows, left=4))
-    output.say("\ndata sets: " + ", ".join(recipes.PROTOCOLS) + "; one method in full: lt-fast methods mammc")
+    output.say("\ndata sets: " + ", ".join(DATASETS) + "; one method in full: lt-fast methods mammc")
     output.result([_as_json(recipe) for recipe in listed])
 
 
 def _show(method: str, data: str | None, output: Output) -> None:
-    from lt_fast import recipes  # noqa: PLC0415
+    from lt_fast import experiment  # noqa: PLC0415
+    from lt_fast.registry import DATASETS  # noqa: PLC0415
 
-    recipe = recipes.recipe_of(method)
-    chosen = list(recipes.PROTOCOLS) if data is None else [data]
-    values = {name: recipes.values_of(method, name) for name in chosen}
-    output.say(f"{recipe.name}: {recipe.title}\n  {recipe.paper} (arXiv:{recipe.arxiv}; {recipe.equations})")
-    output.say(f"  needs: {_needs(recipe)}; costs: {recipe.cost}")
+    recipe = experiment.recipe_of(method)
+    chosen = list(DATASETS) if data is None else [data]
+    values = {name: experiment.values_of(recipe.name, name) for name in chosen}
+    output.say(f"{recipe.name}: {recipe.title}\n  {recipe.paper.title} ({_preprint(recipe)}; {recipe.equations})")
+    output.say(f"  needs: {_needs(recipe.settings)}; costs: {recipe.cost}")
     for name, stated in values.items():
-        output.say(f"\n{name}, imbalance ratio {recipes.IMBALANCE_RATIO[name]:g} unless told")
+        ratio = experiment.protocol_of(name).imbalance_ratio
+        output.say(f"\n{name}, imbalance ratio {ratio:g} by default")
         for setting, (value, source) in sorted(stated.items()):
-            output.say(f"  {setting} = {_shown(value)}\n      {source}")
+            if value is not None:
+                output.say(f"  {setting} = {_shown(value)}\n      {source}")
+        _say_the_rest(recipe.name, name, stated, output)
     shown = {name: {key: value._asdict() for key, value in stated.items()} for name, stated in values.items()}
     output.result({**_as_json(recipe), "values": shown})
+
+
+def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], output: Output) -> None:
+    """Name the arguments that are at their defaults, which ``--set`` reaches too."""
+    from lt_fast.experiment.config import arguments_of, resolve  # noqa: PLC0415
+
+    lines = []
+    for slot, parameters in arguments_of(resolve(method, data)).items():
+        rest = [
+            f"{name}={parameter.default}" for name, parameter in parameters.items() if f"{slot}.{name}" not in stated
+        ]
+        lines += [f"  {slot}: {', '.join(rest).replace('=<class inspect._empty>', '')}"] if rest else []
+    output.say("  defaults, changed with --set COMPONENT.NAME=VALUE:\n  " + "\n  ".join(lines))
 
 
 def _shown(value: Any) -> str:
     return ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
 
 
-def _needs(recipe: Any) -> str:
-    parts = [recipe.loss, recipe.mixer, f"{recipe.head} head" if recipe.head != "linear" else None]
-    parts += ["DRW" if recipe.deferred else None, f"{recipe.calibrator} calibration" if recipe.calibrator else None]
-    return ", ".join(part for part in parts if part)
+def _preprint(recipe: Any) -> str:
+    return f"arXiv:{recipe.paper.arxiv}" if recipe.paper.arxiv else "-"
+
+
+def _needs(settings: Mapping[str, Any]) -> str:
+    """Return the components that a recipe names itself, in words."""
+    words = []
+    for slot, spec in settings.items():
+        name = getattr(spec, "name", None)
+        name = getattr(name, "value", name)
+        if isinstance(name, str):
+            words.append(name if slot in ("loss", "mixer") else f"{slot} {name}")
+    return ", ".join(words)
 
 
 def _as_json(recipe: Any) -> dict[str, Any]:
-    words = {name: getattr(recipe, name) for name in ("name", "title", "paper", "arxiv", "equations", "cost")}
-    return {**words, "parts": recipe.parts}
+    from lt_fast.recipes.recipe import flat  # noqa: PLC0415
+
+    words = {name: getattr(recipe, name) for name in ("name", "title", "equations", "cost")}
+    parts = {name: value for name, (value, _) in flat(recipe.settings, owner=recipe.name).items() if "." not in name}
+    return {**words, "paper": recipe.paper.title, "arxiv": recipe.paper.arxiv, "parts": parts}

@@ -1,4 +1,4 @@
-"""The command line's grammar; a misspelt command or option is answered with the nearest right word."""
+"""The command line's grammar; an unknown command or option is answered with the nearest known one."""
 
 import argparse
 import importlib
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lt_fast import __version__
+from lt_fast._text import nearest
 from lt_fast.errors import UsageError
-from lt_fast.registry import nearest
 
 # Command to the module that declares its arguments and runs it; none imports torch before it runs.
 COMMANDS = {
@@ -21,7 +21,7 @@ COMMANDS = {
 
 _LONGEST_SHOWN = 60
 
-# Their product lies in files: output that is lost takes nothing from it.
+# Their result is in files: output that is lost takes nothing from it.
 FILES_ARE_THE_RESULT = frozenset({"train", "make-lt"})
 # What only one process may do in a folder at a time.
 ONE_PROCESS = frozenset({"train", "eval", "demo", "make-lt"})

@@ -49,7 +49,7 @@ def run(words: Sequence[str], stopping: Stopping) -> int:
 
 
 def _done(words: Sequence[str], output: Output) -> tuple[int, bool]:
-    """Return the status, and whether the result lies in files."""
+    """Return the status, and whether the result is in files."""
     arguments = parse(words)
     if arguments is None:  # --help or --version has been printed
         return DONE, False

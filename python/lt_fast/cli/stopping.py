@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 INTERRUPTED = 4
 _STARTING, _WORKING, _ENDING = range(3)
 # Said by commands that have no --resume; in the others' words it is conditional.
-_AGAIN = dict.fromkeys(("demo",), "the same command goes on") | dict.fromkeys(
+_AGAIN = dict.fromkeys(("demo",), "the same command continues") | dict.fromkeys(
     ("eval", "make-lt", "doctor"), "run the same command again"
 )
 
 
 def words_for(command: str | None) -> str:
     """Return what an interrupted command says."""
-    return f"interrupted; {_AGAIN.get(command or '', 'the same command goes on, with --resume where a run had begun')}"
+    return (
+        f"interrupted; {_AGAIN.get(command or '', 'the same command continues, with --resume where a run had begun')}"
+    )
 
 
 class Stopping:

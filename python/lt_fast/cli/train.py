@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lt_fast._extras import require
+from lt_fast._text import nearest
 from lt_fast.cli.output import Output
-from lt_fast.errors import UsageError, require
-from lt_fast.registry import nearest
+from lt_fast.errors import UsageError
 
 SUMMARY = "train, calibrate and measure one method on one data set"
 
@@ -16,16 +17,21 @@ _THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may r
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast train``."""
-    # Required ones are checked by hand: argparse would complain of a missing --method before seeing the misspelt one.
+    # Required ones are checked by hand: argparse would complain of a missing --method before it sees an unknown option.
     parser.add_argument("--method", help="which recipe (required): `lt-fast methods` lists them")
-    parser.add_argument("--data", help="digits-lt, cifar10-lt or cifar100-lt (required)")
+    add_recipe_argument(parser)
+    parser.add_argument("--data", help="digits-lt, cifar10-lt, cifar100-lt, or a registered data set (required)")
     parser.add_argument(
         "--imbalance-ratio", metavar="R", help="largest over smallest class, >= 1 (default: 100; digits-lt: 50)"
     )
     parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
-    parser.add_argument("--root", type=folder, help="folder of CIFAR's files, in torchvision's layout")
-    parser.add_argument("--download", action="store_true", help="fetch CIFAR's missing files into --root")
-    parser.add_argument("--run", type=folder, help="run directory (default: runs/<method>-<data>-<ratio>-<seed>)")
+    parser.add_argument("--root", type=folder, help="folder of the data set's files; CIFAR's in torchvision's layout")
+    parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
+    parser.add_argument(
+        "--run",
+        type=folder,
+        help="run directory (default: runs/<method>-<data>-<ratio>-<seed>, then each changed setting)",
+    )
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -41,11 +47,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", default="0", help="of network, draws and, on digits-lt, split (default: 0)")
     parser.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="another setting; may be repeated"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another setting, such as loss=focal or loss.gamma=2; may be repeated",
     )
     add_machine_arguments(parser)
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
+
+
+def add_recipe_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--recipe``."""
+    parser.add_argument("--recipe", type=Path, metavar="FILE.py", help="a file that registers recipes and components")
 
 
 def folder(text: str) -> Path:
@@ -74,10 +89,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     require_extras(plots=not arguments.no_plots)
     place = Path(arguments.resume) if named else arguments.run or default_run(config)
     set_threads(arguments.threads)
-    from lt_fast import recipes  # noqa: PLC0415  (brings torch)
+    from lt_fast import experiment  # noqa: PLC0415  (imports torch)
 
     output.say(f"{_describe(config)}\nrun directory: {place}")
-    result = recipes.run(
+    result = experiment.run(
         config,
         place,
         resume=bool(arguments.resume),
@@ -98,22 +113,41 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: naming the argument that is missing or wrong.
     """
-    from lt_fast import recipes  # noqa: PLC0415
+    from lt_fast import experiment  # noqa: PLC0415
+    from lt_fast.registry import DATASETS, RECIPES  # noqa: PLC0415
 
-    for name, known in (("method", list(recipes.RECIPES)), ("data", list(recipes.PROTOCOLS))):
-        if getattr(arguments, name) is None:
+    file = recipe_file(arguments)
+    method = arguments.method
+    own = [] if file is None else file.of("recipe")
+    if method is None and len(own) == 1:
+        method = own[0]
+    for name, value, known in (("method", method, own or list(RECIPES)), ("data", arguments.data, list(DATASETS))):
+        if value is None:
             raise UsageError(f"--{name} is needed, one of {', '.join(known)}")
-    _refuse_own_images(arguments.data, list(recipes.PROTOCOLS))
-    config = recipes.resolve(
-        arguments.method,
+    _refuse_own_images(arguments.data, list(DATASETS))
+    config = experiment.resolve(
+        method,
         arguments.data,
         overrides_of(arguments),
         imbalance_ratio=arguments.imbalance_ratio,
         profile=arguments.profile,
         seed=arguments.seed,
+        recipe_file=file,
     )
     _require_root(config, arguments)
     return config
+
+
+def recipe_file(arguments: argparse.Namespace) -> Any:
+    """Run the file that ``--recipe`` names, so that what it registers is known; return it, or None.
+
+    Raises:
+        UsageError: if it cannot be run.
+        DataError: if it cannot be read.
+    """
+    from lt_fast.registry import load_file  # noqa: PLC0415
+
+    return None if arguments.recipe is None else load_file(arguments.recipe)
 
 
 def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -123,7 +157,7 @@ def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         UsageError: if an option names a setting of the run once more.
         DataError: if there is no run, or its configuration is damaged.
     """
-    from lt_fast.recipes.stored_config import START, stored_config  # noqa: PLC0415
+    from lt_fast.experiment.stored import START, stored_config  # noqa: PLC0415
 
     usual: dict[str, Any] = {
         "run": None,
@@ -138,23 +172,26 @@ def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     if given:
         option = f"--{given[0].replace('_', '-')}"
         raise UsageError(f"{option} must be left out with --resume {place}, whose config.json has every setting")
-    config = {name: value for name, value in stored_config(place).items() if name != START}
+    config = {name: value for name, value in stored_config(place, recipe_file(arguments)).items() if name != START}
     _require_root(config, arguments)
     return config
 
 
 def _require_root(config: dict[str, Any], arguments: argparse.Namespace) -> None:
+    from lt_fast.experiment.build import needs_root, takes_root  # noqa: PLC0415
+    from lt_fast.registry import DATASETS  # noqa: PLC0415
+
+    data = config["data"]
     for option in ("root", "download"):
-        if getattr(arguments, option) not in (None, False) and not config["data"].startswith("cifar"):
-            raise UsageError(f"--{option} is for CIFAR, got {config['data']}; leave it out")
-    if arguments.root is None and config["data"].startswith("cifar"):
-        raise UsageError(
-            f"--root is needed for {config['data']}: the folder of CIFAR's files; --download fetches them there"
-        )
+        if getattr(arguments, option) not in (None, False) and not takes_root(data):
+            having = ", ".join(name for name in DATASETS if takes_root(name))
+            raise UsageError(f"--{option} is for {having}, got {data}; leave it out")
+    if arguments.root is None and needs_root(data):
+        raise UsageError(f"--root is needed for {data}: the folder of its files; --download fetches them there")
 
 
 def _refuse_own_images(data: str, known: list[str]) -> None:
-    """Say what to do with images of one's own; a misspelt name is left to the recipes, which know the nearest."""
+    """Say what to do with images of your own; an unknown name is left to ``resolve``, which names the nearest."""
     if data in known or (nearest(data, known) and not _is_path(data)):
         return
     raise UsageError(
@@ -175,7 +212,7 @@ def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
     Raises:
         UsageError: if a setting is given twice.
     """
-    from lt_fast.recipes.settings import split_assignment  # noqa: PLC0415
+    from lt_fast.experiment.config import split_assignment  # noqa: PLC0415
 
     pairs: list[tuple[str, str | bool]] = [split_assignment(text) for text in arguments.set]
     pairs += [("epochs", arguments.epochs)] if arguments.epochs is not None else []
@@ -189,9 +226,10 @@ def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
 
 
 def default_run(config: dict[str, Any]) -> Path:
-    """Return ``runs/<method>-<data>-<ratio>-<seed>``; the profile is named where it is not exp."""
-    shape = "" if config["profile"] == "exp" else f"-{config['profile']}"
-    return Path("runs") / f"{config['method']}-{config['data']}{shape}-{config['imbalance_ratio']:g}-{config['seed']}"
+    """Return ``runs/<method>-<data>-<ratio>-<seed>``, then the profile if it is not exp and each changed setting."""
+    from lt_fast.experiment import run_name  # noqa: PLC0415
+
+    return Path("runs") / run_name(config)
 
 
 def require_extras(*, plots: bool) -> None:
@@ -231,7 +269,8 @@ def integer(name: str, text: str, *, most: int) -> int:
     Raises:
         UsageError: naming the option.
     """
-    from lt_fast.recipes.reading import read_integer, shown  # noqa: PLC0415
+    from lt_fast._text import shown  # noqa: PLC0415
+    from lt_fast.experiment.reading import read_integer  # noqa: PLC0415
 
     try:
         number = read_integer(text)
@@ -241,12 +280,12 @@ def integer(name: str, text: str, *, most: int) -> int:
         number = 0
     if not 1 <= number <= most:
         rule = ">= 1" if number < 1 else f"<= {most}"
-        raise UsageError(f"{name} must be a whole number {rule}, got {shown(text)}")
+        raise UsageError(f"{name} must be an integer {rule}, got {shown(text)}")
     return number
 
 
 def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:
-    """Print the table and where things lie."""
+    """Print the table and where the files are."""
     from lt_fast.report.run_report import confusion_table, run_table  # noqa: PLC0415
 
     data = result["data"]
@@ -254,8 +293,9 @@ def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: O
         f"\n{data['train_images']} training images, {data['test_images']} test images; percent, {result['selection']}"
     )
     output.say(run_table(result))
-    if "confusions" in result:
-        errors, shown = result["confusions"]["errors"], result["confusions"]["predictions"]
+    if "confusions" in result["method"]:
+        confusions = result["method"]["confusions"]
+        errors, shown = confusions["errors"], confusions["predictions"]
         output.say(f"\nmost confused while training, of {errors} errors on {shown} images\n{confusion_table(result)}")
     output.say(f"\nresult: {folder / 'result.json'}")
     if pictures:
@@ -271,6 +311,6 @@ def _draw(folder: Path) -> list[Path]:
 
 def _describe(config: dict[str, Any]) -> str:
     return (
-        f"{config['method']} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
+        f"{config['recipe']} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
         f"{config['profile']} profile, seed {config['seed']}, {config['epochs']} epochs"
     )

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.utils.data import DataLoader, Dataset
 
-from lt_fast._checks import integer
-from lt_fast._checks import seed as checked_seed
+from lt_fast import _checks
 from lt_fast.batch import Batch, BatchPlan
 from lt_fast.data.plans import FixedBatches, Mixer, NumberedBatches, Planner, SamplerPlans
 from lt_fast.data.sources import ImageSource
@@ -65,11 +64,11 @@ class Loader:
     ) -> None:
         source.check(transform)
         self.source, self.transform, self.ranks = source, transform, ranks
-        self.seed = checked_seed(seed)
-        self.workers = integer("workers", workers, least=0)
-        self.prefetch = integer("prefetch", prefetch, least=1)
+        self.seed = _checks.seed(seed)
+        self.workers = _checks.integer("workers", workers, least=0)
+        self.prefetch = _checks.integer("prefetch", prefetch, least=1)
         self.pin_memory = torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory)
-        self.planner = _planner(source, batch_sampler, mixer, integer("views", views, least=1))
+        self.planner = _planner(source, batch_sampler, mixer, _checks.integer("views", views, least=1))
         self.epoch, self._position = 0, 0
 
     def __len__(self) -> int:
@@ -102,7 +101,7 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Start ``epoch`` with the next ``iter()``; the current one changes nothing."""
         if epoch != self.epoch:
-            self.epoch, self._position = integer("epoch", epoch, least=0), 0
+            self.epoch, self._position = _checks.integer("epoch", epoch, least=0), 0
         self.planner.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -116,8 +115,8 @@ class Loader:
             ValueError: if the state is of other batches, naming the difference.
         """
         _refuse_foreign(state, version=_STATE_VERSION, seed=self.seed)
-        epoch = integer("state['epoch']", state.get("epoch"), least=0)
-        position = integer("state['position']", state.get("position"), least=0)
+        epoch = _checks.integer("state['epoch']", state.get("epoch"), least=0)
+        position = _checks.integer("state['position']", state.get("position"), least=0)
         if position > len(self):
             raise ValueError(f"state['position'] must lie in [0, {len(self)}], got {position}")
         self.planner.load_state_dict({**state["plans"], "epoch": epoch, "position": position})

@@ -11,12 +11,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lt_fast import _rust
-from lt_fast._checks import index_array
+from lt_fast import _checks, _rust
 from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts
 from lt_fast.data.transforms import DTYPES, CropFlip, FileTransform, keyed_randomness
-from lt_fast.datasets.checks import label_array
 from lt_fast.datasets.image_files import ImageFiles, read_image
 from lt_fast.datasets.image_set import image_array
 from lt_fast.datasets.paths import Paths
@@ -71,7 +69,7 @@ class ArraySource:
     in_memory = True
 
     def __init__(self, images: NDArray[np.uint8], labels: ArrayLike, classes: Sequence[str] | None = None) -> None:
-        self.images, self.labels = image_array(images), label_array(labels)
+        self.images, self.labels = image_array(images), _checks.class_labels("labels", labels)
         if len(self.images) != len(self.labels):
             raise ValueError(f"labels must have one entry per image ({len(self.images)}), got {len(self.labels)}")
         self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
@@ -154,7 +152,7 @@ class FileSource:
         root: str | PathLike[str] = ".",
     ) -> None:
         self.paths = paths if isinstance(paths, Paths) else Paths(map(str, paths))
-        self.labels, self.root = label_array(labels), Path(root)
+        self.labels, self.root = _checks.class_labels("labels", labels), Path(root)
         if len(self.paths) != len(self.labels):
             raise ValueError(f"labels must have one entry per path ({len(self.paths)}), got {len(self.labels)}")
         self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
@@ -253,7 +251,7 @@ def _pasted(x: Tensor, partners: Sequence[Tensor], boxes: NDArray[np.int32]) -> 
 
 
 def _rows(rows: ArrayLike, size: int) -> NDArray[np.int64]:
-    chosen = index_array("rows", rows)
+    chosen = _checks.index_array("rows", rows)
     outside = np.flatnonzero((chosen < 0) | (chosen >= size))
     if outside.size:
         raise IndexError(f"rows must lie in [0, {size}), got {chosen[outside[0]]} at position {outside[0]}")

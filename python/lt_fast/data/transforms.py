@@ -3,14 +3,18 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
+from lt_fast import _checks
+
 FileTransform: TypeAlias = Callable[[Any], torch.Tensor]
 """From a ``PIL.Image`` in RGB to a (Ch, H, W) tensor of one size: a ``torchvision.transforms.v2`` pipeline, say."""
+
+_MOST_PADDING = 1024
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -31,7 +35,8 @@ class CropFlip:
         dtype: ``"float32"`` or ``"bfloat16"``, which rounds the float32 result.
 
     Raises:
-        ValueError: if ``dtype`` is another one; the other rules are checked by the source, which knows the images.
+        TypeError, ValueError: if ``dtype`` is another one or ``crop_padding`` not an integer in [0, 1024]; the other
+            rules are checked by the source, which knows the images.
     """
 
     mean: Sequence[float]
@@ -41,8 +46,13 @@ class CropFlip:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        _checks.integer("crop_padding", self.crop_padding, least=0, most=_MOST_PADDING)
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
+
+    def plain(self) -> "CropFlip":
+        """Return the transform without augmentation: evaluation reads images by it."""
+        return replace(self, crop_padding=0, flip=False)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Data sets: long-tailed protocols bit for bit, CIFAR-LT and Digits-LT in memory, and readers of image files.
+"""Data sets: bit-identical long-tailed protocols, CIFAR-LT and Digits-LT in memory, and readers of image files.
 
 Images in memory are one array, of which ``lt_fast.data`` makes batches::
 

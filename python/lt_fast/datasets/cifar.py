@@ -1,4 +1,4 @@
-"""CIFAR-10-LT and CIFAR-100-LT as LDAM-DRW cuts them, read from torchvision's file layout."""
+"""CIFAR-10-LT and CIFAR-100-LT with LDAM-DRW's subsets, read from torchvision's file layout."""
 
 import hashlib
 import warnings
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lt_fast._extras import require
 from lt_fast.datasets.image_set import ImageSet, positions_sha256
 from lt_fast.datasets.profiles import Profile
 from lt_fast.datasets.regular_files import regular
 from lt_fast.datasets.subsets import long_tailed_indices
-from lt_fast.errors import DataError, require
+from lt_fast.errors import DataError
 
 
 def cifar_lt(
@@ -70,7 +71,7 @@ def cifar_lt(
 
 
 def _read(root: Path, classes: int, *, train: bool, download: bool) -> Any:
-    """Return torchvision's data set; what it cannot read is named file by file."""
+    """Return torchvision's data set; an error names the file that cannot be read."""
     layouts = require("torchvision.datasets", extra="train", purpose="reading CIFAR")
     layout = layouts.CIFAR10 if classes == 10 else layouts.CIFAR100  # noqa: PLR2004
     try:

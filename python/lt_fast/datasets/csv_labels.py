@@ -1,4 +1,4 @@
-"""The label column of a table: integers, or words that are numbered; what may be either is refused by its line."""
+"""The label column of a table: integers, or words that are numbered; ambiguous labels are refused by line."""
 
 import re
 import warnings
@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast._checks import MAX_CLASSES
 from lt_fast.datasets.classes import GivenClasses, class_names, composed, refuse_outside, warn_of_lookalikes
 from lt_fast.errors import DataError
 
-_MOST_CLASSES = 1 << 24
-
 _MISSING = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-", "--"))
-"""What programs write for a value that is not there, in lower case."""
+"""Spellings of a missing value, in lower case."""
 
 
 def numbered(
@@ -84,13 +83,13 @@ def _integers(words: Sequence[str], lines: Sequence[int], source: str) -> NDArra
 
 def _integer(word: str, line: int, source: str) -> int:
     digits = word.lstrip("0") or "0"
-    if len(digits) > len(str(_MOST_CLASSES)) or int(digits) >= _MOST_CLASSES:
+    if len(digits) > len(str(MAX_CLASSES)) or int(digits) >= MAX_CLASSES:
         raise DataError(f"{source}: line {line}: labels must lie in [0, 2**24), got {word}")
     return int(digits)
 
 
 def _neither(words: Sequence[str], lines: Sequence[int], source: str) -> str:
-    """Say which label is the first that is no integer >= 0, in a column with numbers."""
+    """Return the message about the first label that is not an integer >= 0, in a column with numbers."""
     at = next(at for at, word in enumerate(words) if not _is_integer(word))
     word, begin = words[at], f"{source}: line {lines[at]}: labels must"
     if re.fullmatch(r"-\d+", word, re.ASCII):
@@ -98,7 +97,7 @@ def _neither(words: Sequence[str], lines: Sequence[int], source: str) -> str:
     if _is_number(word):
         plain = _plain(word)
         remedy = f"write {word} as {plain}" if plain else "correct it"
-        return f"{begin} be whole numbers or words, got {word}; {remedy}, or pass names"
+        return f"{begin} be integers or words, got {word}; {remedy}, or pass names"
     number = next(at for at, word in enumerate(words) if _is_number(word))
     return (
         f"{begin} be all integers or all words, got {word!r} in a column that holds {words[number]} in line "
@@ -111,7 +110,7 @@ def _is_integer(word: str) -> bool:
 
 
 def _is_number(word: str) -> bool:
-    """Whether a program may have written ``word`` for a number: digits, with sign, point, comma or exponent."""
+    """Whether ``word`` is a number in any notation: digits, with sign, point, comma or exponent."""
     return any(character.isdigit() for character in word) and _float(word) is not None
 
 
@@ -123,9 +122,9 @@ def _float(word: str) -> float | None:
 
 
 def _plain(word: str) -> str | None:
-    """Return the integer >= 0 that ``word`` writes in another way, or None."""
+    """Return the plain digits of an integer >= 0 that ``word`` writes in another notation, or None."""
     value = _float(word)
-    return str(int(value)) if value is not None and 0 <= value < _MOST_CLASSES and value == int(value) else None
+    return str(int(value)) if value is not None and 0 <= value < MAX_CLASSES and value == int(value) else None
 
 
 def _warn_of_two_spellings(words: Sequence[str], lines: Sequence[int], source: str) -> None:

@@ -1,13 +1,13 @@
-"""Digits-LT: scikit-learn's 1,797 real handwritten digits, made long-tailed; nothing to download."""
+"""Digits-LT: a long-tailed subset of scikit-learn's 1,797 handwritten digits, without a download."""
 
 from typing import Any
 
 import numpy as np
 
+from lt_fast._extras import require
 from lt_fast.datasets.image_set import ImageSet, positions_sha256
 from lt_fast.datasets.profiles import Profile, long_tailed_counts
 from lt_fast.datasets.subsets import long_tailed_indices
-from lt_fast.errors import require
 
 TEST_PER_CLASS = 24
 """Held-out images of each class."""
@@ -15,7 +15,7 @@ TEST_PER_CLASS = 24
 LARGEST = 150
 """Training images of the largest class: the rarest digit, 8, has 174 images in all."""
 
-_SCALE = 15  # scikit-learn's pixels run from 0 to 16, so 16 becomes 240 and every level stays a whole number
+_SCALE = 15  # scikit-learn's pixels run from 0 to 16, so 16 becomes 240 and every level stays an integer
 
 
 def digits_lt(

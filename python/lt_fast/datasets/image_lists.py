@@ -1,7 +1,5 @@
-"""Text lists of images, ``relative/path label`` a line: the form in which ImageNet-LT and Places-LT are published."""
+"""Text lists of images, one ``relative/path label`` per line, as ImageNet-LT and Places-LT are published."""
 
-import contextlib
-import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -9,19 +7,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from lt_fast import _rust
+from lt_fast import _checks, _rust
+from lt_fast._files import replace_file
 from lt_fast.counts import EmptyPolicy
-from lt_fast.datasets.checks import label_array
 from lt_fast.datasets.classes import ClassesLike, class_names, empty_policy, given_classes, refuse_outside
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
 from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.regular_files import regular
 from lt_fast.errors import DataError
 
-_MOST_CLASSES = 1 << 24
 _UNWRITABLE = re.compile(r"\A\Z|\A\ufeff|[\n\0]|[ \t\r\f]\Z")  # what the reader would take for something else
 
 
@@ -45,7 +41,7 @@ def image_list(
     set and refuses a label that training does not have.
 
     Args:
-        path: UTF-8 text, one ``relative/path label`` a line, labels from 0, no header.
+        path: UTF-8 text, one ``relative/path label`` per line, labels from 0, no header.
         root: folder that the paths start from.
         names: of the classes in the order of their numbers; the labels as words by default.
         classes: the same for a list that may lack classes, such as a test list: names, or the training set that has
@@ -56,9 +52,9 @@ def image_list(
         transform: called with each image.
 
     Raises:
-        DataError: if the file cannot be read, a line is not ``path label`` (its number is named), a label lies outside
+        DataError: if the file cannot be read, a line is not ``path label`` (its number is named), a label is outside
             ``names`` or ``classes``, a class has no image, or an image is missing.
-        TypeError: if ``names`` or ``classes`` is no sequence of strings.
+        TypeError: if ``names`` or ``classes`` is not a sequence of strings.
         ValueError: if it repeats a name, or both are given.
 
     Warns:
@@ -101,22 +97,22 @@ def _warn_of_other_numbers(names: Sequence[str], source: str) -> None:
 
 
 def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: ArrayLike) -> None:
-    r"""Write a list that ``image_list`` reads back to the same paths and labels: ``f"{path} {label}\n"`` a line.
+    r"""Write a list that ``image_list`` reads back to the same paths and labels: ``f"{path} {label}\n"`` per line.
 
-    The file is written aside and renamed, so that it is there in whole or not at all.
+    The file is complete or absent: it is written under a temporary name and renamed.
 
     Args:
         path: of the list.
         paths: of the images, relative to the root that will be given when reading.
-        labels: (N,) whole numbers in [0, 2**24).
+        labels: (N,) integers in [0, 2**24).
 
     Raises:
-        TypeError: if the labels are not whole numbers, or the paths one string, or bytes.
+        TypeError: if the labels are not integers, or the paths one string, or bytes.
         DataError: if the file cannot be written.
         ValueError: if lengths differ, a label is out of range, or a path is empty, ends in a blank, holds a line feed
             or a zero byte, or is not UTF-8, so that it would not be read back.
     """
-    listed, array = _listed(paths), label_array(labels)
+    listed, array = _listed(paths), _checks.class_labels("labels", labels)
     if len(listed) != len(array) or not listed:
         raise ValueError(f"paths and labels must have the same length, at least 1, got {len(listed)} and {len(array)}")
     wrong = next((name for name in listed if _UNWRITABLE.search(name)), None)
@@ -128,12 +124,9 @@ def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: Ar
     unwritten = next((name for name in listed if not _is_utf8(name)), None)
     if unwritten is not None:
         raise ValueError(f"paths must be UTF-8 text, got {unwritten!r}; rename the file")
-    outside = np.flatnonzero((array < 0) | (array >= _MOST_CLASSES))
-    if outside.size:
-        at = int(outside[0])
-        raise ValueError(f"labels must lie in [0, 2**24), got {array[at]} at position {at}")
+    _checks.labels_in_range("labels", array, _checks.MAX_CLASSES)
     text = "".join(f"{name} {label}\n" for name, label in zip(listed, array.tolist(), strict=True))
-    _replace(Path(path), text.encode())
+    replace_file(Path(path), text.encode())
 
 
 def _listed(paths: Iterable[Any]) -> list[str]:
@@ -150,15 +143,3 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:  # a lone surrogate: how Python shows the bytes of another encoding
         return False
     return True
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder may not be one, the name too long: said above
-            aside.unlink()

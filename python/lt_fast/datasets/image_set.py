@@ -1,4 +1,4 @@
-"""``ImageSet``: images in memory with their labels, and how they were chosen."""
+"""``ImageSet``: images in memory with their labels, and the protocol of their selection."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts
-from lt_fast.datasets.checks import label_array
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size, their labels, and the protocol that chose them; a map data set for torch's loaders too.
+    """Images of one size, their labels, and the protocol that selected them; also a map data set for torch's loaders.
 
     Args:
         images: (N, H, W, Ch) uint8.
-        labels: (N,) whole numbers in [0, C).
+        labels: (N,) integers in [0, C).
         classes: C distinct names.
         protocol: how the images were chosen, in plain JSON values.
         indices: (N,) positions of the images in the set they were chosen from.
@@ -27,8 +27,8 @@ class ImageSet:
         fingerprint: SHA-256 over the labels (little-endian int64) and the pixels: equal for equal content.
 
     Raises:
-        TypeError: if the images are not uint8 or the labels not whole numbers.
-        ValueError: if the images have not four dimensions, lengths differ, or a label lies outside [0, C).
+        TypeError: if the images are not uint8 or the labels not integers.
+        ValueError: if the images have not four dimensions, lengths differ, or a label is outside [0, C).
     """
 
     images: NDArray[np.uint8]
@@ -40,7 +40,7 @@ class ImageSet:
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        images, labels = image_array(self.images), label_array(self.labels)
+        images, labels = image_array(self.images), _checks.class_labels("labels", self.labels)
         if not len(images) == len(labels) == len(self.indices):
             raise ValueError(
                 f"labels and indices must have one entry an image ({len(images)}), "
@@ -86,7 +86,7 @@ def image_array(images: Any) -> NDArray[np.uint8]:
 
 
 def _conversion(dtype: np.dtype[Any]) -> str:
-    """Name what makes uint8 of ``dtype``; the caller knows the range of the pixels."""
+    """Return a hint how to convert ``dtype`` to uint8; it depends on the range of the pixels."""
     if dtype == np.uint16:
         return "; pass (images >> 8).astype('uint8') for 16-bit pixels"
     if dtype == np.bool_:
@@ -99,7 +99,7 @@ def _conversion(dtype: np.dtype[Any]) -> str:
 
 
 def positions_sha256(positions: NDArray[np.int64]) -> str:
-    """Return the SHA-256 of ``positions`` as little-endian int64: the name of a subset."""
+    """Return the SHA-256 of ``positions`` as little-endian int64, which identifies a subset."""
     return hashlib.sha256(np.ascontiguousarray(positions, dtype="<i8").data).hexdigest()
 
 

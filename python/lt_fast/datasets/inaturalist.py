@@ -1,6 +1,5 @@
-"""iNaturalist's JSON of images, annotations and categories."""
+"""Read iNaturalist's JSON of images, annotations and categories."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lt_fast._files import parse_json
 from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.classes import ClassesLike, GivenClasses, empty_policy, given_classes
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
@@ -26,7 +26,7 @@ def inaturalist(
     verify: bool = True,
     transform: Transform | None = None,
 ) -> ImageFiles:
-    """Read a year of iNaturalist: ``train2018.json`` and its like, 437,513 images of 8,142 classes.
+    """Read a year of iNaturalist: such as ``train2018.json`` with 437,513 images of 8,142 classes.
 
     The label of an image is the rank of its category's id among all ids, which is the id itself in 2018's files, where
     they run from 0 to 8141; ids that are strings of digits are ranked as numbers. The order is that of ``"images"``. A
@@ -48,7 +48,7 @@ def inaturalist(
         DataError: if the file cannot be read, is no such JSON, an image has no path, another's id, no annotation or
             several, an annotation names an unknown category or image, a category with images is none of ``classes``, a
             category has no image, or an image is missing.
-        TypeError: if ``classes`` is no sequence of strings.
+        TypeError: if ``classes`` is not a sequence of strings.
         ValueError: if ``classes`` repeats a name.
 
     Source: Van Horn et al. 2018, arXiv:1707.06642; visipedia/inat_comp, 2018.
@@ -73,12 +73,12 @@ def inaturalist(
 
 def _read(path: str | PathLike[str]) -> Mapping[str, Any]:
     try:
-        content = json.loads(regular(Path(path)).read_bytes())
+        content = parse_json(regular(Path(path)).read_bytes(), strict=False)
     except DataError:
         raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, Mapping):
         raise DataError(f"{path} must hold a JSON object, got a {type(content).__name__}")

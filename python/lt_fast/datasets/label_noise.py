@@ -1,13 +1,12 @@
-"""Wrong labels on purpose: how robust a method is."""
+"""Label noise, to measure how robust a method is."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lt_fast import _rust
+from lt_fast import _checks, _rust
 from lt_fast.counts import ClassCounts
-from lt_fast.datasets.checks import label_array, whole_number
 
 Toward: TypeAlias = Literal["uniform", "prior"]
 
@@ -20,7 +19,7 @@ def noisy_labels(
     num_classes: int | None = None,
     seed: int = 0,
 ) -> NDArray[np.int64]:
-    """Return the labels with a share of every class replaced by another class.
+    """Return the labels with a fraction of every class replaced by another class.
 
     Of class c exactly ``floor(rate[c] * n_c + 1/2)`` labels change, chosen by a permutation keyed by (seed, c); the new
     class k != c has the probability ``1 / (C - 1)`` (``"uniform"``) or ``n_k / (N - n_c)`` (``"prior"``, which keeps
@@ -28,8 +27,8 @@ def noisy_labels(
     among those of a larger one. O(N + C**2).
 
     Args:
-        labels: (N,) whole numbers from 0.
-        rate: share of each class that changes, one number or (C,), in [0, 1].
+        labels: (N,) integers from 0.
+        rate: fraction of each class that changes, one number or (C,), in [0, 1].
         toward: how the new class is drawn.
         num_classes: C; by default the largest label + 1.
         seed: in [0, 2**64).
@@ -38,8 +37,8 @@ def noisy_labels(
         returns (N,) int64; ``labels`` stays as it was.
 
     Raises:
-        TypeError: if the labels are not whole numbers, or the rates no numbers.
-        ValueError: if a label is out of range, a rate lies outside [0, 1], ``toward`` is unknown, or a class has no
+        TypeError: if the labels are not integers, or the rates no numbers.
+        ValueError: if a label is out of range, a rate is outside [0, 1], ``toward`` is unknown, or a class has no
             other to change into.
 
     Source: Wei et al. 2021, arXiv:2108.11569 (the transition of ``"prior"``). Differs from it: the number of changed
@@ -48,17 +47,18 @@ def noisy_labels(
     >>> noisy_labels([0] * 6 + [1] * 4, [0.5, 0.0], seed=1).tolist()
     [0, 1, 0, 1, 1, 0, 1, 1, 1, 1]
     """
-    array = label_array(labels)
+    array = _checks.class_labels("labels", labels)
     counts = ClassCounts.from_labels(array, num_classes).counts
+    _checks.choice("toward", toward, get_args(Toward))
     rates = _rates(rate, len(counts))
-    seed = whole_number("seed", seed, bits=64)
+    seed = _checks.seed(seed)
     noisy = array.copy()
     for old in np.flatnonzero(np.floor(rates * counts + 0.5)).tolist():
         members = np.flatnonzero(array == old)
         changed = int(np.floor(rates[old] * len(members) + 0.5))
         order = _rust.permutation(len(members), seed, _rust.STREAM_LABEL_NOISE, 2 * old)
         drawn = _rust.uniform(seed, _rust.STREAM_LABEL_NOISE, 2 * old + 1, 0, changed)
-        noisy[members[order[:changed]]] = _others(old, counts, str(toward), drawn)
+        noisy[members[order[:changed]]] = _others(old, counts, toward, drawn)
     return noisy
 
 
@@ -78,8 +78,6 @@ def _rates(rate: ArrayLike, num_classes: int) -> NDArray[np.float64]:
 
 def _others(old: int, counts: NDArray[np.int64], toward: str, drawn: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the class for every draw in [0, 1): never ``old``."""
-    if toward not in ("uniform", "prior"):
-        raise ValueError(f"toward must be 'uniform' or 'prior', got {toward!r}")
     weights = np.ones(len(counts)) if toward == "uniform" else counts.astype(np.float64)
     weights[old] = 0
     bounds = np.cumsum(weights)

@@ -1,4 +1,4 @@
-"""What a data set's name stands for: one factory each, all with the same arguments, giving (training set, test set).
+"""Factories of the named data sets, all with the same arguments, returning (training set, test set).
 
 ``root`` is the folder of the files, ``download`` fetches missing ones; ``seed`` chooses the subset.
 """
@@ -12,11 +12,9 @@ from lt_fast.errors import UsageError
 
 
 def digits_lt_splits(
-    root: str | PathLike[str] | None = None,  # noqa: ARG001  (the digits come with scikit-learn: no file, no download)
     imbalance_ratio: float = 50,
     profile: str = "exp",
     seed: int = 0,
-    download: bool = False,  # noqa: ARG001
 ) -> tuple[ImageSet, ImageSet]:
     """Digits-LT; see ``digits_lt``."""
     train = digits_lt(imbalance_ratio=imbalance_ratio, profile=profile, seed=seed)
@@ -24,7 +22,7 @@ def digits_lt_splits(
 
 
 def cifar10_lt_splits(
-    root: str | PathLike[str] | None = None,
+    root: str | PathLike[str],
     imbalance_ratio: float = 100,
     profile: str = "exp",
     seed: int = 0,
@@ -39,7 +37,7 @@ def cifar10_lt_splits(
 
 
 def cifar100_lt_splits(
-    root: str | PathLike[str] | None = None,
+    root: str | PathLike[str],
     imbalance_ratio: float = 100,
     profile: str = "exp",
     seed: int = 0,

@@ -1,12 +1,11 @@
-"""How many samples each class of a long-tailed set keeps."""
+"""Class sizes of a long-tailed data set."""
 
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast import _rust
-from lt_fast.datasets.checks import real_number, whole_number
+from lt_fast import _checks, _rust
 
 Profile: TypeAlias = Literal["exp", "step", "pareto"]
 
@@ -29,7 +28,7 @@ def long_tailed_counts(
 
     ``exp`` and ``step`` are LDAM-DRW's in every rounding: for ratios that divide badly in floats the smallest class may
     lose one sample (147 by 49 is 2, not 3). ``pareto`` is the quantile function of a Lomax distribution. Its shape is
-    fitted: 1,000 classes from 1,280 down to 5 sum to 115,846, as ImageNet-LT does, and 3.0 % of the images lie in
+    fitted: 1,000 classes from 1,280 down to 5 sum to 115,846, as ImageNet-LT does, and 3.0 % of the images are in
     another class than in its list. ImageNet-LT's authors name a power of 6, which here would give 121,937 images, and
     published no code for the draw. Places-LT, drawn with the same power, is much steeper: pass its counts themselves.
 
@@ -43,7 +42,7 @@ def long_tailed_counts(
         returns (C,) int64.
 
     Raises:
-        TypeError: if ``largest`` or ``num_classes`` is not a whole number, or ``imbalance_ratio`` not a number.
+        TypeError: if ``largest`` or ``num_classes`` is not an integer, or ``imbalance_ratio`` not a number.
         ValueError: if a value is out of its range, or a class would be empty.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, imbalance_cifar.py (exp, step). Liu et al. 2019,
@@ -54,8 +53,8 @@ def long_tailed_counts(
     [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
     """
     return _rust.long_tailed_counts(
-        whole_number("largest", largest, least=1),
-        whole_number("num_classes", num_classes, least=1, bits=32),
-        real_number("imbalance_ratio", imbalance_ratio),
+        _checks.integer("largest", largest, least=1, most=2**63 - 1),
+        _checks.num_classes(num_classes),
+        _checks.real_number("imbalance_ratio", imbalance_ratio),
         str(profile),
     )

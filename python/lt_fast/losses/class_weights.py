@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast._checks import refuse_masked
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy, in_class_order
-from lt_fast.labels import refuse_masked
 from lt_fast.losses.checks import real_number
 from lt_fast.ops.arguments import plain_numbers
 

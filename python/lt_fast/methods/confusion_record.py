@@ -60,7 +60,7 @@ class ConfusionRecord(ConfusionTable):
     def add(self, target: Tensor, logits: Tensor) -> None:
         """Count (label, largest logit) of each row."""
         self._waiting.append((target, logits.argmax(1)))
-        if logits.device.type == "cpu" or len(self._waiting) >= _BATCHES_WAITING:
+        if _reads_at_once(logits.device) or len(self._waiting) >= _BATCHES_WAITING:
             self._count()
 
     def merge_ranks(self) -> None:
@@ -92,3 +92,7 @@ class ConfusionRecord(ConfusionTable):
             target, predicted = (torch.cat(column).cpu() for column in zip(*self._waiting, strict=True))
             self._waiting.clear()
             self._own.update(target, predicted)
+
+
+def _reads_at_once(device: torch.device) -> bool:
+    return device.type == "cpu"

@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lt_fast import mixing
+from lt_fast import _checks, mixing
 from lt_fast.batch import Batch
 from lt_fast.counts import ClassCounts
 from lt_fast.data import Loader, PairPlans
-from lt_fast.losses import CPMixLoss
 from lt_fast.methods.confusion_record import ConfusionRecord, ConfusionTable
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.methods.training_data import TrainingData
+from lt_fast.ops import mixed_margin_loss
 from lt_fast.sampling import ConfusionCounts, ConfusionPairBatchSampler
 from lt_fast.training.schedules import epoch_at
 
@@ -29,8 +29,14 @@ _MOST_PAIRS_TOLD = 20
 class ConfusionPairing(Method):
     """Train in two stages: plain images only, then plain images, confused pairs and a regularising mixture together.
 
-    The loss of the second stage is ``plain + eta * (pairs + mixed)`` (see ``lt_fast.losses.CPMixLoss``). The pairs of
-    an epoch are sampled by the confusion matrix of the training up to the start of that epoch.
+    The loss of the second stage is ``plain + eta * (pairs + mixed)``, each term a mean over its own rows, with
+
+    - plain: ``criterion`` of the unmixed images, balanced softmax in the paper, equation (14);
+    - pairs: cross entropy of mixed pairs of confused images, equation (15);
+    - mixed: cross entropy of the plain images mixed among themselves, equation (16).
+
+    The labels of both mixtures are weighted by ``lt_fast.mixing.cp_mix_label_weight``. The pairs of an epoch are
+    sampled by the confusion matrix of the training up to the start of that epoch.
 
     Args:
         model: gives the logits.
@@ -51,7 +57,9 @@ class ConfusionPairing(Method):
     Raises:
         TypeError, ValueError: from the parts, each naming its argument.
 
-    Source: CP-Mix, arXiv:2411.07621, Algorithm 1, equations (5) to (16).
+    Source: CP-Mix, arXiv:2411.07621, Algorithm 1, equations (5) to (16), of which (9) and (10) are reconstructed. The
+    paper does not say whether the three parts go through the network together; one forward pass, in which batch norm
+    sees all three, is ours, and so are the values of ``eta`` and ``tau``.
     """
 
     def __init__(
@@ -73,11 +81,15 @@ class ConfusionPairing(Method):
         seed: int = 0,
     ) -> None:
         super().__init__(model)
-        num_pairs = pairs_per_batch if mix_pairs else 0
-        self.criterion = CPMixLoss(
-            counts, num_pairs=num_pairs, eta=eta, tau=tau, plain=criterion, regularize=regularize
-        )
-        self.counts, self.seed, self.stage_2_from = counts, seed, stage_2_from
+        if not isinstance(criterion, nn.Module):
+            raise TypeError(f"criterion must be a loss (an nn.Module), got {type(criterion).__name__}")
+        if not mix_pairs and not regularize:
+            raise ValueError("mix_pairs must be True with regularize=False, got False: no mixture is left")
+        self.criterion, self.counts, self.seed = criterion, counts, seed
+        self.num_pairs = _checks.integer("pairs_per_batch", pairs_per_batch, least=1) if mix_pairs else 0
+        self.eta, self.tau = _checks.number("eta", eta, least=0), _checks.number("tau", tau, least=0, most=1)
+        self.stage_2_from = _checks.number("stage_2_from", stage_2_from, least=0, most=1)
+        self.regularize = regularize
         self.record = ConfusionRecord(counts.num_classes)
         # The table of an epoch is kept: a training that resumes inside the epoch must sample by the same one.
         self.table = ConfusionTable(counts.num_classes)
@@ -93,10 +105,10 @@ class ConfusionPairing(Method):
         """Return the plain images, the pairs, and the plain images mixed among themselves."""
         plain = data.loader(mixer=None)
         loaders, self._classes = {"train": plain}, data.classes
-        if self.criterion.num_pairs:
+        if self.num_pairs:
             planner = self._pair_plans(data.labels, len(plain))
             loaders["pairs"] = data.loader(planner, seed=self.seed ^ _PAIRS)
-        if self.criterion.regularize:
+        if self.regularize:
             loaders["mixed"] = data.loader(mixer=self._mixer(self.seed))
         return loaders
 
@@ -121,13 +133,31 @@ class ConfusionPairing(Method):
 
     def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
         """Return the loss of all parts, from one forward pass, and record the confusions of the plain images."""
-        plain = batches["train"]
-        x, target, target_b, lam = _concatenated(batches)
-        logits = self.model(x).float()
+        plain, *mixtures = batches.values()
+        logits = self.model(torch.cat([batch.x for batch in batches.values()])).float()
+        own, *others = logits.split([len(batch) for batch in batches.values()])
         if plain.weight:
-            self.record.add(plain.target, logits.detach()[: len(plain)])
+            self.record.add(plain.target, own.detach())
         with torch.autocast(logits.device.type, enabled=False):
-            return StepOutput(self.criterion(logits, target, target_b, lam))
+            loss = self.criterion(own, plain.target)
+            for batch, its in zip(mixtures, others, strict=True):
+                # The loop weights by the plain rows of a rank; another part may be divided among the ranks otherwise.
+                share = batch.weight / plain.weight if plain.weight else 0.0
+                loss = loss + self.eta * share * self._mixture_loss(its, batch)
+        return StepOutput(loss)
+
+    def _mixture_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        loss: Tensor = mixed_margin_loss(
+            logits,
+            batch.target,
+            target_b=batch.target_b,
+            lam=batch.lam,
+            class_counts=self.counts,
+            label_rule="cp_mix",
+            tau=self.tau,
+            normalization="batch",
+        )
+        return loss
 
     def merge_ranks(self) -> None:
         """Add what the ranks have counted since the last time."""
@@ -151,7 +181,7 @@ class ConfusionPairing(Method):
         self._pairs = ConfusionPairBatchSampler(
             labels,
             ConfusionCounts(self.counts.num_classes),
-            pairs_per_batch=self.criterion.num_pairs,
+            pairs_per_batch=self.num_pairs,
             num_batches=steps,
             output="numpy",
             seed=self.seed,
@@ -206,18 +236,3 @@ def summary_of(confusion: ConfusionCounts, names: Sequence[str]) -> dict[str, An
         for at in order
     ]
     return {"predictions": confusion.total, "errors": int(counts.sum()), "most_frequent": pairs}
-
-
-def _concatenated(batches: Mapping[str, Batch]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Return images, labels, partners' labels and coefficients of all batches; plain images are their own partners."""
-    parts = list(batches.values())
-    if len(parts) == 1:
-        return parts[0].x, parts[0].target, None, None
-    columns = [
-        (part.x, part.target, part.target, torch.ones(len(part), device=part.target.device))
-        if part.target_b is None or part.lam is None
-        else (part.x, part.target, part.target_b, part.lam)
-        for part in parts
-    ]
-    x, target, target_b, lam = (torch.cat(column) for column in zip(*columns, strict=True))
-    return x, target, target_b, lam

@@ -1,10 +1,11 @@
-"""How far confidence is from accuracy, over bins of equal width."""
+"""Calibration error: the difference of confidence and accuracy, over bins of equal width."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast import _checks
 from lt_fast.errors import DataError
 from lt_fast.metrics.inputs import Labels, Scores, are_distributions, checked_scores, refuse_probabilities
 from lt_fast.metrics.likelihood import log_softmax
@@ -14,11 +15,11 @@ _MOST_BINS = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """One row of numbers a bin, ``(bins,)`` each: what a reliability diagram draws.
+    """One row of numbers per bin, ``(bins,)`` each: the data of a reliability diagram.
 
     Attributes:
         confidence: mean largest probability in the bin; NaN in an empty bin.
-        accuracy: share of right predictions in the bin; NaN in an empty bin.
+        accuracy: fraction of right predictions in the bin; NaN in an empty bin.
         count: samples in the bin, int64.
     """
 
@@ -30,9 +31,9 @@ class Reliability:
 def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Reliability:
     """Sort the samples by confidence, their largest probability, into ``bins`` bins of equal width.
 
-    Bin ``k`` of ``0 .. bins - 1`` holds the confidences in ``(k / bins, (k + 1) / bins]``; the first also holds 0, so
-    every sample is in a bin, and a confidence of exactly 1 is in the last. An edge is rounded to the dtype of
-    the probabilities: float32(0.2) lies on the edge 3/15, not above it.
+    Bin ``k`` of ``0 .. bins - 1`` contains the confidences in ``(k / bins, (k + 1) / bins]``; the first also contains
+    0, so every sample is in a bin, and a confidence of exactly 1 is in the last. An edge is rounded to the dtype of
+    the probabilities: float32(0.2) is on the edge 3/15, not above it.
 
     Args:
         probabilities: ``(N, C)`` float, rows that sum to 1.
@@ -41,7 +42,7 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
 
     Raises:
         TypeError: if a dtype is wrong or ``bins`` is not an integer.
-        ValueError: if a shape or a label is wrong, ``bins`` is outside its range, or a row is no distribution (its
+        ValueError: if a shape or a label is wrong, ``bins`` is outside its range, or a row is not a distribution (its
             number is named).
         DataError: if a probability is not finite.
 
@@ -50,7 +51,7 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
     bin of its own behind the last.
     """
     array, target = checked_scores(probabilities, labels, name="probabilities")
-    bins = _checked_bins(bins)
+    bins = _checks.integer("bins", bins, least=1, most=_MOST_BINS)
     _require_distributions(array)
     confidence, predicted = array.max(axis=1), array.argmax(axis=1)
     which = _bin_of(confidence, bins)
@@ -91,16 +92,6 @@ def ece15(logits: Scores, labels: Labels) -> float:
 def _bin_of(confidence: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
     edges = (np.arange(1, bins) / bins).astype(confidence.dtype)
     return np.searchsorted(edges, confidence, side="left")
-
-
-def _checked_bins(bins: int) -> int:
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer):
-        raise TypeError(f"bins must be a whole number, got {bins!r}")
-    if bins < 1:
-        raise ValueError(f"bins must be >= 1, got {bins}")
-    if bins > _MOST_BINS:
-        raise ValueError(f"bins must be <= {_MOST_BINS}, got {bins}")
-    return int(bins)
 
 
 def _require_distributions(array: NDArray[np.floating]) -> None:

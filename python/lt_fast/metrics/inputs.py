@@ -1,6 +1,5 @@
-"""Scores and labels of a test set as checked NumPy arrays."""
+"""Check scores and labels of a test set, and return them as NumPy arrays."""
 
-import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -8,7 +7,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lt_fast import _checks
 from lt_fast.errors import DataError
+from lt_fast.labels import refuse_missing
 
 Scores: TypeAlias = ArrayLike | Tensor
 Labels: TypeAlias = ArrayLike | Tensor
@@ -32,7 +33,7 @@ def checked_scores(scores: Scores, labels: Labels, *, name: str = "logits") -> t
 
     Raises:
         TypeError: if the scores are not floats or the labels not integers.
-        ValueError: if a shape is wrong, there is no sample, or a label is missing or lies outside [0, C); names its
+        ValueError: if a shape is wrong, there is no sample, or a label is missing or is outside [0, C); names its
             position.
         DataError: if a score is NaN or +inf, or a row is all -inf; names row and class.
     """
@@ -65,7 +66,7 @@ def _refuse_broken(array: NDArray[Any], name: str) -> None:
 
 
 def refuse_probabilities(logits: NDArray[Any]) -> None:
-    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is not what anybody wants.
+    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is a mistake.
 
     Rows of one 1 and zeros are let through: they may be hard scores.
 
@@ -99,23 +100,7 @@ def checked_labels(labels: Labels, *, rows: int, num_classes: int, of: str) -> N
         one_hot = "; pass labels.argmax(1) where they are one-hot" if array.shape == (rows, num_classes) else ""
         raise ValueError(f"labels must have shape ({rows},), one a row of {of}, got {array.shape}{one_hot}")
     if not np.issubdtype(array.dtype, np.integer):
-        _refuse_missing(array)
+        refuse_missing("labels", array)
         raise TypeError(f"labels must be integers, got dtype {array.dtype}")
-    outside = np.flatnonzero((array < 0) | (array >= num_classes))
-    if outside.size:
-        at = int(outside[0])
-        hint = "; leave samples without a label out" if array[at] < 0 else ""
-        raise ValueError(f"labels must lie in [0, {num_classes}), got {int(array[at])} at position {at}{hint}")
+    _checks.labels_in_range("labels", array, num_classes)
     return array.astype(np.int64)
-
-
-def _refuse_missing(array: NDArray[Any]) -> None:
-    gone = [at for at, label in enumerate(array.tolist()) if _is_missing(label)]
-    if gone:
-        raise ValueError(f"labels must have no missing entry, got one at position {gone[0]}; leave such samples out")
-
-
-def _is_missing(label: Any) -> bool:
-    if isinstance(label, float):
-        return math.isnan(label)
-    return label is None or type(label).__name__ in ("NAType", "NaTType")  # pandas', which need not be installed

@@ -1,11 +1,12 @@
-"""Intervals: over seeds by Student's t, over test samples by the bootstrap."""
+"""Confidence intervals: over seeds by Student's t, over test samples by the bootstrap."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lt_fast.errors import require
+from lt_fast import _checks
+from lt_fast._extras import require
 
 _CHUNK = 2**22  # indices drawn at once: 32 MB
 _MOST_RESAMPLES = 1_000_000
@@ -18,7 +19,7 @@ def mean_interval(values: Sequence[float] | ArrayLike, level: float = 0.95) -> t
     value has no interval: its half width is None.
 
     Args:
-        values: one number a seed, n >= 1, finite.
+        values: one number per seed, n >= 1, finite.
         level: confidence level in (0, 1).
 
     Raises:
@@ -26,7 +27,7 @@ def mean_interval(values: Sequence[float] | ArrayLike, level: float = 0.95) -> t
         MissingExtraError: if SciPy, which scikit-learn brings, is not installed (for n >= 2).
     """
     array = _finite_vector(values)
-    _require_level(level)
+    level = _checked_level(level)
     if len(array) == 1:
         return float(array[0]), None
     stats = require("scipy.stats", extra="train", purpose="an interval over seeds")
@@ -51,16 +52,15 @@ def bootstrap_interval(
     Complexity: O(n * resamples) time; memory bounded by 32 MB of indices, or by one resample if that is larger.
 
     Raises:
-        TypeError: if ``seed`` or ``resamples`` is no integer.
+        TypeError: if ``seed`` or ``resamples`` is not an integer.
         ValueError: if there is no value, one is not finite, or a setting is outside its range.
 
     Source: Efron 1979, The Annals of Statistics 7(1); the percentile form.
     """
     array = _finite_vector(values)
-    _require_level(level)
-    _require_integer("resamples", resamples, 1, _MOST_RESAMPLES)
-    _require_integer("seed", seed, 0, 2**64 - 1)
-    generator = np.random.default_rng(seed)
+    level = _checked_level(level)
+    resamples = _checks.integer("resamples", resamples, least=1, most=_MOST_RESAMPLES)
+    generator = np.random.default_rng(_checks.seed(seed))
     rows = max(1, _CHUNK // len(array))
     sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
     means = [array[generator.integers(0, len(array), (size, len(array)))].mean(axis=1) for size in sizes]
@@ -78,16 +78,7 @@ def _finite_vector(values: Sequence[float] | ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _require_integer(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be >= {low}, got {value}")
-    if value > high:
-        raise ValueError(f"{name} must be <= {high}, got {value}")
-
-
-def _require_level(level: float) -> None:
-    if not 0 < level < 1:
-        hint = f"; did you mean {level / 100:g}?" if 1 < level < 100 else ""  # noqa: PLR2004
-        raise ValueError(f"level must be in (0, 1), got {level}{hint}")
+def _checked_level(level: float) -> float:
+    found = _checks.real_number("level", level)
+    hint = f"; did you mean {found / 100:g}?" if 1 < found < 100 else ""  # noqa: PLR2004
+    return _checks.number("level", level, above=0, below=1, hint=hint)

@@ -1,4 +1,4 @@
-"""Networks whose features and head are two things: ``model(x) == model.head(model.features(x))``.
+"""Networks with separate features and head: ``model(x) == model.head(model.features(x))``.
 
 Every model has ``features(x) -> (N, D)``, ``head`` (a module with ``weight (C, D)``) and ``num_classes``, and its
 weights are a function of ``seed`` alone. ``adapt`` makes one of any network of timm, torchvision or your own.

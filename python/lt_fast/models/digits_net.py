@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
+from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
-from lt_fast.models.sizes import require_positive
 
 _FEATURES = 64
 
@@ -56,9 +56,10 @@ def digits_net(num_classes: int, *, head: str = "linear", in_channels: int = 1, 
 
     Raises:
         UsageError: if ``head`` is unknown.
-        TypeError, ValueError: if a size is not a whole number >= 1, or ``seed`` not one in [0, 2^64).
+        TypeError, ValueError: if a size is not an integer >= 1, or ``seed`` not one in [0, 2^64).
 
     Source: ours; no paper. Chosen for speed on two cores and for features that a linear head separates.
     """
-    require_positive(num_classes=num_classes, in_channels=in_channels)
+    _checks.num_classes(num_classes)
+    _checks.integer("in_channels", in_channels, least=1)
     return build(lambda: DigitsNet(num_classes, head=head, in_channels=in_channels), seed=seed)

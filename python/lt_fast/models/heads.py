@@ -1,4 +1,4 @@
-"""Classifier heads: making one by name, and exchanging one."""
+"""Make a classifier head by name, and replace the head of a model."""
 
 import copy
 from collections.abc import Callable
@@ -6,9 +6,8 @@ from typing import TypeVar
 
 from torch import nn
 
-from lt_fast.errors import UsageError
+from lt_fast import _checks
 from lt_fast.models.cosine_head import CosineHead
-from lt_fast.registry import nearest
 
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": nn.Linear, "cosine": CosineHead}
 
@@ -19,16 +18,13 @@ def make_head(head: str, in_features: int, num_classes: int) -> nn.Module:
     """Return a ``"linear"`` or ``"cosine"`` head from D features to C classes, initialised by its constructor.
 
     Raises:
-        UsageError: if ``head`` is another name.
+        ValueError: if ``head`` is another name.
     """
-    if head not in HEADS:
-        known = sorted(HEADS)
-        raise UsageError(f"head must be one of {', '.join(known)}, got {head!r}{nearest(str(head), known)}")
-    return HEADS[head](in_features, num_classes)
+    return HEADS[_checks.choice("head", head, HEADS)](in_features, num_classes)
 
 
 def swap_head(model: Model, head: nn.Module) -> Model:
-    """Return ``model`` with another head; the features are shared with it, and ``model`` keeps its own head.
+    """Return ``model`` with another head; both share the features, and ``model`` keeps its own head.
 
     For a calibrated head, or the same backbone with a new classifier. Training the features of one trains both.
 

@@ -5,16 +5,16 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
-from lt_fast.models.sizes import require_positive
 
 _WIDTHS = (16, 32, 64)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut without parameters (option A).
+    """Two 3 x 3 convolutions and a shortcut without parameters (option A).
 
     Where the width grows, the shortcut takes every second pixel and pads the channels with zeros, half before and
     half after, as the CIFAR networks of the paper do.
@@ -78,17 +78,18 @@ def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, se
         num_classes: C >= 1.
         head: ``"linear"``, or ``"cosine"`` for losses with a scale of their own, such as LDAM.
         in_channels: 3 for colour, 1 for grey.
-        seed: decides every weight; the global generator is neither read nor advanced. Two heads of one seed share
+        seed: determines every weight; the global generator is neither read nor advanced. Two heads of one seed share
             their backbone's weights.
 
     Raises:
         UsageError: if ``head`` is unknown.
-        TypeError, ValueError: if a size is not a whole number >= 1, or ``seed`` not one in [0, 2^64).
+        TypeError, ValueError: if a size is not an integer >= 1, or ``seed`` not one in [0, 2^64).
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2, with option A shortcuts; Kaiming-normal initialisation and
     use for long tails as in kaidic/LDAM-DRW, models/resnet_cifar.py.
     Differs from that code: global average pooling for any image size, where the code pools a square.
     """
-    require_positive(num_classes=num_classes, in_channels=in_channels)
+    _checks.num_classes(num_classes)
+    _checks.integer("in_channels", in_channels, least=1)
     blocks = 5
     return build(lambda: ResNetCifar(blocks, num_classes, head=head, in_channels=in_channels), seed=seed)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from lt_fast._checks import refuse_masked
+from lt_fast._text import nearest
 from lt_fast.counts import ClassCounts, in_class_order
-from lt_fast.labels import refuse_masked
 from lt_fast.ops import hints
-from lt_fast.registry import nearest
 
 Vector: TypeAlias = Tensor | NDArray[Any] | Sequence[float]
 

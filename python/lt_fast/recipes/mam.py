@@ -1,29 +1,72 @@
-"""``mam``: margin-aware mixup (MAMix): the label factor leans to the rarer class of each pair."""
+"""Margin-aware mixup (MAMix) of Cheng et al. 2023: the label factor leans to the rarer class of each pair.
 
-from lt_fast.recipes.mixup_drw import IDL, LONGER_CIFAR100
-from lt_fast.recipes.recipe import Recipe, Value
+``mixup_drw`` is the mixup baseline of the same paper and code, ntucllab/imbalanced-DL.
+"""
 
-OMEGA = Value(0.25, f"{IDL}: mamix_ratio -0.25 in config_cifar10.yaml and config_cifar100.yaml")
+from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
-MIXING = {
-    "omega": OMEGA,
-    "alpha": Value(1.0, f"{IDL}: _mamix_drw.py, Beta(1, 1)"),
-    "per_sample": Value(False, f"{IDL}: _mamix_drw.py, one lambda a batch"),
-    "normalization": Value("batch", f"{IDL}: _mamix_drw.py, plain mean over the batch"),
-}
-"""Settings of margin-aware mixing, shared by the recipes that contain it."""
-
-PAPER = "Cheng, Mai, Lin 2023, From SMOTE to Mixup for Deep Imbalanced Classification"
-ARXIV = "2308.15457"
+IDL = "ntucllab/imbalanced-DL"
+PAPER = Paper("Cheng, Mai, Lin 2023, From SMOTE to Mixup for Deep Imbalanced Classification", arxiv="2308.15457")
 EQUATIONS = "kappa = n^-omega and the two-piece label factor (eqs. 1-5 as the MAMMC paper numbers them)"
+_DRW = "re-weighting: Cao et al. 2019 (arXiv:1906.07413), Algorithm 1"
 
-RECIPE = Recipe(
-    name="mam",
-    title="Margin-aware mixup",
-    paper=PAPER,
-    arxiv=ARXIV,
-    equations=EQUATIONS,
-    mixer="mam",
-    values=MIXING,
-    values_on={"cifar100-lt": LONGER_CIFAR100},
+MIXER = Spec(
+    "mam",
+    omega=cited(0.25, f"{IDL}: mamix_ratio -0.25 in config_cifar10.yaml and config_cifar100.yaml"),
+    alpha=cited(1.0, f"{IDL}: _mamix_drw.py, Beta(1, 1)"),
+    per_sample=cited(False, f"{IDL}: _mamix_drw.py, one lambda per batch"),
+)
+
+_LONGER: dict[str, Setting] = {
+    "epochs": cited(300, f"{IDL}: config_cifar100.yaml"),
+    "schedule": Spec(
+        warmup=cited(5 / 300, f"{IDL}: five epochs, as kaidic/LDAM-DRW"),
+        milestones=cited((150 / 300, 250 / 300), f"{IDL}: config_cifar100.yaml, after epochs 150 and 250 of 300"),
+        factor=cited(0.1, f"{IDL}: config_cifar100.yaml, 0.1, 1e-2, 1e-3"),
+    ),
+}
+"""CIFAR-100-LT is trained half as long again."""
+
+_REWEIGHT = Spec("effective_number", beta=cited(0.9999, f"{IDL}: as kaidic/LDAM-DRW"))
+_DEFER = cited(0.8, f"{IDL}: config_cifar10.yaml, epoch 160 of 200, as LDAM-DRW")
+_DEFER_ON: dict[str, dict[str, Setting]] = {
+    "cifar100-lt": {"defer_until": cited(250 / 300, f"{IDL}: config_cifar100.yaml, epoch 250 of 300")}
+}
+
+MAM = register(
+    Recipe(
+        "mam",
+        PAPER,
+        EQUATIONS,
+        title="Margin-aware mixup",
+        mixer=MIXER,
+        loss=Spec("cross_entropy", normalization=cited("batch", f"{IDL}: _mamix_drw.py, plain mean over the batch")),
+        on={"cifar100-lt": _LONGER},
+    )
+)
+
+MAM_DRW = register(
+    MAM.derive(
+        "mam_drw",
+        title="Margin-aware mixup with deferred re-weighting",
+        equations=f"{EQUATIONS}; {_DRW}",
+        reweight=_REWEIGHT,
+        defer_until=_DEFER,
+        on=_DEFER_ON,
+    )
+)
+
+MIXUP_DRW = register(
+    MAM_DRW.derive(
+        "mixup_drw",
+        title="Mixup with deferred re-weighting",
+        paper=Paper("Zhang, Cisse, Dauphin, Lopez-Paz 2018, mixup: Beyond Empirical Risk Minimization", "1710.09412"),
+        equations=f"Section 2; {_DRW}",
+        mixer=Spec(
+            "mixup",
+            alpha=cited(1.0, f"{IDL}: Beta(1, 1), one lambda per batch"),
+            per_sample=cited(False, f"{IDL}: one lambda per batch"),
+        ),
+        loss=Spec(normalization=cited("batch", f"{IDL}: plain mean of weighted terms, not a weighted mean")),
+    )
 )

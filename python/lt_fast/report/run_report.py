@@ -1,4 +1,4 @@
-"""The tables and pictures of one run directory, from its files alone: no network, no data set, no GPU."""
+"""Tables and plots of one run directory, from its files alone: no network, no data set, no GPU."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ GROUPS = {"overall": "top1", "many": "many_recall", "medium": "medium_recall", "
 
 
 def draw_run(run: Path | str) -> list[Path]:
-    """Draw the pictures of a finished run into its ``plots`` folder and return their PNG files.
+    """Plot a finished run into its ``plots`` folder and return the PNG files.
 
     Raises:
         DataError: if a file of the run is missing or damaged, or the folder cannot be written.
@@ -35,7 +35,7 @@ def draw_run(run: Path | str) -> list[Path]:
     saved = read_predictions(run, num_classes=len(result["data"]["class_names"]))
     _draw_predictions(plots, {name: tensor.numpy() for name, tensor in saved.items()}, stages, title)
     names = ["curves", "recall", "reliability", "confusion"]
-    if "confusions" in result:
+    if "confusions" in result["method"]:
         _draw_confusion_pairs(plots / "confusion_pairs", run, result, title)
         names.append("confusion_pairs")
     return [plots / f"{name}.png" for name in names]
@@ -46,7 +46,7 @@ def run_table(result: Mapping[str, Any]) -> str:
     stages = stages_of(result)
     names = {"before": "before calibration", "after": "after calibration"}
     rows = [metrics_row(names[stage] if len(stages) > 1 else "test", stages[stage]) for stage in stages]
-    return text_table(header(result["config"]["method"]), rows)
+    return text_table(header(result["config"]["recipe"]), rows)
 
 
 def class_table(result: Mapping[str, Any]) -> str:
@@ -65,21 +65,21 @@ def class_table(result: Mapping[str, Any]) -> str:
 
 
 def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
-    """Return the pairs that a run confused most while it trained, as text: how often, and of which errors."""
-    pairs = result["confusions"]["most_frequent"][:most]
+    """Return the pairs that were confused most often in training, as text, with counts and fractions of the errors."""
+    pairs = result["method"]["confusions"]["most_frequent"][:most]
     rows = [[pair["true"], pair["predicted"], str(pair["count"]), percent(pair["share"])] for pair in pairs]
     return text_table(["class", "taken for", "times", "% of its errors"], rows, left=2)
 
 
 def title_of(config: Mapping[str, Any]) -> str:
-    """Return what a picture is of: method, data set, imbalance ratio, seed."""
+    """Return the title of a plot: method, data set, imbalance ratio, seed."""
     return (
-        f"{config['method']} on {config['data']}, imbalance ratio {config['imbalance_ratio']:g}, seed {config['seed']}"
+        f"{config['recipe']} on {config['data']}, imbalance ratio {config['imbalance_ratio']:g}, seed {config['seed']}"
     )
 
 
 def stages_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``{"before": metrics}``, and ``"after"`` where the run was calibrated."""
+    """Return ``{"before": metrics}``, and ``"after"`` if the run was calibrated."""
     before = result["metrics_before_calibration"]
     return {"before": result["metrics"]} if before is None else {"before": before, "after": result["metrics"]}
 
@@ -87,7 +87,7 @@ def stages_of(result: Mapping[str, Any]) -> dict[str, Any]:
 def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str) -> None:
     history = _history(table, config["epochs"])
     accuracy = {group: [row.get(f"test_{key}") for row in history] for group, key in GROUPS.items()}
-    defer = config["defer_until"] * config["epochs"] if config["deferred"] else None
+    defer = config["defer_until"] * config["epochs"] if "defer_until" in config else None
     losses = [float(row["train_loss"] or 0) for row in history]
     pictures.training_curves(path, range(1, len(history) + 1), losses, accuracy, title=title, mark_epoch=defer)
 

@@ -1,4 +1,4 @@
-"""Which sample comes next: batch samplers for any ``DataLoader``, resumable, shardable, without hidden state.
+"""Samplers and batch samplers for any ``DataLoader``: resumable, shardable, without hidden state.
 
 Each batch is a pure function of (seed, epoch, position).
 

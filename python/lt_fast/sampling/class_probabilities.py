@@ -1,16 +1,14 @@
-"""How often each class is to come: by an exponent, by effective number, or as given."""
+"""Class probabilities: by an exponent, by effective number, or as given."""
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts, EmptyPolicy, in_class_order
-from lt_fast.labels import refuse_masked
 
 
 def class_probabilities(
@@ -33,8 +31,7 @@ def class_probabilities(
     Source: Kang et al. 2020, arXiv:1910.09217, equation (1).
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
-    if not math.isfinite(number("q", q)):
-        raise ValueError(f"q must be finite, got {q}; 0 is class-balanced, 1 instance-balanced")
+    q = _checks.number("q", q, hint="; 0 is class-balanced, 1 instance-balanced")
     shown = counts > 0
     weights = np.zeros(len(counts))
     # Relative to the class with the largest weight: no q overflows.
@@ -60,14 +57,13 @@ def effective_number_probs(
 
     Raises:
         TypeError: if ``beta`` is not a number.
-        ValueError: if a class is empty, unless ``empty="ignore"``; if ``beta`` does not lie in [0, 1).
+        ValueError: if a class is empty, unless ``empty="ignore"``; if ``beta`` is not in [0, 1).
 
     Source: Cui et al. 2019, arXiv:1901.05555, equation (3), as weights of samples to draw:
         ``ImbalancedDatasetSampler`` in utils.py of kaidic/LDAM-DRW.
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
-    if not 0 <= number("beta", beta) < 1:
-        raise ValueError(f"beta must lie in [0, 1), got {beta}; 0.9999 is usual")
+    beta = _checks.number("beta", beta, least=0, below=1, hint="; 0.9999 is usual")
     weights = np.zeros(len(counts))
     shown = counts > 0
     log_beta = np.log(beta) if beta > 0 else -np.inf
@@ -76,22 +72,15 @@ def effective_number_probs(
     return probabilities
 
 
-def number(name: str, value: Any) -> float:
-    """Return ``value`` as ``float``, or say that the argument ``name`` must be a number."""
-    if not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
-
-
 def entries_of(name: str, values: Any, names: ClassCounts | Sequence[str] | None = None) -> NDArray[np.float64]:
-    """Return a copy of ``values`` as float64, or say that the argument ``name`` must be numbers, one per class.
+    """Return a copy of ``values``, one number per class, as float64; errors name the argument ``name``.
 
     Args:
         name: the argument.
         values: one number per class, in the order of the classes or named by class number or by ``names``.
         names: as for ``in_class_order``.
     """
-    refuse_masked(name, values)
+    _checks.refuse_masked(name, values)
     values = in_class_order(name, values, names)
     if isinstance(values, Tensor):
         values = values.detach().cpu().double().numpy()
@@ -102,11 +91,11 @@ def entries_of(name: str, values: Any, names: ClassCounts | Sequence[str] | None
 
 
 def explicit_probabilities(class_probs: ArrayLike, counts: ClassCounts, empty: EmptyPolicy) -> NDArray[np.float64]:
-    """Return ``class_probs`` with sum 1, or say which entry is wrong.
+    """Return ``class_probs`` normalised to sum 1.
 
     Raises:
         TypeError: if it does not hold numbers.
-        ValueError: if it has not one entry a class, one is negative or not finite, or all are 0.
+        ValueError: if it has not one entry per class, one is negative or not finite, or all are 0.
     """
     probs = entries_of("class_probs", class_probs, counts)
     if probs.shape != (counts.num_classes,):

@@ -1,44 +1,44 @@
-"""Balanced draws where a sample has any number of labels."""
+"""Class-balanced draws from samples with any number of labels."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts, EmptyPolicy
-from lt_fast.labels import refuse_sampler, whole_numbers
-from lt_fast.sampling.class_balanced import MOST_CLASSES
+from lt_fast.labels import integers, refuse_sampler
 from lt_fast.sampling.class_probabilities import class_probabilities
-from lt_fast.sampling.seekable import Source, fingerprint, one_of
+from lt_fast.sampling.seekable import Source, fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 Strategy: TypeAlias = Literal["random", "cycle", "least_sampled"]
 
 
 class MultilabelBalancedSampler(SeekableSampler):
-    """A class, then a sample that has it: the other labels of the sample come along.
+    """Draw a class, then a sample that has it among its labels.
 
     - ``"random"``: class and sample independently at every draw; O(1) at any position.
     - ``"cycle"``: classes in shuffled rounds, each once; every sample of a class before any repeats as that class's
       draw. O(C) at any position.
-    - ``"least_sampled"``: the class that the epoch has shown least so far, all labels of its samples counted, and any
-      sample of it. That depends on every draw before it, so there is no formula for draw ``d``: a seek draws the epoch
-      from its beginning, some 50 ns a draw, and going on costs nothing. The counts are not in the state, which holds
-      the position alone; they start at 0 with every epoch.
+    - ``"least_sampled"``: the class shown least so far in the epoch, counting all labels of its samples, and a random
+      sample of it. That depends on all earlier draws, so draw ``d`` has no formula: a seek repeats the draws of the
+      epoch, about 50 ns each, while continuing is free. The state contains the position, not the counts, which start at
+      0 in every epoch.
 
     Args:
         indptr: ``(N + 1,)``; sample ``i`` has the labels ``indices[indptr[i]:indptr[i + 1]]``, as in
             ``scipy.sparse.csr_array``. A sample without labels is never drawn.
         indices: labels, from 0.
-        strategy: how the class of a draw is chosen.
-        num_samples: draws in an epoch, over all ranks; by default one a sample.
+        strategy: how the class of a draw is selected.
+        num_samples: draws in an epoch, over all ranks; by default one per sample.
         seed: in [0, 2**64).
-        empty: ``"error"``, or ``"ignore"`` to leave out classes without samples.
+        empty: ``"error"``, or ``"ignore"`` to exclude classes without samples.
 
     Attributes:
         class_counts: samples per class.
 
     Raises:
-        TypeError: if the labels are not whole numbers, or a torch ``Sampler`` is passed.
+        TypeError: if the labels are not integers, or a torch ``Sampler`` is passed.
         ValueError: if the rows are damaged, a label is negative or repeats within a sample, a class is empty, or
             ``strategy`` is unknown.
 
@@ -56,14 +56,12 @@ class MultilabelBalancedSampler(SeekableSampler):
         seed: int = 0,
         empty: EmptyPolicy = "error",
     ) -> None:
-        one_of("strategy", strategy, "random", "cycle", "least_sampled")
+        _checks.choice("strategy", strategy, get_args(Strategy))
         refuse_sampler(indptr)
-        starts, labels = (whole_numbers(name, part) for name, part in (("indptr", indptr), ("indices", indices)))
+        starts, labels = (integers(name, part) for name, part in (("indptr", indptr), ("indices", indices)))
         if labels.size == 0:
             raise ValueError("indices must hold at least one label, got 0")
-        if labels.min() < 0 or labels.max() >= MOST_CLASSES:
-            wrong = labels.min() if labels.min() < 0 else labels.max()
-            raise ValueError(f"indices must lie in [0, {MOST_CLASSES}), got {wrong}")
+        _checks.labels_in_range("indices", labels, _checks.MAX_CLASSES)
         self.class_counts = ClassCounts(np.bincount(labels)).require_no_empty(empty)
         ids = labels.astype(np.uint32)
         source: Source = ("least_sampled", (starts, ids, self.class_counts.num_classes))

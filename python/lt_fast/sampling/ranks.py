@@ -1,9 +1,11 @@
-"""Which rank this process is, from torch.distributed or the environment; never a guess."""
+"""The rank of this process, from torch.distributed or the environment."""
 
 import os
 from collections.abc import Mapping
 
 import torch
+
+from lt_fast.ranks import ranks_in
 
 _LAUNCHERS = (
     ("SLURM_PROCID", "SLURM_NTASKS"),
@@ -28,7 +30,7 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def refuse_other_group(rank: int, world_size: int) -> None:
-    """Raise if a sampler was sharded as ``rank`` of ``world_size`` before a process group said otherwise.
+    """Raise if a sampler was sharded as ``rank`` of ``world_size`` and the process group has other values.
 
     Raises:
         ValueError: naming both.
@@ -55,17 +57,11 @@ def _of_environment(environment: Mapping[str, str]) -> tuple[int, int]:
     if values["RANK"] is None and (values["WORLD_SIZE"] or "").strip() == "1":
         _refuse_other_launcher(environment)
         return 0, 1
-    rank, world_size = (_whole(name, value) for name, value in values.items())
-    if rank >= world_size:
-        raise ValueError(
-            f"environment variable RANK must lie in [0, WORLD_SIZE), got RANK={rank} and WORLD_SIZE={world_size}; "
-            "start with torchrun, which sets both"
-        )
-    return rank, world_size
+    return ranks_in(environment)
 
 
 def _refuse_other_launcher(environment: Mapping[str, str]) -> None:
-    """Raise where ``WORLD_SIZE=1`` stands alone and a launcher has started several tasks: each would be rank 0."""
+    """Raise if ``WORLD_SIZE=1`` is set without ``RANK`` and a launcher has started several tasks."""
     for rank, size in _LAUNCHERS:
         tasks = environment.get(size, "").strip()
         if rank in environment and tasks.isascii() and tasks.isdecimal() and int(tasks) > 1:
@@ -74,12 +70,6 @@ def _refuse_other_launcher(environment: Mapping[str, str]) -> None:
                 f"{rank}={environment[rank]} and {size}={tasks}; pass .shard(int(os.environ[{rank!r}]), "
                 f"int(os.environ[{size!r}])), or .shard(0, 1) if each task has its own training"
             )
-
-
-def _whole(name: str, value: str | None) -> int:
-    if value is None or not (value.strip().isascii() and value.strip().isdecimal()):
-        raise ValueError(f"environment variable {name} must be an integer >= 0, got {value!r}; start with torchrun")
-    return int(value)
 
 
 def _nobody_says(environment: Mapping[str, str]) -> str:

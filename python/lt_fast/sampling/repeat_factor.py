@@ -1,4 +1,4 @@
-"""Repeat-factor sampling: rare classes more often, common ones as they are."""
+"""Repeat-factor sampling: repeat samples of rare classes."""
 
 import math
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.labels import refuse_sampler, whole_numbers
-from lt_fast.sampling.class_balanced import MOST_CLASSES, numbered
-from lt_fast.sampling.class_probabilities import number
+from lt_fast import _checks
+from lt_fast.labels import integers, refuse_sampler
+from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 from lt_fast.sampling.weighted import numbers_of
 
 
 class RepeatFactorSampler(SeekableSampler):
-    """Shuffled epochs in which sample ``i`` comes ``repeat_factors[i]`` times on average, rounded down or up by chance.
+    """Shuffled epochs with ``repeat_factors[i]`` draws of sample ``i`` on average, rounded down or up at random.
 
-    An epoch has ``round(sum(repeat_factors))`` draws, always: ``len`` is exact and the same on every rank. Seeking
-    costs O(1) on average at any position beyond 65,536 draws an epoch; below, an epoch is shuffled in memory.
+    Every epoch has ``round(sum(repeat_factors))`` draws: ``len`` is exact and the same on every rank. Seeking
+    costs O(1) on average at any position for more than 65,536 draws per epoch; shorter epochs are shuffled in memory.
 
     Args:
         repeat_factors: ``(N,)``, >= 0, as ``repeat_factors`` gives them.
@@ -30,8 +30,8 @@ class RepeatFactorSampler(SeekableSampler):
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``RepeatFactorTrainingSampler`` of
         facebookresearch/detectron2. Differs from that code: the fractions are rounded together (systematic sampling:
-        one random offset an epoch against the cumulative factors), not one by one, so that an epoch's length does not
-        vary; the factors are scaled by at most half a draw an epoch for the sum to be whole.
+        one random offset per epoch against the cumulative factors), not one by one, so that the length of an epoch is
+        constant; the factors are scaled by at most half a draw per epoch so that their sum is an integer.
     """
 
     def __init__(self, repeat_factors: Any, *, seed: int = 0) -> None:
@@ -57,7 +57,8 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
     """Return ``max(1, sqrt(threshold / f_c))`` for every sample, ``f_c`` the frequency of its class.
 
     Args:
-        labels: one class a sample, or a data set, as ``labels_of`` takes; or ``(indptr, indices)``, compressed rows of
+        labels: one class per sample, or a data set, as ``labels_of`` takes; or ``(indptr, indices)``, compressed rows
+            of
             labels: a sample then has the largest factor of its labels, 1 without any. A label that repeats within a
             sample, as that of several objects in an image, counts once.
         threshold: frequency, in (0, 1], below which a class is repeated; LVIS uses 0.001.
@@ -67,21 +68,18 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
         returns (N,) float64, >= 1.
 
     Raises:
-        TypeError: if labels are neither whole numbers nor strings, or ``threshold`` is not a number.
-        ValueError: if ``threshold`` does not lie in (0, 1], the rows are damaged, or a label is negative.
+        TypeError: if labels are neither integers nor strings, or ``threshold`` is not a number.
+        ValueError: if ``threshold`` is not in (0, 1], the rows are damaged, or a label is negative.
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``repeat_factors_from_category_frequency`` of
         facebookresearch/detectron2.
     """
-    if not 0 < number("threshold", threshold) <= 1:
-        raise ValueError(f"threshold must lie in (0, 1], got {threshold}; it is the frequency of a class")
+    threshold = _checks.number("threshold", threshold, above=0, most=1, hint="; it is the frequency of a class")
     if isinstance(labels, tuple) and len(labels) == 2 and np.ndim(labels[0]) == 1:  # noqa: PLR2004  (indptr, indices)
-        indptr, indices = (whole_numbers(name, part) for name, part in zip(("indptr", "indices"), labels, strict=True))
+        indptr, indices = (integers(name, part) for name, part in zip(("indptr", "indices"), labels, strict=True))
         if indptr.size < 2 or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():  # noqa: PLR2004
             raise ValueError(f"indptr must rise from 0 to the number of indices ({indices.size})")
-        if indices.size and not 0 <= indices.min() <= indices.max() < MOST_CLASSES:
-            wrong = indices.min() if indices.min() < 0 else indices.max()
-            raise ValueError(f"indices must lie in [0, {MOST_CLASSES}), got {wrong}")
+        _checks.labels_in_range("indices", indices, _checks.MAX_CLASSES)
         return _of_rows(indptr, indices, threshold, sqrt=sqrt)
     ids, counts = numbered(labels)
     return _of_classes(counts.counts, len(ids), threshold, sqrt=sqrt)[ids]
@@ -93,7 +91,7 @@ def _of_rows(
     """Return the largest factor of each sample's labels."""
     factors = np.ones(indptr.size - 1)
     samples = np.repeat(np.arange(factors.size), np.diff(indptr))
-    distinct = np.unique(samples * MOST_CLASSES + labels) % MOST_CLASSES
+    distinct = np.unique(samples * _checks.MAX_CLASSES + labels) % _checks.MAX_CLASSES
     by_class = _of_classes(np.bincount(distinct), factors.size, threshold, sqrt=sqrt)
     np.maximum.at(factors, samples, by_class[labels])
     return factors

@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
 from lt_fast.counts import ClassCounts, EmptyPolicy
-from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities, number
-from lt_fast.sampling.seekable import Drawing, fingerprint, one_of, whole_number
+from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
+from lt_fast.sampling.seekable import Drawing, fingerprint
 
+Kind: TypeAlias = Literal["mix", "linear", "cosine", "exp"]
 Schedule: TypeAlias = Callable[[int, ClassCounts], ArrayLike]
 
 _EXP_RANGE = 100.0  # how much closer to the end the last epoch is than the first, with kind="exp"
@@ -19,7 +21,7 @@ _EXP_RANGE = 100.0  # how much closer to the end the last epoch is than the firs
 
 @dataclass(frozen=True)
 class ProgressiveSchedule:
-    """From one sampling exponent to another over the epochs: progressively-balanced sampling.
+    """Change the sampling exponent over the epochs: progressively-balanced sampling.
 
     With ``t = min(epoch / epochs, 1)``:
 
@@ -35,7 +37,7 @@ class ProgressiveSchedule:
         kind: the formula.
 
     Raises:
-        TypeError: if an exponent is not a number, or ``epochs`` not a whole number.
+        TypeError: if an exponent is not a number, or ``epochs`` not an integer.
         ValueError: if an exponent is not finite, ``epochs`` is below 1, or ``kind`` is unknown.
 
     Source: Kang et al. 2020, arXiv:1910.09217, equation (2), for "mix" from 1 to 0.
@@ -44,14 +46,13 @@ class ProgressiveSchedule:
     start: float = 1.0
     end: float = 0.0
     epochs: int = 90
-    kind: Literal["mix", "linear", "cosine", "exp"] = "mix"
+    kind: Kind = "mix"
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            if not math.isfinite(number(name, getattr(self, name))):
-                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
-        whole_number("epochs", self.epochs, least=1)
-        one_of("kind", self.kind, "mix", "linear", "cosine", "exp")
+            _checks.number(name, getattr(self, name))
+        _checks.integer("epochs", self.epochs, least=1)
+        _checks.choice("kind", self.kind, get_args(Kind))
 
     def __call__(self, epoch: int, class_counts: ClassCounts) -> NDArray[np.float64]:
         """Return the class probabilities ``(C,)`` of ``epoch``; classes without samples get 0."""
@@ -72,7 +73,7 @@ class ProgressiveSchedule:
 
 
 class ScheduledDraws:
-    """Draws whose class probabilities are the schedule's for each epoch; the last epoch's table is kept."""
+    """Draws with the class probabilities of a schedule for each epoch; the last epoch's table is cached."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ def scheduled(schedule: Schedule, epoch: int, counts: ClassCounts, empty: EmptyP
     """Return the probabilities of an epoch, with sum 1.
 
     Raises:
-        TypeError: if ``schedule`` is no function, or does not return numbers.
+        TypeError: if ``schedule`` is not a function, or does not return numbers.
         ValueError: if it does not return probabilities; the epoch is named.
     """
     if not callable(schedule):
@@ -132,9 +133,9 @@ def scheduled(schedule: Schedule, epoch: int, counts: ClassCounts, empty: EmptyP
 
 
 def described(schedule: Schedule, probs: NDArray[np.float64]) -> str:
-    """Return what identifies a schedule in a state: its settings where it shows them, else its name and epoch 0.
+    """Return what identifies a schedule in a state: its ``repr``, or its name and the probabilities of epoch 0.
 
-    Never an address, which would differ in the process that goes on.
+    Never an address, which would differ in a resumed process.
 
     Args:
         schedule: any.

@@ -1,33 +1,34 @@
-"""Plain shuffling: every sample once an epoch, seekable."""
+"""Plain shuffling: every sample once per epoch, seekable."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader
 
+from lt_fast import _checks
 from lt_fast.labels import refuse_sampler
-from lt_fast.sampling.seekable import Output, SeekableBatchSampler, whole_number
+from lt_fast.sampling.seekable import Output, SeekableBatchSampler
 
 
 class ShuffledBatchSampler(SeekableBatchSampler):
     """Batches of a shuffled data set: the instance-balanced branch.
 
     Equals ``BatchSampler(RandomSampler(dataset), batch_size, drop_last)``, but batch ``g`` of epoch ``e`` is a pure
-    function of ``(seed, e, g)``. Up to 65,536 samples an epoch is shuffled in memory when it is first drawn from, O(N)
-    and 4 bytes a sample; beyond, a keyed permutation costs O(1) memory and the same at any position. Everything
-    else (epochs, ranks, resume) is said at ``SeekableBatchSampler``.
+    function of ``(seed, e, g)``. Up to 65,536 samples, an epoch is shuffled in memory when its first batch is drawn, in
+    O(N) with 4 bytes per sample; beyond, a keyed permutation needs O(1) memory and the same time at any position. For
+    epochs, ranks and resuming see ``SeekableBatchSampler``.
 
     Args:
-        labels_or_len: number of samples, or anything with a length; its items are not looked at.
+        labels_or_len: number of samples, or anything with a length; its items are not read.
         batch_size: samples in a batch.
-        num_batches: batches in an epoch, over all ranks; by default as many as the samples give. More than that go on
-            with another permutation, so no sample comes a third time before all have come twice.
+        num_batches: batches in an epoch, over all ranks; by default as many as the samples give. More than that
+            continue with another permutation: no sample comes a third time before all have come twice.
         drop_last: drop the last, shorter batch; ``False`` keeps it.
         output: ``"list"`` or ``"numpy"``.
         seed: in [0, 2**64).
 
     Raises:
-        TypeError: if a number is not a whole number, ``labels_or_len`` has no length, or is a sampler or
+        TypeError: if a number is not an integer, ``labels_or_len`` has no length, or is a sampler or
             a ``DataLoader``.
         ValueError: if there is no sample, a number is out of its range, or an epoch would have no batch.
     """
@@ -68,7 +69,7 @@ def _length(labels_or_len: Any) -> int:
             "whose length counts its keys; pass one of its values, or of a DatasetDict one split: data['train']"
         )
     sized = hasattr(labels_or_len, "__len__") and getattr(labels_or_len, "ndim", 1) > 0  # not torch.tensor(5)
-    samples = len(labels_or_len) if sized else whole_number("labels_or_len", labels_or_len)
+    samples = len(labels_or_len) if sized else _checks.integer("labels_or_len", labels_or_len)
     if not 1 <= samples <= 1 << 62:
         raise ValueError(f"labels_or_len must give at least 1 sample and at most 2**62, got {samples}")
     return samples

@@ -21,18 +21,15 @@ from typing import Any
 
 from torch import Tensor
 
+from lt_fast._files import MOST_BYTES, MOST_JSON_BYTES, parse_json, read_bytes
 from lt_fast.errors import DataError, require
 from lt_fast.records import (
-    MOST_JSON_BYTES,
-    MOST_TENSOR_BYTES,
     OBJECT,
     SHA256,
     WHOLE,
     Rule,
     check,
-    parse_json,
     parse_tensors,
-    read_bytes,
 )
 from lt_fast.training.durable import erase, sync_folder, unwritable, write_synced
 
@@ -149,7 +146,7 @@ class Checkpoints:
         return path
 
     def newest(
-        self, accept: Callable[[Checkpoint], object] | None = None, *, most: int = MOST_TENSOR_BYTES
+        self, accept: Callable[[Checkpoint], object] | None = None, *, most: int = MOST_BYTES
     ) -> Checkpoint | None:
         """Read the newest good checkpoint; None when there is none at all.
 
@@ -236,7 +233,7 @@ class Checkpoints:
         return path.name in self._good
 
 
-def read(path: Path, *, most: int = MOST_TENSOR_BYTES) -> Checkpoint:
+def read(path: Path, *, most: int = MOST_BYTES) -> Checkpoint:
     """Read one checkpoint and compare every byte with its recorded digest.
 
     Args:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from lt_fast._files import MOST_JSON_BYTES, read_bytes
 from lt_fast.errors import DataError
-from lt_fast.records import MOST_JSON_BYTES, read_bytes
 
 Row: TypeAlias = dict[str, float | None]
 OWN_COLUMNS = ("epoch", "learning_rate", "train_loss", "seconds")

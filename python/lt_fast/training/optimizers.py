@@ -85,7 +85,12 @@ def restore_state(
 
 
 def fault_in(
-    optimizer: Optimizer, method: nn.Module, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any], *, stepped: bool
+    optimizer: Optimizer,
+    method: nn.Module,
+    tensors: Mapping[str, Tensor],
+    recorded: Mapping[str, Any],
+    *,
+    stepped: bool,
 ) -> str | None:
     """Say why what a checkpoint holds cannot be the state of ``optimizer``, or None.
 
@@ -93,10 +98,16 @@ def fault_in(
         optimizer: of the method's parameters.
         method: owner of the parameters.
         tensors: as from ``state_of``.
-        numbers: as from ``state_of``.
+        recorded: ``"numbers"`` as from ``state_of``, and the names of the ``"tensors"``.
         stepped: whether the optimizer had run when the state was saved.
     """
-    found: dict[str, dict[str, Any]] = {name: dict(values) for name, values in numbers.items()}
+    for words, names in (
+        ("Missing", set(recorded["tensors"]) - set(tensors)),
+        ("Unexpected", set(tensors) - set(recorded["tensors"])),
+    ):
+        if names:
+            return f"{words} optimizer state {', '.join(sorted(names))}"
+    found: dict[str, dict[str, Any]] = {name: dict(values) for name, values in recorded["numbers"].items()}
     for name, tensor in tensors.items():
         parameter_name, _, key = name.rpartition(".")
         found.setdefault(parameter_name, {})[key] = tensor
@@ -126,7 +137,10 @@ def _first_state(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Any
 
 
 def _as_large_as(value: Tensor, trial: Tensor, parameter: Tensor) -> Tensor:
-    shape = parameter.shape if value.shape == trial.shape else value.shape
+    shape = value.shape
+    if value.ndim == trial.ndim:  # Adafactor keeps a row and a column of a matrix: sizes of 1 stay
+        sizes = zip(value.shape, trial.shape, parameter.shape, strict=True)
+        shape = torch.Size(whole if size == tried else size for size, tried, whole in sizes)
     return torch.empty(shape, dtype=value.dtype, device="meta")
 
 

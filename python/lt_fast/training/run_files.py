@@ -13,7 +13,6 @@ from lt_fast.records import (
     NUMBER,
     OBJECT,
     POSITIVE,
-    SWITCH,
     TEXT,
     WHOLE,
     Rule,
@@ -43,26 +42,28 @@ _MEASURED: Mapping[str, Rule] = {
 
 _RESULT: Mapping[str, Rule] = {
     "config": OBJECT,
-    "config.method": TEXT,
+    "config.recipe": TEXT,
     "config.data": TEXT,
     "config.imbalance_ratio": NUMBER,
     "config.profile": TEXT,
     "config.seed": whole(0, 2**64 - 1),
     "config.epochs": whole(1),
-    "config.deferred": SWITCH,
     "config.defer_until?": FRACTION,
     "metrics": OBJECT,
     **{f"metrics.{name}": rule for name, rule in _MEASURED.items()},
     "metrics_before_calibration": nullable(OBJECT),
     **{f"metrics_before_calibration?.{name}": rule for name, rule in _MEASURED.items()},
-    "confusions?": OBJECT,
-    "confusions?.predictions": WHOLE,
-    "confusions?.errors": WHOLE,
-    "confusions?.most_frequent": LIST,
-    "confusions?.most_frequent.*.true": TEXT,
-    "confusions?.most_frequent.*.predicted": TEXT,
-    "confusions?.most_frequent.*.count": WHOLE,
-    "confusions?.most_frequent.*.share": FRACTION,
+    "method": OBJECT,
+    "method.confusions?": OBJECT,
+    "method.confusions?.predictions": WHOLE,
+    "method.confusions?.errors": WHOLE,
+    "method.confusions?.most_frequent": LIST,
+    "method.confusions?.most_frequent.*.true": TEXT,
+    "method.confusions?.most_frequent.*.predicted": TEXT,
+    "method.confusions?.most_frequent.*.count": WHOLE,
+    "method.confusions?.most_frequent.*.share": FRACTION,
+    "tables": LIST,
+    "tables.*": TEXT,
     "data": OBJECT,
     "data.train_images": whole(1),
     "data.test_images": whole(1),
@@ -98,6 +99,15 @@ def read_result(folder: str | Path) -> dict[str, Any]:
     return result
 
 
+def tables_of(folder: str | Path) -> list[str]:
+    """Return the names of the files that a finished run's method has written, as far as ``result.json`` tells."""
+    try:
+        tables = read_json(Path(folder) / RESULT, {"tables": LIST, "tables.*": TEXT})["tables"]
+    except DataError:  # told in full when the result is read
+        return []
+    return [name for name in tables if name == Path(name).name]
+
+
 def _check_lengths(path: Path, result: Mapping[str, Any]) -> None:
     classes = len(result["data"]["class_names"])
     lists = {"data.class_counts": result["data"]["class_counts"]}
@@ -105,8 +115,6 @@ def _check_lengths(path: Path, result: Mapping[str, Any]) -> None:
     for name, entries in lists.items():
         if entries is not None and len(entries) != classes:
             raise DataError(f"{path} is damaged: {name} must have one entry per class, {classes}, got {len(entries)}")
-    if result["config"]["deferred"] and "defer_until" not in result["config"]:
-        raise DataError(f"{path} is damaged: config.defer_until is missing; it must be {FRACTION.words}")
 
 
 _STAGES = ("metrics", "metrics_before_calibration")

@@ -9,6 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from lt_fast import _checks
+from lt_fast._schedules import half_cosine
+
 LearningRate: TypeAlias = Callable[[int, int, int], float]
 """``learning_rate(epoch, step, steps_per_epoch)``, epoch and step counted from 0."""
 
@@ -110,22 +113,15 @@ def cosine(
         warm = warmup * total
         if done < warm:
             return warmup_start + (base - warmup_start) * min(1.0, (done + 1) / warm)
-        return final + (base - final) * (1 + math.cos(math.pi * (done - warm) / (total - warm))) / 2
+        return half_cosine(base, final, math.pi * (done - warm) / (total - warm))
 
     return learning_rate
 
 
 def _check(base: float, epochs: int, warmup: float) -> None:
-    if not (math.isfinite(base) and base > 0):
-        raise ValueError(f"base must be a finite learning rate > 0, got {base}")
-    if isinstance(epochs, bool) or not hasattr(epochs, "__index__"):
-        raise TypeError(f"epochs must be an integer, got {epochs!r}")
-    if epochs < 1:
-        raise ValueError(f"epochs must be >= 1, got {epochs}")
-    if epochs > MAX_EPOCHS:
-        raise ValueError(f"epochs must be <= {MAX_EPOCHS}, got one of {int(epochs).bit_length()} bits")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup must be a fraction of the training in [0, 1), got {warmup}; 5 of 200 epochs is 0.025")
+    _checks.number("base", base, above=0)
+    _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
+    _checks.number("warmup", warmup, least=0, below=1, hint="; a fraction of the training: 5 of 200 epochs is 0.025")
 
 
 def _check_milestones(milestones: Sequence[float]) -> None:

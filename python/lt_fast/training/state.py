@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from lt_fast.batch import Batch
 from lt_fast.errors import DataError, UsageError
 from lt_fast.ranks import Ranks
-from lt_fast.records import LIST, NUMBER, OBJECT, POSITIVE, SHA256, WHOLE, Rule, check, whole
+from lt_fast.records import LIST, NUMBER, OBJECT, POSITIVE, SHA256, TEXT, WHOLE, Rule, check, whole
 from lt_fast.training import optimizers
 from lt_fast.training.batches import Batches
 from lt_fast.training.checkpoint import Checkpoint, OtherRunError
@@ -109,6 +109,8 @@ _VALUES = {
     "optimizer.settings": OBJECT,
     "optimizer.numbers": OBJECT,
     "optimizer.numbers.*": OBJECT,
+    "optimizer.tensors": LIST,
+    "optimizer.tensors.*": TEXT,
     "environment": OBJECT,
 }
 _ROOM = 1 << 31
@@ -176,7 +178,11 @@ class Training:
             "model": {name: _host_copy(tensor) for name, tensor in model.items()},
             "training": {name: _host_copy(tensor) for name, tensor in training.items()},
         }
-        optimizer = {"settings": optimizers.settings_of(self.optimizer), "numbers": numbers}
+        optimizer = {
+            "settings": optimizers.settings_of(self.optimizer),
+            "numbers": numbers,
+            "tensors": sorted(tensors),
+        }
         values = {
             "place": place.to_values(),
             "batches": self.batches_identity(),
@@ -251,7 +257,7 @@ class Training:
             groups = ", ".join(sorted(checkpoint.tensors)) or "nothing"
             raise DataError(f"checkpoint {checkpoint.path} must hold model and training, got {groups}")
         training = checkpoint.tensors["training"]
-        state, numbers = _under(_OPTIMIZER, training), checkpoint.values["optimizer"]["numbers"]
+        state, recorded = _under(_OPTIMIZER, training), checkpoint.values["optimizer"]
         stepped = bool(checkpoint.epoch or checkpoint.step)
         model, method = self._state()
         foreign = sorted(name for name in training if not name.startswith((_METHOD, _OPTIMIZER)))
@@ -259,21 +265,41 @@ class Training:
             unlike(checkpoint.tensors["model"], model)
             or unlike(_under(_METHOD, training), method, finite=False)
             or (f"Unexpected key(s): {', '.join(foreign)}" if foreign else None)
-            or optimizers.fault_in(self.optimizer, self.method, state, numbers, stepped=stepped)
+            or optimizers.fault_in(self.optimizer, self.method, state, recorded, stepped=stepped)
         )
         if fault is not None:
             raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {fault}")
 
     def _restore_tensors(self, checkpoint: Checkpoint) -> None:
         training, numbers = checkpoint.tensors["training"], checkpoint.values["optimizer"]["numbers"]
-        state = {_MODEL + name: tensor for name, tensor in checkpoint.tensors["model"].items()}
-        state |= _under(_METHOD, training)
         try:
-            self.method.load_state_dict(state)
+            self.method.load_state_dict(_method_state(checkpoint))
             optimizers.restore_state(self.optimizer, self.method, _under(_OPTIMIZER, training), numbers)
         except (RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
             reason = " ".join(str(error).split())  # torch spreads it over lines
             raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {reason}") from error
+
+
+def restore_method(method: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load the state of a method from a checkpoint, without the optimizer's: what evaluation needs.
+
+    Raises:
+        DataError: if the checkpoint is one of another method.
+    """
+    state = _method_state(checkpoint)
+    fault = unlike(state, method.state_dict(), finite=False)
+    try:
+        if fault is None:
+            method.load_state_dict(state)
+    except (RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
+        fault = " ".join(str(error).split())  # torch spreads it over lines
+    if fault is not None:
+        raise DataError(f"checkpoint {checkpoint.path} is not of this model and loss: {fault}")
+
+
+def _method_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    state = {_MODEL + name: tensor for name, tensor in checkpoint.tensors.get("model", {}).items()}
+    return state | _under(_METHOD, checkpoint.tensors.get("training", {}))
 
 
 def refuse_disagreement(ranks: Ranks, values: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """One optimisation step: run operation by operation, or captured once per phase as a CUDA graph and replayed."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -36,7 +37,7 @@ class EagerStep:
     def __init__(self, method: nn.Module, optimizer: Optimizer, *, device: torch.device, amp: bool) -> None:
         self.method, self.optimizer, self.device, self.amp = method, optimizer, device, amp
         # A tensor on CUDA, so that a captured graph reads each step's rate and an eager step computes the same bits.
-        self._rates = [_rate_tensor(group, device) for group in optimizer.param_groups]
+        self.rates = [_rate_tensor(group, device) for group in optimizer.param_groups]
 
     def __call__(
         self,
@@ -61,7 +62,7 @@ class EagerStep:
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of every parameter group."""
-        for group, tensor in zip(self.optimizer.param_groups, self._rates, strict=True):
+        for group, tensor in zip(self.optimizer.param_groups, self.rates, strict=True):
             scaled = rate * group.get("lr_scale", 1.0)
             group["lr"] = scaled if tensor is None else tensor.fill_(scaled)
 
@@ -88,6 +89,9 @@ class GraphStep:
         eager: runs the operations.
         capture: from a function to one that repeats what it did on the same tensors; ``cuda_graph`` by default.
         warm_up: eager steps before a capture, which count as steps of the training.
+
+    Raises:
+        ValueError: if the optimizer cannot read its learning rate from the device.
     """
 
     def __init__(
@@ -97,6 +101,11 @@ class GraphStep:
         capture: "Capture | None" = None,
         warm_up: int = _WARM_UP_STEPS,
     ) -> None:
+        if eager.device.type == "cuda" and any(rate is None for rate in eager.rates):
+            name = type(eager.optimizer).__name__
+            raise ValueError(
+                f"optimizer must be made with fused=True or capturable=True for step='graph', got {name} with neither"
+            )
         self.eager, self.warm_up = eager, warm_up
         self.capture = cuda_graph if capture is None else capture
         self._seen: dict[Hashable, int] = {}
@@ -111,7 +120,8 @@ class GraphStep:
         key = (phase, weight, _shapes(batches))
         graph = self._graphs.get(key)
         if graph is None and not self._is_due(phase, key, batches):
-            return self.eager.run(batches, weight, check)
+            with _side_stream(self.eager.device):
+                return self.eager.run(batches, weight, check)
         if graph is None:
             graph = self._graphs[key] = _Graph(self.eager, batches, weight, self.capture)
         output = graph.replay(batches)
@@ -150,6 +160,19 @@ class _Graph:
             self._inputs[name].copy_(batch)
         self._replay()
         return self._output
+
+
+@contextmanager
+def _side_stream(device: torch.device) -> Iterator[None]:
+    """Run on another stream: what autograd sets up on the default stream cannot be captured later."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream(device).wait_stream(stream)
 
 
 def _shapes(batches: Mapping[str, Batch]) -> Hashable:

@@ -1,8 +1,8 @@
 //! Arrays of `NumPy`, read without the interpreter's lock.
 //!
-//! While a call runs detached, other threads may write to the arrays it reads. A Rust slice of such memory would be a
-//! promise that nobody keeps, so an array is a pointer from which each element is copied once ([`Source`]): the core
-//! judges and uses the copy. Any bytes are a number of the array's type; one that is written meanwhile may be read half.
+//! While a call runs detached, other threads may write to the arrays it reads. A Rust slice promises that its memory
+//! does not change, so an array is a pointer from which each element is copied once ([`Source`]); the core checks and
+//! uses the copy. Any bytes are a valid number of the array's type; a number written at the same time may be read half.
 
 use std::marker::PhantomData;
 
@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 /// An argument: any one-dimensional array of numbers `T`.
 pub type Array1<'py, T> = Bound<'py, PyArray1<T>>;
 
-/// The elements of an array that is kept alive by its argument.
+/// The elements of an array that its argument keeps alive.
 pub struct Column<'a, T> {
     first: *const T,
     len: usize,
@@ -31,14 +31,14 @@ unsafe impl<T: Send> Send for Column<'_, T> {}
 unsafe impl<T: Send> Sync for Column<'_, T> {}
 
 impl<'a, T: Element + Copy> Column<'a, T> {
-    /// All elements, whatever their distance.
+    /// All elements, with any stride.
     pub fn of(name: &str, array: &'a Array1<'_, T>) -> PyResult<Self> {
         check_aligned(name, array)?;
         let stride = array.strides().first().copied().unwrap_or(0);
         Ok(Self::new(array, stride))
     }
 
-    /// All elements of an array of any dimension, which must lie side by side.
+    /// All elements of an array of any dimension, which must be contiguous.
     pub fn dense<D: Dimension>(name: &str, array: &'a Bound<'_, PyArray<T, D>>) -> PyResult<Self> {
         check_aligned(name, array)?;
         if !array.is_c_contiguous() {
@@ -68,12 +68,12 @@ impl<T: Copy + Default> Source<T> for Column<'_, T> {
     fn copy_to(&self, start: usize, out: &mut [T]) {
         let len = out.len().min(self.len.saturating_sub(start));
         if self.stride == size_of::<T>() as isize {
-            // SAFETY: elements `start..start + len` exist, and `out` is not among them: nobody else has it.
+            // SAFETY: elements `start..start + len` exist, and `out` does not overlap them: it is a unique borrow.
             unsafe { std::ptr::copy_nonoverlapping(self.first.add(start), out.as_mut_ptr(), len) };
             return;
         }
         for (at, slot) in (start..).zip(out).take(len) {
-            // SAFETY: element `at` exists, at this distance from the first, and it is aligned as that one is.
+            // SAFETY: element `at` exists at this distance from the first, with the same alignment.
             *slot = unsafe {
                 self.first
                     .byte_offset(at as isize * self.stride)
@@ -83,7 +83,7 @@ impl<T: Copy + Default> Source<T> for Column<'_, T> {
     }
 }
 
-/// Refuse a view into bytes, say: Rust may not read a number from between two addresses.
+/// Refuse unaligned arrays, such as a view into bytes: Rust may not read a number from an unaligned address.
 pub fn check_aligned<T: Element, D: Dimension>(
     name: &str,
     array: &Bound<'_, PyArray<T, D>>,

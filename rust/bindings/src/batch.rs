@@ -1,4 +1,4 @@
-//! One batch: where each image is cut, and the pass that fills the tensor.
+//! One batch: the placement of each image, and the pass that fills the tensor.
 
 #![expect(
     clippy::needless_pass_by_value,
@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use crate::arrays::{Array1, Column, check_aligned};
 use crate::detached::detached;
 
-/// Seed, epoch, view, padding and flip: with a position, what decides a placement.
+/// Seed, epoch, view, padding and flip: with a position, they determine a placement.
 type Cropping = (u64, u64, u64, u64, bool);
 
 /// Partners as rows of the images, their positions, mixing coefficients, boxes.
@@ -51,7 +51,7 @@ pub fn placements<'py>(
 #[pyo3(signature = (images, index, positions, cropping, mean, std, mix, out))]
 #[expect(
     clippy::too_many_arguments,
-    reason = "all that a batch is made of, in one pass"
+    reason = "all inputs of a batch, in one pass"
 )]
 pub fn fill_batch<'py>(
     py: Python<'py>,
@@ -71,7 +71,7 @@ pub fn fill_batch<'py>(
         width,
         channels,
     };
-    // Pixels are not judged, so they may change; what is judged is small, and copied.
+    // Pixels are not checked, so they may change meanwhile; the values that are checked are few, and copied.
     let (pixels, out) = (images.as_slice()?, out.as_slice_mut()?);
     let index = Column::of("index", &index)?;
     let positions = Column::of("positions", &positions)?;
@@ -132,7 +132,7 @@ fn placed(
     batch::placements(seed, epoch, view, &positions.to_copy()?, padding, flip)
 }
 
-/// The images to read from, and what is written to: no other call's, and not the images' own memory.
+/// The images to read and the output to write, which no other call may use and which must not overlap the images.
 fn borrowed<'py>(
     images: &Bound<'py, PyArray4<u8>>,
     out: &Bound<'py, PyArray4<f32>>,

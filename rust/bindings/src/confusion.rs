@@ -13,8 +13,8 @@ use crate::detached::detached;
 
 /// Counts of (target, predicted) pairs.
 ///
-/// The lock is held while an increment is added or the reference is taken, and never while Python code may run. Readers
-/// work on the counts as they were when they came: whoever adds meanwhile adds to a copy.
+/// The lock is held while an increment is added or the reference is copied, and never while Python code may run.
+/// Readers work on a snapshot: an update at the same time changes a copy.
 #[pyclass(frozen, module = "lt_fast._rust")]
 pub struct ConfusionCounts {
     num_classes: usize,
@@ -26,14 +26,14 @@ impl ConfusionCounts {
         Arc::clone(&self.locked())
     }
 
-    /// The counts; a panic elsewhere cannot have left them half changed.
+    /// The counts. A panic cannot have left them half changed, so a poisoned lock is ignored.
     fn locked(&self) -> MutexGuard<'_, Arc<confusion::ConfusionCounts>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, more: &Increment) -> Result<()> {
         let mut counts = self.locked();
-        // The handler of a signal might use these counts, and would wait for ever.
+        // A signal handler might use these counts, and would deadlock.
         let undisturbed = || {
             if let Some(own) = Arc::get_mut(&mut counts) {
                 return own.add(more);
@@ -50,7 +50,7 @@ impl ConfusionCounts {
 #[pymethods]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 impl ConfusionCounts {
     #[new]

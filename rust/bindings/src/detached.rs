@@ -1,4 +1,4 @@
-//! Work without the interpreter's lock: interruptible, and with a net below it.
+//! Work without the interpreter's lock: interruptible, and with panics turned into exceptions.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use pyo3::prelude::*;
 
 use crate::error::to_python;
 
-/// How long a call works before it looks for signals, and again after each look.
+/// Time between two checks for signals.
 const PERIOD: Duration = Duration::from_millis(50);
 
 thread_local! {
-    /// When this thread looked for signals last.
+    /// When this thread last checked for signals.
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// What the handler of a signal raised.
+    /// The exception that a signal handler raised.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-/// Run `work` detached. Signals are handled every [`PERIOD`]; what a handler raises ends the call, and a panic in the
-/// work is a `RuntimeError`.
+/// Run `work` detached. Signals are handled every [`PERIOD`]; an exception of a handler ends the call, and a panic
+/// becomes a `RuntimeError`.
 pub fn detached<T: Send>(py: Python<'_>, work: impl Send + FnOnce() -> Result<T>) -> PyResult<T> {
     py.detach(|| {
         LOOKED.set(Some(Instant::now()));
@@ -37,7 +37,7 @@ fn look_for_signals() -> Result<()> {
     if LOOKED.get().is_some_and(|last| last.elapsed() < PERIOD) {
         return Ok(());
     }
-    // Without an interpreter, at the end of the process, there is nobody to interrupt.
+    // At interpreter shutdown there is nothing to interrupt.
     #[expect(
         clippy::redundant_closure_for_method_calls,
         reason = "the method itself is not general enough in its lifetime"

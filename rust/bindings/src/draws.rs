@@ -1,4 +1,4 @@
-//! Plain draws: uniform, beta, permutation; and drawn indices as a list.
+//! Plain draws: uniform, beta, permutation; and indices as a list.
 
 use lt_fast_core::beta::Beta;
 use lt_fast_core::permutation::{Permutation, Shape};
@@ -32,7 +32,7 @@ pub fn uniform(
 #[pyo3(signature = (alpha, beta, seed, stream, epoch, start, n))]
 #[expect(
     clippy::too_many_arguments,
-    reason = "a distribution's two parameters beside the five of every draw"
+    reason = "a distribution's two parameters and the five of every draw"
 )]
 pub fn beta(
     py: Python<'_>,
@@ -65,7 +65,7 @@ pub fn permutation(
 #[pyo3(signature = (indices))]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 pub fn integers<'py>(py: Python<'py>, indices: Array1<'py, i64>) -> PyResult<Bound<'py, PyList>> {
     let indices = Column::of("indices", &indices)?;

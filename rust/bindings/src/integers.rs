@@ -1,15 +1,15 @@
-//! Lists of Python integers, from integers that have been made already.
+//! Lists of Python integers that reuse cached integer objects.
 //!
-//! A sampler gives out the same indices in every epoch. Making a Python integer for each draw, and freeing it after the
-//! batch, costs several times what the draw does; so the integers below [`KEPT`] are made once a process, when they are
-//! first drawn, and kept: from then on an element of a list is a reference and a store. A place takes 8 bytes and an
-//! integer 32, so all of them take 5 MB. That is as many as fit a processor's second cache and a little more: with
-//! larger data sets an integer that lies anywhere in memory comes later than a new one, made where the last was freed.
-//! Hence a call that holds an index beyond makes all of its integers afresh.
+//! A sampler returns the same indices in every epoch. Creating a Python integer for each draw and freeing it after the
+//! batch costs several times as much as the draw, so integers below [`KEPT`] are created once per process, when first
+//! drawn, and cached: afterwards an element of a list is a reference count and a store. An entry of the table takes 8
+//! bytes and an integer 32, so all of them take 5 MB, a little more than a processor's second-level cache. With larger
+//! data sets, loading a cached integer from main memory takes longer than creating one where the last was freed; hence
+//! a call with an index beyond the table creates all of its integers.
 //!
-//! *Soundness.* A place is null or an owned reference that is never given back: what has been read from the table
-//! stays alive. Places change by compare-and-swap only, so nothing rests on the interpreter's lock, no lock of our own
-//! can be left taken by a fork, and a child goes on with the parent's integers. Nothing runs when the interpreter ends.
+//! *Soundness.* An entry is null or an owned reference that is never released, so a pointer read from the table stays
+//! valid. Entries change by compare-and-swap only: nothing depends on the interpreter's lock, there is no lock that a
+//! fork could leave taken, and a child process uses the parent's integers. Nothing runs at interpreter shutdown.
 //! Sub-interpreters would need a table each; `PyO3` refuses to load a module into a second one.
 
 use std::ptr::{from_ref, null_mut};
@@ -20,16 +20,17 @@ use pyo3::ffi::{Py_DECREF, Py_INCREF, PyList_New, PyList_SetItem, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-/// How many integers are kept. Measured with 2 MB of second cache: at 120,000 samples kept ones win by 3 to 25 %, at
-/// 230,000 new ones may.
+/// Number of cached integers. Measured with a second-level cache of 2 MB: at 120,000 samples cached integers are 3 to
+/// 25 % faster, at 230,000 new ones may be.
 const KEPT: usize = 1 << 17;
-/// Elements from the first look at an integer to its use, and from the first look at its place to that.
+/// Prefetch distance, in elements: from the prefetch of an integer to its use, and from the prefetch of its entry to
+/// that.
 const AHEAD: usize = 16;
 
-/// Elements from one look for signals to the next, some milliseconds.
+/// Elements between two checks for signals, some milliseconds.
 const AT_ONCE: usize = 1 << 16;
 
-/// Zeroed memory, which costs nothing before it is touched.
+/// Zeroed memory, which the operating system maps when it is first touched.
 static MADE: [AtomicPtr<PyObject>; KEPT] = [const { AtomicPtr::new(null_mut()) }; KEPT];
 
 /// `values` as a Python list.
@@ -53,7 +54,7 @@ pub fn lists<'py>(py: Python<'py>, values: &[i64], size: usize) -> PyResult<Boun
     Ok(lists)
 }
 
-/// How an integer is made.
+/// Where an integer comes from.
 #[derive(Clone, Copy, PartialEq)]
 enum Make {
     Once,
@@ -68,7 +69,7 @@ fn maker(values: &[i64]) -> Make {
     }
 }
 
-/// The first `len` of `values` as a list; what follows is needed soon.
+/// The first `len` of `values` as a list; the others are prefetched.
 fn list_of<'py>(
     py: Python<'py>,
     values: &[i64],
@@ -78,7 +79,7 @@ fn list_of<'py>(
     // SAFETY: a slice's length fits; a null result is turned into the error that it stands for.
     let list = unsafe { Bound::from_owned_ptr_or_err(py, PyList_New(len as isize))? };
     let put = |at: usize, integer: *mut PyObject| {
-        // SAFETY: nobody else has seen the list, `at` lies inside, and the reference to the integer is passed on.
+        // SAFETY: the list is not shared yet, `at` is inside, and the reference to the integer is moved into it.
         unsafe { PyList_SetItem(list.as_ptr(), at as isize, integer) };
     };
     for (at, &value) in values.iter().enumerate().take(len) {
@@ -96,7 +97,7 @@ fn list_of<'py>(
     Ok(unsafe { list.cast_into_unchecked() })
 }
 
-/// Fetch the integer that is needed soon, and the place of one that is needed a little later.
+/// Prefetch the integer that is needed soon, and the entry of one that is needed a little later.
 #[inline]
 fn look_ahead(values: &[i64], at: usize) {
     let place = |ahead: usize| MADE.get(*values.get(at + ahead)? as usize);
@@ -111,7 +112,7 @@ fn look_ahead(values: &[i64], at: usize) {
 #[inline]
 fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which any address may be given to.
+    // SAFETY: a prefetch is a hint and accepts any address.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(address.cast());
@@ -120,7 +121,7 @@ fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
-/// A new reference to the integer `value`, which the table has from now on.
+/// A new reference to the integer `value`, which is added to the table.
 #[inline]
 fn kept(py: Python<'_>, value: i64) -> PyResult<*mut PyObject> {
     match MADE.get(value as usize) {
@@ -137,17 +138,17 @@ fn kept(py: Python<'_>, value: i64) -> PyResult<*mut PyObject> {
     }
 }
 
-/// Make `value` and keep it in `place`.
+/// Create `value` and store it in the entry `place`.
 #[cold]
 fn keep(py: Python<'_>, value: i64, place: &AtomicPtr<PyObject>) -> PyResult<*mut PyObject> {
     let made = value.into_pyobject(py)?.into_ptr();
-    // SAFETY: one reference more, for the table ...
+    // SAFETY: one more reference, for the table ...
     unsafe { Py_INCREF(made) };
     if place
         .compare_exchange(null_mut(), made, Release, Relaxed)
         .is_err()
     {
-        // SAFETY: ... given back where another thread has been faster.
+        // SAFETY: ... released if another thread has been faster.
         unsafe { Py_DECREF(made) };
     }
     Ok(made)

@@ -1,4 +1,4 @@
-//! Python bindings: borrow, detach, call the core, return. No rule lives here.
+//! Python bindings: borrow, detach, call the core, return. All rules are in the core.
 
 #![deny(clippy::indexing_slicing)]
 

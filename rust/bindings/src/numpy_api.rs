@@ -1,7 +1,7 @@
-//! The interfaces of `NumPy`, fetched when the module is imported.
+//! `NumPy`'s C interfaces, loaded when the module is imported.
 //!
 //! The `numpy` crate imports Python modules at the first use of an array, and panics if that fails: a Ctrl-C there
-//! would be a panic in the middle of a call. Here it is an exception of the import.
+//! would be a panic in the middle of a call. Loaded here, it is an exception of the import.
 
 use lt_fast_core::error::Error;
 use lt_fast_core::fault::caught;
@@ -9,7 +9,7 @@ use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::{PyImportError, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 
-/// Fetch the interface of arrays and that of borrows.
+/// Load the interfaces of arrays and of borrows.
 pub fn load(py: Python<'_>) -> PyResult<()> {
     py.import("numpy")?;
     let touched = caught(|| {

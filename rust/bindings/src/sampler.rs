@@ -1,4 +1,4 @@
-//! Samplers: built by a function each, all drawn from through one class.
+//! Samplers: one constructor function each, and one class for all of them.
 
 use lt_fast_core::counts::LabelRows;
 use lt_fast_core::error::Result;
@@ -71,7 +71,7 @@ impl Draws {
     }
 }
 
-/// What `build` makes, detached.
+/// Run `build` detached.
 fn boxed<S: sampler::Draws + 'static>(
     py: Python<'_>,
     build: impl Send + FnOnce() -> Result<S>,
@@ -91,7 +91,7 @@ pub fn shuffled(n: u64, draws_per_epoch: u64, seed: u64) -> PyResult<Draws> {
 #[pyo3(signature = (labels, class_probs, cycle, draws_per_epoch, seed))]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 pub fn class_balanced(
     py: Python<'_>,
@@ -119,7 +119,7 @@ pub fn class_balanced(
 #[expect(
     clippy::needless_pass_by_value,
     clippy::too_many_arguments,
-    reason = "PyO3 hands over what it extracts; labels, a table of three columns, and how to draw from them"
+    reason = "PyO3 passes extracted arguments by value; labels, a table of three columns, and how to draw from them"
 )]
 pub fn confusion_pairs(
     py: Python<'_>,
@@ -158,7 +158,7 @@ pub fn confusion_pairs(
 #[pyo3(signature = (labels, class_probs, batch_size, draws_per_epoch, seed))]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 pub fn stratified(
     py: Python<'_>,
@@ -181,7 +181,7 @@ pub fn stratified(
 #[pyo3(signature = (weights, replacement, draws_per_epoch, seed))]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 pub fn weighted(
     py: Python<'_>,
@@ -200,7 +200,7 @@ pub fn weighted(
 #[pyo3(signature = (repeat_factors, draws_per_epoch, seed))]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 pub fn repeat_factor(
     py: Python<'_>,
@@ -216,7 +216,7 @@ pub fn repeat_factor(
 #[pyo3(signature = (labels, num_classes, m, classes_per_batch, draws_per_epoch, seed))]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 pub fn m_per_class(
     py: Python<'_>,
@@ -244,7 +244,7 @@ pub fn m_per_class(
 #[pyo3(signature = (indptr, indices, class_probs, cycle, draws_per_epoch, seed))]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 pub fn multilabel(
     py: Python<'_>,
@@ -276,7 +276,7 @@ pub fn multilabel(
 #[pyo3(signature = (indptr, indices, num_classes, draws_per_epoch, seed))]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it extracts"
+    reason = "PyO3 passes extracted arguments by value"
 )]
 pub fn least_sampled(
     py: Python<'_>,

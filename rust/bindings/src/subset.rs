@@ -1,4 +1,4 @@
-//! Which samples a long-tailed set keeps.
+//! Long-tailed subsets.
 
 #![expect(
     clippy::needless_pass_by_value,

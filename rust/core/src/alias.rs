@@ -11,7 +11,7 @@ pub struct Alias {
     slots: Vec<Slot>,
 }
 
-/// A slot is its own number below the threshold, the alias above.
+/// Below the threshold a slot gives its own index, above it the alias.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Slot {
     threshold: u64,
@@ -19,7 +19,7 @@ struct Slot {
 }
 
 impl Default for Slot {
-    /// Its own number, whatever the coin.
+    /// Always its own index.
     fn default() -> Self {
         Self {
             threshold: u64::MAX,
@@ -48,7 +48,7 @@ impl Alias {
             }
         }
         let mut turns = 0;
-        // What rounding leaves over on either side keeps its whole slot.
+        // Rounding may leave entries in either list: each fills its whole slot.
         while let (Some(&giver), Some(taker)) = (rich.last(), poor.pop()) {
             if turns % PIECE == 0 {
                 poll()?;
@@ -68,7 +68,8 @@ impl Alias {
         Ok(Self { slots })
     }
 
-    /// The entry that 64 uniform bits choose: the high part of `bits * len` is the slot, the low part tosses its coin.
+    /// The entry that 64 uniform bits choose: the high part of `bits * len` is the slot, the low part is compared
+    /// with its threshold.
     #[inline]
     #[must_use]
     pub fn pick(&self, bits: u64) -> usize {

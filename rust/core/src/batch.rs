@@ -7,13 +7,13 @@ use crate::interrupt::poll;
 use crate::profile::python_float;
 use crate::rng::{Stream, collect, stream};
 
-/// Widest border that [`placements`] crops from.
+/// Largest padding that [`placements`] accepts.
 pub const MAX_PADDING: u64 = 1 << 31;
 
-/// Numbers that one placement takes from its stream.
+/// Random numbers per placement.
 const DRAWS: u64 = 3;
 
-/// Positions of samples lie below this, so that their draws fit 64 bits.
+/// Positions of samples are below this, so that their draws fit into 64 bits.
 const MAX_POSITION: usize = 1 << 61;
 
 /// Height, width and channels of every image.
@@ -23,19 +23,19 @@ pub struct Shape {
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// Values a pixel.
+    /// Values per pixel.
     pub channels: usize,
 }
 
 impl Shape {
-    /// Values an image.
+    /// Values per image.
     #[must_use]
     pub fn size(self) -> usize {
         self.height * self.width * self.channels
     }
 }
 
-/// Where an output image is cut from its source, which is black outside its borders.
+/// Where an output image is cropped from its source, which is zero outside its borders.
 ///
 /// Output pixel `(y, x)` shows source pixel `(y + dy, x' + dx)`, with `x' = width - 1 - x` if flipped, else `x`: a crop
 /// of the padded image at `(dy + padding, dx + padding)`, then a horizontal flip.
@@ -45,7 +45,7 @@ pub struct Placement {
     pub dy: i64,
     /// Columns right from the source's first.
     pub dx: i64,
-    /// Mirrored left to right, after the crop.
+    /// Whether the image is flipped horizontally after the crop.
     pub flip: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// One table a channel; `mean` and `std` are in units of `pixel / 255`.
+    /// One table per channel; `mean` and `std` are in units of `pixel / 255`.
     ///
     /// # Errors
     ///
@@ -89,12 +89,12 @@ impl Normalization {
     }
 }
 
-/// Which image each one is mixed with, and how much of the first remains.
+/// The partner of each image and the mixing coefficients.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix<'a> {
     /// Index of each image's partner in the images; it need not be in the batch.
     pub partner: &'a [i64],
-    /// Where each partner is cut from its source.
+    /// Where each partner is cropped from its source.
     pub placements: &'a [Placement],
     /// Mixing coefficient of the first image, in `[0, 1]`.
     pub lam: &'a [f32],
@@ -115,7 +115,7 @@ impl<'a> Images<'a> {
     ///
     /// # Errors
     ///
-    /// If the shape has no pixel, or the pixels are no whole number of images.
+    /// If the shape has no pixel, or the number of pixels is not a multiple of the image size.
     pub fn new(pixels: &'a [u8], shape: Shape) -> Result<Self> {
         let Shape {
             height,
@@ -153,14 +153,14 @@ impl<'a> Images<'a> {
 
 /// Write the batch of `indices` to `out`, `(B, channels, height, width)`.
 ///
-/// Image b is source image `indices[b]` cut at `placements[b]` and normalised. With `mix` it becomes
+/// Image b is source image `indices[b]`, cropped at `placements[b]` and normalised. With `mix` it becomes
 /// `lam[b] * image b + (1 - lam[b]) * partner b`, or image b with the partner's pixels inside box b. Nothing is written
-/// unless all input is right. O(B x pixels), no allocation.
+/// if any input is invalid. O(B x pixels), no allocation.
 ///
 /// # Errors
 ///
-/// Those of an interrupt, after which some images have been written. If an index or partner is out of range, a
-/// coefficient outside `[0, 1]`, a box outside the image, or a length does not fit the others.
+/// If an index or partner is out of range, a coefficient is outside `[0, 1]`, a box is outside the image, or the
+/// lengths disagree. Those of an interrupt; then some images have been written.
 pub fn fill_batch(
     images: Images<'_>,
     indices: &[i64],
@@ -186,7 +186,7 @@ pub fn fill_batch(
 }
 
 impl Mix<'_> {
-    /// Draw mixture `b` of the image `first` with its partner.
+    /// Write mixture `b` of the image `first` with its partner.
     #[inline]
     fn draw(
         &self,
@@ -208,7 +208,7 @@ impl Mix<'_> {
     }
 }
 
-/// One source image as its placement shows it.
+/// One source image, seen through its placement.
 struct View<'a> {
     image: &'a [u8],
     shape: Shape,
@@ -216,7 +216,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// Hand every value of `canvas`, plane by plane, to `put` with the normalised pixel that belongs there.
+    /// Call `put` for every value of `canvas`, plane by plane, with the normalised pixel of that position.
     #[inline]
     fn draw(&self, normalization: &Normalization, canvas: &mut [f32], put: impl Fn(&mut f32, f32)) {
         let Shape { height, width, .. } = self.shape;
@@ -228,7 +228,7 @@ impl View<'_> {
         }
     }
 
-    /// Write the normalised pixels of this view inside the box `(top, left, bottom, right)`, which must lie in the
+    /// Write the normalised pixels of this view inside the box `(top, left, bottom, right)`, which must be inside the
     /// image.
     fn paste(&self, normalization: &Normalization, canvas: &mut [f32], region: [i32; 4]) {
         let Shape {
@@ -301,8 +301,8 @@ impl View<'_> {
         right.iter_mut().for_each(black);
     }
 
-    /// The pixels that row `y` of the crop shows, and the columns of the crop (before the flip) that show them; none
-    /// if the row lies above or below the source.
+    /// The source pixels of row `y` of the crop, and the columns of the crop (before the flip) that they fill; none if
+    /// the row is above or below the source.
     #[inline]
     fn source_row(&self, y: usize) -> Option<(&[u8], Range<usize>)> {
         let Shape {
@@ -316,7 +316,7 @@ impl View<'_> {
             .filter(|&row| row < height)?;
         let column = |edge: i64| edge.clamp(0, width as i64) as usize;
         let shown = column(dx.saturating_neg())..column((width as i64).saturating_sub(dx));
-        let first = row * width + column(dx); // where nothing is shown this may be the row's end
+        let first = row * width + column(dx); // for an empty range this may be the row's end
         Some((
             &self.image[first * channels..][..shown.len() * channels],
             shown,
@@ -410,14 +410,14 @@ fn check_boxes(boxes: &[[i32; 4]], Shape { height, width, .. }: Shape) -> Result
     }
 }
 
-/// Placements of the samples at `positions` of an epoch, for one of the views that a sample has there.
+/// Placements of the samples at `positions` of an epoch, for one of their views.
 ///
-/// Each is a function of (seed, epoch, view, position) alone. `dy` and `dx` are uniform over `[-padding, padding]`, the
-/// flip has probability 1/2 where it is allowed.
+/// Each is a function of (seed, epoch, view, position) alone. `dy` and `dx` are uniform over `[-padding, padding]`, a
+/// flip, if enabled, has probability 1/2.
 ///
 /// # Errors
 ///
-/// If the padding passes 2^31, a position is negative or too large, or the memory ends.
+/// If the padding exceeds 2^31, a position is negative or too large, or the result does not fit into memory.
 pub fn placements(
     seed: u64,
     epoch: u64,
@@ -432,7 +432,7 @@ pub fn placements(
         ));
     }
     check_range("position", positions, MAX_POSITION)?;
-    // The first view has the plain stream, so a training with one view is the same whether others exist or not.
+    // The first view uses the stream itself, so it does not change when more views are added.
     let plain = Stream::new(seed, stream::AUGMENT, epoch);
     let draws = if view == 0 { plain } else { plain.sub(view) };
     let offset = |at: u64| draws.below(at, 2 * padding + 1) as i64 - padding as i64;
@@ -456,7 +456,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The batch once more, pixel by pixel from the definition.
+    /// The batch computed pixel by pixel from the definition.
     fn slowly(
         images: &[u8],
         shape: Shape,

@@ -1,4 +1,4 @@
-//! Beta variates with random access: the factors of mixup.
+//! Beta variates with random access: the mixing coefficients of mixup.
 
 use crate::error::{Error, Result};
 use crate::rng::{Stream, collect};
@@ -28,9 +28,10 @@ impl Beta {
 
     /// Draw number `position` of `stream`, in [0, 1].
     ///
-    /// Beta(1, 1) is the uniform draw itself. Otherwise the ratio of two gamma variates, in logarithms, so that a tiny
-    /// parameter gives 0 or 1 and never 0/0. The rejection loop runs in the position's own sub-stream, hence a draw
-    /// depends on nothing but (stream, position). The last bit may differ where `ln` and `exp` do.
+    /// Beta(1, 1) is the uniform draw itself. Otherwise it is the ratio of two gamma variates, computed from their
+    /// logarithms, so that a tiny parameter gives 0 or 1 and never 0/0. The rejection loop reads the position's own
+    /// sub-stream, so a draw depends on (stream, position) alone. The last bit may differ between machines whose `ln`
+    /// and `exp` differ.
     #[must_use]
     #[expect(clippy::float_cmp, reason = "the shortcut is for exactly (1, 1)")]
     pub fn draw(self, stream: Stream, position: u64) -> f64 {
@@ -40,7 +41,7 @@ impl Beta {
         let own = stream.sub(position);
         let difference =
             log_gamma_variate(self.b, own.sub(1)) - log_gamma_variate(self.a, own.sub(0));
-        // Both logarithms can be -inf when the parameters are below 1e-300: then the two ends are equally likely.
+        // Both logarithms can be -inf when the parameters are below 1e-300: then 0 and 1 are equally likely.
         if difference.is_nan() {
             f64::from(u8::from(own.bits(0) >> 63 == 1))
         } else {
@@ -51,7 +52,7 @@ impl Beta {
     /// Draws `start..start + n` of `stream`.
     ///
     /// # Errors
-    /// If the positions pass 2^64 or the result does not fit into memory.
+    /// If the positions exceed 2^64 or the result does not fit into memory.
     pub fn draws(self, stream: Stream, start: u64, n: usize) -> Result<Vec<f64>> {
         collect(start, n, |position| self.draw(stream, position))
     }

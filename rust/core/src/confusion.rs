@@ -1,4 +1,5 @@
-//! How often each class was taken for each other one: integer counts, the same whatever the order they came in.
+//! Confusion counts: how often each class was predicted as each class. Integers, so the order of updates does not
+//! matter.
 
 use crate::error::{Error, Result, collected, filled, reserved, zeros};
 use crate::interrupt::{PIECE, poll};
@@ -7,21 +8,22 @@ use crate::source::Source;
 /// Up to this many classes the counts are a table of `C * C` cells; above, only cells that are not 0 are stored.
 pub const DENSE_CLASSES: usize = 2000;
 
-/// Most classes: beyond, the number is a mistake.
+/// Largest number of classes; a larger one is a mistake.
 pub const MAX_CLASSES: usize = 1 << 24;
 
-/// Pairs, or cells, up to which an increment is a list; longer ones are counted into a table of their own.
+/// Largest number of pairs or cells for which an increment is stored as a list; longer increments are counted into a
+/// temporary table.
 const LISTED: usize = 1 << 20;
 
 /// Counts of `(target, predicted)` pairs, correct ones included.
 ///
-/// A table costs 8 bytes a cell, 32 MB at [`DENSE_CLASSES`], and one addition a pair. Sparse rows are sorted by predicted
-/// class and cost 12 bytes a cell that is not 0 (up to twice as much while they grow); new cells move the rest of
-/// their row, once an increment.
+/// A table costs 8 bytes per cell, 32 MB at [`DENSE_CLASSES`], and one addition per pair. Sparse rows are sorted by
+/// predicted class and cost 12 bytes per nonzero cell (up to twice as much while they grow); new cells move the rest of
+/// their row, once per increment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfusionCounts {
     num_classes: usize,
-    /// Sum of all cells: as it fits, every cell does.
+    /// Sum of all cells. It fits into `i64`, so every cell does.
     total: i64,
     cells: Cells,
 }
@@ -43,14 +45,14 @@ struct Row {
 pub struct Entries {
     /// True class of each.
     pub target: Vec<i64>,
-    /// Class it was taken for.
+    /// Predicted class of each.
     pub predicted: Vec<i64>,
     /// How often, positive.
     pub count: Vec<i64>,
 }
 
 impl ConfusionCounts {
-    /// No counts yet.
+    /// Counts of zero.
     ///
     /// # Errors
     /// If there is no class, there are more than [`MAX_CLASSES`], or too many for the memory.
@@ -96,7 +98,7 @@ impl ConfusionCounts {
     /// Count one pair for each row. All rows are checked before the first is counted.
     ///
     /// # Errors
-    /// If the lengths differ, a class lies outside, or the total would pass 2^63. Then nothing has been counted.
+    /// If the lengths differ, a class is out of range, or the total would exceed 2^63. Then nothing has been counted.
     pub fn update(
         &mut self,
         target: &(impl Source<i64> + ?Sized),
@@ -105,11 +107,11 @@ impl ConfusionCounts {
         self.add(&Increment::of_pairs(self.num_classes, target, predicted)?)
     }
 
-    /// Add counts made elsewhere; the same cell may come more than once.
+    /// Add counts from another object; a cell may occur more than once.
     ///
     /// # Errors
-    /// If the lengths differ, a class lies outside, a count is negative, or the total would pass 2^63. Then nothing has
-    /// been added.
+    /// If the lengths differ, a class is out of range, a count is negative, or the total would exceed 2^63. Then
+    /// nothing has been added.
     pub fn merge(
         &mut self,
         target: &(impl Source<i64> + ?Sized),
@@ -124,10 +126,10 @@ impl ConfusionCounts {
         )?)
     }
 
-    /// Add what has been read and checked. Never interrupted: a part of an increment is never left behind.
+    /// Add a checked increment. Never interrupted, so an increment is added whole or not at all.
     ///
     /// # Errors
-    /// If it is of another number of classes, the total would pass 2^63 or the memory ends; then nothing has been added.
+    /// If the numbers of classes differ, the total would exceed 2^63, or memory runs out. Then nothing has been added.
     pub fn add(&mut self, more: &Increment) -> Result<()> {
         if more.num_classes != self.num_classes {
             return Err(Error::Value(format!(
@@ -247,7 +249,7 @@ impl ConfusionCounts {
     }
 }
 
-/// What is to be added: read once, checked, and the caller's alone.
+/// An increment: values that were read once and checked, owned by the caller.
 #[derive(Debug)]
 pub struct Increment {
     num_classes: usize,
@@ -258,11 +260,11 @@ pub struct Increment {
 /// A cell's key is `target << 32 | predicted`.
 #[derive(Debug)]
 enum Part {
-    /// For tables: one for each pair.
+    /// One entry per pair, for tables.
     Pairs(Vec<u64>),
-    /// Keys and counts; for sparse rows sorted, each key once.
+    /// Keys and counts. For sparse rows they are sorted and each key occurs once.
     Cells(Vec<(u64, i64)>),
-    /// Many, already counted.
+    /// A long increment, already counted into a table.
     Table(ConfusionCounts),
 }
 
@@ -270,7 +272,7 @@ impl Increment {
     /// One for each row of `target` and `predicted`.
     ///
     /// # Errors
-    /// If the lengths differ, a class lies outside, or the memory ends; those of an interrupt.
+    /// If the lengths differ, a class is out of range, or memory runs out; those of an interrupt.
     pub fn of_pairs(
         num_classes: usize,
         target: &(impl Source<i64> + ?Sized),
@@ -291,10 +293,10 @@ impl Increment {
         })
     }
 
-    /// Counts made elsewhere, cell by cell.
+    /// Counts of another object, cell by cell.
     ///
     /// # Errors
-    /// If the lengths differ, a class lies outside, a count is negative, their sum passes 2^63, or the memory ends;
+    /// If the lengths differ, a class is out of range, a count is negative, their sum exceeds 2^63, or memory runs out;
     /// those of an interrupt.
     pub fn of_cells(
         num_classes: usize,
@@ -333,7 +335,7 @@ impl Increment {
         })
     }
 
-    /// The part that `read` makes of `len` rows, or a table of the parts that it makes of some at a time.
+    /// The increment that `read` makes of `len` rows; for a long one, a table into which pieces of them are counted.
     fn in_parts(
         num_classes: usize,
         len: usize,
@@ -358,11 +360,11 @@ impl Increment {
 }
 
 impl Part {
-    /// Hand every row that is to be changed to `visit`, as its target and its cells, sorted.
+    /// Call `visit` for every row of the increment, with its target and its sorted cells.
     fn each_row(&self, mut visit: impl FnMut(usize, &[(u64, i64)]) -> Result<()>) -> Result<()> {
         let mut list = Vec::new();
         match self {
-            Self::Pairs(_) => Ok(()), // for tables alone
+            Self::Pairs(_) => Ok(()), // used for tables only
             Self::Cells(cells) => cells
                 .chunk_by(|one, next| one.0 >> 32 == next.0 >> 32)
                 .try_for_each(|row| visit((row[0].0 >> 32) as usize, row)),
@@ -395,7 +397,7 @@ fn relist<T>(list: &mut Vec<T>, len: usize, values: impl Iterator<Item = T>) -> 
     Ok(())
 }
 
-/// Where a key's cell lies in a table.
+/// Position of a key's cell in a table.
 #[inline]
 fn cell(key: u64, num_classes: usize) -> usize {
     (key >> 32) as usize * num_classes + key as u32 as usize
@@ -411,7 +413,7 @@ fn read_keys(
 ) -> Result<Vec<u64>> {
     let mut keys = reserved(end - start)?;
     let checked = |name: &str, at: usize, class: i64| {
-        // As unsigned numbers the negative ones are the largest.
+        // Negative numbers become the largest ones when read as unsigned: one comparison checks both ends.
         if (class as u64) < num_classes as u64 {
             return Ok(class as u64);
         }
@@ -430,7 +432,7 @@ fn read_keys(
     Ok(keys)
 }
 
-/// Cells sorted by key, each key once; what is added up is below 2^63 in all.
+/// Cells sorted by key, each key once. Their total is below 2^63.
 fn summed(mut cells: Vec<(u64, i64)>) -> Vec<(u64, i64)> {
     cells.sort_unstable_by_key(|&(key, _)| key);
     cells.dedup_by(|next, kept| {
@@ -464,7 +466,7 @@ impl Row {
         }
     }
 
-    /// Add cells, sorted by predicted class, each once; there is room for them.
+    /// Add cells, sorted by predicted class, each once; `reserve` has made room for them.
     fn add(&mut self, cells: &[(u64, i64)]) {
         if let &[(class, count)] = cells {
             return self.add_one(class as u32, count);
@@ -474,7 +476,7 @@ impl Row {
         let mut gap = cells.len() - cells.iter().filter(known).count();
         self.predicted.resize(old + gap, 0);
         self.counts.resize(old + gap, 0);
-        // From the back, each stretch of old cells moves once, by the number of new ones in front of its end.
+        // Merge from the back: each run of old cells then moves once, by the number of new cells before its end.
         let mut end = old;
         for &(key, count) in cells.iter().rev() {
             let class = key as u32;
@@ -538,7 +540,7 @@ mod tests {
 
     use super::*;
 
-    /// Dense and sparse sizes, and pairs that fall on few of the classes, so that cells repeat.
+    /// Dense and sparse sizes, and pairs of few classes, so that cells repeat.
     fn pairs() -> impl Strategy<Value = (usize, Vec<(i64, i64)>)> {
         prop_oneof![1usize..12, Just(DENSE_CLASSES), DENSE_CLASSES + 1..9000].prop_flat_map(
             |classes| {

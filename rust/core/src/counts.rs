@@ -1,16 +1,16 @@
-//! The samples of every class, from one pass over the labels.
+//! Tables of the samples of each class, built by a counting sort over the labels.
 
 use crate::error::{Error, Result, filled, reserved};
 use crate::interrupt::{PIECE, poll};
 use crate::source::{Source, changed};
 
-/// Most samples that a table holds: an index is a `u32`.
+/// Largest number of samples in a table: an index is a `u32`.
 pub const MAX_SAMPLES: usize = u32::MAX as usize;
 
-/// Most classes where their number is given: a table of counts beyond it is a mistake, and would fill the memory.
+/// Largest number of classes. A larger one is a mistake, and its table of counts would fill the memory.
 pub const MAX_CLASSES: usize = 1 << 24;
 
-/// Sample indices grouped by class (compressed rows): 4 bytes a sample, built by a counting sort in O(N + C).
+/// Sample indices grouped by class (compressed rows): 4 bytes per sample, built by a counting sort in O(N + C).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassTable {
     offsets: Vec<u32>,
@@ -18,11 +18,11 @@ pub struct ClassTable {
 }
 
 impl ClassTable {
-    /// Group the positions of `labels`, which lie in `0..num_classes`; inside a class they stay in order.
+    /// Group the positions of `labels`, which are in `0..num_classes`. Within a class they keep their order.
     ///
     /// # Errors
-    /// If a label lies outside, there is no label, or there are more than [`MAX_SAMPLES`]; if the labels change while
-    /// they are read; if the table does not fit into memory.
+    /// If a label is out of range, there is no label, or there are more than [`MAX_SAMPLES`]; if the labels change
+    /// while they are read; if the table does not fit into memory.
     pub fn new(labels: &(impl Source<u32> + ?Sized), num_classes: usize) -> Result<Self> {
         if labels.is_empty() || labels.len() > MAX_SAMPLES {
             let len = labels.len();
@@ -46,7 +46,7 @@ impl ClassTable {
         self.offsets.len() - 1
     }
 
-    /// Where class `class` lies in [`ClassTable::samples`]: start and length.
+    /// Position of class `class` in [`ClassTable::samples`]: start and length.
     #[must_use]
     pub fn extent(&self, class: usize) -> (u32, u32) {
         let start = self.offsets[class];
@@ -60,7 +60,7 @@ impl ClassTable {
     }
 }
 
-/// The label sets of multi-label samples, checked: compressed rows, sample after sample.
+/// Checked label sets of multi-label samples, as compressed rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelRows {
     starts: Vec<u32>,
@@ -73,7 +73,7 @@ impl LabelRows {
     ///
     /// # Errors
     /// If `indptr` does not start at 0, falls, or does not end at the number of labels; if there is no sample, or there
-    /// are more than [`MAX_SAMPLES`] samples or labels; if a label lies outside or repeats within a sample.
+    /// are more than [`MAX_SAMPLES`] samples or labels; if a label is out of range or repeats within a sample.
     pub fn new(
         indptr: &(impl Source<i64> + ?Sized),
         indices: &(impl Source<u32> + ?Sized),
@@ -112,7 +112,7 @@ impl LabelRows {
         self.starts.len() - 1
     }
 
-    /// Whether there is no sample; never so.
+    /// Whether there is no sample; always false.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -124,7 +124,7 @@ impl LabelRows {
         &self.labels[self.starts[sample] as usize..self.starts[sample + 1] as usize]
     }
 
-    /// The samples of every class: one stands in as many classes as it has labels.
+    /// The samples of each class. A sample is in as many classes as it has labels.
     ///
     /// # Errors
     /// If the table does not fit into memory.
@@ -151,7 +151,7 @@ impl LabelRows {
     }
 }
 
-/// Refuse a number of classes that is a mistake, and would fill the memory.
+/// Check the number of classes against [`MAX_CLASSES`].
 ///
 /// # Errors
 /// If there are more than [`MAX_CLASSES`].
@@ -191,7 +191,7 @@ fn checked_rows(indptr: &(impl Source<i64> + ?Sized), labels: usize) -> Result<V
     Ok(starts)
 }
 
-/// Start of every class, and a last entry for the number of labels, which [`close`] rotates to the front.
+/// Start of each class, then one entry for the number of labels, which [`close`] rotates to the front.
 fn counted(labels: &(impl Source<u32> + ?Sized), num_classes: usize) -> Result<Vec<u32>> {
     let mut counts = filled(num_classes.saturating_add(1), &0u32)?;
     labels.try_each(|position, label| {
@@ -207,7 +207,7 @@ fn counted(labels: &(impl Source<u32> + ?Sized), num_classes: usize) -> Result<V
     Ok(counts)
 }
 
-/// Counts to their cumulative sums, each without its own count; all counts together are fewer than 2^32.
+/// Replace counts by exclusive cumulative sums. The total is below 2^32.
 fn to_starts(counts: &mut [u32]) {
     let mut start = 0;
     for count in counts {
@@ -221,8 +221,8 @@ fn copied(values: &[u32]) -> Result<Vec<u32>> {
     Ok(copy)
 }
 
-/// Put `sample` where `offsets[label]` says, which walks from the start of its class to the start of the next one; none
-/// if there is no such place, because the labels are not those that were counted.
+/// Store `sample` at `offsets[label]` and advance that offset, which moves from the start of its class to the start of
+/// the next one. None if there is no such position, because the labels have changed since they were counted.
 #[inline]
 fn place(offsets: &mut [u32], samples: &mut [u32], label: u32, sample: u32) -> Option<()> {
     let at = offsets.get_mut(label as usize)?;
@@ -231,7 +231,8 @@ fn place(offsets: &mut [u32], samples: &mut [u32], label: u32, sample: u32) -> O
     Some(())
 }
 
-/// Turn the ends of all classes, as [`place`] leaves them, into starts; none if they are not the `starts` of the next.
+/// Turn the class ends that [`place`] leaves into starts. None if they differ from the next class's `starts`: the
+/// labels have changed.
 fn close(offsets: &mut [u32], starts: &[u32]) -> Option<()> {
     offsets.rotate_right(1);
     *offsets.first_mut()? = 0;
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(text, "labels must hold 1 to 2**32 - 1 samples, got 0");
     }
 
-    /// Labels that are `later` from the second reading on.
+    /// Labels that change to `later` on the second reading.
     struct Rewritten {
         first: Vec<u32>,
         later: Vec<u32>,

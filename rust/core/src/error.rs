@@ -1,21 +1,21 @@
-//! The one error type of the crate, and memory whose lack is an error.
+//! The error type of the crate, and allocation that returns an error when memory runs out.
 
 use std::alloc::{Layout, alloc_zeroed};
 
 use crate::interrupt::{PIECE, poll};
 
-/// What a routine refuses, in the words a user reads: argument, rule, value, next step.
+/// Why a routine failed, as the user reads it: argument, rule, value, next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// A value breaks a rule.
     Value(String),
-    /// An index or label lies outside its range.
+    /// An index or label is out of range.
     Index(String),
     /// The result does not fit into memory.
     Memory(String),
-    /// The caller asked for an end: see [`crate::interrupt`].
+    /// The caller interrupted the work: see [`crate::interrupt`].
     Interrupted,
-    /// A mistake of the crate itself: see [`crate::fault`].
+    /// A bug of this crate: see [`crate::fault`].
     Fault(String),
 }
 
@@ -35,7 +35,7 @@ impl std::error::Error for Error {}
 /// Result of every fallible routine of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An empty vector with room for `len` elements: a size that no machine has is an error, not an abort.
+/// An empty vector with room for `len` elements. A size that does not fit into memory is an error, not an abort.
 ///
 /// # Errors
 /// [`Error::Memory`] if the allocator refuses.
@@ -75,7 +75,7 @@ pub fn collected<T>(most: usize, values: impl IntoIterator<Item = T>) -> Result<
     Ok(room)
 }
 
-/// `len` zeros, of which the system hands out no page before it is written to.
+/// `len` zeros. The operating system maps a page when it is first written to.
 ///
 /// # Errors
 /// [`Error::Memory`] if the allocator refuses.
@@ -94,7 +94,7 @@ pub fn zeros(len: usize) -> Result<Vec<i64>> {
         return Err(no_room::<i64>(len));
     }
     let numbers = std::ptr::slice_from_raw_parts_mut(memory.cast::<i64>(), len);
-    // SAFETY: from the global allocator, by the layout of `len` numbers, and zeroed.
+    // SAFETY: allocated by the global allocator with the layout of `len` numbers, and zeroed.
     Ok(unsafe { Box::from_raw(numbers) }.into_vec())
 }
 

@@ -1,4 +1,4 @@
-//! The last net: a panic of this crate or of its caller becomes an error that names the place.
+//! Turn a panic of this crate or of its caller into an error that names the source location.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -10,14 +10,14 @@ thread_local! {
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Note the place of a panic in place of printing it, from now on and in every thread of the process.
+/// Record the location of each panic instead of printing it, from now on and in every thread of the process.
 pub fn note_panics() {
     set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         PLACE.set(info.location().map(ToString::to_string));
     }));
 }
 
-/// Run `work`; a panic is [`Error::Fault`] with its message and place, which is known after [`note_panics`].
+/// Run `work`; a panic becomes [`Error::Fault`] with its message and, after [`note_panics`], its location.
 ///
 /// # Errors
 /// Those of `work`.

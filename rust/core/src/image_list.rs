@@ -1,18 +1,18 @@
-//! Text lists of labelled images, one `relative/path label` a line, as the long-tailed benchmarks publish them.
+//! Text lists of labelled images, one `relative/path label` per line, as the long-tailed benchmarks publish them.
 
 use crate::error::{Error, Result, reserved};
 use crate::interrupt::poll;
 
-/// Lines that are read between two questions whether to continue.
+/// Lines between two checks for an interrupt.
 const LINES: usize = 1 << 10;
 
-/// Labels must lie below: a table of counts beyond it is a mistake, and would fill the memory.
+/// Labels must be below this. A larger one is a mistake, and its table of counts would fill the memory.
 pub const MAX_CLASSES: u64 = 1 << 24;
 
-/// Paths and labels of a list. The paths lie one after the other in one string: two allocations for a million of them.
+/// Paths and labels of a list. The paths are concatenated in one string: two allocations for a million of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageList {
-    /// All paths, without anything between them.
+    /// All paths, without separators.
     pub text: String,
     /// Where each path ends in `text`, in bytes.
     pub ends: Vec<i64>,
@@ -27,8 +27,8 @@ pub struct ImageList {
 ///
 /// # Errors
 ///
-/// If a line has no path or no label, the label is not a whole number in `[0, MAX_CLASSES)`, or the path is not UTF-8
-/// or holds a zero byte: the line's number comes first. If there is no line.
+/// If a line has no path or no label, the label is not an integer in `[0, MAX_CLASSES)`, or the path is not UTF-8
+/// or holds a zero byte: the message starts with the line's number. If there is no line.
 pub fn parse(list: &[u8]) -> Result<ImageList> {
     let list = list
         .strip_prefix(b"\xEF\xBB\xBF")
@@ -74,7 +74,7 @@ fn parse_line(line: &[u8]) -> std::result::Result<(&str, i64), String> {
     }
     let label = parse_label(&label[1..]).ok_or_else(|| {
         format!(
-            "expected a label, a whole number in [0, 2**24), at the end of the line, got {}",
+            "expected a label, an integer in [0, 2**24), at the end of the line, got {}",
             shown()
         )
     })?;
@@ -91,7 +91,7 @@ fn parse_line(line: &[u8]) -> std::result::Result<(&str, i64), String> {
 
 fn parse_label(digits: &[u8]) -> Option<i64> {
     if !digits.iter().all(u8::is_ascii_digit) {
-        return None; // `parse` would take a plus sign
+        return None; // `parse` would accept a plus sign
     }
     let label: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     (label < MAX_CLASSES).then_some(label as i64)
@@ -157,7 +157,7 @@ mod tests {
         ] {
             let text = message(format!("a 0\nb c {label}").as_bytes());
             assert!(
-                text.starts_with("line 2: expected a label, a whole number in [0, 2**24)"),
+                text.starts_with("line 2: expected a label, an integer in [0, 2**24)"),
                 "{text}"
             );
             assert!(text.ends_with(&format!("got 'b c {label}'")), "{text}");

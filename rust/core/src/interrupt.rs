@@ -1,24 +1,24 @@
-//! Interruptible work: a long loop asks between pieces whether it shall continue.
+//! Interruptible work: long loops check between pieces whether to continue.
 //!
-//! The crate knows nothing of signals. Its caller installs a question for the current thread with [`during`], and the
-//! loops of the crate ask it with [`poll`] after some tens of microseconds of work. Without a question `poll` costs one
-//! read of a thread-local cell.
+//! The crate does not handle signals. Its caller installs a callback for the current thread with [`during`], and the
+//! loops of the crate call it with [`poll`] after some tens of microseconds of work. Without a callback `poll` costs
+//! one read of a thread-local cell.
 
 use std::cell::Cell;
 
 use crate::error::Result;
 
-/// Asked often: an error ends the routine that asks.
+/// The callback; an error ends the routine that called it.
 pub type Question = fn() -> Result<()>;
 
-/// Elements of cheap work between two questions.
+/// Elements of cheap work between two calls of the callback.
 pub const PIECE: usize = 1 << 14;
 
 thread_local! {
     static ASKED: Cell<Option<Question>> = const { Cell::new(None) };
 }
 
-/// Run `work` so that its loops ask `question`; what was asked before is asked again afterwards, also after a panic.
+/// Run `work` with `question` as the callback; the previous callback is restored afterwards, also after a panic.
 pub fn during<T>(question: Question, work: impl FnOnce() -> T) -> T {
     struct Restore(Option<Question>);
     impl Drop for Restore {
@@ -30,21 +30,21 @@ pub fn during<T>(question: Question, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Ask whether to continue.
+/// Check whether to continue.
 ///
 /// # Errors
-/// What the question answers, as a rule [`crate::error::Error::Interrupted`].
+/// The error of the callback, usually [`crate::error::Error::Interrupted`].
 #[inline]
 pub fn poll() -> Result<()> {
     ASKED.get().map_or(Ok(()), |question| question())
 }
 
-/// Asks once in [`PIECE`] elements of a loop whose steps may be as small as one.
+/// Polls once per [`PIECE`] elements of a loop with steps of any size.
 #[derive(Debug, Default)]
 pub struct Pace(usize);
 
 impl Pace {
-    /// A step over `elements` more.
+    /// Count `elements` more.
     ///
     /// # Errors
     /// Those of [`poll`].
@@ -59,7 +59,7 @@ impl Pace {
     }
 }
 
-/// Call `work` with pieces of `values` of at most [`PIECE`] elements and the position of each, asking in between.
+/// Call `work` with pieces of `values` of at most [`PIECE`] elements and their positions, polling in between.
 ///
 /// # Errors
 /// Those of [`poll`].

@@ -1,6 +1,6 @@
 //! Long-tailed sampling without Python.
 //!
-//! Every draw is a pure function of (seed, epoch, position); slices go in, vectors come out, and no routine
+//! Every draw is a pure function of (seed, epoch, position). Routines take slices and return vectors. No routine
 //! panics on user input: see [`error::Error`].
 
 pub mod alias;

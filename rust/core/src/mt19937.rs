@@ -1,6 +1,6 @@
-//! `NumPy`'s legacy generator: only what published subsets were drawn with.
+//! `NumPy`'s legacy generator: the part that reproduces published subsets.
 //!
-//! Nothing new should use it: its state is 624 words and it cannot be addressed by position.
+//! Do not use it for anything new: its state is 624 words and it has no random access.
 
 use crate::error::{Error, Result};
 use crate::interrupt::{PIECE, poll};
@@ -68,7 +68,8 @@ impl Mt19937 {
     ///
     /// # Errors
     ///
-    /// Those of an interrupt, and if there are more than 2^32 elements: from there on `NumPy` draws 64 bits, which no published subset needs.
+    /// Those of an interrupt, and if there are more than 2^32 elements: from there on `NumPy` draws 64 bits, which no
+    /// published subset needs.
     pub fn shuffle<T>(&mut self, values: &mut [T]) -> Result<()> {
         if values.len() as u64 > 1 << 32 {
             return Err(Error::Value(format!(

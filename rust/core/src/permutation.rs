@@ -1,11 +1,11 @@
-//! A keyed permutation of `0..n` with random access: no memory, and entry `i` costs the same at any `i`.
+//! A keyed permutation of `0..n` with random access: no memory, and the same cost at any `i`.
 //!
 //! A Feistel network over a rectangle of `rows * columns >= n` cells, both close to the square root of `n`, with
-//! addition modulo the side in place of exclusive or (Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA
-//! 2002). Cells beyond `n` are walked over: there are fewer than `columns` of them, so a step is repeated with
-//! probability of about `1 / rows`, whereas a network over whole bits may have to walk from three cells in four.
-//! Up to [`SMALL`] entries a network has too few round functions to choose from; there it is a Fisher-Yates shuffle on
-//! the stack.
+//! addition modulo the side instead of exclusive or (Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA
+//! 2002). A cell beyond `n` is encrypted again until it is inside (cycle walking). There are fewer than `columns` such
+//! cells, so this happens with probability of about `1 / rows`; a network over whole bits, whose domain is a power of
+//! 4, may have to repeat three cells in four. Up to [`SMALL`] entries a network has too few distinct round functions;
+//! there the permutation is a Fisher-Yates shuffle on the stack.
 
 mod quick;
 
@@ -20,13 +20,14 @@ pub const SMALL: u64 = 64;
 /// Largest size: an entry is a non-negative `i64`.
 pub const MAX_LEN: u64 = 1 << 63;
 
-/// Few cells need more rounds to look random. With 400,000 keys and more, the joint distribution of two entries still
-/// differs visibly from that of a uniform permutation after 8 rounds at 25 cells and after 6 at 300; not so here.
+/// Few cells need more rounds to look random. Over 400,000 keys and more, the joint distribution of two entries differs
+/// measurably from that of a uniform permutation after 8 rounds at 25 cells and after 6 at 300, but not with these
+/// numbers of rounds.
 const MANY_ROUNDS: usize = 10;
 const FEW_ROUNDS: usize = 6;
 const LARGE: u64 = 1 << 10;
 
-/// The sides of the rectangle for one `n`: what all permutations of that size share.
+/// The sides of the rectangle for one `n`. All permutations of that size share them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     len: u64,
@@ -46,7 +47,7 @@ impl Shape {
         }
     }
 
-    /// [`Shape::new`] for a size that comes from outside.
+    /// [`Shape::new`] for an unchecked size.
     ///
     /// # Errors
     /// If `len` is above [`MAX_LEN`].
@@ -72,7 +73,7 @@ impl Shape {
     }
 }
 
-/// A permutation of `0..len`: the one that chooses subsets of data sets. For draws see [`QuickPermutation`].
+/// A permutation of `0..len`, used to choose subsets of data sets. For draws see [`QuickPermutation`].
 #[derive(Debug, Clone, Copy)]
 pub struct Permutation {
     shape: Shape,
@@ -86,7 +87,7 @@ impl Permutation {
         Self { shape, stream }
     }
 
-    /// Entry `index`, or none from `len` on.
+    /// Entry `index`; none if `index >= len`.
     #[must_use]
     pub fn get(self, index: u64) -> Option<u64> {
         let mut entry = [0];
@@ -143,7 +144,8 @@ impl Shape {
         }
     }
 
-    /// Encrypt until the cell is one of the first `len`; from such a cell this ends, for encryption is a bijection.
+    /// Encrypt until the cell is one of the first `len`. This ends: encryption is a bijection of all cells, so its
+    /// cycle returns to the start, which is one of them.
     #[inline]
     fn walk<const R: usize>(self, keys: &[u64; R], mut row: u64, mut column: u64) -> u64 {
         loop {
@@ -179,7 +181,7 @@ const fn add_modulo(a: u64, b: u64, side: u64) -> u64 {
     if sum >= side { sum - side } else { sum }
 }
 
-/// The first `steps` entries of a Fisher-Yates shuffle of `0..len`, followed by what is not used.
+/// A Fisher-Yates shuffle of `0..len`, of which only the first `steps` entries are final.
 fn shuffled(len: u8, steps: usize, stream: Stream) -> [u8; SMALL as usize] {
     let mut entries = std::array::from_fn(|entry| entry as u8);
     for index in 0..steps {
@@ -188,8 +190,8 @@ fn shuffled(len: u8, steps: usize, stream: Stream) -> [u8; SMALL as usize] {
     entries
 }
 
-/// Up to this size samplers shuffle in memory, which is faster than the network and exactly uniform; beyond, a seek
-/// would wait for the shuffle to catch up.
+/// Up to this size samplers shuffle in memory, which is faster than the network and exactly uniform. Beyond it a seek
+/// would have to wait for the shuffle.
 pub const LARGEST_SHUFFLE: usize = 1 << 16;
 
 /// Fisher-Yates from the front.
@@ -199,7 +201,7 @@ pub fn shuffle<T>(stream: Stream, entries: &mut [T]) {
     }
 }
 
-/// [`shuffle`] of many entries, which asks between pieces of it whether to continue.
+/// [`shuffle`] of many entries that polls for interrupts.
 ///
 /// # Errors
 /// Those of an interrupt; then some of the entries are shuffled.
@@ -215,7 +217,7 @@ pub fn shuffle_many<T>(stream: Stream, entries: &mut [T]) -> Result<()> {
     Ok(())
 }
 
-/// Step `index` of [`shuffle`]: bring to `index` one of the entries that are not in front of it.
+/// Step `index` of [`shuffle`]: swap a random one of the entries from `index` on to `index`.
 #[inline]
 pub fn shuffle_step<T>(stream: Stream, entries: &mut [T], index: usize) {
     let left = (entries.len() - index) as u64;

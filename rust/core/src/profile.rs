@@ -1,23 +1,23 @@
-//! How many samples each class of a long-tailed set keeps.
+//! Class sizes of a long-tailed data set.
 
 use crate::error::{Error, Result};
 use crate::rng::collect;
 
-/// Most classes a profile is made for: far beyond any data set, and small enough that a typing error cannot exhaust
+/// Largest number of classes of a profile: far beyond any data set, and small enough that a typing error cannot exhaust
 /// the memory.
 pub const MAX_CLASSES: usize = 1 << 24;
 
 /// Shape of the Pareto profile. Fitted: with 1,000 classes from 1,280 down to 5 the counts sum to 115,846, the size
-/// of ImageNet-LT, and 3.0 % of the images lie in another class than in the published list. (Its authors name a power
+/// of ImageNet-LT, and 3.0 % of the images are in another class than in the published list. (Its authors name a power
 /// of 6, which in this formula gives 121,937 images.)
 pub const PARETO_SHAPE: f64 = 5.412_667;
 
 /// The shape of the tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Falls by the same factor from each class to the next.
+    /// Decreases by the same factor from each class to the next.
     Exponential,
-    /// The first half of the classes is full, the rest has the smallest count.
+    /// The first half of the classes has the largest count, the rest the smallest.
     Step,
     /// Quantiles of a Pareto (Lomax) distribution, as ImageNet-LT's counts are.
     Pareto,
@@ -41,7 +41,7 @@ impl std::str::FromStr for Profile {
 /// Counts of a long-tailed set, largest class first.
 ///
 /// `exp` and `step` repeat the float operations of LDAM-DRW's `get_img_num_per_cls` in their order, truncation
-/// included: `int(largest * (1 / imbalance_ratio) ** (c / (C - 1.0)))`. One departure: where that product falls an
+/// included: `int(largest * (1 / imbalance_ratio) ** (c / (C - 1.0)))`. One difference: where that product is an
 /// ulp below 1 although `largest >= imbalance_ratio` (49 by 49), the class keeps 1 sample instead of none.
 /// `pareto` is `smallest + (largest - smallest) * q(c) / q(0)` to the nearest integer, with
 /// `q(c) = (C / (c + 1)) ** (1 / PARETO_SHAPE) - 1`.
@@ -107,7 +107,7 @@ fn check_ratio(ratio: f64) -> Result<()> {
             python_float(ratio)
         )));
     }
-    let inverse = (1.0 / ratio * 100.0).round() / 100.0; // 0.01 is how others write 100
+    let inverse = (1.0 / ratio * 100.0).round() / 100.0; // other code writes 0.01 for 100
     let hint = if ratio > 0.0 && inverse.is_finite() {
         format!("; did you mean {inverse}?")
     } else {
@@ -131,7 +131,7 @@ fn steps_down(class: usize, num_classes: usize) -> f64 {
 
 fn pareto(class: usize, num_classes: usize, largest: f64, factor: f64) -> f64 {
     if class == 0 {
-        return largest; // exactly, whatever the rounding below
+        return largest; // exact: the formulas below would round
     }
     let quantile = |rank: usize| (num_classes as f64 / rank as f64).powf(1.0 / PARETO_SHAPE) - 1.0;
     let smallest = largest * factor;

@@ -1,26 +1,26 @@
 //! The counter-based generator: draw number `position` of a stream is a pure function of (key, position).
 //!
 //! The algorithm is `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014)
-//! read as a counter: `mix(key + (position + 1) * GOLDEN)`, with Stafford's variant 13 as `mix`. It was chosen because
+//! used as a counter: `mix(key + (position + 1) * GOLDEN)`, with Stafford's variant 13 as `mix`. It was chosen because
 //! it is the fastest generator with random access that passes `BigCrush`: two multiplications and three shifts, all of
 //! which vectorise (Philox4x32-10 costs about three times as much), and because for one key it is a bijection of the
 //! position, so that no two draws of a stream are equal.
 //!
-//! A key is a hash of (seed, stream, epoch), absorbed one after the other: never a sum, so seed 0 in epoch 1 and seed 1
-//! in epoch 0 have nothing in common. Streams are segments of one cycle of 2^64 numbers at hashed places: the chance
-//! that any two of K streams of length L overlap is below `K^2 L / 2^63`, one in 10^5 for 10,000 epochs of a million
-//! draws.
+//! A key is a hash of seed, stream and epoch, absorbed one after the other. It is not a sum, so seed 0 in epoch 1 and
+//! seed 1 in epoch 0 are unrelated. Streams are segments of one cycle of 2^64 numbers that start at hashed positions:
+//! the probability that any two of K streams of length L overlap is below `K^2 L / 2^63`, 1e-5 for 10,000 epochs of a
+//! million draws.
 
 use crate::error::{Error, Result, reserved};
 use crate::interrupt::poll;
 
-/// Draws that are made between two questions whether to continue.
+/// Draws between two checks for an interrupt.
 const AT_ONCE: u64 = 1 << 12;
 
 /// 2^64 divided by the golden ratio, made odd: the step of the counter.
 pub const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// What a stream of draws is for: the same seed and epoch give independent numbers to each purpose.
+/// Purposes of streams: the same seed and epoch give independent numbers to each purpose.
 pub mod stream {
     /// Order of samples in an epoch, and iid class draws.
     pub const SAMPLER: u64 = 1;
@@ -30,9 +30,9 @@ pub mod stream {
     pub const WITHIN_CLASS: u64 = 3;
     /// Crops and flips.
     pub const AUGMENT: u64 = 4;
-    /// Partners of a batch that is mixed with itself.
+    /// Partners within a batch.
     pub const PARTNER: u64 = 5;
-    /// Mixing factors.
+    /// Mixing coefficients.
     pub const MIX: u64 = 6;
     /// Initial weights of a model.
     pub const INIT: u64 = 7;
@@ -40,7 +40,7 @@ pub mod stream {
     pub const SUBSET: u64 = 8;
     /// Which labels of a data set are replaced, and by which.
     pub const LABEL_NOISE: u64 = 9;
-    /// Pairs of samples whose classes are taken for each other.
+    /// Pairs of samples of confused classes.
     pub const CONFUSION_PAIR: u64 = 10;
 }
 
@@ -76,7 +76,7 @@ impl Stream {
         }
     }
 
-    /// A stream of its own for `word`, for routines that need an unknown number of draws a position.
+    /// The sub-stream of `word`, for routines that need an unknown number of draws per position.
     #[inline]
     #[must_use]
     pub const fn sub(self, word: u64) -> Self {
@@ -110,8 +110,8 @@ impl Stream {
 
     /// Draw number `position` in `[0, bound)`, without bias; `bound` 0 gives 0.
     ///
-    /// Lemire, "Fast random integer generation in an interval", TOMACS 2019, arXiv:1805.10941: a division is needed
-    /// with probability `bound / 2^64` only. A rejected draw is replaced from the position's own sub-stream.
+    /// Lemire, "Fast random integer generation in an interval", TOMACS 2019, arXiv:1805.10941: it
+    /// divides with probability `bound / 2^64` only. A rejected draw is replaced from the position's own sub-stream.
     #[inline]
     #[must_use]
     pub fn below(self, position: u64, bound: u64) -> u64 {
@@ -149,7 +149,7 @@ pub const fn widening_mul(a: u64, b: u64) -> (u64, u64) {
 /// Draws `start..start + n` as doubles in [0, 1).
 ///
 /// # Errors
-/// If the positions pass 2^64 or the result does not fit into memory.
+/// If the positions exceed 2^64 or the result does not fit into memory.
 pub fn uniforms(stream: Stream, start: u64, n: usize) -> Result<Vec<f64>> {
     collect(start, n, |position| stream.uniform(position))
 }
@@ -157,7 +157,7 @@ pub fn uniforms(stream: Stream, start: u64, n: usize) -> Result<Vec<f64>> {
 /// `draw(start), draw(start + 1), ..`, `n` of them.
 ///
 /// # Errors
-/// If the positions pass 2^64 or the result does not fit into memory.
+/// If the positions exceed 2^64 or the result does not fit into memory.
 pub fn collect<T>(start: u64, n: usize, mut draw: impl FnMut(u64) -> T) -> Result<Vec<T>> {
     let Some(end) = start.checked_add(n as u64) else {
         return Err(Error::Value(format!(

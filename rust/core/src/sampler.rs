@@ -1,6 +1,6 @@
-//! Seekable sources of sample indices, and the batches cut from them.
+//! Seekable sources of sample indices, and the batches taken from them.
 //!
-//! A new sampler is one file below this one that implements [`Draws`].
+//! A new sampler is one file in this module that implements [`Draws`].
 
 pub mod class_balanced;
 pub mod confusion_pairs;
@@ -25,20 +25,20 @@ pub trait Draws: Send + Sync {
     /// Length of an epoch.
     fn draws_per_epoch(&self) -> u64;
 
-    /// Write draws `start..start + out.len()` of `epoch`; the caller has made sure that they lie inside the epoch.
+    /// Write draws `start..start + out.len()` of `epoch`; the caller has checked that they are in the epoch.
     ///
     /// # Errors
-    /// Those of an interrupt, and if what the draws need does not fit into memory.
+    /// Those of an interrupt; if memory runs out.
     fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()>;
 
-    /// Up to how many draws between two batches cost less to make and throw away than a new start behind them: more
-    /// where a start has to be sought.
+    /// Largest gap between two batches, in draws, that is cheaper to draw and discard than to seek over. Larger for
+    /// samplers with an expensive seek.
     fn near(&self) -> u64 {
         16
     }
 }
 
-/// Most draws that are made at a time to take every so many of them.
+/// Largest block of draws from which the requested batches are picked.
 const BLOCK: u64 = 1 << 12;
 
 /// Which batches of an epoch: `first, first + step, ..`, `count` of them, of `size` draws each.
@@ -50,9 +50,9 @@ pub struct Batches {
     pub first: u64,
     /// From one batch to the next: 1, or the number of ranks.
     pub step: u64,
-    /// How many.
+    /// Number of batches.
     pub count: u64,
-    /// Draws in each; the last one of the epoch may be shorter.
+    /// Draws per batch; the last batch of the epoch may be shorter.
     pub size: u64,
 }
 
@@ -60,7 +60,7 @@ impl Batches {
     /// The draws of these batches, one after the other.
     ///
     /// # Errors
-    /// If a batch lies beyond the epoch, or the draws up to it number more than 2^63; those of [`Draws::fill`].
+    /// If a batch is beyond the epoch, or there are more than 2^63 draws up to it; those of [`Draws::fill`].
     pub fn draw(self, draws: &dyn Draws) -> Result<Vec<i64>> {
         let len = self.checked_len(draws.draws_per_epoch())?;
         let mut out = zeros(len)?;
@@ -78,7 +78,7 @@ impl Batches {
         Ok(out)
     }
 
-    /// Each batch from a start of its own.
+    /// Seek for each batch.
     fn seek(self, draws: &dyn Draws, out: &mut [i64]) -> Result<()> {
         let mut start = self.first.wrapping_mul(self.size);
         for batch in out.chunks_mut(self.size as usize) {
@@ -88,7 +88,7 @@ impl Batches {
         Ok(())
     }
 
-    /// The batches from blocks that hold what lies between them, too.
+    /// Draw blocks that include the gaps between batches.
     fn pick(self, draws: &dyn Draws, out: &mut [i64]) -> Result<()> {
         let stride = self.step * self.size;
         let at_once = (BLOCK / stride).max(1);
@@ -96,7 +96,7 @@ impl Batches {
         let mut block = filled(len, &0)?;
         let mut start = self.first * self.size;
         for batches in out.chunks_mut((at_once * self.size) as usize) {
-            // What lies behind the last batch of a block is not drawn: it may be beyond the epoch.
+            // The gap after the last batch of a block is not drawn: it may be beyond the epoch.
             let strides = (batches.len() as u64 - 1) / self.size;
             let used = strides * stride + batches.len() as u64 - strides * self.size;
             let block = &mut block[..used as usize];
@@ -118,7 +118,7 @@ impl Batches {
         Ok(())
     }
 
-    /// Draws in all; afterwards the arithmetic of [`Batches::draw`] cannot overflow.
+    /// Check the request and return its number of draws. After it the arithmetic of [`Batches::draw`] cannot overflow.
     fn checked_len(self, per_epoch: u64) -> Result<usize> {
         if self.size == 0 || self.step == 0 {
             let Self { size, step, .. } = self;
@@ -145,12 +145,12 @@ impl Batches {
                 "batches must lie in [0, {total}), got first={first}, step={step}, count={count}"
             )));
         };
-        // `step >= 1`, so the batches before the last one lie inside the epoch, too: no overflow here.
+        // `step >= 1`, so the batches before the last one are in the epoch, too: no overflow here.
         Ok(((self.count - 1) * self.size + self.size.min(per_epoch - start)) as usize)
     }
 }
 
-/// Refuse epochs whose draws would be numbered beyond 2^63.
+/// Check that the draws up to the end of `epoch` are numbered below 2^63.
 fn check_epoch(epoch: u64, per_epoch: u64) -> Result<()> {
     let epochs = (1 << 63) / per_epoch.max(1);
     if epoch < epochs {

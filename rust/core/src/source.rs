@@ -1,15 +1,15 @@
-//! Arrays of which each element is read once and copied before it is judged.
+//! Arrays of which each element is read once and copied before it is checked.
 //!
-//! The memory behind an array of another language may change while it is read: another thread may write to it. What has
-//! been checked must be what is used, so routines over large arrays copy blocks of them and never look back.
+//! The memory behind an array of another language may change while it is read: another thread may write to it. The
+//! checked value must be the value that is used, so routines over large arrays copy blocks and read each element once.
 
 use crate::error::{Error, Result, reserved};
 use crate::interrupt::poll;
 
-/// Elements that are copied at a time.
+/// Elements copied at a time.
 const BLOCK: usize = 1 << 9;
 
-/// A sequence of numbers that is copied from; it may change between two copies, but not in length.
+/// A sequence of numbers to copy from. Its values may change between two copies, its length may not.
 pub trait Source<T: Copy + Default> {
     /// Number of elements.
     fn len(&self) -> usize;
@@ -22,7 +22,7 @@ pub trait Source<T: Copy + Default> {
         self.len() == 0
     }
 
-    /// Hand every element with its position to `visit`, in order.
+    /// Call `visit` with each element and its position, in order.
     ///
     /// # Errors
     /// The first error of `visit`, or of an interrupt.
@@ -103,7 +103,7 @@ impl<T: Copy + Default, const N: usize> Source<T> for [T; N] {
     }
 }
 
-/// The error of an array that was another one when it was read again.
+/// The error for an array that changed between two readings.
 #[must_use]
 pub fn changed(name: &str) -> Error {
     Error::Value(format!(

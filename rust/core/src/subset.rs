@@ -1,4 +1,4 @@
-//! Which samples of a balanced set a long-tailed one keeps.
+//! Long-tailed subsets of balanced data sets.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,12 +11,12 @@ use crate::permutation::{Permutation, Shape};
 use crate::rng::{Stream, stream};
 use crate::source::{Source, changed};
 
-/// How the samples of a class are put in order before the first ones are kept.
+/// How the samples of a class are ordered before the first ones are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// LDAM-DRW's subset: one legacy generator of `NumPy`, which shuffles class after class.
+    /// LDAM-DRW's subset: `NumPy`'s legacy generator shuffles class after class.
     Ldam,
-    /// A keyed permutation a class, a function of (seed, class): classes do not depend on each other.
+    /// A permutation per class, keyed by (seed, class): classes are independent of each other.
     Counter,
 }
 
@@ -34,7 +34,7 @@ impl std::str::FromStr for Method {
     }
 }
 
-/// Samples of each class, from class 0 to the largest label. O(N + C).
+/// Number of samples of each class, from class 0 to the largest label. O(N + C).
 ///
 /// # Errors
 ///
@@ -77,16 +77,17 @@ pub fn class_sizes(labels: &(impl Source<i64> + ?Sized)) -> Result<Vec<i64>> {
     }
 }
 
-/// Positions in `labels` of the subset that keeps `counts[c]` samples of class c: class after class, in drawn order.
+/// Positions in `labels` of the subset that keeps `counts[c]` samples of class c: class after class, in the order of
+/// the draw.
 ///
 /// With [`Method::Ldam`] the result is LDAM-DRW's for `rand_number = seed`, bit for bit. With either method a class's
-/// samples are the first ones of an order that `counts` does not influence, so smaller subsets lie inside larger ones.
-/// O(N + C); the classes of [`Method::Counter`] are shared among threads.
+/// samples are the first ones of an order that does not depend on `counts`, so smaller subsets are contained in larger
+/// ones. O(N + C); [`Method::Counter`] distributes the classes over threads.
 ///
 /// # Errors
 ///
-/// If a label is negative, a class has no sample, `counts` asks for none or for more than there are, or for another
-/// number of classes; if the seed of [`Method::Ldam`] is not below 2^32, which is all that its generator takes.
+/// If a label is negative, a class has no sample, an entry of `counts` is 0 or above the class size, or `counts` has
+/// another length; if the seed of [`Method::Ldam`] is not below 2^32, the range of its generator.
 pub fn long_tailed_indices(
     labels: &(impl Source<i64> + ?Sized),
     counts: &[i64],
@@ -108,7 +109,7 @@ pub fn long_tailed_indices(
     Ok(kept)
 }
 
-/// A class's samples, and the place for those that are kept of it.
+/// A class's samples, and the output slice for the kept ones.
 struct Class<'a> {
     number: u64,
     members: &'a mut [i64],
@@ -145,16 +146,16 @@ fn keep_one_after_the_other(classes: Vec<Class>, generator: &mut Mt19937) -> Res
     Ok(())
 }
 
-/// Samples below which a second thread costs more than it does.
+/// Fewest samples per thread: below it, starting the thread costs more than its work.
 const SERIAL: usize = 1 << 15;
 
-/// Shares the classes among threads that end before this returns: no pool is left behind for a fork to trip over.
+/// Distribute the classes over threads that end before this returns. There is no thread pool, which a fork would break.
 fn keep_side_by_side(classes: Vec<Class>, total: usize, seed: u64) -> Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let shares = shared(classes, total.div_ceil(threads).max(SERIAL));
     let extra = shares.len().min(threads).saturating_sub(1);
     let (queue, stopped) = (Mutex::new(shares), AtomicBool::new(false));
-    // The threads ask the one that called whether to continue, for only that one has somebody to ask.
+    // Only the calling thread has an interrupt callback, so it polls for all of them.
     let stop = || {
         if stopped.load(Relaxed) {
             return Err(Error::Interrupted);
@@ -163,7 +164,7 @@ fn keep_side_by_side(classes: Vec<Class>, total: usize, seed: u64) -> Result<()>
     };
     std::thread::scope(|scope| {
         let work = || keep_from(&queue, seed, &stop);
-        // A thread that cannot be had leaves its share to the others.
+        // If a thread cannot be started, the others do its part.
         let helpers: Vec<_> = (0..extra)
             .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
@@ -177,7 +178,7 @@ fn keep_side_by_side(classes: Vec<Class>, total: usize, seed: u64) -> Result<()>
     })
 }
 
-/// The classes in parts of at least `least` samples to keep, but for the last.
+/// The classes in parts of at least `least` kept samples; the last part may be smaller.
 fn shared(mut classes: Vec<Class>, least: usize) -> Vec<Vec<Class>> {
     let mut shares = Vec::new();
     while !classes.is_empty() {

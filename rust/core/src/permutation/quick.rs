@@ -1,24 +1,25 @@
-//! A keyed permutation for draws: the network of [`super::Permutation`] with words of 32 bits, which processors multiply
-//! several at a time.
+//! A keyed permutation for draws: the network of [`super::Permutation`] on 32-bit words, which vector units multiply
+//! many at a time. Round keys and hash differ, so the two give different permutations.
 
 #![expect(
     clippy::inline_always,
-    reason = "what is inlined is compiled for the instructions of the function that it ends up in"
+    reason = "inlined code is compiled for the instruction set of its caller"
 )]
 
 use super::{FEW_ROUNDS, LARGE, MANY_ROUNDS, Permutation, SMALL, Shape};
 use crate::rng::Stream;
 
-/// Largest size of the network with 32 bits: rows, columns and their product fit, and what lies beside the last cell.
+/// Largest size of the network with 32 bits: rows, columns and their product fit, and so do the lanes
+/// that a block computes beyond the last cell.
 const NARROW: u64 = 1 << 31;
 
-/// Entries that are made together, which keeps the multipliers busy.
+/// Entries computed together, enough to hide the latency of the multiplications.
 const MANY: usize = 32;
-/// The same where few are wanted.
+/// The same for short requests.
 const FEW: usize = 16;
 
-/// A permutation of `0..len` with random access, two to three times as fast as [`Permutation`] where entries are asked
-/// for many at a time. Up to [`SMALL`] entries and beyond 2^31 it is the same one.
+/// A permutation of `0..len` with random access, two to three times as fast as [`Permutation`] when many entries are
+/// requested at a time. Up to [`SMALL`] entries and beyond 2^31 it is the same permutation.
 #[derive(Debug, Clone, Copy)]
 pub struct QuickPermutation {
     shape: Shape,
@@ -57,9 +58,10 @@ struct Network<const P: usize> {
     len: u32,
     rows: u32,
     columns: u32,
-    /// 2^32 over the columns, rounded up: divides numbers up to the columns and a block of entries.
+    /// `2^32 / columns`, rounded up. The high word of a product with it is the quotient by `columns`, exact for the
+    /// small numbers in [`Network::cells`]: at most `columns` plus a block.
     reciprocal: u32,
-    /// For a round on rows and one on columns.
+    /// A key for the round on rows and one for the round on columns.
     keys: [[u32; 2]; P],
 }
 
@@ -139,7 +141,7 @@ impl<const P: usize> Network<P> {
         }
     }
 
-    /// Encrypt on until the cell is one of the first `len`; from such a cell this ends, for encryption is a bijection.
+    /// Encrypt until the cell is one of the first `len`. This ends: see [`super::Permutation`]. Rare, so never inlined.
     #[inline(never)]
     fn walk(&self, row: u32, column: u32) -> u32 {
         let mut cell = Cells {
@@ -174,7 +176,7 @@ impl<const P: usize> Network<P> {
 
     #[inline(always)]
     fn numbers<const L: usize>(&self, cells: &Cells<L>) -> [u32; L] {
-        // A lane beside the last entry may wrap; nobody reads it.
+        // Lanes beyond the last entry may wrap; their results are not used.
         let number = |lane: usize| {
             cells.rows[lane]
                 .wrapping_mul(self.columns)
@@ -212,7 +214,8 @@ const fn high(a: u32, b: u32) -> u32 {
     ((a as u64 * b as u64) >> 32) as u32
 }
 
-/// `a + b` modulo `side`, of numbers below it: the difference wraps where it would be negative.
+/// `a + b` modulo `side`, for numbers below it. Where `sum - side` is negative it wraps to a large number, so the
+/// minimum is the remainder in both cases, without a branch.
 #[inline]
 fn add_modulo(a: u32, b: u32, side: u32) -> u32 {
     let sum = a.wrapping_add(b);

@@ -1,4 +1,4 @@
-//! First a class by its probability, then a sample of it.
+//! Draw a class by its probability, then a sample of it.
 
 mod rounds;
 mod strata;
@@ -17,14 +17,15 @@ use crate::interrupt::in_pieces;
 use crate::rng::{Stream, stream};
 use crate::source::Source;
 
-/// How a sample of the chosen class is chosen.
+/// How a sample of the drawn class is selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithinClass {
     /// Every sample of the class before any repeats, and classes in rounds: see [`Rounds`].
     Cycle,
     /// Class and sample independently at every draw.
     Replace,
-    /// As [`WithinClass::Cycle`], with rounds of this many draws that hold the share of every class, rounded down or up.
+    /// As [`WithinClass::Cycle`], with rounds of this many draws, each with the share of every class rounded down or
+    /// up.
     Stratified(u64),
 }
 
@@ -47,13 +48,13 @@ impl Class {
         }
     }
 
-    /// Where its samples lie in the table.
+    /// Position of its samples in the table.
     pub(super) fn range(&self) -> Range<usize> {
         self.start as usize..self.start as usize + self.len as usize
     }
 }
 
-/// The sampler: a table of the samples by class and a rule for the class of a draw.
+/// The sampler: a table of the samples by class, and a rule for the class of a draw.
 pub struct ClassBalanced {
     table: ClassTable,
     classes: Vec<Class>,
@@ -63,20 +64,20 @@ pub struct ClassBalanced {
 }
 
 enum Rule {
-    /// All classes equally often: one draw of 64 bits chooses class and sample.
+    /// Equal probabilities: 64 random bits select class and sample.
     Uniform(Uniform),
-    /// Any probabilities: one draw for the class, one for the sample.
+    /// Any probabilities: one random number for the class, one for the sample.
     Weighted(Alias),
-    /// Rounds, with the last place kept: going on from there is cheaper than seeking. It never changes a result.
+    /// Rounds, with a cache of the last position: continuing is cheaper than a seek. It never changes a result.
     Rounds(Cycles, Mutex<Option<Cursor>>),
 }
 
 impl ClassBalanced {
-    /// A sampler over `labels` with one probability a class; they are brought to sum 1, and 0 leaves a class out.
+    /// A sampler over `labels` with one probability per class. They are normalised to sum 1, and 0 excludes a class.
     ///
     /// # Errors
-    /// If a label has no probability; if a probability is negative or not finite, all are 0, or a class without
-    /// samples has one; if one is too small for a round (see [`Rounds`]); if rounds hold no draw.
+    /// If a label has no probability; if a probability is negative or not finite, all are 0, or one of a class without
+    /// samples is positive; if one is too small for a round (see [`Rounds`]); if rounds have no draw.
     pub fn new(
         labels: &(impl Source<u32> + ?Sized),
         class_probs: &[f64],
@@ -88,7 +89,7 @@ impl ClassBalanced {
         Self::over(table, class_probs, within, draws_per_epoch, seed)
     }
 
-    /// The same over a table that is there already, in which a sample may stand in several classes.
+    /// The same over an existing table, in which a sample may belong to several classes.
     ///
     /// # Errors
     /// As [`ClassBalanced::new`].
@@ -143,7 +144,7 @@ impl ClassBalanced {
         start: u64,
         out: &mut [i64],
     ) -> Result<()> {
-        // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
+        // If the lock is taken (by another thread, or by the parent of a fork) only the cache is lost.
         let mut kept = kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
         let mut cursor = cycles.at(start, last)?;
@@ -160,7 +161,7 @@ impl Draws for ClassBalanced {
         self.draws_per_epoch
     }
 
-    /// Rounds pass over the draws before a start that is near, whoever asks.
+    /// Rounds skip over the draws before a near position, whoever calls.
     fn near(&self) -> u64 {
         match &self.rule {
             Rule::Uniform(_) | Rule::Weighted(_) => 16,
@@ -180,7 +181,8 @@ impl Draws for ClassBalanced {
                     .zip(start + at as u64..)
                     .for_each(|(slot, at)| *slot = self.weighted(alias, stream, at));
             }),
-            // Rounds go on from epoch to epoch: a class larger than an epoch's share is still shown whole.
+            // Rounds continue across epochs, so that a class larger than its share of an epoch is still shown
+            // completely.
             Rule::Rounds(cycles, kept) => {
                 self.rounds(cycles, kept, epoch * self.draws_per_epoch + start, out)
             }
@@ -188,7 +190,7 @@ impl Draws for ClassBalanced {
     }
 }
 
-/// The classes with a positive probability, and these probabilities with sum 1.
+/// The classes with a positive probability, and these probabilities normalised to sum 1.
 fn drawable(table: &ClassTable, class_probs: &[f64]) -> Result<(Vec<Class>, Vec<f64>)> {
     for (class, &p) in class_probs.iter().enumerate() {
         if !(p.is_finite() && p >= 0.0) {
@@ -264,7 +266,7 @@ fn too_small(
     ))
 }
 
-/// Lemire's bounded draw from 32 bits, `bound >= 1`; a rejected one is replaced from the stream that `fresh` opens.
+/// Lemire's bounded draw from 32 bits, `bound >= 1`; a rejected one is replaced from the stream that `fresh` returns.
 #[inline]
 pub(super) fn below_32<S: FnOnce() -> Stream>(bits: u32, bound: u32, fresh: S) -> u64 {
     let product = u64::from(bits) * u64::from(bound);

@@ -1,4 +1,4 @@
-//! Pairs of samples whose classes the model takes for each other.
+//! Pairs of samples of classes that the model confuses.
 
 use super::Draws;
 use super::class_balanced::{Class, below_32};
@@ -9,29 +9,30 @@ use crate::interrupt::{PIECE, in_pieces, poll};
 use crate::rng::{Stream, stream};
 use crate::source::Source;
 
-/// Weights of `(target, predicted)` pairs, cell by cell; a cell may come once only.
+/// Weights of `(target, predicted)` pairs, cell by cell; each cell at most once.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights<'a> {
     /// True class of each cell.
     pub target: &'a [i64],
-    /// Class it was taken for.
+    /// Predicted class of each cell.
     pub predicted: &'a [i64],
-    /// How often, or any other weight: finite and not negative.
+    /// Counts or any other weights, finite and >= 0.
     pub weight: &'a [f64],
 }
 
-/// How a partner class follows from the weights.
+/// How the weights determine the partner class.
 #[derive(Debug, Clone, Copy)]
 pub struct Choice {
-    /// A partner comes with probability proportional to `weight^(1 / temperature)`.
+    /// A partner class has probability proportional to `weight^(1 / temperature)`.
     pub temperature: f64,
-    /// Share of the pairs whose partner class is any other one.
+    /// Fraction of the pairs whose partner class is uniform over all other classes.
     pub uniform_fraction: f64,
 }
 
-/// Draw `2 n` is a sample of a uniformly drawn class, draw `2 n + 1` a sample of a class that it was taken for.
+/// Draw `2 n` is a sample of a uniformly drawn class, draw `2 n + 1` a sample of a class that it was
+/// predicted as.
 ///
-/// Each pair takes four numbers of the stream, all at places that follow from its number: O(1) at any position.
+/// Pair `n` uses numbers `4 n .. 4 n + 4` of the stream: O(1) at any position.
 pub struct ConfusionPairs {
     table: ClassTable,
     classes: Vec<Class>,
@@ -42,7 +43,7 @@ pub struct ConfusionPairs {
     seed: u64,
 }
 
-/// The classes that one class was taken for, as positions in `ConfusionPairs::classes`.
+/// The classes that one class was predicted as, as positions in `ConfusionPairs::classes`.
 #[derive(Debug, Default)]
 struct Partners {
     classes: Vec<u32>,
@@ -50,12 +51,13 @@ struct Partners {
 }
 
 impl ConfusionPairs {
-    /// Pairs of samples of `labels` by `weights`. Cells on the diagonal, of weight 0, or of a class without samples do
-    /// not count; a class that was taken for no other has every other one as partner.
+    /// Pairs of samples of `labels` by `weights`. Cells on the diagonal, of weight 0, or of a class without samples
+    /// are ignored. The partner of a class that was predicted as no other class is uniform over all other classes.
     ///
     /// # Errors
-    /// If a label or a cell lies outside the classes, a weight is negative or not finite, the lengths differ, fewer than
-    /// two classes have samples, the temperature is not positive and finite, or the fraction not in `[0, 1]`.
+    /// If a label or a cell is out of range, a weight is negative or not finite, the lengths differ, fewer than
+    /// two classes have samples, the temperature is not positive and finite, or the fraction is not in
+    /// `[0, 1]`.
     pub fn new(
         labels: &(impl Source<u32> + ?Sized),
         num_classes: usize,
@@ -132,7 +134,7 @@ impl Draws for ConfusionPairs {
             *slot = self.pair(stream, start / 2)[1];
         }
         let first = start.div_ceil(2);
-        // A piece is a whole number of pairs.
+        // `PIECE` is even, so a piece contains whole pairs.
         in_pieces(whole, |at, piece| {
             for (pair, number) in piece.chunks_mut(2).zip(first + at as u64 / 2..) {
                 let drawn = self.pair(stream, number);
@@ -197,7 +199,8 @@ fn push<T>(values: &mut Vec<T>, value: T) -> Result<()> {
     Ok(())
 }
 
-/// `weight^(1 / temperature)`, brought to sum 1: relative to the largest, so that no power overflows.
+/// `weight^(1 / temperature)`, normalised to sum 1. Weights are divided by the largest first, so that no power
+/// overflows.
 fn softened(weights: &[f64], temperature: f64) -> Result<Vec<f64>> {
     let largest = weights.iter().copied().fold(0.0, f64::max);
     let powers = weights

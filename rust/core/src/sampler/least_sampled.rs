@@ -1,4 +1,4 @@
-//! Multi-label: always a sample of the class that has been shown least.
+//! Multi-label samples: always draw a sample of the class shown least so far.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,13 +10,13 @@ use crate::error::{Error, Result, collected, filled};
 use crate::interrupt::poll;
 use crate::rng::{Stream, stream};
 
-/// Draws that are made between two questions whether to continue.
+/// Draws between two checks for an interrupt.
 const AT_ONCE: usize = 1 << 8;
 
-/// Each draw takes the class that the epoch has shown least (among equals, by chance) and any sample of it.
+/// Each draw selects the class that the epoch has shown least (ties at random) and a random sample of it.
 ///
-/// What has been shown depends on the other labels of every sample drawn so far, so there is no formula for draw `d`:
-/// it is reached by drawing all before it in its epoch, O(labels of a sample + log C) each. The last place is kept.
+/// The counts depend on the other labels of every earlier sample, so draw `d` has no closed form: it is reached by
+/// drawing all earlier draws of its epoch, each in O(labels of a sample + log C). The last position is cached.
 pub struct LeastSampled {
     rows: LabelRows,
     table: ClassTable,
@@ -26,7 +26,7 @@ pub struct LeastSampled {
 }
 
 impl LeastSampled {
-    /// A sampler over the label sets `rows`; classes without samples are left out.
+    /// A sampler over the label sets `rows`; classes without samples are excluded.
     ///
     /// # Errors
     /// If no sample has a label.
@@ -62,19 +62,20 @@ impl LeastSampled {
     }
 }
 
-/// A place in an epoch: how often each class has been shown.
+/// A position in an epoch: how often each class has been shown.
 struct Replay {
     epoch: u64,
     position: u64,
     shown: Vec<u64>,
-    /// Smallest first: (shown, tie, class). `shown` may lag behind, for counts only rise.
+    /// Smallest first: (shown, tie, class). `shown` may be outdated; since counts only rise, an outdated entry surfaces
+    /// early and is pushed again with its current count.
     queue: BinaryHeap<Reverse<(u64, u64, u32)>>,
     order: Stream,
     choice: Stream,
 }
 
 impl Replay {
-    /// Draw on to position `start`, then write the draws from there on.
+    /// Draw up to position `start`, then write the draws from there.
     fn fill(
         &mut self,
         rows: &LabelRows,
@@ -130,13 +131,13 @@ impl Draws for LeastSampled {
         self.draws_per_epoch
     }
 
-    /// A start is sought by making every draw before it.
+    /// A seek makes every earlier draw.
     fn near(&self) -> u64 {
         u64::MAX
     }
 
     fn fill(&self, epoch: u64, start: u64, out: &mut [i64]) -> Result<()> {
-        // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
+        // If the lock is taken (by another thread, or by the parent of a fork) only the cache is lost.
         let mut kept = self.kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
         let mut replay = match last {
@@ -144,7 +145,7 @@ impl Draws for LeastSampled {
             _ => self.start(epoch)?,
         };
         let outcome = replay.fill(&self.rows, &self.table, start, out);
-        // Also after an interrupt: what has been drawn need not be drawn again.
+        // Also after an interrupt, so that its draws need not be made again.
         if let Some(kept) = kept.as_mut() {
             **kept = Some(replay);
         }

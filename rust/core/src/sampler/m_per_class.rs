@@ -1,4 +1,4 @@
-//! Batches of P classes with K samples each.
+//! Batches of P classes with K samples each (PK batches).
 
 use std::sync::Mutex;
 
@@ -11,29 +11,30 @@ use crate::permutation::{QuickPermutation, Shape, shuffle_many, shuffle_step};
 use crate::rng::{Stream, stream};
 use crate::source::Source;
 
-/// Up to this many samples a class is shuffled in memory, beyond it is a keyed permutation: a seek waits for the
-/// shuffles of its classes to catch up.
+/// Up to this many samples a class is shuffled in memory; a larger class uses a keyed permutation, because a seek has
+/// to wait for the shuffles of its classes.
 const SHUFFLED: u32 = 1 << 12;
 
 /// `m` samples of each of `classes_per_batch` distinct classes.
 ///
-/// Classes come in passes, each a shuffle of all of them; what does not fill a batch at the end of a pass is left out of
-/// it. The samples of a class come in cycles, each an order of its own: `floor(n / m)` groups of `m` distinct ones, one
-/// a pass. A class with fewer than `m` repeats as evenly as it can: a group is `ceil(m / n)` cycles, the last one cut.
-/// Pass, cycle and place follow from the position; the orders that were used last are kept.
+/// Classes come in passes, each a shuffle of all of them; classes that do not fill a batch at the end of a pass are
+/// dropped from it. The samples of a class come in cycles, each with its own order: `floor(n / m)` groups of `m`
+/// distinct samples, one group per pass. A class with fewer than `m` samples repeats them as evenly as possible: a
+/// group is `ceil(m / n)` cycles, the last one cut. Pass, cycle and index follow from the position; the orders used
+/// last are cached.
 pub struct MPerClass {
     table: ClassTable,
-    /// Those that have samples.
+    /// The classes with samples.
     classes: Vec<Member>,
     m: u64,
     classes_per_batch: u64,
     draws_per_epoch: u64,
     seed: u64,
-    /// Where the last draws left off; it never changes a result.
+    /// Orders of the last draws, a cache that never changes a result.
     kept: Mutex<Option<Kept>>,
 }
 
-/// A class and the stream that keys its cycles.
+/// A class and the stream of the keys of its cycles.
 struct Member {
     class: Class,
     orders: Stream,
@@ -43,7 +44,7 @@ impl MPerClass {
     /// Batches over `labels`.
     ///
     /// # Errors
-    /// If a label lies outside `0..num_classes`, a number is 0, or fewer than `classes_per_batch` classes have samples.
+    /// If a label is outside `0..num_classes`, a number is 0, or fewer than `classes_per_batch` classes have samples.
     pub fn new(
         labels: &(impl Source<u32> + ?Sized),
         num_classes: usize,
@@ -80,7 +81,7 @@ impl MPerClass {
         })
     }
 
-    /// Groups in a pass.
+    /// Groups per pass.
     fn per_pass(&self) -> u64 {
         self.classes.len() as u64 / self.classes_per_batch * self.classes_per_batch
     }
@@ -146,22 +147,22 @@ impl MPerClass {
     }
 }
 
-/// The orders that were used last.
+/// The orders used last.
 struct Kept {
     /// The pass that `turns` belongs to.
     pass: u64,
-    /// Positions in `MPerClass::classes`, in the order of their turns.
+    /// Positions in `MPerClass::classes`, in the order of the pass.
     turns: Vec<u32>,
-    /// One for each class.
+    /// Progress of each class.
     places: Vec<Place>,
-    /// As the samples of the table, each class in the order of its cycle as far as that has been shuffled.
+    /// The samples of the table, each class in the order of its cycle as far as that has been shuffled.
     orders: Vec<u32>,
 }
 
 /// How far the order of a class has been shuffled.
 #[derive(Clone, Copy)]
 struct Place {
-    /// None before the first.
+    /// None before the first cycle.
     cycle: Option<u64>,
     stream: Stream,
     shuffled: usize,
@@ -198,7 +199,7 @@ impl Draws for MPerClass {
         let position = epoch * self.draws_per_epoch + start;
         let (number, mut from) = (position / self.m, position % self.m);
         let (mut pass, mut turn) = (number / self.per_pass(), number % self.per_pass());
-        // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
+        // If the lock is taken (by another thread, or by the parent of a fork) only the cache is lost.
         let mut lock = self.kept.try_lock().ok();
         let last = lock.as_mut().and_then(|kept| kept.take());
         let mut kept = match last {
@@ -215,7 +216,7 @@ impl Draws for MPerClass {
             pace.step(group.len())?;
             (rest, from) = (after, from + len);
             if from < self.m {
-                continue; // a piece of a large group, or the end
+                continue; // a piece of a large group, or the last one
             }
             (from, turn) = (0, turn + 1);
             if turn == self.per_pass() {

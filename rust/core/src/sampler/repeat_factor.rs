@@ -1,4 +1,4 @@
-//! Each sample as often an epoch as its repeat factor says, the fraction by chance.
+//! Each sample as often per epoch as its repeat factor, with the fraction as a probability.
 
 use super::{Draws, Shuffled};
 use crate::error::{Error, Result, reserved};
@@ -6,20 +6,22 @@ use crate::interrupt::{PIECE, in_pieces, poll};
 use crate::rng::{Stream, stream};
 use crate::source::Source;
 
-/// Fractional bits of a factor.
+/// Fractional bits of a fixed-point factor.
 const BITS: u32 = 32;
-/// Longest epoch: a slot with its fraction is a `u64`.
+/// Longest epoch: a slot and its fraction fit into a `u64`.
 const LONGEST: u64 = u32::MAX as u64;
 
 /// Shuffled epochs of a fixed number of draws in which sample `i` comes `floor(f_i)` or `ceil(f_i)` times.
 ///
-/// `f` are the factors, scaled to the length of an epoch; `F` their cumulative sums. With one offset `u` in [0, 1) an
-/// epoch, sample `i` has the slots `floor(F(i) + u) .. floor(F(i + 1) + u)` (systematic sampling): as many as `f_i` on
-/// average. The draws are a shuffle of the slots, so a draw is looked up: no epoch is written down.
+/// `f` are the factors, scaled to the length of an epoch; `F` are their cumulative sums. With one offset `u` in [0, 1)
+/// per epoch, sample `i` has the slots `floor(F(i) + u) .. floor(F(i + 1) + u)` (systematic sampling): `f_i` on
+/// average, and the length of an epoch in total. The draws are a keyed shuffle of the slots, so each draw is looked up
+/// and no epoch is stored.
 pub struct RepeatFactor {
     /// `F(1), .., F(N)` in fixed point.
     cumulative: Vec<u64>,
-    /// For slot `s`, the first sample whose cumulative factor is above `s`.
+    /// For slot `s`, the first sample whose cumulative factor is above `s`: where the search for the slot's sample
+    /// starts.
     first: Vec<u32>,
     slots: Shuffled,
     draws_per_epoch: u64,
@@ -53,7 +55,7 @@ impl RepeatFactor {
             sum += factor;
             cumulative.push(((sum / total * end as f64) as u64).min(end));
         }
-        // From the last sample that has one, what rounding left over.
+        // Rounding may leave a remainder: the last sample with a factor gets it.
         let last = factors.iter().rposition(|factor| *factor > 0.0);
         cumulative[last.unwrap_or(0)..].fill(end);
         let first = first_samples(&cumulative, draws_per_epoch)?;
@@ -66,7 +68,7 @@ impl RepeatFactor {
         })
     }
 
-    /// The sample of a slot: the first whose cumulative factor reaches the end of the slot, moved by the offset.
+    /// The sample of a slot: the first whose cumulative factor reaches the end of the slot, shifted by the offset.
     #[inline]
     fn sample(&self, slot: u64, offset: u64) -> i64 {
         let end = ((slot + 1) << BITS) - offset;
@@ -77,7 +79,7 @@ impl RepeatFactor {
     }
 }
 
-/// `first[s]`, and a last entry that no search passes.
+/// `first[s]`, and a last entry as a sentinel for the search.
 fn first_samples(cumulative: &[u64], slots: u64) -> Result<Vec<u32>> {
     let mut first = reserved(slots as usize + 1)?;
     let mut sample = 0;

@@ -1,4 +1,4 @@
-//! Plain shuffling: every sample once before any is drawn again.
+//! Plain shuffling: every sample once before any repeats.
 
 use std::sync::Mutex;
 
@@ -8,15 +8,15 @@ use crate::interrupt::{PIECE, Pace};
 use crate::permutation::{LARGEST_SHUFFLE, QuickPermutation, Shape, shuffle};
 use crate::rng::{Stream, stream};
 
-/// Pass after pass over `0..len`, each in an order of its own; an epoch longer than `len` goes on with another pass.
+/// Passes over `0..len`, each in its own order; an epoch longer than `len` continues with another pass.
 ///
-/// Beyond [`LARGEST_SHUFFLE`] samples the order is a keyed permutation: O(1) memory, any position at the same cost.
-/// Below, it is shuffled once a pass (O(len), 4 bytes a sample) and kept.
+/// Beyond [`LARGEST_SHUFFLE`] samples the order is a keyed permutation: O(1) memory, and the same cost at any position.
+/// Up to it, the order is shuffled once per pass (O(len), 4 bytes per sample) and cached.
 pub struct Shuffled {
     shape: Shape,
     draws_per_epoch: u64,
     seed: u64,
-    /// The pass drawn from last, kept because the next draws are most likely of the same; never changes a result.
+    /// The pass used last, because the next draws are usually of the same pass. It never changes a result.
     kept: Mutex<Option<(Stream, Vec<u32>)>>,
 }
 
@@ -39,13 +39,13 @@ impl Shuffled {
         })
     }
 
-    /// Write what `out` takes of the pass that `stream` keys, from draw `at` on; returns how much that was.
+    /// Fill `out` from draw `at` of the pass keyed by `stream`; returns the number of draws written.
     fn fill_pass(&self, stream: Stream, at: u64, out: &mut [i64]) -> Result<usize> {
         if self.shape.len() > LARGEST_SHUFFLE as u64 {
             let piece = out.len().min(PIECE);
             return Ok(QuickPermutation::new(self.shape, stream).fill(at, &mut out[..piece]));
         }
-        // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
+        // If the lock is taken (by another thread, or by the parent of a fork) only the cache is lost.
         let mut kept = self.kept.try_lock().ok();
         let last = kept.as_mut().and_then(|kept| kept.take());
         let order = match last {

@@ -1,4 +1,4 @@
-//! Draws by a weight a sample.
+//! Draws by one weight per sample.
 
 mod distinct;
 
@@ -12,7 +12,7 @@ use crate::interrupt::in_pieces;
 use crate::rng::{Stream, stream};
 use crate::source::Source;
 
-/// Most weights: an alias is a `u32`.
+/// Largest number of weights: an alias is a `u32`.
 pub const MAX_WEIGHTS: usize = u32::MAX as usize;
 
 /// Samples with probability proportional to their weights, with or without replacement.
@@ -23,18 +23,19 @@ pub struct Weighted {
 }
 
 enum Rule {
-    /// Each draw on its own, by the alias method; the positions of the positive weights where some are 0.
+    /// Independent draws by the alias method, and the positions of the positive weights if some are 0.
     Replace(Alias, Option<Vec<u32>>),
-    /// The smallest keys, and the last epoch's order: it never changes a result.
+    /// The smallest keys, and the order of the epoch used last, a cache that never changes a result.
     Distinct(Distinct, Mutex<Option<(u64, Vec<u32>)>>),
 }
 
 impl Weighted {
-    /// A sampler over `weights`, of any positive scale; 0 leaves a sample out, and so does what is 0 over the largest.
+    /// A sampler over `weights`, of any positive scale; 0 excludes a sample, and so does a weight
+    /// that is 0 when divided by the largest.
     ///
     /// # Errors
     /// If a weight is negative or not finite, none is positive, there are more than [`MAX_WEIGHTS`], or an epoch
-    /// without replacement is longer than the number of weights that are positive also over the largest.
+    /// without replacement is longer than the number of weights that are positive when divided by the largest.
     pub fn new(
         weights: &(impl Source<f64> + ?Sized),
         replacement: bool,
@@ -69,18 +70,18 @@ impl Weighted {
 }
 
 fn too_many(weights: &[f64], positive: usize, draws_per_epoch: u64) -> Error {
-    let beside = if weights.iter().filter(|&&weight| weight > 0.0).count() > positive {
-        "that are not negligible beside the largest "
+    let negligible = if weights.iter().filter(|&&weight| weight > 0.0).count() > positive {
+        "that are not negligible compared with the largest "
     } else {
         ""
     };
     Error::Value(format!(
-        "num_samples must be <= the number of positive weights {beside}({positive}) with replacement=False, got \
+        "num_samples must be <= the number of positive weights {negligible}({positive}) with replacement=False, got \
          {draws_per_epoch}; draw fewer, or pass replacement=True"
     ))
 }
 
-/// The weights, as many as may be.
+/// Copy the weights and check their number.
 fn read(weights: &(impl Source<f64> + ?Sized)) -> Result<Vec<f64>> {
     if weights.is_empty() || weights.len() > MAX_WEIGHTS {
         let len = weights.len();
@@ -91,7 +92,7 @@ fn read(weights: &(impl Source<f64> + ?Sized)) -> Result<Vec<f64>> {
     weights.to_copy()
 }
 
-/// The largest weight, and how many are positive also over it.
+/// The largest weight, and how many weights are positive when divided by it.
 fn checked(weights: &[f64]) -> Result<(f64, usize)> {
     for (position, &weight) in weights.iter().enumerate() {
         if !(weight.is_finite() && weight >= 0.0) {
@@ -107,7 +108,7 @@ fn checked(weights: &[f64]) -> Result<(f64, usize)> {
             "weights must have a positive entry, got {len} zeros"
         )));
     }
-    // What vanishes beside the largest weight cannot be drawn.
+    // A weight that underflows when divided by the largest has probability 0.
     let positive = weights.iter().filter(|&&w| w / largest > 0.0).count();
     Ok((largest, positive))
 }
@@ -147,7 +148,7 @@ impl Draws for Weighted {
                 }
             }),
             Rule::Distinct(distinct, kept) => {
-                // A lock that is taken (another thread, or the parent of a fork) only costs the shortcut.
+                // If the lock is taken (by another thread, or by the parent of a fork) only the cache is lost.
                 let mut kept = kept.try_lock().ok();
                 let last = kept.as_mut().and_then(|kept| kept.take());
                 let order = match last {
@@ -185,8 +186,8 @@ mod tests {
         );
         assert_eq!(
             refused(&[5e-324, 1e308, 1.0], 3),
-            "num_samples must be <= the number of positive weights that are not negligible beside the largest (2) with \
-             replacement=False, got 3; draw fewer, or pass replacement=True"
+            "num_samples must be <= the number of positive weights that are not negligible compared with the \
+             largest (2) with replacement=False, got 3; draw fewer, or pass replacement=True"
         );
         let sampler = Weighted::new(&[5e-324, 1e308, 1.0], false, 2, 1).unwrap();
         let mut drawn = [0; 2];

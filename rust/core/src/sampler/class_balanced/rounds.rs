@@ -1,4 +1,4 @@
-//! Classes in rounds, so that the draws a class has had are known at every position.
+//! Classes in rounds, so that the number of earlier draws of a class is known at every position.
 
 use super::Class;
 use super::strata::Strata;
@@ -7,35 +7,39 @@ use crate::interrupt::{PIECE, Pace, poll};
 use crate::permutation::{QuickPermutation, SMALL, Shape, shuffle_many};
 use crate::rng::{Stream, stream};
 
-/// Fractional bits of a probability.
+/// Fractional bits of a fixed-point probability.
 const BITS: u32 = 52;
-/// A probability of 1.
+/// The fixed-point probability 1.
 const ONE: u64 = 1 << BITS;
-/// Longest round: 64 MiB while it is used.
+/// Longest round, in draws: its order takes 64 MiB.
 const LONGEST: u64 = 1 << 24;
-/// Draws that are passed over rather than sought.
+/// Longest distance, in draws, that a cursor skips over draw by draw; a longer one is a seek, which shuffles a round.
 pub const CATCH_UP: u64 = 1 << 14;
 
 /// The class of every draw, stratified: draws come in rounds of `len`, each a keyed shuffle of the classes' quotas.
 ///
-/// To show every sample of a class before any repeats, draw number `k` of the class must know `k`. With independent
-/// class draws only a replay from the beginning would tell. Here the first `t` rounds hold
-/// `floor(t * len * P(c + 1)) - floor(t * len * P(c))` draws of class `c`, where `P` are the cumulative probabilities:
-/// never a whole draw away from `t * len * p_c`, so `k` follows from the position, and seeking costs O(C + len)
-/// anywhere. `len >= 1 / min p` makes every quota at least 1, without which the difference above could shrink. Equal
-/// probabilities give rounds of C draws with each class once: the class-aware sampling of Shen et al. 2016
+/// Showing every sample of a class before any repeats requires to know, for each draw, how many draws of its class came
+/// before. With independent class draws only a replay from the beginning gives that number. With rounds it has a closed
+/// form: the first `t` rounds contain `floor(t * len * P(c + 1)) - floor(t * len * P(c))` draws of class `c`, where `P`
+/// are the cumulative probabilities. That differs from `t * len * p_c` by less than one draw, the quotas of a round sum
+/// to `len` exactly (the floors telescope), and a seek costs O(C + len) at any position.
+///
+/// `len >= 1 / min p` makes `len * p_c >= 1`, so that each round adds at least one to the floor of every cumulative
+/// share: quotas are at least 1, and the difference of the two floors never decreases from round to round.
+///
+/// Equal probabilities give rounds of C draws with each class once: the class-aware sampling of Shen et al. 2016
 /// (arXiv:1512.05830) and Kang et al. 2020 (arXiv:1910.09217).
 pub struct Rounds {
     len: u64,
     quotas: Quotas,
 }
 
-/// Why there are no rounds for some probabilities.
+/// Why probabilities have no rounds.
 #[derive(Debug)]
 pub enum Refused {
-    /// The position and the bound of a probability that is too small.
+    /// A probability is too small: its position, and the smallest probability allowed.
     TooSmall(usize, f64),
-    /// Anything else.
+    /// Any other error.
     Other(Error),
 }
 
@@ -45,13 +49,13 @@ impl From<Error> for Refused {
     }
 }
 
-/// How many draws of each class a round holds.
+/// The number of draws of each class in a round.
 enum Quotas {
-    /// One of each.
+    /// One draw of each class.
     Equal,
-    /// By `P(0), P(1), .., P(C)` in fixed point.
+    /// Given by `P(0), P(1), .., P(C)` in fixed point.
     Shares(Vec<u64>),
-    /// The nearest whole numbers on either side of the share, in every round: see [`Strata`].
+    /// The share rounded down or up, in every round: see [`Strata`].
     Strata(Strata),
 }
 
@@ -66,7 +70,8 @@ impl Rounds {
 
     /// Rounds for `probabilities`, positive and of sum 1.
     ///
-    /// Gives back the position and the bound of a probability that is too small.
+    /// # Errors
+    /// [`Refused::TooSmall`] if a round would be longer than [`LONGEST`].
     pub fn weighted(probabilities: &[f64]) -> std::result::Result<Self, Refused> {
         let widths = probabilities.iter().map(|p| (p * ONE as f64) as u64);
         let widths: Vec<u64> = collected(probabilities.len(), widths)?;
@@ -74,7 +79,9 @@ impl Rounds {
         if smallest < ONE / LONGEST {
             return Err(Refused::TooSmall(at, 1.0 / LONGEST as f64));
         }
-        // The reciprocal of 1/3 is 3, although 1/3 has been rounded down.
+        // A width is rounded down, so its reciprocal may round up past an exact integer: 1/3 must give 3, not 4.
+        // Enlarging the width by 2^-40 absorbs that rounding; `fitted` raises the widths that then fall below `1 /
+        // len`.
         let shortest = ONE.div_ceil(smallest + (smallest >> 40));
         let (mut len, mut fit) = (shortest, fitted(&widths, shortest)?);
         if fit.is_none() {
@@ -93,9 +100,10 @@ impl Rounds {
         })
     }
 
-    /// Rounds of `len` draws, each holding of every class its share `len * p`, rounded down or up.
+    /// Rounds of `len` draws, each with the share `len * p` of every class, rounded down or up.
     ///
-    /// Gives back the position and the bound of a probability that is too small.
+    /// # Errors
+    /// [`Refused::TooSmall`] if a block would be too long: see [`Strata::new`].
     pub fn stratified(
         probabilities: &[f64],
         len: u64,
@@ -105,7 +113,7 @@ impl Rounds {
         Ok(Self { len, quotas })
     }
 
-    /// How many draws the first `rounds` rounds hold of `class`.
+    /// Number of draws of `class` in the first `rounds` rounds.
     fn draws_before(&self, rounds: u64, class: usize) -> u64 {
         let cumulative = match &self.quotas {
             Quotas::Equal => return rounds,
@@ -140,7 +148,8 @@ impl Rounds {
     }
 }
 
-/// `widths` brought to sum 1 with none below `1 / len`, at the cost of the largest; none if it cannot pay.
+/// Raise `widths` to at least `1 / len` each and reduce the largest so that the sum is 1. None if the largest would
+/// fall below `1 / len` itself.
 fn fitted(widths: &[u64], len: u64) -> Result<Option<Vec<u64>>> {
     let least = ONE.div_ceil(len);
     let raised = widths.iter().map(|&width| width.max(least));
@@ -159,21 +168,21 @@ fn fitted(widths: &[u64], len: u64) -> Result<Option<Vec<u64>>> {
     })
 }
 
-/// Rounds over classes, and the orders of their samples.
+/// Rounds over classes, and the order of the samples within each class.
 pub struct Cycles {
     rounds: Rounds,
     members: Vec<Member>,
     seed: u64,
-    /// Samples that may be looked up ahead, of all classes.
+    /// Capacity for samples looked up ahead, over all classes.
     ahead: usize,
 }
 
-/// A class, and what keys the passes over its samples.
+/// A class, and the keys of the passes over its samples.
 struct Member {
     class: Class,
     shape: Shape,
     orders: Stream,
-    /// Where its samples ahead lie in [`Cursor::ahead`].
+    /// Position of its samples in [`Cursor::ahead`].
     ahead: usize,
 }
 
@@ -203,7 +212,7 @@ impl Cycles {
         })
     }
 
-    /// A cursor at draw `position`, made of `last`.
+    /// A cursor at draw `position`, made from `last`.
     ///
     /// # Errors
     /// If its round does not fit into memory; those of an interrupt.
@@ -243,7 +252,8 @@ impl Cycles {
         })
     }
 
-    /// Go to the round of `position`, and as far into it as needs no look at the draws in front.
+    /// Move to the start of the round of `position`, or to `position` itself where that is possible without looking at
+    /// the round's earlier draws.
     fn seek(&self, cursor: &mut Cursor, position: u64) -> Result<()> {
         cursor.round = position / self.rounds.len;
         cursor.offset = 0;
@@ -251,18 +261,19 @@ impl Cycles {
         self.rounds
             .write_order(self.seed, cursor.round, &mut cursor.order)?;
         if matches!(self.rounds.quotas, Quotas::Equal) {
-            // A class has had as many draws as there were rounds, whether or not its turn has passed.
+            // Each class occurs once per round, so its number of earlier draws is the number of rounds, whatever the
+            // offset.
             cursor.offset = (position % self.rounds.len) as usize;
         }
         Ok(())
     }
 }
 
-/// A place in the rounds: what is next for each class.
+/// A position in the rounds: the next sample of each class.
 pub struct Cursor {
     round: u64,
     offset: usize,
-    /// Number of the last seek: what a place says from before does not hold.
+    /// Number of the last seek. A [`Place`] of an earlier seek is outdated.
     seek: u64,
     order: Vec<u32>,
     places: Vec<Place>,
@@ -297,7 +308,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Pass over the next draw.
+    /// Skip the next draw.
     fn skip(&mut self, cycles: &Cycles) -> Result<()> {
         self.open_round(cycles)?;
         let at = self.order[self.offset] as usize;
@@ -307,7 +318,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Go on to the next round where this one is at its end.
+    /// Start the next round if this one is at its end.
     fn open_round(&mut self, cycles: &Cycles) -> Result<()> {
         if self.offset == self.order.len() {
             self.round += 1;
@@ -320,14 +331,14 @@ impl Cursor {
     }
 }
 
-/// How far a class has come: which pass over its samples and which of them is next.
+/// The progress of a class: the number of its pass over the samples, and the next index in that pass.
 #[derive(Clone)]
 struct Place {
     cycle: u64,
     index: u32,
-    /// How many samples have been looked up ahead.
+    /// Number of samples looked up ahead and not yet used.
     left: u16,
-    /// How many will be, the next time.
+    /// Number of samples to look up next time.
     wanted: u16,
     seek: u64,
 }
@@ -343,8 +354,8 @@ impl Place {
         }
     }
 
-    /// Bring what is from before the last seek up to date, at the first turn of class number `at` since then: what it
-    /// had are the draws of whole rounds.
+    /// Update an outdated progress at the first turn of class `at` after a seek. A seek moves to the start of a round,
+    /// so the earlier draws of the class are those of whole rounds. Updating on demand makes a seek independent of C.
     #[inline]
     fn refresh(&mut self, cycles: &Cycles, at: usize, round: u64, seek: u64) {
         if self.seek != seek {
@@ -353,7 +364,7 @@ impl Place {
         }
     }
 
-    /// The sample of a draw; `ahead` holds those that have been looked up, the next one last.
+    /// The sample of the next draw of the class; `ahead` contains looked-up samples in reverse order.
     #[inline]
     fn draw(&mut self, member: &Member, samples: &[u32], ahead: &mut [u32]) -> u32 {
         if self.left == 0 {
@@ -369,7 +380,7 @@ impl Place {
         let order = QuickPermutation::new(member.shape, member.orders.sub(self.cycle));
         let mut entries = [0; SMALL as usize];
         let len = member.class.len;
-        // Of a small class all that is left of the pass: it was shuffled from the beginning.
+        // A small class is shuffled from the beginning in any case: look up all that is left of the pass.
         let wanted = if u64::from(len) <= SMALL {
             len as usize
         } else {
@@ -393,11 +404,11 @@ impl Place {
     }
 }
 
-/// Samples that are looked up ahead after a seek, for there may be another.
+/// Samples to look up ahead after a seek: few, because another seek may follow.
 const FIRST: usize = 16;
 
-/// How many samples of a class are looked up at a time: small classes are shuffled whole, and of larger ones many cost
-/// little more than one.
+/// Number of samples of a class to look up at a time. Small classes are shuffled whole; of larger ones, many cost
+/// little more than one, because the permutation computes them together.
 fn ahead_of(len: u32) -> usize {
     const MANY: usize = 32;
     if u64::from(len) <= SMALL {

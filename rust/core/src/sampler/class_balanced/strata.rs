@@ -1,4 +1,4 @@
-//! Quotas of small rounds: every round has its share of every class, rounded down or up, and none is lost over time.
+//! Quotas of short rounds: in every round the share of each class, rounded down or up, and exact totals over a block.
 
 use super::rounds::Refused;
 use crate::error::reserved;
@@ -6,31 +6,37 @@ use crate::rng::{Stream, stream};
 
 /// Longest block, in draws.
 const LONGEST: u64 = 1 << 32;
-/// Draws in a block for the rarest class, so that its share is right to a few percent.
+/// Draws of the rarest class per block, so that rounding changes its share by a few percent at most.
 const RAREST: f64 = 16.0;
 
 /// The quotas of rounds of `len` draws, in blocks of `M` rounds, `M` a power of two.
 ///
-/// A block holds `w_c` draws of class `c`, the share of `M * len` draws in whole numbers; `W` are their cumulative sums.
-/// Round `j` of a block takes an offset `r` in `0..M`, each once a block, and holds
-/// `floor((W(c + 1) + r) / M) - floor((W(c) + r) / M)` draws of the class: `w_c / M` rounded down or up, `len` in all.
-/// The sum of `floor((W + r) / M)` over all `r` is `W` (Hermite), so a block holds `w_c` exactly.
+/// A round is one batch. Its share `len * p_c` of a class is usually not an integer, and may be far below 1. So shares
+/// are made integers over a block of `M` rounds, and spread over the rounds by rounding with different offsets.
 ///
-/// Round `j` of block `b` takes `r = (reversed(j) xor h(b)) mod M`: `reversed` turns the `log2 M` bits of `j` round, so
-/// that any run of rounds is near its share, too, and `h(b)` is number `b` of the stream (seed, class order, 2^64 - 1),
-/// which keys no round: other seeds round other classes up.
+/// A block contains `w_c` draws of class `c`, the share of `M * len` draws as an integer; `W` are their cumulative
+/// sums. Round `j` of a block has an offset `r` in `0..M`, each offset once per block, and contains `floor((W(c + 1) +
+/// r) / M) - floor((W(c) + r) / M)` draws of the class. That is `w_c / M` rounded down or up, and the floors telescope
+/// to `len` over the classes. By Hermite's identity the sum of `floor((W + r) / M)` over all `r` is `W`, so the block
+/// contains exactly `w_c`.
+///
+/// The offset of round `j` of block `b` is `r = (reversed(j) xor h(b)) mod M`. `reversed` reverses the `log2 M` bits of
+/// `j`: consecutive rounds then have offsets far apart (van der Corput's sequence), so any run of rounds is close to
+/// its share, and [`Strata::draws_before`] has a closed form. `h(b)` is number `b` of the stream (seed, class order,
+/// 2^64 - 1), which no round uses as a key: it makes the classes that are rounded up depend on the seed.
 pub struct Strata {
     /// `W(0), .., W(C)`.
     cumulative: Vec<u64>,
     log_rounds: u32,
-    /// Numbers that scramble the offsets of the blocks.
+    /// Numbers `h(b)` that scramble the offsets of each block.
     blocks: Stream,
 }
 
 impl Strata {
     /// Blocks for `probabilities`, positive and of sum 1.
     ///
-    /// Gives back the position and the bound of a probability that is too small.
+    /// # Errors
+    /// [`Refused::TooSmall`] if a block would be longer than [`LONGEST`] draws.
     pub fn new(probabilities: &[f64], len: u64, seed: u64) -> Result<Self, Refused> {
         let (at, smallest) =
             probabilities
@@ -54,7 +60,7 @@ impl Strata {
             sum += p;
             cumulative.push(((sum * draws as f64).round() as u64).min(draws));
         }
-        // The sum of the probabilities may be a last bit away from 1.
+        // The sum of the probabilities may differ from 1 in the last bit.
         if let Some(last) = cumulative.last_mut() {
             *last = draws;
         }
@@ -80,9 +86,10 @@ impl Strata {
 
     /// Draws of `class` in the first `rounds` rounds: O(log M).
     ///
-    /// The rounds of a started block are runs of `2^k` rounds, one for each bit of their number. The offsets of a run
-    /// have their low `log2 M - k` bits in common, `b`, and all values in the others: the sum of
-    /// `floor((W + r) / M)` over them is `floor((W + b) / (M / 2^k))`, by Hermite again.
+    /// The rounds of an incomplete block split into aligned runs of `2^k` rounds, one for each set bit of their number.
+    /// The rounds of a run differ in their low `k` bits, so by the bit reversal their offsets differ in the high `k`
+    /// bits: the low `log2 M - k` bits are the same number `b`, and the others take all values. By Hermite's identity
+    /// the sum of `floor((W + r) / M)` over the run is `floor((W + b) / (M / 2^k))`.
     pub fn draws_before(&self, rounds: u64, class: usize) -> u64 {
         let (block, inside) = (rounds >> self.log_rounds, rounds & self.mask());
         let of_block = self.cumulative[class + 1] - self.cumulative[class];

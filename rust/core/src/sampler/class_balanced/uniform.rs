@@ -1,10 +1,10 @@
-//! The kernel of equal classes with replacement: one draw of 64 bits a sample, eight at a time where AVX-512 is.
+//! The kernel for equal classes with replacement: 64 random bits per sample, eight samples at a time with AVX-512.
 
 use super::{Class, below_32};
 use crate::error::{Result, collected};
 use crate::rng::Stream;
 
-/// Where a class lies, in one word: count in the high half, start in the low one. One load finds both.
+/// Position of a class in one word: count in the high half, start in the low half, so that one load reads both.
 #[derive(Debug, Clone, Copy)]
 #[repr(transparent)]
 struct Extent(u64);
@@ -25,7 +25,7 @@ impl Extent {
     }
 }
 
-/// All classes equally often.
+/// Classes with equal probabilities.
 pub struct Uniform {
     extents: Vec<Extent>,
     vector: bool,
@@ -43,12 +43,12 @@ impl Uniform {
         })
     }
 
-    /// Draws `start..` of `stream`: entries of `samples`, the class table that the classes were taken from.
+    /// Draws `start..` of `stream`: entries of `samples`, the table of these classes.
     pub fn fill(&self, samples: &[u32], stream: Stream, start: u64, out: &mut [i64]) {
         #[cfg(target_arch = "x86_64")]
         if self.vector {
-            // SAFETY: the instructions were found at construction; extents lie inside `samples`, for both come from
-            // one table.
+            // SAFETY: the constructor has detected the instructions; extents are inside `samples`, because both come
+            // from one table.
             let fill = |start, out: &mut [i64]| unsafe {
                 avx512::fill(&self.extents, samples, stream, start, out)
             };
@@ -105,11 +105,12 @@ mod avx512 {
     use super::Extent;
     use crate::rng::{GOLDEN, Stream};
 
-    /// As the plain kernel, bit for bit, up to the first eight of which one may be a rejected draw; returns how many
-    /// were written, a multiple of eight. The caller draws those eight plainly and goes on.
+    /// Bit-identical to the plain kernel, up to the first group of eight with a possible rejected draw. Returns how
+    /// many draws were written, a multiple of eight; the caller makes the next eight with the plain kernel and calls
+    /// again.
     ///
     /// # Safety
-    /// The processor must have AVX-512 F, DQ and VL; every extent must lie inside `samples` and not be empty.
+    /// The processor must have AVX-512 F, DQ and VL; every extent must be inside `samples` and not empty.
     #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
     pub unsafe fn fill(
         extents: &[Extent],
@@ -147,7 +148,7 @@ mod avx512 {
                 _mm512_and_si512(extent, low),
                 _mm512_srli_epi64::<32>(offset),
             );
-            // SAFETY: `place` lies in its extent.
+            // SAFETY: `place` is inside its extent.
             let drawn = unsafe { _mm512_i64gather_epi32::<4>(place, samples.as_ptr().cast()) };
             // SAFETY: `eight` holds 64 bytes; the store needs no alignment.
             unsafe { _mm512_storeu_si512(eight.as_mut_ptr().cast(), _mm512_cvtepu32_epi64(drawn)) };

@@ -1,41 +1,43 @@
 //! Weighted draws without replacement: the smallest exponential keys, in order.
 //!
-//! Sample `i` gets the key `E_i / w_i`, `E` exponential, and an epoch is the samples with the smallest keys, in the order
-//! of their keys (Efraimidis, Spirakis, "Weighted random sampling with a reservoir", IPL 2006): as if drawn one after the
-//! other, each by its weight among those left. What makes it quick changes no draw:
+//! Sample `i` has the key `E_i / w_i` with `E_i` exponential, and an epoch consists of the samples with the smallest
+//! keys, in the order of their keys (Efraimidis, Spirakis, "Weighted random sampling with a reservoir", IPL 2006). That
+//! is the distribution of draws one after the other, each by its weight among the samples left. Computing and sorting
+//! all N keys is slow; the following steps are faster and give the same order:
 //!
-//! 1. Of N keys, `1 - exp(-w_i t)` are expected below `t`. So a bound is known beforehand that the keys of an epoch lie
-//!    below but once in 10^9 epochs, and with it the least uniform number that is worth a logarithm.
-//! 2. The keys that are left, as fractions of the bound, go into the high bits of a word, the sample into the low ones.
-//!    One pass lays the words into buckets of a few by their first bits, and sorting those sorts all.
-//! 3. Words that agree in all bits of the key are ordered by the whole keys.
+//! 1. Key `i` is below `t` with probability `1 - exp(-w_i t)`. Summing that over the samples gives a bound `t` below
+//!    which an epoch has enough keys, except with probability about 1e-9. Key `i` is below it only if its uniform
+//!    number is at least `exp(-w_i t)`, so most samples are rejected by one comparison, before any logarithm.
+//! 2. Each remaining key, as a fraction of the bound, becomes the high bits of a word whose low bits are the sample.
+//!    One pass distributes the words into buckets of a few by their highest bits; sorting each bucket sorts the whole.
+//! 3. Words whose key bits are equal are ordered by the full keys.
 //!
-//! Where the bound fails, all keys are sorted.
+//! If an epoch has too few keys below the bound, all keys are sorted.
 
 use crate::error::{Result, collected, filled, reserved};
 use crate::interrupt::{PIECE, poll};
 use crate::rng::Stream;
 
-/// What an epoch's draws start from.
+/// The tables that all epochs share.
 pub struct Distinct {
     /// Relative to the largest.
     weights: Vec<f64>,
-    /// How many are drawn an epoch.
+    /// Draws per epoch.
     wanted: usize,
-    /// Keys from here on are not drawn.
+    /// Keys >= this are not considered; infinite if all are.
     bound: f64,
-    /// For each sample, high bits of the least number of the stream whose key may lie below the bound.
+    /// For each sample, the high 32 bits of the smallest number of the stream whose key may be below the bound.
     least: Vec<u32>,
 }
 
 impl Distinct {
-    /// `wanted` draws an epoch by `weights`, of which the largest is 1 and at least `wanted` are positive.
+    /// `wanted` draws per epoch by `weights`, of which the largest is 1 and at least `wanted` are positive.
     ///
     /// # Errors
     /// If they do not fit into memory; those of an interrupt.
     pub fn new(weights: Vec<f64>, wanted: usize) -> Result<Self> {
         let bound = bound(&weights, wanted)?;
-        // One less than the nearest: no rounding of the exponential leaves out a key below the bound.
+        // One less than the nearest integer: rounding of the exponential must not reject a key below the bound.
         let least = |&weight: &f64| match weight {
             0.0 => u32::MAX,
             _ => ((-weight * bound).exp() * 2f64.powi(32) - 1.0) as u32,
@@ -48,7 +50,7 @@ impl Distinct {
         })
     }
 
-    /// The samples of the epoch that `stream` keys.
+    /// The samples of the epoch that is keyed by `stream`.
     ///
     /// # Errors
     /// If they do not fit into memory; those of an interrupt.
@@ -59,7 +61,7 @@ impl Distinct {
         }
     }
 
-    /// All keys sorted. Positive doubles are in the order of their bits; the sample makes the order of equal ones one.
+    /// Sort all keys. Positive doubles have the order of their bits; equal keys are ordered by their sample.
     fn sorted(&self, stream: Stream) -> Result<Vec<u32>> {
         let keys = (0..self.weights.len() as u32)
             .filter(|&sample| self.weights[sample as usize] > 0.0)
@@ -70,7 +72,7 @@ impl Distinct {
         collected(self.wanted, samples)
     }
 
-    /// The same from the keys below the bound, or none where these are too few.
+    /// The same order, computed from the keys below the bound; none if there are fewer than `wanted`.
     fn sorted_below_bound(&self, stream: Stream) -> Result<Option<Vec<u32>>> {
         let mut samples = self.candidates(stream)?;
         let mut keys = self.keys(stream, &samples)?;
@@ -100,7 +102,8 @@ impl Distinct {
         collected(self.wanted, samples).map(Some)
     }
 
-    /// Samples whose key may lie below the bound; all whose key does are among them.
+    /// Samples whose key may be below the bound, a superset of those whose key is. Branch-free: every sample is
+    /// written, and the position only advances past candidates.
     fn candidates(&self, stream: Stream) -> Result<Vec<u32>> {
         let mut samples = filled(self.weights.len(), &0)?;
         let mut found = 0;
@@ -115,7 +118,7 @@ impl Distinct {
         Ok(samples)
     }
 
-    /// Order words with equal keys by the whole keys.
+    /// Order words with equal key bits by the full keys.
     fn untie(&self, stream: Stream, low: u32, words: &mut [u64]) {
         let sample = |word: u64| (word & ((1 << low) - 1)) as u32;
         let mut rest = words;
@@ -154,7 +157,7 @@ impl Distinct {
     }
 }
 
-/// Weights to keys, by the instructions that the processor has.
+/// Turn weights into keys, with the widest instructions of the processor.
 fn divide_quickly(stream: Stream, samples: &[u32], weights: &mut [f64]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
@@ -164,11 +167,11 @@ fn divide_quickly(stream: Stream, samples: &[u32], weights: &mut [f64]) {
     divide(stream, samples, weights);
 }
 
-/// Weights to keys.
+/// Turn weights into keys.
 #[inline(always)]
 #[expect(
     clippy::inline_always,
-    reason = "compiled for the instructions of `divide_wide`, too"
+    reason = "also compiled for the instructions of `divide_wide`"
 )]
 fn divide(stream: Stream, samples: &[u32], weights: &mut [f64]) {
     for (weight, &sample) in weights.iter_mut().zip(samples) {
@@ -176,14 +179,14 @@ fn divide(stream: Stream, samples: &[u32], weights: &mut [f64]) {
     }
 }
 
-/// [`divide`], several at once: the operations are the same, and so are the keys.
+/// [`divide`] in vectors. The operations are the same, so the keys are bit-identical.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq")]
 fn divide_wide(stream: Stream, samples: &[u32], weights: &mut [f64]) {
     divide(stream, samples, weights);
 }
 
-/// Drop the keys from `bound` on, and their samples.
+/// Remove the keys >= `bound`, and their samples.
 #[cold]
 fn keep_below(bound: f64, keys: &mut Vec<f64>, samples: &mut Vec<u32>) {
     let mut below = keys.iter().map(|&key| key < bound);
@@ -191,7 +194,7 @@ fn keep_below(bound: f64, keys: &mut Vec<f64>, samples: &mut Vec<u32>) {
     keys.retain(|&key| key < bound);
 }
 
-/// `words` sorted, quickly if their high bits are spread evenly.
+/// Sort `words`, which is fast if their high bits are uniform: keys below the bound nearly are.
 fn in_buckets(words: &[u64]) -> Result<Vec<u64>> {
     let log_buckets = (words.len() / 4).max(2).ilog2();
     let bucket = |word: u64| (word >> (64 - log_buckets)) as usize;
@@ -226,9 +229,10 @@ fn in_buckets(words: &[u64]) -> Result<Vec<u64>> {
     Ok(sorted)
 }
 
-/// A number below which `wanted` keys lie but once in 10^9 epochs; infinite if there is none.
+/// A threshold below which at least `wanted` keys fall, except with probability about 1e-9 per epoch; infinite if there
+/// is none.
 fn bound(weights: &[f64], wanted: usize) -> Result<f64> {
-    // Weights within 1/64 of each other count as the smallest of them, which errs on the safe side.
+    // Weights within 1/64 of each other are counted as the smallest of them, which can only raise the threshold.
     let mut bins = filled(1 + (1f64.to_bits() >> 46) as usize, &0u32)?;
     for weights in weights.chunks(PIECE) {
         poll()?;
@@ -245,7 +249,8 @@ fn bound(weights: &[f64], wanted: usize) -> Result<f64> {
         let expected = |(weight, count): &(f64, f64)| -count * (-weight * bound).exp_m1();
         bins.iter().map(expected).sum()
     };
-    // The number below is a sum of independent ones, so its variance is below its mean: six deviations, and a few more.
+    // The number of keys below is a sum of independent indicators, so its variance is below its mean. Six standard
+    // deviations give the 1e-9; the 20 cover small numbers, whose tail is not Gaussian.
     let least = wanted as f64 + 6.0 * (wanted as f64).sqrt() + 20.0;
     let (mut low, mut high) = (-60.0, 1000.0);
     if below(2f64.powf(high)) < least {
@@ -264,8 +269,8 @@ fn bound(weights: &[f64], wanted: usize) -> Result<f64> {
 
 /// `-ln u` for the odd multiple `u` of 2^-53 in (0, 1) that 64 uniform bits choose: an exponential number, positive.
 ///
-/// From additions, multiplications and divisions alone, which are the same on every machine, unlike the logarithm of
-/// the system's library. Relative error below 10^-15.
+/// Computed from additions, multiplications and divisions alone, which give the same bits on every machine, unlike the
+/// logarithm of the system's library. Relative error below 1e-15.
 #[inline(always)]
 fn exponential(bits: u64) -> f64 {
     const ROOT_HALF: i64 = std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64;
@@ -356,7 +361,7 @@ mod tests {
 
     #[test]
     fn the_bound_holds_back_as_few_as_are_wanted() {
-        // Imbalance 100 and half of the samples: all epochs find enough, and hardly more.
+        // Imbalance ratio 100 and half of the samples: all epochs find enough keys, and few more than needed.
         let weights: Vec<f64> = (0..20_000)
             .map(|sample| 100f64.powf(-f64::from(sample) / 2e4))
             .collect();

@@ -1,0 +1,271 @@
+"""From a configuration to what it names: data, network, loss, method, loaders, optimizer, schedule, calibrator."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lt_fast.counts import ClassCounts
+from lt_fast.data import ArraySource, Loader
+from lt_fast.datasets import ImageSet, channel_stats
+from lt_fast.errors import DataError, UsageError
+from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
+from lt_fast.methods import DeferredReweighting, Method, TrainingData
+from lt_fast.ranks import Ranks
+from lt_fast.training import LearningRate
+
+
+class Data(NamedTuple):
+    """The long-tailed training set and the held-out test set."""
+
+    train: Any
+    test: Any
+
+
+class Parts(NamedTuple):
+    """What a training consists of, made by one configuration."""
+
+    method: Method
+    data: TrainingData
+    loaders: Mapping[str, Loader]
+    optimizer: Any
+    schedule: LearningRate
+    calibrator: Any
+
+
+def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: bool = False) -> Data:
+    """Return the data sets of ``config``.
+
+    Args:
+        config: from ``resolve``.
+        root: folder of the data set's files, where it has files.
+        download: fetch missing files.
+
+    Raises:
+        UsageError: if the data set needs ``root``.
+        DataError: if a file is missing or damaged; names it.
+    """
+    name = config["data"]
+    factory = component_of("data", name)
+    if root is None and needs_root(name):
+        raise UsageError(f"--root is needed for {name}: the folder of its files; --download fetches them there")
+    given = {
+        "root": root,
+        "imbalance_ratio": config["imbalance_ratio"],
+        "profile": config["profile"],
+        "seed": config["subset_seed"],
+        "download": download,
+    }
+    train, test = factory(**arguments_for("data", name, factory, {}, given, {}))
+    return Data(train, test)
+
+
+def takes_root(name: str) -> bool:
+    """Return whether the data set called ``name`` consists of files in a folder."""
+    return "root" in parameters_of(component_of("data", name))
+
+
+def needs_root(name: str) -> bool:
+    """Return whether the folder of the data set called ``name`` must be given."""
+    root = parameters_of(component_of("data", name)).get("root")
+    return root is not None and root.default is root.empty
+
+
+def build(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> Parts:  # noqa: B008  (immutable)
+    """Return everything that a training needs, so that what a component refuses is refused before anything is written.
+
+    Raises:
+        UsageError: if a component does not take its options.
+    """
+    try:
+        training_data = make_training_data(config, data, ranks)
+        method = make_method(config, data, training_data.mixer)
+        loaders = method.loaders(training_data)
+        optimizer, schedule = make_optimizer(config), make_schedule(config)
+        _try_out(optimizer, schedule)
+        calibrator = make_calibrator(config, data.train.class_counts)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise error if isinstance(error, UsageError | DataError) else UsageError(str(error)) from error
+    return Parts(method, training_data, loaders, optimizer, schedule, calibrator)
+
+
+def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None) -> Method:
+    """Return the method: network, losses, and what is special to it."""
+    counts = data.train.class_counts
+    criterion = make_criterion(config, counts, mixer)
+    given = _of_data(counts) | {
+        "model": make_model(config, data),
+        "criterion": criterion,
+        "logit_scale": logit_scale(config),
+        "seed": config["seed"],
+    }
+    method: Method = _made(config, "method", given)
+    if not isinstance(method, Method):
+        raise UsageError(f"method {config['method']['name']} must be a lt_fast.methods.Method, got {method!r}")
+    return method
+
+
+def make_model(config: Mapping[str, Any], data: Data) -> nn.Module:
+    """Return the network with its first weights, a function of the seed alone."""
+    channels = _channels(data.train)
+    given = _of_data(data.train.class_counts) | {"in_channels": channels, "seed": config["seed"]}
+    model: nn.Module = _made(config, "model", given)
+    expected = getattr(model, "input_size", (channels,))[0]
+    if expected != channels:
+        raise UsageError(
+            f"model {config['model']['name']} takes images of {expected} channels, these have {channels}; give the "
+            "network's own option for it, such as in_chans of timm's, or name another model"
+        )
+    return model
+
+
+def make_training_data(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> TrainingData:  # noqa: B008
+    """Return the training images and everything that a loader over them needs."""
+    transform = make_transform(config, data)
+    return TrainingData(
+        source=source_of(data.train),
+        sampler=partial(_sampler, config, data),
+        transform=transform,
+        plain_transform=_plain(config, transform),
+        mixer=make_mixer(config, data.train.class_counts),
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        ranks=ranks,
+    )
+
+
+def make_mixer(config: Mapping[str, Any], counts: ClassCounts) -> Any:
+    """Return the mixer, or None."""
+    return _made(config, "mixer", _of_data(counts) | {"seed": config["seed"]})
+
+
+def make_transform(config: Mapping[str, Any], data: Data) -> Any:
+    """Return how images are augmented; mean and standard deviation are the training images' where none are stated."""
+    given = {}
+    parameters = parameters_of(component_of("transform", config["transform"]["name"]))
+    if {"mean", "std"} <= parameters.keys() - config["transform"].keys() and isinstance(data.train, ImageSet):
+        given = dict(zip(("mean", "std"), channel_stats(data.train.images), strict=True))
+    return _made(config, "transform", given)
+
+
+def source_of(images: Any) -> Any:
+    """Return a set of images as what a loader reads: images in memory as an ``ArraySource``."""
+    return ArraySource(images.images, images.labels, images.classes) if isinstance(images, ImageSet) else images
+
+
+def make_criterion(config: Mapping[str, Any], counts: ClassCounts, mixer: Any = None) -> nn.Module:
+    """Return the loss, or under deferred re-weighting the plain and the re-weighted one."""
+    weights = _made(config, "reweight", _of_data(counts))
+    if weights is None:
+        return _loss(config, counts, mixer)
+    if "weight" not in parameters_of(component_of("loss", config["loss"]["name"])):
+        raise UsageError(
+            f"loss {config['loss']['name']} takes no class weights; leave out --set reweight=, or name none"
+        )
+    reweighted = _loss(config, counts, mixer, weight=weights)
+    return DeferredReweighting(_loss(config, counts, mixer), reweighted, defer_until=config["defer_until"])
+
+
+def make_schedule(config: Mapping[str, Any]) -> LearningRate:
+    """Return the learning rate as a function of the position."""
+    rate: LearningRate = _made(config, "schedule", {"base": config["learning_rate"], "epochs": config["epochs"]})
+    return rate
+
+
+def make_optimizer(config: Mapping[str, Any]) -> Any:
+    """Return the optimizer as a function of the parameters; the loop sets its learning rate at every step."""
+    name, options = _named(config, "optimizer")
+    component = component_of("optimizer", name)
+    required = {"params": None, "lr": config["learning_rate"]}
+    arguments = arguments_for("optimizer", name, component, options, {}, required)
+    return partial(component, **{key: value for key, value in arguments.items() if key != "params"})
+
+
+def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
+    """Return stage 2, unfitted, or None."""
+    return _made(config, "calibrator", _of_data(counts) | {"seed": config["seed"], "scale": logit_scale(config)})
+
+
+def logit_scale(config: Mapping[str, Any]) -> float:
+    """Return what the softmax multiplies the logits by: the loss's ``scale``, or 1 where it has none.
+
+    LDAM trains ``softmax(scale * cosine)``, and is measured so.
+    """
+    name, options = _named(config, "loss")
+    parameter = parameters_of(component_of("loss", name)).get("scale")
+    usual = 1.0 if parameter is None or parameter.default is parameter.empty else parameter.default
+    return float(options.get("scale", usual))
+
+
+class MixedLabels(nn.Module):
+    """A loss of mixed images whose label weights the mixer computes, for label rules that the loss does not have.
+
+    Args:
+        criterion: ``criterion(logits, target, target_b, lam)`` with ``lam`` the weight of the first label.
+        mixer: has ``label_weight(lam, target, target_b)``.
+    """
+
+    def __init__(self, criterion: nn.Module, mixer: Any) -> None:
+        super().__init__()
+        self.criterion, self.mixer = criterion, mixer
+
+    def forward(
+        self, logits: Tensor, target: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss."""
+        weight = lam if target_b is None else self.mixer.label_weight(lam, target, target_b)
+        loss: Tensor = self.criterion(logits, target, target_b, weight)
+        return loss
+
+
+def _loss(config: Mapping[str, Any], counts: ClassCounts, mixer: Any, **weights: Any) -> nn.Module:
+    parameters = parameters_of(component_of("loss", config["loss"]["name"]))
+    rule = getattr(mixer, "label_rule", "mixup")
+    # The losses of the package compute the label weights of rules whose one constant is `omega`.
+    own_rule = rule != "mixup" and "label_rule" in parameters and hasattr(mixer, "omega") and "omega" in parameters
+    given = _of_data(counts) | {"seed": config["seed"]} | weights
+    given |= {"label_rule": rule, "omega": mixer.omega} if own_rule else {}
+    loss: nn.Module = _made(config, "loss", given)
+    return loss if rule == "mixup" or own_rule else MixedLabels(loss, mixer)
+
+
+def _sampler(config: Mapping[str, Any], data: Data) -> Any:
+    labels = data.train.labels
+    given = {"labels": labels, "labels_or_len": labels, "output": "numpy", "seed": config["seed"]}
+    return _made(config, "sampler", _of_data(data.train.class_counts) | given)
+
+
+def _plain(config: Mapping[str, Any], transform: Any) -> Any:
+    if not hasattr(transform, "plain"):
+        name = config["transform"]["name"]
+        raise UsageError(f"transform {name} must have plain(), the same without augmentation; got {transform!r}")
+    return transform.plain()
+
+
+def _channels(images: Any) -> int:
+    return int(images.images.shape[-1]) if isinstance(images, ImageSet) else 3
+
+
+def _of_data(counts: ClassCounts) -> dict[str, Any]:
+    return {"counts": counts, "class_counts": counts, "num_classes": counts.num_classes}
+
+
+def _named(config: Mapping[str, Any], slot: str) -> tuple[str, dict[str, Any]]:
+    return config[slot]["name"], {name: value for name, value in config[slot].items() if name != "name"}
+
+
+def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any:
+    if config[slot] is None:
+        return None
+    name, options = _named(config, slot)
+    required = {key: config[key] for key in ("epochs", "batch_size", "learning_rate", "seed")}
+    return call(slot, name, options, given, required)
+
+
+def _try_out(optimizer: Any, schedule: LearningRate) -> None:
+    """Let both refuse their options now: the optimizer is not made before the training starts."""
+    optimizer([nn.Parameter(torch.zeros(1))])
+    schedule(0, 0, 1)

@@ -1,0 +1,466 @@
+"""From (recipe, data set, changes) to one nested, JSON-able configuration, and back to the reason for each value."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+from lt_fast import _checks
+from lt_fast._text import nearest, shown
+from lt_fast.errors import UsageError
+from lt_fast.experiment.components import FROM_THE_RUN, component_of, settable, takes_any
+from lt_fast.experiment.reading import read_as, read_integer, read_number
+from lt_fast.recipes import COMPONENTS, VALUES, Cited, Protocol, Recipe
+from lt_fast.recipes.protocols import AS_SEED, USUAL
+from lt_fast.recipes.recipe import flat, merge
+from lt_fast.registry import DATASETS, PROTOCOLS, RECIPES, RegisteredFile, load_file
+
+PROFILES = ("exp", "step", "pareto")
+"""Shapes of the tail that ``profile`` may name."""
+
+RECIPE_FILE = "recipe_file"
+"""Setting that records the file which registered the recipe: its path and SHA-256."""
+
+SHORT = {"lr": "learning_rate", "wd": "optimizer.weight_decay"}
+"""Common abbreviations, and the settings that they stand for."""
+
+# What no training has use for, and the arithmetic or the memory does not bear: refused before anything is made.
+_MOST_EPOCHS = 1_000_000
+_MOST_ROWS = 65_536  # of a batch; a batch of the largest CIFAR training set fits
+_MOST_RATE = 1e30  # it diverges, and is told so, long before; above 3e38 torch cannot take it
+_LARGEST_RATIO = 1_000_000
+_SMALLEST_INVERTED = 1e-6  # a ratio below it is no smallest over largest class either
+_LONGEST_NAME = 100
+_ARGUMENTS = ("method", "recipe", "data", "imbalance_ratio", "profile", "seed")
+
+
+def run_settings(
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    amp: bool = False,
+    subset_seed: int,
+    defer_until: float = 0.8,
+) -> dict[str, Any]:
+    """Return the settings of a run that belong to no component, checked.
+
+    Args:
+        epochs: passes over the training set.
+        batch_size: images per step.
+        learning_rate: the highest rate of the schedule.
+        amp: run the forward pass under bfloat16 autocast.
+        subset_seed: which images the long-tailed subset keeps.
+        defer_until: fraction of the epochs after which class weights set in.
+
+    Raises:
+        TypeError, ValueError: naming the setting, its rule and the value.
+    """
+    if not isinstance(amp, bool):
+        raise TypeError(f"amp must be true or false, got {shown(amp)}")
+    return {
+        "epochs": _checks.integer("epochs", epochs, least=1, most=_MOST_EPOCHS),
+        "batch_size": _checks.integer("batch_size", batch_size, least=1, most=_MOST_ROWS),
+        "learning_rate": _checks.number("learning_rate", learning_rate, above=0, most=_MOST_RATE),
+        "amp": amp,
+        "subset_seed": _checks.seed(subset_seed, "subset_seed"),
+        "defer_until": _checks.number("defer_until", defer_until, least=0, most=1),
+    }
+
+
+_RUN = signature(run_settings).parameters
+
+
+def recipe_of(method: str) -> Recipe:
+    """Return the recipe called ``method``; hyphens count as underscores.
+
+    Raises:
+        UsageError: if there is none; names the nearest.
+    """
+    if not isinstance(method, str):
+        raise UsageError(f"method must be a name, got {shown(method)}; `lt-fast methods` lists them")
+    underscored = method.replace("-", "_")
+    found = RECIPES[underscored if underscored in RECIPES else method]
+    if not isinstance(found, Recipe):
+        raise UsageError(f"method {method!r} must be a Recipe, got {shown(found)} from {RECIPES.where(method)}")
+    return found
+
+
+def protocol_of(data: str) -> Protocol:
+    """Return the settings that every recipe starts from on ``data``; those of CIFAR where it registers none.
+
+    Raises:
+        UsageError: if there is no such data set; names the nearest.
+    """
+    if data not in DATASETS:
+        known = list(DATASETS)
+        raise UsageError(f"data must be one of {', '.join(known)}, got {shown(data)}{nearest(data, known)}")
+    found: Protocol = PROTOCOLS[data] if data in PROTOCOLS else USUAL.derive(data)
+    return found
+
+
+def values_of(
+    method: str, data: str, *, imbalance_ratio: float | None = None, profile: str = "exp"
+) -> dict[str, Cited]:
+    """Return every stated value of ``method`` on ``data`` by its dotted name, with its source, before any change.
+
+    Args:
+        method: name in ``RECIPES``.
+        data: name in ``DATASETS``.
+        imbalance_ratio: largest over smallest class; the data set's own default when left out.
+        profile: shape of the tail.
+
+    Raises:
+        UsageError: if method, data or profile is unknown, or the ratio is out of its range.
+    """
+    recipe, protocol = recipe_of(method), protocol_of(data)
+    ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
+    stated = recipe.settings_for(data, _checked_profile(profile), ratio)
+    return flat({**dict.fromkeys(COMPONENTS), **merge(protocol.settings, stated)}, owner=recipe.name)
+
+
+def resolve(
+    method: str,
+    data: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    imbalance_ratio: float | None = None,
+    profile: str = "exp",
+    seed: int = 0,
+    recipe_file: RegisteredFile | Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the whole configuration of a run: nested, plain and JSON-able.
+
+    Args:
+        method: name in ``RECIPES``.
+        data: name in ``DATASETS``.
+        overrides: setting to value, as values or as text from a command line. ``loss.scale`` names an option of a
+            component, ``scale`` too where one component alone has it; ``loss`` names the component, and none of the
+            options that were stated for another one stays.
+        imbalance_ratio: largest over smallest class, >= 1; the data set's own default when left out.
+        profile: ``"exp"``, ``"step"`` or ``"pareto"``.
+        seed: of the subset, the network and every draw; an integer in [0, 2^64), or text that writes one.
+        recipe_file: the file that registered the recipe, which the configuration records.
+
+    Raises:
+        UsageError: naming the argument, its rule and the value; a setting that the run does not have is one too.
+
+    >>> config = resolve("mammc", "digits-lt", {"epochs": 10, "omega": "0.5"}, seed=1)
+    >>> config["loss"]["name"], config["mixer"]["omega"], config["epochs"]
+    ('cross_entropy', 0.5, 10)
+    """
+    recipe, protocol = recipe_of(method), protocol_of(data)
+    ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
+    tail: dict[str, Any] = {"imbalance_ratio": ratio, "profile": _checked_profile(profile)}
+    seed = _checked_seed(seed)
+    stated = {name: _own(value, seed) for name, (value, _) in values_of(method, data, **tail).items()}
+    chosen = _changed(stated, dict(_flat(overrides or {})), recipe.name)
+    file = {} if recipe_file is None else {RECIPE_FILE: record_of(recipe_file)}
+    return {"recipe": recipe.name, **file, "data": data, **tail, "seed": seed, **_nested(chosen)}
+
+
+def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the source of every value in ``config`` by its dotted name; a changed one says what the recipe had."""
+    tail = {name: config[name] for name in ("imbalance_ratio", "profile")}
+    stated = values_of(config["recipe"], config["data"], **tail)
+    sources = {}
+    for name, value in flattened(config).items():
+        if name not in stated:
+            sources[name] = "set by the user"
+            continue
+        usual, source = _plain_json(_own(stated[name].value, config["seed"])), stated[name].source
+        same = usual == value
+        sources[name] = source if same else f"set by the user; the recipe has {usual} ({source})"
+    return sources
+
+
+def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration's settings by dotted name: ``loss`` is the component's name, ``loss.scale`` an option."""
+    return dict(_flat({name: config[name] for name in (*VALUES, *COMPONENTS) if name in config}))
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """Return a short name for the run of ``config``: method, data, tail and seed, and every setting that was changed.
+
+    >>> run_name(resolve("ldam", "digits-lt", {"scale": 20}))
+    'ldam-digits-lt-50-0-loss.scale=20'
+    """
+    tail = {name: config[name] for name in ("imbalance_ratio", "profile")}
+    usual = flattened(resolve(config["recipe"], config["data"], seed=config["seed"], **tail))
+    shape = "" if config["profile"] == "exp" else f"-{config['profile']}"
+    name = f"{config['recipe']}-{config['data']}{shape}-{config['imbalance_ratio']:g}-{config['seed']}"
+    now = flattened(config)
+    changed = {key: value for key, value in now.items() if key not in usual or usual[key] != value}
+    for key, value in changed.items():
+        name += f"-{key}={','.join(map(_short, value)) if isinstance(value, list) else _short(value)}"
+    safe = re.sub(r"[^A-Za-z0-9._,=+-]", "_", name)
+    if safe == name and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{safe[: _LONGEST_NAME - 9]}-{digest}"
+
+
+def split_assignment(text: str) -> tuple[str, str]:
+    """Split ``name=value``.
+
+    Raises:
+        UsageError: if there is no ``=`` or no name.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"--set must be name=value, got {text!r}; for example --set learning_rate=0.05")
+    return name.strip(), value.strip()
+
+
+def record_of(file: RegisteredFile | Mapping[str, str]) -> dict[str, str]:
+    """Return how a configuration records the file that registered its recipe."""
+    return dict(file) if isinstance(file, Mapping) else {"path": str(file.path), "sha256": file.sha256}
+
+
+def load_recorded(record: Mapping[str, str], run: Path) -> RegisteredFile:
+    """Run the recipe file that a run's configuration records, so that its recipe and components are registered.
+
+    Raises:
+        UsageError: if the file is missing or has changed; says what to give.
+    """
+    path, step = Path(record["path"]), "give the file with --recipe FILE.py"
+    if not path.is_absolute():
+        raise UsageError(f"recipe file {path} must be recorded with its whole path; {step}")
+    if path.resolve().is_relative_to(run.resolve()):  # a folder that somebody else made must not bring code along
+        raise UsageError(f"recipe file {path} must not be in the run directory itself; copy it elsewhere, and {step}")
+    if not path.is_file():
+        raise UsageError(f"the run needs its recipe file {path}, which is missing; {step}")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != record["sha256"]:
+        raise UsageError(f"the run needs its recipe file {path} as it was, but it has changed; restore it, or {step}")
+    return load_file(path)
+
+
+def arguments_of(config: Mapping[str, Any]) -> dict[str, dict[str, Parameter]]:
+    """Return the arguments of every component of a run that ``--set`` can reach, by component."""
+    return {
+        slot: settable(slot, component_of(slot, config[slot]["name"]))
+        for slot in COMPONENTS
+        if config[slot] is not None
+    }
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def _changed(stated: Mapping[str, Any], overrides: Mapping[str, Any], recipe: str) -> dict[str, Any]:
+    """Return the stated settings with the overrides over them, all by dotted name."""
+    settings = dict(stated)
+    named = {name: value for name, value in overrides.items() if name in COMPONENTS}
+    for slot, value in named.items():
+        _choose(settings, slot, value)
+    names = {slot: settings[slot] for slot in COMPONENTS if settings[slot] is not None}
+    known = {slot: settable(slot, component_of(slot, name)) for slot, name in names.items()}
+    given: dict[str, Any] = {}
+    for name, value in overrides.items():
+        if name in named:
+            continue
+        full = _full_name(name, known, recipe, settings)
+        if full in given:
+            raise UsageError(f"{full} must be set once, got {shown(given[full])} and {shown(value)}")
+        given[full] = value
+        settings[full] = _read(full, value, known, names)
+    if settings["reweight"] is None:
+        settings.pop("defer_until", None)
+    elif "defer_until" not in settings:
+        settings["defer_until"] = _RUN["defer_until"].default
+    return _checked(settings, names)
+
+
+def _choose(settings: dict[str, Any], slot: str, value: Any) -> None:
+    """Name another component, or none; what was stated for the one before goes."""
+    name = None if value is None or (isinstance(value, str) and value.lower() in ("none", "null")) else value
+    if name is None and slot not in ("mixer", "reweight", "calibrator"):
+        raise UsageError(f"{slot} must be named, got none; every run has one")
+    if name is not None and not isinstance(name, str):
+        raise UsageError(f"{slot} must be a name, got {shown(value)}; options are set as {slot}.NAME")
+    if name == settings[slot]:
+        return
+    if name is not None:
+        component_of(slot, name)
+    for stated in [each for each in settings if each.startswith(f"{slot}.")]:
+        del settings[stated]
+    settings[slot] = name
+
+
+def _full_name(
+    name: str, known: Mapping[str, Mapping[str, Parameter]], recipe: str, settings: Mapping[str, Any]
+) -> str:
+    """Return the dotted name of the setting that ``name`` means.
+
+    Raises:
+        UsageError: if it means none, with the nearest, or several, with all of them.
+    """
+    if name in _RUN and not (name == "defer_until" and settings["reweight"] is None):
+        return name
+    slot, dot, option = name.partition(".") if isinstance(name, str) else ("", "", "")
+    if dot and slot in COMPONENTS:
+        _require_option(slot, option, known, settings)
+        return name
+    found = [f"{slot}.{name}" for slot, options in known.items() if name in options]
+    found = [full for full in found if tuple(full.split(".")) not in FROM_THE_RUN] or found
+    found += [SHORT[name]] if name in SHORT and SHORT[name] not in found and _is_known(SHORT[name], known) else []
+    if name in _ARGUMENTS:
+        option = name.replace("_", "-")
+        hint = f"it is an argument of its own: --{option} on the command line, {name}= in Python"
+        raise UsageError(f"setting must be one of this run's, got {shown(name)}; {hint}")
+    if len(found) > 1:
+        raise UsageError(
+            f"setting {name!r} must say which one, got one name for {' and '.join(found)}; give it in full"
+        )
+    if not found:
+        raise UsageError(_unknown(name, known, recipe))
+    return found[0]
+
+
+def _is_known(full: str, known: Mapping[str, Mapping[str, Parameter]]) -> bool:
+    slot, _, option = full.partition(".")
+    return full in _RUN or option in known.get(slot, {})
+
+
+def _require_option(
+    slot: str, option: str, known: Mapping[str, Mapping[str, Parameter]], settings: Mapping[str, Any]
+) -> None:
+    if slot not in known:
+        raise UsageError(
+            f"setting {slot}.{option} needs a {slot}, but this run has none; name one with --set {slot}=NAME"
+        )
+    if option not in known[slot] and (not option or takes_any(component_of(slot, settings[slot])) is None):
+        hint = nearest(option, known[slot]) or f"; {slot} {settings[slot]} takes {', '.join(known[slot]) or 'none'}"
+        raise UsageError(f"setting must be one of this run's, got {shown(f'{slot}.{option}')}{hint}")
+
+
+def _unknown(name: Any, known: Mapping[str, Mapping[str, Parameter]], recipe: str) -> str:
+    every = [*_RUN, *COMPONENTS, *(option for options in known.values() for option in options)]
+    every += [f"{slot}.{option}" for slot, options in known.items() for option in options]
+    having = [other for other in RECIPES if _states(other, name)]
+    if having:
+        hint = f"; it is one of {', '.join(having)}: `lt-fast methods {recipe}` lists those of {recipe}"
+    else:
+        hint = nearest(name, every) or f"; `lt-fast methods {recipe}` lists them"
+    return f"setting must be one of this run's, got {shown(name)}{hint}"
+
+
+def _states(recipe: str, name: Any) -> bool:
+    try:
+        settings = RECIPES[recipe].settings
+    except UsageError:  # of a package that does not load
+        return False
+    return any(name in (stated, stated.partition(".")[2]) for stated in flat(settings, owner=recipe))
+
+
+def _read(full: str, value: Any, known: Mapping[str, Mapping[str, Parameter]], names: Mapping[str, str]) -> Any:
+    slot, _, option = full.partition(".")
+    parameter = _RUN.get(full) or known.get(slot, {}).get(option)
+    parameter = parameter or takes_any(component_of(slot, names[slot]))
+    assert parameter is not None
+    if parameter.kind is Parameter.VAR_KEYWORD:
+        parameter = Parameter(option, Parameter.KEYWORD_ONLY)
+    return read_as(parameter, value, full)
+
+
+def _checked(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Check the settings of the run itself, and that all of them are JSON values."""
+    lacking = [name for name in VALUES if name not in settings and _RUN[name].default is Parameter.empty]
+    if lacking:
+        raise UsageError(
+            f"the recipe or the data set's protocol must set {lacking[0]}; set it with --set {lacking[0]}=VALUE"
+        )
+    missing = [slot for slot in COMPONENTS if slot not in names and slot not in ("mixer", "reweight", "calibrator")]
+    if missing:
+        raise UsageError(
+            f"the recipe or the data set's protocol must name {missing[0]}; name it with --set {missing[0]}=NAME"
+        )
+    try:
+        run = run_settings(**{name: settings[name] for name in VALUES if name in settings})
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    found = {name: run.get(name, _plain_json(value)) for name, value in settings.items()}
+    for name, value in found.items():
+        _require_json(name, value)
+    return found
+
+
+def _require_json(name: str, value: Any) -> None:
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, float) and not math.isfinite(part) for part in parts):
+        raise UsageError(f"{name} must be finite, got {shown(value)}")
+    try:
+        json.dumps(value, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{name} must be a value that JSON holds, got {shown(value)}") from error
+
+
+# --- forms ------------------------------------------------------------------------------------------------------------
+
+
+def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give a nested configuration by dotted name; the name of a component under the component itself."""
+    for name, value in settings.items():
+        if not isinstance(value, Mapping) or name not in COMPONENTS:
+            yield name, value
+            continue
+        yield from ((name if option == "name" else f"{name}.{option}", each) for option, each in value.items())
+
+
+def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {name: settings[name] for name in VALUES if name in settings}
+    for slot in COMPONENTS:
+        options = {name.partition(".")[2]: value for name, value in settings.items() if name.startswith(f"{slot}.")}
+        nested[slot] = None if settings[slot] is None else {"name": settings[slot], **options}
+    return nested
+
+
+def _plain_json(value: Any) -> Any:
+    return [_plain_json(part) for part in value] if isinstance(value, tuple | list) else value
+
+
+def _own(value: Any, seed: int) -> Any:
+    return seed if value == AS_SEED else value
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def _checked_ratio(ratio: Any) -> float:
+    rule = "imbalance_ratio must be a finite number >= 1 (largest over smallest class)"
+    try:
+        number = read_number(ratio)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{rule}, got {ratio if isinstance(ratio, float) else shown(ratio)}") from None
+    if number < 1:
+        hint = f"; did you mean {1 / number:g}?" if number >= _SMALLEST_INVERTED else ""
+        raise UsageError(f"{rule}, got {number:g}{hint}")
+    if number > _LARGEST_RATIO:
+        raise UsageError(f"imbalance_ratio must be <= {_LARGEST_RATIO}, got {number:g}; the papers have 10 to 500")
+    return number
+
+
+def _checked_profile(profile: Any) -> str:
+    if not isinstance(profile, str) or profile not in PROFILES:
+        raise UsageError(
+            f"profile must be one of {', '.join(PROFILES)}, got {shown(profile)}{nearest(profile, PROFILES)}"
+        )
+    return profile
+
+
+def _checked_seed(seed: Any) -> int:
+    try:
+        number = read_integer(seed)
+    except (TypeError, ValueError, OverflowError):
+        number = -1
+    if not 0 <= number <= _checks.MAX_SEED:
+        raise UsageError(f"seed must be an integer in [0, 2^64), got {shown(seed)}")
+    return number

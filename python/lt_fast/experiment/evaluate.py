@@ -1,0 +1,90 @@
+"""A finished or stopped run measured again from its checkpoint, with intervals."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lt_fast.errors import DataError, UsageError
+from lt_fast.experiment.build import Data, Parts, build, load_data
+from lt_fast.experiment.protocol import PROTOCOL, other_images
+from lt_fast.experiment.results import intervals_of, measure, predictions_of
+from lt_fast.experiment.running import checked_device
+from lt_fast.experiment.start import newest_of
+from lt_fast.experiment.stored import stored_config
+from lt_fast.registry import RegisteredFile
+from lt_fast.training.state import restore_method
+
+
+def evaluate_run(
+    run_dir: str | Path,
+    *,
+    device: str = "cpu",
+    root: str | Path | None = None,
+    level: float = 0.95,
+    recipe_file: RegisteredFile | None = None,
+) -> dict[str, Any]:
+    """Load the newest checkpoint of ``run_dir``, predict the test set and measure.
+
+    Args:
+        run_dir: of a run that has at least one checkpoint.
+        device: where the network runs.
+        root: folder of the data set's files.
+        level: of the bootstrap intervals.
+        recipe_file: the file that registers the run's recipe, where it is not in the place that the run records.
+
+    Returns:
+        ``config``, ``epochs_done``, ``metrics``, ``metrics_before_calibration`` as in ``result.json``; ``intervals``:
+        (low, high) of ``top1`` and of each group's recall, resampling the test images; both data sets' test sets are
+        balanced, so that a group's recall is the share of its images that are right. ``per_class`` has intervals of its
+        own. ``calibrated``: False where the method calibrates and the checkpoint is from before that, so that the
+        network alone was measured. ``not_written``: why the predictions in the folder are not those measured, or None:
+        they are written where they are missing or others, the checkpoint is the last, and the folder can be written.
+
+    Raises:
+        UsageError: if the run needs a recipe file that is missing or has changed.
+        DataError: if the folder is no run, has no readable checkpoint or lacks its calibrator, or the data are not
+            those of the run.
+    """
+    checked_device(device)
+    folder = Path(run_dir)
+    config = stored_config(folder, recipe_file)
+    data = load_data(config, root=None if root is None else Path(root))
+    _compare_images(folder, data)
+    parts = _parts(folder, config, data)
+    checkpoint = newest_of(folder, parts.method.model, config=config)
+    restore_method(parts.method, checkpoint)
+    parts.method.to(device)
+    parts.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
+    last = checkpoint.epoch == config["epochs"]
+    calibrated = last or parts.calibrator is None
+    measured = parts if calibrated else parts._replace(calibrator=None)
+    predictions = predictions_of(config, data, measured, folder, device=device, fit=False)
+    early = f"the checkpoint is that of epoch {checkpoint.epoch} of {config['epochs']}"
+    return {
+        "config": config,
+        "epochs_done": checkpoint.epoch,
+        "calibrated": calibrated,
+        **measure(data, predictions),
+        "intervals": intervals_of(predictions, data, level=level),
+        "level": level,
+        "not_written": predictions.save_if_other(folder) if last else early,
+    }
+
+
+def _parts(folder: Path, config: Mapping[str, Any], data: Data) -> Parts:
+    try:
+        return build(config, data)
+    except UsageError as error:  # no run is started with options that a component refuses
+        raise DataError(f"{folder / 'config.json'} is damaged: {error}") from error
+
+
+def _compare_images(folder: Path, data: Data) -> None:
+    if not (folder / PROTOCOL).exists():
+        warnings.warn(f"{folder / PROTOCOL} is missing: nothing says whether the run had these images", stacklevel=3)
+        return
+    other = other_images(folder, data)
+    if other is not None:
+        raise DataError(f"{folder / PROTOCOL} records other images: {other}; name the folder of the run's with --root")

@@ -1,0 +1,195 @@
+"""What a trained network predicts, calibrated where the recipe says so, and the metrics of it."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lt_fast import metrics
+from lt_fast._extras import require
+from lt_fast._files import read_bytes
+from lt_fast.calibration import collect, storage
+from lt_fast.data import Loader
+from lt_fast.errors import DataError
+from lt_fast.experiment.build import Data, Parts, source_of
+from lt_fast.methods import Method
+from lt_fast.ranks import Ranks
+from lt_fast.training import deterministic
+from lt_fast.training.durable import replace_file
+from lt_fast.training.run_directory import identity_of
+from lt_fast.training.run_files import PREDICTIONS
+
+CALIBRATION = "calibration"
+"""Folder of a run that holds its calibrator."""
+
+
+class Predictions(NamedTuple):
+    """Logits ``(N, C)`` float32 before and, where there is a calibrator, after calibration; labels ``(N,)`` int64."""
+
+    logits: Tensor
+    labels: Tensor
+    calibrated_logits: Tensor | None
+
+    def save(self, folder: Path) -> None:
+        """Write them into ``folder``, to a temporary file that is renamed.
+
+        Raises:
+            DataError: if the folder cannot be written.
+        """
+        replace_file(folder / PREDICTIONS, self._encoded())
+
+    def save_if_other(self, folder: Path) -> str | None:
+        """Write them into ``folder`` unless they are there; return why they could not be written, or None."""
+        data = self._encoded()
+        try:
+            if read_bytes(folder / PREDICTIONS) == data:
+                return None
+        except DataError:
+            pass  # missing or damaged: all the more to be written
+        try:
+            replace_file(folder / PREDICTIONS, data)
+        except DataError as error:
+            cause = error.__cause__  # without the advice to those who train
+            return f"{folder} cannot be written ({cause.strerror if isinstance(cause, OSError) else error})"
+        return None
+
+    def _encoded(self) -> bytes:
+        safetensors = require("safetensors.torch", extra="train", purpose="saving predictions")
+        tensors = {name: tensor.contiguous() for name, tensor in self._asdict().items() if tensor is not None}
+        data: bytes = safetensors.save(tensors)
+        return data
+
+
+def predicted(
+    config: Mapping[str, Any],
+    method: Method,
+    loader: Loader,
+    *,
+    device: str,
+    ranks: Ranks = Ranks(),  # noqa: B008
+) -> tuple[Tensor, Tensor]:
+    """Return the logits of ``method.predict`` and the labels of every image once, in the order of the data set.
+
+    Each rank predicts its shard of every batch; all ranks get the whole.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    method.eval()
+    with torch.no_grad(), deterministic(torch.device(device)):
+        for batch in loader:
+            x = batch.x.to(device, non_blocking=True)
+            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config["amp"]):
+                logits = method.predict(x)
+            if batch.weight and batch.index is not None:
+                parts.append((batch.index, logits.float().cpu(), batch.target))
+    index, logits, labels = (torch.cat(column) for column in zip(*parts, strict=True))
+    if ranks.world_size > 1:
+        gathered = ranks.gather((index, logits, labels))
+        index, logits, labels = (torch.cat(column) for column in zip(*gathered, strict=True))
+    order = index.argsort()
+    return logits[order], labels[order]
+
+
+def predictions_of(
+    config: Mapping[str, Any], data: Data, parts: Parts, folder: Path, *, device: str, fit: bool
+) -> Predictions:
+    """Return the test set's logits, before and after calibration.
+
+    Args:
+        config: from ``resolve``.
+        data: the run's data.
+        parts: the run's parts, the method trained and on ``device``.
+        folder: of the run; the calibrator is in its subfolder ``calibration``.
+        device: where the model runs.
+        fit: learn the calibrator and save it, or read the saved one.
+    """
+    loader = parts.data.plain_loader(source_of(data.test))
+    logits, labels = predicted(config, parts.method, loader, device=device)
+    if parts.calibrator is None:
+        return Predictions(logits, labels, None)
+    calibrator, model = parts.calibrator, parts.method.model
+    ties = {"config_sha256": identity_of(config), "model_sha256": _digest_of(model)}
+    if fit:
+        features, _, targets = _collected(config, model, parts.data.plain_loader(), device)
+        calibrator.fit(features, targets, head=model.head)
+        calibrator.save(folder / CALIBRATION)
+        storage.tie(folder / CALIBRATION, ties)
+    else:
+        calibrator = loaded_calibrator(calibrator, folder / CALIBRATION, ties)
+    collected = _collected(config, model, loader, device)
+    given = {"features": collected.features, "logits": collected.logits}[calibrator.transforms]
+    try:
+        calibrated = calibrator.transform(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{folder / CALIBRATION} is not of this run's network: {error}") from error
+    return Predictions(logits, labels, calibrated)
+
+
+def measure(data: Data, predictions: Predictions) -> dict[str, Any]:
+    """Return ``metrics`` and ``metrics_before_calibration`` of the predictions."""
+    counts = data.train.class_counts
+    before = metrics.evaluate(predictions.logits, predictions.labels, counts)
+    if predictions.calibrated_logits is None:
+        return {"metrics": before, "metrics_before_calibration": None}
+    after = metrics.evaluate(predictions.calibrated_logits, predictions.labels, counts)
+    return {"metrics": after, "metrics_before_calibration": before}
+
+
+def intervals_of(predictions: Predictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
+    """Return bootstrap intervals of top-1, of each group's recall and of each class's; None where there is no image."""
+    final = predictions.logits if predictions.calibrated_logits is None else predictions.calibrated_logits
+    labels = predictions.labels.numpy()
+    right = (final.argmax(dim=1).numpy() == labels).astype(np.float64)
+    groups = data.train.class_counts.groups()
+    classes = range(data.train.class_counts.num_classes)
+    return {
+        "top1": _interval(right, level),
+        **{f"{name}_recall": _interval(right[member[labels]], level) for name, member in groups.items()},
+        "per_class": [_interval(right[labels == label], level) for label in classes],
+    }
+
+
+def loaded_calibrator(wanted: Any, folder: Path, ties: Mapping[str, str]) -> Any:
+    """Return the calibrator in ``folder``, one of the settings, class counts and ties of ``wanted``.
+
+    Raises:
+        DataError: if it is missing, damaged, or of another run.
+    """
+    for name in storage.FILES:
+        if not (folder / name).exists():
+            raise DataError(
+                f"{folder / name} is missing, and without it the network is not calibrated as config.json says; "
+                f"restore it, or `lt-fast train --resume {folder.parent}` learns it again"
+            )
+    found = type(wanted).load(folder)
+    theirs, ours = found.counts.counts.tolist(), wanted.counts.counts.tolist()
+    if theirs != ours:
+        raise DataError(f"{folder} is not of this run: it was fitted to the class counts {theirs}, these are {ours}")
+    if found.scale != wanted.scale:
+        raise DataError(f"{folder} is not of this run: its scale is {found.scale:g}, that of the run {wanted.scale:g}")
+    if storage.ties_of(folder) != ties:
+        raise DataError(
+            f"{folder} is not of this run: it was not fitted to the network of its last checkpoint under its "
+            f"configuration; remove it and `lt-fast train --resume {folder.parent}` learns it again"
+        )
+    return found
+
+
+def _collected(config: Mapping[str, Any], model: nn.Module, batches: Loader, device: str) -> Any:
+    with deterministic(torch.device(device)):
+        return collect(model, batches, device=device, amp=config["amp"])
+
+
+def _digest_of(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _interval(right: Any, level: float) -> list[float] | None:
+    return list(metrics.bootstrap_interval(right, level)) if right.size else None

@@ -1,0 +1,257 @@
+"""One run from its configuration to ``result.json``: data, parts, training, calibration, metrics."""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lt_fast import metrics, training
+from lt_fast._extras import require
+from lt_fast.calibration import storage
+from lt_fast.data import Loader
+from lt_fast.errors import DataError, UsageError
+from lt_fast.experiment.build import Data, Parts, build, load_data, source_of
+from lt_fast.experiment.config import RECIPE_FILE
+from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
+from lt_fast.experiment.results import CALIBRATION, measure, predicted, predictions_of
+from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
+from lt_fast.experiment.stored import START, stored_config
+from lt_fast.methods import Method
+from lt_fast.training import RunDirectory, run_files
+from lt_fast.training.durable import CONTINUE, replace_file
+from lt_fast.training.run_directory import differences
+from lt_fast.training.run_files import METRICS, PREDICTIONS
+from lt_fast.versions import versions
+
+
+def run(
+    config: Mapping[str, Any],
+    run_dir: str | Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: bool = True,
+    root: str | Path | None = None,
+    download: bool = False,
+    start_from: str | Path | None = None,
+) -> dict[str, Any]:
+    """Train, calibrate and measure by ``config``, with everything in ``run_dir``.
+
+    Weights and samples depend on the configuration alone; a run that is stopped at any point and resumed gives
+    bit-identical results. A finished run is not repeated: with ``resume`` its result is returned.
+
+    Args:
+        config: from ``resolve``.
+        run_dir: a new folder, or with ``resume`` the one of a stopped run of the same configuration.
+        resume: continue what is in ``run_dir``.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        progress: show it on stderr.
+        root: folder of the data set's files.
+        download: fetch missing files into ``root``.
+        start_from: another run of the same data and network, whose weights this one begins with instead of new ones.
+            Momentum, learning rate and re-weighting start again. The configuration records which weights they are.
+
+    Returns:
+        What ``result.json`` holds: ``config``, ``metrics`` (of the method, after calibration where it has one),
+        ``metrics_before_calibration`` (or None), ``method`` what the method tells of itself, ``data``, ``seconds``,
+        ``versions``.
+
+    Raises:
+        UsageError: if the folder holds another run, a component refuses its options, or the device is not there.
+        DataError: if a file is missing or damaged, or the folder cannot be written.
+        Interrupted: after a signal, with the state saved.
+    """
+    checked_device(device)
+    folder = Path(run_dir)
+    # Data and parts first: what they refuse must not leave a run directory behind that blocks the next attempt.
+    data = load_data(config, root=None if root is None else Path(root), download=download)
+    parts = build(config, data)
+    start = None if start_from is None else _start(Path(start_from), folder, config, data)
+    config = {**config, **({} if start is None else {START: start.record})}
+    if resume and (folder / "config.json").exists():
+        stored = stored_config(folder, config.get(RECIPE_FILE))
+        # Neither where a recipe file is now nor that --start-from was left out makes it another run.
+        again = (RECIPE_FILE, START) if start is None else (RECIPE_FILE,)
+        config = config | {name: stored[name] for name in again if name in stored}
+    with RunDirectory(folder, config, resume=resume) as directory:
+        directory.row_rules = ROW_RULES
+        if finished(directory, config):
+            directory.tidy()
+            return read_result(directory)
+        _warn_of_lost_checkpoints(directory)
+        with _removed_without_checkpoint(directory):
+            directory.write_protocol(protocol_of(config, data), silently=COMPARED_BY_CHECKPOINTS)
+            _first_weights(parts.method, config, directory, start)
+            return _trained(config, directory, data, parts, resume=resume, device=device, progress=progress)
+
+
+def finished(directory: RunDirectory, config: Mapping[str, Any]) -> bool:
+    """Return whether the run in ``directory`` has its result and all files that belong to it.
+
+    Warns of files that are gone, where they can be had again from the last checkpoint.
+
+    Raises:
+        DataError: if files are gone, and the checkpoints too.
+    """
+    if not os.path.lexists(directory.result_path):
+        return False
+    lacking = [name for name in _files_of(directory, config) if not os.path.lexists(directory.path / name)]
+    if not lacking:
+        return True
+    names = ", ".join(lacking)
+    if not directory.checkpoints.paths():
+        raise DataError(f"{directory.path} has a result, but neither {names} nor a checkpoint; restore them")
+    warnings.warn(f"{directory.path} has a result, but no {names}; made again from its last checkpoint", stacklevel=3)
+    return False
+
+
+def read_result(directory: RunDirectory) -> dict[str, Any]:
+    """Return the ``result.json`` of a finished run.
+
+    Raises:
+        DataError: if it is missing or damaged, or the result of another configuration.
+    """
+    result = run_files.read_result(directory.path)
+    changed = differences(result["config"], directory.config)
+    if changed:
+        raise DataError(
+            f"{directory.result_path} is not the result of this run: {', '.join(changed.values())}; "
+            f"remove it and `lt-fast train --resume {directory.path}` writes it again"
+        )
+    return result
+
+
+def checked_device(name: str) -> str:
+    """Return ``name`` if torch knows such a device and it is there.
+
+    Raises:
+        UsageError: naming the device.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device must be cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device must be cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise UsageError(f"device must be present, got {name!r} with {found} GPUs here; try --device cpu")
+    return name
+
+
+def _start(start_from: Path, folder: Path, config: Mapping[str, Any], data: Data) -> Start:
+    if start_from.resolve() == folder.resolve():
+        raise UsageError(f"--start-from must be another run than --run, got {start_from} for both; name a new --run")
+    return read_start(start_from, config, data)
+
+
+def _warn_of_lost_checkpoints(directory: RunDirectory) -> None:
+    # Its rows come after the first checkpoint: where they are alone, a training was lost.
+    if os.path.lexists(directory.metrics_path) and not directory.checkpoints.paths():
+        warnings.warn(f"{directory.checkpoints.folder} is empty: the training starts again at epoch 1", stacklevel=3)
+
+
+def _files_of(directory: RunDirectory, config: Mapping[str, Any]) -> list[str]:
+    calibrator = [] if config["calibrator"] is None else [f"{CALIBRATION}/{name}" for name in storage.FILES]
+    tables = run_files.tables_of(directory.path)
+    return [PROTOCOL, METRICS, PREDICTIONS, *tables, *calibrator]
+
+
+@contextmanager
+def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
+    """On an error before the first checkpoint, leave no folder that blocks the next attempt under other settings."""
+    try:
+        yield
+    except (ArithmeticError, TypeError, ValueError) as error:
+        if not directory.resume and not directory.checkpoints.paths():
+            with suppress(OSError):  # the error that is on its way says more
+                for name in ("config.json", "protocol.json", "metrics.csv", ".lock"):
+                    (directory.path / name).unlink(missing_ok=True)
+                for folder in (directory.plots, directory.checkpoints.folder, directory.path):
+                    folder.rmdir()
+            if CONTINUE in str(error):
+                raise DataError(str(error).replace(CONTINUE, "then start the run again")) from error
+        raise
+
+
+def _first_weights(method: Method, config: Mapping[str, Any], directory: RunDirectory, start: Start | None) -> None:
+    if start is not None:
+        method.model.load_state_dict(start.weights)
+    elif START in config and not directory.checkpoints.paths():
+        source = config[START]["run"]
+        raise UsageError(
+            f"{directory.path} has no checkpoint yet and begins with the weights of the run {source}; "
+            "give --start-from again"
+        )
+
+
+def _trained(
+    config: Mapping[str, Any],
+    directory: RunDirectory,
+    data: Data,
+    parts: Parts,
+    *,
+    resume: bool,
+    device: str,
+    progress: bool,
+) -> dict[str, Any]:
+    history = training.fit(
+        parts.method,
+        parts.loaders,
+        epochs=config["epochs"],
+        learning_rate=parts.schedule,
+        optimizer=parts.optimizer,
+        run=directory,
+        evaluate=_evaluation(config, data, parts.data.plain_loader(source_of(data.test)), device),
+        amp=config["amp"],
+        device=device,
+        progress=progress,
+        resume=resume,
+    )
+    started = time.perf_counter()
+    parts.method.finish(parts.data)
+    predictions = predictions_of(config, data, parts, directory.path, device=device, fit=True)
+    tables = _saved_tables(parts.method, directory.path)
+    result = {
+        "config": dict(config),
+        **measure(data, predictions),
+        "method": dict(parts.method.summary()),
+        "tables": tables,
+        "data": data_summary(data),
+        "selection": SELECTION,
+        "seconds": {
+            "train": sum(row["seconds"] or 0.0 for row in history),
+            "calibrate_and_measure": time.perf_counter() - started,
+        },
+        "device": device,
+        "versions": versions(),
+    }
+    predictions.save(directory.path)
+    directory.write_result(result)
+    return result
+
+
+def _evaluation(
+    config: Mapping[str, Any], data: Data, batches: Loader, device: str
+) -> Callable[[Any], dict[str, float | None]]:
+    def evaluate(method: Method) -> dict[str, float | None]:
+        logits, labels = predicted(config, method, batches, device=device)
+        found = metrics.group_recalls(logits, labels, data.train.class_counts)
+        return {f"test_{name}": found[name] for name in CURVES}
+
+    return evaluate
+
+
+def _saved_tables(method: Method, folder: Path) -> list[str]:
+    """Save what the method has recorded as tensors, and return the names of the files."""
+    names = []
+    for name, table in method.tables().items():
+        safetensors = require("safetensors.torch", extra="train", purpose=f"saving {name}")
+        names.append(f"{name}.safetensors")
+        replace_file(folder / names[-1], safetensors.save({"entries": table}))
+    return names

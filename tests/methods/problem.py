@@ -1,0 +1,94 @@
+"""Long-tailed digits and a small network, for trainings by methods of all kinds."""
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lt_fast import data, datasets, losses, methods, mixing, models, sampling
+from lt_fast.ranks import Ranks
+from lt_fast.training import cosine, fit
+from methods.outside.prototypes import Prototypes
+from methods.outside.two_branches import TwoBranches
+from methods.outside.two_experts import TwoExperts
+
+BATCH = 64
+ALONE = Ranks()
+
+
+class NoBatchNorm(nn.Module):
+    """A network whose rows do not see each other, so that two ranks compute what one does."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3, padding=1, device="meta").to_empty(device="cpu")
+        self.head = nn.Linear(8 * 16, num_classes, device="meta").to_empty(device="cpu")
+        draw = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-0.1, 0.1, generator=draw)
+
+    def features(self, x):
+        return functional.avg_pool2d(functional.relu(self.first(x)), 2).flatten(1)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def training_data(ranks=ALONE, *, mixer=None, workers=0, batch_size=BATCH):
+    train = datasets.digits_lt(imbalance_ratio=20, seed=0)
+    mean, std = datasets.channel_stats(train.images)
+    return methods.TrainingData(
+        source=data.ArraySource(train.images, train.labels, train.classes),
+        sampler=lambda: sampling.ShuffledBatchSampler(
+            train.labels, batch_size=batch_size, drop_last=False, output="numpy", seed=3
+        ),
+        transform=data.CropFlip(mean=mean, std=std, crop_padding=1, flip=False),
+        plain_transform=data.CropFlip(mean=mean, std=std, crop_padding=0, flip=False),
+        mixer=None if mixer is None else mixer(train.class_counts),
+        batch_size=batch_size,
+        seed=3,
+        ranks=ranks,
+        workers=workers,
+    )
+
+
+def _network(norm):
+    return models.digits_net(10, seed=1) if norm else NoBatchNorm(10)
+
+
+def _classification(data, *, norm):
+    return methods.Classification(_network(norm), losses.LOSSES["cross_entropy"](data.class_counts, label_rule="mam"))
+
+
+def _cp_mix(data, *, norm):
+    counts = data.class_counts
+    plain = losses.LOSSES["balanced_softmax"](counts)
+    return methods.ConfusionPairing(_network(norm), counts, plain, pairs_per_batch=32, stage_2_from=0.5, seed=3)
+
+
+METHODS = {
+    "classification": _classification,
+    "cp_mix": _cp_mix,
+    "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
+    "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
+    "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),
+}
+
+
+def made(name, ranks=ALONE, *, norm=True, **options):
+    """Return the method ``name`` and its loaders."""
+    mixer = partial(mixing.MAM, seed=3) if name == "classification" else None
+    found = training_data(ranks, mixer=mixer, **options)
+    method = METHODS[name](found, norm=norm)
+    return method, method.loaders(found)
+
+
+def trained(name, ranks=ALONE, *, epochs=2, norm=True, wrap=None, options=None, **keywords):
+    """Train the method ``name``; ``wrap`` is applied to each loader. Returns the method and the history."""
+    method, loaders = made(name, ranks, norm=norm, **(options or {}))
+    if wrap is not None:
+        loaders = {key: wrap(loader) if at == 0 else loader for at, (key, loader) in enumerate(loaders.items())}
+    keywords = {"learning_rate": cosine(0.1, epochs=epochs), "progress": False} | keywords
+    return method, fit(method, loaders, epochs=epochs, ranks=ranks, **keywords)

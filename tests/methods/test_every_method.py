@@ -1,0 +1,111 @@
+"""Every method, those of the package and three outside it: they learn, resume bit-identically, and predict."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from lt_fast.errors import Interrupted
+from lt_fast.training import RunDirectory
+from methods.problem import METHODS, made, trained, training_data
+from training.tiny import all_state, same_bits
+
+OUTSIDE = sorted(Path(__file__).parent.glob("outside/*.py"))
+
+
+class Stops:
+    """A loader that sends a signal before one step."""
+
+    def __init__(self, loader, cut):
+        self.loader, self.cut = loader, cut
+
+    def __len__(self):
+        return len(self.loader)
+
+    def identity(self):
+        return self.loader.identity()
+
+    def batches(self, epoch, start=0):
+        for step, batch in enumerate(self.loader.batches(epoch, start), start):
+            if (epoch, step) == self.cut:
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+
+def test_the_outside_methods_are_short_and_use_public_names_alone():
+    assert len(OUTSIDE) == 3
+    for file in OUTSIDE:
+        text = file.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 80
+        assert "lt_fast._" not in text
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_learns(name):
+    method, history = trained(name, epochs=6)
+    losses = history.column("train_loss")
+    assert losses[1] < losses[0]
+    logits, labels = predictions(method)
+    assert logits.dtype == torch.float32
+    assert (logits.argmax(1) == labels).float().mean() > 0.5
+
+
+def predictions(method):
+    batches = list(training_data().plain_loader())
+    method.eval()
+    with torch.no_grad():
+        logits = torch.cat([method.predict(batch.x) for batch in batches])
+    return logits, torch.cat([batch.target for batch in batches])
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("cut", [(0, 1), (1, 0), (1, 3)])
+def test_it_resumes_bit_identically(name, cut, tmp_path):
+    whole, history = trained(name)
+    with RunDirectory(tmp_path / "run", {}) as run, pytest.raises(Interrupted):
+        trained(name, run=run, wrap=lambda loader: Stops(loader, cut))
+    with RunDirectory(tmp_path / "run", {}, resume=True) as run:
+        resumed, rows = trained(name, run=run, resume=True)
+    same_bits(all_state(resumed), all_state(whole))
+    assert rows.column("train_loss") == history.column("train_loss")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_workers_change_nothing(name):
+    same_bits(all_state(trained(name, options={"workers": 2})[0]), all_state(trained(name)[0]))
+
+
+def test_cp_mix_reads_no_pairs_before_its_second_stage():
+    method, loaders = made("cp_mix")
+    assert list(loaders) == ["train", "pairs", "mixed"]
+    assert [method.active(epoch, 4) for epoch in range(4)] == [("train",), ("train",), None, None]
+    method, _ = trained("cp_mix", epochs=1)  # half of one epoch, rounded up, is all of it
+    total = sum(len(batch) for batch in training_data().plain_loader())
+    assert method.summary()["confusions"]["predictions"] == total
+    assert int(method.tables()["confusion_counts"][:, 2].sum()) == total
+
+
+def test_a_criterion_is_a_module():
+    from torch import nn
+
+    from lt_fast.methods import Classification
+
+    with pytest.raises(TypeError, match=r"criterion must be a loss \(an nn.Module\), got function"):
+        Classification(nn.Identity(), nn.functional.cross_entropy)
+
+
+def test_a_deferred_loss_waits_for_its_epoch():
+    from torch import nn
+
+    from lt_fast.methods import Classification, DeferredReweighting
+
+    method = Classification(nn.Identity(), DeferredReweighting(nn.CrossEntropyLoss(), nn.CrossEntropyLoss()))
+    with pytest.raises(RuntimeError, match=r"on_epoch_start\(epoch, epochs\) must be called before the first step"):
+        method.loss(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), None, None)
+    phases = []
+    for epoch in range(10):
+        method.on_epoch_start(epoch, 10)
+        phases.append(method.phase(epoch))
+    assert phases == ["plain"] * 8 + ["reweighted"] * 2
+    assert len(method.state_dict()) == 0

@@ -1,0 +1,185 @@
+"""Several ranks over gloo: the numbers of one rank within rounding, exact counts, and an end for all when one ends."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lt_fast.errors import UsageError
+from lt_fast.ranks import Ranks
+from methods.problem import METHODS, trained, training_data
+
+SCRIPT = Path(__file__).with_name("rank.py")
+SECONDS = 240  # a machine that runs other tests at the same time is slow to start
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(world_size, *words, rank=None, port=None):
+    """Start ``torchrun``, or with ``rank`` one process without it."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if rank is None:
+        launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(world_size), f"--master-port={port}"]
+    else:
+        launch = []
+        environment |= {"RANK": str(rank), "WORLD_SIZE": str(world_size)}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, *launch, str(SCRIPT), *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def run(world_size, *words):
+    """Run all ranks without a launcher; returns their statuses, their standard errors and the seconds."""
+    port = free_port()
+    processes = [start(world_size, *words, rank=rank, port=port) for rank in range(world_size)]
+    began = time.monotonic()
+    errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
+    return [process.returncode for process in processes], errors, time.monotonic() - began
+
+
+def states(folder, name, world_size):
+    return [load_file(folder / f"{name}-{rank}.safetensors") for rank in range(world_size)]
+
+
+def assert_close(state, name, **keywords):
+    """Compare with a training of one rank; the network of these tests has no batch norm."""
+    method, history = trained(name, norm=False, **keywords)
+    for key, tensor in method.state_dict().items():
+        torch.testing.assert_close(state[key], tensor, rtol=2e-3, atol=2e-4)
+    return history
+
+
+def test_two_ranks_compute_what_one_does(tmp_path):
+    statuses, errors, _ = run(2, ",".join(METHODS), tmp_path)
+    assert statuses == [0, 0], errors
+    for name in METHODS:
+        first, second = states(tmp_path, name, 2)
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+        history = assert_close(first, name)
+        rows = json.loads((tmp_path / f"{name}.json").read_text())
+        assert [row["train_loss"] for row in rows] == pytest.approx(history.column("train_loss"), rel=1e-3)
+
+
+def test_counts_are_exact_on_three_ranks(tmp_path):
+    statuses, errors, _ = run(3, "cp_mix", tmp_path, "--batch", "50")
+    assert statuses == [0, 0, 0], errors
+    counted = [state["record._extra_state"] for state in states(tmp_path, "cp_mix", 3)]
+    assert all(torch.equal(one, counted[0]) for one in counted)
+    assert int(counted[0][:, 2].sum()) == 2 * len(training_data().source)
+
+
+@pytest.mark.parametrize("world_size", [1, 4])
+def test_a_run_stopped_on_two_ranks_continues_on_others(world_size, tmp_path):
+    statuses, errors, _ = run(2, "cp_mix", tmp_path, "--act", "stop", "--rank", "1")
+    assert statuses == [4, 4], errors
+    assert "stopped by" in errors[0]
+    assert "epoch 2, step" in errors[0]
+    statuses, errors, _ = run(world_size, "cp_mix", tmp_path, "--resume")
+    assert statuses == [0] * world_size, errors
+    assert_close(states(tmp_path, "cp_mix", world_size)[0], "cp_mix")
+
+
+def test_more_ranks_than_rows_in_the_last_batch(tmp_path):
+    rows = len(training_data().source)
+    size = next(size for size in range(40, 200) if rows % size in (1, 2))
+    statuses, errors, _ = run(4, "classification", tmp_path, "--batch", size)
+    assert statuses == [0] * 4, errors
+    assert_close(states(tmp_path, "classification", 4)[0], "classification", options={"batch_size": size})
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        ("fail", "rank 1 failed: this rank has had enough; rank 0 ends with it"),
+        ("die", "rank 1 was lost"),
+        ("freeze", "rank 1 was lost: no sign of life"),
+    ],
+)
+def test_a_rank_that_ends_ends_all(act, words, tmp_path):
+    port = free_port()
+    arguments = ("classification", tmp_path, "--act", act, "--rank", "1", "--cut", "0", "1")
+    processes = [start(2, *arguments, rank=rank, port=port) for rank in range(2)]
+    try:
+        _, error = processes[0].communicate(timeout=SECONDS)
+        assert processes[0].returncode == 1
+        assert words in error
+        assert len([line for line in error.splitlines() if "rank 1" in line]) == 1
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_lost_rank_ends_the_others_in_time(tmp_path):
+    port = free_port()
+    arguments = ("classification", tmp_path, "--act", "freeze", "--rank", "0", "--cut", "0", "1")
+    processes = [start(2, *arguments, rank=rank, port=port) for rank in range(2)]
+    try:
+        while "T" not in Path(f"/proc/{processes[0].pid}/stat").read_text().rpartition(")")[2].split()[0]:
+            assert processes[0].poll() is None
+            time.sleep(0.1)
+        began = time.monotonic()
+        _, error = processes[1].communicate(timeout=SECONDS)
+        assert time.monotonic() - began < 30
+        assert processes[1].returncode == 1
+        assert "rank 0 was lost" in error
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_ranks_that_disagree_say_so(tmp_path):
+    statuses, errors, _ = run(2, "classification", tmp_path, "--batch-of", 64, 32)
+    assert all(statuses)
+    assert "must be the same on every rank, but from rank 0 to rank 1" in errors[0] + errors[1]
+
+
+def test_torchrun_starts_and_ends_it(tmp_path):
+    process = start(2, "classification", tmp_path, port=free_port())
+    _, error = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, error
+    first, second = states(tmp_path, "classification", 2)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "0"}, r"environment variable WORLD_SIZE must be an integer >= 0, got None; start with torchrun"),
+        ({"WORLD_SIZE": "2"}, r"environment variable RANK must be an integer >= 0, got None"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, r"RANK must lie in \[0, WORLD_SIZE\), got RANK=2 and WORLD_SIZE=2"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2"},
+            r"environment variable MASTER_PORT must be set where WORLD_SIZE is 2",
+        ),
+    ],
+)
+def test_environments_that_say_nothing(environment, message):
+    with pytest.raises(UsageError, match=message):
+        Ranks.from_environment(environment | {"MASTER_ADDR": "127.0.0.1"})
+
+
+def test_one_rank_is_alone():
+    for environment in ({}, {"WORLD_SIZE": "1"}, {"RANK": "0", "WORLD_SIZE": "1"}):
+        ranks = Ranks.from_environment(environment)
+        assert ranks == Ranks(0, 1)
+    assert ranks.is_main
+    assert ranks.any(True, False) == (True, False)
+    assert ranks.gather(3) == [3]
+    assert ranks.broadcast("x") == "x"
+    ranks.barrier()
+    tensor = torch.ones(2)
+    assert ranks.sum(tensor) is tensor
