@@ -32,7 +32,7 @@ SMALL = (
 # fmt: on
 small = pytest.mark.parametrize("name", SMALL)
 heads = pytest.mark.parametrize("head", ["linear", "cosine"])
-small_with_one_head = pytest.mark.parametrize(("name", "head"), zip(SMALL, cycle(["linear", "cosine"]), strict=False))
+small_with_one_head = pytest.mark.parametrize(("name", "head"), list(zip(SMALL, cycle(["linear", "cosine"]))))
 
 
 def affine(x, _mean, _variance, weight=None, bias=None, *_, **__):
