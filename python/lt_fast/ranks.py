@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lt_fast.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _MEETING_PLACE = ("MASTER_ADDR", "MASTER_PORT")
 
@@ -86,6 +86,15 @@ class Ranks(NamedTuple):
         values = [value if self.is_main else None]
         distributed.broadcast_object_list(values, src=0)
         return values[0]
+
+    def share_buffers(self, module: "nn.Module") -> None:
+        """Give every rank the buffers of rank 0, such as running statistics, which each rank has from its own rows."""
+        if self.world_size == 1:
+            return
+        from torch import distributed  # noqa: PLC0415
+
+        for buffer in module.buffers():
+            distributed.broadcast(buffer, src=0)
 
     def barrier(self) -> None:
         """Wait until every rank is here."""

@@ -45,6 +45,7 @@ def run_settings(
     learning_rate: float,
     amp: bool = False,
     subset_seed: int,
+    validation: float = 0.0,
     defer_until: float = 0.8,
 ) -> dict[str, Any]:
     """Return the settings of a run that belong to no component, checked.
@@ -54,7 +55,8 @@ def run_settings(
         batch_size: images per step.
         learning_rate: the highest rate of the schedule.
         amp: run the forward pass under bfloat16 autocast.
-        subset_seed: which images the long-tailed subset keeps.
+        subset_seed: which images the long-tailed subset keeps, and which are held out for validation.
+        validation: fraction of each class's training images held out to measure each epoch; 0 for none.
         defer_until: fraction of the epochs after which class weights set in.
 
     Raises:
@@ -68,6 +70,7 @@ def run_settings(
         "learning_rate": _checks.number("learning_rate", learning_rate, above=0, most=_MOST_RATE),
         "amp": amp,
         "subset_seed": _checks.seed(subset_seed, "subset_seed"),
+        "validation": _checks.number("validation", validation, least=0, below=1),
         "defer_until": _checks.number("defer_until", defer_until, least=0, most=1),
     }
 

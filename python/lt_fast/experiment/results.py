@@ -107,7 +107,22 @@ def predictions_of(
         fit: learn the calibrator and save it, or read the saved one.
     """
     loader = parts.data.plain_loader(source_of(data.test))
-    logits, labels = predicted(config, parts.method, loader, device=device)
+    before = predicted(config, parts.method, loader, device=device)
+    return calibrated(config, data, parts, folder, before, device=device, fit=fit)
+
+
+def calibrated(
+    config: Mapping[str, Any],
+    data: Data,
+    parts: Parts,
+    folder: Path,
+    before: tuple[Tensor, Tensor],
+    *,
+    device: str,
+    fit: bool,
+) -> Predictions:
+    """Return the predictions ``before``, logits and labels, with their calibration; see ``predictions_of``."""
+    logits, labels = before
     if parts.calibrator is None:
         return Predictions(logits, labels, None)
     calibrator, model = parts.calibrator, parts.method.model
@@ -119,7 +134,7 @@ def predictions_of(
         storage.tie(folder / CALIBRATION, ties)
     else:
         calibrator = loaded_calibrator(calibrator, folder / CALIBRATION, ties)
-    collected = _collected(config, model, loader, device)
+    collected = _collected(config, model, parts.data.plain_loader(source_of(data.test)), device)
     given = {"features": collected.features, "logits": collected.logits}[calibrator.transforms]
     try:
         calibrated = calibrator.transform(given)

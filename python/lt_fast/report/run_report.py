@@ -86,7 +86,8 @@ def stages_of(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str) -> None:
     history = _history(table, config["epochs"])
-    accuracy = {group: [row.get(f"test_{key}") for row in history] for group, key in GROUPS.items()}
+    of = "validation" if any(name.startswith("validation_") for name in history.columns) else "test"
+    accuracy = {group: [row.get(f"{of}_{key}") for row in history] for group, key in GROUPS.items()}
     defer = config["defer_until"] * config["epochs"] if "defer_until" in config else None
     losses = [float(row["train_loss"] or 0) for row in history]
     pictures.training_curves(path, range(1, len(history) + 1), losses, accuracy, title=title, mark_epoch=defer)
@@ -94,7 +95,8 @@ def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str)
 
 def _history(table: Path, epochs: int) -> History:
     history = History.from_csv(table)
-    rules = {"epoch": whole(1), "train_loss": NUMBER} | {f"test_{key}?": FRACTION for key in GROUPS.values()}
+    columns = {f"{of}_{key}?": FRACTION for of in ("test", "validation") for key in GROUPS.values()}
+    rules = {"epoch": whole(1), "train_loss": NUMBER} | columns
     try:
         for row in history:
             check(row, rules)
