@@ -139,8 +139,16 @@ def test_json_says_it_all(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
         (["no.txt", "--out", "l.txt"], 3, "no.txt cannot be read: No such file"),
         (["digits", "--out", "taken.txt/l.txt"], 3, "taken.txt cannot be written (File exists); choose another folder"),
         (["digits", "--out", "l.txt", "--imbalance-ratio", "0.01"], 2, "did you mean 100?"),
-        (["digits", "--out", "l.txt", "--imbalance-ratio", "x"], 2, "--imbalance-ratio must be a number in decimal digits, got 'x'"),
-        (["digits", "--out", "l.txt", "--imbalance-ratio", "9,5"], 2, "--imbalance-ratio must be a number in decimal digits, got '9,5'"),
+        (
+            ["digits", "--out", "l.txt", "--imbalance-ratio", "x"],
+            2,
+            "--imbalance-ratio must be a number in decimal digits, got 'x'",
+        ),
+        (
+            ["digits", "--out", "l.txt", "--imbalance-ratio", "9,5"],
+            2,
+            "--imbalance-ratio must be a number in decimal digits, got '9,5'",
+        ),
         (
             ["digits", "--out", "l.txt", "--counts", "1,2"],
             2,

@@ -17,15 +17,7 @@ from lt_fast.calibration.margin_formulas import (
     margin_calibration_loss,
 )
 from lt_fast.calibration.retraining import ClassifierRetraining
-from lt_fast.registry import Registry
-
-CALIBRATORS = Registry(
-    "calibrator",
-    {
-        "margin": "lt_fast.calibration.margin:MarginCalibration",
-        "retraining": "lt_fast.calibration.retraining:ClassifierRetraining",
-    },
-)
+from lt_fast.registry import CALIBRATORS
 
 __all__ = [
     "CALIBRATORS",

@@ -26,10 +26,12 @@ from lt_fast.calibration.margin_formulas import (
 )
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
+from lt_fast.registry import register
 
 _STATE: Final = ("omega", "beta", "weight_norm")
 
 
+@register("calibrator", "margin")
 class MarginCalibration:
     """Learn ``omega`` and ``beta``, two numbers per class, on the frozen outputs of a trained classifier.
 

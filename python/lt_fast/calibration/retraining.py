@@ -19,10 +19,12 @@ from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, mini
 from lt_fast.calibration.heads import Model, named_head, wrap_head
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
+from lt_fast.registry import register
 
 Start: TypeAlias = Literal["trained", "fresh"]
 
 
+@register("calibrator", "retraining")
 class ClassifierRetraining:
     """Train the classifier alone by cross entropy on class-balanced draws of fixed features.
 

@@ -10,15 +10,7 @@ from lt_fast.models.cosine_head import CosineHead
 from lt_fast.models.digits_net import DigitsNet, digits_net
 from lt_fast.models.heads import swap_head
 from lt_fast.models.resnet_cifar import ResNetCifar, resnet32
-from lt_fast.registry import Registry
-
-MODELS = Registry(
-    "model",
-    {
-        "digits_net": "lt_fast.models.digits_net:digits_net",
-        "resnet32": "lt_fast.models.resnet_cifar:resnet32",
-    },
-)
+from lt_fast.registry import MODELS
 
 __all__ = [
     "MODELS",

@@ -9,6 +9,7 @@ from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
+from lt_fast.registry import register
 
 _WIDTHS = (16, 32, 64)
 
@@ -71,6 +72,7 @@ def _stage(in_planes: int, planes: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(BasicBlock(in_planes, planes), *(BasicBlock(planes, planes) for _ in range(blocks - 1)))
 
 
+@register("model", "resnet32")
 def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, seed: int = 0) -> ResNetCifar:
     """ResNet-32 for CIFAR: 0.46 M parameters, 69 M multiply-adds on a 32 x 32 image.
 

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from lt_fast import _checks, _rust
 from lt_fast.counts import ClassCounts, EmptyPolicy, NumberedLabels, numbered_labels
 from lt_fast.labels import refuse_negative, warn
+from lt_fast.registry import register
 from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
 from lt_fast.sampling.schedule import Schedule, ScheduledDraws, described, scheduled
 from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint
@@ -18,6 +19,7 @@ WithinClass: TypeAlias = Literal["cycle", "replace"]
 _FEWEST_DISTINCT = 3  # samples: two of two classes are an example, not a mistake
 
 
+@register("sampler", "class_balanced")
 class ClassBalancedBatchSampler(SeekableBatchSampler):
     """Batches in which class c has probability proportional to ``n_c ** q``, for any class sizes ``n_c``.
 
@@ -101,6 +103,7 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
         return self._rule.draws(*self._source[1][-2:])
 
 
+@register("sampler", "class_balanced_draws")
 class ClassBalancedSampler(SeekableSampler):
     """The draws of ``ClassBalancedBatchSampler`` one by one, for ``DataLoader(sampler=...)``.
 

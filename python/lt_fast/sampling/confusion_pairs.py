@@ -14,11 +14,13 @@ from torch import Tensor
 
 from lt_fast import _checks, _rust
 from lt_fast.counts import EmptyPolicy, in_class_order
+from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.confusion_counts import ConfusionCounts
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 
 
+@register("sampler", "confusion_pairs")
 class ConfusionPairBatchSampler(SeekableBatchSampler):
     """Batches of pairs (i, j): ``i`` of a uniformly drawn class, ``j`` of a class that the model predicts for it.
 

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast.registry import register
 from lt_fast.sampling.confusion_pairs import ConfusionPairBatchSampler
 from lt_fast.sampling.seekable import Drawing, SeekableBatchSampler
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 
+@register("sampler", "dual")
 class DualBatchSampler(SeekableBatchSampler):
     """Batch ``g`` of ``first``, followed by batch ``g`` of ``second``: the uniform and the reverse branch of BBN.
 

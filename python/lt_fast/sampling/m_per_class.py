@@ -3,10 +3,12 @@
 from typing import Any
 
 from lt_fast import _checks
+from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 
 
+@register("sampler", "m_per_class")
 class MPerClassBatchSampler(SeekableBatchSampler):
     """Batches of ``m`` samples of each of ``classes_per_batch`` distinct classes: for triplet and contrastive losses.
 

@@ -7,6 +7,7 @@ import numpy as np
 from lt_fast import _checks
 from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.labels import integers, refuse_sampler
+from lt_fast.registry import register
 from lt_fast.sampling.class_probabilities import class_probabilities
 from lt_fast.sampling.seekable import Source, fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
@@ -14,6 +15,7 @@ from lt_fast.sampling.seekable_index import SeekableSampler
 Strategy: TypeAlias = Literal["random", "cycle", "least_sampled"]
 
 
+@register("sampler", "multilabel")
 class MultilabelBalancedSampler(SeekableSampler):
     """Draw a class, then a sample that has it among its labels.
 

@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from lt_fast import _checks
 from lt_fast.labels import integers, refuse_sampler
+from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 from lt_fast.sampling.weighted import numbers_of
 
 
+@register("sampler", "repeat_factor")
 class RepeatFactorSampler(SeekableSampler):
     """Shuffled epochs with ``repeat_factors[i]`` draws of sample ``i`` on average, rounded down or up at random.
 

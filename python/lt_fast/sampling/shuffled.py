@@ -7,9 +7,11 @@ from torch.utils.data import DataLoader
 
 from lt_fast import _checks
 from lt_fast.labels import refuse_sampler
+from lt_fast.registry import register
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler
 
 
+@register("sampler", "shuffled")
 class ShuffledBatchSampler(SeekableBatchSampler):
     """Batches of a shuffled data set: the instance-balanced branch.
 

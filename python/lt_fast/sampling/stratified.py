@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from lt_fast import _checks
 from lt_fast.counts import EmptyPolicy
+from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered_with_probs
 from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
@@ -13,6 +14,7 @@ from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 _LARGEST_BATCH = 1 << 32  # quotas are counted in 32 bits
 
 
+@register("sampler", "stratified")
 class StratifiedBatchSampler(SeekableBatchSampler):
     """Batches with ``batch_size * p_c`` samples of class c, rounded down or up: less noise than a shuffle.
 

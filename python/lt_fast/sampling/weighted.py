@@ -8,10 +8,12 @@ from torch import Tensor
 
 from lt_fast import _checks
 from lt_fast.labels import refuse_sampler
+from lt_fast.registry import register
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 
+@register("sampler", "weighted")
 class WeightedRandomSampler(SeekableSampler):
     """Sample ``i`` with probability ``weights[i] / sum(weights)``: torch's class of that name, resumable, of any size.
 

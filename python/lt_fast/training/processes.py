@@ -1,6 +1,7 @@
 """The processes of a distributed training: start together, and end together when one of them fails."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -62,11 +63,24 @@ def process_group(ranks: Ranks, device: torch.device | str = "cpu") -> Iterator[
     except Interrupted:
         raise
     except BaseException as error:
-        watch.report(error)
+        with _without_sigterm():  # torchrun sends it as soon as another rank has ended: this error says more
+            watch.report(error)
         raise
     finally:
         watch.stop()
     distributed.destroy_process_group()
+
+
+@contextmanager
+def _without_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 class _Watch(threading.Thread):
