@@ -4,9 +4,6 @@ Bad values raise ``ValueError``, bad types ``TypeError``, as everywhere in Pytho
 caller may want to distinguish.
 """
 
-import importlib
-from types import ModuleType
-
 
 class UsageError(ValueError):
     """The request itself is wrong: an unknown name, a setting that contradicts another. Exit status 2."""
@@ -22,25 +19,3 @@ class Interrupted(Exception):  # noqa: N818  (not an error: the state is saved a
 
 class MissingExtraError(ImportError):
     """An optional dependency is not installed. Names the command that installs it."""
-
-
-def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import ``module``, or name the extra that installs it.
-
-    Args:
-        module: dotted name, as in ``import module``.
-        extra: name of the optional dependency group in ``pyproject.toml``.
-        purpose: what needs it, as the start of a sentence: ``"reading CIFAR"``.
-
-    Raises:
-        MissingExtraError: if ``module`` is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise  # the module is there and one of *its* imports is not: the original message says more
-        distribution = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(package, package)
-        message = f"{purpose} needs {distribution}, which is not installed; run: pip install 'lt-fast[{extra}]'"
-        raise MissingExtraError(message, name=error.name) from None

@@ -117,6 +117,6 @@ def ranks_in(environment: Mapping[str, str]) -> Ranks:
 
 
 def _integer(name: str, value: str | None) -> int:
-    if value is None or not (value.strip().isascii() and value.strip().isdecimal()):
-        raise UsageError(f"environment variable {name} must be an integer >= 0, got {value!r}; start with torchrun")
-    return int(value)
+    from lt_fast._numbers import integer_option  # noqa: PLC0415  (NumPy loads after the signal handlers are set)
+
+    return integer_option(f"environment variable {name}", value, most=(1 << 31) - 1, hint="; start with torchrun")

@@ -137,10 +137,18 @@ def test_json_says_it_all(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
         (["cifar10", "--root", ".", "--out", "l.txt"], 3, "cifar-10-batches-py/data_batch_1 is missing"),
         (["cifra10", "--out", "l.txt"], 3, "cifra10 is neither cifar10, cifar100 nor digits, nor a folder"),
         (["no.txt", "--out", "l.txt"], 3, "no.txt cannot be read: No such file"),
-        (["digits", "--out", "taken.txt/l.txt"], 3, "taken.txt/l.txt and its record cannot be written: "),
+        (["digits", "--out", "taken.txt/l.txt"], 3, "taken.txt cannot be written (File exists); choose another folder"),
         (["digits", "--out", "l.txt", "--imbalance-ratio", "0.01"], 2, "did you mean 100?"),
-        (["digits", "--out", "l.txt", "--imbalance-ratio", "x"], 2, "--imbalance-ratio must be a number, got 'x'"),
-        (["digits", "--out", "l.txt", "--imbalance-ratio", "9,5"], 2, "--imbalance-ratio must be a number, got '9,5'"),
+        (
+            ["digits", "--out", "l.txt", "--imbalance-ratio", "x"],
+            2,
+            "--imbalance-ratio must be a number in decimal digits, got 'x'",
+        ),
+        (
+            ["digits", "--out", "l.txt", "--imbalance-ratio", "9,5"],
+            2,
+            "--imbalance-ratio must be a number in decimal digits, got '9,5'",
+        ),
         (
             ["digits", "--out", "l.txt", "--counts", "1,2"],
             2,

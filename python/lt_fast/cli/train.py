@@ -275,19 +275,9 @@ def integer(name: str, text: str, *, most: int) -> int:
     Raises:
         UsageError: naming the option.
     """
-    from lt_fast._text import shown  # noqa: PLC0415
-    from lt_fast.experiment.reading import read_integer  # noqa: PLC0415
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
 
-    try:
-        number = read_integer(text)
-    except OverflowError:
-        number = most + 1
-    except ValueError:
-        number = 0
-    if not 1 <= number <= most:
-        rule = ">= 1" if number < 1 else f"<= {most}"
-        raise UsageError(f"{name} must be an integer {rule}, got {shown(text)}")
-    return number
+    return integer_option(name, text, least=1, most=most)
 
 
 def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:

@@ -30,7 +30,7 @@ class CropFlip:
     Args:
         mean: per channel, in units of ``pixel / 255``.
         std: per channel, in the same units, > 0.
-        crop_padding: width of the black border that crops may reach into; 0 keeps the image where it is.
+        crop_padding: width of the black border that crops may reach into; 0 does not move the image.
         flip: mirror left and right with probability 1/2.
         dtype: ``"float32"`` or ``"bfloat16"``, which rounds the float32 result.
 
@@ -59,8 +59,8 @@ class CropFlip:
 def keyed_randomness(seed: int, epoch: int, view: int, position: int) -> Iterator[None]:
     """Give ``random``, NumPy's and torch's global generators a state that follows from the key; restore them after.
 
-    For transforms of other libraries, which draw from the global generators: inside, their draws are a pure function of
-    the key; outside, nothing has changed.
+    For transforms of other libraries, which use the global generators: inside, their random numbers are a pure function
+    of the key; outside, nothing has changed.
     """
     words = np.random.SeedSequence([seed, epoch, view, position]).generate_state(3)
     states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast import _checks
+from lt_fast._numbers import integer_option, read_number
 from lt_fast._text import nearest, shown
 from lt_fast.errors import UsageError
 from lt_fast.experiment.components import FROM_THE_RUN, component_of, settable, takes_any
-from lt_fast.experiment.reading import read_as, read_integer, read_number
+from lt_fast.experiment.reading import read_as
 from lt_fast.recipes import COMPONENTS, VALUES, Cited, Protocol, Recipe
 from lt_fast.recipes.protocols import AS_SEED, USUAL
 from lt_fast.recipes.recipe import flat, merge
@@ -159,7 +160,7 @@ def resolve(
     recipe, protocol = recipe_of(method), protocol_of(data)
     ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
     tail: dict[str, Any] = {"imbalance_ratio": ratio, "profile": _checked_profile(profile)}
-    seed = _checked_seed(seed)
+    seed = integer_option("seed", seed, most=_checks.MAX_SEED)
     stated = {name: _own(value, seed) for name, (value, _) in values_of(method, data, **tail).items()}
     chosen = _changed(stated, dict(_flat(overrides or {})), recipe.name)
     file = {} if recipe_file is None else {RECIPE_FILE: record_of(recipe_file)}
@@ -457,13 +458,3 @@ def _checked_profile(profile: Any) -> str:
             f"profile must be one of {', '.join(PROFILES)}, got {shown(profile)}{nearest(profile, PROFILES)}"
         )
     return profile
-
-
-def _checked_seed(seed: Any) -> int:
-    try:
-        number = read_integer(seed)
-    except (TypeError, ValueError, OverflowError):
-        number = -1
-    if not 0 <= number <= _checks.MAX_SEED:
-        raise UsageError(f"seed must be an integer in [0, 2^64), got {shown(seed)}")
-    return number

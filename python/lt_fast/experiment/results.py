@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lt_fast import metrics
 from lt_fast._extras import require
-from lt_fast._files import read_bytes
+from lt_fast._files import FOR_RUN, read_bytes, replace_file
 from lt_fast.calibration import collect, storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError
@@ -19,7 +19,6 @@ from lt_fast.experiment.build import Data, Parts, source_of
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
-from lt_fast.training.durable import replace_file
 from lt_fast.training.run_directory import identity_of
 from lt_fast.training.run_files import PREDICTIONS
 
@@ -40,7 +39,7 @@ class Predictions(NamedTuple):
         Raises:
             DataError: if the folder cannot be written.
         """
-        replace_file(folder / PREDICTIONS, self._encoded())
+        replace_file(folder / PREDICTIONS, self._encoded(), next_step=FOR_RUN)
 
     def save_if_other(self, folder: Path) -> str | None:
         """Write them into ``folder`` unless they are there; return why they could not be written, or None."""
@@ -51,7 +50,7 @@ class Predictions(NamedTuple):
         except DataError:
             pass  # missing or damaged: all the more to be written
         try:
-            replace_file(folder / PREDICTIONS, data)
+            replace_file(folder / PREDICTIONS, data, next_step=FOR_RUN)
         except DataError as error:
             cause = error.__cause__  # without the advice to those who train
             return f"{folder} cannot be written ({cause.strerror if isinstance(cause, OSError) else error})"

@@ -13,6 +13,7 @@ import torch
 
 from lt_fast import metrics, training
 from lt_fast._extras import require
+from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, load_data, source_of
@@ -24,7 +25,6 @@ from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import RunDirectory, process_group, run_files
-from lt_fast.training.durable import CONTINUE, replace_file
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 from lt_fast.training.state import refuse_disagreement
@@ -236,8 +236,8 @@ def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
                     (directory.path / name).unlink(missing_ok=True)
                 for folder in (directory.plots, directory.checkpoints.folder, directory.path):
                     folder.rmdir()
-            if CONTINUE in str(error):
-                raise DataError(str(error).replace(CONTINUE, "then start the run again")) from error
+            if FOR_RUN.once_free in str(error):
+                raise DataError(str(error).replace(FOR_RUN.once_free, "then start the run again")) from error
         raise
 
 
@@ -319,5 +319,5 @@ def _saved_tables(method: Method, folder: Path) -> list[str]:
     for name, table in method.tables().items():
         safetensors = require("safetensors.torch", extra="train", purpose=f"saving {name}")
         names.append(f"{name}.safetensors")
-        replace_file(folder / names[-1], safetensors.save({"entries": table}))
+        replace_file(folder / names[-1], safetensors.save({"entries": table}), next_step=FOR_RUN)
     return names

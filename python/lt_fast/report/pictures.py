@@ -199,7 +199,7 @@ def confusion_pairs(path: Path, matrix: NDArray[np.int64], names: Sequence[str],
         image = left.imshow(share, cmap="cividis", vmin=0, vmax=max(share.max(), 1), interpolation="nearest")
         drawn.colorbar(image, ax=left, label="percent of the class's errors while training", shrink=0.85)
         left.grid(visible=False)
-        left.set(title="What errors were taken for", xlabel="predicted class", ylabel="true class")
+        left.set(title="Predictions of wrong images", xlabel="predicted class", ylabel="true class")
         _name_classes(left, names)
         _draw_bars(right, errors, names)
 
@@ -212,7 +212,7 @@ def _draw_bars(axes: Any, errors: NDArray[np.int64], names: Sequence[str]) -> No
     axes.set_yticks(range(len(pairs)), words)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set(title="Most frequent pairs", xlabel="times while training (class \u2192 taken for)")
+    axes.set(title="Most frequent pairs", xlabel="times in training (class \u2192 predicted class)")
 
 
 def _name_classes(axes: Any, names: Sequence[str]) -> None:

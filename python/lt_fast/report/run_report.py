@@ -68,7 +68,7 @@ def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
     """Return the pairs that were confused most often in training, as text, with counts and fractions of the errors."""
     pairs = result["method"]["confusions"]["most_frequent"][:most]
     rows = [[pair["true"], pair["predicted"], str(pair["count"]), percent(pair["share"])] for pair in pairs]
-    return text_table(["class", "taken for", "times", "% of its errors"], rows, left=2)
+    return text_table(["class", "predicted as", "times", "% of its errors"], rows, left=2)
 
 
 def title_of(config: Mapping[str, Any]) -> str:

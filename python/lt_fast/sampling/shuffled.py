@@ -62,12 +62,12 @@ def _length(labels_or_len: Any) -> int:
     refuse_sampler(labels_or_len)
     if isinstance(labels_or_len, DataLoader | SeekableBatchSampler):
         raise TypeError(
-            "labels_or_len must be a number of samples, labels or a data set, got a "
+            "labels_or_len must be the number of samples, labels or a data set, got a "
             f"{type(labels_or_len).__name__}, whose length counts batches; pass its data set"
         )
     if isinstance(labels_or_len, Mapping):
         raise TypeError(
-            f"labels_or_len must be a number of samples, labels or a data set, got a {type(labels_or_len).__name__}, "
+            f"labels_or_len must be the number of samples, labels or a data set, got a {type(labels_or_len).__name__}, "
             "whose length counts its keys; pass one of its values, or of a DatasetDict one split: data['train']"
         )
     sized = hasattr(labels_or_len, "__len__") and getattr(labels_or_len, "ndim", 1) > 0  # not torch.tensor(5)

@@ -1,6 +1,7 @@
 """The processes of a distributed training: start together, and end together when one of them fails."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from lt_fast.ranks import Ranks
 _SECONDS_BETWEEN_SIGNS = 1.0
 _LOST_AFTER = 15.0  # seconds without a sign of life
 _PATIENCE = 25.0  # seconds that an error of communication waits for its cause
-_LINGER = 3.0  # seconds that rank 0, which may hold the store, stays for the others to read why it failed
+_LINGER = 3.0  # seconds that a rank which has failed stays for the others to read why
 _MEETING = timedelta(minutes=5)  # how long the ranks may take to start
 _FOR_EVER = timedelta(days=30)  # a sum may wait for a long evaluation; a lost rank is noticed by its missing signs
 _FAILED = "failed"
@@ -62,11 +63,24 @@ def process_group(ranks: Ranks, device: torch.device | str = "cpu") -> Iterator[
     except Interrupted:
         raise
     except BaseException as error:
-        watch.report(error)
+        with _without_sigterm():  # torchrun sends it as soon as another rank has ended: this error says more
+            watch.report(error)
         raise
     finally:
         watch.stop()
     distributed.destroy_process_group()
+
+
+@contextmanager
+def _without_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 class _Watch(threading.Thread):
@@ -111,24 +125,31 @@ class _Watch(threading.Thread):
 
     def report(self, error: BaseException) -> None:
         """Tell the other ranks why this one ends; an error that another rank has caused waits for that one's report."""
-        if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError):
-            # What gloo and NCCL raise when a peer has gone. The watch ends the process as soon as the cause is known.
+        if isinstance(error, RuntimeError | KeyboardInterrupt) and not isinstance(error, NotImplementedError):
+            # What gloo and NCCL raise when a peer has gone, or torchrun's signal then. The watch ends the process as
+            # soon as the cause is known.
             time.sleep(_SECONDS_BETWEEN_SIGNS * 3)
             deadline = time.monotonic() + _PATIENCE
             while _is_of_communication(error) and time.monotonic() < deadline:
                 time.sleep(_SECONDS_BETWEEN_SIGNS)
-        self._ended.set()  # from here on this rank ends by its own error
+        self.stop()  # from here on this rank ends by its own error
         with suppress(Exception):
             words = " ".join(str(error).split()) or type(error).__name__
             self._store.compare_set(_FAILED, "", f"rank {self._ranks.rank} failed: {words}")
-        if self._ranks.is_main:
-            time.sleep(_LINGER)
+            self._wait_for_others()
 
     def stop(self) -> None:
         """Stop watching: this rank ends."""
         self._ended.set()
         with suppress(Exception):
             self._store.set(f"ended {self._ranks.rank}", "1")
+
+    def _wait_for_others(self) -> None:
+        """Stay until the others have read why: when a rank has gone, torchrun ends them, and so may a lost store."""
+        others = [f"ended {rank}" for rank in range(self._ranks.world_size) if rank != self._ranks.rank]
+        deadline = time.monotonic() + _LINGER
+        while time.monotonic() < deadline and not self._store.check(others):
+            time.sleep(_SECONDS_BETWEEN_SIGNS / 20)
 
     def _cause(self) -> str | None:
         if self._store.check([_FAILED]):
@@ -159,7 +180,8 @@ class _Watch(threading.Thread):
         os._exit(1)
 
 
-def _is_of_communication(error: RuntimeError) -> bool:
+def _is_of_communication(error: BaseException) -> bool:
     said = str(error).lower()
     words = ("connection", "gloo", "nccl", "peer", "timed out", "socket")
-    return isinstance(error, distributed.DistError) or any(word in said for word in words)
+    found = isinstance(error, distributed.DistError) or any(word in said for word in words)
+    return found and isinstance(error, RuntimeError)
