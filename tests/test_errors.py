@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lt_fast import errors
+from lt_fast import _extras, errors
 
 
 def test_they_are_what_a_caller_would_catch():
@@ -15,8 +15,8 @@ def test_they_are_what_a_caller_would_catch():
 
 
 def test_require_gives_the_module():
-    assert errors.require("math", extra="train", purpose="counting") is math
-    assert errors.require("os.path", extra="train", purpose="counting").join
+    assert _extras.require("math", extra="train", purpose="counting") is math
+    assert _extras.require("os.path", extra="train", purpose="counting").join
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_require_gives_the_module():
 )
 def test_a_missing_extra_is_named_with_the_command(module, distribution):
     with pytest.raises(errors.MissingExtraError) as raised:
-        errors.require(module, extra="train", purpose="reading CIFAR")
+        _extras.require(module, extra="train", purpose="reading CIFAR")
     assert (
         str(raised.value)
         == f"reading CIFAR needs {distribution}, which is not installed; run: pip install 'lt-fast[train]'"
@@ -39,12 +39,12 @@ def test_the_distribution_is_named_where_it_differs_from_the_module(monkeypatch)
 
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(errors.MissingExtraError, match="the digits needs scikit-learn, which is not installed"):
-        errors.require("sklearn", extra="train", purpose="the digits")
+        _extras.require("sklearn", extra="train", purpose="the digits")
 
 
 def test_a_broken_package_tells_its_own_story(tmp_path, monkeypatch):
     (tmp_path / "broken_package.py").write_text("import missing_inside")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="missing_inside") as raised:
-        errors.require("broken_package", extra="train", purpose="x")
+        _extras.require("broken_package", extra="train", purpose="x")
     assert not isinstance(raised.value, errors.MissingExtraError)

@@ -1,4 +1,4 @@
-"""Every recipe on Digits-LT: a run of some twenty steps through the real components, and what its directory then holds."""
+"""Every recipe on Digits-LT: a run of some twenty steps through the real components, and what its directory holds."""
 
 import csv
 import json

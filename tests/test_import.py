@@ -7,7 +7,18 @@ import sys
 import pytest
 
 EXTRAS = ("torchvision", "sklearn", "matplotlib", "tqdm", "safetensors", "pandas", "scipy", "PIL")
-ROOMS = ("sampling", "datasets", "ops", "losses", "mixing", "calibration", "models", "metrics", "training", "methods", "recipes",
+ROOMS = (
+    "sampling",
+    "datasets",
+    "ops",
+    "losses",
+    "mixing",
+    "calibration",
+    "models",
+    "metrics",
+    "training",
+    "methods",
+    "recipes",
     "experiment",
 )
 

@@ -107,6 +107,12 @@ def temporary_for(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
+def is_temporary(name: str, path: Path) -> bool:
+    """Whether ``name`` is that of a temporary file of some process for ``path``."""
+    begin, end = f".{path.name}.", ".partial"
+    return name.startswith(begin) and name.endswith(end) and name[len(begin) : -len(end)].isdigit()
+
+
 def write_synced(path: Path, data: bytes) -> None:
     """Write ``data`` to a new file and wait until it is on the disk.
 

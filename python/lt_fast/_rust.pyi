@@ -1,8 +1,8 @@
 """Types of the Rust module: pure functions of their arguments, errors as Python exceptions.
 
 Calls that take long release the interpreter's lock and handle signals every 50 ms: what a handler raises ends the call.
-An array that another thread changes meanwhile gives a value of what was read, or a ValueError. More than the memory
-holds is a MemoryError, and a mistake of the module itself a RuntimeError that begins with "a fault of lt-fast".
+If another thread changes an array meanwhile, the result is a function of the values read, or a ValueError. A lack of
+memory is a MemoryError, and a bug of the module a RuntimeError that begins with "a fault of lt-fast".
 """
 
 import numpy as np
@@ -29,13 +29,13 @@ def permutation(n: int, seed: int, stream: int, epoch: int) -> NDArray[np.int64]
     """Return a keyed permutation of ``range(n)``."""
 
 def integers(indices: NDArray[np.int64]) -> list[int]:
-    """Return ``indices.tolist()``, sooner: small integers are made once a process and kept."""
+    """Return ``indices.tolist()``, faster: small integers are created once per process and cached."""
 
 def long_tailed_counts(largest: int, num_classes: int, imbalance_ratio: float, profile: str) -> NDArray[np.int64]:
     """Counts of a long-tailed set, ``(num_classes,)``, largest first; ``profile`` is "exp", "step" or "pareto"."""
 
 def class_sizes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Samples a class, ``(C,)``; refuses negative labels and classes without samples."""
+    """Samples per class, ``(C,)``; refuses negative labels and classes without samples."""
 
 def long_tailed_indices(
     labels: NDArray[np.int64],
@@ -55,7 +55,7 @@ def parse_image_list(content: bytes, /) -> tuple[bytes, NDArray[np.int64], NDArr
 def placements(positions: NDArray[np.int64], cropping: tuple[int, int, int, int, bool]) -> NDArray[np.int64]:
     """Rows ``(dy, dx, flip)`` for samples at ``positions``; ``(n, 3)``.
 
-    ``cropping`` holds seed, epoch, view, padding, flip.
+    ``cropping`` is (seed, epoch, view, padding, flip).
     """
 
 def fill_batch(
@@ -70,7 +70,7 @@ def fill_batch(
 ) -> None:
     """Gather, crop, flip, normalise and mix images ``(N, H, W, Ch)`` into ``out (B, Ch, H, W)``.
 
-    ``mix`` holds the partners (rows of the images), their positions, the coefficients of the first images, and boxes
+    ``mix`` contains the partners (rows of the images), their positions, the coefficients of the first images, and boxes
     ``(B, 4)`` to paste or None to blend. Images, boxes and ``out`` must be contiguous; ``out`` must be writeable, and
     no other call may write to it at the same time. Raises IndexError for an index out of range, ValueError for
     everything else that does not fit.
@@ -85,20 +85,20 @@ class Draws:
         """Draws of batches ``first, first + step, ...``, ``count`` of them, one after the other; flat.
 
         Raises:
-            IndexError: if a batch lies beyond the epoch.
-            ValueError: if ``step`` or ``batch_size`` is 0, or the draws before number more than 2**63.
+            IndexError: if a batch is beyond the epoch.
+            ValueError: if ``step`` or ``batch_size`` is 0, or there are more than 2**63 draws before.
         """
 
     def lists(self, epoch: int, first: int, step: int, count: int, batch_size: int) -> list[list[int]]:
         """Return the same, a list for each batch."""
 
 def shuffled(n: int, draws_per_epoch: int, seed: int) -> Draws:
-    """Pass after pass over ``range(n)``, each in its own keyed order; ValueError for ``n`` 0 or above 2**63."""
+    """Passes over ``range(n)``, each in its own keyed order; ValueError for ``n`` 0 or above 2**63."""
 
 def class_balanced(
     labels: NDArray[np.uint32], class_probs: NDArray[np.float64], cycle: bool, draws_per_epoch: int, seed: int
 ) -> Draws:
-    """A class by ``class_probs (C,)``, then a sample of it: every one before any repeats (``cycle``), or any.
+    """Draw a class by ``class_probs (C,)``, then a sample of it: all before any repeats (``cycle``), or independently.
 
     Raises:
         ValueError: if a label has no probability; if a probability is negative or not finite, all are 0, or a class
@@ -116,17 +116,17 @@ def confusion_pairs(
     predicted: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> Draws:
-    """Draw ``2 n`` is a sample of any class, draw ``2 n + 1`` one of a class that it was taken for.
+    """Draw ``2 n`` is a sample of any class, draw ``2 n + 1`` one of a class that it was predicted as.
 
     The weights are cells: ``target``, ``predicted`` and ``weight``, each ``(cells,)``.
 
     Raises:
-        ValueError: if a label or a cell lies outside the classes, a weight is negative or not finite, fewer than two
+        ValueError: if a label or a cell is out of range, a weight is negative or not finite, fewer than two
             classes have samples, ``temperature`` is not positive and finite, ``uniform_fraction`` not in [0, 1].
     """
 
 class ConfusionCounts:
-    """Counts of (target, predicted) pairs: a table up to 2,000 classes, sparse rows above. Safe to share by threads."""
+    """Counts of (target, predicted) pairs: a table up to 2,000 classes, sparse rows above. Thread-safe."""
 
     def __init__(self, num_classes: int) -> None: ...
     @property
@@ -140,7 +140,7 @@ class ConfusionCounts:
         """Bytes that the cells occupy."""
 
     def update(self, target: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
-        """Count one pair per row; ValueError if a class lies outside or the total reaches 2**63."""
+        """Count one pair per row; ValueError if a class is out of range or the total reaches 2**63."""
 
     def merge(self, target: NDArray[np.int64], predicted: NDArray[np.int64], count: NDArray[np.int64]) -> None:
         """Add counts; ValueError as ``update``, or if a count is negative, and then nothing is added."""
@@ -154,7 +154,7 @@ class ConfusionCounts:
 def stratified(
     labels: NDArray[np.uint32], class_probs: NDArray[np.float64], batch_size: int, draws_per_epoch: int, seed: int
 ) -> Draws:
-    """Batches that hold ``batch_size * class_probs`` of each class, rounded down or up; all samples before any repeats.
+    """Batches with ``batch_size * class_probs`` of each class, rounded down or up; all samples before any repeats.
 
     Raises:
         ValueError: as ``class_balanced``.
@@ -168,10 +168,10 @@ def weighted(weights: NDArray[np.float64], replacement: bool, draws_per_epoch: i
     """
 
 def repeat_factor(repeat_factors: NDArray[np.float64], draws_per_epoch: int, seed: int) -> Draws:
-    """Shuffled epochs in which each sample comes by its factor ``(N,)``, scaled to the epoch, rounded down or up.
+    """Shuffled epochs with draws of each sample by its factor ``(N,)``, scaled to the epoch, rounded down or up.
 
     Raises:
-        ValueError: if a factor is negative or not finite, or the factors add up to nothing or too much.
+        ValueError: if a factor is negative or not finite, or the sum of the factors is 0 or too large.
     """
 
 def m_per_class(
@@ -200,8 +200,8 @@ def multilabel(
 def least_sampled(
     indptr: NDArray[np.int64], indices: NDArray[np.uint32], num_classes: int, draws_per_epoch: int, seed: int
 ) -> Draws:
-    """Return draws of the class shown least in the epoch, each reached by those before it.
+    """Return draws of the class shown least in the epoch; a seek makes all earlier draws.
 
     Raises:
-        ValueError: if the rows are damaged or hold no label.
+        ValueError: if the rows are damaged or contain no label.
     """

@@ -1,8 +1,8 @@
-"""What a batch is: first a plan of a few hundred bytes, then pixels and labels.
+"""A batch: first a plan of a few hundred bytes, then pixels and labels.
 
-A plan says which images of the data set are in the batch, how each is augmented (by the key ``position``) and what it
-is mixed with. It is a pure function of (seed, epoch, step) and the same whether the pixels come from memory or from
-files, for any number of workers and ranks.
+A plan lists the images of a batch, the key of each augmentation (``position``) and the partner that each is mixed with.
+It is a pure function of (seed, epoch, step), the same for pixels in memory and in files, and for any number of workers
+and ranks.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ class BatchPlan:
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """What one training step is given.
+    """Images and labels of one training step.
 
     Attributes:
         views: one (B, Ch, H, W) tensor per view.
@@ -106,7 +106,7 @@ class Batch:
         return len(self.target)
 
     def to(self, device: torch.device | str, *, channels_last: bool = False) -> Self:
-        """Move every tensor to ``device``; images (4 dimensions) get the channels_last layout if asked."""
+        """Move every tensor to ``device``; images (4 dimensions) get the channels_last layout on request."""
         keep = torch.channels_last if channels_last else torch.preserve_format
 
         def image(view: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""``ClassCounts``: how many training samples each class has, the one value that all rooms share."""
+"""``ClassCounts``: the number of training samples per class, which all packages share."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -59,11 +59,11 @@ class ClassCounts:
     __slots__ = ("_names", "counts")
 
     counts: NDArray[np.int64]
-    _names: tuple[str, ...] | None  # none until somebody asks: 2**24 words take 1.5 GB
+    _names: tuple[str, ...] | None  # None until first access: 2**24 strings take 1.5 GB
 
     def __init__(self, counts: "ClassCounts | ArrayLike", *, names: Sequence[str] | None = None) -> None:
         if isinstance(counts, ClassCounts):
-            names = counts._names if names is None else names  # noqa: SLF001  (its own kind)
+            names = counts._names if names is None else names  # noqa: SLF001  (same class)
             counts = counts.counts
         array = _whole_numbers(in_class_order("counts", counts, names))
         array.setflags(write=False)
@@ -87,7 +87,7 @@ class ClassCounts:
 
         Raises:
             TypeError: if the labels are not integers, or ``num_classes`` is not an integer.
-            ValueError: if a label lies outside the range, is missing or masked (its position is named), or there is
+            ValueError: if a label is outside the range, is missing or masked (its position is named), or there is
                 none; if the largest is 2**24 or more and ``num_classes`` is left out.
         """
         array = _integer_labels(labels)
@@ -105,15 +105,15 @@ class ClassCounts:
     def from_dataset(cls, dataset: Any) -> "ClassCounts":
         """Count the labels of ``dataset`` without decoding a sample.
 
-        Takes what the samplers take, see ``lt_fast.sampling.labels_of``, and counts what they count. Names are those of
-        ``.classes`` or of a Hugging Face ``ClassLabel``, also of classes without samples; labels that are words are
-        numbered by these names, or by ``.class_to_idx``, else in sorted order. ``class_counts`` of the data set must
-        agree with its labels.
+        Accepts what the samplers accept, see ``lt_fast.sampling.labels_of``, and counts the same labels. Names are
+        those of ``.classes`` or of a Hugging Face ``ClassLabel``, also of classes without samples; labels that are
+        words are numbered by these names, or by ``.class_to_idx``, else in sorted order. ``class_counts`` of the data
+        set must agree with its labels.
 
         Raises:
             TypeError: if the data set has no labels, or they are neither integers nor strings.
             ValueError: as ``labels_of``; if ``class_counts`` do not add up to the number of samples, or are
-                not those of the labels; if a label is no name of the data set's classes.
+                not those of the labels; if a label is not a name of the data set's classes.
         """
         ready = _ready_counts(dataset)
         if ready is not None:
@@ -125,7 +125,7 @@ class ClassCounts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """As given, else the class numbers as words, made when first asked for."""
+        """The given names, else the class numbers as strings, made on first access."""
         names = self._names
         if names is None:
             names = tuple(map(str, range(len(self))))
@@ -213,7 +213,7 @@ class ClassCounts:
 
 
 def in_class_order(name: str, values: Any, names: "ClassCounts | Sequence[str] | None" = None) -> Any:
-    """Return ``values`` as they are, or in the order of the classes where they say which class each entry is for.
+    """Return ``values`` in the order of the classes, if they name their entries, or unchanged.
 
     A pandas ``Series`` and a mapping name their entries. ``value_counts()`` and ``Counter`` are in the order of the
     counts or of appearance; taken by position, the numbers would be those of other classes.
@@ -249,7 +249,7 @@ class NumberedLabels(NamedTuple):
 
 
 def numbered_labels(dataset: Any) -> NumberedLabels:
-    """Return the class number of each sample, and the class names where the data set has any.
+    """Return the class number of each sample, and the class names if the data set has any.
 
     Labels that are words are numbered by the data set's class names, else in sorted order, and are the names then.
 
@@ -320,7 +320,7 @@ def _ready_counts(dataset: Any) -> ClassCounts | None:
 
 
 def _agrees(dataset: Any, counts: ClassCounts) -> bool:
-    """Whether the labels, where there are any, are of these counts; raise where the data set itself says others."""
+    """Whether the labels, if any, have these counts; raise if the data set itself has other counts."""
     try:
         labels = numbered_labels(dataset).numbers
     except TypeError:
@@ -369,7 +369,7 @@ def _next_step(keys: list[Any], values: Any) -> str:
 
 
 def _other_keys(keys: list[Any]) -> str:
-    """Return what to count in place of keys that are no classes; empty for any other."""
+    """Return what to count instead of keys that are not classes; empty for any other."""
     if any(map(is_missing, keys)):
         return "one is of samples without a label: leave them out (of a Series, labels.dropna().value_counts())"
     if keys and all(isinstance(key, tuple) and len(key) == 1 for key in keys):
@@ -395,7 +395,7 @@ def _order_of_keys(keys: list[Any], values: Any) -> str:
 
 
 def _is_from_one(keys: list[Any]) -> bool:
-    """Whether the numbers are 1 to C: with a gap, too, since 0 is missing and no other number is the first."""
+    """Whether the numbers start at 1, also with gaps."""
     numbers = [key for key in keys if isinstance(key, int | float | np.number)]
     return len(numbers) == len(keys) > 0 and min(numbers) == 1
 

@@ -1,4 +1,4 @@
-"""The labels of a data set, without decoding one sample."""
+"""The labels of a data set, without decoding a sample."""
 
 import inspect
 import sys
@@ -20,7 +20,7 @@ _PASS_THEM = "pass the label of each sample yourself"  # noqa: S105  (no passwor
 def labels_of(dataset: Any) -> NDArray[Any]:
     """Return the labels of ``dataset`` in its order, never calling its ``__getitem__``.
 
-    What cannot be known to be the labels of these samples is refused, or a warning says what was taken.
+    If it is not certain that labels belong to these samples, they are refused, or a warning names what was used.
 
     A ``target_transform`` of the data set is applied, as its ``__getitem__`` does: once per distinct label, and again
     to see that it depends on the label alone.
@@ -36,7 +36,7 @@ def labels_of(dataset: Any) -> NDArray[Any]:
         returns (N,), int64 for integers, else NumPy's string type.
 
     Raises:
-        TypeError: if there are no labels to be found, they are neither integers nor strings or a mix of both, or a
+        TypeError: if no labels are found, they are neither integers nor strings or a mix of both, or a
             torch ``Sampler`` is passed.
         ValueError: if they are not one-dimensional, one is missing or masked, they are not as many as the data set has
             samples, they contradict its structure, or a ``Subset`` names a sample that is not there.
@@ -80,7 +80,7 @@ def class_names_of(dataset: Any) -> list[str] | None:
 
 
 def numbers_every_word(dataset: Any) -> bool:
-    """Whether a dictionary says the number of each word that may be a label."""
+    """Whether a dictionary has the number of each possible string label."""
     while _is_torch(dataset, "Subset"):
         dataset = dataset.dataset
     return any(isinstance(getattr(dataset, name, None), Mapping) for name in ("class_to_idx", "classes"))
@@ -89,7 +89,7 @@ def numbers_every_word(dataset: Any) -> bool:
 def class_numbers_of(dataset: Any) -> dict[str, int] | None:
     """Return the number of each class name of ``dataset``, None where it has no names.
 
-    ``.class_to_idx`` says it; ``.classes`` does, as a list in the order of the numbers, or as a dictionary.
+    From ``.class_to_idx``, or from ``.classes``: a list in the order of the numbers, or a dictionary.
 
     Raises:
         ValueError: if a class of a dictionary has no number >= 0.
@@ -224,7 +224,7 @@ def _is_hugging_face_column(dataset: Any) -> bool:
 
 
 def is_own(dataset: Any, name: str) -> bool:
-    """Whether the attribute is the object's or its class's, not one that ``__getattr__`` takes from what it wraps."""
+    """Whether the attribute belongs to the object or its class, not to a wrapped object via ``__getattr__``."""
     missing = object()
     return inspect.getattr_static(dataset, name, missing) is not missing
 
@@ -280,7 +280,7 @@ def _refuse_other_length(dataset: Any, name: str, labels: NDArray[Any]) -> None:
 
 
 def _refuse_other_order(dataset: Any, name: str, labels: NDArray[Any]) -> None:
-    """Raise, or warn, where what the samples are read from may say other labels: ``.samples``, or ``.indices``."""
+    """Raise or warn if ``.samples`` or ``.indices``, which the samples are read from, may give other labels."""
     if is_own(dataset, "samples"):
         _refuse_others(dataset, name, labels, _second_of_pairs(dataset.samples), ".samples")
     orders = {place: order for place in _ORDERS if (order := _own_order(dataset, place, labels)) is not None}
@@ -298,7 +298,7 @@ def _refuse_other_order(dataset: Any, name: str, labels: NDArray[Any]) -> None:
 
 
 def _own_order(dataset: Any, place: str, labels: NDArray[Any]) -> NDArray[Any] | None:
-    """Return which of these samples comes at each position, as the data set says itself; None where it does not."""
+    """Return which sample is at each position, by the data set's own index; None if it has none."""
     for spelling in (place, f"_{place}"):
         values = getattr(dataset, spelling) if is_own(dataset, spelling) else None
         if isinstance(values, list | tuple | range | np.ndarray) or _is_tensor(values):
@@ -348,7 +348,7 @@ def _second_of_pairs(samples: Any) -> NDArray[Any] | None:
 
 
 def _warn_of_second(dataset: Any, given: Mapping[str, Any], labels: NDArray[Any]) -> None:
-    """Warn where ``.targets`` and ``.labels`` are both one per sample and tell other classes apart."""
+    """Warn if ``.targets`` and ``.labels`` both have one entry per sample and define different classes."""
     if len(given) == 1 or given["labels"] is given["targets"]:
         return
     try:
@@ -370,7 +370,7 @@ def _warn_of_second(dataset: Any, given: Mapping[str, Any], labels: NDArray[Any]
 
 
 def _transformed(dataset: Any, labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the labels as ``__getitem__`` gives them, where the data set has a ``target_transform``."""
+    """Return the labels after ``target_transform``, as ``__getitem__`` returns them."""
     transform = getattr(dataset, "target_transform", None)
     if transform is None or not labels.size:
         return labels
@@ -407,7 +407,7 @@ def _change(dataset: Any, transform: Callable[[Any], Any], label: int | str) -> 
 
 
 def _plain(value: Any) -> Any:
-    """Return an array or tensor of no dimension, or a NumPy number, as Python's own."""
+    """Return a 0-dimensional array or tensor, or a NumPy number, as a Python number."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
 
 
@@ -436,7 +436,7 @@ def _structural(dataset: Any) -> Callable[[], NDArray[Any]] | None:
 
 
 def _agreeing(dataset: Any, own: NDArray[Any], structural: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """Return what a Subset or ConcatDataset calls its labels, unless its parts give the loader others."""
+    """Return the own labels of a Subset or ConcatDataset, unless its parts give other labels."""
     if _gives_something_else(dataset) or any(_equals(tensor, own) for tensor in getattr(dataset, "tensors", ())):
         return own
     try:
@@ -453,7 +453,7 @@ def _agreeing(dataset: Any, own: NDArray[Any], structural: Callable[[], NDArray[
 
 
 def _as_it_gives_them(dataset: Any, labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the labels of the parts as the ``__getitem__`` of a subclass gives them; warn where they may change."""
+    """Return the labels of the parts; warn if the ``__getitem__`` of a subclass may change them."""
     if not labels.size or not _gives_something_else(dataset):
         return labels
     if is_own(dataset, "target_transform") and dataset.target_transform is not None:
@@ -466,7 +466,7 @@ def _as_it_gives_them(dataset: Any, labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _gives_something_else(dataset: Any) -> bool:
-    """Whether a subclass has a ``__getitem__`` of its own, which may give labels of its own."""
+    """Whether a subclass overrides ``__getitem__``, which may return other labels."""
     methods = (getattr(type(dataset), name, None) for name in ("__getitem__", "__getitems__"))
     return any(not str(getattr(it, "__module__", "")).startswith("torch.") for it in methods if it is not None)
 
@@ -497,7 +497,7 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _of_tensors(tensors: tuple[Any, ...]) -> NDArray[Any]:
-    """Return the last tensor, if it can hold labels; warn, or refuse, where another one may be meant."""
+    """Return the last tensor, if it can be labels; warn or refuse if another one may be meant."""
     last = len(tensors) - 1
     if last == 0:
         raise TypeError(f"TensorDataset must have a tensor of labels after its data, got one tensor; {_PASS_THEM}")
@@ -548,7 +548,7 @@ def _numbers_of_parts(dataset: Any) -> dict[str, int] | None:
 
 
 def _other_numbers(parts: list[dict[str, int]]) -> tuple[dict[str, int], dict[str, int]] | None:
-    """Return two of the parts that number other classes; None where each continues the other."""
+    """Return two parts that number classes differently; None if there are none."""
     largest = max(parts, key=len, default={})
     for part in parts:
         if not part.items() <= largest.items():
@@ -557,7 +557,7 @@ def _other_numbers(parts: list[dict[str, int]]) -> tuple[dict[str, int], dict[st
 
 
 def _warn_of_other_classes(dataset: Any, labels: NDArray[Any]) -> None:
-    """Warn where one number is of another class in each part of a ``ConcatDataset``."""
+    """Warn if a number means different classes in the parts of a ``ConcatDataset``."""
     if labels.dtype.kind == "U" or not labels.size:
         return
     parts = [numbers for part in dataset.datasets if (numbers := class_numbers_of(part)) is not None]
@@ -578,7 +578,7 @@ def _few(names: list[str]) -> str:
 
 
 def _entries(column: Any) -> list[Any]:
-    """Return all entries of a column of Hugging Face ``datasets``, by name since that is not imported here."""
+    """Return all entries of a column of Hugging Face ``datasets``, which is not imported here."""
     # A transform of the data set would ask for the whole row, its image decoded, for each label.
     source = column.source
     whole = source.with_format(None)[column.column_name] if hasattr(source, "with_format") else column
@@ -591,7 +591,7 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
     Args:
         labels: anything one-dimensional.
         source: where they come from, for messages.
-        hint: the next step, in place of that for the kind of mistake.
+        hint: the next step; by default one for the kind of mistake.
     """
     where = "" if source is None else f" in {source}"
     _checks.refuse_masked("labels", labels)
@@ -619,7 +619,7 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """Return an array of ``values``, of a tensor on any device, of any type and with or without a gradient."""
+    """Return ``values`` as an array, also a tensor on any device, of any dtype, with or without gradient."""
     if isinstance(values, list | tuple) and len(values) and _is_tensor(values[0]):
         values = [as_array(value) for value in values]
     if _is_tensor(values):
@@ -637,7 +637,7 @@ def _array(labels: Any) -> NDArray[Any]:
 
 
 def _objects(labels: Any, array: NDArray[Any]) -> NDArray[Any]:
-    """Return the entries as they were given: NumPy makes the word "nan" of a NaN among strings."""
+    """Return the original entries: NumPy converts a NaN among strings to the string "nan"."""
     if array.dtype.kind == "U" and isinstance(labels, list | tuple):
         entries = np.empty(len(labels), dtype=object)
         entries[:] = labels

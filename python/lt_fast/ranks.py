@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lt_fast.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _MEETING_PLACE = ("MASTER_ADDR", "MASTER_PORT")
 
@@ -87,6 +87,15 @@ class Ranks(NamedTuple):
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
+    def share_buffers(self, module: "nn.Module") -> None:
+        """Give every rank the buffers of rank 0, such as running statistics, which each rank has from its own rows."""
+        if self.world_size == 1:
+            return
+        from torch import distributed  # noqa: PLC0415
+
+        for buffer in module.buffers():
+            distributed.broadcast(buffer, src=0)
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         self.gather(None)
@@ -108,6 +117,6 @@ def ranks_in(environment: Mapping[str, str]) -> Ranks:
 
 
 def _integer(name: str, value: str | None) -> int:
-    if value is None or not (value.strip().isascii() and value.strip().isdecimal()):
-        raise UsageError(f"environment variable {name} must be an integer >= 0, got {value!r}; start with torchrun")
-    return int(value)
+    from lt_fast._numbers import integer_option  # noqa: PLC0415  (NumPy loads after the signal handlers are set)
+
+    return integer_option(f"environment variable {name}", value, most=(1 << 31) - 1, hint="; start with torchrun")

@@ -1,4 +1,4 @@
-"""Files that are read back from a folder anybody may have changed: bounded, regular, and checked against a schema.
+"""Read files of a run, which anybody may have changed: regular files, bounded in size, checked against a schema.
 
 A schema is a list of rules by dotted name; ``*`` stands for every entry of a list or an object, and a part that ends in
 ``?`` may be missing or null::
@@ -20,7 +20,7 @@ from lt_fast.errors import DataError
 
 
 class Rule(NamedTuple):
-    """What one value must be, in words and as a test."""
+    """The rule of one value, as text and as a test."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -65,7 +65,7 @@ SHA256 = Rule(
 
 
 def check(values: Any, rules: Mapping[str, Rule]) -> None:
-    """Hold ``values`` against ``rules``, in their order.
+    """Check ``values`` against ``rules``, in order.
 
     Raises:
         ValueError: naming the first entry that breaks its rule, the rule and the value.
@@ -84,7 +84,7 @@ _MISSING = object()
 
 
 def _entries(value: Any, parts: Sequence[str], place: str) -> Iterator[tuple[str, Any]]:
-    """Yield every entry that the dotted name means, with its place; one that is not there as ``_MISSING``."""
+    """Yield the name and value of every entry that the dotted name matches; ``_MISSING`` for a missing one."""
     if not parts:
         yield place, value
         return
@@ -108,7 +108,7 @@ def _entries(value: Any, parts: Sequence[str], place: str) -> Iterator[tuple[str
 
 
 def read_json(path: Path, rules: Mapping[str, Rule], *, most: int = MOST_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON object and hold it against ``rules``.
+    """Read a JSON object and check it against ``rules``.
 
     Raises:
         DataError: naming the file, and the first entry that is wrong.
@@ -123,7 +123,7 @@ def read_json(path: Path, rules: Mapping[str, Rule], *, most: int = MOST_JSON_BY
 
 
 class TensorRule(NamedTuple):
-    """What one tensor must be: its dtypes by torch's names, its shape with None for any length, and finite if a float.
+    """The rule of one tensor: dtypes by torch's names, a shape with None for any length, and finite if floating point.
 
     >>> TensorRule(("int64",), (None, 3)).words
     'int64 of shape (any, 3)'
@@ -134,7 +134,7 @@ class TensorRule(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The rule in words."""
+        """The rule as text."""
         lengths = ", ".join("any" if length is None else str(length) for length in self.shape)
         return f"{' or '.join(self.dtypes)} of shape ({lengths}{',' * (len(self.shape) == 1)})"
 
@@ -179,7 +179,7 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], rules: Mapping[str, TensorRule], path: Path) -> None:
-    """Hold every tensor that ``rules`` names against its rule; a name that ends in ``?`` may be missing.
+    """Check every tensor in ``rules``; a name that ends in ``?`` may be missing.
 
     Raises:
         DataError: naming the file and the first tensor that is missing or breaks its rule.

@@ -95,7 +95,7 @@ class Registry(Mapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def register(self, name: str, value: Any, *, replace: bool = False) -> None:
+    def register(self, name: Any, value: Any, *, replace: bool = False) -> None:
         """Add ``value`` under ``name``.
 
         Args:
@@ -106,7 +106,7 @@ class Registry(Mapping[str, Any]):
         Raises:
             UsageError: if the name is taken by another component, naming both places.
         """
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
+        if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]+", name)):
             raise UsageError(f"name of a {self.kind} must consist of letters, digits, _ and -, got {shown(name)}")
         new = _Registered(value, *_caller())
         old = self._registered.get(name)
@@ -208,19 +208,8 @@ def _torch_optimizers() -> dict[str, Any]:
     return {each.__name__.lower(): each for each in classes if issubclass(each, optim.Optimizer)}
 
 
-METHODS = Registry(
-    "method",
-    {
-        "classification": "lt_fast.methods.classification:Classification",
-        "cp_mix": "lt_fast.methods.cp_mix:ConfusionPairing",
-    },
-    group="lt_fast.methods",
-)
-MODELS = _Models(
-    "model",
-    {"digits_net": "lt_fast.models.digits_net:digits_net", "resnet32": "lt_fast.models.resnet_cifar:resnet32"},
-    group="lt_fast.models",
-)
+METHODS = Registry("method", folder="methods", group="lt_fast.methods")
+MODELS = _Models("model", folder="models", group="lt_fast.models")
 LOSSES = Registry(
     "loss",
     {
@@ -235,6 +224,7 @@ LOSSES = Registry(
         "seesaw": "lt_fast.losses.seesaw:SeesawLoss",
         "lade": "lt_fast.losses.lade:LADELoss",
     },
+    folder="losses",
     group="lt_fast.losses",
 )
 REWEIGHTS = Registry(
@@ -243,36 +233,12 @@ REWEIGHTS = Registry(
         "effective_number": "lt_fast.losses.class_weights:effective_number_weights",
         "inverse_frequency": "lt_fast.losses.class_weights:inverse_frequency_weights",
     },
+    folder="losses",
     group="lt_fast.reweights",
 )
-MIXERS = Registry(
-    "mixer",
-    {
-        "mixup": "lt_fast.mixing.mixup:Mixup",
-        "mam": "lt_fast.mixing.mam:MAM",
-        "remix": "lt_fast.mixing.remix:Remix",
-        "unimix": "lt_fast.mixing.unimix:UniMix",
-        "cp_mix": "lt_fast.mixing.cp_mix:CPMix",
-    },
-    group="lt_fast.mixers",
-)
-SAMPLERS = Registry(
-    "sampler",
-    {
-        "class_balanced_draws": "lt_fast.sampling.class_balanced:ClassBalancedSampler",
-        "class_balanced": "lt_fast.sampling.class_balanced:ClassBalancedBatchSampler",
-        "confusion_pairs": "lt_fast.sampling.confusion_pairs:ConfusionPairBatchSampler",
-        "dual": "lt_fast.sampling.dual:DualBatchSampler",
-        "m_per_class": "lt_fast.sampling.m_per_class:MPerClassBatchSampler",
-        "multilabel": "lt_fast.sampling.multilabel:MultilabelBalancedSampler",
-        "repeat_factor": "lt_fast.sampling.repeat_factor:RepeatFactorSampler",
-        "shuffled": "lt_fast.sampling.shuffled:ShuffledBatchSampler",
-        "stratified": "lt_fast.sampling.stratified:StratifiedBatchSampler",
-        "weighted": "lt_fast.sampling.weighted:WeightedRandomSampler",
-    },
-    group="lt_fast.samplers",
-)
-TRANSFORMS = Registry("transform", {"crop_flip": "lt_fast.data.transforms:CropFlip"}, group="lt_fast.transforms")
+MIXERS = Registry("mixer", folder="mixing", group="lt_fast.mixers")
+SAMPLERS = Registry("sampler", folder="sampling", group="lt_fast.samplers")
+TRANSFORMS = Registry("transform", folder="data", group="lt_fast.transforms")
 OPTIMIZERS = _Optimizers("optimizer", group="lt_fast.optimizers")
 # Here rather than in `training`, which takes objects and knows no names.
 SCHEDULES = Registry(
@@ -280,23 +246,8 @@ SCHEDULES = Registry(
     {"multistep": "lt_fast.training.schedules:multistep", "cosine": "lt_fast.training.schedules:cosine"},
     group="lt_fast.schedules",
 )
-CALIBRATORS = Registry(
-    "calibrator",
-    {
-        "margin": "lt_fast.calibration.margin:MarginCalibration",
-        "retraining": "lt_fast.calibration.retraining:ClassifierRetraining",
-    },
-    group="lt_fast.calibrators",
-)
-DATASETS = Registry(
-    "data",
-    {
-        "digits-lt": "lt_fast.datasets.named:digits_lt_splits",
-        "cifar10-lt": "lt_fast.datasets.named:cifar10_lt_splits",
-        "cifar100-lt": "lt_fast.datasets.named:cifar100_lt_splits",
-    },
-    group="lt_fast.datasets",
-)
+CALIBRATORS = Registry("calibrator", folder="calibration", group="lt_fast.calibrators")
+DATASETS = Registry("data", folder="datasets", group="lt_fast.datasets")
 RECIPES = _Published("recipe", group="lt_fast.recipes", argument="method")
 PROTOCOLS = _Published("protocol", group="lt_fast.protocols")
 
@@ -364,9 +315,10 @@ def load_file(path: Path) -> RegisteredFile:
     except OSError as error:
         raise DataError(f"recipe file {path} cannot be read ({error.strerror}); name another with --recipe") from error
     digest = hashlib.sha256(source).hexdigest()
+    same = next((file for file in _files.values() if file.sha256 == digest), None)
+    if same is not None:
+        return same._replace(path=path)
     before = _files.get(path)
-    if before is not None and before.sha256 == digest:
-        return before
     for kind, name in before.names if before is not None else ():
         REGISTRIES[kind].forget(name)
     _files[path] = found = RegisteredFile(path, digest, _run(path, source, f"lt_fast_recipe_{digest[:16]}"))
@@ -422,10 +374,10 @@ def _registered_in(source: str, kind: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(
-                func=ast.Name(id="register"), args=[ast.Constant(value=str(its)), ast.Constant(value=str(name))]
-            ):
-                if its == kind:
-                    yield name
+                func=ast.Name(id="register") | ast.Attribute(attr="register"),
+                args=[ast.Constant(value=str(its)), ast.Constant(value=str(name))],
+            ) if its == kind:
+                yield name
 
 
 def _installed(group: str | None) -> tuple[EntryPoint, ...]:

@@ -77,7 +77,7 @@ def test_registry():
     train, test = DATASETS["digits-lt"](imbalance_ratio=10, profile="step", seed=2)
     assert train.fingerprint == digits_lt(imbalance_ratio=10, profile="step", seed=2).fingerprint
     assert test.fingerprint == digits_lt(seed=2, train=False).fingerprint
-    with pytest.raises(UsageError, match=r"data set must be one of .*, got 'digits_lt'; did you mean 'digits-lt'"):
+    with pytest.raises(UsageError, match=r"data must be one of .*, got 'digits_lt'; did you mean 'digits-lt'"):
         DATASETS["digits_lt"]
     assert sorted(DATASETS) == ["cifar10-lt", "cifar100-lt", "digits-lt"]
 

@@ -66,8 +66,8 @@ def test_a_million_rows_of_a_thousand_classes():
     [
         ({"labels": [[0, 1]]}, ValueError, "labels must be one-dimensional, got shape (1, 2)"),
         ({"labels": [0.5]}, TypeError, "labels must be integers, got dtype float64; map the classes to 0..C-1 first"),
-        ({"labels": [0, -1]}, ValueError, "labels must lie in [0, 16777216), got -1 at position 1"),
-        ({"labels": [1 << 60]}, ValueError, "labels must lie in [0, 16777216), got 1152921504606846976"),
+        ({"labels": [0, -1]}, ValueError, "labels must lie in [0, 2**24), got -1 at position 1"),
+        ({"labels": [1 << 60]}, ValueError, "labels must lie in [0, 2**24), got 1152921504606846976"),
         ({"fraction": 0}, ValueError, "fraction must lie in (0, 1), got 0"),
         ({"fraction": 1.0}, ValueError, "fraction must lie in (0, 1), got 1.0"),
         ({"fraction": math.nan}, ValueError, "fraction must lie in (0, 1), got nan"),

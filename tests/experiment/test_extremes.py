@@ -82,7 +82,7 @@ def test_the_largest_seed_trains_and_has_a_split_of_its_own(tmp_path):
     [
         ("ce", ["--epochs", "1e18"], 2, r"epochs must be <= 1000000, got 1000000000000000000"),
         ("ce", ["--set", "batch_size=1e18"], 2, r"batch_size must be <= 65536, got 1000000000000000000"),
-        ("ce", ["--seed", "18446744073709551616"], 2, r"seed must be an integer in \[0, 2\^64\), got '184467"),
+        ("ce", ["--seed", "18446744073709551616"], 2, r"seed must be an integer < 2\*\*64, got '184467"),
         ("ce", ["--imbalance-ratio", "1e308"], 2, r"imbalance_ratio must be <= 1000000, got 1e\+308"),
         ("ce", ["--imbalance-ratio", "151"], 2, r"imbalance_ratio must leave every class a sample"),
         ("ce", ["--threads", "1e9"], 2, rf"--threads must be an integer <= {most_threads()}, got '1e9'"),
@@ -131,7 +131,7 @@ def test_names_of_another_type_are_refused_in_words(part):
     [True, 1.5, "1_000", "0x10", "\u0661", "", None, [1], 2.0**60, float("nan"), -1, pytest.param(10**5000, id="huge")],
 )
 def test_seeds_that_are_none(seed):
-    with pytest.raises(UsageError, match=r"seed must be an integer in \[0, 2\^64\), got"):
+    with pytest.raises(UsageError, match=r"seed must be an integer (>= 0|< 2\*\*64), got"):
         experiment.resolve("ce", "digits-lt", seed=seed)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lt_fast import _files
 from lt_fast.errors import DataError
 from lt_fast.training import Checkpoints
 from lt_fast.training import checkpoint as module
@@ -150,7 +151,7 @@ class KilledAt:
 
     def __init__(self, monkeypatch, after):
         self.left = after
-        for owner, name in ((module, "write_synced"), (module, "sync_folder"), (Path, "rename"), (Path, "mkdir")):
+        for owner, name in ((_files, "write_synced"), (_files, "sync_folder"), (Path, "rename"), (Path, "mkdir")):
             monkeypatch.setattr(owner, name, self.counted(getattr(owner, name), half=self.half_write))
         monkeypatch.setattr(shutil, "rmtree", self.counted(shutil.rmtree, half=self.half_removal))
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from lt_fast import _files
 from lt_fast.errors import DataError, UsageError
 from lt_fast.methods import Classification
 from lt_fast.ranks import Ranks
@@ -412,12 +413,17 @@ def test_no_momentum_at_all_is_damage(copied):
 # --- what is written --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [".lock", ".config.json.partial", ".metrics.csv.partial", ".protocol.json.partial"])
+def in_folder(copied, name):
+    """Return the lock, or the temporary file of this process for a file of the run."""
+    return copied / name if name == ".lock" else _files.temporary_for(copied / name)
+
+
+@pytest.mark.parametrize("name", [".lock", "config.json", "metrics.csv", "protocol.json"])
 def test_a_link_in_the_folder_is_never_written_through(copied, tmp_path, name):
     precious = tmp_path / "precious"
     precious.write_text("mine")
-    (copied / name).unlink(missing_ok=True)
-    (copied / name).symlink_to(precious)
+    in_folder(copied, name).unlink(missing_ok=True)
+    in_folder(copied, name).symlink_to(precious)
     if name == ".lock":
         with pytest.raises(DataError, match=r"cannot be written \(Too many levels of symbolic links\)"):
             resumed(copied)
@@ -426,10 +432,10 @@ def test_a_link_in_the_folder_is_never_written_through(copied, tmp_path, name):
     assert precious.read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", [".lock", ".metrics.csv.partial"])
+@pytest.mark.parametrize("name", [".lock", "metrics.csv"])
 def test_a_pipe_in_the_folder_is_not_waited_for(copied, name):
-    (copied / name).unlink(missing_ok=True)
-    os.mkfifo(copied / name)
+    in_folder(copied, name).unlink(missing_ok=True)
+    os.mkfifo(in_folder(copied, name))
     if name == ".lock":
         with pytest.raises(DataError, match=r"cannot be written \(\.lock is no regular file\)"):
             resumed(copied)

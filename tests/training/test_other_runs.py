@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+from lt_fast import _files
 from lt_fast.errors import DataError
 from lt_fast.experiment import running
-from lt_fast.training import Checkpoints, RunDirectory, cosine, durable, read_config
+from lt_fast.training import Checkpoints, RunDirectory, cosine, read_config
 from training.tiny import tiny_fit
 
 
@@ -79,7 +80,8 @@ def test_a_folder_that_may_not_be_entered_is_not_said_to_be_empty(closed_folder)
 
 
 def test_a_full_disk_before_the_first_checkpoint_does_not_advise_to_resume(tmp_path):
-    full = durable.unwritable(tmp_path, OSError(28, "No space left on device"), what="a checkpoint", needed=10)
+    error = OSError(28, "No space left on device")
+    full = _files.unwritable(tmp_path, error, what="a checkpoint", needed=10, next_step=_files.FOR_RUN)
     with (
         RunDirectory(tmp_path / "a", {}) as run,
         pytest.raises(DataError, match=r"free some space, then start the run again$"),

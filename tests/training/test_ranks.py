@@ -126,7 +126,7 @@ def test_a_lost_rank_ends_the_others_in_time(tmp_path):
     port = free_port()
     arguments = ("classification", tmp_path, "--act", "freeze", "--rank", "0", "--cut", "0", "1")
     processes = [start(2, *arguments, rank=rank, port=port) for rank in range(2)]
-    try:
+    try:  # rank 0 has the store through which ranks hear of each other
         while "T" not in Path(f"/proc/{processes[0].pid}/stat").read_text().rpartition(")")[2].split()[0]:
             assert processes[0].poll() is None
             time.sleep(0.1)

@@ -78,7 +78,7 @@ def test_a_folder_of_other_things_is_left_as_it_is(tmp_path):
 def test_a_start_that_was_killed_before_the_configuration_was_there_is_started_again(tmp_path):
     for name in ("plots", "checkpoints"):
         (tmp_path / name).mkdir()
-    for name in (".lock", ".config.json.partial"):
+    for name in (".lock", ".config.json.123.partial"):
         (tmp_path / name).write_text('{"meth')
     open_and_close(tmp_path)
     assert read_config(tmp_path) == CONFIG

@@ -1,4 +1,4 @@
-"""Second stage: a few numbers learned on the outputs of a trained, frozen network.
+"""Calibration, a second training stage: learn a few numbers on the outputs of a trained, frozen network.
 
 Every calibrator has ``fit(features_or_logits, labels) -> self``, ``transform(logits) -> logits`` (given features where
 its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``load(folder)``::
@@ -17,15 +17,7 @@ from lt_fast.calibration.margin_formulas import (
     margin_calibration_loss,
 )
 from lt_fast.calibration.retraining import ClassifierRetraining
-from lt_fast.registry import Registry
-
-CALIBRATORS = Registry(
-    "calibrator",
-    {
-        "margin": "lt_fast.calibration.margin:MarginCalibration",
-        "retraining": "lt_fast.calibration.retraining:ClassifierRetraining",
-    },
-)
+from lt_fast.registry import CALIBRATORS
 
 __all__ = [
     "CALIBRATORS",

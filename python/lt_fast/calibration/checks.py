@@ -1,4 +1,4 @@
-"""What every calibrator asks of its logits, its labels and its settings."""
+"""Checks of the logits and labels of calibrators."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def checked_matrix(values: Any, *, name: str) -> Tensor:
 
 
 def _broken(matrix: Tensor, rows: Tensor, name: str) -> str:
-    """What is not finite, where, and what to do: a class that is left out by -inf is no damage."""
+    """Return a message about the first value that is not finite; -inf may be a masked class, not damage."""
     undefined = torch.nonzero(torch.isnan(matrix) | torch.isposinf(matrix))
     column = "class" if name == "logits" else "column"
     if len(undefined):
@@ -54,7 +54,7 @@ def _broken(matrix: Tensor, rows: Tensor, name: str) -> str:
 
 
 def refuse_probabilities(logits: Tensor) -> None:
-    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is not what anybody wants.
+    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is a mistake.
 
     Rows of one 1 and zeros are let through: they may be hard scores.
 
@@ -72,11 +72,11 @@ def refuse_probabilities(logits: Tensor) -> None:
 
 
 def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
-    """Return labels as ``(rows,)`` int64 on the CPU that hold every class which has training samples, and no other.
+    """Return labels as ``(rows,)`` int64 on the CPU that contain every class with training samples, and no other.
 
     Raises:
         TypeError: if they are not integers.
-        ValueError: if their number is wrong, one is missing or lies outside [0, C), a class is missing, or one has the
+        ValueError: if their number is wrong, one is missing or is outside [0, C), a class is missing, or one has the
             count 0.
     """
     target = _as_tensor(labels)
@@ -93,7 +93,7 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
 
 
 def shape_hint(labels: Tensor, rows: int) -> str:
-    """Next step for labels that are not ``(rows,)``: a column, or one-hot rows."""
+    """Return a hint for labels that are not ``(rows,)``: a column, or one-hot rows."""
     if labels.ndim != 1 and labels.numel() == rows:
         return "; pass labels.reshape(-1)"
     if labels.ndim == 2 and len(labels) == rows and labels.shape[1] > 1:  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""``collect``: features, logits and labels of a data set, once, from a frozen model."""
+"""``collect``: compute features, logits and labels of a data set once, with a frozen model."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,11 +36,11 @@ def collect(
     head: str = "head",
     progress: bool = False,
 ) -> Collected:
-    """Run ``model`` over ``batches`` in eval mode without gradients, and keep what goes into its head and comes out.
+    """Run ``model`` over ``batches`` in eval mode without gradients, and store the inputs and outputs of its head.
 
     Works on any model whose forward pass calls its head once on ``(N, D)`` features and returns the head's output:
     alone, as ``logits`` of a structure, or as the first ``(N, C)`` tensor of a tuple or dictionary. Every batch is
-    checked for it: a calibrated head does not correct an output that is averaged, scaled, shifted or normalised after
+    checked: a calibrated head does not correct an output that is averaged, scaled, shifted or normalised after
     the head. The mode of every module is restored afterwards. Batch norm uses its running statistics and does not move
     them.
     Models in ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are run without their wrapper.
@@ -50,15 +50,15 @@ def collect(
         batches: yields ``(x, labels)``, or ``(x, labels, None, None)`` as ``ImageBatches`` does without mixing; labels
             ``(N,)`` integers in [0, C).
         device: where to compute; the model's own when left out.
-        amp: compute in bfloat16 where autocast deems it safe; the results are float32 all the same.
+        amp: compute in bfloat16 where autocast deems it safe; the results are float32 nevertheless.
         head: name of the classifier module: ``"fc"`` for a torchvision ResNet.
         progress: show a bar over the batches (needs tqdm).
 
     Complexity: one forward pass; N (D + C) floats of memory.
 
     Raises:
-        TypeError: if a batch has another form; says which came and how to convert it.
-        ValueError: if there is no batch, a batch is mixed, its labels and images differ in number, a label lies outside
+        TypeError: if a batch has another form; the message says how to convert it.
+        ValueError: if there is no batch, a batch is mixed, its labels and images differ in number, a label is outside
             [0, C), there is no module called ``head``, the forward pass does not call it exactly once, or the model
             returns something other than its output.
     """
@@ -116,7 +116,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 class _Calls:
-    """What a head was given and what it returned in one forward pass, as it was at that moment.
+    """The input and output of a head in one forward pass, copied at that moment.
 
     Args:
         name: of the head, for messages.
@@ -130,7 +130,7 @@ class _Calls:
         self._seen.clear()
 
     def note(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
-        """Keep copies: the model may go on to change either tensor in place."""
+        """Store copies: the model may change either tensor in place afterwards."""
         first = next((part for part in (*given, *named.values()) if isinstance(part, Tensor)), None)
         self._seen.append((first if first is None else first.clone(), out.clone() if isinstance(out, Tensor) else out))
 

@@ -1,4 +1,4 @@
-"""Mini-batch SGD over rows that fit in memory, the same on every run: what learnable calibrators share."""
+"""Deterministic mini-batch SGD over rows in memory, for learnable calibrators."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from lt_fast._extras import require
 from lt_fast._schedules import half_cosine
 
 Order: TypeAlias = Callable[[int, int], ArrayLike]
-"""``order(epoch, n)``: a permutation of ``range(n)``, or draws from it where a calibrator says so."""
+"""``order(epoch, n)``: a permutation of ``range(n)``, or draws from it for calibrators that allow repeats."""
 
 
 def shuffled(seed: int) -> Order:
@@ -60,14 +60,14 @@ def minimise(
     replacement: bool = False,
     progress: bool = False,
 ) -> list[float]:
-    """Step through as many rows as there are once per entry of ``rates``, and return the mean loss of each epoch.
+    """Train for one epoch per entry of ``rates``, and return the mean loss of each epoch.
 
     Args:
         parameters: leaves that require gradients; changed in place.
         loss_of: from row indices ``(batch,)`` int64 to a scalar.
-        rows: N; the last batch of an epoch holds what is left.
+        rows: N; the last batch of an epoch may be smaller.
         rates: learning rate of each epoch.
-        batch_size: rows a step.
+        batch_size: rows per step.
         momentum: of SGD, not Nesterov's.
         weight_decay: L2 penalty on every parameter.
         order: gives the rows of an epoch: each once, unless there is ``replacement``.
@@ -78,7 +78,7 @@ def minimise(
         ValueError: if ``order`` gives no permutation (with ``replacement``: other rows than there are).
         CalibrationDivergedError: if the loss stops being finite.
     """
-    # Torch refuses a larger one with words of its own; a rate of this size diverges, and is told so below.
+    # Torch refuses a larger one with its own message; a rate of this size diverges, which is reported below.
     largest = torch.finfo(parameters[0].dtype).max
     optimizer = torch.optim.SGD(
         parameters, lr=min(rates[0], largest), momentum=momentum, weight_decay=min(weight_decay, largest)
@@ -99,7 +99,7 @@ def minimise(
 
 
 class CalibrationDivergedError(FloatingPointError, ValueError):
-    """The loss of a calibrator became NaN or infinite: a run that failed, as a diverged training is."""
+    """The loss of a calibrator became NaN or infinite: the run has failed, as a diverged training does."""
 
 
 def _finite(loss: float, epoch: int) -> float:

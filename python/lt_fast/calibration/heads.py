@@ -1,4 +1,4 @@
-"""The classifier head: the length of its rows, and the calibrated head that takes its place."""
+"""The classifier head: the norms of its rows, and the calibrated head that replaces it."""
 
 import copy
 from typing import TypeVar
@@ -30,16 +30,16 @@ def weight_norm(head: nn.Module) -> Tensor:
 
 
 def _inside(head: nn.Module) -> str:
-    """Name the module inside ``head`` that may be meant, as a hint."""
+    """Return a hint that names the module inside ``head`` that may be meant."""
     fit = [name for name, part in head.named_modules() if name and getattr(part, "weight", torch.zeros(())).ndim == 2]  # noqa: PLR2004
     return f"; name the module inside it that has one, {fit[-1]!r}" if fit else ""
 
 
 class CalibratedHead(nn.Module):
-    """``factor * inner(x) + offset``, class by class: the head that a calibrated model ends in.
+    """``factor * inner(x) + offset``, per class: the head of a calibrated model.
 
     Args:
-        inner: the head that was calibrated, kept as it is.
+        inner: the head that was calibrated, unchanged.
         factor: ``(C,)``.
         offset: ``(C,)``.
 
@@ -92,7 +92,7 @@ def wrap_head(model: Model, factor: Tensor, offset: Tensor, *, head: str) -> Mod
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return what ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are wrapped around."""
+    """Return the model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``."""
     inner = _wrapped(model)
     while inner is not None:
         model, inner = inner[1], _wrapped(inner[1])
@@ -100,7 +100,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def head_path(model: nn.Module, head: str) -> str:
-    """Return the dotted name of the module of ``model`` called ``head``, seen through its wrappers.
+    """Return the dotted name of the module of ``model`` called ``head``, wrappers included.
 
     A model in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` has its modules under ``_orig_mod.``
     or ``module.``; the head is found with and without these.
@@ -130,7 +130,7 @@ def named_head(model: nn.Module, head: str) -> nn.Module:
 
 
 def _wrapped(model: nn.Module) -> tuple[str, nn.Module] | None:
-    """Return the name and the module that a wrapper holds, or None for any other module."""
+    """Return the name and the module inside a wrapper, or None for any other module."""
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return "module", model.module
     original = dict(model.named_children()).get("_orig_mod")  # torch.compile's, whose class is slow to import
@@ -145,6 +145,6 @@ def _prefix(model: nn.Module) -> str:
 
 
 def _parents(prefix: str) -> set[str]:
-    """Return the names of the wrappers themselves, which are no heads."""
+    """Return the names of the wrappers themselves, which are not heads."""
     parts = prefix.split(".")[:-1]
     return {".".join(parts[:end]) for end in range(len(parts) + 1)}

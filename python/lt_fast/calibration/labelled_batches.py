@@ -1,4 +1,4 @@
-"""What ``collect`` asks of its batches: images and integer labels, and words for every other form that loaders give."""
+"""Check the batches of ``collect``: images and integer labels, with a hint for every other form of batch."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,8 @@ def labelled(batches: Iterable[Any], *, progress: bool) -> Iterator[tuple[Tensor
     """Yield the images and the labels ``(N,)`` int64 of each batch.
 
     Raises:
-        TypeError: if a batch is no pair, or holds no tensor of images or no integers as labels; says how to convert it.
+        TypeError: if a batch is not a pair, or holds no tensor of images or no integers as labels; the message says how
+            to convert it.
         ValueError: if a batch is mixed, or its labels and images differ in number.
     """
     if not isinstance(batches, Iterable):
@@ -52,7 +53,7 @@ def _pair(batch: Any, step: int) -> tuple[Tensor, Any]:
 
 
 def _keys(batch: Mapping[Any, Any]) -> str:
-    """Name the keys of a batch, and the way to a pair where it is plain which of them are images and labels."""
+    """Return a hint that names the keys of a batch, and how to make a pair if images and labels are obvious."""
     labels = _key(batch, ("labels", "label", "targets", "target", "y"), _may_be_labels)
     images = _key(batch, ("pixel_values", "image", "images", "x", "input", "inputs"), _may_be_images)
     named = f"the keys {', '.join(map(repr, batch))}; pass "
@@ -74,7 +75,7 @@ def _refuse_others(batch: Sequence[Any], step: int) -> None:
 
 
 def _is_mixed(batch: Sequence[Any]) -> bool:
-    """Whether the last two of four parts are a second label and a factor, rather than an index and a weight."""
+    """Whether the last two of four parts are a second label and a coefficient, rather than an index and a weight."""
     if len(batch) != 4 or any(part is None for part in batch):  # noqa: PLR2004
         return False
     _, labels, second, factor = batch
@@ -85,7 +86,7 @@ def _is_mixed(batch: Sequence[Any]) -> bool:
 
 
 def _is_index(part: Any, labels: Any) -> bool:
-    """Whether ``part`` holds no labels: paths, or row numbers, of which each occurs once and not all are labels."""
+    """Whether ``part`` contains no labels but paths, or row numbers: each once, and not all of them labels."""
     if not isinstance(part, Tensor):
         return True
     if not (_may_be_labels(part) and _may_be_labels(labels)):
@@ -95,7 +96,7 @@ def _is_index(part: Any, labels: Any) -> bool:
 
 
 def _pair_of_parts(batch: Sequence[Any]) -> str:
-    """Say how to take images and labels out of a longer batch."""
+    """Return a hint how to select images and labels from a longer batch."""
     if isinstance(batch[0], Tensor) and not _may_be_images(batch[0]):
         images = [at for at, part in enumerate(batch) if _may_be_images(part)]
         labels = [at for at, part in enumerate(batch) if at and _may_be_labels(part)]

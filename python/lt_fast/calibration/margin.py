@@ -1,4 +1,4 @@
-"""Margin calibration (MARC): two numbers a class put a biased classifier's margins right."""
+"""Margin calibration (MARC): correct the margins of a biased classifier by two numbers per class."""
 
 import os
 from collections.abc import Callable
@@ -26,17 +26,19 @@ from lt_fast.calibration.margin_formulas import (
 )
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
+from lt_fast.registry import register
 
 _STATE: Final = ("omega", "beta", "weight_norm")
 
 
+@register("calibrator", "margin")
 class MarginCalibration:
-    """Learn ``omega`` and ``beta``, two numbers a class, on the frozen outputs of a trained classifier.
+    """Learn ``omega`` and ``beta``, two numbers per class, on the frozen outputs of a trained classifier.
 
     The calibrated logit is ``scale * (omega_j * logit_j + beta_j * ||W_j||)``, starting at omega 1 and beta 0, where
     the classifier is unchanged. The loss is ``margin_calibration_loss`` with the weights of
     ``generalized_reweighting``; the steps are plain mini-batches of all rows (instance-balanced), SGD with momentum,
-    one learning rate an epoch: linear from ``lr`` to ``peak_lr`` in ``warmup_epochs``, then a cosine to 0.
+    one learning rate per epoch: linear from ``lr`` to ``peak_lr`` in ``warmup_epochs``, then a cosine to 0.
 
     Settings of the sources:
 
@@ -54,7 +56,7 @@ class MarginCalibration:
         lr: first learning rate.
         peak_lr: rate at the end of the warm-up; ``lr`` when left out.
         warmup_epochs: in [0, epochs).
-        batch_size: rows a step.
+        batch_size: rows per step.
         momentum: in [0, 1).
         weight_decay: L2 penalty; as in the source it pulls omega to 0, not to 1.
         normalization: ``"weights"`` or ``"batch"``, see ``margin_calibration_loss``.
@@ -75,7 +77,7 @@ class MarginCalibration:
 
     Source: Wang et al. 2022, ACML, arXiv:2112.07225; code microsoft/robustlearn, marc/.
     Differs from that code: the features are computed once, in eval mode and without augmentation, where the code
-    recomputes them in train mode, so that batch norm sees the batch and its running statistics go on moving; the last,
+    recomputes them in train mode, so that batch norm uses the batch and its running statistics change; the last,
     smaller batch of an epoch is used; the rate of the warm-up starts at ``lr`` exactly.
     """
 
@@ -126,7 +128,7 @@ class MarginCalibration:
     def fit(
         self, features_or_logits: Any, labels: Any, *, head: nn.Module | None = None, weight_norm: Any = None
     ) -> Self:
-        """Learn ``omega`` and ``beta``; the same bits for the same input on one machine, whatever ran before.
+        """Learn ``omega`` and ``beta``; bit-identical for the same input on one machine, whatever ran before.
 
         Args:
             features_or_logits: features ``(N, D)`` when ``head`` is given, else logits ``(N, C)``; float, finite.
@@ -176,7 +178,7 @@ class MarginCalibration:
         return calibrated.where(~torch.isneginf(given), -torch.inf)  # whatever omega is: 0 * inf is NaN
 
     def apply(self, model: Model, *, head: str = "head") -> Model:
-        """Return a copy of ``model`` whose head is wrapped: it gives calibrated logits. ``model`` stays as it is.
+        """Return a copy of ``model`` with a calibrated head. ``model`` is not changed.
 
         Args:
             model: any module; the features of the copy are those of ``model``.
@@ -191,7 +193,7 @@ class MarginCalibration:
         return wrap_head(model, self.scale * omega, self.scale * beta * norm, head=head)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``; ``order`` is not kept.
+        """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``; ``order`` is not saved.
 
         Raises:
             RuntimeError: before ``fit``.
@@ -202,7 +204,7 @@ class MarginCalibration:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what ``save`` wrote, ready to transform.
+        """Load a saved calibrator.
 
         Raises:
             DataError: if a file is missing, damaged or of another method; names the file.
@@ -284,7 +286,7 @@ def _as_logits(features: Tensor, num_classes: int) -> str:
 
 
 def _require_weights(counts: ClassCounts, gamma: float) -> None:
-    """Raise if a class with samples would weigh nothing in float32: a batch without the others has no loss."""
+    """Raise if the weight of a class with samples is 0 in float32: a batch of that class alone has no loss."""
     weights = generalized_reweighting(counts, gamma)[counts.counts > 0]
     if weights.size and weights.min() < torch.finfo(torch.float32).tiny:
         raise ValueError(f"gamma must leave every class a weight in float32, got {gamma}; all sources have 1.2")

@@ -21,7 +21,7 @@ def generalized_reweighting(class_counts: CountsLike, gamma: float = 1.2) -> NDA
     ``gamma=0`` weighs all classes alike, 1 by inverse frequency. An empty class gets the weight 0.
 
     Raises:
-        TypeError, ValueError: if ``gamma`` is not a finite number >= 0, or the counts are no counts.
+        TypeError, ValueError: if ``gamma`` is not a finite number >= 0, or the counts are not counts.
 
     Source: Zhang et al. 2021 (DisAlign), arXiv:2103.16370; Wang et al. 2022 (MARC), arXiv:2112.07225, gamma 1.2;
     code microsoft/robustlearn, marc/loss/GRWLoss.py.
@@ -38,7 +38,7 @@ def generalized_reweighting(class_counts: CountsLike, gamma: float = 1.2) -> NDA
 def margin_calibrated_logits(
     logits: Tensor, omega: Tensor, beta: Tensor, weight_norm: Tensor, *, scale: float = 1.0
 ) -> Tensor:
-    """``scale * (omega * logits + beta * weight_norm)``, class by class.
+    """``scale * (omega * logits + beta * weight_norm)``, per class.
 
     With ``d_j = (W_j z + b_j) / ||W_j||``, the distance of a feature from the boundary of class j, the calibrated
     distance is ``omega_j d_j + beta_j`` and its logit ``||W_j|| (omega_j d_j + beta_j)``.

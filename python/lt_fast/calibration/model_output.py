@@ -1,4 +1,4 @@
-"""Whether a model returns what its head returned, which calibration of the head relies on."""
+"""Check that a model returns the output of its head, which calibration of the head requires."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def refuse_other_output(output: Any, logits: Tensor, *, head: str, step: int) -> None:
-    """Raise unless ``output`` is ``logits``, or holds it as what the model is judged by.
+    """Raise unless ``output`` is ``logits``, or contains it as the tensor that predictions are made from.
 
     Args:
         output: of the model: a tensor; a structure with ``logits``; a tuple, list or mapping, whose first tensor of
@@ -28,7 +28,7 @@ def refuse_other_output(output: Any, logits: Tensor, *, head: str, step: int) ->
 
 
 def modules_that_return(model: nn.Module, images: Tensor) -> list[str]:
-    """Return the modules that could be the head: given ``(N, D)`` once, and their output is the model's."""
+    """Return the modules that could be the head: called once with ``(N, D)``, and their output is the model's."""
     calls: dict[str, list[tuple[Any, Any]]] = {}
 
     def note(name: str, given: tuple[Any, ...], out: Any) -> None:
@@ -62,7 +62,7 @@ def _could_be_head(given: tuple[Any, ...], out: Any, output: Any, rows: int) -> 
 
 
 def _judged(output: Any, shape: torch.Size) -> Tensor | None:
-    """Return the tensor of an output that predictions are read from, or None."""
+    """Return the tensor of an output that predictions are made from, or None."""
     if isinstance(output, Tensor):
         return output
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
@@ -84,7 +84,7 @@ _WRAP = "calibration needs logits: wrap the model so that it returns its head's 
 
 
 def _difference(judged: Tensor | None, output: Any, logits: Tensor) -> tuple[str, str]:
-    """Say what an output is, seen from the head's, and what to do."""
+    """Return how an output differs from the head's output, and a hint."""
     if judged is None:
         return f"{type(output).__name__} without a tensor of shape {tuple(logits.shape)}", _WRAP
     if judged.shape != logits.shape:

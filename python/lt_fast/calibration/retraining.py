@@ -1,4 +1,4 @@
-"""Classifier retraining (cRT): the frozen network's classifier trained once more, on class-balanced draws."""
+"""Classifier retraining (cRT): train the classifier of a frozen network again, on class-balanced draws."""
 
 import copy
 import os
@@ -19,23 +19,25 @@ from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, mini
 from lt_fast.calibration.heads import Model, named_head, wrap_head
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
+from lt_fast.registry import register
 
 Start: TypeAlias = Literal["trained", "fresh"]
 
 
+@register("calibrator", "retraining")
 class ClassifierRetraining:
-    """Train the classifier alone by cross entropy on class-balanced draws of features that stay as they are.
+    """Train the classifier alone by cross entropy on class-balanced draws of fixed features.
 
-    Each epoch has N draws: a class, all equally likely, and one of its samples. SGD with momentum; one learning rate an
-    epoch, a cosine from ``lr`` to 0. ``start="trained"`` goes on from the given head, which is fine-tuning; ``"fresh"``
-    begins with new weights, which is cRT proper.
+    Each epoch has N draws: a class, all equally likely, and one of its samples. SGD with momentum; one learning rate
+    per epoch, a cosine from ``lr`` to 0. ``start="trained"`` continues from the given head, which is fine-tuning;
+    ``"fresh"`` starts with new weights, which is cRT.
 
     Args:
         counts: training samples per class.
         start: ``"trained"`` or ``"fresh"``; without a head it is fresh.
         epochs: of N draws, from 1 to 1,000,000.
         lr: first learning rate.
-        batch_size: rows a step.
+        batch_size: rows per step.
         momentum: in [0, 1).
         weight_decay: L2 penalty on weights and offsets.
         scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head).
@@ -58,8 +60,8 @@ class ClassifierRetraining:
     for ImageNet-LT are the defaults (10 epochs, 0.2, batch 512, weight decay 5e-4). The fine-tuning of CP-Mix,
     arXiv:2411.07621, is ``start="trained"``; its settings were not available.
     Differs from that code: the features are computed once, in eval mode and without augmentation, where the code runs
-    the frozen network anew on augmented images; classes are drawn independently, where it takes four samples of each in
-    turn.
+    the frozen network for every epoch, on augmented images; classes are drawn independently, where it takes four
+    samples of each in turn.
     """
 
     transforms: ClassVar[str] = "features"
@@ -98,7 +100,7 @@ class ClassifierRetraining:
         self.losses: list[float] = []
 
     def fit(self, features: Any, labels: Any, *, head: nn.Module | None = None) -> Self:
-        """Train the classifier; the same bits for the same input on one machine, whatever ran before.
+        """Train the classifier; bit-identical for the same input on one machine, whatever ran before.
 
         Args:
             features: what the head was given, ``(N, D)``; float, finite. Logits do as well, without a head.
@@ -158,7 +160,7 @@ class ClassifierRetraining:
         return self.scale * _logits(given.to(weight.dtype), weight, bias, cosine=self.cosine)
 
     def apply(self, model: Model, *, head: str = "head") -> Model:
-        """Return a copy of ``model`` with the retrained weights in its head. ``model`` stays as it is.
+        """Return a copy of ``model`` with the retrained weights in its head. ``model`` is not changed.
 
         Args:
             model: any module whose head is of the kind that was fitted.
@@ -186,7 +188,7 @@ class ClassifierRetraining:
         return wrap_head(retrained, factor, torch.zeros_like(factor), head=head)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``; ``order`` is not kept.
+        """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``; ``order`` is not saved.
 
         Raises:
             RuntimeError: before ``fit``.
@@ -198,7 +200,7 @@ class ClassifierRetraining:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what ``save`` wrote, ready to transform.
+        """Load a saved calibrator.
 
         Raises:
             DataError: if a file is missing, damaged or of another method; names the file.
@@ -239,7 +241,7 @@ class ClassifierRetraining:
         return weight, bias, cosine
 
     def _fresh(self, shape: tuple[int, int], like: Tensor) -> Tensor:
-        """``nn.Linear``'s uniform distribution, from a generator of its own."""
+        """Sample ``nn.Linear``'s uniform distribution from a local generator."""
         draw = torch.Generator().manual_seed(self.seed)
         bound = shape[1] ** -0.5
         drawn: Tensor = bound * (2 * torch.rand(shape, generator=draw) - 1)
@@ -259,7 +261,7 @@ def _logits(features: Tensor, weight: Tensor, bias: Tensor | None, *, cosine: bo
 
 
 def _taken_apart(head: nn.Module, features: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor | None, bool]:
-    """Return copies of a head's weight and bias, and whether it is a cosine one, as found by trying."""
+    """Return copies of a head's weight and bias, and whether it is a cosine head, tested by its output."""
     weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
     if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
         found = tuple(weight.shape) if isinstance(weight, Tensor) else None

@@ -1,4 +1,4 @@
-"""A calibrator on disk: settings as JSON, numbers as safetensors, in one folder. No code runs on reading."""
+"""Save and load calibrators: settings as JSON, tensors as safetensors, in one folder. Loading runs no code."""
 
 import json
 import os
@@ -39,7 +39,7 @@ _RULES = {
 
 
 def write(folder: str | os.PathLike[str], settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write both files into ``folder``, which is made if need be; each is written under a temporary name, then renamed.
+    """Write both files into ``folder``, which is made if necessary. Each file is complete or absent.
 
     The tensors come first: a folder with a JSON file is complete.
 

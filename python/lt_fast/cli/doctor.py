@@ -231,7 +231,8 @@ def _draws_repeat() -> str:
 
 
 def _extras() -> str:
-    from lt_fast.errors import MissingExtraError, require  # noqa: PLC0415
+    from lt_fast._extras import require  # noqa: PLC0415
+    from lt_fast.errors import MissingExtraError  # noqa: PLC0415
 
     missing = []
     for module in ("matplotlib", "safetensors", "sklearn", "torchvision", "tqdm"):

@@ -108,10 +108,11 @@ def _file(text: str) -> Path:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Choose, write the list, and next to it ``<out>.json`` with how it was chosen."""
+    from lt_fast._files import make_folder, replace_file  # noqa: PLC0415
     from lt_fast.datasets import write_image_list  # noqa: PLC0415
 
     _check(arguments)
-    seed = _whole("--seed", arguments.seed)
+    seed = _seed(arguments)
     with _words_of_options():
         source = _source(arguments, seed, output)
     with _words_of_options():
@@ -121,12 +122,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     paths = [source.paths[at] for at in indices.tolist()]
     protocol = _protocol(arguments, source, indices, clean, labels)
     record = _record_of(arguments.out)
-    try:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        write_image_list(arguments.out, paths, labels)
-        record.write_text(json.dumps(protocol, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{arguments.out} and its record cannot be written: {error.strerror}") from error
+    make_folder(arguments.out.parent)
+    write_image_list(arguments.out, paths, labels)
+    replace_file(record, (json.dumps(protocol, indent=1) + "\n").encode())
     counts = protocol["counts"]
     output.say(
         f"{len(indices)} of {len(source.labels)} images, {len(counts)} classes, {max(counts)} to {min(counts)} a class"
@@ -191,21 +189,11 @@ def _check_fit(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--{option.replace('_', '-')} is for {sources}, got {source}; leave it out")
 
 
-def _whole(name: str, text: str) -> int:
+def _seed(arguments: argparse.Namespace) -> int:
     from lt_fast._checks import MAX_SEED  # noqa: PLC0415
-    from lt_fast._text import shown  # noqa: PLC0415
-    from lt_fast.experiment.reading import read_integer  # noqa: PLC0415
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
 
-    try:
-        number = read_integer(text)
-    except OverflowError:
-        number = MAX_SEED + 1
-    except ValueError:
-        number = -1
-    if not 0 <= number <= MAX_SEED:
-        rule = ">= 0" if number < 0 else "< 2**64"
-        raise UsageError(f"{name} must be an integer {rule}, got {shown(text)}")
-    return number
+    return integer_option("--seed", arguments.seed, most=MAX_SEED)
 
 
 def _numbers(name: str, text: str, read: Callable[[str], Any]) -> list[Any]:
@@ -354,8 +342,8 @@ def _chosen(arguments: argparse.Namespace, source: Source, seed: int) -> NDArray
 
 
 def _counts(text: str) -> NDArray[Any]:
+    from lt_fast._numbers import read_integer  # noqa: PLC0415
     from lt_fast._text import shown  # noqa: PLC0415
-    from lt_fast.experiment.reading import read_integer  # noqa: PLC0415
 
     counts = _numbers("--counts", text, read_integer)
     above = next((at for at, count in enumerate(counts) if count >= _MOST_COUNTED), None)
@@ -380,23 +368,21 @@ def _of_present(counts: NDArray[Any], sizes: NDArray[np.int64], classes: tuple[s
 
 
 def _ratio(arguments: argparse.Namespace) -> float:
-    from lt_fast._text import shown  # noqa: PLC0415
-    from lt_fast.experiment.reading import read_number  # noqa: PLC0415
+    from lt_fast._numbers import read_number  # noqa: PLC0415
 
     if arguments.imbalance_ratio is None:
         return 50.0 if arguments.source == "digits" else 100.0
     try:
         return read_number(arguments.imbalance_ratio)
-    except (ValueError, OverflowError):
-        given = shown(arguments.imbalance_ratio)
-        raise UsageError(f"--imbalance-ratio must be a number, got {given}") from None
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"--imbalance-ratio {error}") from None
 
 
 def _with_noise(
     arguments: argparse.Namespace, labels: NDArray[np.int64], num_classes: int, seed: int
 ) -> NDArray[np.int64]:
+    from lt_fast._numbers import read_number  # noqa: PLC0415
     from lt_fast.datasets import noisy_labels  # noqa: PLC0415
-    from lt_fast.experiment.reading import read_number  # noqa: PLC0415
 
     if arguments.label_noise is None:
         return labels
@@ -422,7 +408,7 @@ def _protocol(
         "imbalance_ratio": None if explicit else _ratio(arguments),
         "profile": "counts" if explicit else arguments.profile or "exp",
         "method": "counter" if source.ordered else arguments.method or "ldam",
-        "seed": _whole("--seed", arguments.seed),
+        "seed": _seed(arguments),
         "label_noise": arguments.label_noise,
         "noise_toward": None if arguments.label_noise is None else arguments.noise_toward or "uniform",
         "wrong_labels": int((labels != clean).sum()),

@@ -31,10 +31,11 @@ class Output:
 
     Args:
         as_json: stdout gets one JSON value and nothing else.
+        silent: print nothing at all: another rank reports for this one.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, *, as_json: bool, silent: bool = False) -> None:
+        self.as_json, self._silent = as_json, silent
         self._lost: OSError | None = None
 
     @property
@@ -62,7 +63,7 @@ class Output:
         self.result({"error": line, "status": status})
 
     def _print(self, text: str, stream: IO[str] | None) -> None:
-        if stream is None:  # Python's way of saying that the descriptor was closed
+        if self._silent or stream is None:  # None: Python's way of saying that the descriptor was closed
             return
         try:
             stream.write(_writable(f"{text}\n", getattr(stream, "encoding", None) or "utf-8"))

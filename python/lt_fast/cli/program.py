@@ -31,7 +31,7 @@ def run(words: Sequence[str], stopping: Stopping) -> int:
     """Run the command that ``words`` name and return its exit status."""
     if stopping.whole_process:
         streams.secure()
-    output = Output(as_json="--json" in words)
+    output = Output(as_json="--json" in words, silent=_another_speaks(words))
     with warnings.catch_warnings():
         # Ours are words for the user, also under `python -W error`.
         warnings.filterwarnings("always", category=UserWarning, module="lt_fast")
@@ -46,6 +46,17 @@ def run(words: Sequence[str], stopping: Stopping) -> int:
                 raise
             return _answered(error, words, output, interrupted=stopping.received)
     return _delivered(status, output, in_files=in_files)
+
+
+def _another_speaks(words: Sequence[str]) -> bool:
+    """Return whether this is a rank of a training other than the first, which reports for all."""
+    many = _MANY.fullmatch(os.environ.get("WORLD_SIZE", "").strip()) is not None
+    return (
+        many
+        and words[:1] == ["train"]
+        and os.environ.get("RANK", "0").strip().isdecimal()
+        and int(os.environ["RANK"]) > 0
+    )
 
 
 def _done(words: Sequence[str], output: Output) -> tuple[int, bool]:
@@ -64,6 +75,8 @@ def _refuse_other_processes(name: str) -> None:
     """Under a launcher each process would do the whole work, or fight for the folder."""
     sampler = "" if name == "eval" else "; in a training loop of your own, distributed() of a sampler shards it"
     for launcher, variable, rank in _LAUNCHERS:
+        if name == "train" and launcher == "torchrun":
+            continue  # its ranks train together
         size = os.environ.get(variable, "").strip()
         if _MANY.fullmatch(size) and (rank is None or rank in os.environ):
             raise UsageError(

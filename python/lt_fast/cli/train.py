@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another setting, such as loss=focal or loss.gamma=2; may be repeated",
     )
     add_machine_arguments(parser)
+    parser.add_argument(
+        "--step", default="eager", help="eager or, on a GPU, graph: each step as one CUDA graph (default: eager)"
+    )
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
 
@@ -101,7 +104,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         root=arguments.root,
         download=arguments.download,
         start_from=arguments.start_from,
+        step=arguments.step,
     )
+    if not result:  # a rank other than the first
+        return 0
     pictures = [] if arguments.no_plots else _draw(place)
     report(result, place, pictures, output)
     return 0
@@ -269,19 +275,9 @@ def integer(name: str, text: str, *, most: int) -> int:
     Raises:
         UsageError: naming the option.
     """
-    from lt_fast._text import shown  # noqa: PLC0415
-    from lt_fast.experiment.reading import read_integer  # noqa: PLC0415
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
 
-    try:
-        number = read_integer(text)
-    except OverflowError:
-        number = most + 1
-    except ValueError:
-        number = 0
-    if not 1 <= number <= most:
-        rule = ">= 1" if number < 1 else f"<= {most}"
-        raise UsageError(f"{name} must be an integer {rule}, got {shown(text)}")
-    return number
+    return integer_option(name, text, least=1, most=most)
 
 
 def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:

@@ -40,7 +40,7 @@ class Loader:
         ranks: of this process; every rank gets its rows of the same global batches.
 
     Raises:
-        TypeError: if the batches cannot be asked for by number, or a number is not an integer.
+        TypeError: if the sampler does not give its batches by number, or a number is not an integer.
         ValueError: if a number is out of its range; when a batch is read, if the mixer's ``image_size`` is not that of
             the images.
 
@@ -127,7 +127,7 @@ class Loader:
         return read_batch(self.source, self.transform, self.seed, plan)
 
     def _check_size(self, batch: Batch) -> None:
-        """Raise unless a mixer that plans boxes was made for images of this size: it cannot see them."""
+        """Raise unless a mixer that plans boxes was made for images of this size: it does not get them."""
         wanted = getattr(getattr(self.planner, "mixer", None), "image_size", None)
         size = tuple(batch.x.shape[-2:])
         if wanted is not None and tuple(wanted) != size:
@@ -165,7 +165,7 @@ class Loader:
             prefetch_factor=self.prefetch,
             pin_memory=self.pin_memory,
             worker_init_fn=_ignore_interrupt,
-            generator=torch.Generator(),  # otherwise a number is taken from the global generator
+            generator=torch.Generator(),  # otherwise DataLoader reads the global generator
         )
         for batch in loader:
             if isinstance(batch, Exception):
@@ -187,7 +187,7 @@ def read_batch(source: ImageSource, transform: Any, seed: int, plan: BatchPlan) 
 
 
 class _Reader(Dataset[Any]):
-    """What a worker process has: a plan in, a batch out."""
+    """The data set of a worker process: a plan in, a batch out."""
 
     def __init__(self, source: ImageSource, transform: Any, seed: int) -> None:
         self._source, self._transform, self._seed = source, transform, seed

@@ -1,7 +1,7 @@
 """Planners: which images are in batch ``step`` of ``epoch``, how they are augmented and mixed.
 
-A planner answers for any batch by its number, so nothing is drawn twice, skipped or remembered: resuming is a position,
-and a partner from another distribution is the batch that another sampler has at the same step.
+A planner computes any batch from its number, without state: resuming is a position, and a partner
+from another distribution is an image of the batch that another sampler has at the same step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
 from lt_fast.batch import BatchPlan, MixPlan
+
+_BATCHES = "batches of batch_sampler"
 
 
 @runtime_checkable
 class NumberedBatches(Protocol):
-    """A batch sampler whose batches can be asked for by number; those of ``lt_fast.sampling`` are."""
+    """A batch sampler that gives its batches by number, as those of ``lt_fast.sampling`` do."""
 
     @property
     def batch_size(self) -> int:
@@ -40,7 +43,7 @@ class NumberedBatches(Protocol):
 
 
 class Mixer(Protocol):
-    """What plans the mixing of a batch: see ``lt_fast.mixing``."""
+    """Plans the mixing of a batch: see ``lt_fast.mixing``."""
 
     def plan(self, batch: BatchPlan, labels: NDArray[np.int64]) -> MixPlan:
         """Return partners, coefficients and boxes for a batch whose images have ``labels``."""
@@ -48,7 +51,7 @@ class Mixer(Protocol):
 
 @runtime_checkable
 class Planner(Protocol):
-    """What a ``Loader`` asks for its plans."""
+    """Gives a ``Loader`` its plans."""
 
     @property
     def num_batches(self) -> int:
@@ -77,7 +80,7 @@ class SamplerPlans:
         views: augmented copies of each image, >= 1.
 
     Raises:
-        TypeError: if the sampler's batches cannot be asked for by number.
+        TypeError: if the sampler does not give its batches by number.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class PairPlans(SamplerPlans):
     """Plans of mixtures whose two images a sampler of pairs chose, such as ``ConfusionPairBatchSampler``.
 
     Args:
-        sampler: gives rows (i, j), or the same end to end: ``i0, j0, i1, j1, ...``.
+        sampler: gives rows (i, j), or the same flattened: ``i0, j0, i1, j1, ...``.
         labels: (N,) int64 of the data set.
         coefficients: ``(epoch, step, pairs) -> (pairs,)`` float32, mixing coefficient of the first image of each pair.
     """
@@ -138,7 +141,7 @@ class PairPlans(SamplerPlans):
         """Return the plan of one batch of pairs.
 
         Raises:
-            ValueError: if half a pair is left over.
+            ValueError: if the number of indices is odd.
         """
         flat = super().plan(epoch, step)
         if len(flat.index) % 2:
@@ -149,14 +152,14 @@ class PairPlans(SamplerPlans):
 
 
 class FixedBatches:
-    """The same batches every epoch, in the order given: what evaluation reads.
+    """The same batches every epoch, in the order given, for evaluation.
 
     Args:
         batches: index arrays, or the number of samples together with ``batch_size``: then all of them in order.
         batch_size: of the batches when ``batches`` is a number.
 
     Raises:
-        TypeError: if a batch does not hold integers.
+        TypeError: if a batch has other entries than integers.
         ValueError: if a batch is not one-dimensional.
     """
 
@@ -164,7 +167,7 @@ class FixedBatches:
         if isinstance(batches, int):
             rows = np.arange(batches)
             batches = [rows[start : start + batch_size] for start in range(0, batches, batch_size)]
-        self._batches = [index_array(batch) for batch in batches]
+        self._batches = [_checks.index_array(_BATCHES, batch) for batch in batches]
         self.batch_size = max(map(len, self._batches), default=0)
         self.num_batches = len(self._batches)
 
@@ -194,12 +197,12 @@ class FixedBatches:
 
 
 def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:
-    """Return one batch of indices as int64 (B,), rows (i, j) end to end.
+    """Return one batch of indices as int64 (B,), rows (i, j) flattened.
 
     Raises:
         IndexError: naming the first index outside [0, rows).
     """
-    index = index_array(np.reshape(indices, -1))
+    index = _checks.index_array(_BATCHES, np.reshape(indices, -1))
     outside = np.flatnonzero((index < 0) | (index >= rows))
     if outside.size:
         at = int(outside[0])
@@ -208,12 +211,12 @@ def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:
 
 
 def checked_mix(mix: MixPlan, batch: BatchPlan, rows: int) -> MixPlan:
-    """Return a mixer's answer as dense arrays of the plan's types; one coefficient may stand for all images.
+    """Return a mixer's plan as contiguous arrays of the right types; a single coefficient is repeated.
 
     Raises:
         TypeError: if partners or positions are not integers.
-        ValueError: if an array has another length than the batch, or a coefficient lies outside [0, 1].
-        IndexError: if a partner lies outside [0, rows).
+        ValueError: if an array has another length than the batch, or a coefficient is outside [0, 1].
+        IndexError: if a partner is outside [0, rows).
     """
     size = len(batch.index)
     lam = np.asarray(mix.lam, dtype=np.float32)
@@ -250,18 +253,3 @@ def _checked_boxes(boxes: Any, size: int) -> NDArray[np.int32] | None:
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"mixer's boxes must be integers, got dtype {array.dtype}")
     return np.ascontiguousarray(array, dtype=np.int32)
-
-
-def index_array(indices: ArrayLike) -> NDArray[np.int64]:
-    """Return one batch of indices as a dense (B,) int64 array.
-
-    Raises:
-        TypeError: if they are not integers.
-        ValueError: if they are not one-dimensional.
-    """
-    array = np.asarray(indices)
-    if array.ndim != 1:
-        raise ValueError(f"batch_sampler must give one-dimensional index arrays, got shape {array.shape}")
-    if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"batch_sampler must give integer indices, got dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.int64)

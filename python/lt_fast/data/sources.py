@@ -63,7 +63,7 @@ class ArraySource:
 
     Raises:
         TypeError: if the images are not uint8 or the labels not integers.
-        ValueError: if the images have not four dimensions, lengths differ, or a label lies outside [0, C).
+        ValueError: if the images do not have four dimensions, lengths differ, or a label is outside [0, C).
     """
 
     in_memory = True
@@ -138,7 +138,7 @@ class FileSource:
 
     Raises:
         TypeError: if the labels are not integers.
-        ValueError: if lengths differ, or a label lies outside [0, C).
+        ValueError: if lengths differ, or a label is outside [0, C).
     """
 
     in_memory = False
@@ -160,7 +160,7 @@ class FileSource:
 
     @classmethod
     def of(cls, files: ImageFiles) -> Self:
-        """Return what a reader of ``lt_fast.datasets`` gave as a source; its own transform is not used."""
+        """Return the images of a reader of ``lt_fast.datasets`` as a source; their own transform is not used."""
         return cls(files.paths, files.labels, files.classes, root=files.root)
 
     def __len__(self) -> int:
@@ -173,7 +173,7 @@ class FileSource:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the labels, the relative paths and the files' sizes; asks the file system once per image."""
+        """SHA-256 over the labels, the relative paths and the files' sizes; one call of the file system per image."""
         digest = hashlib.sha256(np.ascontiguousarray(self.labels, dtype="<i8").data)
         digest.update(bytes.fromhex(self.paths.sha256()))
         sizes = np.fromiter(((self.root / path).stat().st_size for path in self.paths), np.int64, len(self))

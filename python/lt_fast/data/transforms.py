@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lt_fast import _checks
+from lt_fast.registry import register
 
 FileTransform: TypeAlias = Callable[[Any], torch.Tensor]
 """From a ``PIL.Image`` in RGB to a (Ch, H, W) tensor of one size: a ``torchvision.transforms.v2`` pipeline, say."""
@@ -19,6 +20,7 @@ _MOST_PADDING = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+@register("transform", "crop_flip")
 @dataclass(frozen=True, kw_only=True)
 class CropFlip:
     """Random crop and flip, then normalisation, for images in memory: one pass in Rust.
@@ -30,7 +32,7 @@ class CropFlip:
     Args:
         mean: per channel, in units of ``pixel / 255``.
         std: per channel, in the same units, > 0.
-        crop_padding: width of the black border that crops may reach into; 0 keeps the image where it is.
+        crop_padding: width of the black border that crops may reach into; 0 does not move the image.
         flip: mirror left and right with probability 1/2.
         dtype: ``"float32"`` or ``"bfloat16"``, which rounds the float32 result.
 
@@ -59,8 +61,8 @@ class CropFlip:
 def keyed_randomness(seed: int, epoch: int, view: int, position: int) -> Iterator[None]:
     """Give ``random``, NumPy's and torch's global generators a state that follows from the key; restore them after.
 
-    For transforms of other libraries, which draw from the global generators: inside, their draws are a pure function of
-    the key; outside, nothing has changed.
+    For transforms of other libraries, which use the global generators: inside, their random numbers are a pure function
+    of the key; outside, nothing has changed.
     """
     words = np.random.SeedSequence([seed, epoch, view, position]).generate_state(3)
     states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002

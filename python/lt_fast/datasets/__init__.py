@@ -1,4 +1,4 @@
-"""Data sets: long-tailed protocols bit for bit, CIFAR-LT and Digits-LT in memory, and readers of image files.
+"""Data sets: bit-identical long-tailed protocols, CIFAR-LT and Digits-LT in memory, and readers of image files.
 
 Images in memory are one array, of which ``lt_fast.data`` makes batches::
 
@@ -41,7 +41,7 @@ from lt_fast.datasets.profiles import long_tailed_counts
 from lt_fast.datasets.statistics import CIFAR10_STATS, CIFAR100_STATS, DIGITS_STATS, channel_stats
 from lt_fast.datasets.subsets import long_tailed_indices
 from lt_fast.datasets.validation import validation_split
-from lt_fast.registry import Registry
+from lt_fast.registry import DATASETS
 
 __all__ = [
     "CIFAR10_STATS",
@@ -65,13 +65,3 @@ __all__ = [
     "validation_split",
     "write_image_list",
 ]
-
-DATASETS = Registry(
-    "data set",
-    {
-        "digits-lt": "lt_fast.datasets.named:digits_lt_splits",
-        "cifar10-lt": "lt_fast.datasets.named:cifar10_lt_splits",
-        "cifar100-lt": "lt_fast.datasets.named:cifar100_lt_splits",
-    },
-)
-"""Name to factory: ``DATASETS["cifar10-lt"](root, imbalance_ratio=100)`` gives the training and the test set."""

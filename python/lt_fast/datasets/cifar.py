@@ -1,4 +1,4 @@
-"""CIFAR-10-LT and CIFAR-100-LT as LDAM-DRW cuts them, read from torchvision's file layout."""
+"""CIFAR-10-LT and CIFAR-100-LT with LDAM-DRW's subsets, read from torchvision's file layout."""
 
 import hashlib
 import warnings
@@ -71,7 +71,7 @@ def cifar_lt(
 
 
 def _read(root: Path, classes: int, *, train: bool, download: bool) -> Any:
-    """Return torchvision's data set; what it cannot read is named file by file."""
+    """Return torchvision's data set; an error names the file that cannot be read."""
     layouts = require("torchvision.datasets", extra="train", purpose="reading CIFAR")
     layout = layouts.CIFAR10 if classes == 10 else layouts.CIFAR100  # noqa: PLR2004
     try:

@@ -1,4 +1,4 @@
-"""The classes of a data set: names that the caller gives, numbers by default, and names that are probably one class."""
+"""The classes of a data set: given names, numbers by default, and a warning about names that are probably one class."""
 
 import unicodedata
 import warnings
@@ -37,7 +37,7 @@ class GivenClasses(NamedTuple):
     argument: str
 
     def lookup(self) -> Callable[[str], int | None]:
-        """Return what gives a name's number, or None; accents in another Unicode form and blanks at the ends match."""
+        """Return a function from a name to its number or None; Unicode forms and blanks at the ends do not matter."""
         exact = {name: number for number, name in enumerate(self.names)}
         forms = Counter(map(_trimmed, self.names))
         alike = {_trimmed(name): number for name, number in exact.items() if forms[_trimmed(name)] == 1}
@@ -48,7 +48,7 @@ class GivenClasses(NamedTuple):
         return all(name == str(number) for number, name in enumerate(self.names))
 
     def describe_unknown(self, name: str) -> str:
-        """Say that ``name`` is none of the classes."""
+        """Return the message that ``name`` is not one of the classes."""
         shown = ", ".join(self.names[:_SHOWN]) + (", ..." if len(self.names) > _SHOWN else "")
         return (
             f"must be one of {self.argument}, got {name!r}{nearest(name, [*self.names])} ({len(self.names)}: {shown})"
@@ -77,7 +77,7 @@ def checked_names(names: Any, argument: str) -> tuple[str, ...]:
     """Return ``names`` as a tuple of distinct strings.
 
     Raises:
-        TypeError: if they are one string, have no order, or one is no string.
+        TypeError: if they are one string, have no order, or one is not a string.
         ValueError: if there is none, or one is repeated.
     """
     if isinstance(names, str | bytes | Mapping | AbstractSet) or not isinstance(names, Iterable):
@@ -99,7 +99,7 @@ def checked_names(names: Any, argument: str) -> tuple[str, ...]:
 
 
 def empty_policy(empty: EmptyPolicy | None, classes: ClassesLike | None) -> EmptyPolicy:
-    """Return ``empty``, or the default: a set whose numbers another one decides may lack classes."""
+    """Return ``empty``, or its default: "ignore" if another data set defines the class numbers."""
     if empty is None:
         return "error" if classes is None else "ignore"
     _checks.choice("empty", empty, get_args(EmptyPolicy))
@@ -129,7 +129,7 @@ def refuse_outside(
     source: str,
     where: Callable[[int], str],
 ) -> None:
-    """Raise ``DataError`` for the first label that is no position in ``names``, with its place in the source."""
+    """Raise ``DataError`` for the first label that is not an index of ``names``, with its position in the source."""
     outside = np.flatnonzero(labels >= len(names))
     if outside.size and given is not None:
         at = int(outside[0])

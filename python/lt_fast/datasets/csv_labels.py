@@ -1,4 +1,4 @@
-"""The label column of a table: integers, or words that are numbered; what may be either is refused by its line."""
+"""The label column of a table: integers, or words that are numbered; ambiguous labels are refused by line."""
 
 import re
 import warnings
@@ -12,7 +12,7 @@ from lt_fast.datasets.classes import GivenClasses, class_names, composed, refuse
 from lt_fast.errors import DataError
 
 _MISSING = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-", "--"))
-"""What programs write for a value that is not there, in lower case."""
+"""Spellings of a missing value, in lower case."""
 
 
 def numbered(
@@ -89,7 +89,7 @@ def _integer(word: str, line: int, source: str) -> int:
 
 
 def _neither(words: Sequence[str], lines: Sequence[int], source: str) -> str:
-    """Say which label is the first that is no integer >= 0, in a column with numbers."""
+    """Return the message about the first label that is not an integer >= 0, in a column with numbers."""
     at = next(at for at, word in enumerate(words) if not _is_integer(word))
     word, begin = words[at], f"{source}: line {lines[at]}: labels must"
     if re.fullmatch(r"-\d+", word, re.ASCII):
@@ -110,7 +110,7 @@ def _is_integer(word: str) -> bool:
 
 
 def _is_number(word: str) -> bool:
-    """Whether a program may have written ``word`` for a number: digits, with sign, point, comma or exponent."""
+    """Whether ``word`` is a number in any notation: digits, with sign, point, comma or exponent."""
     return any(character.isdigit() for character in word) and _float(word) is not None
 
 
@@ -122,7 +122,7 @@ def _float(word: str) -> float | None:
 
 
 def _plain(word: str) -> str | None:
-    """Return the integer >= 0 that ``word`` writes in another way, or None."""
+    """Return the plain digits of an integer >= 0 that ``word`` writes in another notation, or None."""
     value = _float(word)
     return str(int(value)) if value is not None and 0 <= value < MAX_CLASSES and value == int(value) else None
 

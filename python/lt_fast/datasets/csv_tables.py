@@ -1,4 +1,4 @@
-"""A table of images and labels as CSV."""
+"""Read images and labels from a CSV table."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ def csv_table(
 
     Labels that are all integers are the classes' numbers. Other labels are words, numbered in sorted order, or in that
     of ``names`` or ``classes``. A column that holds numbers next to words (``NaN``, ``?``), or numbers such as ``1.0``,
-    as which spreadsheets may write integers, is refused by the line of its first label that is no integer: as words
+    as which spreadsheets may write integers, is refused by the line of its first label that is not an integer: as words
     they would be sorted 0, 1, 10, 2. The order of the images is the file's.
 
     A table numbers the words of its own column, so pass ``classes=train`` for every set but the training set: a test
@@ -63,7 +63,7 @@ def csv_table(
         DataError: if the file cannot be read, a column is missing (the nearest is named) or there twice, a row has too
             few or too many cells or an empty one, the labels are neither all integers nor all words, one is negative or
             none of ``names`` or ``classes``, a class has no image, or an image is missing; the line's number is named.
-        TypeError: if ``names`` or ``classes`` is no sequence of strings.
+        TypeError: if ``names`` or ``classes`` is not a sequence of strings.
         ValueError: if it repeats a name, both are given, or ``delimiter`` is not one character.
 
     Warns:
@@ -84,7 +84,7 @@ def csv_table(
 
 
 def _rows(path: str | PathLike[str], image: str, label: str, delimiter: str) -> Iterator[tuple[int, str, str]]:
-    """Give (line, path, label) of every row."""
+    """Yield (line, path, label) of every row."""
     try:
         with regular(Path(path)).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)

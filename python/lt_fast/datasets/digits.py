@@ -1,4 +1,4 @@
-"""Digits-LT: scikit-learn's 1,797 real handwritten digits, made long-tailed; nothing to download."""
+"""Digits-LT: a long-tailed subset of scikit-learn's 1,797 handwritten digits, without a download."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and which ones are images in all probability but are not read."""
+"""Which files of a folder are images, and which probably are images but cannot be read."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -28,7 +28,7 @@ _FOLDERS_OF_SYSTEMS = frozenset(
 
 
 def passed_over(name: str) -> bool:
-    """Whether no file or folder of this name is data: hidden, or made by an operating system, an archiver or a NAS."""
+    """Whether a file or folder of this name is skipped: hidden, or made by an operating system or an archiver."""
     return name.startswith(".") or name.casefold() in _FOLDERS_OF_SYSTEMS
 
 

@@ -1,4 +1,4 @@
-"""``ImageFiles``: image files with their labels, decoded when asked for."""
+"""``ImageFiles``: image files with their labels, decoded on access."""
 
 import hashlib
 import os
@@ -42,7 +42,7 @@ class ImageFiles:
 
     Raises:
         TypeError: if the labels are not integers.
-        ValueError: if lengths differ, a class is named twice, or a label lies outside [0, C).
+        ValueError: if lengths differ, a class is named twice, or a label is outside [0, C).
     """
 
     paths: Paths
@@ -72,7 +72,7 @@ class ImageFiles:
         return (image if self.transform is None else self.transform(image)), int(self.labels[index])
 
     def file(self, index: int) -> Path:
-        """Return where image ``index`` lies."""
+        """Return the path of image ``index``."""
         return self.root / self.paths[index]
 
     def subset(self, indices: ArrayLike) -> "ImageFiles":
@@ -81,7 +81,7 @@ class ImageFiles:
         return replace(self, paths=self.paths.take(chosen), labels=self.labels[chosen])
 
     def missing(self) -> NDArray[np.int64]:
-        """Return the indices of the images that are not there, or are no file; asks the file system once an image."""
+        """Return the indices of the images that do not exist or are not files, with one file system query per image."""
         # Without Path objects: they cost more than the question itself.
         found = (os.path.isfile(os.path.join(self.root, name)) for name in self.paths)  # noqa: PTH113, PTH118
         return np.flatnonzero(~np.fromiter(found, dtype=bool, count=len(self)))
@@ -100,7 +100,7 @@ def read_image(file: str | PathLike[str]) -> Any:
     - 16 bits: the high byte, ``pixel >> 8``, for grey and colour alike. Pixels that all stay below 16384, a quarter of
       the range, are warned of: whether they are 12- or 14-bit values or a dark image cannot be known. TIFF files that
       say 12 bits are scaled from 12.
-    - floats: ``pixel * 255``, rounded, where all lie in [0, 1]; others are an error.
+    - floats: ``pixel * 255``, rounded, where all are in [0, 1]; others are an error.
     - 32-bit integers: an error, because their range is unknown.
     - transparency is left out: a transparent pixel has the colour that is stored for it, often black.
 
@@ -115,7 +115,7 @@ def read_image(file: str | PathLike[str]) -> Any:
 
 
 def _decoded(file: str | PathLike[str], root: Path, name: str) -> Any:
-    """Return the image of ``file``, which is ``name`` under ``root``: the part that may be spelt otherwise."""
+    """Return the image of ``file``, which is ``name`` under ``root``; an error suggests other spellings."""
     pillow = require("PIL.Image", extra="train", purpose="reading images")
     try:
         with pillow.open(file) as image:

@@ -1,4 +1,4 @@
-"""A folder of images, one subfolder per class."""
+"""Read a folder of images with one subfolder per class."""
 
 import os
 import warnings
@@ -23,7 +23,7 @@ _SPLITS = frozenset(
 
 
 class _Images(NamedTuple):
-    """What a class folder holds, relative to the root."""
+    """The images of a class folder, relative to the root."""
 
     taken: list[str]
     others: list[str]
@@ -51,7 +51,7 @@ def image_folder(
     torchvision's alone.
 
     With the default endings a warning names files that look like images and are not read (``.heic``, ``.cr2``, a JPEG
-    file with another ending). Another warning names images that lie in no class folder, and folders that look like
+    file with another ending). Another warning names images that are in no class folder, and folders that look like
     splits (``train``, ``val``) or like the wrapping of class folders.
 
     Args:
@@ -64,9 +64,9 @@ def image_folder(
         transform: called with each image.
 
     Raises:
-        DataError: if ``root`` is no folder, has no class folder, a class folder is none of ``classes`` or holds no
+        DataError: if ``root`` is not a folder, has no class folder, a class folder is none of ``classes`` or holds no
             image (it is named), an image is a link to nothing, or a name is not UTF-8.
-        TypeError: if ``classes`` is no sequence of strings.
+        TypeError: if ``classes`` is not a sequence of strings.
         ValueError: if ``classes`` repeats a name.
     """
     root = Path(root)
@@ -114,7 +114,7 @@ def _numbers(root: Path, folders: Sequence[str], given: GivenClasses | None) -> 
 
 
 def _refuse_twice(root: Path, folders: Sequence[str], numbers: Sequence[int], given: GivenClasses) -> None:
-    """Refuse two folders that are one class: its name in two forms of Unicode."""
+    """Refuse two folders of one class, whose names differ in the Unicode form only."""
     first: dict[int, str] = {}
     for name, number in zip(folders, numbers, strict=True):
         if first.setdefault(number, name) != name:
@@ -150,7 +150,7 @@ def _images(root: Path, name: str, extensions: tuple[str, ...]) -> _Images:
 
 
 def _walk(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str, bool]]:
-    """Give (folder, file name, whether it is a file) of all under ``folder``; ``above`` are the folders on the way."""
+    """Yield (folder, file name, whether it is a file) for all under ``folder``; ``above`` are its parent folders."""
     try:
         status = (root / folder).stat()
         with os.scandir(root / folder) as listed:

@@ -1,4 +1,4 @@
-"""Text lists of images, ``relative/path label`` a line: the form in which ImageNet-LT and Places-LT are published."""
+"""Text lists of images, one ``relative/path label`` per line, as ImageNet-LT and Places-LT are published."""
 
 import re
 import warnings
@@ -41,7 +41,7 @@ def image_list(
     set and refuses a label that training does not have.
 
     Args:
-        path: UTF-8 text, one ``relative/path label`` a line, labels from 0, no header.
+        path: UTF-8 text, one ``relative/path label`` per line, labels from 0, no header.
         root: folder that the paths start from.
         names: of the classes in the order of their numbers; the labels as words by default.
         classes: the same for a list that may lack classes, such as a test list: names, or the training set that has
@@ -52,9 +52,9 @@ def image_list(
         transform: called with each image.
 
     Raises:
-        DataError: if the file cannot be read, a line is not ``path label`` (its number is named), a label lies outside
+        DataError: if the file cannot be read, a line is not ``path label`` (its number is named), a label is outside
             ``names`` or ``classes``, a class has no image, or an image is missing.
-        TypeError: if ``names`` or ``classes`` is no sequence of strings.
+        TypeError: if ``names`` or ``classes`` is not a sequence of strings.
         ValueError: if it repeats a name, or both are given.
 
     Warns:
@@ -97,7 +97,7 @@ def _warn_of_other_numbers(names: Sequence[str], source: str) -> None:
 
 
 def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: ArrayLike) -> None:
-    r"""Write a list that ``image_list`` reads back to the same paths and labels: ``f"{path} {label}\n"`` a line.
+    r"""Write a list that ``image_list`` reads back to the same paths and labels: ``f"{path} {label}\n"`` per line.
 
     The file is complete or absent: it is written under a temporary name and renamed.
 

@@ -1,4 +1,4 @@
-"""``ImageSet``: images in memory with their labels, and how they were chosen."""
+"""``ImageSet``: images in memory with their labels, and the protocol of their selection."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from lt_fast.counts import ClassCounts
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size, their labels, and the protocol that chose them; a map data set for torch's loaders too.
+    """Images of one size, their labels, and the protocol that selected them; also a map data set for torch's loaders.
 
     Args:
         images: (N, H, W, Ch) uint8.
@@ -28,7 +28,7 @@ class ImageSet:
 
     Raises:
         TypeError: if the images are not uint8 or the labels not integers.
-        ValueError: if the images have not four dimensions, lengths differ, or a label lies outside [0, C).
+        ValueError: if the images have not four dimensions, lengths differ, or a label is outside [0, C).
     """
 
     images: NDArray[np.uint8]
@@ -86,7 +86,7 @@ def image_array(images: Any) -> NDArray[np.uint8]:
 
 
 def _conversion(dtype: np.dtype[Any]) -> str:
-    """Name what makes uint8 of ``dtype``; the caller knows the range of the pixels."""
+    """Return a hint how to convert ``dtype`` to uint8; it depends on the range of the pixels."""
     if dtype == np.uint16:
         return "; pass (images >> 8).astype('uint8') for 16-bit pixels"
     if dtype == np.bool_:
@@ -99,7 +99,7 @@ def _conversion(dtype: np.dtype[Any]) -> str:
 
 
 def positions_sha256(positions: NDArray[np.int64]) -> str:
-    """Return the SHA-256 of ``positions`` as little-endian int64: the name of a subset."""
+    """Return the SHA-256 of ``positions`` as little-endian int64, which identifies a subset."""
     return hashlib.sha256(np.ascontiguousarray(positions, dtype="<i8").data).hexdigest()
 
 

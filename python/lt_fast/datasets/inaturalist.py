@@ -1,4 +1,4 @@
-"""iNaturalist's JSON of images, annotations and categories."""
+"""Read iNaturalist's JSON of images, annotations and categories."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ def inaturalist(
     verify: bool = True,
     transform: Transform | None = None,
 ) -> ImageFiles:
-    """Read a year of iNaturalist: ``train2018.json`` and its like, 437,513 images of 8,142 classes.
+    """Read a year of iNaturalist: such as ``train2018.json`` with 437,513 images of 8,142 classes.
 
     The label of an image is the rank of its category's id among all ids, which is the id itself in 2018's files, where
     they run from 0 to 8141; ids that are strings of digits are ranked as numbers. The order is that of ``"images"``. A
@@ -48,7 +48,7 @@ def inaturalist(
         DataError: if the file cannot be read, is no such JSON, an image has no path, another's id, no annotation or
             several, an annotation names an unknown category or image, a category with images is none of ``classes``, a
             category has no image, or an image is missing.
-        TypeError: if ``classes`` is no sequence of strings.
+        TypeError: if ``classes`` is not a sequence of strings.
         ValueError: if ``classes`` repeats a name.
 
     Source: Van Horn et al. 2018, arXiv:1707.06642; visipedia/inat_comp, 2018.

@@ -1,4 +1,4 @@
-"""Wrong labels on purpose: how robust a method is."""
+"""Label noise, to measure how robust a method is."""
 
 from typing import Literal, TypeAlias, get_args
 
@@ -19,7 +19,7 @@ def noisy_labels(
     num_classes: int | None = None,
     seed: int = 0,
 ) -> NDArray[np.int64]:
-    """Return the labels with a share of every class replaced by another class.
+    """Return the labels with a fraction of every class replaced by another class.
 
     Of class c exactly ``floor(rate[c] * n_c + 1/2)`` labels change, chosen by a permutation keyed by (seed, c); the new
     class k != c has the probability ``1 / (C - 1)`` (``"uniform"``) or ``n_k / (N - n_c)`` (``"prior"``, which keeps
@@ -28,7 +28,7 @@ def noisy_labels(
 
     Args:
         labels: (N,) integers from 0.
-        rate: share of each class that changes, one number or (C,), in [0, 1].
+        rate: fraction of each class that changes, one number or (C,), in [0, 1].
         toward: how the new class is drawn.
         num_classes: C; by default the largest label + 1.
         seed: in [0, 2**64).
@@ -38,7 +38,7 @@ def noisy_labels(
 
     Raises:
         TypeError: if the labels are not integers, or the rates no numbers.
-        ValueError: if a label is out of range, a rate lies outside [0, 1], ``toward`` is unknown, or a class has no
+        ValueError: if a label is out of range, a rate is outside [0, 1], ``toward`` is unknown, or a class has no
             other to change into.
 
     Source: Wei et al. 2021, arXiv:2108.11569 (the transition of ``"prior"``). Differs from it: the number of changed

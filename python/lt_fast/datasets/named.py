@@ -1,4 +1,4 @@
-"""What a data set's name stands for: one factory each, all with the same arguments, giving (training set, test set).
+"""Factories of the named data sets, all with the same arguments, returning (training set, test set).
 
 ``root`` is the folder of the files, ``download`` fetches missing ones; ``seed`` chooses the subset.
 """
@@ -9,8 +9,10 @@ from lt_fast.datasets.cifar import cifar_lt
 from lt_fast.datasets.digits import digits_lt
 from lt_fast.datasets.image_set import ImageSet
 from lt_fast.errors import UsageError
+from lt_fast.registry import register
 
 
+@register("data", "digits-lt")
 def digits_lt_splits(
     imbalance_ratio: float = 50,
     profile: str = "exp",
@@ -21,6 +23,7 @@ def digits_lt_splits(
     return train, digits_lt(seed=seed, train=False)
 
 
+@register("data", "cifar10-lt")
 def cifar10_lt_splits(
     root: str | PathLike[str],
     imbalance_ratio: float = 100,
@@ -36,6 +39,7 @@ def cifar10_lt_splits(
     return _cifar(10, root, imbalance_ratio=imbalance_ratio, profile=profile, seed=seed, download=download)
 
 
+@register("data", "cifar100-lt")
 def cifar100_lt_splits(
     root: str | PathLike[str],
     imbalance_ratio: float = 100,

@@ -1,4 +1,4 @@
-"""``Paths``: a million file names in one block of memory."""
+"""``Paths``: many file names in one block of memory."""
 
 import hashlib
 import operator
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Paths(Sequence[str]):
-    """Strings that lie one after the other in one ``bytes``, decoded when asked for; immutable.
+    """Strings concatenated in one ``bytes`` object, decoded on access; immutable.
 
     Reads like a tuple of strings. A tuple is one object a path, and a forked loader's worker that reads it writes every
     object's reference count, so that each worker ends with a copy of all of them; here there are two objects to share.
@@ -31,7 +31,7 @@ class Paths(Sequence[str]):
 
     @classmethod
     def from_block(cls, text: bytes, ends: NDArray[np.int64]) -> Self:
-        """Take over UTF-8 ``text`` and where in it each path ends, ``(N,)`` ascending, as the Rust module returns."""
+        """Make paths from UTF-8 ``text`` and the end of each path in it, ``(N,)`` ascending."""
         paths = cls()
         paths._text, paths._ends = text, ends
         return paths
@@ -64,7 +64,7 @@ class Paths(Sequence[str]):
         return Paths(self[at] for at in np.asarray(indices, dtype=np.int64).tolist())
 
     def sha256(self) -> str:
-        """Return the SHA-256 over where the paths end (little-endian int64) and their bytes."""
+        """Return the SHA-256 of the paths' ends (little-endian int64) and their bytes."""
         digest = hashlib.sha256(np.ascontiguousarray(self._ends, dtype="<i8").data)
         digest.update(self._text)
         return digest.hexdigest()

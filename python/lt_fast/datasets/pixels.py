@@ -1,4 +1,4 @@
-"""Decoded pixels as upright 8-bit RGB: every mode of Pillow by its rule, or an error that names the file."""
+"""Convert decoded images of every Pillow mode to upright 8-bit RGB, or raise an error that names the file."""
 
 import warnings
 from os import PathLike
@@ -61,7 +61,7 @@ def _high_byte(pixels: NDArray[Any], tags: dict[int, Any], file: str | PathLike[
 
 
 def _has_sixteen_bits(image: Any) -> bool:
-    """Whether an image that is not loaded yet has 16 bits a channel; Pillow keeps the high byte of colours alone."""
+    """Whether an image that is not loaded yet has 16 bits per channel; Pillow keeps only the high byte of colours."""
     return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
@@ -71,7 +71,7 @@ def _warn_of_dark_colour(image: Any, file: str | PathLike[str]) -> None:
 
 
 def _warn_if_dark(largest: int, mode: str, file: str | PathLike[str]) -> None:
-    """Warn where 16-bit pixels use a quarter of the range at most: they may be values of fewer bits."""
+    """Warn if 16-bit pixels use at most a quarter of the range: they may be values of fewer bits."""
     if largest < _DARK:
         warnings.warn(
             f"image {file} has mode {mode!r} and pixels of at most {largest}, which come out almost black (16 bits are "
@@ -89,7 +89,7 @@ def _scaled(image: Any, tags: dict[int, Any], file: str | PathLike[str]) -> NDAr
 
 
 def _in_sense(grey: NDArray[np.uint8], tags: dict[int, Any]) -> NDArray[np.uint8]:
-    """Return grey pixels with 0 as black, which in a TIFF may be white."""
+    """Return grey pixels with 0 as black; in a TIFF 0 may be white."""
     return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
 
 

@@ -1,4 +1,4 @@
-"""What a reader opens is a regular file: of a pipe or a device the end may never come."""
+"""Check that a path is a regular file: reading a pipe or a device may never end."""
 
 import stat
 from pathlib import Path
@@ -9,7 +9,7 @@ _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a dev
 
 
 def regular(path: Path) -> Path:
-    """Return ``path``, for what opens it; whether it is there, and no folder, is left to the opening.
+    """Return ``path`` if it is not a pipe, device or socket; opening it reports folders.
 
     Raises:
         DataError: if it is a pipe, a device or a socket, or leads to one.

@@ -1,4 +1,4 @@
-"""Where a file lies that a list names in another spelling."""
+"""Find a file that a list names in another spelling."""
 
 import os
 import unicodedata
@@ -11,7 +11,7 @@ from lt_fast.datasets.image_endings import IMAGE_EXTENSIONS
 
 
 class Found(NamedTuple):
-    """A file that is there: its path as a list must write it, and how that differs from what the list has."""
+    """An existing file: its path as a list must write it, and how the list's spelling differs."""
 
     path: str
     difference: str
@@ -51,7 +51,7 @@ def _rewritten(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _resolved(root: Path, name: str) -> str | None:
-    """Walk down from ``root``, at each step to the entry of that name, or to the only one that resembles it."""
+    """Walk down from ``root``, at each step to the entry of that name, or to the only similar one."""
     parts = name.split("/")
     written: list[str] = []
     for at, part in enumerate(parts):

@@ -22,7 +22,7 @@ CIFAR100_STATS: ChannelStats = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.276
 DIGITS_STATS: ChannelStats = ((0.2873,), (0.3539,))
 """Mean and std over all pixels of scikit-learn's digits, scaled as ``digits_lt`` does."""
 
-_CHUNK = 1024  # images counted at a time: bincount needs eight bytes a pixel
+_CHUNK = 1024  # images counted at a time: bincount needs eight bytes per pixel
 
 
 def channel_stats(images: NDArray[np.uint8]) -> ChannelStats:

@@ -1,4 +1,4 @@
-"""Which samples of a balanced set a long-tailed one keeps."""
+"""Long-tailed subsets of balanced data sets."""
 
 from typing import Literal, TypeAlias
 
@@ -21,9 +21,9 @@ def long_tailed_indices(
     seed: int = 0,
     method: Method | str = "ldam",
 ) -> NDArray[np.int64]:
-    """Return the positions in ``labels`` of a long-tailed subset: class after class, in the order drawn.
+    """Return the positions in ``labels`` of a long-tailed subset: class after class, in the order of the draw.
 
-    ``"ldam"`` equals these lines bit for bit, without touching NumPy's global state::
+    ``"ldam"`` is bit-identical to these lines, without using NumPy's global state::
 
         np.random.seed(seed)
         for c in np.unique(labels):
@@ -32,14 +32,14 @@ def long_tailed_indices(
             kept.append(members[: counts[c]])
 
     ``"counter"`` orders each class by a permutation keyed by (seed, class), so that a class's samples do not depend on
-    the other classes, and classes are drawn by all cores at once. With either, the order does not depend on the counts:
-    for one seed the subset of a larger imbalance ratio lies inside that of a smaller one. O(N + C).
+    the other classes, and all cores work on different classes. With either, the order does not depend on the counts:
+    for one seed the subset of a larger imbalance ratio is contained in that of a smaller one. O(N + C).
 
     Args:
         labels: class of every sample; each class from 0 to the largest must occur.
         imbalance_ratio: largest over smallest class, >= 1. The largest class gets as many samples as every class has,
             that is the size of the smallest one: ``len(labels) / C`` in a balanced set.
-        counts: samples to keep of each class, in place of ``imbalance_ratio`` and ``profile``.
+        counts: samples to keep of each class, instead of ``imbalance_ratio`` and ``profile``.
         profile: see ``long_tailed_counts``.
         seed: LDAM-DRW's ``rand_number``, in [0, 2**32); in [0, 2**64) for ``"counter"``.
         method: how the samples of a class are put in order.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lt_fast.counts import ClassCounts
 from lt_fast.data import ArraySource, Loader
-from lt_fast.datasets import ImageSet, channel_stats
+from lt_fast.datasets import ImageSet, channel_stats, validation_split
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
 from lt_fast.methods import DeferredReweighting, Method, TrainingData
@@ -19,10 +19,18 @@ from lt_fast.training import LearningRate
 
 
 class Data(NamedTuple):
-    """The long-tailed training set and the held-out test set."""
+    """The long-tailed training set, the held-out test set, and the validation set or None.
+
+    What is chosen during a training is chosen on the validation set, never on the test set.
+    """
 
     train: Any
     test: Any
+    validation: Any = None
+
+    def measured_each_epoch(self) -> tuple[str, Any]:
+        """Return name and images that the curves of a training are measured on: validation, else test."""
+        return ("test", self.test) if self.validation is None else ("validation", self.validation)
 
 
 class Parts(NamedTuple):
@@ -59,8 +67,17 @@ def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: 
         "seed": config["subset_seed"],
         "download": download,
     }
-    train, test = factory(**arguments_for("data", name, factory, {}, given, {}))
-    return Data(train, test)
+    train, test, *validation = factory(**arguments_for("data", name, factory, {}, given, {}))
+    return Data(train, test, validation[0]) if validation else _divided(Data(train, test), config)
+
+
+def _divided(data: Data, config: Mapping[str, Any]) -> Data:
+    """Hold a fraction of each class of the training set out for validation, where the configuration has one."""
+    fraction = config["validation"]
+    if not fraction:
+        return data
+    train, validation = validation_split(data.train.labels, fraction, config["subset_seed"])
+    return Data(data.train.subset(train), data.test, data.train.subset(validation))
 
 
 def takes_root(name: str) -> bool:
@@ -130,16 +147,18 @@ def make_training_data(config: Mapping[str, Any], data: Data, ranks: Ranks = Ran
         sampler=partial(_sampler, config, data),
         transform=transform,
         plain_transform=_plain(config, transform),
-        mixer=make_mixer(config, data.train.class_counts),
+        mixer=make_mixer(config, data),
         batch_size=config["batch_size"],
         seed=config["seed"],
         ranks=ranks,
     )
 
 
-def make_mixer(config: Mapping[str, Any], counts: ClassCounts) -> Any:
+def make_mixer(config: Mapping[str, Any], data: Data) -> Any:
     """Return the mixer, or None."""
-    return _made(config, "mixer", _of_data(counts) | {"seed": config["seed"]})
+    given = _of_data(data.train.class_counts) | {"seed": config["seed"]}
+    size = {"image_size": data.train.images.shape[1:3]} if isinstance(data.train, ImageSet) else {}
+    return _made(config, "mixer", given | size)
 
 
 def make_transform(config: Mapping[str, Any], data: Data) -> Any:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast import _checks
+from lt_fast._numbers import integer_option, read_number
 from lt_fast._text import nearest, shown
 from lt_fast.errors import UsageError
 from lt_fast.experiment.components import FROM_THE_RUN, component_of, settable, takes_any
-from lt_fast.experiment.reading import read_as, read_integer, read_number
+from lt_fast.experiment.reading import read_as
 from lt_fast.recipes import COMPONENTS, VALUES, Cited, Protocol, Recipe
 from lt_fast.recipes.protocols import AS_SEED, USUAL
 from lt_fast.recipes.recipe import flat, merge
@@ -45,6 +46,7 @@ def run_settings(
     learning_rate: float,
     amp: bool = False,
     subset_seed: int,
+    validation: float = 0.0,
     defer_until: float = 0.8,
 ) -> dict[str, Any]:
     """Return the settings of a run that belong to no component, checked.
@@ -54,7 +56,8 @@ def run_settings(
         batch_size: images per step.
         learning_rate: the highest rate of the schedule.
         amp: run the forward pass under bfloat16 autocast.
-        subset_seed: which images the long-tailed subset keeps.
+        subset_seed: which images the long-tailed subset keeps, and which are held out for validation.
+        validation: fraction of each class's training images held out to measure each epoch; 0 for none.
         defer_until: fraction of the epochs after which class weights set in.
 
     Raises:
@@ -68,6 +71,7 @@ def run_settings(
         "learning_rate": _checks.number("learning_rate", learning_rate, above=0, most=_MOST_RATE),
         "amp": amp,
         "subset_seed": _checks.seed(subset_seed, "subset_seed"),
+        "validation": _checks.number("validation", validation, least=0, below=1),
         "defer_until": _checks.number("defer_until", defer_until, least=0, most=1),
     }
 
@@ -156,7 +160,7 @@ def resolve(
     recipe, protocol = recipe_of(method), protocol_of(data)
     ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
     tail: dict[str, Any] = {"imbalance_ratio": ratio, "profile": _checked_profile(profile)}
-    seed = _checked_seed(seed)
+    seed = integer_option("seed", seed, most=_checks.MAX_SEED)
     stated = {name: _own(value, seed) for name, (value, _) in values_of(method, data, **tail).items()}
     chosen = _changed(stated, dict(_flat(overrides or {})), recipe.name)
     file = {} if recipe_file is None else {RECIPE_FILE: record_of(recipe_file)}
@@ -454,13 +458,3 @@ def _checked_profile(profile: Any) -> str:
             f"profile must be one of {', '.join(PROFILES)}, got {shown(profile)}{nearest(profile, PROFILES)}"
         )
     return profile
-
-
-def _checked_seed(seed: Any) -> int:
-    try:
-        number = read_integer(seed)
-    except (TypeError, ValueError, OverflowError):
-        number = -1
-    if not 0 <= number <= _checks.MAX_SEED:
-        raise UsageError(f"seed must be an integer in [0, 2^64), got {shown(seed)}")
-    return number

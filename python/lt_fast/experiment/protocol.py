@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lt_fast.counts import FEW_BELOW, MANY_ABOVE
 from lt_fast.experiment.build import Data
 from lt_fast.experiment.config import sources_of
 from lt_fast.experiment.stored import START
@@ -25,7 +26,11 @@ def protocol_of(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """Return what a comparable run must share, data, subset hash, groups and selection rule, and every source."""
     return {
         "data": data_summary(data),
-        "groups": {"many": "> 100 training images", "medium": "20 to 100", "few": "< 20"},
+        "groups": {
+            "many": f"> {MANY_ABOVE} training images",
+            "medium": f"{FEW_BELOW} to {MANY_ABOVE}",
+            "few": f"< {FEW_BELOW}",
+        },
         "selection": SELECTION,
         "augmentation": {"transform": config["transform"], "mixer": config["mixer"]},
         "sources": sources_of(config),
@@ -43,7 +48,7 @@ def data_summary(data: Data) -> dict[str, Any]:
         "train_fingerprint": data.train.fingerprint,
         "test_fingerprint": data.test.fingerprint,
         "construction": getattr(data.train, "protocol", {}),
-    }
+    } | ({} if data.validation is None else {"validation_images": len(data.validation)})
 
 
 def other_images(folder: Path, data: Data) -> str | None:

@@ -1,61 +1,17 @@
-"""Values from a command line: numbers are read exactly, and every other type by one grammar."""
+"""Read values from a command line, each type by one grammar; numbers are exact."""
 
 import json
-import math
-import numbers
-import operator
-import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
 from inspect import Parameter
 from typing import Any, Literal
 
 import numpy as np
 
+from lt_fast._numbers import read_integer, read_number
 from lt_fast._text import shown
 from lt_fast.errors import UsageError
-
-# One grammar for text: ASCII digits with an optional sign, fraction and exponent. Python's own int() and float() also
-# take digits of other scripts and underscores, and disagree about the rest.
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
-_MOST_DIGITS = 400  # above every setting; 10**(10**9) must not be written out to be refused
-
-
-def read_integer(value: Any) -> int:
-    """Return ``value``, an integer, a float without fraction or text such as ``5``, ``1e2`` and ``100.0``, exactly.
-
-    Raises:
-        TypeError: if it is of another type; a ``bool`` is not an integer.
-        ValueError: if text is not a number, or there is a fraction.
-        OverflowError: if it is text of more than 400 digits, or a float so large that it may have been rounded.
-    """
-    if isinstance(value, bool | np.bool_):
-        raise TypeError(f"must be an integer, got {value!r}")
-    if isinstance(value, str):
-        return _integer_in(value)
-    if isinstance(value, float | np.floating):
-        return _integer_of(value)
-    return operator.index(value)
-
-
-def read_number(value: Any) -> float:
-    """Return ``value`` as a finite float.
-
-    Raises:
-        TypeError: if it is neither text nor a real number; a ``bool`` is not a number.
-        ValueError: if text is not a number, or the value is NaN or infinite.
-        OverflowError: if it is a number above all floats.
-    """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, str | numbers.Real):
-        raise TypeError(f"must be a number, got {shown(value)}")
-    number = float(_matched(value) if isinstance(value, str) else value)
-    if isinstance(value, str) and number == math.inf:
-        raise OverflowError(f"must be a float, got {shown(value)}")
-    if not math.isfinite(number):
-        raise ValueError(f"must be finite, got {value!r}")
-    return number
 
 
 def read_as(parameter: Parameter, value: Any, name: str) -> Any:
@@ -121,39 +77,6 @@ def _kinds_in(annotation: Any) -> list[str]:
     if isinstance(annotation, type) and annotation is not str and issubclass(annotation, Sequence | np.ndarray):
         return ["list"]
     return [_KINDS[annotation]] if isinstance(annotation, type) and annotation in _KINDS else []
-
-
-def _matched(text: str) -> str:
-    stripped = text.strip()
-    if not _DECIMAL.fullmatch(stripped):
-        raise ValueError(f"must be a number in decimal digits, got {shown(text)}")
-    return stripped
-
-
-def _integer_in(text: str) -> int:
-    try:
-        number = Decimal(_matched(text))
-    except InvalidOperation:  # an exponent beyond 10^18
-        raise ValueError(f"must be a number in decimal digits, got {shown(text)}") from None
-    if not number:
-        return 0
-    if number > 0 and number.adjusted() >= _MOST_DIGITS:
-        raise OverflowError(f"must have at most {_MOST_DIGITS} digits, got {shown(text)}")
-    if not 0 <= number.adjusted() < _MOST_DIGITS:
-        raise ValueError(f"must be an integer >= 0, got {shown(text)}")
-    whole = int(number)
-    if whole != number:
-        raise ValueError(f"must be an integer, got {shown(text)}")
-    return whole
-
-
-def _integer_of(value: Any) -> int:
-    rounded_from = 2 ** (int(np.finfo(type(value)).nmant) + 1)
-    if rounded_from <= value < math.inf:
-        raise OverflowError(f"must be an integer, got the float {value!r}, which may have been rounded")
-    if not abs(value) < rounded_from or value != int(value):
-        raise ValueError(f"must be an integer, got {value!r}")
-    return int(value)
 
 
 def _none(text: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lt_fast import metrics
 from lt_fast._extras import require
-from lt_fast._files import read_bytes
+from lt_fast._files import FOR_RUN, read_bytes, replace_file
 from lt_fast.calibration import collect, storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError
@@ -19,7 +19,6 @@ from lt_fast.experiment.build import Data, Parts, source_of
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
-from lt_fast.training.durable import replace_file
 from lt_fast.training.run_directory import identity_of
 from lt_fast.training.run_files import PREDICTIONS
 
@@ -40,7 +39,7 @@ class Predictions(NamedTuple):
         Raises:
             DataError: if the folder cannot be written.
         """
-        replace_file(folder / PREDICTIONS, self._encoded())
+        replace_file(folder / PREDICTIONS, self._encoded(), next_step=FOR_RUN)
 
     def save_if_other(self, folder: Path) -> str | None:
         """Write them into ``folder`` unless they are there; return why they could not be written, or None."""
@@ -51,7 +50,7 @@ class Predictions(NamedTuple):
         except DataError:
             pass  # missing or damaged: all the more to be written
         try:
-            replace_file(folder / PREDICTIONS, data)
+            replace_file(folder / PREDICTIONS, data, next_step=FOR_RUN)
         except DataError as error:
             cause = error.__cause__  # without the advice to those who train
             return f"{folder} cannot be written ({cause.strerror if isinstance(cause, OSError) else error})"
@@ -107,7 +106,22 @@ def predictions_of(
         fit: learn the calibrator and save it, or read the saved one.
     """
     loader = parts.data.plain_loader(source_of(data.test))
-    logits, labels = predicted(config, parts.method, loader, device=device)
+    before = predicted(config, parts.method, loader, device=device)
+    return calibrated(config, data, parts, folder, before, device=device, fit=fit)
+
+
+def calibrated(
+    config: Mapping[str, Any],
+    data: Data,
+    parts: Parts,
+    folder: Path,
+    before: tuple[Tensor, Tensor],
+    *,
+    device: str,
+    fit: bool,
+) -> Predictions:
+    """Return the predictions ``before``, logits and labels, with their calibration; see ``predictions_of``."""
+    logits, labels = before
     if parts.calibrator is None:
         return Predictions(logits, labels, None)
     calibrator, model = parts.calibrator, parts.method.model
@@ -119,7 +133,7 @@ def predictions_of(
         storage.tie(folder / CALIBRATION, ties)
     else:
         calibrator = loaded_calibrator(calibrator, folder / CALIBRATION, ties)
-    collected = _collected(config, model, loader, device)
+    collected = _collected(config, model, parts.data.plain_loader(source_of(data.test)), device)
     given = {"features": collected.features, "logits": collected.logits}[calibrator.transforms]
     try:
         calibrated = calibrator.transform(given)

@@ -5,27 +5,29 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from lt_fast import metrics, training
 from lt_fast._extras import require
+from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
-from lt_fast.data import Loader
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, load_data, source_of
 from lt_fast.experiment.config import RECIPE_FILE
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
-from lt_fast.experiment.results import CALIBRATION, measure, predicted, predictions_of
+from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
-from lt_fast.training import RunDirectory, run_files
-from lt_fast.training.durable import CONTINUE, replace_file
+from lt_fast.ranks import Ranks
+from lt_fast.training import RunDirectory, process_group, run_files
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import METRICS, PREDICTIONS
+from lt_fast.training.state import refuse_disagreement
 from lt_fast.versions import versions
 
 
@@ -39,6 +41,7 @@ def run(
     root: str | Path | None = None,
     download: bool = False,
     start_from: str | Path | None = None,
+    step: str = "eager",
 ) -> dict[str, Any]:
     """Train, calibrate and measure by ``config``, with everything in ``run_dir``.
 
@@ -55,6 +58,9 @@ def run(
         download: fetch missing files into ``root``.
         start_from: another run of the same data and network, whose weights this one begins with instead of new ones.
             Momentum, learning rate and re-weighting start again. The configuration records which weights they are.
+        step: ``"eager"`` or, on a GPU, ``"graph"``: see ``lt_fast.training.fit``.
+
+    Under ``torchrun`` every rank calls this, and rank 0 writes and returns the result; the others return an empty one.
 
     Returns:
         What ``result.json`` holds: ``config``, ``metrics`` (of the method, after calibration where it has one),
@@ -67,27 +73,83 @@ def run(
         Interrupted: after a signal, with the state saved.
     """
     checked_device(device)
-    folder = Path(run_dir)
+    ranks = Ranks.from_environment()
+    place = Place(Path(run_dir), resume, device, progress, step, ranks)
+    with process_group(ranks, device):
+        return _run(config, place, root=root, download=download, start_from=start_from)
+
+
+class Place(NamedTuple):
+    """Where and how a run is carried out; nothing here changes its result beyond rounding."""
+
+    folder: Path
+    resume: bool
+    device: str
+    progress: bool
+    step: str
+    ranks: Ranks
+
+
+def _run(
+    config: Mapping[str, Any],
+    place: Place,
+    *,
+    root: str | Path | None,
+    download: bool,
+    start_from: str | Path | None,
+) -> dict[str, Any]:
+    folder, ranks = place.folder, place.ranks
     # Data and parts first: what they refuse must not leave a run directory behind that blocks the next attempt.
-    data = load_data(config, root=None if root is None else Path(root), download=download)
-    parts = build(config, data)
+    data = _loaded(config, ranks, root=None if root is None else Path(root), download=download)
+    parts = build(config, data, ranks)
+    _refuse_other_ranks(config, data, ranks)
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
     config = {**config, **({} if start is None else {START: start.record})}
-    if resume and (folder / "config.json").exists():
+    if not ranks.is_main:
+        return _joined(config, data, parts, start, place)
+    if place.resume and (folder / "config.json").exists():
         stored = stored_config(folder, config.get(RECIPE_FILE))
         # Neither where a recipe file is now nor that --start-from was left out makes it another run.
         again = (RECIPE_FILE, START) if start is None else (RECIPE_FILE,)
         config = config | {name: stored[name] for name in again if name in stored}
-    with RunDirectory(folder, config, resume=resume) as directory:
+    with RunDirectory(folder, config, resume=place.resume) as directory:
         directory.row_rules = ROW_RULES
-        if finished(directory, config):
+        if ranks.broadcast(finished(directory, config)):
             directory.tidy()
             return read_result(directory)
         _warn_of_lost_checkpoints(directory)
         with _removed_without_checkpoint(directory):
             directory.write_protocol(protocol_of(config, data), silently=COMPARED_BY_CHECKPOINTS)
             _first_weights(parts.method, config, directory, start)
-            return _trained(config, directory, data, parts, resume=resume, device=device, progress=progress)
+            return _trained(config, directory, data, parts, place)
+
+
+def _joined(config: Mapping[str, Any], data: Data, parts: Parts, start: Start | None, place: Place) -> dict[str, Any]:
+    """Train together with rank 0, which has the run directory; returns nothing that is to be reported."""
+    if place.ranks.broadcast(None):
+        return {}
+    if start is not None:
+        parts.method.model.load_state_dict(start.weights)
+    return _trained(config, None, data, parts, place)
+
+
+def _loaded(config: Mapping[str, Any], ranks: Ranks, *, root: Path | None, download: bool) -> Data:
+    """Load the data; of several ranks, the first alone downloads and unpacks them."""
+    if ranks.is_main:
+        data = load_data(config, root=root, download=download)
+    ranks.barrier()
+    return data if ranks.is_main else load_data(config, root=root)
+
+
+def _refuse_other_ranks(config: Mapping[str, Any], data: Data, ranks: Ranks) -> None:
+    """Raise if the ranks differ in settings or data, or train another loss together than one rank would."""
+    if ranks.world_size > 1 and config["loss"].get("normalization") == "weights":
+        raise UsageError(
+            f"loss.normalization must be 'expected' or 'batch' on {ranks.world_size} ranks, got 'weights', which "
+            "divides by the weights of a rank's own rows; add --set loss.normalization=expected"
+        )
+    images = {"train": data.train.fingerprint, "test": data.test.fingerprint}
+    refuse_disagreement(ranks, {"config": dict(config), "images": images})
 
 
 def finished(directory: RunDirectory, config: Mapping[str, Any]) -> bool:
@@ -174,8 +236,8 @@ def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
                     (directory.path / name).unlink(missing_ok=True)
                 for folder in (directory.plots, directory.checkpoints.folder, directory.path):
                     folder.rmdir()
-            if CONTINUE in str(error):
-                raise DataError(str(error).replace(CONTINUE, "then start the run again")) from error
+            if FOR_RUN.once_free in str(error):
+                raise DataError(str(error).replace(FOR_RUN.once_free, "then start the run again")) from error
         raise
 
 
@@ -191,14 +253,7 @@ def _first_weights(method: Method, config: Mapping[str, Any], directory: RunDire
 
 
 def _trained(
-    config: Mapping[str, Any],
-    directory: RunDirectory,
-    data: Data,
-    parts: Parts,
-    *,
-    resume: bool,
-    device: str,
-    progress: bool,
+    config: Mapping[str, Any], directory: RunDirectory | None, data: Data, parts: Parts, place: Place
 ) -> dict[str, Any]:
     history = training.fit(
         parts.method,
@@ -207,15 +262,22 @@ def _trained(
         learning_rate=parts.schedule,
         optimizer=parts.optimizer,
         run=directory,
-        evaluate=_evaluation(config, data, parts.data.plain_loader(source_of(data.test)), device),
+        evaluate=_evaluation(config, data, parts, place),
         amp=config["amp"],
-        device=device,
-        progress=progress,
-        resume=resume,
+        device=place.device,
+        progress=place.progress,
+        resume=place.resume and directory is not None,
+        ranks=place.ranks,
+        step=place.step,
     )
     started = time.perf_counter()
     parts.method.finish(parts.data)
-    predictions = predictions_of(config, data, parts, directory.path, device=device, fit=True)
+    loader = parts.data.plain_loader(source_of(data.test))
+    logits, labels = predicted(config, parts.method, loader, device=place.device, ranks=place.ranks)
+    if directory is None:
+        return {}
+    alone = parts._replace(data=replace(parts.data, ranks=Ranks()))  # the others have nothing left to do
+    predictions = calibrated(config, data, alone, directory.path, (logits, labels), device=place.device, fit=True)
     tables = _saved_tables(parts.method, directory.path)
     result = {
         "config": dict(config),
@@ -228,7 +290,8 @@ def _trained(
             "train": sum(row["seconds"] or 0.0 for row in history),
             "calibrate_and_measure": time.perf_counter() - started,
         },
-        "device": device,
+        "device": place.device,
+        "ranks": place.ranks.world_size,
         "versions": versions(),
     }
     predictions.save(directory.path)
@@ -237,12 +300,15 @@ def _trained(
 
 
 def _evaluation(
-    config: Mapping[str, Any], data: Data, batches: Loader, device: str
+    config: Mapping[str, Any], data: Data, parts: Parts, place: Place
 ) -> Callable[[Any], dict[str, float | None]]:
+    name, images = data.measured_each_epoch()
+    batches = parts.data.plain_loader(source_of(images))
+
     def evaluate(method: Method) -> dict[str, float | None]:
-        logits, labels = predicted(config, method, batches, device=device)
+        logits, labels = predicted(config, method, batches, device=place.device, ranks=place.ranks)
         found = metrics.group_recalls(logits, labels, data.train.class_counts)
-        return {f"test_{name}": found[name] for name in CURVES}
+        return {f"{name}_{key}": found[key] for key in CURVES}
 
     return evaluate
 
@@ -253,5 +319,5 @@ def _saved_tables(method: Method, folder: Path) -> list[str]:
     for name, table in method.tables().items():
         safetensors = require("safetensors.torch", extra="train", purpose=f"saving {name}")
         names.append(f"{name}.safetensors")
-        replace_file(folder / names[-1], safetensors.save({"entries": table}))
+        replace_file(folder / names[-1], safetensors.save({"entries": table}), next_step=FOR_RUN)
     return names

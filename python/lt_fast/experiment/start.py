@@ -17,9 +17,9 @@ from lt_fast.training.run_directory import identity_of
 from lt_fast.training.state import most_bytes, place_of, refuse_other_run, unlike
 
 CURVES = ("top1", "many_recall", "medium_recall", "few_recall")
-"""Metrics of the test set that every epoch's row of ``metrics.csv`` holds, as ``test_<name>``."""
+"""Metrics in every epoch's row of ``metrics.csv``, as ``validation_<name>`` or, without such a set, ``test_<name>``."""
 
-ROW_RULES = {f"test_{name}": nullable(FRACTION) for name in CURVES}
+ROW_RULES = {f"{measured}_{name}": nullable(FRACTION) for measured in ("test", "validation") for name in CURVES}
 """What those columns must hold in a checkpoint."""
 
 

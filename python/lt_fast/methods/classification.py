@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from lt_fast.batch import Batch
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.method import Method, StepOutput
+from lt_fast.registry import register
 
 
+@register("method", "classification")
 class Classification(Method):
     """Train ``model`` by a loss of its logits: ``criterion(model(x).float(), target, target_b, lam)``.
 

@@ -16,6 +16,7 @@ from lt_fast.methods.confusion_record import ConfusionRecord, ConfusionTable
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.methods.training_data import TrainingData
 from lt_fast.ops import mixed_margin_loss
+from lt_fast.registry import register
 from lt_fast.sampling import ConfusionCounts, ConfusionPairBatchSampler
 from lt_fast.training.schedules import epoch_at
 
@@ -26,6 +27,7 @@ images'."""
 _MOST_PAIRS_TOLD = 20
 
 
+@register("method", "cp_mix")
 class ConfusionPairing(Method):
     """Train in two stages: plain images only, then plain images, confused pairs and a regularising mixture together.
 

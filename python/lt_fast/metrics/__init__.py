@@ -1,4 +1,4 @@
-"""How good a classifier is on a long tail: by class, by group, and in what it claims to know.
+"""Metrics for long-tailed test sets: accuracy by class and by group, likelihood, and calibration error.
 
 Values are fractions in [0, 1], not percent. A group, class or ratio without samples is ``None``, never 0.
 ``METRICS`` names the single numbers, each a function ``(logits, labels) -> float``.

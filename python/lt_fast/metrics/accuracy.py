@@ -1,6 +1,6 @@
-"""What was predicted against what was true: overall, by class, and averaged over classes.
+"""Accuracy: overall, by class, and averaged over classes.
 
-The prediction of a row is its largest score; among equals, the lowest index. Counting is scikit-learn's.
+The prediction of a row is its largest score; among equal scores, the lowest index. scikit-learn counts.
 """
 
 from typing import Any, NamedTuple
@@ -16,8 +16,8 @@ class PerClassScores(NamedTuple):
     """``(C,)`` arrays; NaN where a ratio has no denominator.
 
     Attributes:
-        recall: share of the class's samples that were found; NaN for a class without test samples.
-        precision: share of the predictions of the class that were right; NaN for a class never predicted.
+        recall: fraction of the class's samples that were found; NaN for a class without test samples.
+        precision: fraction of the predictions of the class that were right; NaN for a class never predicted.
         f1: ``2 tp / (2 tp + fp + fn)``; NaN for a class neither present nor predicted.
         support: test samples, int64.
     """
@@ -59,7 +59,7 @@ def per_class_scores(logits: Scores, labels: Labels) -> PerClassScores:
 
 
 def top1_accuracy(logits: Scores, labels: Labels) -> float:
-    """Share of the rows whose largest score is at the label; needs numpy alone."""
+    """Fraction of the rows whose largest score is at the label; needs numpy alone."""
     scores, target = checked_scores(logits, labels)
     return float((scores.argmax(axis=1) == target).mean())
 

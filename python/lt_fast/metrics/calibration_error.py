@@ -1,4 +1,4 @@
-"""How far confidence is from accuracy, over bins of equal width."""
+"""Calibration error: the difference of confidence and accuracy, over bins of equal width."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ _MOST_BINS = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """One row of numbers a bin, ``(bins,)`` each: what a reliability diagram draws.
+    """One row of numbers per bin, ``(bins,)`` each: the data of a reliability diagram.
 
     Attributes:
         confidence: mean largest probability in the bin; NaN in an empty bin.
-        accuracy: share of right predictions in the bin; NaN in an empty bin.
+        accuracy: fraction of right predictions in the bin; NaN in an empty bin.
         count: samples in the bin, int64.
     """
 
@@ -31,9 +31,9 @@ class Reliability:
 def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Reliability:
     """Sort the samples by confidence, their largest probability, into ``bins`` bins of equal width.
 
-    Bin ``k`` of ``0 .. bins - 1`` holds the confidences in ``(k / bins, (k + 1) / bins]``; the first also holds 0, so
-    every sample is in a bin, and a confidence of exactly 1 is in the last. An edge is rounded to the dtype of
-    the probabilities: float32(0.2) lies on the edge 3/15, not above it.
+    Bin ``k`` of ``0 .. bins - 1`` contains the confidences in ``(k / bins, (k + 1) / bins]``; the first also contains
+    0, so every sample is in a bin, and a confidence of exactly 1 is in the last. An edge is rounded to the dtype of
+    the probabilities: float32(0.2) is on the edge 3/15, not above it.
 
     Args:
         probabilities: ``(N, C)`` float, rows that sum to 1.
@@ -42,7 +42,7 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
 
     Raises:
         TypeError: if a dtype is wrong or ``bins`` is not an integer.
-        ValueError: if a shape or a label is wrong, ``bins`` is outside its range, or a row is no distribution (its
+        ValueError: if a shape or a label is wrong, ``bins`` is outside its range, or a row is not a distribution (its
             number is named).
         DataError: if a probability is not finite.
 

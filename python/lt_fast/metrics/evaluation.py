@@ -1,4 +1,4 @@
-"""Everything that is reported of a classifier on a test set, as one dictionary that JSON can hold."""
+"""Evaluate a classifier on a test set: all metrics in one dictionary of JSON values."""
 
 from typing import Any
 
@@ -33,12 +33,12 @@ def evaluate(
     bins: int = 15,
     groups: tuple[int, int] = (MANY_ABOVE, FEW_BELOW),
 ) -> dict[str, Any]:
-    """Accuracy overall, by group and by class, likelihood and calibration error of a test set.
+    """Compute accuracy overall, by group and by class, likelihood and calibration error of a test set.
 
     Args:
         logits: ``(N, C)`` float tensor or array, as the softmax takes them; -inf for a class that is left out.
         labels: ``(N,)`` integers in [0, C).
-        train_counts: training samples per class, before any resampling; may hold zeros. Its names name the classes.
+        train_counts: training samples per class, before any resampling; may contain zeros. Its names name the classes.
         bins: bins of an additional calibration error; ``ece15`` is always there.
         groups: a class is many with more than ``groups[0]`` training samples, few with less than ``groups[1]``.
 
@@ -77,7 +77,7 @@ def evaluate(
 def group_recalls(
     logits: Scores, labels: Labels, train_counts: CountsLike, *, groups: tuple[int, int] = (MANY_ABOVE, FEW_BELOW)
 ) -> dict[str, float | None]:
-    """``top1``, ``many_recall``, ``medium_recall`` and ``few_recall`` of ``evaluate``: what a curve over epochs needs.
+    """``top1``, ``many_recall``, ``medium_recall`` and ``few_recall`` of ``evaluate``, for curves over epochs.
 
     Args, Raises: as ``evaluate``, at a quarter of its cost.
     """

@@ -1,4 +1,4 @@
-"""Scores and labels of a test set as checked NumPy arrays."""
+"""Check scores and labels of a test set, and return them as NumPy arrays."""
 
 from typing import Any, TypeAlias
 
@@ -33,7 +33,7 @@ def checked_scores(scores: Scores, labels: Labels, *, name: str = "logits") -> t
 
     Raises:
         TypeError: if the scores are not floats or the labels not integers.
-        ValueError: if a shape is wrong, there is no sample, or a label is missing or lies outside [0, C); names its
+        ValueError: if a shape is wrong, there is no sample, or a label is missing or is outside [0, C); names its
             position.
         DataError: if a score is NaN or +inf, or a row is all -inf; names row and class.
     """
@@ -66,7 +66,7 @@ def _refuse_broken(array: NDArray[Any], name: str) -> None:
 
 
 def refuse_probabilities(logits: NDArray[Any]) -> None:
-    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is not what anybody wants.
+    """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is a mistake.
 
     Rows of one 1 and zeros are let through: they may be hard scores.
 

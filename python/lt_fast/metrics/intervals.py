@@ -1,4 +1,4 @@
-"""Intervals: over seeds by Student's t, over test samples by the bootstrap."""
+"""Confidence intervals: over seeds by Student's t, over test samples by the bootstrap."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def mean_interval(values: Sequence[float] | ArrayLike, level: float = 0.95) -> t
     value has no interval: its half width is None.
 
     Args:
-        values: one number a seed, n >= 1, finite.
+        values: one number per seed, n >= 1, finite.
         level: confidence level in (0, 1).
 
     Raises:
@@ -52,7 +52,7 @@ def bootstrap_interval(
     Complexity: O(n * resamples) time; memory bounded by 32 MB of indices, or by one resample if that is larger.
 
     Raises:
-        TypeError: if ``seed`` or ``resamples`` is no integer.
+        TypeError: if ``seed`` or ``resamples`` is not an integer.
         ValueError: if there is no value, one is not finite, or a setting is outside its range.
 
     Source: Efron 1979, The Annals of Statistics 7(1); the percentile form.

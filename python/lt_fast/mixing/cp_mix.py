@@ -11,6 +11,7 @@ from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
 from lt_fast.mixing.remix import checked_tau
+from lt_fast.registry import register
 
 
 def cp_mix_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, tau: float = 0.5) -> Tensor:
@@ -31,10 +32,10 @@ def cp_mix_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | in
         all broadcast against each other; returns float64 for a Python number or a float64 ``lam``, else float32.
 
     Raises:
-        ValueError: if ``tau`` or ``lam`` lies outside [0, 1], or a class is empty.
+        ValueError: if ``tau`` or ``lam`` is outside [0, 1], or a class is empty.
 
     Source: CP-Mix, arXiv:2411.07621, equations (9) and (10), reconstructed from the text around them: it describes a
-    randomly mixed label interpolated with one mixed by a parameter that knows the imbalance and favours minorities.
+    randomly mixed label interpolated with one mixed by a parameter that depends on the class sizes, for the rarer one.
     Which of the two ``tau`` multiplies, its value, and ``n_b / (n_a + n_b)``, UniMix's choice, are ours.
     """
     tau = checked_tau(tau)
@@ -55,7 +56,7 @@ def cp_mix(
 ) -> Mix:
     """Mix a batch with itself as ``mixup`` does and its labels by ``cp_mix_label_weight``: CP-Mix's regularisation.
 
-    The other half of the method mixes pairs that ``lt_fast.sampling.ConfusionPairBatchSampler`` draws: see ``CPMix``.
+    The other half of the method mixes the pairs of ``lt_fast.sampling.ConfusionPairBatchSampler``: see ``CPMix``.
 
     Args:
         target: class indices of the batch.
@@ -73,7 +74,7 @@ def cp_mix(
 
     Raises:
         TypeError: if ``target`` is not a tensor of integers.
-        ValueError: if a class is empty, a label lies outside [0, C), or ``tau``, ``alpha`` or a key out of range.
+        ValueError: if a class is empty, a label is outside [0, C), or ``tau``, ``alpha`` or a key out of range.
 
     Source: CP-Mix, arXiv:2411.07621, equation (16); see ``cp_mix_label_weight`` for what is reconstructed.
     """
@@ -81,6 +82,7 @@ def cp_mix(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "cp_mix")
 class CPMix(Mixer):
     """``cp_mix`` as an object that batches and a loss share.
 
@@ -143,7 +145,7 @@ class CPMix(Mixer):
 
         Raises:
             TypeError: if the labels are not integers.
-            ValueError: if a label lies outside [0, C); checked on the CPU only.
+            ValueError: if a label is outside [0, C); checked on the CPU only.
         """
         n_a, n_b = sizes_of(self._sizes, target_a=target_a, target_b=target_b)
         return cp_mix_label_weight(lam, n_a, n_b, self.tau)

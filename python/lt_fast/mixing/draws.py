@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lt_fast import _hints as hints
 from lt_fast import _rust
-from lt_fast._checks import integer, labels_in_range, number
+from lt_fast._checks import integer, number
 
 # Every step owns 2^32 consecutive draws of a stream, so no batch size makes two steps of an epoch share one. Partners
 # use the first half of them, boxes the second.
@@ -82,5 +82,8 @@ _ONE_LABEL = "; mix before labels are made soft: for one-hot labels pass {name}.
 def _check_labels(target: Tensor, name: str, num_classes: int) -> None:
     if target.device.type != "cpu" or target.numel() == 0 or torch.compiler.is_compiling():
         return
-    if bool(((target < 0) | (target >= num_classes)).any()):
-        labels_in_range(name, target, num_classes, hint=hints.for_label_value(name, target, num_classes, rows="x"))
+    outside = ((target < 0) | (target >= num_classes)).nonzero()
+    if len(outside):
+        at = int(outside[0])
+        hint = hints.for_label_value(name, target, num_classes, rows="x")
+        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(target[at])} at position {at}{hint}")

@@ -1,11 +1,11 @@
-"""Settings that a mixer keeps for its life: what follows from them is computed once."""
+"""Settings of a mixer, which cannot change: values derived from them are computed once."""
 
 import inspect
 from typing import Any
 
 
 class FixedSettings:
-    """Base of every mixer: assigning a setting after construction is an error, because it would count half or not.
+    """Base of every mixer: assigning a setting after construction is an error, because only a part would follow it.
 
     A constructor ends with ``self._fixed = True``.
     """
@@ -13,7 +13,7 @@ class FixedSettings:
     _fixed = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; refuse a setting of a made mixer.
+        """Set an attribute; refuse a setting of a constructed mixer.
 
         Raises:
             AttributeError: if ``name`` is an argument of the constructor or a public attribute of the mixer.
@@ -23,7 +23,7 @@ class FixedSettings:
             if name in options or hasattr(self, name):
                 option = f"{name}=..." if name in options else "..."
                 raise AttributeError(
-                    f"{name} of {type(self).__name__} cannot be set: a mixer is fixed when it is made; "
+                    f"{name} of {type(self).__name__} cannot be set: a mixer is fixed when it is constructed; "
                     f"make a new one, {type(self).__name__}({option})"
                 )
         super().__setattr__(name, value)

@@ -12,12 +12,13 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
+from lt_fast.registry import register
 
 
 def mam_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, omega: float = 0.25) -> Tensor:
     """Weight of the first label from the mixing coefficient ``lam`` of the first image and the two class sizes.
 
-    With ``b = 1 / (1 + (n_b / n_a)**omega)``, the share of image a at which the mix lies on the boundary::
+    With ``b = 1 / (1 + (n_b / n_a)**omega)``, the share of image a at which the mix is on the decision boundary::
 
         lam / (2 * b)                  if lam <  b
         1 - (1 - lam) / (2 * (1 - b))  if lam >= b
@@ -36,7 +37,7 @@ def mam_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, 
         all broadcast against each other; returns float64 for a Python number or a float64 ``lam``, else float32.
 
     Raises:
-        ValueError: if ``omega`` is negative or not finite, ``lam`` lies outside [0, 1], or a class is empty.
+        ValueError: if ``omega`` is negative or not finite, ``lam`` is outside [0, 1], or a class is empty.
 
     Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py, whose coefficient is
     that of the second image (``lam' = 1 - lam``). Differs from that code: ``lam`` equal to the threshold takes the
@@ -45,7 +46,7 @@ def mam_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, 
     omega = checked_omega(omega)
     lam, n_a, n_b = checked_pair(lam, n_a, n_b)
     a, b = 1 / (1 + (n_a / n_b) ** omega), 1 / (1 + (n_b / n_a) ** omega)
-    # At omega of hundreds a or b is 0 and at its neighbours 1 - b has no digits left: the bounds hold all the same.
+    # With omega in the hundreds a or b is 0, or 1 - b has no digits left; the clamps keep the result in its bounds.
     tiny = torch.finfo(lam.dtype).tiny
     upper = (1 - (1 - lam) / (2 * a.clamp_min(tiny))).clamp(0.5, 1)
     lower = (lam / (2 * b.clamp_min(tiny))).clamp(0, 0.5)
@@ -63,7 +64,7 @@ def mam(
     epoch: int = 0,
     step: int = 0,
 ) -> Mix:
-    """Mix a batch as ``mixup`` does and its labels by ``mam_label_weight``: a minority keeps its label for longer.
+    """Mix a batch as ``mixup`` does and its labels by ``mam_label_weight``: the rarer class keeps more of its label.
 
     Args:
         target: class indices of the batch.
@@ -82,7 +83,7 @@ def mam(
 
     Raises:
         TypeError: if ``target`` is not a tensor of integers.
-        ValueError: if a class is empty, a label lies outside [0, C), or ``omega``, ``alpha`` or a key out of range.
+        ValueError: if a class is empty, a label is outside [0, C), or ``omega``, ``alpha`` or a key out of range.
 
     Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py.
     """
@@ -90,6 +91,7 @@ def mam(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "mam")
 class MAM(Mixer):
     """``mam`` as an object that a ``Loader`` and a loss share.
 
@@ -154,7 +156,7 @@ class MAM(Mixer):
 
         Raises:
             TypeError: if the labels are not integers.
-            ValueError: if a label lies outside [0, C); checked on the CPU only.
+            ValueError: if a label is outside [0, C); checked on the CPU only.
         """
         n_a, n_b = sizes_of(self._sizes, target_a=target_a, target_b=target_b)
         return mam_label_weight(lam, n_a, n_b, self.omega)

@@ -101,7 +101,7 @@ def mix_within(mixer: Mixer, target: Tensor, *, epoch: int, step: int) -> Mix:
 
     Raises:
         TypeError: if ``target`` is not a tensor of integers.
-        ValueError: if it is not one-dimensional, or a label lies outside [0, C).
+        ValueError: if it is not one-dimensional, or a label is outside [0, C).
     """
     rows = np.arange(len(checked_target(target)))
     plan = mixer.plan(BatchPlan(epoch, step, rows, rows), target)

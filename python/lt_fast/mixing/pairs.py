@@ -10,7 +10,7 @@ def checked_pair(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> t
     """Return all three as tensors on the device of ``lam``: float64 for a number or a float64 ``lam``, else float32.
 
     Raises:
-        ValueError: if ``lam`` lies outside [0, 1] or a size is not > 0; checked on the CPU only, and not
+        ValueError: if ``lam`` is outside [0, 1] or a size is not > 0; checked on the CPU only, and not
             under ``torch.compile``.
     """
     lam, n_a, n_b = (
@@ -27,7 +27,7 @@ def sizes_of(sizes: Tensor, **targets: Tensor) -> tuple[Tensor, ...]:
 
     Raises:
         TypeError: if labels are not integers.
-        ValueError: if a label lies outside [0, C); checked on the CPU only.
+        ValueError: if a label is outside [0, C); checked on the CPU only.
     """
     for name, target in targets.items():
         checked_target(target, name, num_classes=len(sizes))

@@ -1,4 +1,4 @@
-"""Remix: images mixed as in mixup; the label goes wholly to the minority where the classes differ much in size."""
+"""Remix: images mixed as in mixup; the minority gets the whole label where the class sizes differ much."""
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
+from lt_fast.registry import register
 
 
 def remix_label_weight(
@@ -19,7 +20,7 @@ def remix_label_weight(
 
     Equals::
 
-        0    if n_a >= kappa * n_b and lam < tau          the second class is the minority: it takes the label
+        0    if n_a >= kappa * n_b and lam < tau          the second class is the minority: it gets the label
         1    if n_b >= kappa * n_a and 1 - lam < tau      the first is
         lam  otherwise
 
@@ -29,14 +30,14 @@ def remix_label_weight(
         lam: mixing coefficient of the first image, in [0, 1]; checked on the CPU only.
         n_a: training samples of the first label's class, > 0.
         n_b: training samples of the second label's class, > 0.
-        kappa: quotient of the sizes from which on the minority may take all, finite, >= 1.
+        kappa: ratio of the sizes from which the minority may get the whole label, finite, >= 1.
         tau: share of the majority's image below which it does, in [0, 1]; 0 is mixup.
 
     Shape:
         all broadcast against each other; returns float64 for a Python number or a float64 ``lam``, else float32.
 
     Raises:
-        ValueError: if ``kappa`` or ``tau`` is out of range, ``lam`` lies outside [0, 1], or a class is empty.
+        ValueError: if ``kappa`` or ``tau`` is out of range, ``lam`` is outside [0, 1], or a class is empty.
 
     Source: Chou et al. 2020, arXiv:2007.03943; code ntucllab/imbalanced-DL, _remix_drw.py.
     """
@@ -64,7 +65,7 @@ def remix(
     Args:
         target: class indices of the batch.
         class_counts: training samples per class.
-        kappa: quotient of the class sizes from which on the minority may take the whole label.
+        kappa: ratio of the class sizes from which the minority may get the whole label.
         tau: share of the majority's image below which it does; 0 is mixup.
         alpha: both parameters of the Beta distribution of the coefficient.
         per_sample: one coefficient per sample; by default one for the whole batch, as in the code named below.
@@ -78,7 +79,7 @@ def remix(
 
     Raises:
         TypeError: if ``target`` is not a tensor of integers.
-        ValueError: if a class is empty, a label lies outside [0, C), or ``kappa``, ``tau``, ``alpha`` or a key out of
+        ValueError: if a class is empty, a label is outside [0, C), or ``kappa``, ``tau``, ``alpha`` or a key out of
             range.
 
     Source: Chou et al. 2020, arXiv:2007.03943; code ntucllab/imbalanced-DL, _remix_drw.py.
@@ -87,17 +88,18 @@ def remix(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "remix")
 class Remix(Mixer):
     """``remix`` as an object that a ``Loader`` and a loss share.
 
     Formula: ``x = lam * x_a + (1 - lam) * x_b``, ``label weight = remix_label_weight(lam, n_a, n_b, kappa, tau)``.
 
-    A loss with ``label_rule="remix"`` takes 3 and 0.5; for another ``kappa`` or ``tau`` give it the label weight itself
+    A loss with ``label_rule="remix"`` uses 3 and 0.5; for another ``kappa`` or ``tau`` pass it the label weight
     and ``label_rule="mixup"``.
 
     Args:
         counts: training samples per class.
-        kappa: quotient of the class sizes from which on the minority may take the whole label, finite, >= 1.
+        kappa: ratio of the class sizes from which the minority may get the whole label, finite, >= 1.
         tau: share of the majority's image below which it does, in [0, 1].
         alpha: both parameters of the Beta distribution of the coefficient, finite, > 0.
         per_sample: one coefficient per sample rather than one per batch.
@@ -141,7 +143,7 @@ class Remix(Mixer):
 
         Raises:
             TypeError: if the labels are not integers.
-            ValueError: if a label lies outside [0, C); checked on the CPU only.
+            ValueError: if a label is outside [0, C); checked on the CPU only.
         """
         n_a, n_b = sizes_of(self._sizes, target_a=target_a, target_b=target_b)
         return remix_label_weight(lam, n_a, n_b, self.kappa, self.tau)

@@ -13,6 +13,7 @@ from lt_fast.mixing.draws import DRAWS_PER_STEP
 from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
+from lt_fast.registry import register
 
 
 def unimix_coefficient(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> Tensor:
@@ -30,7 +31,7 @@ def unimix_coefficient(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int
         all broadcast against each other; returns float64 for a Python number or a float64 ``lam``, else float32.
 
     Raises:
-        ValueError: if ``lam`` lies outside [0, 1], or a class is empty.
+        ValueError: if ``lam`` is outside [0, 1], or a class is empty.
 
     Source: Xu et al. 2021, arXiv:2111.03874; code XuZhengzhuo/Prior-LT, core.py unimix_factor.
     """
@@ -72,7 +73,7 @@ def unimix(
 
     Raises:
         TypeError: if ``target`` is not a tensor of integers.
-        ValueError: if a class is empty, a label lies outside [0, C), or ``tau``, ``alpha`` or a key out of range.
+        ValueError: if a class is empty, a label is outside [0, C), or ``tau``, ``alpha`` or a key out of range.
 
     Source: Xu et al. 2021, arXiv:2111.03874; code XuZhengzhuo/Prior-LT, core.py; ``alpha`` and ``tau`` of its CIFAR-10
     configuration at ratio 100 (on CIFAR-100 ``tau`` is -0.1).
@@ -81,6 +82,7 @@ def unimix(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "unimix")
 class UniMix(Mixer):
     """``unimix`` as an object that a ``Loader`` and a loss share.
 

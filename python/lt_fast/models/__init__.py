@@ -1,4 +1,4 @@
-"""Networks whose features and head are two things: ``model(x) == model.head(model.features(x))``.
+"""Networks with separate features and head: ``model(x) == model.head(model.features(x))``.
 
 Every model has ``features(x) -> (N, D)``, ``head`` (a module with ``weight (C, D)``) and ``num_classes``, and its
 weights are a function of ``seed`` alone. ``adapt`` makes one of any network of timm, torchvision or your own.
@@ -10,15 +10,7 @@ from lt_fast.models.cosine_head import CosineHead
 from lt_fast.models.digits_net import DigitsNet, digits_net
 from lt_fast.models.heads import swap_head
 from lt_fast.models.resnet_cifar import ResNetCifar, resnet32
-from lt_fast.registry import Registry
-
-MODELS = Registry(
-    "model",
-    {
-        "digits_net": "lt_fast.models.digits_net:digits_net",
-        "resnet32": "lt_fast.models.resnet_cifar:resnet32",
-    },
-)
+from lt_fast.registry import MODELS
 
 __all__ = [
     "MODELS",

@@ -27,7 +27,7 @@ Weights = str | PathLike[str] | Mapping[str, Tensor] | None
 
 
 class Adapted(Classifier):
-    """A foreign network without its own classifier, and a head in its place.
+    """A network of another library with a new head instead of its classifier.
 
     Attributes:
         backbone: the network; its classifier is now the identity, so it returns features.
@@ -42,7 +42,7 @@ class Adapted(Classifier):
         self.input_size, self.mean, self.std = expects
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the network's own classifier was given, (N, D)."""
+        """Return the (N, D) input of the network's own classifier."""
         features: Tensor = self.backbone(x)
         return features
 
@@ -65,7 +65,7 @@ def adapt(
     input_size: tuple[int, int, int] | None = None,
     **options: Any,
 ) -> Classifier:
-    """Return ``model`` with a new head of ``num_classes`` classes; everything before the head stays as it is.
+    """Return ``model`` with a new head of ``num_classes`` classes; everything before the head is unchanged.
 
     The classifier is found without its name: it is the last linear layer or 1 x 1 convolution that the forward pass
     calls and that makes as many numbers as the network returns. It becomes the identity, and what it was given is the
@@ -80,7 +80,7 @@ def adapt(
             running code), its classifier ignored; ``"pretrained"`` for the library's own, which it downloads; None for
             new weights.
         seed: decides every new weight; the global generators are neither read nor advanced.
-        input_size: (channels, height, width) of the images, if the network does not say.
+        input_size: (channels, height, width) of the images, if the network does not define it.
         options: for the constructor of the network.
 
     Raises:
@@ -180,7 +180,7 @@ def _from_factory(module: str, attribute: str, options: Mapping[str, Any]) -> nn
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Let constructors of other libraries draw from a generator of this seed, and put the global one back after."""
+    """Seed the global generator for constructors of other libraries, and restore its state afterwards."""
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0]))
     try:
@@ -236,7 +236,7 @@ def _expects(network: nn.Module, input_size: tuple[int, int, int] | None) -> Exp
 
 
 def _strip(network: nn.Module, expects: Expects, *, fixed: bool) -> tuple[int, Expects]:
-    """Make the classifier the identity; return the width D of the features and the images that the network takes."""
+    """Replace the classifier by the identity; return the feature width D and the expected images."""
     reset = getattr(network, "reset_classifier", None)
     calls, output, expects = _probe(network, expects, fixed=fixed)
     if callable(reset) and hasattr(network, "num_features"):  # timm's own way
@@ -250,7 +250,7 @@ def _strip(network: nn.Module, expects: Expects, *, fixed: bool) -> tuple[int, E
 
 
 def _classifier(network: nn.Module, calls: list[_Call], output: torch.Size) -> str:
-    """Return the name of the last layer that makes as many channels as the network has outputs."""
+    """Return the name of the last layer with as many output channels as the network has outputs."""
     fitting = [call for call in calls if len(output) == 2 and call.made[:2] == output]  # noqa: PLR2004
     if not fitting:
         raise UsageError(_not_found(network, f"no linear layer makes its output {tuple(output)}"))

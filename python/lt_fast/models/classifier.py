@@ -1,4 +1,4 @@
-"""``Classifier``: what every network of the package is, features and a head."""
+"""``Classifier``: base class of the package's networks, features and a head."""
 
 from torch import Tensor, nn
 

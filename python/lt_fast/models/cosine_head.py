@@ -1,4 +1,4 @@
-"""``CosineHead``: class scores as cosines between a feature and each class's direction."""
+"""``CosineHead``: class scores as cosines between the features and the weight of each class."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class CosineHead(nn.Module):
 
     The constructor initialises the weight, so that the head works in any network: ``model.fc = CosineHead(512, 10)``.
     Every value depends on ``seed`` alone; the global generator is neither read nor advanced. Give two heads of one
-    network different seeds. On the meta device nothing is drawn: call ``reset_parameters`` after ``to_empty``.
+    network different seeds. On the meta device nothing is sampled: call ``reset_parameters`` after ``to_empty``.
 
     Args:
         in_features: D.
@@ -46,7 +46,7 @@ class CosineHead(nn.Module):
         ValueError: if a size is below 1, or ``seed`` out of range.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, models/resnet_cifar.py, NormedLinear.
-    Differs from that code: the weight is kept ``(C, D)`` as in ``nn.Linear`` rather than ``(D, C)``.
+    Differs from that code: the weight is ``(C, D)`` as in ``nn.Linear`` rather than ``(D, C)``.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class CosineHead(nn.Module):
         self.fill(seeded_generator(self.seed))
 
     def fill(self, generator: torch.Generator) -> None:
-        """Draw every row uniformly from the cube [-1, 1]^D and scale it to unit length, as the source does."""
+        """Sample every row uniformly from the cube [-1, 1]^D and scale it to unit length, as the source does."""
         if self.weight.is_meta:
             return
         # Drawn where the generator is, and not in half precision: one seed gives one head on every device.

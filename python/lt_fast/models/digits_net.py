@@ -6,6 +6,7 @@ from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
+from lt_fast.registry import register
 
 _FEATURES = 64
 
@@ -45,6 +46,7 @@ def _convolution(in_planes: int, planes: int, *, stride: int = 1) -> list[nn.Mod
     ]
 
 
+@register("model", "digits_net")
 def digits_net(num_classes: int, *, head: str = "linear", in_channels: int = 1, seed: int = 0) -> DigitsNet:
     """Network of 66 thousand parameters for 8 x 8 images of one channel.
 

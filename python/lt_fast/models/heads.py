@@ -1,4 +1,4 @@
-"""Classifier heads: making one by name, and exchanging one."""
+"""Make a classifier head by name, and replace the head of a model."""
 
 import copy
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def make_head(head: str, in_features: int, num_classes: int) -> nn.Module:
 
 
 def swap_head(model: Model, head: nn.Module) -> Model:
-    """Return ``model`` with another head; the features are shared with it, and ``model`` keeps its own head.
+    """Return ``model`` with another head; both share the features, and ``model`` keeps its own head.
 
     For a calibrated head, or the same backbone with a new classifier. Training the features of one trains both.
 

@@ -1,4 +1,4 @@
-"""Weights as a function of a seed alone: no global generator is read or written."""
+"""Initialise weights as a function of a seed alone, without the global generator."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +12,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def build(make: Callable[[], Model], *, seed: int) -> Model:
-    """Return ``make()`` on the CPU, its weights drawn from ``seed`` by ``fill``.
+    """Return ``make()`` on the CPU, with weights sampled by ``fill`` from ``seed``.
 
     ``make`` runs on the meta device, where constructors allocate nothing and draw nothing: PyTorch's own
     initialisation would advance the global generator.
@@ -24,7 +24,7 @@ def build(make: Callable[[], Model], *, seed: int) -> Model:
 
     Raises:
         TypeError: if ``seed`` is not an integer.
-        ValueError: if it lies outside the range.
+        ValueError: if it is outside the range.
     """
     generator = seeded_generator(seed)
     with torch.device("meta"):
@@ -46,6 +46,6 @@ def _fill(module: nn.Module, generator: torch.Generator) -> None:
             bound = module.weight[0].numel() ** -0.5
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
     elif isinstance(module, nn.BatchNorm2d):
-        module.reset_parameters()  # ones and zeros: draws nothing
+        module.reset_parameters()  # ones and zeros: samples nothing
     elif any(True for _ in module.parameters(recurse=False)) or any(True for _ in module.buffers(recurse=False)):
         raise TypeError(f"{type(module).__name__} has weights that no rule fills; give it a method fill(generator)")

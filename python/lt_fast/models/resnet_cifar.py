@@ -9,12 +9,13 @@ from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
+from lt_fast.registry import register
 
 _WIDTHS = (16, 32, 64)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut without parameters (option A).
+    """Two 3 x 3 convolutions and a shortcut without parameters (option A).
 
     Where the width grows, the shortcut takes every second pixel and pads the channels with zeros, half before and
     half after, as the CIFAR networks of the paper do.
@@ -71,6 +72,7 @@ def _stage(in_planes: int, planes: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(BasicBlock(in_planes, planes), *(BasicBlock(planes, planes) for _ in range(blocks - 1)))
 
 
+@register("model", "resnet32")
 def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, seed: int = 0) -> ResNetCifar:
     """ResNet-32 for CIFAR: 0.46 M parameters, 69 M multiply-adds on a 32 x 32 image.
 
@@ -78,7 +80,7 @@ def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, se
         num_classes: C >= 1.
         head: ``"linear"``, or ``"cosine"`` for losses with a scale of their own, such as LDAM.
         in_channels: 3 for colour, 1 for grey.
-        seed: decides every weight; the global generator is neither read nor advanced. Two heads of one seed share
+        seed: determines every weight; the global generator is neither read nor advanced. Two heads of one seed share
             their backbone's weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A local generator from a seed: weights never come from the global one."""
+"""A local random generator from a seed, for weights."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ def seeded_generator(seed: int) -> torch.Generator:
 
     Raises:
         TypeError: if ``seed`` is not an integer.
-        ValueError: if it lies outside [0, 2^64).
+        ValueError: if it is outside [0, 2^64).
     """
     # torch's CPU generator keeps the low 32 bits of its seed; the hash lets all 64 bits count.
     hashed = np.random.SeedSequence(_checks.seed(seed)).generate_state(1, np.uint32)

@@ -31,6 +31,9 @@ CIFAR10_LT = register(
         loss=_CROSS_ENTROPY,
         sampler=_SHUFFLED,
         subset_seed=cited(0, "kaidic/LDAM-DRW: imbalance_cifar.py rand_number=0, whatever the seed of the training"),
+        validation=cited(
+            0.0, f"{LDAM_CODE}: every training image is trained on; a fraction of each class held out gives the curves"
+        ),
         epochs=cited(200, LDAM_CODE),
         batch_size=cited(128, LDAM_CODE),
         learning_rate=cited(0.1, LDAM_CODE),
@@ -75,6 +78,7 @@ DIGITS_LT = register(
         loss=_CROSS_ENTROPY,
         sampler=_SHUFFLED,
         subset_seed=cited(AS_SEED, "ours: 240 test images are few, so every seed has its own split"),
+        validation=cited(0.0, "ours: as on CIFAR; 3 images of the smallest class are few enough"),
         epochs=cited(60, "ours: 420 steps, a few seconds on a CPU; not tuned"),
         batch_size=cited(64, "ours: seven steps per epoch from 417 images"),
         learning_rate=cited(0.1, _TRIED),

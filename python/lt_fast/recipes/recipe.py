@@ -13,7 +13,7 @@ COMPONENTS = (
 )  # fmt: skip
 """The components of a run; the names in their specs are those of the registries of ``lt_fast.registry``."""
 
-VALUES = ("epochs", "batch_size", "learning_rate", "amp", "subset_seed", "defer_until")
+VALUES = ("epochs", "batch_size", "learning_rate", "amp", "subset_seed", "validation", "defer_until")
 """Settings of a run that belong to no component, or to several."""
 
 

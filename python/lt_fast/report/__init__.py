@@ -1,1 +1,1 @@
-"""Tables and pictures of runs, from the files of their run directories."""
+"""Tables and plots of runs, from the files of their run directories."""

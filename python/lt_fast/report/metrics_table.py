@@ -1,4 +1,4 @@
-"""Rows of metrics as the field prints them: overall, many, medium, few, calibration error."""
+"""Rows of metrics in the usual order: overall, many, medium, few, calibration error."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The pictures of a run: training curves, reliability, recall by class size, confusion, pairs confused in training."""
+"""Plots of a run: training curves, reliability, recall by class size, confusion matrix, pairs confused in training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,15 +24,15 @@ def training_curves(
     title: str,
     mark_epoch: float | None = None,
 ) -> None:
-    """Draw the loss, and beside it the accuracy (fractions) of each group, over the epochs.
+    """Plot the loss, and next to it the accuracy (fractions) of each group, over the epochs.
 
     Args:
         path: without its ending; ``.png`` and ``.svg`` are written.
         epochs: counted from 1.
         loss: mean training loss of each epoch.
-        accuracy: ``overall``, ``many``, ``medium``, ``few`` to one value an epoch; None where a group has no class.
+        accuracy: ``overall``, ``many``, ``medium``, ``few`` to one value per epoch; None where a group has no class.
         title: of the whole picture.
-        mark_epoch: where class weights set in, drawn as a dotted line.
+        mark_epoch: where class weights start, plotted as a dotted line.
     """
     with figure(path, width=5.0, columns=2) as (drawn, (left, right)):
         drawn.suptitle(title, x=0.01, ha="left")
@@ -55,7 +55,7 @@ def training_curves(
 
 
 def reliability_diagram(path: Path, stages: Mapping[str, Any], errors: Mapping[str, float], *, title: str) -> None:
-    """Draw accuracy against confidence, and how many predictions each bin holds.
+    """Plot accuracy against confidence, and the number of predictions in each bin.
 
     Args:
         path: without its ending.
@@ -72,7 +72,7 @@ def reliability_diagram(path: Path, stages: Mapping[str, Any], errors: Mapping[s
             confidence = 100 * np.asarray(bins.confidence, dtype=np.float64)[filled]
             accuracy = 100 * np.asarray(bins.accuracy, dtype=np.float64)[filled]
             label = f"{_STAGE[stage] if len(stages) > 1 else 'model'}: ECE {100 * errors[stage]:.1f} %"
-            # A bin of few predictions says little: its point is small, and the line between points is faint.
+            # A bin of few predictions is uncertain: its point is small, and the line between points is faint.
             share = 100 * count / count.sum()
             left.plot(confidence, accuracy, color=COLOURS[stage], alpha=0.45)
             size = 15 + 3 * share[filled]
@@ -106,16 +106,16 @@ def recall_by_count(
     path: Path, n_train: Sequence[int], recalls: Mapping[str, Sequence[float | None]], *, title: str,
     limits: tuple[int, int] = (MANY_ABOVE, FEW_BELOW),
 ) -> None:  # fmt: skip
-    """Draw each class as a point: its recall over its number of training images.
+    """Plot each class as a point: its recall over its number of training images.
 
     Args:
         path: without its ending.
-        n_train: training images a class.
+        n_train: training images per class.
         recalls: ``before`` and perhaps ``after`` to one recall a class; None where the class has no test image.
         title: of the picture.
-        limits: many lies above the first, few below the second.
+        limits: many is above the first, few below the second.
     """
-    counts = np.maximum(np.asarray(n_train, dtype=np.float64), 1)  # an empty class has a place on a log axis too
+    counts = np.maximum(np.asarray(n_train, dtype=np.float64), 1)  # an empty class needs a position on a log axis, too
     with figure(path) as (drawn, axes):
         drawn.suptitle(title, x=0.01, ha="left")
         for stage, marker in zip(recalls, "os", strict=False):
@@ -137,11 +137,11 @@ def recall_by_count(
 
 
 def recall_by_method(path: Path, n_train: Sequence[int], recalls: Mapping[str, Sequence[float]], *, title: str) -> None:
-    """Draw the recall of every class by several methods, the class with most training images first.
+    """Plot the recall of every class for several methods, the class with most training images first.
 
     Args:
         path: without its ending.
-        n_train: training images a class.
+        n_train: training images per class.
         recalls: name of the method to one recall a class; at most four methods.
         title: of the picture.
     """
@@ -159,7 +159,7 @@ def recall_by_method(path: Path, n_train: Sequence[int], recalls: Mapping[str, S
 
 
 def confusion_picture(path: Path, matrix: NDArray[np.int64], names: Sequence[str], *, title: str) -> None:
-    """Draw the confusion matrix, rows normalised to percent of the true class, classes in their order of the data set.
+    """Plot the confusion matrix, rows normalised to percent of the true class, classes in the order of the data set.
 
     Args:
         path: without its ending.
@@ -184,7 +184,7 @@ def confusion_picture(path: Path, matrix: NDArray[np.int64], names: Sequence[str
 
 
 def confusion_pairs(path: Path, matrix: NDArray[np.int64], names: Sequence[str], *, title: str) -> None:
-    """Draw which class the training images were taken for: each class's errors by class, and the most frequent pairs.
+    """Plot which classes were confused in training: each class's errors by class, and the most frequent pairs.
 
     Args:
         path: without its ending.
@@ -199,7 +199,7 @@ def confusion_pairs(path: Path, matrix: NDArray[np.int64], names: Sequence[str],
         image = left.imshow(share, cmap="cividis", vmin=0, vmax=max(share.max(), 1), interpolation="nearest")
         drawn.colorbar(image, ax=left, label="percent of the class's errors while training", shrink=0.85)
         left.grid(visible=False)
-        left.set(title="What errors were taken for", xlabel="predicted class", ylabel="true class")
+        left.set(title="Predictions of wrong images", xlabel="predicted class", ylabel="true class")
         _name_classes(left, names)
         _draw_bars(right, errors, names)
 
@@ -212,7 +212,7 @@ def _draw_bars(axes: Any, errors: NDArray[np.int64], names: Sequence[str]) -> No
     axes.set_yticks(range(len(pairs)), words)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set(title="Most frequent pairs", xlabel="times while training (class \u2192 taken for)")
+    axes.set(title="Most frequent pairs", xlabel="times in training (class \u2192 predicted class)")
 
 
 def _name_classes(axes: Any, names: Sequence[str]) -> None:

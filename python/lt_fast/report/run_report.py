@@ -1,4 +1,4 @@
-"""The tables and pictures of one run directory, from its files alone: no network, no data set, no GPU."""
+"""Tables and plots of one run directory, from its files alone: no network, no data set, no GPU."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ GROUPS = {"overall": "top1", "many": "many_recall", "medium": "medium_recall", "
 
 
 def draw_run(run: Path | str) -> list[Path]:
-    """Draw the pictures of a finished run into its ``plots`` folder and return their PNG files.
+    """Plot a finished run into its ``plots`` folder and return the PNG files.
 
     Raises:
         DataError: if a file of the run is missing or damaged, or the folder cannot be written.
@@ -65,28 +65,29 @@ def class_table(result: Mapping[str, Any]) -> str:
 
 
 def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
-    """Return the pairs that a run confused most while it trained, as text: how often, and of which errors."""
+    """Return the pairs that were confused most often in training, as text, with counts and fractions of the errors."""
     pairs = result["method"]["confusions"]["most_frequent"][:most]
     rows = [[pair["true"], pair["predicted"], str(pair["count"]), percent(pair["share"])] for pair in pairs]
-    return text_table(["class", "taken for", "times", "% of its errors"], rows, left=2)
+    return text_table(["class", "predicted as", "times", "% of its errors"], rows, left=2)
 
 
 def title_of(config: Mapping[str, Any]) -> str:
-    """Return what a picture is of: method, data set, imbalance ratio, seed."""
+    """Return the title of a plot: method, data set, imbalance ratio, seed."""
     return (
         f"{config['recipe']} on {config['data']}, imbalance ratio {config['imbalance_ratio']:g}, seed {config['seed']}"
     )
 
 
 def stages_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``{"before": metrics}``, and ``"after"`` where the run was calibrated."""
+    """Return ``{"before": metrics}``, and ``"after"`` if the run was calibrated."""
     before = result["metrics_before_calibration"]
     return {"before": result["metrics"]} if before is None else {"before": before, "after": result["metrics"]}
 
 
 def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str) -> None:
     history = _history(table, config["epochs"])
-    accuracy = {group: [row.get(f"test_{key}") for row in history] for group, key in GROUPS.items()}
+    of = "validation" if any(name.startswith("validation_") for name in history.columns) else "test"
+    accuracy = {group: [row.get(f"{of}_{key}") for row in history] for group, key in GROUPS.items()}
     defer = config["defer_until"] * config["epochs"] if "defer_until" in config else None
     losses = [float(row["train_loss"] or 0) for row in history]
     pictures.training_curves(path, range(1, len(history) + 1), losses, accuracy, title=title, mark_epoch=defer)
@@ -94,7 +95,8 @@ def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str)
 
 def _history(table: Path, epochs: int) -> History:
     history = History.from_csv(table)
-    rules = {"epoch": whole(1), "train_loss": NUMBER} | {f"test_{key}?": FRACTION for key in GROUPS.values()}
+    columns = {f"{of}_{key}?": FRACTION for of in ("test", "validation") for key in GROUPS.values()}
+    rules = {"epoch": whole(1), "train_loss": NUMBER} | columns
     try:
         for row in history:
             check(row, rules)

@@ -1,4 +1,4 @@
-"""One look for every picture: colours that colour-blind readers tell apart, sizes, and how a figure is saved."""
+"""Common style of all plots: colours that colour-blind readers can distinguish, sizes, and saving."""
 
 import io
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, make_folder, replace_file
 
-# Okabe and Ito's palette (Color Universal Design, 2008); each colour keeps its meaning across all pictures.
+# Okabe and Ito's palette (Color Universal Design, 2008); each colour has the same meaning in all plots.
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000",
 )  # fmt: skip
@@ -49,9 +49,9 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def figure(path: Path, *, width: float = 6.0, height: float = 4.0, columns: int = 1) -> Iterator[tuple[Any, Any]]:
-    """Yield ``(figure, axes)`` in the house style and save it as ``path`` with the endings ``.png`` and ``.svg``.
+    """Yield ``(figure, axes)`` in the common style and save it as ``path`` with the endings ``.png`` and ``.svg``.
 
-    Draws on its own Agg canvas: no display, no pyplot state, and the caller's matplotlib settings stay as they are.
+    Uses its own Agg canvas: no display, no pyplot state, and the caller's matplotlib settings are not changed.
 
     Raises:
         MissingExtraError: if matplotlib is not installed.
@@ -67,7 +67,7 @@ def figure(path: Path, *, width: float = 6.0, height: float = 4.0, columns: int 
 
 
 def _save(drawn: Any, path: Path) -> None:
-    # A fixed date keeps the file the same from run to run; writing aside keeps a full disk from leaving half a picture.
+    # Without a date the file is bit-identical from run to run.
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     data = io.BytesIO()
     drawn.savefig(data, format=path.suffix[1:], metadata=metadata)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 NOTHING = "-"
-"""What stands where there is no number: a group without classes, an interval from one seed."""
+"""Shown instead of a missing number: a group without classes, an interval from one seed."""
 
 _MINUS_WIDTH = 2
 

@@ -1,4 +1,4 @@
-"""Which sample comes next: batch samplers for any ``DataLoader``, resumable, shardable, without hidden state.
+"""Samplers and batch samplers for any ``DataLoader``: resumable, shardable, without hidden state.
 
 Each batch is a pure function of (seed, epoch, position).
 
@@ -8,7 +8,7 @@ Each batch is a pure function of (seed, epoch, position).
 """
 
 from lt_fast.labels import labels_of
-from lt_fast.registry import Registry
+from lt_fast.registry import SAMPLERS
 from lt_fast.sampling.class_balanced import ClassBalancedBatchSampler, ClassBalancedSampler
 from lt_fast.sampling.class_probabilities import class_probabilities, effective_number_probs
 from lt_fast.sampling.confusion_counts import ConfusionCounts
@@ -23,22 +23,6 @@ from lt_fast.sampling.seekable_index import SeekableSampler
 from lt_fast.sampling.shuffled import ShuffledBatchSampler
 from lt_fast.sampling.stratified import StratifiedBatchSampler
 from lt_fast.sampling.weighted import WeightedRandomSampler
-
-SAMPLERS = Registry(
-    "sampler",
-    {
-        "class_balanced_draws": "lt_fast.sampling.class_balanced:ClassBalancedSampler",
-        "class_balanced": "lt_fast.sampling.class_balanced:ClassBalancedBatchSampler",
-        "confusion_pairs": "lt_fast.sampling.confusion_pairs:ConfusionPairBatchSampler",
-        "dual": "lt_fast.sampling.dual:DualBatchSampler",
-        "m_per_class": "lt_fast.sampling.m_per_class:MPerClassBatchSampler",
-        "multilabel": "lt_fast.sampling.multilabel:MultilabelBalancedSampler",
-        "repeat_factor": "lt_fast.sampling.repeat_factor:RepeatFactorSampler",
-        "shuffled": "lt_fast.sampling.shuffled:ShuffledBatchSampler",
-        "stratified": "lt_fast.sampling.stratified:StratifiedBatchSampler",
-        "weighted": "lt_fast.sampling.weighted:WeightedRandomSampler",
-    },
-)
 
 __all__ = [
     "SAMPLERS",

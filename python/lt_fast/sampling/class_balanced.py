@@ -1,4 +1,4 @@
-"""Class-balanced batches: a class by its probability, then a sample of it."""
+"""Class-balanced batches: draw a class by its probability, then a sample of it."""
 
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from lt_fast import _checks, _rust
 from lt_fast.counts import ClassCounts, EmptyPolicy, NumberedLabels, numbered_labels
 from lt_fast.labels import refuse_negative, warn
+from lt_fast.registry import register
 from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
 from lt_fast.sampling.schedule import Schedule, ScheduledDraws, described, scheduled
 from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, Source, fingerprint
@@ -18,35 +19,36 @@ WithinClass: TypeAlias = Literal["cycle", "replace"]
 _FEWEST_DISTINCT = 3  # samples: two of two classes are an example, not a mistake
 
 
+@register("sampler", "class_balanced")
 class ClassBalancedBatchSampler(SeekableBatchSampler):
-    """Batches whose classes come with probability proportional to ``n_c ** q``, whatever the data set holds.
+    """Batches in which class c has probability proportional to ``n_c ** q``, for any class sizes ``n_c``.
 
     ``q`` is 1 for instance-balanced, 0.5 for square-root, 0 for class-balanced, -1 for reverse sampling.
 
-    ``within_class`` says how a sample of the class is chosen:
+    ``within_class`` selects how a sample of the class is drawn:
 
-    - ``"cycle"``: every sample of a class before any repeats, in a new order each time round, across epochs. The
-      classes come in shuffled rounds of ``1 / min p`` draws that hold each class as often as its probability says (for
-      ``q=0``: each class once in C draws); after every round a class is less than one draw away from its share. How
-      many draws a class has had follows from the position alone; hence there is nothing else to save, and seeking
-      costs O(C + 1 / min p) at any position.
+    - ``"cycle"``: every sample of a class before any repeats, in a new order in each cycle, across epochs. The classes
+      come in shuffled rounds of ``1 / min p`` draws with quotas proportional to their probabilities (for ``q=0``: each
+      class once in C draws); after every round the number of draws of a class differs from its expectation by less than
+      one. That number follows from the position alone, so no other state is needed, and seeking costs
+      O(C + 1 / min p) at any position.
     - ``"replace"``: class and sample independently at every draw, each in O(1) at any position.
 
-    Everything else (epochs, ranks, resume) is said at ``SeekableBatchSampler``. Building is O(N + C): 4 bytes a sample
+    For epochs, ranks and resuming see ``SeekableBatchSampler``. Building is O(N + C): 4 bytes per sample
     for the table, 4 for the labels.
 
     Args:
-        labels: one class a sample (integers from 0, or strings, which are numbered in sorted order), or a data
+        labels: one class per sample (integers from 0, or strings, which are numbered in sorted order), or a data
             set as ``labels_of`` takes.
         batch_size: draws in a batch.
         q: exponent of the class counts.
-        class_probs: ``(C,)`` probabilities in place of ``q``, any positive scale; 0 leaves a class out.
-        schedule: probabilities by epoch in place of ``q``: a ``ProgressiveSchedule``, or any function of ``(epoch,
+        class_probs: ``(C,)`` probabilities instead of ``q``, any positive scale; 0 excludes a class.
+        schedule: probabilities by epoch instead of ``q``: a ``ProgressiveSchedule``, or any function of ``(epoch,
             class_counts)`` that returns ``(C,)`` probabilities. Each new epoch builds a table, O(N + C), and starts
-            from other quotas, so "every sample before any repeats" then holds within an epoch only.
+            from other quotas, so "every sample before any repeats" is then true within an epoch only.
         within_class: ``"cycle"`` or ``"replace"``.
         num_batches: batches in an epoch, over all ranks; by default as many as N draws give.
-        drop_last: by default the draws that do not fill a batch are left out; ``False`` keeps a shorter one.
+        drop_last: by default drop the draws that do not fill a batch; ``False`` keeps a shorter one.
         output: ``"list"`` or ``"numpy"``.
         seed: in [0, 2**64).
         empty: ``"error"``, or ``"ignore"`` to give classes without samples the probability 0.
@@ -60,8 +62,8 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
 
     Raises:
         TypeError: if labels are neither integers nor strings, or a torch ``Sampler`` is passed.
-        ValueError: if a label is negative or has no probability, a class is empty, ``class_probs`` holds NaN, an
-            infinity, a negative number or only zeros, ``q`` is given beside it or not finite, or a number is out of
+        ValueError: if a label is negative or has no probability, a class is empty, ``class_probs`` contains NaN, an
+            infinity, a negative number or only zeros, ``q`` is also given or not finite, or a number is out of
             its range.
 
     Source: Kang et al. 2020, arXiv:1910.09217, equation (1) and section 3, for ``q``; ClassAwareSampler.py of
@@ -101,16 +103,17 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
         return self._rule.draws(*self._source[1][-2:])
 
 
+@register("sampler", "class_balanced_draws")
 class ClassBalancedSampler(SeekableSampler):
     """The draws of ``ClassBalancedBatchSampler`` one by one, for ``DataLoader(sampler=...)``.
 
     Args:
         labels: as there, and so are all not named here.
         q: exponent of the class counts.
-        class_probs: probabilities in place of ``q``.
-        schedule: probabilities by epoch in place of ``q``.
+        class_probs: probabilities instead of ``q``.
+        schedule: probabilities by epoch instead of ``q``.
         within_class: ``"cycle"`` or ``"replace"``.
-        num_samples: draws in an epoch, over all ranks; by default one a sample.
+        num_samples: draws in an epoch, over all ranks; by default one per sample.
         seed: in [0, 2**64).
         empty: ``"error"`` or ``"ignore"``.
 
@@ -149,7 +152,7 @@ class ClassBalancedSampler(SeekableSampler):
 
 
 class _Rule(NamedTuple):
-    """What both samplers are made of: the class of every sample, and how often each class comes."""
+    """The class of every sample and the probability of each class, shared by both samplers."""
 
     labels: NDArray[np.uint32]
     class_counts: ClassCounts
@@ -191,7 +194,7 @@ class _Rule(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """Name and arguments; what is long lies in the rule already."""
+        """Name and arguments of the source; the long arguments are attributes of the rule."""
         return "class_balanced", ()
 
     def draws(self, draws_per_epoch: int, seed: int) -> Drawing:

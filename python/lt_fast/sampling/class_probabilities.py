@@ -1,4 +1,4 @@
-"""How often each class is to come: by an exponent, by effective number, or as given."""
+"""Class probabilities: by an exponent, by effective number, or as given."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,7 +57,7 @@ def effective_number_probs(
 
     Raises:
         TypeError: if ``beta`` is not a number.
-        ValueError: if a class is empty, unless ``empty="ignore"``; if ``beta`` does not lie in [0, 1).
+        ValueError: if a class is empty, unless ``empty="ignore"``; if ``beta`` is not in [0, 1).
 
     Source: Cui et al. 2019, arXiv:1901.05555, equation (3), as weights of samples to draw:
         ``ImbalancedDatasetSampler`` in utils.py of kaidic/LDAM-DRW.
@@ -73,7 +73,7 @@ def effective_number_probs(
 
 
 def entries_of(name: str, values: Any, names: ClassCounts | Sequence[str] | None = None) -> NDArray[np.float64]:
-    """Return a copy of ``values`` as float64, or say that the argument ``name`` must be numbers, one per class.
+    """Return a copy of ``values``, one number per class, as float64; errors name the argument ``name``.
 
     Args:
         name: the argument.
@@ -91,11 +91,11 @@ def entries_of(name: str, values: Any, names: ClassCounts | Sequence[str] | None
 
 
 def explicit_probabilities(class_probs: ArrayLike, counts: ClassCounts, empty: EmptyPolicy) -> NDArray[np.float64]:
-    """Return ``class_probs`` with sum 1, or say which entry is wrong.
+    """Return ``class_probs`` normalised to sum 1.
 
     Raises:
         TypeError: if it does not hold numbers.
-        ValueError: if it has not one entry a class, one is negative or not finite, or all are 0.
+        ValueError: if it has not one entry per class, one is negative or not finite, or all are 0.
     """
     probs = entries_of("class_probs", class_probs, counts)
     if probs.shape != (counts.num_classes,):

@@ -1,4 +1,4 @@
-"""Which class is taken for which, counted while training: the same integers on every rank and in any order."""
+"""Accumulate a confusion matrix during training, as the same integers on every rank and in any order."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -22,14 +22,14 @@ class ConfusionEntries(NamedTuple):
 
 
 class ConfusionCounts:
-    """How often samples of class ``target`` were predicted as class ``predicted``, right predictions included.
+    """Confusion matrix of counts: how often samples of class ``target`` were predicted as class ``predicted``.
 
     Equals ``np.add.at(matrix, (target, predicted), 1)`` on a ``(C, C)`` int64 matrix. Integers: the order of updates
     changes nothing, and so do the number of ranks and the way that samples fall on them.
 
-    Up to 2,000 classes the counts are that matrix (at most 32 MB) and an update costs about a nanosecond a pair. Above,
-    only cells that are not 0 are stored, 12 bytes each (up to twice that while they grow): a few million distinct pairs
-    of 8,142 classes take some tens of megabytes where the matrix would take 530.
+    Up to 2,000 classes the counts are that matrix (at most 32 MB) and an update costs about a nanosecond per pair.
+    Above, only cells that are not 0 are stored, 12 bytes each (up to twice that while they grow): a few million
+    distinct pairs of 8,142 classes take some tens of megabytes where the matrix would take 530.
 
     >>> counts = ConfusionCounts(3)
     >>> counts.update([0, 0, 2, 1], [0, 1, 1, 1])
@@ -44,7 +44,7 @@ class ConfusionCounts:
         ValueError: if it is out of its range.
 
     Source: the confusion of equations (5) and (6) of CP-Mix, arXiv:2411.07621, accumulated over the training as a
-        matrix in place of a multiset.
+        matrix instead of a multiset.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -66,7 +66,7 @@ class ConfusionCounts:
         return self._counts.nbytes
 
     def update(self, target: Any, predicted: Any) -> None:
-        """Count one pair a sample. Nothing is counted when something is refused.
+        """Count one pair per sample. If an argument is invalid, nothing is counted.
 
         A tensor on a GPU is copied to the host, which waits for it.
 
@@ -79,7 +79,7 @@ class ConfusionCounts:
 
         Raises:
             TypeError: if they are not integers.
-            ValueError: if their shapes differ, a class lies outside [0, C) (its position is named), or the counts would
+            ValueError: if their shapes differ, a class is outside [0, C) (its position is named), or the counts would
                 add up to 2**63.
         """
         self._counts.update(_classes("target", target), _classes("predicted", predicted))
@@ -97,7 +97,7 @@ class ConfusionCounts:
         return ConfusionEntries(*self._counts.entries())
 
     def merge(self, other: "ConfusionCounts") -> None:
-        """Add the counts of ``other``, which stays as it is.
+        """Add the counts of ``other``, which is not changed.
 
         Raises:
             TypeError: if ``other`` is something else.
@@ -110,7 +110,7 @@ class ConfusionCounts:
         self._counts.merge(*other.entries())
 
     def all_reduce(self, group: distributed.ProcessGroup | None = None) -> None:
-        """Replace the counts of every rank by the sum over all ranks: the same bits everywhere.
+        """Replace the counts of every rank by the sum over all ranks.
 
         To sum in turns, count into a fresh object, reduce that and ``merge`` it: counts that have been summed once must
         not be summed again. Without an initialised process group there is one rank, and nothing to do. The cells travel
@@ -163,9 +163,9 @@ class ConfusionCounts:
         self.load_state_dict(state)
 
     def __copy__(self) -> Self:
-        twin = type(self)(self.num_classes)
-        twin.merge(self)
-        return twin
+        copied = type(self)(self.num_classes)
+        copied.merge(self)
+        return copied
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConfusionCounts):
@@ -190,12 +190,12 @@ def _columns(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def travelling_device(backend: str) -> torch.device:
-    """Return where tensors must lie for a backend: the host, unless it knows GPUs alone."""
+    """Return the device that a backend communicates from: the CPU, unless it supports GPUs only."""
     return torch.device("cuda" if "nccl" in backend and "cpu:" not in backend else "cpu")
 
 
 def _gathered(cells: Tensor, num_classes: int, group: distributed.ProcessGroup | None) -> list[Tensor]:
-    """Return the rows of every rank; they differ in number, so that each rank pads its own to the longest."""
+    """Return the rows of every rank. Their numbers differ, so each rank pads its rows to the longest."""
     device = travelling_device(str(distributed.get_backend(group)))
     world_size = distributed.get_world_size(group)
     own = torch.tensor([num_classes, len(cells)], device=device)

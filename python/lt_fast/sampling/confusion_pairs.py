@@ -14,46 +14,47 @@ from torch import Tensor
 
 from lt_fast import _checks, _rust
 from lt_fast.counts import EmptyPolicy, in_class_order
+from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.confusion_counts import ConfusionCounts
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 
 
+@register("sampler", "confusion_pairs")
 class ConfusionPairBatchSampler(SeekableBatchSampler):
-    """Batches of pairs (i, j): ``i`` of a uniformly drawn class, ``j`` of a class that it is taken for.
+    """Batches of pairs (i, j): ``i`` of a uniformly drawn class, ``j`` of a class that the model predicts for it.
 
     For each pair, independently, with ``C[c, d]`` how often class ``c`` was predicted as ``d``::
 
         c ~ uniform over the classes                 i ~ uniform over the samples of c
         d ~ C[c, d] ** (1 / temperature), d != c     j ~ uniform over the samples of d
 
-    With probability ``uniform_fraction``, and always for a class that was taken for no other (an empty row of ``C``),
-    ``d`` is any other class, all equally likely. Right predictions, the diagonal of ``C``, do not count.
+    With probability ``uniform_fraction``, and always for a class that was predicted as no other class (an empty row of
+    ``C``), ``d`` is any other class, all equally likely. Correct predictions, the diagonal of ``C``, are ignored.
 
-    A batch with ``output="numpy"`` is an array of rows (i, j). With ``"list"`` it is the same rows end to end,
-    ``i0, j0, i1, j1, ...``, which any ``DataLoader`` gathers. Of images ``x`` and labels ``y`` gathered so::
+    A batch with ``output="numpy"`` is an array of rows (i, j). With ``"list"`` it is the concatenated rows,
+    ``i0, j0, i1, j1, ...``, which any ``DataLoader`` can gather. With images ``x`` and labels ``y`` gathered this way::
 
         lam = mixer.coefficients(epoch, step, pairs_per_batch) # lt_fast.mixing.CPMix
         loss = criterion(model(lam * x[0::2] + (1 - lam) * x[1::2]), y[0::2], y[1::2], lam)
 
-    *The table* may be replaced while batches are drawn: ``update_confusion`` names the global step, ``epoch *
-    num_batches`` plus the position in the epoch, from which it counts. A draw is a pure function of (seed, epoch,
-    position, the table that counts there), four numbers of the stream a pair, and costs the same at any position. The
-    tables needed from the saved place on are part of the state; those that were replaced before the current epoch began
-    are forgotten, so that batches of earlier epochs can no longer be asked for. Everything else (epochs, ranks, resume)
-    is said at ``SeekableBatchSampler``.
+    *The matrix* may be replaced during an epoch: ``update_confusion`` names the global step, ``epoch * num_batches``
+    plus the position in the epoch, from which it is used. A draw is a pure function of (seed, epoch, position, the
+    matrix of that step), uses four random numbers per pair, and costs the same at any position. The state contains the
+    matrices that are needed from its position on. Matrices that were replaced before the current epoch are dropped, so
+    batches of earlier epochs are no longer available. For epochs, ranks and resuming see ``SeekableBatchSampler``.
 
     Args:
-        labels: one class a sample, or a data set as ``labels_of`` takes.
+        labels: one class per sample, or a data set as ``labels_of`` takes.
         confusion: ``ConfusionCounts``, or any (C, C) matrix of weights, true class by row.
         pairs_per_batch: pairs in a batch, over all classes.
-        temperature: > 0; 1 keeps the counts, above 1 rare confusions come more often, towards infinity all equally.
-        uniform_fraction: share of the pairs that disregard ``confusion``, in [0, 1].
+        temperature: > 0; 1 keeps the counts, above 1 rare confusions become more frequent, at infinity all are equal.
+        uniform_fraction: fraction of the pairs that ignore ``confusion``, in [0, 1].
         num_batches: batches in an epoch, over all ranks; by default as many as N indices give.
-        drop_last: by default the pairs that do not fill a batch are left out; ``False`` keeps a shorter one.
+        drop_last: by default drop the pairs that do not fill a batch; ``False`` keeps a shorter one.
         output: ``"list"`` or ``"numpy"``.
         seed: in [0, 2**64).
-        empty: ``"error"``, or ``"ignore"`` to leave out classes without samples, as first and as second.
+        empty: ``"error"``, or ``"ignore"`` to exclude classes without samples.
 
     Attributes:
         pairs_per_batch: as given; ``batch_size`` counts indices, twice as many.
@@ -66,10 +67,11 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
     Raises:
         TypeError: if labels are neither integers nor strings, a torch ``Sampler`` is passed, or ``confusion``,
             ``temperature`` or ``uniform_fraction`` are not numbers.
-        ValueError: if a label lies outside the classes of ``confusion``, a class is empty, fewer than two have samples,
-            ``confusion`` is not square or holds NaN, an infinity or a negative number, or a number is out of its range.
+        ValueError: if a label is outside the classes of ``confusion``, a class is empty, fewer than two have samples,
+            ``confusion`` is not square or contains NaN, an infinity or a negative number, or a number is out of its
+            range.
 
-    Source: CP-Mix, arXiv:2411.07621, Algorithm 1, whose text says nothing of empty rows; ``temperature`` and
+    Source: CP-Mix, arXiv:2411.07621, Algorithm 1, which does not define empty rows; ``temperature`` and
         ``uniform_fraction`` are ours.
     """
 
@@ -119,12 +121,12 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
 
     @property
     def next_step(self) -> int:
-        """Global step of the batch that is given out next."""
+        """Global step of the next batch to be drawn."""
         state = super().state_dict()
         return int(state["epoch"]) * self.num_batches + int(state["position"])
 
     def update_confusion(self, confusion: ConfusionCounts | ArrayLike, *, from_step: int | None = None) -> None:
-        """Draw by ``confusion`` from a global step on, also in the iterator that is running. O(N + cells).
+        """Use ``confusion`` from a global step on, also in the running iterator. O(N + cells).
 
         On several ranks, all have to pass the same table (``ConfusionCounts.all_reduce``) and the same step, each to
         the sampler that its loader iterates: what ``shard`` or ``distributed`` returned, not what it was called on.
@@ -132,7 +134,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         Args:
             confusion: as for the constructor, of the same number of classes; copied.
             from_step: ``epoch * num_batches + position`` of the first batch that it counts for; by default the next one
-                to be given out. A loader with workers has asked for batches ahead of that: name a step beyond them,
+                to be given out. A loader with workers has drawn batches ahead of that: name a step beyond them,
                 best the start of the next epoch. A table for a later step, passed before, keeps its step.
 
         Raises:
@@ -171,7 +173,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         return {**state, "confusion": confusion}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``, its tables included, with the next ``iter()``; the number of ranks may have changed.
+        """Continue from ``state``, its matrices included, with the next ``iter()``; the number of ranks may differ.
 
         Raises:
             ValueError: if the state is of another data set or other settings (each difference is named), or damaged.
@@ -187,12 +189,12 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
                 f"state['confusion'] must hold the table that counts at step {step}, got the first from step "
                 f"{min(cells_from)} on; the state is damaged"
             )
-        draws = self._draws_by(cells_from)  # before anything changes: it refuses cells that lie outside
+        draws = self._draws_by(cells_from)  # first, because it raises for cells out of range
         super().load_state_dict(rest)
         self._cells_from, self._draws = cells_from, draws
 
     def _step_needed(self, state: Mapping[str, Any]) -> int:
-        """Return the first global step that may be drawn from ``state`` on."""
+        """Return the first global step that a resume from ``state`` may draw."""
         # With drop_last=False the ranks fill up their last round with the first batches of the epoch.
         epoch = _checks.integer("state['epoch']", state.get("epoch"))
         position = _checks.integer("state['position']", state.get("position"))
@@ -324,7 +326,7 @@ def _frame_in_class_order(frame: Any) -> NDArray[Any]:
 
 
 def _counting_from(cells_from: dict[int, _Cells], step: int) -> dict[int, _Cells]:
-    """Return the tables that some batch from ``step`` on is drawn by."""
+    """Return the matrices that batches from ``step`` on use."""
     current = max((start for start in cells_from if start <= step), default=step)
     return {start: cells for start, cells in sorted(cells_from.items()) if start >= current}
 

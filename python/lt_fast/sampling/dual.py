@@ -1,25 +1,27 @@
-"""Two streams of batches side by side."""
+"""Concatenate the batches of two samplers."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast.registry import register
 from lt_fast.sampling.confusion_pairs import ConfusionPairBatchSampler
 from lt_fast.sampling.seekable import Drawing, SeekableBatchSampler
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 
+@register("sampler", "dual")
 class DualBatchSampler(SeekableBatchSampler):
     """Batch ``g`` of ``first``, followed by batch ``g`` of ``second``: the uniform and the reverse branch of BBN.
 
     The first ``first.batch_size`` indices feed one branch, the rest the other. Positions, epochs, ranks and states are
-    those of this sampler; the two given ones are not moved.
+    those of this sampler; the two given samplers are not advanced.
 
     Args:
         first: a batch sampler of this package, not sharded, with full batches.
         second: another, with as many batches in an epoch. Two of one kind need different seeds, or both branches would
-            see the same draws.
+            get the same draws.
 
     Attributes:
         first: as given.
@@ -27,7 +29,7 @@ class DualBatchSampler(SeekableBatchSampler):
 
     Raises:
         TypeError: if one is not a batch sampler of this package, or is a ``ConfusionPairBatchSampler``: its batches
-            change with its table, in no state of this one.
+            depend on its matrix, which is not part of this state.
         ValueError: if one is a shard, their numbers of batches, outputs or ``drop_last`` differ, a last batch is
             shorter, or two of one kind share a seed.
 
@@ -57,7 +59,7 @@ class DualBatchSampler(SeekableBatchSampler):
 
 
 class _SideBySide:
-    """The draws of both, batch by batch."""
+    """The draws of both samplers, batch by batch."""
 
     def __init__(self, first: SeekableBatchSampler, second: SeekableBatchSampler) -> None:
         self._parts = [(part._draws, part.batch_size) for part in (first, second)]  # noqa: SLF001  (one unit)
@@ -81,7 +83,7 @@ def _check(first: Any, second: Any) -> None:
         if isinstance(part, ConfusionPairBatchSampler):
             raise TypeError(
                 f"{name} must draw by a rule that does not change, got a ConfusionPairBatchSampler, whose table does; "
-                "iterate it beside the other: zip(plain_loader, pair_loader)"
+                "iterate both together: zip(plain_loader, pair_loader)"
             )
         if part.world_size != 1:
             raise ValueError(f"{name} must not be a shard, got rank {part.rank} of {part.world_size}; shard the pair")

@@ -1,28 +1,30 @@
-"""P x K batches: some classes, the same number of samples of each."""
+"""PK batches: P classes with K samples of each."""
 
 from typing import Any
 
 from lt_fast import _checks
+from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 
 
+@register("sampler", "m_per_class")
 class MPerClassBatchSampler(SeekableBatchSampler):
     """Batches of ``m`` samples of each of ``classes_per_batch`` distinct classes: for triplet and contrastive losses.
 
-    Classes come in passes, each a shuffle of all of them, cut into batches; what does not fill a batch is left out
-    of that pass. The samples of a class come ``m`` at a time, distinct within a batch, and every one before any
-    repeats but for the ``n mod m`` that a cycle leaves out (others each time). A class with fewer than ``m``
-    samples repeats them as evenly as it can. A class that a pass leaves out skips the ``m`` it would have shown:
-    hence a batch follows from its position alone. Seeking costs O(C + batch) anywhere, and for a class of up to 4096
-    samples a step of its shuffle for each that the cycle has shown.
+    Classes come in passes, each a shuffle of all classes, divided into batches; classes that do not fill a batch are
+    dropped from that pass. The samples of a class come ``m`` at a time, distinct within a batch, and every one before
+    any repeats, except the ``n mod m`` that a cycle drops (others in each cycle). A class with fewer than ``m`` samples
+    repeats them as evenly as possible. A class that a pass drops also skips its ``m`` samples, so a batch follows from
+    its position alone. Seeking costs O(C + batch) at any position, and for a class of up to 4096 samples one step of
+    its shuffle for each sample that the cycle has shown.
 
     Args:
-        labels: one class a sample, or a data set as ``labels_of`` takes; classes without samples are left out.
+        labels: one class per sample, or a data set as ``labels_of`` takes; classes without samples are excluded.
         m: samples of a class in a batch.
         classes_per_batch: distinct classes in a batch.
         num_batches: batches in an epoch, over all ranks; by default as many as N draws give, at least 1.
-        drop_last: drop what does not fill a round of the ranks; batches are always full.
+        drop_last: drop batches that do not fill a round of the ranks; batches are always full.
         output: ``"list"`` or ``"numpy"``.
         seed: in [0, 2**64).
 
@@ -30,15 +32,15 @@ class MPerClassBatchSampler(SeekableBatchSampler):
         class_counts: samples per class.
 
     Shape:
-        a batch has ``classes_per_batch * m`` indices, those of a class side by side.
+        a batch has ``classes_per_batch * m`` indices, those of a class next to each other.
 
     Raises:
         TypeError: if labels are neither integers nor strings, or a torch ``Sampler`` is passed.
         ValueError: if there are fewer classes than ``classes_per_batch``, or a number is out of its range.
 
     Source: Hermans et al. 2017, arXiv:1703.07737 (PK batches); ``MPerClassSampler`` of
-        KevinMusgrave/pytorch-metric-learning. Differs from that code: passes over the classes in place of a new choice
-        for every batch, and cycles in place of independent samples.
+        KevinMusgrave/pytorch-metric-learning. Differs from that code: passes over the classes instead of a new choice
+        for every batch, and cycles instead of independent samples.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Balanced draws where a sample has any number of labels."""
+"""Class-balanced draws from samples with any number of labels."""
 
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -7,6 +7,7 @@ import numpy as np
 from lt_fast import _checks
 from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.labels import integers, refuse_sampler
+from lt_fast.registry import register
 from lt_fast.sampling.class_probabilities import class_probabilities
 from lt_fast.sampling.seekable import Source, fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
@@ -14,25 +15,26 @@ from lt_fast.sampling.seekable_index import SeekableSampler
 Strategy: TypeAlias = Literal["random", "cycle", "least_sampled"]
 
 
+@register("sampler", "multilabel")
 class MultilabelBalancedSampler(SeekableSampler):
-    """A class, then a sample that has it: the other labels of the sample come along.
+    """Draw a class, then a sample that has it among its labels.
 
     - ``"random"``: class and sample independently at every draw; O(1) at any position.
     - ``"cycle"``: classes in shuffled rounds, each once; every sample of a class before any repeats as that class's
       draw. O(C) at any position.
-    - ``"least_sampled"``: the class that the epoch has shown least so far, all labels of its samples counted, and any
-      sample of it. That depends on every draw before it, so there is no formula for draw ``d``: a seek draws the epoch
-      from its beginning, some 50 ns a draw, and going on costs nothing. The counts are not in the state, which holds
-      the position alone; they start at 0 with every epoch.
+    - ``"least_sampled"``: the class shown least so far in the epoch, counting all labels of its samples, and a random
+      sample of it. That depends on all earlier draws, so draw ``d`` has no formula: a seek repeats the draws of the
+      epoch, about 50 ns each, while continuing is free. The state contains the position, not the counts, which start at
+      0 in every epoch.
 
     Args:
         indptr: ``(N + 1,)``; sample ``i`` has the labels ``indices[indptr[i]:indptr[i + 1]]``, as in
             ``scipy.sparse.csr_array``. A sample without labels is never drawn.
         indices: labels, from 0.
-        strategy: how the class of a draw is chosen.
-        num_samples: draws in an epoch, over all ranks; by default one a sample.
+        strategy: how the class of a draw is selected.
+        num_samples: draws in an epoch, over all ranks; by default one per sample.
         seed: in [0, 2**64).
-        empty: ``"error"``, or ``"ignore"`` to leave out classes without samples.
+        empty: ``"error"``, or ``"ignore"`` to exclude classes without samples.
 
     Attributes:
         class_counts: samples per class.

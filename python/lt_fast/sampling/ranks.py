@@ -1,4 +1,4 @@
-"""Which rank this process is, from torch.distributed or the environment; never a guess."""
+"""The rank of this process, from torch.distributed or the environment."""
 
 import os
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def refuse_other_group(rank: int, world_size: int) -> None:
-    """Raise if a sampler was sharded as ``rank`` of ``world_size`` before a process group said otherwise.
+    """Raise if a sampler was sharded as ``rank`` of ``world_size`` and the process group has other values.
 
     Raises:
         ValueError: naming both.
@@ -61,7 +61,7 @@ def _of_environment(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def _refuse_other_launcher(environment: Mapping[str, str]) -> None:
-    """Raise where ``WORLD_SIZE=1`` stands alone and a launcher has started several tasks: each would be rank 0."""
+    """Raise if ``WORLD_SIZE=1`` is set without ``RANK`` and a launcher has started several tasks."""
     for rank, size in _LAUNCHERS:
         tasks = environment.get(size, "").strip()
         if rank in environment and tasks.isascii() and tasks.isdecimal() and int(tasks) > 1:

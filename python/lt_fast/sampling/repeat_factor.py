@@ -1,4 +1,4 @@
-"""Repeat-factor sampling: rare classes more often, common ones as they are."""
+"""Repeat-factor sampling: repeat samples of rare classes."""
 
 import math
 from typing import Any
@@ -8,17 +8,19 @@ from numpy.typing import NDArray
 
 from lt_fast import _checks
 from lt_fast.labels import integers, refuse_sampler
+from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 from lt_fast.sampling.weighted import numbers_of
 
 
+@register("sampler", "repeat_factor")
 class RepeatFactorSampler(SeekableSampler):
-    """Shuffled epochs in which sample ``i`` comes ``repeat_factors[i]`` times on average, rounded down or up by chance.
+    """Shuffled epochs with ``repeat_factors[i]`` draws of sample ``i`` on average, rounded down or up at random.
 
-    An epoch has ``round(sum(repeat_factors))`` draws, always: ``len`` is exact and the same on every rank. Seeking
-    costs O(1) on average at any position beyond 65,536 draws an epoch; below, an epoch is shuffled in memory.
+    Every epoch has ``round(sum(repeat_factors))`` draws: ``len`` is exact and the same on every rank. Seeking
+    costs O(1) on average at any position for more than 65,536 draws per epoch; shorter epochs are shuffled in memory.
 
     Args:
         repeat_factors: ``(N,)``, >= 0, as ``repeat_factors`` gives them.
@@ -30,8 +32,8 @@ class RepeatFactorSampler(SeekableSampler):
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``RepeatFactorTrainingSampler`` of
         facebookresearch/detectron2. Differs from that code: the fractions are rounded together (systematic sampling:
-        one random offset an epoch against the cumulative factors), not one by one, so that an epoch's length does not
-        vary; the factors are scaled by at most half a draw an epoch for the sum to be whole.
+        one random offset per epoch against the cumulative factors), not one by one, so that the length of an epoch is
+        constant; the factors are scaled by at most half a draw per epoch so that their sum is an integer.
     """
 
     def __init__(self, repeat_factors: Any, *, seed: int = 0) -> None:
@@ -57,7 +59,8 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
     """Return ``max(1, sqrt(threshold / f_c))`` for every sample, ``f_c`` the frequency of its class.
 
     Args:
-        labels: one class a sample, or a data set, as ``labels_of`` takes; or ``(indptr, indices)``, compressed rows of
+        labels: one class per sample, or a data set, as ``labels_of`` takes; or ``(indptr, indices)``, compressed rows
+            of
             labels: a sample then has the largest factor of its labels, 1 without any. A label that repeats within a
             sample, as that of several objects in an image, counts once.
         threshold: frequency, in (0, 1], below which a class is repeated; LVIS uses 0.001.
@@ -68,7 +71,7 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
 
     Raises:
         TypeError: if labels are neither integers nor strings, or ``threshold`` is not a number.
-        ValueError: if ``threshold`` does not lie in (0, 1], the rows are damaged, or a label is negative.
+        ValueError: if ``threshold`` is not in (0, 1], the rows are damaged, or a label is negative.
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``repeat_factors_from_category_frequency`` of
         facebookresearch/detectron2.

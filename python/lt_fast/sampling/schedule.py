@@ -21,7 +21,7 @@ _EXP_RANGE = 100.0  # how much closer to the end the last epoch is than the firs
 
 @dataclass(frozen=True)
 class ProgressiveSchedule:
-    """From one sampling exponent to another over the epochs: progressively-balanced sampling.
+    """Change the sampling exponent over the epochs: progressively-balanced sampling.
 
     With ``t = min(epoch / epochs, 1)``:
 
@@ -73,7 +73,7 @@ class ProgressiveSchedule:
 
 
 class ScheduledDraws:
-    """Draws whose class probabilities are the schedule's for each epoch; the last epoch's table is kept."""
+    """Draws with the class probabilities of a schedule for each epoch; the last epoch's table is cached."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ def scheduled(schedule: Schedule, epoch: int, counts: ClassCounts, empty: EmptyP
     """Return the probabilities of an epoch, with sum 1.
 
     Raises:
-        TypeError: if ``schedule`` is no function, or does not return numbers.
+        TypeError: if ``schedule`` is not a function, or does not return numbers.
         ValueError: if it does not return probabilities; the epoch is named.
     """
     if not callable(schedule):
@@ -133,9 +133,9 @@ def scheduled(schedule: Schedule, epoch: int, counts: ClassCounts, empty: EmptyP
 
 
 def described(schedule: Schedule, probs: NDArray[np.float64]) -> str:
-    """Return what identifies a schedule in a state: its settings where it shows them, else its name and epoch 0.
+    """Return what identifies a schedule in a state: its ``repr``, or its name and the probabilities of epoch 0.
 
-    Never an address, which would differ in the process that goes on.
+    Never an address, which would differ in a resumed process.
 
     Args:
         schedule: any.

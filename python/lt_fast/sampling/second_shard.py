@@ -1,4 +1,4 @@
-"""A rank's share of a sampler must not be shared out once more by a framework: say so, and how to switch it off.
+"""Refuse to let a framework shard a sampler that is already sharded, and name the framework's switch.
 
 Frameworks wrap a sampler and keep every R-th batch of it. Of a sampler that is one rank's share already, they would
 show each rank 1/R of its batches and nobody the rest, and nothing would complain.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from types import FrameType
 
-_DEEPEST = 12  # frames between a wrapper and `iter(sampler)`: a loader and its iterator lie between
+_DEEPEST = 12  # frames between a wrapper and `iter(sampler)`: a loader and its iterator are between
 
 
 class _Wrapper(NamedTuple):
@@ -52,7 +52,7 @@ def refuse_second_shard(rank: int, world_size: int) -> None:
 
 
 def refuse_joined_arrays() -> None:
-    """Raise if Accelerate is about to fill up its last round: it joins batches with ``+``, which adds arrays up.
+    """Raise if Accelerate is about to pad its last round: it concatenates batches with ``+``, which adds arrays.
 
     Raises:
         ValueError: naming the two ways out.

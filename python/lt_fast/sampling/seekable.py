@@ -1,8 +1,8 @@
-"""The contract of every batch sampler here: iterate, seek, shard, save and resume.
+"""Base class of all batch samplers: iterate, seek, shard, save and resume.
 
-A sampler is a source of draws (``Draws`` of the Rust module: indices as a pure function of epoch and position) plus
-what this module adds once for all of them: batches, the rank's share, the position of the newest iterator, its state.
-A new sampler checks its arguments, names its source and its settings, and is done.
+A sampler is a source of draws (``Draws`` of the Rust module: indices as a pure function of epoch and position) and what
+this module adds for all of them: batches, shards, the position of the newest iterator, and its state. A new sampler
+checks its arguments and names its source and its settings.
 """
 
 import copy
@@ -33,7 +33,7 @@ _DRAWS_A_CALL = 8192  # enough to hide the cost of a call, little enough that th
 
 
 class Drawing(Protocol):
-    """What a sampler draws from: ``Draws`` of the Rust module, or several of them, each for its part of the batches."""
+    """The source of a sampler: ``Draws`` of the Rust module, or several of them, each for some of the batches."""
 
     @property
     def draws_per_epoch(self) -> int:
@@ -50,19 +50,18 @@ class SeekableBatchSampler:
     """Batches of sample indices for ``DataLoader(batch_sampler=...)``, each a pure function of (seed, epoch, position).
 
     The position is global: batch ``g`` of an epoch is the same for any number of ranks, and goes to rank
-    ``g mod world_size``. Hence a state saved on 8 ranks goes on on 2.
+    ``g mod world_size``. So a state saved on 8 ranks continues on 2.
 
-    *Epochs.* Every pass is an epoch of its own: the first pass is epoch 0, and each ``iter()`` begins the next epoch
-    that no iterator has begun. An epoch begins when its first batch is drawn. So a loop that stops early (``break``,
-    ``zip``, ``next()`` a fixed number of times) does not repeat its batches, with or without workers, and an iterator
-    that is never asked for a batch costs no epoch. A loader with workers draws its first batches when its iterator is
-    made.
-    ``set_epoch(e)`` makes ``e`` the next one, from its beginning, also where ``e`` was left early; what
-    ``load_state_dict`` has restored in ``e`` stays restored. Call both before ``iter(loader)``.
+    *Epochs.* Every pass is a new epoch: the first pass is epoch 0, and each ``iter()`` starts the next epoch that no
+    iterator has started. An epoch starts when its first batch is drawn. So a loop that stops early (``break``, ``zip``,
+    ``next()`` a fixed number of times) does not repeat its batches, with or without workers, and an iterator from which
+    no batch is drawn uses no epoch. A loader with workers draws its first batches when its iterator is created.
+    ``set_epoch(e)`` makes ``e`` the next one, from its beginning, also if ``e`` was stopped early; a position in ``e``
+    that ``load_state_dict`` has restored is kept. Call both before ``iter(loader)``.
 
-    *State.* ``state_dict`` tells where the newest iterator is: O(1), a fresh dictionary of plain numbers and strings.
-    A ``DataLoader`` with workers draws ahead of the batch it delivers; torchdata's ``StatefulDataLoader`` keeps the
-    state that belongs to the delivered one. A state saved after an early stop continues the epoch that was left; call
+    *State.* ``state_dict`` returns the position of the newest iterator: O(1), a new dictionary of plain numbers and
+    strings. A ``DataLoader`` with workers draws ahead of the batch it delivers; torchdata's ``StatefulDataLoader``
+    stores the state of the delivered batch. A state saved after an early stop continues that epoch; call
     ``set_epoch(e + 1)`` before saving, or after loading, to start the next one instead.
 
     Args:
@@ -81,20 +80,20 @@ class SeekableBatchSampler:
         drop_last: as given.
         num_batches: batches in an epoch, over all ranks.
         seed: as given.
-        epoch: the epoch of the newest iterator, and the next one when that has run to its end.
+        epoch: the epoch of the newest iterator, and the next one when that is exhausted.
         rank: this rank.
         world_size: number of ranks.
 
     Raises:
         TypeError: if a number is not an integer.
         ValueError: if one is out of its range, or an epoch would have no batch.
-        AttributeError: if a setting is assigned to later: the draws and the state would not follow.
+        AttributeError: if a setting is assigned later: the draws and the state would not change with it.
     """
 
     _fixed = False
 
     def __new__(cls, *data: Any, **settings: Any) -> Self:  # noqa: ARG004  (what `__init__` gets)
-        """Refuse a torch ``Sampler`` in the first place before the other arguments are looked at."""
+        """Refuse a torch ``Sampler`` as the first argument before other arguments are checked."""
         # Lightning calls every kind as `kind(DistributedSampler(...), batch_size=..., drop_last=...)`.
         if data:
             refuse_sampler(data[0])
@@ -135,7 +134,7 @@ class SeekableBatchSampler:
         self._fixed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; refuse a setting of a made sampler: what follows from it is computed once."""
+        """Set an attribute; refuse settings, because what depends on them is computed once."""
         if self._fixed and not name.startswith("_") and name in _settings_of(type(self)) and not _is_being_made(self):
             raise AttributeError(_unsettable(type(self), name))
         super().__setattr__(name, value)
@@ -150,7 +149,7 @@ class SeekableBatchSampler:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the newest iterator, and the next one when that has run to its end."""
+        """The epoch of the newest iterator, and the next one when that is exhausted."""
         return self._next.epoch if self._newest is None else self._newest.epoch
 
     @epoch.setter
@@ -159,7 +158,7 @@ class SeekableBatchSampler:
 
     @property
     def sampler(self) -> Self:
-        """The sampler itself: where frameworks look for ``set_epoch``."""
+        """The sampler itself, where frameworks look for ``set_epoch``."""
         return self
 
     def __len__(self) -> int:
@@ -182,7 +181,7 @@ class SeekableBatchSampler:
         """Return the batch at the global ``position`` of the current epoch.
 
         Raises:
-            IndexError: if it does not lie in [0, num_batches).
+            IndexError: if it is not in [0, num_batches).
         """
         at = _checks.integer("position", position)
         if not 0 <= at < self.num_batches:
@@ -194,7 +193,7 @@ class SeekableBatchSampler:
         """Return batch ``step`` of ``epoch``, over all ranks, without moving any iterator.
 
         Raises:
-            IndexError: if the step does not lie in [0, num_batches).
+            IndexError: if the step is not in [0, num_batches).
         """
         if not 0 <= step < self.num_batches:
             raise IndexError(f"step must lie in [0, {self.num_batches}), got {step}")
@@ -202,9 +201,9 @@ class SeekableBatchSampler:
         return batch
 
     def set_epoch(self, epoch: int) -> None:
-        """Start ``epoch`` with the next ``iter()``: from its beginning, or from where ``load_state_dict`` has put it.
+        """Start ``epoch`` with the next ``iter()``, from its beginning or a restored position.
 
-        An iterator of this epoch that is running goes on as before.
+        An iterator of this epoch that is running continues as before.
         """
         epoch = self._checked_epoch("epoch", epoch)
         if epoch != self.epoch:
@@ -224,14 +223,13 @@ class SeekableBatchSampler:
     def shard(self, rank: int, world_size: int) -> Self:
         """Return the sampler of one rank: of the same global batches, those with ``g mod world_size == rank``.
 
-        A copy with a life of its own: ``set_epoch`` and states are its, not those of the sampler it came from. Every
-        rank gets the same number. What is left over is dropped with ``drop_last=True``; else the first batches
-        of the epoch are shown again to make a full round.
+        An independent copy with its own epoch and state. Every rank gets the same number of batches. The remainder is
+        dropped with ``drop_last=True``; otherwise the first batches of the epoch are repeated to fill the last round.
 
         Raises:
-            ValueError: if ``rank`` does not lie in [0, world_size), this sampler is already a shard, or a rank would
-                get no batch. Iterating raises it too, where a framework is about to share this rank's batches out
-                again; its switch is named.
+            ValueError: if ``rank`` is not in [0, world_size), this sampler is already a shard, or a rank would
+                get no batch. Iterating raises it too, if a framework is about to shard this rank's batches
+                again; the message names its switch.
         """
         world_size = _checks.integer("world_size", world_size, least=1, most=_MOST_RANKS)
         rank = _checks.integer("rank", rank)
@@ -249,24 +247,24 @@ class SeekableBatchSampler:
         return part
 
     def distributed(self) -> Self:
-        """Return ``shard(rank, world_size)`` as torch.distributed says, else as ``RANK`` and ``WORLD_SIZE`` do.
+        """Return ``shard(rank, world_size)`` by torch.distributed, else by ``RANK`` and ``WORLD_SIZE``.
 
-        Call it on each rank, after ``init_process_group``. A single process needs no ``.distributed()``; code that is
-        to run there, too, calls ``.shard(rank, world_size)`` with its own numbers, 0 and 1.
+        Call it on each rank, after ``init_process_group``. A single process needs no ``.distributed()``; code that also
+        runs in one process calls ``.shard(rank, world_size)`` with its own numbers, 0 and 1.
 
         Raises:
             ValueError: if there is neither a process group nor these variables, one of them is missing
-                (``WORLD_SIZE=1`` alone is rank 0 of 1) or not an integer. Iterating raises it, too, where a process
-                group that was made later says that this is another rank.
+                (``WORLD_SIZE=1`` alone is rank 0 of 1) or not an integer. Iterating raises it, too, if a process group
+                that was created later has another rank for this process.
         """
         part = self.shard(*rank_and_world_size())
         part._from_group = True  # noqa: SLF001  (a copy of this one)
         return part
 
     def state_dict(self) -> dict[str, int | float | str]:
-        """Return where the newest iterator is, with what identifies the stream; O(1).
+        """Return the position of the newest iterator, and what identifies the stream; O(1).
 
-        ``position`` counts the batches of all ranks that have been given out in ``epoch``.
+        ``position`` counts the batches of all ranks that have been drawn in ``epoch``.
         """
         newest = self._newest
         at = self._upcoming() if newest is None or newest.restarts else newest
@@ -274,7 +272,7 @@ class SeekableBatchSampler:
         return {"version": _STATE_VERSION, **self._settings, "epoch": epoch, "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state`` with the next ``iter()``; the number of ranks may have changed.
+        """Continue from ``state`` with the next ``iter()``; the number of ranks may differ.
 
         Raises:
             ValueError: if the state is of another data set or other settings (each difference is named), or damaged.
@@ -328,7 +326,7 @@ class SeekableBatchSampler:
         )
 
     def _make_draws(self) -> Drawing:
-        """Build what is not pickled from what is."""
+        """Build the draws, which are not pickled, from the source."""
         name, arguments = self._source
         draws: Drawing = getattr(_rust, name)(*arguments)
         return draws
@@ -343,7 +341,7 @@ class SeekableBatchSampler:
         return batches // self.world_size if self.drop_last else -(-batches // self.world_size)
 
     def _runs(self, first: int, count: int) -> Iterator[tuple[int, int]]:
-        """Cut ``count`` batches from ``first`` on at the end of the epoch, where they start over."""
+        """Split ``count`` batches from ``first`` on at the end of the epoch, where they start over."""
         while count > 0:
             first %= self.num_batches
             run = min(count, -(-(self.num_batches - first) // self.world_size))
@@ -357,7 +355,7 @@ class SeekableBatchSampler:
         return [drawn[at : at + self.batch_size] for at in range(0, len(drawn), self.batch_size)]
 
     def _begin(self, batches: "_Batches", start: "_Start") -> "_Start":
-        """Give ``start`` to an iterator that draws its first batch; the next epoch where another one has begun it."""
+        """Return the start of a new iterator: ``start``, or the next epoch if another iterator has started it."""
         if start.taken:
             start = self._next
         start.taken = True
@@ -379,7 +377,7 @@ class _Start:
         self.taken = False
 
     def copy(self) -> "_Start":
-        """Return the same place, not begun."""
+        """Return the same position, not started."""
         return _Start(self.epoch, self.position)
 
 
@@ -411,7 +409,7 @@ class _Batches:
 
     @property
     def position(self) -> int:
-        """Batches of all ranks that have been given out."""
+        """Number of batches of all ranks that have been drawn."""
         sampler = self._sampler
         if not self._begun:
             return self._place.position
@@ -422,16 +420,16 @@ class _Batches:
         return self._sampler._next if self._start.taken and not self._begun else self._start  # noqa: SLF001
 
     def restart(self) -> None:
-        """Let the next pass be of this epoch again, unless this one goes on."""
+        """Make the next pass repeat this epoch, unless this one continues."""
         self._restart_at = self.position if self._begun else None
 
     @property
     def restarts(self) -> bool:
-        """Whether the next pass is of this epoch again."""
+        """Whether the next pass repeats this epoch."""
         return self._restart_at is not None and self._restart_at == self.position
 
     def run(self) -> Iterator[Any]:
-        """Give out the batches."""
+        """Yield the batches."""
         self._begin_at(self._sampler._begin(self, self._start))  # noqa: SLF001
         self._begun = True
         while self._left:
@@ -440,7 +438,7 @@ class _Batches:
         self._sampler._finished(self)  # noqa: SLF001
 
     def forget_ahead(self) -> None:
-        """Draw again what has been drawn but not given out: it may have become another batch."""
+        """Discard the batches drawn ahead, so that they are drawn again: the source may have changed."""
         ahead = operator.length_hint(self._ahead)
         self._chunk.clear()
         self._left += ahead
@@ -467,7 +465,7 @@ def _settings_of(kind: type[Any]) -> frozenset[str]:
 
 
 def _is_being_made(sampler: object) -> bool:
-    """Whether the assignment stands in the ``__init__`` of a subclass, after that of its base."""
+    """Whether the assignment is in the ``__init__`` of a subclass, after that of its base."""
     frame = sys._getframe(2)  # noqa: SLF001  (the one way to the caller)
     return frame.f_code.co_name == "__init__" and any(it is sampler for it in frame.f_locals.values())
 

@@ -1,4 +1,4 @@
-"""The contract of the samplers that give one index at a time, for ``DataLoader(sampler=...)``."""
+"""Base class of the samplers that yield one index at a time, for ``DataLoader(sampler=...)``."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -12,9 +12,9 @@ from lt_fast.sampling.seekable import SeekableBatchSampler, Source
 class SeekableSampler(SeekableBatchSampler):
     """Sample indices one by one, each a pure function of (seed, epoch, position): batches of 1, without the list.
 
-    All that ``SeekableBatchSampler`` says of batches holds for draws: draw ``d`` goes to rank ``d mod world_size``, the
-    position in a state counts draws, and a rank whose share would be shorter starts over with the first draws. A shard
-    also is a ``torch.utils.data.DistributedSampler``, which keeps Lightning from sharding it again.
+    What ``SeekableBatchSampler`` documents for batches is true for draws: draw ``d`` goes to rank ``d mod world_size``,
+    the position in a state counts draws, and a rank with fewer draws repeats the first ones. A shard is also a
+    ``torch.utils.data.DistributedSampler``, which prevents Lightning from sharding it again.
 
     Args:
         source: as for ``SeekableBatchSampler``.
@@ -46,7 +46,7 @@ class SeekableSampler(SeekableBatchSampler):
         """Return the sampler of one rank: of the same global draws, those with ``d mod world_size == rank``.
 
         Raises:
-            ValueError: if ``rank`` does not lie in [0, world_size), or this sampler is already a shard.
+            ValueError: if ``rank`` is not in [0, world_size), or this sampler is already a shard.
         """
         part = super().shard(rank, world_size)
         if world_size > 1:
@@ -65,7 +65,7 @@ _SHARDED: dict[type[Any], type[Any]] = {}
 
 
 def _sharded(kind: type[Any]) -> type[Any]:
-    """Return ``kind`` as a ``DistributedSampler``, too: what frameworks leave alone."""
+    """Return ``kind`` as a ``DistributedSampler``, too, which frameworks do not replace."""
     if kind in _SHARDED:
         return _SHARDED[kind]
 

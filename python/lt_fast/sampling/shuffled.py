@@ -1,4 +1,4 @@
-"""Plain shuffling: every sample once an epoch, seekable."""
+"""Plain shuffling: every sample once per epoch, seekable."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,22 +7,24 @@ from torch.utils.data import DataLoader
 
 from lt_fast import _checks
 from lt_fast.labels import refuse_sampler
+from lt_fast.registry import register
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler
 
 
+@register("sampler", "shuffled")
 class ShuffledBatchSampler(SeekableBatchSampler):
     """Batches of a shuffled data set: the instance-balanced branch.
 
     Equals ``BatchSampler(RandomSampler(dataset), batch_size, drop_last)``, but batch ``g`` of epoch ``e`` is a pure
-    function of ``(seed, e, g)``. Up to 65,536 samples an epoch is shuffled in memory when it is first drawn from, O(N)
-    and 4 bytes a sample; beyond, a keyed permutation costs O(1) memory and the same at any position. Everything
-    else (epochs, ranks, resume) is said at ``SeekableBatchSampler``.
+    function of ``(seed, e, g)``. Up to 65,536 samples, an epoch is shuffled in memory when its first batch is drawn, in
+    O(N) with 4 bytes per sample; beyond, a keyed permutation needs O(1) memory and the same time at any position. For
+    epochs, ranks and resuming see ``SeekableBatchSampler``.
 
     Args:
-        labels_or_len: number of samples, or anything with a length; its items are not looked at.
+        labels_or_len: number of samples, or anything with a length; its items are not read.
         batch_size: samples in a batch.
-        num_batches: batches in an epoch, over all ranks; by default as many as the samples give. More than that go on
-            with another permutation, so no sample comes a third time before all have come twice.
+        num_batches: batches in an epoch, over all ranks; by default as many as the samples give. More than that
+            continue with another permutation: no sample comes a third time before all have come twice.
         drop_last: drop the last, shorter batch; ``False`` keeps it.
         output: ``"list"`` or ``"numpy"``.
         seed: in [0, 2**64).
@@ -60,12 +62,12 @@ def _length(labels_or_len: Any) -> int:
     refuse_sampler(labels_or_len)
     if isinstance(labels_or_len, DataLoader | SeekableBatchSampler):
         raise TypeError(
-            "labels_or_len must be a number of samples, labels or a data set, got a "
+            "labels_or_len must be the number of samples, labels or a data set, got a "
             f"{type(labels_or_len).__name__}, whose length counts batches; pass its data set"
         )
     if isinstance(labels_or_len, Mapping):
         raise TypeError(
-            f"labels_or_len must be a number of samples, labels or a data set, got a {type(labels_or_len).__name__}, "
+            f"labels_or_len must be the number of samples, labels or a data set, got a {type(labels_or_len).__name__}, "
             "whose length counts its keys; pass one of its values, or of a DatasetDict one split: data['train']"
         )
     sized = hasattr(labels_or_len, "__len__") and getattr(labels_or_len, "ndim", 1) > 0  # not torch.tensor(5)

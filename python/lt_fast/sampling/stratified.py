@@ -1,4 +1,4 @@
-"""Batches that look like the whole: every one holds its quota of every class."""
+"""Stratified batches: each has its quota of every class."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from lt_fast import _checks
 from lt_fast.counts import EmptyPolicy
+from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered_with_probs
 from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
@@ -13,22 +14,23 @@ from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
 _LARGEST_BATCH = 1 << 32  # quotas are counted in 32 bits
 
 
+@register("sampler", "stratified")
 class StratifiedBatchSampler(SeekableBatchSampler):
-    """Batches that hold ``batch_size * p_c`` samples of each class, rounded down or up: less noise than a shuffle.
+    """Batches with ``batch_size * p_c`` samples of class c, rounded down or up: less noise than a shuffle.
 
-    ``p_c`` is proportional to ``n_c ** q``, with ``q=1`` the data set's own proportions. Over a block of M batches (a
-    power of two, so large that the rarest class comes at least 16 times) the rounding evens out to the nearest whole
-    number. Every sample of a class comes before any repeats, across batches and epochs; within a batch one repeats only
-    where its class starts over. How the roundings of a block fall depends on all batches of it before, so that seeking
-    costs O(C * M) anywhere; going on from the last batch costs nothing. The state holds the position alone.
+    ``p_c`` is proportional to ``n_c ** q``, with ``q=1`` the proportions of the data set. Over a block of M batches (a
+    power of two, large enough for 16 draws of the rarest class) the total of each class is the nearest integer to its
+    expectation. Every sample of a class comes before any repeats, across batches and epochs; within a batch a sample
+    repeats only where its class starts over. Seeking costs O(C log M + batch) at any position, and continuing from the
+    last batch is cheaper. The state contains the position alone.
 
     Args:
-        labels: one class a sample, or a data set as ``labels_of`` takes.
+        labels: one class per sample, or a data set as ``labels_of`` takes.
         batch_size: draws in a batch.
         q: exponent of the class counts: 1 as in the data, 0 equal parts.
-        class_probs: ``(C,)`` probabilities in place of ``q``, any positive scale; 0 leaves a class out.
+        class_probs: ``(C,)`` probabilities instead of ``q``, any positive scale; 0 excludes a class.
         num_batches: batches in an epoch, over all ranks; by default as many as N draws give.
-        drop_last: drop what does not fill a round of the ranks; batches are always full.
+        drop_last: drop batches that do not fill a round of the ranks; batches are always full.
         output: ``"list"`` or ``"numpy"``.
         seed: in [0, 2**64).
         empty: ``"error"``, or ``"ignore"`` to give classes without samples the probability 0.
@@ -41,7 +43,7 @@ class StratifiedBatchSampler(SeekableBatchSampler):
         TypeError: if labels are neither integers nor strings, or a torch ``Sampler`` is passed.
         ValueError: as ``ClassBalancedBatchSampler``; a probability must be at least 4e-9.
 
-    Source: ours. Asked for, so far, without an implementation: pytorch/ignite#3653, pytorch/pytorch#48180.
+    Source: ours. Requested without an implementation so far: pytorch/ignite#3653, pytorch/pytorch#48180.
     """
 
     def __init__(

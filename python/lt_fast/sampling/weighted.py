@@ -1,4 +1,4 @@
-"""Draws by a weight a sample: torch's signature, any size."""
+"""Weighted draws with torch's signature, for any number of samples."""
 
 from typing import Any
 
@@ -8,31 +8,33 @@ from torch import Tensor
 
 from lt_fast import _checks
 from lt_fast.labels import refuse_sampler
+from lt_fast.registry import register
 from lt_fast.sampling.seekable import fingerprint
 from lt_fast.sampling.seekable_index import SeekableSampler
 
 
+@register("sampler", "weighted")
 class WeightedRandomSampler(SeekableSampler):
     """Sample ``i`` with probability ``weights[i] / sum(weights)``: torch's class of that name, resumable, of any size.
 
-    With replacement a draw is one look into an alias table: O(1) at any position, 16 bytes a weight, no limit of 2^24
-    weights. Without, an epoch is the samples with the smallest keys ``E_i / w_i``, ``E_i`` exponential by (seed, epoch,
-    i), in the order of their keys: as if drawn one after the other, each by its weight among those left. The first draw
-    of an epoch then orders it whole, O(N + n log n), wherever it lies: which samples are left depends on all draws
-    before it. The order is kept for the rest of the epoch; a state holds the position only. Where weights share a few
-    values, one a class, ``ClassBalancedSampler`` needs no table.
+    With replacement a draw is one lookup in an alias table: O(1) at any position, 16 bytes per weight, no limit of 2^24
+    weights. Without replacement, an epoch consists of the samples with the smallest keys ``E_i / w_i``, ``E_i``
+    exponential by (seed, epoch, i), in the order of their keys: the distribution of draws one after the other, each by
+    its weight among the samples left. Its first draw, at any position, orders the whole epoch in O(N + n log n),
+    because the samples left depend on all earlier draws. The order is cached for the epoch; the state contains the
+    position only. If weights depend on the class alone, ``ClassBalancedSampler`` needs no table of them.
 
     Args:
-        weights: ``(N,)`` of any positive scale, sequence, array or tensor; 0 leaves a sample out, and so does a weight
-            so small that over the largest it is 0 as a double.
+        weights: ``(N,)`` of any positive scale, sequence, array or tensor; 0 excludes a sample, and so does a
+            weight that is 0 in double precision when divided by the largest.
         num_samples: draws in an epoch, over all ranks.
-        replacement: whether a sample may come again within an epoch.
+        replacement: whether a sample may repeat within an epoch.
         seed: in [0, 2**64).
 
     Raises:
         TypeError: if ``weights`` are not numbers, or a torch ``Sampler`` is passed.
         ValueError: if a weight is negative, NaN, infinite or masked, none is positive, or without replacement fewer
-            than ``num_samples`` are positive and not negligible beside the largest.
+            than ``num_samples`` are positive and not negligible compared with the largest.
 
     Source: Vose 1991 for the alias table; Efraimidis, Spirakis 2006 ("Weighted random sampling with a reservoir") for
         the keys. Draws differ from torch's, whose numbers depend on its generator.
@@ -52,7 +54,7 @@ class WeightedRandomSampler(SeekableSampler):
 
 
 def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
-    """Return ``values`` as float64 ``(N,)``, or say that the argument ``name`` must be one-dimensional numbers."""
+    """Return ``values``, one-dimensional numbers, as float64 ``(N,)``; errors name the argument ``name``."""
     _checks.refuse_masked(name, values)
     _refuse_order_of_counts(name, values)
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints: one folder each, safetensors and JSON, written aside and renamed; a damaged one is never used.
+"""Checkpoints: one folder each, safetensors and JSON, complete or absent; a damaged one is never used.
 
 ``epoch-0012`` was written after 12 whole epochs, ``epoch-0012-step-000034`` after 34 steps more::
 
@@ -21,8 +21,19 @@ from typing import Any
 
 from torch import Tensor
 
-from lt_fast._files import MOST_BYTES, MOST_JSON_BYTES, parse_json, read_bytes
-from lt_fast.errors import DataError, require
+from lt_fast._extras import require
+from lt_fast._files import (
+    FOR_RUN,
+    MOST_BYTES,
+    MOST_JSON_BYTES,
+    erase,
+    parse_json,
+    read_bytes,
+    remove_folder,
+    replace_folder,
+    unwritable,
+)
+from lt_fast.errors import DataError
 from lt_fast.records import (
     OBJECT,
     SHA256,
@@ -31,7 +42,6 @@ from lt_fast.records import (
     check,
     parse_tensors,
 )
-from lt_fast.training.durable import erase, sync_folder, unwritable, write_synced
 
 # At most 18 digits: a longer number is none that was counted, and could not be handed to the samplers.
 _NAME = re.compile(r"epoch-([0-9]{1,18})(?:-step-([0-9]{1,18}))?")
@@ -129,19 +139,15 @@ class Checkpoints:
         """
         files = _encoded(tensors, values)
         path = self.folder / _name(epoch, step)
-        aside = self.folder / f".{path.name}.partial"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._erase_leftovers()
-            _write_folder(aside, files)
-            if path.exists():  # written by an attempt that was resumed from before it, or damaged
-                _remove(path)
-            aside.rename(path)
-            sync_folder(self.folder)
-            self._good.add(path.name)
+            # One of that name may be there: of an attempt that was resumed from before it, or damaged.
+            replace_folder(path, files)
         except OSError as error:
-            erase(aside)
-            raise unwritable(self.folder, error, what="a checkpoint", needed=sum(map(len, files.values()))) from error
+            size = sum(map(len, files.values()))
+            raise unwritable(self.folder, error, what="a checkpoint", needed=size, next_step=FOR_RUN) from error
+        self._good.add(path.name)
         self._drop_old()
         return path
 
@@ -201,7 +207,7 @@ class Checkpoints:
         """Remove what is newer than ``checkpoint``: a run that resumes from it must not count them among the kept."""
         for path in self.paths():
             if _position(path) > (checkpoint.epoch, checkpoint.step):
-                _remove(path)
+                remove_folder(path)
 
     def tidy(self) -> None:
         """Remove what a killed process left: half-written and half-removed checkpoints, and those beyond ``keep``.
@@ -219,7 +225,7 @@ class Checkpoints:
         good = 0
         for path in reversed(self.paths()):
             if good >= self.keep:
-                _remove(path)
+                remove_folder(path)
                 self._good.discard(path.name)
             else:
                 good += self._is_good(path)
@@ -311,13 +317,6 @@ def _read_group(file: Path, recorded: Mapping[str, Any], most: int) -> dict[str,
     return parse_tensors(data, file)
 
 
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.mkdir()
-    for name, data in files.items():
-        write_synced(folder / name, data)
-    sync_folder(folder)
-
-
 def _name(epoch: int, step: int) -> str:
     return f"epoch-{epoch:04d}" + (f"-step-{step:06d}" if step else "")
 
@@ -333,12 +332,3 @@ def _position(path: Path) -> tuple[int, int]:
     if match is None or not _is_name(path.name):
         raise DataError(f"a checkpoint folder must be named like epoch-0012 or epoch-0012-step-000034, got {path}")
     return int(match[1]), int(match[2] or 0)
-
-
-def _remove(path: Path) -> None:
-    """Take the name away first: a folder that is half removed must not look like a checkpoint."""
-    going = path.with_name(f".{path.name}.removed")
-    with suppress(OSError):
-        erase(going)
-        path.rename(going)
-        erase(going)

@@ -106,6 +106,7 @@ def fit(
         take_step = _step_runner(training, step)
         while place.epoch < epochs:
             _train_epoch(training, place, take_step, watch, saving, shown)
+            ranks.share_buffers(method)  # DistributedDataParallel does so before every step
             try:
                 measured = measure(evaluate, method)
             except Exception:
@@ -152,6 +153,8 @@ def _set_up(
     ranks: Ranks,
 ) -> Training:
     steps = check_loaders(loaders)
+    if ranks.world_size > 1 and device.type == "cuda":  # torch has no batch norm over ranks for the CPU
+        nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
     method.to(device)
     if settings.channels_last:
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,22 +1,28 @@
 """The processes of a distributed training: start together, and end together when one of them fails."""
 
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
+from lt_fast.errors import Interrupted
 from lt_fast.ranks import Ranks
 
 _SECONDS_BETWEEN_SIGNS = 1.0
 _LOST_AFTER = 15.0  # seconds without a sign of life
 _PATIENCE = 25.0  # seconds that an error of communication waits for its cause
+_LINGER = 3.0  # seconds that a rank which has failed stays for the others to read why
+_MEETING = timedelta(minutes=5)  # how long the ranks may take to start
+_FOR_EVER = timedelta(days=30)  # a sum may wait for a long evaluation; a lost rank is noticed by its missing signs
 _FAILED = "failed"
 
 
@@ -37,24 +43,44 @@ def process_group(ranks: Ranks, device: torch.device | str = "cpu") -> Iterator[
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", str(ranks.rank))))
-    store, *_ = next(rendezvous("env://", ranks.rank, ranks.world_size))
+    store, *_ = next(rendezvous("env://", ranks.rank, ranks.world_size, timeout=_MEETING))
     watch = _Watch(ranks, PrefixStore("lt-fast watch", store.clone()))
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
         store=PrefixStore("lt-fast", store),
         rank=ranks.rank,
         world_size=ranks.world_size,
+        timeout=_FOR_EVER,
     )
     watch.start()
     try:
-        yield
-        distributed.barrier()  # rank 0 may hold the store: nobody leaves while another still needs it
+        try:
+            yield
+        except Interrupted:  # all ranks together
+            ranks.barrier()
+            raise
+        ranks.barrier()  # rank 0 may hold the store: nobody leaves while another still needs it
+    except Interrupted:
+        raise
     except BaseException as error:
-        watch.report(error)
+        with _without_sigterm():  # torchrun sends it as soon as another rank has ended: this error says more
+            watch.report(error)
         raise
     finally:
         watch.stop()
     distributed.destroy_process_group()
+
+
+@contextmanager
+def _without_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 class _Watch(threading.Thread):
@@ -69,6 +95,19 @@ class _Watch(threading.Thread):
         self._watched = (ranks.rank + 1) % ranks.world_size
         self._ended = threading.Event()
         self._seen, self._seen_at = b"", time.monotonic()
+        self._answered_at = time.monotonic()
+
+    def start(self) -> None:
+        """Start to watch."""
+        self._answered_at = time.monotonic()
+        super().start()
+        threading.Thread(target=self._guard, name="lt-fast-store", daemon=True).start()
+
+    def _guard(self) -> None:
+        """End the process when the store, which rank 0 or torchrun has, no longer answers: a call to it never ends."""
+        while not self._ended.wait(_SECONDS_BETWEEN_SIGNS):
+            if time.monotonic() - self._answered_at > _LOST_AFTER:
+                self._end(f"rank 0 was lost: its store has not answered for {_LOST_AFTER:.0f} seconds")
 
     def run(self) -> None:
         """Look once per second."""
@@ -82,24 +121,35 @@ class _Watch(threading.Thread):
                 cause = "rank 0 was lost"
             if cause is not None and not self._ended.is_set():
                 self._end(cause)
+            self._answered_at = time.monotonic()
 
     def report(self, error: BaseException) -> None:
         """Tell the other ranks why this one ends; an error that another rank has caused waits for that one's report."""
-        if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError):
-            # What gloo and NCCL raise when a peer has gone. The watch ends the process as soon as the cause is known.
+        if isinstance(error, RuntimeError | KeyboardInterrupt) and not isinstance(error, NotImplementedError):
+            # What gloo and NCCL raise when a peer has gone, or torchrun's signal then. The watch ends the process as
+            # soon as the cause is known.
             time.sleep(_SECONDS_BETWEEN_SIGNS * 3)
             deadline = time.monotonic() + _PATIENCE
             while _is_of_communication(error) and time.monotonic() < deadline:
                 time.sleep(_SECONDS_BETWEEN_SIGNS)
+        self.stop()  # from here on this rank ends by its own error
         with suppress(Exception):
             words = " ".join(str(error).split()) or type(error).__name__
             self._store.compare_set(_FAILED, "", f"rank {self._ranks.rank} failed: {words}")
+            self._wait_for_others()
 
     def stop(self) -> None:
         """Stop watching: this rank ends."""
         self._ended.set()
         with suppress(Exception):
             self._store.set(f"ended {self._ranks.rank}", "1")
+
+    def _wait_for_others(self) -> None:
+        """Stay until the others have read why: when a rank has gone, torchrun ends them, and so may a lost store."""
+        others = [f"ended {rank}" for rank in range(self._ranks.world_size) if rank != self._ranks.rank]
+        deadline = time.monotonic() + _LINGER
+        while time.monotonic() < deadline and not self._store.check(others):
+            time.sleep(_SECONDS_BETWEEN_SIGNS / 20)
 
     def _cause(self) -> str | None:
         if self._store.check([_FAILED]):
@@ -118,14 +168,20 @@ class _Watch(threading.Thread):
         return cause
 
     def _end(self, cause: str) -> None:
-        """End the process from this thread: the main thread may be inside a sum that cannot be interrupted."""
+        """End the process from this thread: the main thread may be inside a sum that cannot be interrupted.
+
+        Rank 0 reports for all; where it is the one that was lost, the others do.
+        """
         with suppress(OSError, ValueError):
+            if not self._ranks.is_main and not cause.startswith("rank 0 was lost"):
+                os._exit(1)
             sys.stderr.write(f"lt-fast: {cause}; rank {self._ranks.rank} ends with it; continue with --resume\n")
             sys.stderr.flush()
         os._exit(1)
 
 
-def _is_of_communication(error: RuntimeError) -> bool:
+def _is_of_communication(error: BaseException) -> bool:
     said = str(error).lower()
     words = ("connection", "gloo", "nccl", "peer", "timed out", "socket")
-    return isinstance(error, distributed.DistError) or any(word in said for word in words)
+    found = isinstance(error, distributed.DistError) or any(word in said for word in words)
+    return found and isinstance(error, RuntimeError)

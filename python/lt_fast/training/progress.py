@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Self, TextIO
 
-from lt_fast.errors import require
+from lt_fast._extras import require
 from lt_fast.training.history import Row
 
 

@@ -24,10 +24,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from lt_fast._files import FOR_RUN, erase, is_temporary, replace_file, unwritable
 from lt_fast.errors import DataError, UsageError
 from lt_fast.records import Rule, read_json
 from lt_fast.training.checkpoint import Checkpoints
-from lt_fast.training.durable import erase, replace_file, unwritable
 from lt_fast.training.history import History
 
 _CONFIG, _PROTOCOL, _RESULT, _LOCK = "config.json", "protocol.json", "result.json", ".lock"
@@ -76,7 +76,7 @@ class RunDirectory:
             self.checkpoints.folder.mkdir(exist_ok=True)
             self._unlock = weakref.finalize(self, os.close, _lock(self.path))
         except OSError as error:
-            raise unwritable(self.path, error, what="a run", needed=1) from error
+            raise unwritable(self.path, error, what="a run", needed=1, next_step=FOR_RUN) from error
         try:
             self._begin_or_resume()
         except BaseException:
@@ -130,20 +130,20 @@ class RunDirectory:
             told = [text for name, text in changed.items() if name not in silently]
             if told:
                 warnings.warn(f"resumed in another environment: {', '.join(told)}", stacklevel=2)
-        replace_file(path, _json(now))
+        replace_file(path, _json(now), next_step=FOR_RUN)
 
     def write_metrics(self, history: History) -> None:
-        """Write ``metrics.csv`` anew, whole: a kill leaves the rows of before or those of now."""
-        replace_file(self.metrics_path, history.to_csv().encode())
+        """Replace ``metrics.csv``: after a kill it has the old rows or the new ones."""
+        replace_file(self.metrics_path, history.to_csv().encode(), next_step=FOR_RUN)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json``, the sign of a finished run."""
-        replace_file(self.result_path, _json(_plain("result", result)))
+        replace_file(self.result_path, _json(_plain("result", result)), next_step=FOR_RUN)
 
     def _begin_or_resume(self) -> None:
         path = self.path / _CONFIG
         if not path.exists():
-            replace_file(path, _json(self.config))
+            replace_file(path, _json(self.config), next_step=FOR_RUN)
             return
         if not self.resume:
             raise UsageError(
@@ -237,8 +237,11 @@ def _refuse_unfit(path: Path, *, resume: bool) -> None:
 
 def _foreign_names(path: Path) -> list[str]:
     """Names that an attempt to start a run, killed before ``config.json`` was there, does not leave behind."""
-    ours = {"checkpoints", "plots", _LOCK, f".{_CONFIG}.partial"}
-    return sorted(entry.name for entry in path.iterdir() if entry.name not in ours) if path.is_dir() else []
+    if not path.is_dir():
+        return []
+    ours = {"checkpoints", "plots", _LOCK}
+    names = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
+    return [name for name in names if not is_temporary(name, path / _CONFIG)]
 
 
 def _lock(path: Path) -> int:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lt_fast._numbers import read_integer, read_number
 from lt_fast._text import shown
-from lt_fast.experiment.reading import read_integer, read_number
 
 
 @given(st.integers(-(10**30), 10**30))

@@ -1,0 +1,105 @@
+"""``torchrun ... -m lt_fast.cli train``: one run directory, every test image once, one line when a rank ends."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lt_fast.cli import main
+
+SECONDS = 300  # a machine that runs other tests at the same time is slow to start
+TRAIN = ("train", "--data", "digits-lt", "--epochs", "2", "--quiet", "--no-plots", "--threads", "1")
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def torchrun(world_size, *words, cwd):
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(world_size), f"--master-port={free_port()}"]
+    # Without "--", torchrun takes --run for one of its own options.
+    command = [sys.executable, *launch, "-m", "--", "lt_fast.cli", *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=SECONDS, check=False
+    )
+
+
+def ours(error):
+    return [line for line in error.splitlines() if line.startswith("lt-fast: ")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    done = torchrun(2, *TRAIN, "--method", "mammc", "--run", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done.stdout
+
+
+def test_a_run_on_two_ranks_is_one_run(trained):
+    run, stdout = trained
+    assert stdout.count("run directory:") == 1
+    result = json.loads((run / "result.json").read_text())
+    assert result["ranks"] == 2
+    assert result["metrics"]["images"] == 240
+    assert load_file(run / "predictions.safetensors")["labels"].bincount().tolist() == [24] * 10
+
+
+def test_one_process_evaluates_it(trained, capsys):
+    run, _ = trained
+    before = load_file(run / "predictions.safetensors")
+    assert main(["eval", str(run), "--json", "--threads", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    result = json.loads((run / "result.json").read_text())
+    assert found["metrics"]["top1"] == pytest.approx(result["metrics"]["top1"])
+    for name, tensor in load_file(run / "predictions.safetensors").items():
+        torch.testing.assert_close(tensor, before[name], rtol=1e-4, atol=1e-4)
+
+
+def test_a_finished_run_is_not_repeated(trained):
+    run, _ = trained
+    before = (run / "result.json").read_bytes()
+    done = torchrun(2, "train", "--resume", run, "--quiet", "--no-plots", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert (run / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "ldam_drw"), "loss.normalization must be 'expected' or 'batch' on 2 ranks, got 'weights'"),
+        (("--method", "ce", "--step", "graph"), "step must be 'eager' on cpu, got 'graph'"),
+        (("--method", "ce", "--imbalance-ratio", "0.01"), "imbalance_ratio must be"),
+    ],
+)
+def test_what_every_rank_refuses_is_said_once(words, message, tmp_path):
+    done = torchrun(2, *TRAIN, *words, "--run", "run", cwd=tmp_path)
+    assert done.returncode != 0
+    said = ours(done.stderr)
+    assert len(said) == 1
+    assert message in said[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_with_other_settings_end_together(tmp_path):
+    """Started by hand, one of them with another seed."""
+    port = free_port()
+    processes = []
+    for rank in range(2):
+        place = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        command = [sys.executable, "-m", "lt_fast.cli", *TRAIN, "--method", "ce", "--seed", str(rank), "--run", "run"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(command, text=True, cwd=tmp_path, env={**os.environ, **place}, **pipes))
+    errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
+    assert all(process.returncode for process in processes)
+    (said,) = [line for error in errors for line in ours(error)]
+    assert "must be the same on every rank, but from rank 0 to rank 1" in said
+    assert "seed was 0 and is 1" in said

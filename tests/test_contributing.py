@@ -1,0 +1,58 @@
+"""CONTRIBUTING.md's list for a loss and its recipe is followed: in a copy of the package, and outside it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import lt_fast
+
+TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+_BLOCKS = re.findall(
+    r"`python/(lt_fast/[a-z_/]+\.py)`((?:(?!`python/lt_fast).)*?)```python\n(.*?)\n *```", TEXT, re.DOTALL
+)
+FILES = {path: textwrap.dedent(code) for path, _, code in _BLOCKS}
+COMMANDS = """
+import sys
+from lt_fast.cli import main
+short = ["--data", "digits-lt", "--epochs", "1", "--quiet", "--no-plots", "--threads", "1", "--set", "max_margin=0.3"]
+more = sys.argv[1:]
+status = main(["methods", "inverse_margin", "--data", "digits-lt", *more])
+status = status or main(["train", "--method", "inverse_margin", *short, "--set", "mixer=remix", "--run", "run", *more])
+sys.exit(status or main(["eval", "run"]))
+"""
+
+
+def run(folder, *more):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-c", COMMANDS, *map(str, more)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "loss.max_margin = 0.5\n      Doe 2026, Table 2" in done.stdout
+    assert "inverse_margin on digits-lt" in done.stdout
+    return done
+
+
+def test_the_list_has_two_files():
+    assert list(FILES) == ["lt_fast/losses/inverse_margin.py", "lt_fast/recipes/inverse_margin.py"]
+
+
+@pytest.mark.slow
+def test_two_files_in_the_package(tmp_path):
+    shutil.copytree(Path(lt_fast.__file__).parent, tmp_path / "lt_fast", copy_function=os.symlink)
+    for path, code in FILES.items():
+        with (tmp_path / path).open("x") as file:  # a new one: the others are links to the package itself
+            file.write(code)
+    run(tmp_path)
+
+
+@pytest.mark.slow
+def test_one_file_outside_the_package(tmp_path):
+    recipe = tmp_path / "inverse_margin.py"
+    recipe.write_text("\n\n".join(FILES.values()))
+    run(tmp_path, "--recipe", recipe)
