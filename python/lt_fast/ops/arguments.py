@@ -7,24 +7,15 @@ labels outside the classes and factors out of range.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from lt_fast import _hints as hints
-from lt_fast._tensors import (
-    arithmetic_dtype,
-    check_class_vector,
-    check_logits,
-    class_vector,
-    labels_of_rows,
-    per_row,
-)
-
-if TYPE_CHECKING:
-    from lt_fast.ops.options import MarginOptions
+from lt_fast._tensors import arithmetic_dtype, check_class_vector, check_logits, class_vector, labels_of_rows, per_row
+from lt_fast.ops.options import VECTORS, MarginOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +42,21 @@ def transformed() -> bool:
 
 
 def gather(
-    logits: Tensor, target: Tensor, options: "MarginOptions", *, target_b: Any, lam: Any, sample_weight: Any,
-    class_counts: Any = None, margin: Any = None, bias: Any = None, weight: Any = None,
+    logits: Tensor, target: Any, options: MarginOptions, target_b: Any, lam: Any, sample_weight: Any = None,
+    **vectors: Any,
 ) -> Arguments:  # fmt: skip
     """Check types, shapes and devices, and convert every tensor to its one form."""
     check_logits(logits, target)
-    given = Arguments(
-        logits=logits,
-        target=labels_of_rows("target", target, logits),
-        target_b=None if target_b is None else labels_of_rows("target_b", target_b, logits),
-        lam=per_row("lam", lam, logits),
-        sample_weight=per_row("sample_weight", sample_weight, logits),
-        class_counts=_vector("class_counts", class_counts, logits),
-        margin=_vector("margin", margin, logits),
-        bias=_vector("bias", bias, logits),
-        weight=_vector("weight", weight, logits),
-    )
+    labels = labels_of_rows("target", target, logits)
+    labels_b = None if target_b is None else labels_of_rows("target_b", target_b, logits)
+    factors = [per_row(name, value, logits) for name, value in (("lam", lam), ("sample_weight", sample_weight))]
+    checked = [_vector(name, vectors.get(name), logits) for name in VECTORS]
+    given = Arguments(logits, labels, labels_b, *factors, *checked)
     _check_needs(given, options)
     return given
 
 
-def _check_needs(given: Arguments, options: "MarginOptions") -> None:
+def _check_needs(given: Arguments, options: MarginOptions) -> None:
     """Check arguments that need another one."""
     if (given.target_b is None) != (given.lam is None):
         present, absent = ("target_b", "lam") if given.lam is None else ("lam", "target_b")
@@ -99,8 +84,8 @@ def _vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def check_values(given: Arguments, options: "MarginOptions") -> None:
-    """Check the values of labels and factors, on the CPU.
+def check_values(given: Arguments, options: MarginOptions) -> None:
+    """Check the values on the CPU.
 
     Raises:
         ValueError: for a label outside the classes, ``lam`` outside [0, 1] or NaN, a negative or NaN sample weight, a
@@ -117,19 +102,18 @@ def check_values(given: Arguments, options: "MarginOptions") -> None:
     if given.sample_weight is not None:
         good = (given.sample_weight >= 0) & given.sample_weight.isfinite()
         _refuse("sample_weight", given.sample_weight, ~good, "be finite and >= 0")
-    if given.class_counts is not None:
-        _check_counts(given.class_counts, given.weight if options.divides_by_expected_weight else None)
-        if given.lam is not None and options.label_rule != "mixup":
-            rule = f"be >= 1 in every class for label_rule={options.label_rule!r}"
-            _refuse("class_counts", given.class_counts, given.class_counts < 1, rule, where="for class")
-
-
-def _check_counts(counts: Tensor, weight: Tensor | None) -> None:
-    if weight is not None and not bool((counts * weight).any()):
+    counts = given.class_counts
+    if counts is None:
+        return
+    divided = options.divides_by_expected_weight and given.weight is not None
+    if divided and not bool((counts * given.weight).any()):
         raise ValueError(
             "weight must be > 0 in a class with samples for normalization='expected', got 0 in all of them: their mean "
             "is what the loss is divided by"
         )
+    if given.lam is not None and options.label_rule != "mixup":
+        rule = f"be >= 1 in every class for label_rule={options.label_rule!r}"
+        _refuse("class_counts", counts, counts < 1, rule, where="for class")
 
 
 def _refuse(

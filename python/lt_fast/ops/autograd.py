@@ -18,9 +18,7 @@ from lt_fast.ops.options import REDUCTION_BITS, WITH_GRADIENT, WITH_PREDICTION, 
 ROW_NUMBERS = 6
 _LIBRARY = torch.library.Library("lt_fast", "FRAGMENT")  # type: ignore[no-untyped-call]  # registrations live as long
 _EXACT = (torch.float32, torch.float64)  # whose gradient may be rounded before grad_output is multiplied in
-
-
-_raw: Any = None  # the overload, once it is registered
+_raw: Any = None  # the operator without the Python frame of its overload, once it is registered
 
 
 class FusedLoss(Function):
@@ -53,35 +51,30 @@ class FusedLoss(Function):
 _apply = super(Function, FusedLoss).apply
 
 
-def call(logits: Tensor, inputs: tuple[Any, ...], choices: int, return_gradient: bool, return_prediction: bool) -> Any:
+def call(
+    return_gradient: bool, return_prediction: bool, choices: int, logits: Tensor, *inputs: Any, traced: bool = False
+) -> Any:
     """Return the loss on the graph, or the loss and its gradient; then the prediction, if wanted.
 
-    ``inputs`` are those between ``logits`` and ``choices``.
+    ``inputs`` are those between ``logits`` and ``choices``. In a ``traced`` graph of ``torch.compile`` the op with its
+    registered gradient is one node.
     """
     if return_prediction:
         choices |= WITH_PREDICTION
     if return_gradient:
-        loss, gradient, prediction = _raw(logits, *inputs, choices | WITH_GRADIENT)
-        return (loss, gradient, prediction) if return_prediction else (loss, gradient)
-    if logits.requires_grad and torch.is_grad_enabled():
-        ready = choices & REDUCTION_BITS and logits.dtype in _EXACT
-        return _apply(logits, (*inputs, choices | (WITH_GRADIENT if ready else WITH_ROWS)))  # type: ignore[no-untyped-call]
-    loss, _, prediction = _raw(logits, *inputs, choices)
-    return (loss, prediction) if return_prediction else loss
-
-
-def traced_call(
-    logits: Tensor, inputs: tuple[Any, ...], choices: int, return_gradient: bool, return_prediction: bool
-) -> Any:
-    """Do the same under ``torch.compile``, where the op with its registered gradient is one node of the graph."""
-    choices |= WITH_PREDICTION if return_prediction else 0
-    if return_gradient:
-        logits, choices = logits.detach(), choices | WITH_GRADIENT
+        choices |= WITH_GRADIENT
     elif logits.requires_grad and torch.is_grad_enabled():
         choices |= WITH_GRADIENT if choices & REDUCTION_BITS and logits.dtype in _EXACT else WITH_ROWS
-    loss, gradient, prediction = torch.ops.lt_fast.mixed_margin_loss(logits, *inputs, choices)
-    results = (loss, *([gradient] if return_gradient else []), *([prediction] if return_prediction else []))
-    return results if len(results) > 1 else loss
+        if not traced:
+            return _apply(logits, (*inputs, choices))  # type: ignore[no-untyped-call]
+    if traced:
+        logits = logits.detach() if return_gradient else logits
+        loss, gradient, prediction = torch.ops.lt_fast.mixed_margin_loss(logits, *inputs, choices)
+    else:
+        loss, gradient, prediction = _raw(logits, *inputs, choices)
+    if return_gradient:
+        return (loss, gradient, prediction) if return_prediction else (loss, gradient)
+    return (loss, prediction) if return_prediction else loss
 
 
 # --- the gradient -----------------------------------------------------------------------------------------------------
@@ -195,4 +188,4 @@ def register() -> None:
     torch.library.register_autograd("lt_fast::mixed_margin_loss", _backward, setup_context=_setup)
     torch.library.register_autograd("lt_fast::mixed_margin_loss_backward", refuse_second_derivative)
     _LIBRARY.impl("mixed_margin_loss.raw", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
-    _raw = torch.ops.lt_fast.mixed_margin_loss.raw
+    _raw = torch.ops.lt_fast.mixed_margin_loss.raw._op  # noqa: SLF001

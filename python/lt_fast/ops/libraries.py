@@ -52,19 +52,14 @@ def _load_cuda() -> str | None:
     built_for = torch.version.cuda
     if built_for is None:
         return "this torch is built without CUDA"
-    majors = _cuda_majors()
+    names = (_CUDA_NAME.fullmatch(path.name) for path in _FOLDER.glob("*"))
+    majors = sorted(int(name[1]) for name in names if name)  # the CUDA releases of the libraries there are
     if not majors:
         return "no CUDA library was built with this installation"
     usable = [major for major in majors if major <= int(built_for.partition(".")[0])]
     if not usable:
         return f"this torch is built for CUDA {built_for}, the op library for CUDA {majors[0]}"
     return _load(f"lt_fast_cuda{usable[-1]}")
-
-
-def _cuda_majors() -> list[int]:
-    """Return the CUDA releases that the libraries there are were built with, ascending."""
-    names = (_CUDA_NAME.fullmatch(path.name) for path in _FOLDER.glob("*"))
-    return sorted(int(name[1]) for name in names if name)
 
 
 def _forced(wish: str, reason: str) -> UsageError:
@@ -84,9 +79,7 @@ def _start() -> tuple[Backend, dict[str, str]]:
         return "reference", {"cpu": reason, "cuda": reason}
     if wish == "cpu":
         return "cpu", {"cuda": "LT_FAST_BACKEND=cpu excludes it"}
-    reason = _load_cuda()
-    if reason is None and not torch.cuda.is_available():
-        reason = "no GPU can be used"
+    reason = _load_cuda() or (None if torch.cuda.is_available() else "no GPU can be used")
     if reason is None:
         return "cuda", {}
     if wish == "cuda":
@@ -137,10 +130,6 @@ def has_kernel(device: str) -> bool:
     if FORCED is None and device not in _warned and not torch.compiler.is_compiling():
         _warned.add(device)
         reason = MISSING.get(device, f"there is none for {device!r} tensors")
-        warnings.warn(
-            f"the fused op is not in use for {device!r} tensors, plain torch computes it, several times slower: "
-            f"{reason}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        message = f"the fused op is not in use for {device!r} tensors, plain torch computes it, several times slower: "
+        warnings.warn(message + reason, RuntimeWarning, stacklevel=3)
     return False

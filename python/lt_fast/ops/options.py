@@ -3,7 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,34 +24,26 @@ VECTOR_BITS = {name: 1 << (9 + at) for at, name in enumerate(VECTORS)}
 WITH_GRADIENT, WITH_ROWS, WITH_PREDICTION = 1 << 13, 1 << 14, 1 << 15
 REDUCTION_BITS = 3 << 7
 CHOICES = {
-    (LABEL_RULES[label], *MARGIN_RULES[margin], NORMALIZATIONS[divisor], REDUCTIONS[reduction]): label
-    | margin << 3
-    | divisor << 5
-    | reduction << 7
-    for label, margin, divisor, reduction in itertools.product(range(5), range(3), range(3), range(3))
+    (rule, *margin, divisor, reduction): at_rule | at_margin << 3 | at_divisor << 5 | at_reduction << 7
+    for (at_rule, rule), (at_margin, margin), (at_divisor, divisor), (at_reduction, reduction) in itertools.product(
+        *map(enumerate, (LABEL_RULES, MARGIN_RULES, NORMALIZATIONS, REDUCTIONS))
+    )
 }
 
 _NUMPY = (np.ndarray, np.generic)  # a tuple: torch.compile does not trace a union of these
 _LARGEST, _TINY = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
 
 
-class _Rule(NamedTuple):
-    """What a number must be, in words and as bounds."""
-
-    words: str
-    low: float = -math.inf
-    high: float = math.inf
-
-
-_RULES = {
-    "omega": _Rule("finite"),
-    "kappa": _Rule("finite and >= 1", low=1.0),
-    "tau": _Rule("within [0, 1]", low=0.0, high=1.0),
-    "max_margin": _Rule("finite and >= 0", low=0.0),
-    "gamma": _Rule("finite and >= 0", low=0.0),
-    "scale": _Rule("finite and > 0", low=5e-324),
-    "label_smoothing": _Rule("within [0, 1]", low=0.0, high=1.0),
-    "focal_gamma": _Rule("finite and >= 0", low=0.0),
+_SHARE, _AT_LEAST_0 = ("within [0, 1]", 0.0, 1.0), ("finite and >= 0", 0.0, math.inf)
+_RULES = {  # what a number must be, in words and as bounds
+    "omega": ("finite", -math.inf, math.inf),
+    "kappa": ("finite and >= 1", 1.0, math.inf),
+    "tau": _SHARE,
+    "max_margin": _AT_LEAST_0,
+    "gamma": _AT_LEAST_0,
+    "scale": ("finite and > 0", 5e-324, math.inf),
+    "label_smoothing": _SHARE,
+    "focal_gamma": _AT_LEAST_0,
 }
 
 
@@ -137,15 +129,9 @@ class MarginOptions:
     ) -> tuple["Layout", Tensor]:
         """Return the layout and the numbers of a loss with these class vectors, for ``packed_margin_loss``.
 
-        Args:
-            class_counts: as for ``mixed_margin_loss``, and so are all others.
-            margin: subtracted from the own logit.
-            bias: added to the scaled logits.
-            weight: one factor per class.
-
         Shape:
-            vectors (C,); returns float64 (16 + k * C,) on the CPU for k vectors. Convert it to float32 for logits that
-            are not float64.
+            vectors (C,), as for ``mixed_margin_loss``; returns float64 (16 + k * C,) on the CPU for k vectors. Convert
+            it to float32 for logits that are not float64.
 
         Raises:
             TypeError: if a vector is no vector of numbers.
@@ -196,9 +182,9 @@ def _number(name: str, value: Any) -> Any:
     """Return a float within the bounds of its rule; a NaN is not."""
     if torch.compiler.is_compiling() and not _tensors.is_static(value):
         return _traced_number(name, value)
-    number, rule = _checks.real_number(name, value), _RULES[name]
-    if not (rule.low <= number <= rule.high and math.isfinite(number)):
-        raise ValueError(f"{name} must be {rule.words}, got {number}")
+    number, (words, low, high) = _checks.real_number(name, value), _RULES[name]
+    if not (low <= number <= high and math.isfinite(number)):
+        raise ValueError(f"{name} must be {words}, got {number}")
     if abs(number) > _LARGEST:
         raise ValueError(f"{name} must be at most {_LARGEST:.2g} in size, as float32 is, got {number}")
     if name == "scale" and number < _TINY:

@@ -23,30 +23,19 @@ RowLoss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def mixed_margin_loss(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    target_b: Tensor | None = None,
-    lam: Tensor | float | None = None,
-    class_counts: Any = None,
-    margin: Any = None,
-    bias: Any = None,
-    weight: Any = None,
-    sample_weight: Tensor | float | None = None,
-    return_gradient: bool = False,
-    return_prediction: bool = False,
+    logits: Tensor, target: Tensor, *, target_b: Tensor | None = None, lam: Tensor | float | None = None,
+    class_counts: Any = None, margin: Any = None, bias: Any = None, weight: Any = None,
+    sample_weight: Tensor | float | None = None, return_gradient: bool = False, return_prediction: bool = False,
     **options: Any,
-) -> Any:
+) -> Any:  # fmt: skip
     """Return what ``lt_fast.ops.mixed_margin_loss`` returns for the same arguments, computed by plain torch.
 
     Arguments, shapes and errors are the same; only a second derivative works here. O(N * C) time, about ten matrices
     of the logits' size.
     """
     checked = MarginOptions(**options)
-    given = arguments.gather(
-        logits, target, checked, target_b=target_b, lam=lam, sample_weight=sample_weight, class_counts=class_counts,
-        margin=margin, bias=bias, weight=weight,
-    )  # fmt: skip
+    vectors = {"class_counts": class_counts, "margin": margin, "bias": bias, "weight": weight}
+    given = arguments.gather(logits, target, checked, target_b, lam, sample_weight, **vectors)
     if return_gradient:
         checked.require_reduced()
     return results_of(given, checked, return_gradient, return_prediction)
@@ -189,55 +178,28 @@ def _reduced(losses: Tensor, factors: Tensor, given: Arguments, options: MarginO
 
 
 def mixed_loss(
-    row_loss: RowLoss,
-    options: MarginOptions,
-    logits: Tensor,
-    target: Tensor,
-    target_b: Tensor | None = None,
-    lam: Tensor | float | None = None,
-    *,
-    class_counts: Any = None,
-    weight: Any = None,
-) -> Tensor:
+    row_loss: RowLoss, options: MarginOptions, logits: Tensor, target: Tensor, target_b: Tensor | None = None,
+    lam: Tensor | float | None = None, *, class_counts: Any = None, weight: Any = None,
+) -> Tensor:  # fmt: skip
     """Mix, weight and reduce ``row_loss`` as ``mixed_margin_loss`` does with its own cross entropy.
 
     Arguments, shapes, messages and mixing are those of ``mixed_margin_loss``; the gradient is torch's own. ``row_loss``
     gets the logits in float32, or float64 for float64 logits, and the labels of one image.
     """
-    given = _gathered(options, logits, target, target_b, lam, class_counts, weight)
+    given = arguments.gather(logits, target, options, target_b, lam, class_counts=class_counts, weight=weight)
     return loss_of(given, options, row_loss)
 
 
 def mixed_labels(
-    options: MarginOptions,
-    logits: Tensor,
-    target: Tensor,
-    target_b: Tensor | None = None,
-    lam: Tensor | float | None = None,
-    *,
-    class_counts: Any = None,
-) -> Tensor:
+    options: MarginOptions, logits: Tensor, target: Tensor, target_b: Tensor | None = None,
+    lam: Tensor | float | None = None, *, class_counts: Any = None,
+) -> Tensor:  # fmt: skip
     """Return the labels as a distribution over the classes, (N, C): one-hot, or a mixture of two one-hot rows."""
-    given = _gathered(options, logits, target, target_b, lam, class_counts, None)
+    given = arguments.gather(logits, target, options, target_b, lam, class_counts=class_counts)
     _check_values(given, options)
     factor = label_factor(given, options)[:, None]
     labels = factor * is_own(given.target, logits)
     return labels if given.target_b is None else labels + (1 - factor) * is_own(given.target_b, logits)
-
-
-def _gathered(
-    options: MarginOptions, logits: Tensor, target: Any, target_b: Any, lam: Any, class_counts: Any, weight: Any
-) -> Arguments:
-    return arguments.gather(
-        logits,
-        target,
-        options,
-        target_b=target_b,
-        lam=lam,
-        sample_weight=None,
-        class_counts=class_counts,
-        weight=weight,
-    )
 
 
 def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
