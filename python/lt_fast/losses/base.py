@@ -16,7 +16,7 @@ from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.first_logits import FirstLogits
 from lt_fast.ops.mixed_margin import packed_margin_loss
 from lt_fast.ops.options import MarginOptions
-from lt_fast.ops.reference import is_own, mixed_labels, mixed_loss, row_cross_entropy
+from lt_fast.ops.reference import is_own, mixed_labels, mixed_loss
 
 __all__ = [
     "Lam", "Loss", "RowLoss", "SharedOptions", "is_own", "mixed_labels", "packed_margin_loss", "row_cross_entropy",
@@ -237,6 +237,23 @@ class RowLoss(Loss):
         loss = mixed_loss(row_loss, self.options, logits, target_a, target_b, lam, **shared)
         self._first.look(logits, self.vectors)
         return loss
+
+
+def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
+    """Equals ``F.cross_entropy(scores, label, reduction="none")``, with a gradient that keeps its digits where p is 1.
+
+    The label's own column stays out of the sum: ``log(1 + exp(logsumexp_{j != y}(z_j) - z_y))``, whose gradient has no
+    ``p - 1`` in it. The sum is taken relative to its largest term, so that scores of 1e4 lose nothing either.
+
+    Shape:
+        scores (N, C), -inf allowed; label (N,) int64; returns (N,).
+    """
+    own = scores.gather(1, label[:, None])
+    others = scores.masked_fill(is_own(label, scores), -torch.inf)
+    largest = others.detach().amax(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)
+    # A sum of nothing: log(0) has no slope. The smallest normal number adds less than any rounding error.
+    total = (others - largest).exp().sum(1, keepdim=True) + torch.finfo(scores.dtype).tiny
+    return nn.functional.softplus(total.log() + (largest - own), threshold=50)[:, 0]
 
 
 def _shaped(weight: Any, num_classes: int) -> Tensor | None:

@@ -105,8 +105,8 @@ def check_values(given: Arguments, options: MarginOptions) -> None:
     counts = given.class_counts
     if counts is None:
         return
-    divided = options.divides_by_expected_weight and given.weight is not None
-    if divided and not bool((counts * given.weight).any()):
+    weight = given.weight if options.divides_by_expected_weight else None
+    if weight is not None and not bool((counts * weight).any()):
         raise ValueError(
             "weight must be > 0 in a class with samples for normalization='expected', got 0 in all of them: their mean "
             "is what the loss is divided by"

@@ -22,19 +22,19 @@ _raw: Any = None  # the operator without the Python frame of its overload, once 
 
 
 class FusedLoss(Function):
-    """The op and its gradient outside ``torch.compile``; ``inputs`` are those of its schema after the logits.
+    """The op and its gradient outside ``torch.compile``; ``inputs`` lie between ``logits`` and ``choices``.
 
     torch's generic wrapper for the gradients of custom ops takes longer than the kernel does for a small batch.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, inputs: tuple[Any, ...]) -> Any:
+    def forward(ctx: Any, logits: Tensor, inputs: tuple[Any, ...], choices: int) -> Any:
         """Call the kernel and keep what the backward needs."""
-        loss, kept, prediction = _raw(logits, *inputs)
-        if inputs[-1] & WITH_GRADIENT:
+        loss, kept, prediction = _raw(logits, *inputs, choices)
+        if choices & WITH_GRADIENT:
             ctx.save_for_backward(kept)
         else:
-            _keep(ctx, logits, inputs, kept)
+            _keep(ctx, logits, (*inputs, choices), kept)
         if prediction is None:
             return loss
         ctx.set_materialize_grads(False)
@@ -42,9 +42,9 @@ class FusedLoss(Function):
         return loss, prediction
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, None, None]:
         """Return the kept gradient, or compute it from the kept rows."""
-        return _gradient_of(ctx, grad_outputs[0]), None
+        return _gradient_of(ctx, grad_outputs[0]), None, None
 
 
 # Function.apply first looks for functorch's transforms, which the callers have ruled out.
@@ -66,7 +66,7 @@ def call(
     elif logits.requires_grad and torch.is_grad_enabled():
         choices |= WITH_GRADIENT if choices & REDUCTION_BITS and logits.dtype in _EXACT else WITH_ROWS
         if not traced:
-            return _apply(logits, (*inputs, choices))  # type: ignore[no-untyped-call]
+            return _apply(logits, inputs, choices)  # type: ignore[no-untyped-call]
     if traced:
         logits = logits.detach() if return_gradient else logits
         loss, gradient, prediction = torch.ops.lt_fast.mixed_margin_loss(logits, *inputs, choices)
@@ -139,7 +139,6 @@ def refuse_second_derivative(*_: Any) -> None:
 
 
 def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the shapes of the forward's results."""
     *tensors, constants, _, choices = rest
     rows = logits.shape[0]
     # Called for meta tensors, too, for which the short path does not look: the slow path then names the argument.

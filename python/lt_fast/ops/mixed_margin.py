@@ -14,6 +14,8 @@ from lt_fast.ops.options import CHOICES, VECTOR_BITS, Layout, MarginOptions
 
 _NO_FLOATS = frozenset((bool, np.bool_))
 _COUNTS, _MARGIN, _BIAS, _WEIGHT = VECTOR_BITS.values()
+# No public functions say it.
+_transforms_active, _modes = torch._C._are_functorch_transforms_active, torch._C._len_torch_dispatch_stack  # noqa: SLF001
 _REFUSED = (KeyError, RuntimeError, TypeError, ValueError)
 
 
@@ -136,7 +138,10 @@ def mixed_margin_loss(
                 largest, steepness = max_margin, gamma
             lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, constants)
             numbers = (lam_number, omega, kappa, tau, largest, steepness, scale, label_smoothing, focal_gamma)
-            if _NO_FLOATS.isdisjoint(map(type, numbers)):
+            if (
+                type(omega) is type(kappa) is type(tau) is type(scale) is type(label_smoothing) is float
+                and type(focal_gamma) is type(largest) is type(steepness) is float
+            ) or _NO_FLOATS.isdisjoint(map(type, numbers)):
                 return autograd.call(
                     return_gradient, return_prediction, choices,
                     logits, target, target_b, lam_tensor, sample_weight, constants, numbers,
@@ -188,9 +193,9 @@ def _is_usual(logits: Tensor) -> bool:
         and libraries.BACKEND != "reference"
         and (logits.is_cpu or (logits.is_cuda and libraries.BACKEND == "cuda"))
         and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()  # noqa: SLF001  (no public function says it)
+        and not _transforms_active()
         and forward_ad._current_level < 0  # noqa: SLF001
-        and not torch._C._len_torch_dispatch_stack()  # noqa: SLF001  (a trace would record a call that is refused)
+        and not _modes()  # a trace would record a call that is refused
     )
 
 
@@ -230,12 +235,12 @@ def _checked_call(
         constants = options.traced_constants(loose, logits)
     if constants is not None:
         loose, numbers = [constants.to(logits.device, arithmetic_dtype(logits))], ()
-    inputs = (logits, given.target, given.target_b, given.lam, given.sample_weight, loose, (0.0, *numbers))
+    inputs = (given.target, given.target_b, given.lam, given.sample_weight, loose, (0.0, *numbers))
     wanted = (return_gradient, return_prediction, layout.choices)
     if torch.compiler.is_compiling():
-        return autograd.call(*wanted, *inputs, traced=True)
+        return autograd.call(*wanted, logits, *inputs, traced=True)
     try:
-        return autograd.call(*wanted, *inputs)
+        return autograd.call(*wanted, logits, *inputs)
     except (RuntimeError, ValueError):
         if logits.device.type == "cpu":
             arguments.check_values(given, options)

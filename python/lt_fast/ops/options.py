@@ -81,9 +81,8 @@ class MarginOptions:
         _checks.choice("reduction", self.reduction, REDUCTIONS)
         self._check_margin_rule()
         for name in NUMBERS:
-            value = getattr(self, name)
-            if value is not None or name not in ("max_margin", "gamma"):
-                object.__setattr__(self, name, _number(name, value))
+            if getattr(self, name) is not None or name not in ("max_margin", "gamma"):
+                object.__setattr__(self, name, _number(name, getattr(self, name)))
 
     def _check_margin_rule(self) -> None:
         if self.compat not in (None, "batch_first_label"):
@@ -101,10 +100,9 @@ class MarginOptions:
 
     @property
     def numbers(self) -> tuple[Any, ...]:
-        """The numbers in the order of ``NUMBERS``."""
-        largest = 0.0 if self.max_margin is None else self.max_margin
-        gamma = 1.0 if self.gamma is None else self.gamma
-        return (self.omega, self.kappa, self.tau, largest, gamma, self.scale, self.label_smoothing, self.focal_gamma)
+        """The numbers in the order of ``NUMBERS``; what the margin rule does not use is neutral."""
+        margin = (0.0, 1.0) if self.max_margin is None else (self.max_margin, self.gamma)
+        return (self.omega, self.kappa, self.tau, *margin, self.scale, self.label_smoothing, self.focal_gamma)
 
     @property
     def choices(self) -> int:
@@ -144,8 +142,8 @@ class MarginOptions:
             raise ValueError(f"class vectors must have one length C, got {sorted(sizes)}")
         for name, vector in converted.items():
             _tensors.check_class_vector(name, vector)
-        header = torch.zeros(HEADER, dtype=torch.float64, device="cpu")
-        header[: len(NUMBERS)] = torch.tensor(self.numbers, dtype=torch.float64, device="cpu")
+        padded = (*self.numbers, *[0.0] * (HEADER - len(NUMBERS)))
+        header = torch.tensor(padded, dtype=torch.float64, device="cpu")
         return Layout(self, tuple(converted)), torch.cat([header, *converted.values()])
 
     def traced_constants(self, vectors: list[Tensor], logits: Tensor) -> Tensor:
@@ -168,14 +166,11 @@ class Layout:
 
     def __post_init__(self) -> None:
         """Compute the bits of ``choices``."""
-        bits = sum(VECTOR_BITS[name] for name in self.names)
-        object.__setattr__(self, "choices", self.options.choices | bits)
+        object.__setattr__(self, "choices", self.options.choices | sum(VECTOR_BITS[name] for name in self.names))
 
     def vectors(self, constants: Tensor) -> dict[str, Tensor]:
         """Return views of the class vectors in packed constants, by name."""
-        if not self.names:
-            return {}
-        return dict(zip(self.names, constants[HEADER:].view(len(self.names), -1), strict=True))
+        return dict(zip(self.names, constants[HEADER:].view(len(self.names), -1), strict=True)) if self.names else {}
 
 
 def _number(name: str, value: Any) -> Any:

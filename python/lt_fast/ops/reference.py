@@ -24,9 +24,8 @@ RowLoss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 def mixed_margin_loss(
     logits: Tensor, target: Tensor, *, target_b: Tensor | None = None, lam: Tensor | float | None = None,
-    class_counts: Any = None, margin: Any = None, bias: Any = None, weight: Any = None,
-    sample_weight: Tensor | float | None = None, return_gradient: bool = False, return_prediction: bool = False,
-    **options: Any,
+    sample_weight: Tensor | float | None = None, class_counts: Any = None, margin: Any = None, bias: Any = None,
+    weight: Any = None, return_gradient: bool = False, return_prediction: bool = False, **options: Any,
 ) -> Any:  # fmt: skip
     """Return what ``lt_fast.ops.mixed_margin_loss`` returns for the same arguments, computed by plain torch.
 
@@ -45,8 +44,7 @@ def results_of(given: Arguments, options: MarginOptions, return_gradient: bool, 
     """Compute the loss and what is wanted with it."""
     prediction = (given.logits.argmax(1),) if return_prediction else ()
     if not return_gradient:
-        loss = loss_of(given, options)
-        return (loss, *prediction) if prediction else loss
+        return (loss_of(given, options), *prediction) if prediction else loss_of(given, options)
     _check_values(given, options)  # in the transform below values cannot be read
     gradient, loss = _gradient_and_loss(given, options)
     return loss, gradient, *prediction
@@ -137,8 +135,7 @@ def branch_loss(logits: Tensor, label: Tensor, given: Arguments, options: Margin
     if given.bias is not None:
         scores = scores + given.bias
     log_p = F.log_softmax(scores, dim=1)
-    own = -log_p.gather(1, label[:, None])[:, 0]
-    loss = own
+    loss = own = -log_p.gather(1, label[:, None])[:, 0]
     if options.label_smoothing > 0:
         loss = (1 - options.label_smoothing) * own - options.label_smoothing * log_p.mean(1)
     if options.focal_gamma > 0:
@@ -200,20 +197,3 @@ def mixed_labels(
     factor = label_factor(given, options)[:, None]
     labels = factor * is_own(given.target, logits)
     return labels if given.target_b is None else labels + (1 - factor) * is_own(given.target_b, logits)
-
-
-def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
-    """Equals ``F.cross_entropy(scores, label, reduction="none")``, with a gradient that keeps its digits where p is 1.
-
-    The label's own column stays out of the sum: ``log(1 + exp(logsumexp_{j != y}(z_j) - z_y))``, whose gradient has no
-    ``p - 1`` in it. The sum is taken relative to its largest term, so that scores of 1e4 lose nothing either.
-
-    Shape:
-        scores (N, C), -inf allowed; label (N,) int64; returns (N,).
-    """
-    own = scores.gather(1, label[:, None])
-    others = scores.masked_fill(is_own(label, scores), -torch.inf)
-    largest = others.detach().amax(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)
-    # A sum of nothing: log(0) has no slope. The smallest normal number adds less than any rounding error.
-    total = (others - largest).exp().sum(1, keepdim=True) + torch.finfo(scores.dtype).tiny
-    return F.softplus(total.log() + (largest - own), threshold=50)[:, 0]
