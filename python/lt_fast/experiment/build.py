@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lt_fast.counts import ClassCounts
 from lt_fast.data import ArraySource, Loader
@@ -199,6 +200,18 @@ def make_optimizer(config: Mapping[str, Any]) -> Any:
     required = {"params": None, "lr": config["learning_rate"]}
     arguments = arguments_for("optimizer", name, component, options, {}, required)
     return partial(component, **{key: value for key, value in arguments.items() if key != "params"})
+
+
+def fused_on(device: str, optimizer: partial[Optimizer]) -> partial[Optimizer]:
+    """Return the optimizer of ``make_optimizer``, on a GPU as one kernel for all parameters where it has one.
+
+    ``step="graph"`` needs it: that kernel reads the learning rate from the device. An optimizer whose configuration
+    chooses between the implementations, or needs a gradient through the step, stays as it is.
+    """
+    chosen = optimizer.keywords.keys() & {"fused", "foreach", "differentiable"}
+    if torch.device(device).type != "cuda" or chosen or "fused" not in parameters_of(optimizer.func):
+        return optimizer
+    return partial(optimizer, fused=True)
 
 
 def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
