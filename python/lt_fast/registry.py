@@ -236,20 +236,9 @@ REWEIGHTS = Registry(
     folder="losses",
     group="lt_fast.reweights",
 )
-MIXERS = Registry(
-    "mixer",
-    {
-        "mixup": "lt_fast.mixing.mixup:Mixup",
-        "mam": "lt_fast.mixing.mam:MAM",
-        "remix": "lt_fast.mixing.remix:Remix",
-        "unimix": "lt_fast.mixing.unimix:UniMix",
-        "cp_mix": "lt_fast.mixing.cp_mix:CPMix",
-    },
-    folder="mixing",
-    group="lt_fast.mixers",
-)
+MIXERS = Registry("mixer", folder="mixing", group="lt_fast.mixers")
 SAMPLERS = Registry("sampler", folder="sampling", group="lt_fast.samplers")
-TRANSFORMS = Registry("transform", {"crop_flip": "lt_fast.data.transforms:CropFlip"}, group="lt_fast.transforms")
+TRANSFORMS = Registry("transform", folder="data", group="lt_fast.transforms")
 OPTIMIZERS = _Optimizers("optimizer", group="lt_fast.optimizers")
 # Here rather than in `training`, which takes objects and knows no names.
 SCHEDULES = Registry(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lt_fast import _checks
+from lt_fast.registry import register
 
 FileTransform: TypeAlias = Callable[[Any], torch.Tensor]
 """From a ``PIL.Image`` in RGB to a (Ch, H, W) tensor of one size: a ``torchvision.transforms.v2`` pipeline, say."""
@@ -19,6 +20,7 @@ _MOST_PADDING = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+@register("transform", "crop_flip")
 @dataclass(frozen=True, kw_only=True)
 class CropFlip:
     """Random crop and flip, then normalisation, for images in memory: one pass in Rust.

@@ -148,16 +148,18 @@ def make_training_data(config: Mapping[str, Any], data: Data, ranks: Ranks = Ran
         sampler=partial(_sampler, config, data),
         transform=transform,
         plain_transform=_plain(config, transform),
-        mixer=make_mixer(config, data.train.class_counts),
+        mixer=make_mixer(config, data),
         batch_size=config["batch_size"],
         seed=config["seed"],
         ranks=ranks,
     )
 
 
-def make_mixer(config: Mapping[str, Any], counts: ClassCounts) -> Any:
+def make_mixer(config: Mapping[str, Any], data: Data) -> Any:
     """Return the mixer, or None."""
-    return _made(config, "mixer", _of_data(counts) | {"seed": config["seed"]})
+    given = _of_data(data.train.class_counts) | {"seed": config["seed"]}
+    size = {"image_size": data.train.images.shape[1:3]} if isinstance(data.train, ImageSet) else {}
+    return _made(config, "mixer", given | size)
 
 
 def make_transform(config: Mapping[str, Any], data: Data) -> Any:

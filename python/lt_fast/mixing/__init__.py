@@ -24,7 +24,7 @@ from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup, mixup
 from lt_fast.mixing.remix import Remix, remix, remix_label_weight
 from lt_fast.mixing.unimix import UniMix, unimix, unimix_coefficient
-from lt_fast.registry import Registry
+from lt_fast.registry import MIXERS
 
 __all__ = [
     "MAM",
@@ -47,16 +47,3 @@ __all__ = [
     "unimix",
     "unimix_coefficient",
 ]
-
-MIXERS = Registry(
-    "mixer",
-    {
-        "mixup": "lt_fast.mixing.mixup:Mixup",
-        "mam": "lt_fast.mixing.mam:MAM",
-        "remix": "lt_fast.mixing.remix:Remix",
-        "unimix": "lt_fast.mixing.unimix:UniMix",
-        "cp_mix": "lt_fast.mixing.cp_mix:CPMix",
-        "cutmix": "lt_fast.mixing.cutmix:CutMix",
-    },
-)
-"""Name to class, one line per mixer: ``MIXERS["mam"](counts, omega=0.25)``."""

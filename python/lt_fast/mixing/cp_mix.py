@@ -11,6 +11,7 @@ from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
 from lt_fast.mixing.remix import checked_tau
+from lt_fast.registry import register
 
 
 def cp_mix_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, tau: float = 0.5) -> Tensor:
@@ -81,6 +82,7 @@ def cp_mix(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "cp_mix")
 class CPMix(Mixer):
     """``cp_mix`` as an object that batches and a loss share.
 

@@ -11,6 +11,7 @@ from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.mixing.draws import box_draws
 from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
+from lt_fast.registry import register
 
 
 def cutmix(
@@ -51,6 +52,7 @@ def cutmix(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "cutmix")
 class CutMix(Mixer):
     """``cutmix`` as an object that a ``Loader`` and a loss share.
 

@@ -12,6 +12,7 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
+from lt_fast.registry import register
 
 
 def mam_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, omega: float = 0.25) -> Tensor:
@@ -90,6 +91,7 @@ def mam(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "mam")
 class MAM(Mixer):
     """``mam`` as an object that a ``Loader`` and a loss share.
 

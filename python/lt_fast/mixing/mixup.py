@@ -8,6 +8,7 @@ from lt_fast._checks import seed as checked_seed
 from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.mixing.draws import beta_coefficients, checked_alpha, checked_key, partner_positions
 from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
+from lt_fast.registry import register
 
 
 def mixup(
@@ -40,6 +41,7 @@ def mixup(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "mixup")
 class Mixup(Mixer):
     """``mixup`` as an object that a ``Loader`` and a loss share.
 

@@ -10,6 +10,7 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
+from lt_fast.registry import register
 
 
 def remix_label_weight(
@@ -87,6 +88,7 @@ def remix(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "remix")
 class Remix(Mixer):
     """``remix`` as an object that a ``Loader`` and a loss share.
 

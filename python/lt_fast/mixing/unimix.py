@@ -13,6 +13,7 @@ from lt_fast.mixing.draws import DRAWS_PER_STEP
 from lt_fast.mixing.mix import Labels, Mix, Mixer, mix_within
 from lt_fast.mixing.mixup import Mixup
 from lt_fast.mixing.pairs import checked_pair, sizes_of
+from lt_fast.registry import register
 
 
 def unimix_coefficient(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int) -> Tensor:
@@ -81,6 +82,7 @@ def unimix(
     return mix_within(mixer, target, epoch=epoch, step=step)
 
 
+@register("mixer", "unimix")
 class UniMix(Mixer):
     """``unimix`` as an object that a ``Loader`` and a loss share.
 
