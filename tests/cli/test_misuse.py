@@ -110,7 +110,7 @@ def test_options_twice_without_a_name_or_without_use(words, message, capsys):
         (["digits", "--counts=-1,2,2,2,2,2,2,2,2,2"], "--counts must be integers >= 0 and < 2**63, got -1"),
         (["digits", "--seed", "1.5"], "--seed must be an integer >= 0, got '1.5'"),
         (["digits", "--seed", "\u0661"], "--seed must be an integer >= 0, got"),
-        (["digits", "--imbalance-ratio", LONG], "--imbalance-ratio must be a number in decimal digits, got '999"),
+        (["digits", "--imbalance-ratio", LONG], "--imbalance-ratio must be a float, got '999"),
         (["digits", "--imbalance-ratio", "1_0"], "--imbalance-ratio must be a number in decimal digits, got '1_0'"),
         (["digits", "--imbalance-ratio", "0.5"], "--imbalance-ratio must be >= 1"),
         (["digits", "--counts", f"1,{LONG[:390]}"], "--counts must be integers >= 0 and < 2**63, got 999"),
@@ -118,7 +118,7 @@ def test_options_twice_without_a_name_or_without_use(words, message, capsys):
         (["digits", "--counts", "1,2"], "--counts must have one entry"),
         (["digits", "--profile", "stp"], "--profile must be"),
         (["digits", "--label-noise", "2"], "--label-noise: rate must lie in [0, 1], got 2.0"),
-        (["digits", "--label-noise", "0.1", "--noise-toward", "x"], "--noise-toward must be 'uniform' or 'prior'"),
+        (["digits", "--label-noise", "0.1", "--noise-toward", "x"], "--noise-toward must be one of uniform, prior"),
         ([""], "a data set is needed"),
     ],
 )

@@ -157,11 +157,11 @@ def test_json_says_it_all(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
         (
             ["digits", "--out", "l.txt", "--counts", "100000000000000000000,1"],
             2,
-            "counts must be whole numbers >= 0 and < 2**63, got 100000000000000000000 for class 0; pass the samples",
+            "counts must be integers >= 0 and < 2**63, got 100000000000000000000 for class 0; pass the samples",
         ),
         (["digits", "--out", "l.txt", "--counts", "1,x"], 2, "--counts must be numbers with commas between, got '1,x'"),
         (["digits", "--out", "l.txt", "--counts", "1", "--imbalance-ratio", "2"], 2, "exclude each other"),
-        (["digits", "--out", "l.txt", "--seed", "-1"], 2, "--seed must be a whole number >= 0, got '-1'"),
+        (["digits", "--out", "l.txt", "--seed", "-1"], 2, "--seed must be an integer >= 0, got '-1'"),
         (["digits", "--out", "l.txt", "--label-noise", "2"], 2, "rate must lie in [0, 1], got 2.0 for class 0"),
         (["digits", "--out", "l.txt", "--profile", "stp"], 2, "profile must be"),
         (["digits", "--out", "l.txt", "--metod", "x"], 2, "has no option '--metod'; did you mean '--method'?"),

@@ -54,5 +54,5 @@ def test_a_missing_file_and_a_damaged_one(tmp_path):
     path = tmp_path / "damaged.csv"
     for text in ("epoch,loss\n1,zero\n", "epoch,loss\n1\n", "epoch\n1,2\n"):
         path.write_text(text)
-        with pytest.raises(DataError, match=r"damaged.csv is damaged: .*; resuming the run writes it anew"):
+        with pytest.raises(DataError, match=r"damaged.csv is damaged: .*; resuming the run writes it again"):
             History.from_csv(path)

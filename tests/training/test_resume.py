@@ -134,7 +134,7 @@ def test_a_second_signal_while_saving_changes_nothing(tmp_path, uninterrupted, m
     write, signals = _files.write_synced, iter([signal.SIGTERM])
 
     def write_under_fire(path, data):
-        for number in signals:
+        for number in signals if "epoch" in path.parent.name else ():  # in a checkpoint
             signal.raise_signal(number)
         write(path, data)
 

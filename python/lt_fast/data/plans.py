@@ -11,7 +11,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_fast import _checks
 from lt_fast.batch import BatchPlan, MixPlan
+
+_BATCHES = "batches of batch_sampler"
 
 
 @runtime_checkable
@@ -164,7 +167,7 @@ class FixedBatches:
         if isinstance(batches, int):
             rows = np.arange(batches)
             batches = [rows[start : start + batch_size] for start in range(0, batches, batch_size)]
-        self._batches = [index_array(batch) for batch in batches]
+        self._batches = [_checks.index_array(_BATCHES, batch) for batch in batches]
         self.batch_size = max(map(len, self._batches), default=0)
         self.num_batches = len(self._batches)
 
@@ -199,7 +202,7 @@ def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:
     Raises:
         IndexError: naming the first index outside [0, rows).
     """
-    index = index_array(np.reshape(indices, -1))
+    index = _checks.index_array(_BATCHES, np.reshape(indices, -1))
     outside = np.flatnonzero((index < 0) | (index >= rows))
     if outside.size:
         at = int(outside[0])
@@ -250,18 +253,3 @@ def _checked_boxes(boxes: Any, size: int) -> NDArray[np.int32] | None:
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"mixer's boxes must be integers, got dtype {array.dtype}")
     return np.ascontiguousarray(array, dtype=np.int32)
-
-
-def index_array(indices: ArrayLike) -> NDArray[np.int64]:
-    """Return one batch of indices as a dense (B,) int64 array.
-
-    Raises:
-        TypeError: if they are not integers.
-        ValueError: if they are not one-dimensional.
-    """
-    array = np.asarray(indices)
-    if array.ndim != 1:
-        raise ValueError(f"batch_sampler must give one-dimensional index arrays, got shape {array.shape}")
-    if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"batch_sampler must give integer indices, got dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.int64)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _rust
-from lt_fast._checks import MAX_CLASSES, index_array, labels_in_range, number
+from lt_fast._checks import MAX_CLASSES, class_labels, labels_in_range, number
 from lt_fast._checks import seed as checked_seed
 
 _STREAM = (_rust.STREAM_SUBSET, 1 << 32)
@@ -40,7 +40,7 @@ def validation_split(
 
     The rows select from any source: ``source.subset(train)``, ``source.subset(validation)``.
     """
-    array = index_array("labels", labels, hint="; map the classes to 0..C-1 first")
+    array = class_labels("labels", labels)
     labels_in_range("labels", array, MAX_CLASSES)
     fraction = number("fraction", fraction, above=0, below=1)
     order = np.lexsort((_rust.uniform(checked_seed(seed), *_STREAM, 0, len(array)), array))

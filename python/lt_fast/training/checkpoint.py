@@ -1,4 +1,4 @@
-"""Checkpoints: one folder each, safetensors and JSON, written aside and renamed; a damaged one is never used.
+"""Checkpoints: one folder each, safetensors and JSON, complete or absent; a damaged one is never used.
 
 ``epoch-0012`` was written after 12 whole epochs, ``epoch-0012-step-000034`` after 34 steps more::
 

@@ -62,7 +62,7 @@ class History:
             names, *lines = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
             rows = [_row(names, cells) for cells in lines]
         except (ValueError, csv.Error) as error:
-            raise DataError(f"{path} is damaged: {error}; resuming the run writes it anew") from error
+            raise DataError(f"{path} is damaged: {error}; resuming the run writes it again") from error
         return cls(rows)
 
     def __len__(self) -> int:

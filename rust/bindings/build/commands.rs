@@ -1,4 +1,4 @@
-//! Running commands, removing what is stale, reading settings.
+//! Run commands, remove stale files, read settings.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -18,7 +18,7 @@ pub fn extend<T: AsRef<OsStr>>(line: &mut Line, arguments: impl IntoIterator<Ite
     );
 }
 
-/// Runs the commands, as many at a time as cargo allows, and returns the first failure's first complaint.
+/// Runs the commands, as many at a time as cargo allows, and returns the first error message of the first failure.
 pub fn run_all(lines: &[Line]) -> Outcome<()> {
     for batch in lines.chunks(jobs()) {
         let started = batch.iter().map(|line| {
@@ -34,7 +34,7 @@ pub fn run_all(lines: &[Line]) -> Outcome<()> {
             let finished = child.and_then(std::process::Child::wait_with_output);
             let finished = finished.map_err(|error| format!("{}: {error}", line[0].display()))?;
             let complaint = String::from_utf8_lossy(&finished.stderr);
-            eprintln!("{line:?}\n{complaint}"); // kept by cargo beside OUT_DIR, and shown if the build fails
+            eprintln!("{line:?}\n{complaint}"); // cargo stores it next to OUT_DIR, and shows it if the build fails
             if !finished.status.success() {
                 let first = complaint
                     .lines()
@@ -59,7 +59,7 @@ pub fn jobs() -> usize {
         .max(1)
 }
 
-/// What a command prints, or an error if it fails or cannot be run.
+/// The output of a command, or an error if it fails or cannot be run.
 pub fn output(command: &mut Command) -> Outcome<String> {
     let finished = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&finished.stdout).into_owned();
@@ -82,7 +82,7 @@ pub fn remove(out: &Path, names: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-/// Removes every file whose name begins so.
+/// Removes every file whose name starts with the prefix.
 pub fn remove_all(out: &Path, beginning: &str) -> Outcome<()> {
     for entry in fs::read_dir(out).into_iter().flatten().flatten() {
         if let Some(name) = entry

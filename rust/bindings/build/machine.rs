@@ -1,4 +1,4 @@
-//! What the building machine has: compilers, headers, our sources.
+//! Find compilers, headers and sources on the building machine.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::{env, fs};
 
 use crate::commands::{Outcome, output, variable};
 
-/// The C++ side: compiler, torch's headers, our sources, and where results go.
+/// The C++ side: compiler, torch's headers, our sources, and the output folder.
 pub struct Host {
     pub compiler: OsString,
     pub torch: PathBuf,
-    /// The folder `nvidia` beside torch, where the Python packages of the CUDA compiler lie.
+    /// The folder `nvidia` next to torch, which contains the Python packages of the CUDA compiler.
     pub nvidia: Option<PathBuf>,
     pub csrc: PathBuf,
     pub out: PathBuf,
@@ -75,7 +75,7 @@ impl Host {
         files
     }
 
-    /// Keeps the building machine's folders out of what `__FILE__` leaves in the libraries.
+    /// Flags that keep the building machine's folders out of `__FILE__` in the libraries.
     pub fn without_paths(&self) -> [String; 2] {
         let map =
             |folder: &Path, name: &str| format!("-ffile-prefix-map={}/={name}", folder.display());
@@ -116,12 +116,12 @@ print(next(iter(nvidia.submodule_search_locations or ()), '') if nvidia else '')
 pub struct Toolkit {
     pub nvcc: PathBuf,
     pub libraries: PathBuf,
-    /// Of CUDA's release: 13 for 13.0.
+    /// Major version of the CUDA release: 13 for 13.0.
     pub major: u32,
 }
 
 impl Toolkit {
-    /// `None` where there is no nvcc at all; an error where the one that was named does not work.
+    /// `None` if there is no nvcc; an error if the one that was named does not work.
     pub fn find(host: &Host) -> Option<Outcome<Self>> {
         let named = variable("NVCC").map(PathBuf::from);
         let named =
@@ -144,7 +144,7 @@ impl Toolkit {
     }
 
     fn of(nvcc: PathBuf) -> Outcome<Self> {
-        // CUDA's installer has lib64, the Python packages lib, and nvcc's own search knows only the first.
+        // CUDA's installer uses lib64, the Python packages lib; nvcc itself searches only the first.
         let home = nvcc
             .parent()
             .and_then(Path::parent)
@@ -181,7 +181,7 @@ fn major_release(version: &str) -> Option<u32> {
     release.split('.').next()?.parse().ok()
 }
 
-/// A program as the shell would find it, links resolved; a name with a slash stands for itself.
+/// A program as the shell would find it, with links resolved; a name with a slash is a path.
 fn in_path(program: &Path) -> Option<PathBuf> {
     let path = variable("PATH").unwrap_or_default();
     env::split_paths(&path)
