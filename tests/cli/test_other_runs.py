@@ -11,7 +11,7 @@ from lt_fast.cli import main
 from lt_fast.training import checkpoint as checkpoint_module
 
 QUIET = ["--quiet", "--threads", "1"]
-TRAIN = ["train", "--method", "mammc", "--data", "digits-lt", "--epochs", "2", "--set", "calibration_epochs=1"]
+TRAIN = ["train", "--method", "mammc", "--data", "digits-lt", "--epochs", "2", "--set", "calibrator.epochs=1"]
 
 
 def trained(folder, *more):

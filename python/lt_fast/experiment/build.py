@@ -105,6 +105,7 @@ def build(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> Part
         training_data = make_training_data(config, data, ranks)
         method = make_method(config, data, training_data.mixer)
         loaders = method.loaders(training_data)
+        _refuse_unused_mixer(config, training_data, loaders)
         optimizer, schedule = make_optimizer(config), make_schedule(config)
         _try_out(optimizer, schedule)
         calibrator = make_calibrator(config, data.train.class_counts)
@@ -242,6 +243,16 @@ class MixedLabels(nn.Module):
         weight = lam if target_b is None else self.mixer.label_weight(lam, target, target_b)
         loss: Tensor = self.criterion(logits, target, target_b, weight)
         return loss
+
+
+def _refuse_unused_mixer(config: Mapping[str, Any], data: TrainingData, loaders: Mapping[str, Loader]) -> None:
+    """Refuse a mixer that the method does not use: a method that mixes by itself reads its own loaders."""
+    used = any(getattr(loader.planner, "mixer", None) is data.mixer for loader in loaders.values())
+    if data.mixer is not None and not used:
+        raise UsageError(
+            f"method {config['method']['name']} does not use a mixer of the run, got {config['mixer']['name']}; "
+            "leave it out, or name another method with --set method=classification"
+        )
 
 
 def _loss(config: Mapping[str, Any], counts: ClassCounts, mixer: Any, **weights: Any) -> nn.Module:
