@@ -35,18 +35,26 @@ def test_help_that_is_lost_is_status_1_for_every_command(words, where):
     assert "complete" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "demo", "make-lt"])
+LAUNCHED = [
+    ({"WORLD_SIZE": " 2"}, "got WORLD_SIZE=2, which torchrun sets"),
+    ({"WORLD_SIZE": "+10"}, "got WORLD_SIZE=+10, which torchrun sets"),
+    ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}, "got OMPI_COMM_WORLD_SIZE=2, which mpirun sets"),
+    ({"PMI_SIZE": "3", "PMI_RANK": "1"}, "start it without mpirun, or unset PMI_SIZE"),
+    (
+        {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"},
+        "start it without srun, or unset SLURM_STEP_NUM_TASKS",
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("command", "variables", "said"),
+    # torchrun starts the ranks of `train`.
     [
-        ({"WORLD_SIZE": " 2"}, "got WORLD_SIZE=2, which torchrun sets"),
-        ({"WORLD_SIZE": "+10"}, "got WORLD_SIZE=+10, which torchrun sets"),
-        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}, "got OMPI_COMM_WORLD_SIZE=2, which mpirun sets"),
-        ({"PMI_SIZE": "3", "PMI_RANK": "1"}, "start it without mpirun, or unset PMI_SIZE"),
-        (
-            {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"},
-            "start it without srun, or unset SLURM_STEP_NUM_TASKS",
-        ),
+        (name, *case)
+        for name in ("train", "eval", "demo", "make-lt")
+        for case in LAUNCHED
+        if name != "train" or "WORLD_SIZE" not in case[0]
     ],
 )
 def test_every_launcher_of_several_processes_is_refused(command, variables, said, monkeypatch, capsys):

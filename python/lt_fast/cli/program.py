@@ -55,7 +55,7 @@ def _another_speaks(words: Sequence[str]) -> bool:
         many
         and words[:1] == ["train"]
         and os.environ.get("RANK", "0").strip().isdecimal()
-        and int(os.environ["RANK"]) > 0
+        and int(os.environ.get("RANK", "0")) > 0
     )
 
 
