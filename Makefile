@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CSRC := $(shell find csrc -name "*.h" -o -name "*.cpp" -o -name "*.cu" 2>/dev/null)
 SOURCES := $(shell find rust csrc -type f 2>/dev/null) Cargo.toml Cargo.lock pyproject.toml
 # Panic messages and debug names would otherwise carry the paths of the building machine into the library.
 REMAP := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/= --remap-path-prefix=$(CURDIR)/=
@@ -49,11 +50,11 @@ lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang
 	@$(BIN)/lint-imports --verbose >$(VENV)/import-linter.log 2>&1 || { cat $(VENV)/import-linter.log; exit 1; }
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-	@$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu
+	@$(BIN)/clang-format --dry-run --Werror $(CSRC)
 
 format: $(VENV)/.installed  ## format every file
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . ; cargo fmt --all
-	@$(BIN)/clang-format -i csrc/*.h csrc/*.cpp csrc/*.cu
+	@$(BIN)/clang-format -i $(CSRC)
 
 rust-test: | tools  ## the tests of the Rust core
 	@cargo test --locked --quiet --package lt-fast-core

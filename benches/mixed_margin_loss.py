@@ -5,10 +5,10 @@ Rivals, all in this run: LDAM-DRW's own lines called once a label and mixed (``e
 ``F.cross_entropy``, and copying the logits, which is the memory's own speed: ``copy`` between buffers of this size,
 which stay in the caches where they fit, and ``copy from DRAM``, as many bytes at the speed of buffers that fit into no
 cache. ``returned`` is the same loss with ``return_gradient=True``, whose gradient is handed on to autograd at the
-logits; ``autograd of a given gradient`` is that second half of it, with any gradient. ``fused avx2`` is the fused loss
-in a process that leaves AVX-512 alone. Two lines tell what a call costs apart from its arithmetic: ``op alone``, loss
-and gradient without autograd, and ``autograd alone``, forward and gradient of ``logits.sum()``. A run over all shapes
-also renews the tables and the plot of ``docs/kernels.md``.
+logits; ``autograd of a given gradient`` is that second half of it, with any gradient. ``module`` is the loss module
+``LDAMLoss``. ``fused avx2`` is the fused loss in a process without AVX-512. Two lines show what a call costs apart from
+its arithmetic: ``op alone``, loss and gradient without autograd, and ``autograd alone``, forward and gradient of
+``logits.sum()``. A run over all shapes also updates the tables and the plot of ``docs/kernels.md``.
 
     python -m benches.mixed_margin_loss [--threads 1 2] [--repeats 30] [--rounds 3] [--no-compile] [--shapes 128x10]
 """
@@ -39,7 +39,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lt_fast import ops
-from lt_fast.ops import arguments, prepared
+from lt_fast.losses import LDAMLoss
+from lt_fast.ops.options import WITH_GRADIENT, MarginOptions
 
 SHAPES = ("128x10", "128x100", "256x1000", "256x8142", "1024x8142")
 SCALE = 30.0
@@ -81,6 +82,13 @@ def fused(batch: Batch) -> Tensor:
     )  # fmt: skip
 
 
+def module_of(batch: Batch) -> Callable[[Batch], Tensor]:
+    """Return the loss module of the same loss; its margins are those of its counts."""
+    counts = list(range(batch.logits.shape[1], 0, -1))
+    criterion = LDAMLoss(counts, weight=batch.weight.tolist(), normalization="batch")
+    return lambda batch: criterion(batch.logits, batch.target, batch.target_b, batch.lam)
+
+
 def returned(batch: Batch) -> object:
     """As a step does that continues the backward itself: autograd starts at the logits, once, as from a loss."""
     _, gradient = ops.mixed_margin_loss(
@@ -90,7 +98,7 @@ def returned(batch: Batch) -> object:
     return torch.autograd.grad(batch.logits, batch.logits, gradient)
 
 
-def twin(batch: Batch) -> Tensor:
+def reference(batch: Batch) -> Tensor:
     return ops.reference.mixed_margin_loss(
         batch.logits, batch.target, target_b=batch.target_b, lam=batch.lam, margin=batch.margin, weight=batch.weight,
         scale=SCALE, normalization="batch",
@@ -126,7 +134,7 @@ def cross_entropy(batch: Batch) -> Tensor:
 
 def rivals(*, compiled: bool) -> Iterator[tuple[str, Callable[[Batch], Tensor]]]:
     yield "fused", fused
-    yield "twin", twin
+    yield "reference", reference
     yield "eager", eager
     yield "gather", gather
     yield "cross_entropy", cross_entropy
@@ -144,7 +152,7 @@ def check(batch: Batch) -> None:
     """All mixed losses are the same number with the same gradient, or there is nothing to compare."""
     exact, exact_gradient = gather(batch), torch.autograd.grad(gather(batch), batch.logits)[0]
     torch.testing.assert_close(returned(batch), (exact_gradient,), rtol=1e-3, atol=1e-6, msg="returned gradient")
-    for name, loss in (("fused", fused), ("twin", twin), ("eager", eager)):
+    for name, loss in (("fused", fused), ("reference", reference), ("eager", eager)):
         torch.testing.assert_close(loss(batch), exact, rtol=1e-5, atol=1e-6, msg=f"loss of {name}")
         (gradient,) = torch.autograd.grad(loss(batch), batch.logits)
         torch.testing.assert_close(gradient, exact_gradient, rtol=1e-3, atol=1e-6, msg=f"gradient of {name}")
@@ -190,6 +198,7 @@ def calls_of(batch: Batch, *, compiled: bool) -> Iterator[tuple[str, Callable[[]
     for name, loss in rivals(compiled=compiled):
         yield name, step(loss, batch)
     given = torch.ones_like(batch.logits)
+    yield "module", step(module_of(batch), batch)
     yield "returned", lambda: returned(batch)
     yield "autograd of a given gradient", lambda: torch.autograd.grad(batch.logits, batch.logits, given)
     yield "op alone", op_alone(batch)
@@ -199,13 +208,11 @@ def calls_of(batch: Batch, *, compiled: bool) -> Iterator[tuple[str, Callable[[]
 
 
 def op_alone(batch: Batch) -> Callable[[], object]:
-    """Return the op that the training step calls, which gives loss and gradient without a graph."""
-    chosen = arguments.settings(
-        "mixup", 0.25, 3.0, 0.5, "fixed", None, None, None, SCALE, 0.0, 0.0, "batch", "mean"
-    )  # fmt: skip
-    constants = prepared.constants_of(batch.logits, chosen, (None, batch.margin, None, batch.weight))
-    logits, op = batch.logits.detach(), torch.ops.lt_fast.mixed_margin_loss_prepared.default
-    return lambda: op(logits, batch.target, batch.target_b, batch.lam, 0.0, None, constants)
+    """Return the op that a loss module calls, which gives loss and gradient without a graph."""
+    layout, exact = MarginOptions(scale=SCALE, normalization="batch").pack(margin=batch.margin, weight=batch.weight)
+    constants, choices = [exact.float()], layout.choices | WITH_GRADIENT
+    logits, op = batch.logits.detach(), torch.ops.lt_fast.mixed_margin_loss.raw
+    return lambda: op(logits, batch.target, batch.target_b, batch.lam, None, constants, (0.0,), choices)
 
 
 @functools.cache

@@ -41,18 +41,21 @@ compile() {
     *" $set "*) set -- "$@" $checks ;;
     *) set -- "$@" -O0 ;;
   esac
-  $CXX $flags "$@" -isystem "$torch/include" -c "csrc/$source.cpp" -o "$BUILD/objects/$source.o"
+  $CXX $flags "$@" -Icsrc -isystem "$torch/include" -c "csrc/$source.cpp" \
+    -o "$BUILD/objects/$(basename "$source").o"
 }
 
 echo "building the op with the sanitizers"
-compile mixed_margin_loss all
-compile mixed_margin_rows_portable portable
+compile torch_api/schema all
+compile torch_api/cpu all
+compile mixed_margin/cpu/instruction_set all
+compile mixed_margin/cpu/rows_portable portable
 if [ "$machine" = x86_64 ]; then
-  compile mixed_margin_rows_avx2 avx2 -mavx2 -mfma
-  compile mixed_margin_rows_avx512 avx512 -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma
+  compile mixed_margin/cpu/rows_avx2 avx2 -mavx2 -mfma
+  compile mixed_margin/cpu/rows_avx512 avx512 -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma
 fi
 $CXX -shared -fsanitize=address,undefined "$BUILD"/objects/*.o -L"$torch/lib" -Wl,--no-as-needed -ltorch_cpu \
-  -Wl,--version-script=csrc/local.map -o "$BUILD/python/lt_fast/_ops/liblt_fast_cpu.so"
+  -Wl,--version-script=csrc/torch_api/local.map -o "$BUILD/python/lt_fast/_ops/liblt_fast_cpu.so"
 
 runtime="$($CXX -print-file-name=libasan.so) $($CXX -print-file-name=libubsan.so) $($CXX -print-file-name=libstdc++.so)"
 for set in $sets; do

@@ -16,8 +16,7 @@ import lt_fast.losses
 import reference
 from lt_fast import ClassCounts, ops
 from lt_fast.errors import UsageError
-from lt_fast.losses import LOSSES
-from lt_fast.losses.modules import OneCallLoss
+from lt_fast.losses import LOSSES, Loss
 
 # The formulas hold for any logits; which of them are warned about is tested in tests/losses/test_first_logits.py.
 pytestmark = [
@@ -58,8 +57,10 @@ def batch(rows=7, classes=5, seed=0, mix="one label"):
     return draw((rows, classes), seed), labels[0], keywords
 
 
-def function(name):
-    return getattr(lt_fast.losses, f"{name}_loss")
+def called(name, logits, target, class_counts=COUNTS, **keywords):
+    """The loss of one call; ``target_b`` and ``lam`` are of the call, all other keywords of the constructor."""
+    of_call = [keywords.pop(key, None) for key in ("target_b", "lam")]
+    return LOSSES[name](class_counts, **keywords)(logits, target, *of_call)
 
 
 def fresh(criterion):
@@ -86,7 +87,7 @@ def oracle(name, logits, target, counts=COUNTS, **keywords):
 def check(name, logits, target, counts=COUNTS, **keywords):
     """Compare value and gradient with the reference."""
     logits = logits.detach().requires_grad_()
-    loss = function(name)(logits, target, counts, **keywords)
+    loss = called(name, logits, target, counts, **keywords)
     loss.sum().backward()
     expected, gradient = oracle(name, logits, target, counts, **keywords)
     of_loss, of_gradient = TOLERANCE[logits.dtype]
@@ -121,6 +122,30 @@ def test_the_module_works_where_it_is_moved_to(name, device):
     loss = moved(logits.float().to(device), *(label.to(device) for label in labels))
     assert loss.device.type == device
     torch.testing.assert_close(loss.cpu(), expected, rtol=2e-6, atol=0)
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("options", "factor_of"),
+    [
+        ({"label_rule": "remix", "kappa": 2.0, "tau": 0.8}, reference.remix_label_factor),
+        ({"label_rule": "cp_mix", "tau": 0.2}, reference.cp_mix_label_factor),
+        ({"label_rule": "unimix"}, reference.unimix_label_factor),
+    ],
+)
+def test_every_label_rule_has_its_options(name, options, factor_of):
+    of_factor = {key: value for key, value in options.items() if key != "label_rule"}
+    if name == "logit_adjusted" and "tau" in options:  # its own tau is another: that of the rule stays 0.5
+        options, of_factor = {key: options[key] for key in options if key != "tau"}, {**of_factor, "tau": 0.5}
+    logits, target, keywords = batch(mix="mixup", seed=2)
+    target_b, lam = keywords["target_b"], keywords["lam"].double()
+    factors = [
+        factor_of(float(share), COUNTS[a], COUNTS[b], **of_factor)
+        for share, a, b in zip(lam, target.tolist(), target_b.tolist(), strict=True)
+    ]
+    by_rule = called(name, logits, target, target_b=target_b, lam=lam, **options)
+    by_factor = called(name, logits, target, target_b=target_b, lam=torch.tensor(factors, dtype=torch.float64))
+    torch.testing.assert_close(by_rule, by_factor)
 
 
 @every_loss
@@ -184,25 +209,25 @@ def test_gradcheck(name):
 
 
 @every_loss
-def test_function_and_module_are_the_same(name):
+def test_counts_in_any_form_are_the_same(name):
     logits, target, keywords = batch(mix="mam")
-    rule = keywords.pop("label_rule")
-    criterion = LOSSES[name](ClassCounts(COUNTS), label_rule=rule)
-    assert not list(criterion.parameters())
-    criterion = fresh(criterion)
-    by_module = criterion(logits, target, keywords["target_b"], keywords["lam"])
-    assert torch.equal(by_module, function(name)(logits, target, COUNTS, label_rule=rule, **keywords))
-    assert torch.equal(criterion(logits, target), function(name)(logits, target, COUNTS))
+    keyed = dict(reversed(list(enumerate(COUNTS))))
+    losses = [called(name, logits, target, counts, **keywords) for counts in (COUNTS, ClassCounts(COUNTS), keyed)]
+    assert torch.equal(losses[0], losses[1])
+    assert torch.equal(losses[0], losses[2])
+    assert not list(LOSSES[name](COUNTS).parameters())
 
 
 @every_loss
-def test_same_signature_in_function_and_module(name):
-    of_function = inspect.signature(function(name)).parameters
-    of_module = inspect.signature(LOSSES[name]).parameters
-    assert list(of_function)[:3] == ["logits", "target", "class_counts"]
+def test_the_signature_shows_own_and_shared_options(name):
+    of_module, of_base = (inspect.signature(made).parameters for made in (LOSSES[name], Loss))
     assert next(iter(of_module)) == "counts"
-    options = {key: of_function[key].default for key in list(of_function)[3:] if key not in ("target_b", "lam")}
-    assert {key: of_module[key].default for key in list(of_module)[1:]} == options
+    assert all(option.kind is option.KEYWORD_ONLY for option in list(of_module.values())[1:])
+    own = {"class_balanced": ["weight"], "logit_adjusted": ["tau"]}.get(name, [])
+    for option in ("weight", "label_rule", "omega", "kappa", "tau", "normalization", "reduction", "empty"):
+        assert option in own or of_module[option] == of_base[option]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sclae'"):
+        LOSSES[name](COUNTS, sclae=1.0)
     assert list(inspect.signature(LOSSES[name].forward).parameters)[1:] == ["logits", "target_a", "target_b", "lam"]
 
 
@@ -223,7 +248,7 @@ def test_the_gradient_without_a_graph_is_that_of_the_graph(name, mode):
     with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum' for "):
         LOSSES[name](COUNTS, reduction="none").loss_and_gradient(logits, target)
     with torch.inference_mode():
-        if isinstance(criterion, OneCallLoss):
+        if type(criterion).forward is Loss.forward:
             torch.testing.assert_close(criterion.loss_and_gradient(leaf, *labels), (loss, gradient))
         else:
             with pytest.raises(RuntimeError, match=r"must be called outside torch\.inference_mode"):
@@ -241,7 +266,8 @@ def test_a_module_may_be_made_anywhere(name):
     with torch.device("meta"):
         criterion = LOSSES[name](COUNTS)
     assert all(buffer.is_meta for buffer in criterion.vectors.buffers())
-    assert torch.equal(criterion.vectors.to_empty(device="cpu").class_counts, torch.tensor(COUNTS).float())
+    constants = criterion.vectors.to_empty(device="cpu").constants
+    assert torch.equal(criterion.layout.vectors(constants)["class_counts"], torch.tensor(COUNTS).float())
     by_reversed = {"weight": np.array(WEIGHT[::-1])[::-1]} if takes_weight(name) else {}
     expected = LOSSES[name](COUNTS, **({"weight": WEIGHT} if by_reversed else {}))(logits.float(), target)
     assert torch.equal(LOSSES[name](COUNTS, **by_reversed)(logits.float(), target), expected)
@@ -262,7 +288,7 @@ def test_one_factor_for_all_is_a_number(name):
 def test_the_same_bits_again_and_no_global_generator(name):
     logits, target, keywords = batch(mix="mam")
     before = torch.random.get_rng_state()
-    first, second = (function(name)(logits, target, COUNTS, **keywords) for _ in range(2))
+    first, second = (called(name, logits, target, **keywords) for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -355,7 +381,7 @@ def test_an_ignored_empty_class_changes_no_other(name):
         LOSSES[name]([50, 5, 0, 2])
     logits, target, keywords = batch(classes=4, mix="mam", seed=6)
     target, keywords["target_b"] = target.clamp(max=1), keywords["target_b"].clamp(max=1)
-    loss = function(name)(logits.requires_grad_(), target, [50, 5, 0, 2], empty="ignore", **keywords)
+    loss = called(name, logits.requires_grad_(), target, [50, 5, 0, 2], empty="ignore", **keywords)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
@@ -364,8 +390,8 @@ def test_an_ignored_empty_class_changes_no_other(name):
     unreachable = logits.detach().clone()
     unreachable[:, 2] = -1e9
     torch.testing.assert_close(
-        function(name)(unreachable, target, [50, 5, 0, 2], empty="ignore", **keywords),
-        function(name)(without, target, [50, 5, 2], **keywords),
+        called(name, unreachable, target, [50, 5, 0, 2], empty="ignore", **keywords),
+        called(name, without, target, [50, 5, 2], **keywords),
     )
 
 
@@ -409,39 +435,45 @@ GOOD = {"logits": torch.zeros(3, 5), "target": torch.tensor([0, 4, 2]), "class_c
 def test_wrong_input_is_named(name, changes, error, words):
     arguments = {**GOOD, **changes}
     with pytest.raises(error) as raised:
-        function(name)(arguments.pop("logits"), arguments.pop("target"), arguments.pop("class_counts"), **arguments)
+        called(name, **arguments)
     for word in words:
         assert word in str(raised.value)
 
 
 @every_loss
 def test_an_option_of_a_wrong_type_is_named(name):
-    options = inspect.signature(function(name)).parameters
+    options = inspect.signature(LOSSES[name]).parameters
     numbers = [key for key, option in options.items() if type(option.default) is float]
     assert {"omega"} <= set(numbers)
     for key in numbers:
         for wrong in ("a half", [0.5], True, None):
             with pytest.raises((TypeError, ValueError), match=f"{key} must be"):
-                function(name)(**GOOD, **{key: wrong})
+                called(name, **GOOD, **{key: wrong})
     if takes_weight(name):
         for wrong in ("inverse", ["a"] * 5):
-            with pytest.raises(TypeError, match="weight must be one number a class, got "):
-                function(name)(**GOOD, weight=wrong)
+            with pytest.raises(TypeError, match="weight must be a vector of C numbers, got "):
+                called(name, **GOOD, weight=wrong)
         with pytest.raises(ValueError, match="weight must be in the order of the classes, got entries for 'a'"):
-            function(name)(**GOOD, weight={"a": 1})
+            called(name, **GOOD, weight={"a": 1})
 
 
 @every_loss
 def test_the_docstrings_say_what_they_must(name):
-    of_function, of_module = inspect.getdoc(function(name)), inspect.getdoc(LOSSES[name])
-    for text in (of_function, of_module):
-        assert "Source:" in text
-        assert "Shape:" in text
-    assert "Equals" in of_function
-    assert "Formula:" in of_module
-    assert "Raises:" in of_function
-    for parameter in inspect.signature(function(name)).parameters:
-        assert f"{parameter}:" in of_function, f"{name}_loss does not document {parameter}"
+    text, of_base = inspect.getdoc(LOSSES[name]), inspect.getdoc(Loss)
+    for word in ("Source:", "Formula:", "Equals", "see ``Loss``", "Shape", "Raises"):
+        assert word in text
+    shared = set(inspect.signature(Loss).parameters)
+    for parameter in inspect.signature(LOSSES[name]).parameters:
+        assert f"{parameter}:" in (of_base if parameter in shared else text), f"{parameter} is not documented"
+
+
+def test_the_options_of_all_losses_are_documented_once():
+    text = inspect.getdoc(Loss)
+    for word in ("Shape:", "Raises:", "logits (N, C)", "label_rule:", "weight:", "omega:", "normalization:", "empty:"):
+        assert word in text
+    for criterion in LOSSES.values():
+        for option in ("weight:", "label_rule:", "omega:", "normalization:", "reduction:", "empty:"):
+            assert f"    {option} " not in criterion.__doc__
 
 
 def test_an_unknown_loss_is_answered_with_the_nearest():
@@ -450,6 +482,5 @@ def test_an_unknown_loss_is_answered_with_the_nearest():
 
 
 def test_every_loss_is_public():
-    for name, criterion in LOSSES.items():
+    for criterion in LOSSES.values():
         assert criterion.__name__ in lt_fast.losses.__all__
-        assert f"{name}_loss" in lt_fast.losses.__all__

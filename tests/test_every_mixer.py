@@ -155,14 +155,14 @@ def test_the_repr_shows_every_setting_exactly(name):
 
 @every_mixer
 def test_label_rule_is_one_that_the_losses_know(name):
-    from lt_fast.losses import cross_entropy_loss
+    from lt_fast.losses import CrossEntropyLoss
 
     mixer = build(name, seed=3)
     made = mix(name, seed=3)
     logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    targets = {"target_b": TARGET[made.partner], "reduction": "none"}
-    by_rule = cross_entropy_loss(logits, TARGET, COUNTS, lam=made.lam_input, label_rule=mixer.label_rule, **targets)
-    by_factor = cross_entropy_loss(logits, TARGET, COUNTS, lam=made.lam_label, **targets)
+    mixed_by_rule = CrossEntropyLoss(COUNTS, label_rule=mixer.label_rule, reduction="none")
+    by_rule = mixed_by_rule(logits, TARGET, TARGET[made.partner], made.lam_input)
+    by_factor = CrossEntropyLoss(COUNTS, reduction="none")(logits, TARGET, TARGET[made.partner], made.lam_label)
     torch.testing.assert_close(by_rule, by_factor, rtol=1e-6, atol=1e-6)
 
 

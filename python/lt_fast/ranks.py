@@ -33,7 +33,7 @@ class Ranks(NamedTuple):
             UsageError: if only a part of the variables is set, or they are not integers with ``RANK < WORLD_SIZE``.
         """
         values = os.environ if environment is None else environment
-        if "RANK" not in values and values.get("WORLD_SIZE", "1").strip() == "1":
+        if "RANK" not in values and values.get("WORLD_SIZE", "").strip().lstrip("0") in ("", "1"):
             return cls()
         found = ranks_in(values)
         missing = [name for name in _MEETING_PLACE if name not in values]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from lt_fast import ClassCounts
 from lt_fast.losses import LDAMLoss, ldam_margins
 from lt_fast.losses.class_vectors import ClassVectors
 
@@ -16,7 +15,7 @@ CLOSE = np.array([0.4995, 0.5, 1 / 3])
 
 
 def vectors():
-    return ClassVectors(ClassCounts([3, 2, 1]), margin=CLOSE, weight=None)
+    return ClassVectors(margin=CLOSE, prior=np.array([0.5, 0.25, 0.25]))
 
 
 def test_float64_logits_get_the_exact_values_and_all_others_float32():
@@ -27,7 +26,7 @@ def test_float64_logits_get_the_exact_values_and_all_others_float32():
         single = made.for_logits(torch.zeros(1, 3, dtype=dtype))
         assert single["margin"].dtype == torch.float32
         np.testing.assert_array_equal(single["margin"], CLOSE.astype(np.float32))
-    assert set(exact) == {"margin", "class_counts"}
+    assert set(exact) == {"margin", "prior"}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_no_conversion_of_the_module_rounds_them(convert):
 
 def test_they_follow_the_module_to_its_device():
     assert vectors().to("meta").margin.device.type == "meta"
-    assert LDAMLoss([5, 1]).to("meta").vectors.margin.device.type == "meta"
+    assert LDAMLoss([5, 1]).to("meta").vectors.constants.device.type == "meta"
 
 
 def test_they_are_no_part_of_a_checkpoint():

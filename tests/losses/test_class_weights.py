@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
+from losses.calls import loss_of
 from lt_fast import ClassCounts
 from lt_fast.losses import (
     CrossEntropyLoss,
-    cross_entropy_loss,
     effective_number_weights,
     inverse_frequency_weights,
 )
@@ -84,10 +84,10 @@ def test_an_ignored_class_gets_no_weight_and_changes_nothing(weights):
     [
         (
             1.0,
-            r"beta must be in \[0, 1\), got 1\.0; the limit beta -> 1 is inverse_frequency_weights",
+            r"beta must lie in \[0, 1\), got 1\.0; the limit beta -> 1 is inverse_frequency_weights",
         ),
-        (-0.1, r"beta must be in \[0, 1\), got -0\.1$"),
-        (math.nan, r"beta must be in \[0, 1\), got nan"),
+        (-0.1, r"beta must lie in \[0, 1\), got -0\.1$"),
+        (math.nan, r"beta must lie in \[0, 1\), got nan"),
     ],
 )
 def test_a_wrong_beta_is_named(beta, message):
@@ -104,25 +104,26 @@ def test_a_wrong_gamma_is_named(gamma):
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ([1.0, 2.0], r"weight must have one entry a class, shape \(3,\), got shape \(2,\)"),
-        (1.0, r"weight must have one entry a class, shape \(3,\), got shape \(\)"),
-        ([1.0, -2.0, 1.0], r"weight must be finite and >= 0, got -2\.0 for class 1"),
-        ([1.0, 1.0, math.nan], "weight must be finite and >= 0, got nan for class 2"),
-        ([1.0, 1.0, math.inf], "weight must be finite and >= 0, got inf for class 2"),
+        ([1.0, 2.0], r"weight must have shape \(C,\) = \(3,\), got \(2,\)"),
+        (1.0, r"weight must have shape \(C,\) = \(3,\), got \(\)"),
+        ([1.0, -2.0, 1.0], r"weight must be finite and >= 0 in every class, got -2\.0 for class 1"),
+        ([1.0, 1.0, math.nan], "weight must be finite and >= 0 in every class, got nan for class 2"),
+        ([1.0, 1.0, math.inf], "weight must be finite and >= 0 in every class, got inf for class 2"),
         ([0.0, 0.0, 0.0], "weight must be > 0 for at least one class, got 3 zeros"),
     ],
 )
 def test_wrong_weights_are_named(weight, message):
     logits, target = torch.zeros(2, 3), torch.tensor([0, 1])
     with pytest.raises(ValueError, match=message):
-        cross_entropy_loss(logits, target, [3, 2, 1], weight=weight)
+        loss_of(CrossEntropyLoss, logits, target, [3, 2, 1], weight=weight)
 
 
 def test_weights_in_any_form_are_the_same():
     logits, target = torch.tensor([[0.3, 1.0, -1.0]]), torch.tensor([2])
     forms = [[1, 2, 3], np.array([1, 2, 3]), torch.tensor([1.0, 2.0, 3.0]).double()]
     losses = {
-        cross_entropy_loss(logits, target, [3, 2, 1], weight=form, normalization="batch").item() for form in forms
+        loss_of(CrossEntropyLoss, logits, target, [3, 2, 1], weight=form, normalization="batch").item()
+        for form in forms
     }
     assert len(losses) == 1
 
@@ -138,13 +139,11 @@ def test_weights_in_any_form_are_the_same():
 )
 def test_a_weight_that_requires_a_gradient_is_refused(weight):
     name = re.escape("weight[0]" if isinstance(weight, list) else "weight")
-    message = (
-        rf"^{name} must not require a gradient: a loss treats its class weights as constants; pass {name}\.detach\(\)"
-    )
+    message = rf"^{name} must not require a gradient: only the logits have one; pass {name}\.detach\(\)"
     with pytest.raises(ValueError, match=message):
         CrossEntropyLoss([3, 2, 1], weight=weight)
     with pytest.raises(ValueError, match=message):
-        cross_entropy_loss(torch.zeros(1, 3), torch.tensor([0]), [3, 2, 1], weight=weight)
+        loss_of(CrossEntropyLoss, torch.zeros(1, 3), torch.tensor([0]), [3, 2, 1], weight=weight)
     if isinstance(weight, torch.Tensor):  # the advice
         assert CrossEntropyLoss([3, 2, 1], weight=weight.detach())(torch.zeros(1, 3), torch.tensor([0])).isfinite()
 
@@ -154,13 +153,13 @@ def test_a_weight_that_requires_a_gradient_is_refused(weight):
 def test_weights_of_every_dtype_are_taken_exactly(dtype, form):
     weight = torch.tensor([1.3, 2.6, 50.1]).to(dtype)
     made = CrossEntropyLoss([3, 2, 1], weight=form(weight))
-    exact = made.vectors.for_logits(torch.zeros(1, 3, dtype=torch.float64))["weight"]
+    exact = made.layout.vectors(made.vectors.for_logits(torch.zeros(1, 3, dtype=torch.float64))["constants"])["weight"]
     assert torch.equal(exact, weight.double())
 
 
 @pytest.mark.parametrize("weight", [torch.ones(3, dtype=torch.complex64), [1j, 1, 1], [torch.tensor(1j), 1, 1]])
 def test_complex_weights_are_refused(weight):
-    with pytest.raises(TypeError, match="weight must be one number a class"):
+    with pytest.raises(TypeError, match="weight must be a vector of C numbers"):
         CrossEntropyLoss([3, 2, 1], weight=weight)
 
 
@@ -169,4 +168,5 @@ def test_a_masked_weight_is_refused_and_an_unmasked_one_taken():
     with pytest.raises(ValueError, match="weight must have no masked entry, got 1, the first at position 1"):
         CrossEntropyLoss([3, 2, 1], weight=weight)
     assert CrossEntropyLoss([3, 2, 1], weight=weight.filled(1.0))(torch.zeros(1, 3), torch.tensor([0])).isfinite()
-    assert CrossEntropyLoss([3, 2, 1], weight=np.ma.masked_array([1.0, 2.0, 3.0])).vectors.weight.tolist() == [1, 2, 3]
+    made = CrossEntropyLoss([3, 2, 1], weight=np.ma.masked_array([1.0, 2.0, 3.0]))
+    assert made.layout.vectors(made.vectors.constants)["weight"].tolist() == [1, 2, 3]

@@ -9,10 +9,11 @@ import torch
 from torch.nn import functional as F
 
 import reference
+from losses.calls import loss_of
 from lt_fast import training
 from lt_fast.errors import Interrupted
-from lt_fast.losses import EqualizationLoss, cross_entropy_loss, equalization_loss
-from lt_fast.losses.equalization import _drawn, _host_key
+from lt_fast.losses import CrossEntropyLoss, EqualizationLoss
+from lt_fast.losses.equalization import _bernoulli, _key_of
 from training.tiny import STEPS, TinyBatches, all_state, same_bits, tiny_fit
 
 COUNTS = [900, 60, 20, 15, 5]  # the last three are rare below a share of 0.05
@@ -27,7 +28,7 @@ def rows(count=8, seed=0):
 
 
 def drawn(seed, step, count=64, classes=50, probability=0.6):
-    return _drawn(probability, _host_key(seed), torch.tensor(step), torch.empty(count, classes))
+    return _bernoulli(probability, _key_of(seed), torch.tensor(step), torch.empty(count, classes))
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 0), (1, 0), (2**64 - 1, 2**32 - 1), (5 << 40, 17)])
@@ -56,7 +57,7 @@ def test_neighbouring_keys_share_no_pattern():
 
 def test_rare_classes_are_dropped_and_never_the_own_one():
     logits, target = rows(64)
-    loss = equalization_loss(logits, target, COUNTS, gamma=1.0, threshold=0.05, reduction="none")
+    loss = loss_of(EqualizationLoss, logits, target, COUNTS, gamma=1.0, threshold=0.05, reduction="none")
     kept = logits.clone()
     kept[:, 2:] = -torch.inf
     kept.scatter_(1, target[:, None], logits.gather(1, target[:, None]))
@@ -65,9 +66,9 @@ def test_rare_classes_are_dropped_and_never_the_own_one():
 
 def test_limits_are_cross_entropy():
     logits, target = rows()
-    plain = cross_entropy_loss(logits, target, COUNTS)
-    torch.testing.assert_close(equalization_loss(logits, target, COUNTS, gamma=0.0, threshold=1.0), plain)
-    torch.testing.assert_close(equalization_loss(logits, target, COUNTS, gamma=1.0, threshold=0.0), plain)
+    plain = loss_of(CrossEntropyLoss, logits, target, COUNTS)
+    torch.testing.assert_close(loss_of(EqualizationLoss, logits, target, COUNTS, gamma=0.0, threshold=1.0), plain)
+    torch.testing.assert_close(loss_of(EqualizationLoss, logits, target, COUNTS, gamma=1.0, threshold=0.0), plain)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -76,7 +77,7 @@ def test_equals_the_reference_where_classes_are_rare(mixed):
     labels = {"target_b": target.roll(1), "lam": 0.3, "label_rule": "mam"} if mixed else {}
     for key in ({}, {"seed": 7, "step": 1234}):
         leaf, exact = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-        loss = equalization_loss(leaf, target, COUNTS, **RARE, **labels, **key)
+        loss = loss_of(EqualizationLoss, leaf, target, COUNTS, **RARE, **labels, **key)
         expected = reference.equalization_loss(exact, target, COUNTS, **RARE, **labels, **key)
         torch.testing.assert_close(loss, expected)
         loss.backward()
@@ -86,7 +87,7 @@ def test_equals_the_reference_where_classes_are_rare(mixed):
 
 def test_a_class_alone_costs_nothing_and_has_no_slope():
     logits = torch.tensor([[1.0, 2.0]], requires_grad=True)
-    loss = equalization_loss(logits, torch.tensor([0]), [1000, 1], gamma=1.0)
+    loss = loss_of(EqualizationLoss, logits, torch.tensor([0]), [1000, 1], gamma=1.0)
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()
@@ -97,7 +98,7 @@ def test_every_training_call_draws_anew_and_the_state_dict_keeps_the_place():
     criterion = EqualizationLoss(COUNTS, **RARE)
     drawn_losses = [criterion(logits, target).item() for _ in range(4)]
     assert len(set(drawn_losses)) == 4
-    by_step = [equalization_loss(logits, target, COUNTS, **RARE, step=step).item() for step in range(4)]
+    by_step = [loss_of(EqualizationLoss, logits, target, COUNTS, **RARE, step=step).item() for step in range(4)]
     assert by_step == drawn_losses
     resumed = EqualizationLoss(COUNTS, **RARE)
     resumed.load_state_dict(criterion.state_dict())
@@ -113,7 +114,7 @@ def test_compiled_it_counts_too():
     torch._dynamo.reset()
     compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
     for step in range(3):
-        expected = equalization_loss(logits, target, COUNTS, **RARE, step=step)
+        expected = loss_of(EqualizationLoss, logits, target, COUNTS, **RARE, step=step)
         torch.testing.assert_close(compiled(logits, target), expected)
     assert criterion.step.item() == 3
 
@@ -143,13 +144,13 @@ def test_a_resumed_training_goes_on_with_the_draws_of_an_uninterrupted_one(tmp_p
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"gamma": 1.5}, ValueError, r"gamma must be in \[0, 1\], got 1\.5"),
-        ({"gamma": math.nan}, ValueError, r"gamma must be in \[0, 1\], got nan"),
-        ({"threshold": -0.1}, ValueError, r"threshold must be in \[0, 1\], got -0\.1"),
-        ({"seed": -1}, ValueError, r"seed must be in \[0, 2\*\*64\), got -1"),
-        ({"seed": 0.5}, TypeError, "seed must be a whole number, got float"),
-        ({"step": 2**32}, ValueError, r"step must be in \[0, 2\*\*32\), got 4294967296"),
-        ({"step": True}, TypeError, "step must be a whole number, got bool"),
+        ({"gamma": 1.5}, ValueError, r"gamma must lie in \[0, 1\], got 1\.5"),
+        ({"gamma": math.nan}, ValueError, r"gamma must lie in \[0, 1\], got nan"),
+        ({"threshold": -0.1}, ValueError, r"threshold must lie in \[0, 1\], got -0\.1"),
+        ({"seed": -1}, ValueError, r"seed must lie in \[0, 2\*\*64\), got -1"),
+        ({"seed": 0.5}, TypeError, r"seed must be an integer, got 0\.5"),
+        ({"step": 2**32}, ValueError, r"step must lie in \[0, 2\*\*32\), got 4294967296"),
+        ({"step": True}, TypeError, "step must be an integer, got True"),
     ],
 )
 def test_wrong_settings_are_named(settings, error, message):
@@ -159,5 +160,5 @@ def test_wrong_settings_are_named(settings, error, message):
 
 def test_numpy_seeds_are_whole_numbers():
     logits, target = rows()
-    loss = equalization_loss(logits, target, COUNTS, **RARE, seed=np.int64(3))
-    assert torch.equal(loss, equalization_loss(logits, target, COUNTS, **RARE, seed=3))
+    loss = loss_of(EqualizationLoss, logits, target, COUNTS, **RARE, seed=np.int64(3))
+    assert torch.equal(loss, loss_of(EqualizationLoss, logits, target, COUNTS, **RARE, seed=3))

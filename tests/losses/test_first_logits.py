@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-import lt_fast.losses
 from lt_fast import models
-from lt_fast.losses import LOSSES, CPMixLoss, LDAMLoss, MaximumMarginLoss
+from lt_fast.losses import LOSSES, LDAMLoss, MaximumMarginLoss
 from lt_fast.losses.first_logits import FirstLogits
 
 COUNTS = [100, 60, 30, 10, 5, 3]
@@ -91,19 +90,10 @@ def test_probabilities_are_warned_about_once(name, dtype):
 
 
 @every_loss
-def test_the_function_and_the_gradient_beside_the_graph_warn_too(name):
+def test_the_gradient_without_a_graph_warns_too(name):
     probabilities = ROWS.softmax(1)
-    function = getattr(lt_fast.losses, f"{name}_loss")
-    assert "look like probabilities" in message_of(lambda: function(probabilities, TARGET, COUNTS))
     criterion = LOSSES[name](COUNTS)
     assert "look like probabilities" in message_of(lambda: criterion.loss_and_gradient(probabilities, TARGET))
-
-
-@pytest.mark.parametrize("plain", [None, nn.CrossEntropyLoss()])
-def test_cp_mix_looks_at_its_plain_rows(plain):
-    criterion = CPMixLoss(COUNTS, num_pairs=0, plain=plain)
-    assert "look like probabilities" in message_of(lambda: criterion(ROWS.softmax(1), TARGET))
-    assert message_of(lambda: criterion(ROWS, TARGET)) is None
 
 
 @every_loss

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from losses.calls import loss_of
 from lt_fast.losses import (
     BalancedSoftmaxLoss,
     CrossEntropyLoss,
     LDAMLoss,
     effective_number_weights,
     inverse_frequency_weights,
-    ldam_loss,
     ldam_margins,
     log_prior,
 )
@@ -31,7 +31,7 @@ def test_ldam():
     each = LDAMLoss(COUNTS, reduction="none")(LOGITS, TARGET)
     np.testing.assert_allclose(each, [12.06212111, 15.96521205], atol=5e-9)
     for normalization in ("expected", "weights", "batch"):
-        mean = ldam_loss(LOGITS, TARGET, COUNTS, normalization=normalization)
+        mean = loss_of(LDAMLoss, LOGITS, TARGET, COUNTS, normalization=normalization)
         assert mean.item() == pytest.approx(14.013666576951557, rel=1e-14)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lt_fast.losses import balanced_softmax_loss, lade_loss, lade_regularizer
+from losses.calls import loss_of
+from lt_fast.losses import BalancedSoftmaxLoss, LADELoss, lade_regularizer
 
 COUNTS = [900, 60, 20, 15, 5]
 PRIOR = torch.tensor(COUNTS, dtype=torch.float64) / 1000
@@ -42,19 +43,19 @@ def test_equals_the_published_form(remine_lambda):
 
 def test_joins_the_cross_entropy_once_and_by_its_weight():
     logits, target = rows()
-    plain, extra = balanced_softmax_loss(logits, target, COUNTS), 0.3 * regularizer(logits, target, 0.2)
+    plain, extra = loss_of(BalancedSoftmaxLoss, logits, target, COUNTS), 0.3 * regularizer(logits, target, 0.2)
     settings = {"regularizer_weight": 0.3, "remine_lambda": 0.2}
-    torch.testing.assert_close(lade_loss(logits, target, COUNTS, **settings), plain + extra)
-    each = lade_loss(logits, target, COUNTS, reduction="none", **settings)
-    torch.testing.assert_close(each, balanced_softmax_loss(logits, target, COUNTS, reduction="none") + extra)
-    torch.testing.assert_close(lade_loss(logits, target, COUNTS, reduction="sum", **settings), each.sum())
-    torch.testing.assert_close(lade_loss(logits, target, COUNTS, regularizer_weight=0.0), plain)
+    torch.testing.assert_close(loss_of(LADELoss, logits, target, COUNTS, **settings), plain + extra)
+    each = loss_of(LADELoss, logits, target, COUNTS, reduction="none", **settings)
+    torch.testing.assert_close(each, loss_of(BalancedSoftmaxLoss, logits, target, COUNTS, reduction="none") + extra)
+    torch.testing.assert_close(loss_of(LADELoss, logits, target, COUNTS, reduction="sum", **settings), each.sum())
+    torch.testing.assert_close(loss_of(LADELoss, logits, target, COUNTS, regularizer_weight=0.0), plain)
 
 
 def test_mixed_labels_count_by_their_factors():
     logits, target = rows(12)
-    doubled = lade_loss(logits.repeat(2, 1), torch.cat([target, target.roll(1)]), COUNTS)
-    halves = lade_loss(logits, target, COUNTS, target_b=target.roll(1), lam=0.5)
+    doubled = loss_of(LADELoss, logits.repeat(2, 1), torch.cat([target, target.roll(1)]), COUNTS)
+    halves = loss_of(LADELoss, logits, target, COUNTS, target_b=target.roll(1), lam=0.5)
     torch.testing.assert_close(halves, doubled)
 
 
@@ -72,7 +73,7 @@ def test_huge_logits_keep_their_gradients_digits():
     grads = []
     for dtype in (torch.float32, torch.float64):
         leaf = wide.to(dtype).requires_grad_()
-        lade_loss(leaf, torch.tensor([0, 1, 0]), [3, 1], regularizer_weight=1.0).backward()
+        loss_of(LADELoss, leaf, torch.tensor([0, 1, 0]), [3, 1], regularizer_weight=1.0).backward()
         grads.append(leaf.grad.double())
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-5 * grads[1].abs().max().item())
 
@@ -86,4 +87,4 @@ def test_huge_logits_keep_their_gradients_digits():
 )
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
-        lade_loss(*rows(), COUNTS, **settings)
+        loss_of(LADELoss, *rows(), COUNTS, **settings)

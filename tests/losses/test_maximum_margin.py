@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from lt_fast.losses import MaximumMarginLoss, cross_entropy_loss, effective_number_weights, maximum_margin_loss
+from losses.calls import loss_of
+from lt_fast.losses import CrossEntropyLoss, MaximumMarginLoss, effective_number_weights
 
 COUNTS = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
 ROW = [-0.1, 0.05, 0.3, -0.25, 0.0, 0.15, -0.05, 0.1, 0.4]
@@ -22,7 +23,7 @@ MM_LDAM = {**MM, "scale": 26.0, "ldam": True}
 
 def margins(logits, target, counts=COUNTS, *, scale, **options):
     """The margins that a loss took: the own score that makes up for its loss, solved from the loss's value."""
-    each = maximum_margin_loss(logits, target, counts, scale=scale, reduction="none", **options)
+    each = loss_of(MaximumMarginLoss, logits, target, counts, scale=scale, reduction="none", **options)
     own = torch.nn.functional.one_hot(target, logits.shape[1]).bool()
     others = torch.logsumexp(scale * logits.masked_fill(own, -torch.inf), 1)
     return logits[own] - (others - torch.log(torch.expm1(each))) / scale
@@ -34,7 +35,7 @@ def margins(logits, target, counts=COUNTS, *, scale, **options):
 )
 def test_golden_losses(options, expected, weighted):
     for normalization in ("expected", "weights", "batch"):
-        mean = maximum_margin_loss(LOGITS, TARGET, COUNTS, normalization=normalization, **options)
+        mean = loss_of(MaximumMarginLoss, LOGITS, TARGET, COUNTS, normalization=normalization, **options)
         assert mean.item() == pytest.approx(expected, rel=1e-13)
     reweighted = MaximumMarginLoss(COUNTS, weight=DRW, normalization="weights", **options)(LOGITS, TARGET)
     assert reweighted.item() == pytest.approx(weighted, rel=1e-13)
@@ -62,9 +63,9 @@ def test_a_wrong_sample_gets_more_margin_than_a_right_one_as_far_off(gap, max_ma
 
 
 def test_on_the_boundary_there_is_none():
-    loss = maximum_margin_loss(row_with_gap(0.0), torch.tensor([2]), [5, 4, 3, 2], **MM)
+    loss = loss_of(MaximumMarginLoss, row_with_gap(0.0), torch.tensor([2]), [5, 4, 3, 2], **MM)
     torch.testing.assert_close(
-        loss, cross_entropy_loss(MM["scale"] * row_with_gap(0.0), torch.tensor([2]), [5, 4, 3, 2])
+        loss, loss_of(CrossEntropyLoss, MM["scale"] * row_with_gap(0.0), torch.tensor([2]), [5, 4, 3, 2])
     )
 
 
@@ -79,7 +80,7 @@ def test_mm_ldam_widens_the_margin_as_the_class_gets_rarer():
 
 def test_the_margin_is_a_constant_for_the_gradient():
     logits = LOGITS.clone().requires_grad_()
-    maximum_margin_loss(logits, TARGET, COUNTS, **MM).backward()
+    loss_of(MaximumMarginLoss, logits, TARGET, COUNTS, **MM).backward()
     held = LOGITS.clone().requires_grad_()
     shift = torch.nn.functional.one_hot(TARGET, 10) * margins(LOGITS, TARGET, **MM)[:, None]
     torch.nn.functional.cross_entropy(MM["scale"] * (held - shift), TARGET).backward()
@@ -95,22 +96,24 @@ def test_the_published_codes_form(ldam, mixed):
     target_b[target_b == target] = (target_b[target_b == target] + 1) % 10
     labels = {"target_b": target_b, "lam": torch.rand(7, generator=generator, dtype=torch.float64)} if mixed else {}
     options = {**MM, "ldam": ldam, "compat": "batch_first_label", "reduction": "none", **labels}
-    loss = maximum_margin_loss(logits, target, COUNTS, **options)
+    loss = loss_of(MaximumMarginLoss, logits, target, COUNTS, **options)
     torch.testing.assert_close(loss, reference.maximum_margin_loss(logits, target, COUNTS, **options))
     if not mixed:
         # Its defect: what a row costs depends on which row comes first in the batch.
-        turned = maximum_margin_loss(logits.flip(0), target.flip(0), COUNTS, **options).flip(0)
+        turned = loss_of(MaximumMarginLoss, logits.flip(0), target.flip(0), COUNTS, **options).flip(0)
         assert not torch.allclose(turned, loss)
         del options["compat"]
-        straight = maximum_margin_loss(logits, target, COUNTS, **options)
+        straight = loss_of(MaximumMarginLoss, logits, target, COUNTS, **options)
         torch.testing.assert_close(
-            maximum_margin_loss(logits.flip(0), target.flip(0), COUNTS, **options).flip(0), straight
+            loss_of(MaximumMarginLoss, logits.flip(0), target.flip(0), COUNTS, **options).flip(0), straight
         )
 
 
 def test_alone_and_first_the_published_form_is_the_intended_one():
     logits, target = LOGITS[:1], TARGET[:1]
-    plain, published = (maximum_margin_loss(logits, target, COUNTS, compat=c) for c in (None, "batch_first_label"))
+    plain, published = (
+        loss_of(MaximumMarginLoss, logits, target, COUNTS, compat=c) for c in (None, "batch_first_label")
+    )
     assert torch.equal(plain, published)
 
 
@@ -126,4 +129,4 @@ def test_alone_and_first_the_published_form_is_the_intended_one():
 )
 def test_wrong_settings_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        maximum_margin_loss(LOGITS, TARGET, COUNTS, **options)
+        loss_of(MaximumMarginLoss, LOGITS, TARGET, COUNTS, **options)

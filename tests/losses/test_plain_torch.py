@@ -5,16 +5,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from losses.calls import loss_of
 from lt_fast.losses import (
-    balanced_softmax_loss,
-    class_balanced_loss,
-    cross_entropy_loss,
+    BalancedSoftmaxLoss,
+    ClassBalancedLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    LDAMLoss,
+    LogitAdjustedLoss,
     effective_number_weights,
-    focal_loss,
-    ldam_loss,
     ldam_margins,
     log_prior,
-    logit_adjusted_loss,
 )
 
 COUNTS = [900, 300, 80, 20, 7, 1]
@@ -30,36 +31,36 @@ def logits():
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_cross_entropy(logits, smoothing, reduction):
-    loss = cross_entropy_loss(logits, TARGET, COUNTS, label_smoothing=smoothing, reduction=reduction)
+    loss = loss_of(CrossEntropyLoss, logits, TARGET, COUNTS, label_smoothing=smoothing, reduction=reduction)
     torch.testing.assert_close(loss, F.cross_entropy(logits, TARGET, label_smoothing=smoothing, reduction=reduction))
 
 
 def test_weighted_cross_entropy(logits):
-    loss = cross_entropy_loss(logits, TARGET, COUNTS, weight=WEIGHT, normalization="weights")
+    loss = loss_of(CrossEntropyLoss, logits, TARGET, COUNTS, weight=WEIGHT, normalization="weights")
     torch.testing.assert_close(loss, F.cross_entropy(logits, TARGET, WEIGHT))
 
 
 def test_class_balanced(logits):
     weight = torch.from_numpy(effective_number_weights(COUNTS, 0.999))
-    loss = class_balanced_loss(logits, TARGET, COUNTS, beta=0.999, normalization="weights")
+    loss = loss_of(ClassBalancedLoss, logits, TARGET, COUNTS, beta=0.999, normalization="weights")
     torch.testing.assert_close(loss, F.cross_entropy(logits, TARGET, weight))
 
 
 def test_ldam(logits):
     logits = logits / logits.abs().max()
     margin, own = torch.from_numpy(ldam_margins(COUNTS)), F.one_hot(TARGET, 6)
-    loss = ldam_loss(logits, TARGET, COUNTS, weight=WEIGHT, normalization="weights")
+    loss = loss_of(LDAMLoss, logits, TARGET, COUNTS, weight=WEIGHT, normalization="weights")
     torch.testing.assert_close(loss, F.cross_entropy(30 * (logits - own * margin), TARGET, WEIGHT))
 
 
 def test_balanced_softmax(logits):
-    loss = balanced_softmax_loss(logits, TARGET, COUNTS)
+    loss = loss_of(BalancedSoftmaxLoss, logits, TARGET, COUNTS)
     torch.testing.assert_close(loss, F.cross_entropy(logits + torch.tensor(COUNTS).double().log(), TARGET))
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 2.5])
 def test_logit_adjusted(logits, tau):
-    loss = logit_adjusted_loss(logits, TARGET, COUNTS, tau=tau, weight=WEIGHT, normalization="weights")
+    loss = loss_of(LogitAdjustedLoss, logits, TARGET, COUNTS, tau=tau, weight=WEIGHT, normalization="weights")
     torch.testing.assert_close(
         loss, F.cross_entropy(logits + tau * torch.from_numpy(log_prior(COUNTS)), TARGET, WEIGHT)
     )
@@ -69,46 +70,48 @@ def test_logit_adjusted(logits, tau):
 def test_focal(logits, gamma):
     p = logits.softmax(1).gather(1, TARGET[:, None])[:, 0]
     each = -((1 - p) ** gamma) * p.log()
-    torch.testing.assert_close(focal_loss(logits, TARGET, COUNTS, gamma=gamma), each.mean())
+    torch.testing.assert_close(loss_of(FocalLoss, logits, TARGET, COUNTS, gamma=gamma), each.mean())
     weighted = (WEIGHT[TARGET] * each).sum() / WEIGHT[TARGET].sum()
     torch.testing.assert_close(
-        focal_loss(logits, TARGET, COUNTS, gamma=gamma, weight=WEIGHT, normalization="weights"), weighted
+        loss_of(FocalLoss, logits, TARGET, COUNTS, gamma=gamma, weight=WEIGHT, normalization="weights"), weighted
     )
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_a_wrong_strength_is_named(logits, value):
     with pytest.raises(ValueError, match=f"gamma must be finite and >= 0, got {value}; 0 is cross entropy"):
-        focal_loss(logits, TARGET, COUNTS, gamma=value)
+        loss_of(FocalLoss, logits, TARGET, COUNTS, gamma=value)
     with pytest.raises(ValueError, match=f"tau must be finite and >= 0, got {value}; 1 is balanced softmax"):
-        logit_adjusted_loss(logits, TARGET, COUNTS, tau=value)
+        loss_of(LogitAdjustedLoss, logits, TARGET, COUNTS, tau=value)
 
 
 def test_logit_adjusted_with_the_whole_prior_is_balanced_softmax(logits):
-    assert torch.equal(logit_adjusted_loss(logits, TARGET, COUNTS), balanced_softmax_loss(logits, TARGET, COUNTS))
+    assert torch.equal(
+        loss_of(LogitAdjustedLoss, logits, TARGET, COUNTS), loss_of(BalancedSoftmaxLoss, logits, TARGET, COUNTS)
+    )
 
 
 def test_limits_are_cross_entropy(logits):
     plain = F.cross_entropy(logits, TARGET)
-    torch.testing.assert_close(logit_adjusted_loss(logits, TARGET, COUNTS, tau=0.0), plain)
-    torch.testing.assert_close(focal_loss(logits, TARGET, COUNTS, gamma=0.0), plain)
-    torch.testing.assert_close(ldam_loss(logits, TARGET, COUNTS, max_margin=0.0, scale=1.0), plain)
-    torch.testing.assert_close(balanced_softmax_loss(logits, TARGET, [7] * 6), plain)
-    torch.testing.assert_close(class_balanced_loss(logits, TARGET, COUNTS, beta=0.0), plain)
-    torch.testing.assert_close(class_balanced_loss(logits, TARGET, [7] * 6), plain)
+    torch.testing.assert_close(loss_of(LogitAdjustedLoss, logits, TARGET, COUNTS, tau=0.0), plain)
+    torch.testing.assert_close(loss_of(FocalLoss, logits, TARGET, COUNTS, gamma=0.0), plain)
+    torch.testing.assert_close(loss_of(LDAMLoss, logits, TARGET, COUNTS, max_margin=0.0, scale=1.0), plain)
+    torch.testing.assert_close(loss_of(BalancedSoftmaxLoss, logits, TARGET, [7] * 6), plain)
+    torch.testing.assert_close(loss_of(ClassBalancedLoss, logits, TARGET, COUNTS, beta=0.0), plain)
+    torch.testing.assert_close(loss_of(ClassBalancedLoss, logits, TARGET, [7] * 6), plain)
 
 
 def test_expected_normalization_does_not_depend_on_how_the_batch_is_cut(logits):
-    whole = class_balanced_loss(logits, TARGET, COUNTS)
-    halves = [class_balanced_loss(z, y, COUNTS) for z, y in zip(logits.split(4), TARGET.split(4), strict=True)]
+    whole = loss_of(ClassBalancedLoss, logits, TARGET, COUNTS)
+    halves = [loss_of(ClassBalancedLoss, z, y, COUNTS) for z, y in zip(logits.split(4), TARGET.split(4), strict=True)]
     torch.testing.assert_close(torch.stack(halves).mean(), whole)
     # The weights of the batch do: that is why they are not the default.
     cut = [
-        class_balanced_loss(z, y, COUNTS, normalization="weights")
+        loss_of(ClassBalancedLoss, z, y, COUNTS, normalization="weights")
         for z, y in zip(logits.split(4), TARGET.split(4), strict=True)
     ]
     assert not torch.isclose(
-        torch.stack(cut).mean(), class_balanced_loss(logits, TARGET, COUNTS, normalization="weights")
+        torch.stack(cut).mean(), loss_of(ClassBalancedLoss, logits, TARGET, COUNTS, normalization="weights")
     )
 
 
@@ -116,5 +119,7 @@ def test_expected_and_weights_agree_on_a_batch_that_is_the_training_set():
     counts = [5, 3, 1]
     target = torch.tensor(np.repeat(np.arange(3), counts))
     logits = torch.randn(9, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    expected, weights = (class_balanced_loss(logits, target, counts, normalization=n) for n in ("expected", "weights"))
+    expected, weights = (
+        loss_of(ClassBalancedLoss, logits, target, counts, normalization=n) for n in ("expected", "weights")
+    )
     torch.testing.assert_close(expected, weights)

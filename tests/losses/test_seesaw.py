@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lt_fast.losses import cross_entropy_loss, seesaw_loss
+from losses.calls import loss_of
+from lt_fast.losses import CrossEntropyLoss, SeesawLoss
 
 COUNTS = [900, 60, 20, 15, 5]
 
@@ -34,7 +35,7 @@ def test_equals_the_published_matrix_form(scale, settings):
     logits, target = rows(scale)
     whole = {"p": 0.8, "q": 2.0, "eps": 1e-2, **settings}
     leaf, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    loss, expected = seesaw_loss(leaf, target, COUNTS, **settings), as_published(other, target, COUNTS, **whole)
+    loss, expected = loss_of(SeesawLoss, leaf, target, COUNTS, **settings), as_published(other, target, COUNTS, **whole)
     torch.testing.assert_close(loss, expected)
     loss.backward()
     expected.backward()
@@ -43,26 +44,26 @@ def test_equals_the_published_matrix_form(scale, settings):
 
 def test_without_both_factors_it_is_cross_entropy():
     logits, target = rows()
-    plain = cross_entropy_loss(logits, target, COUNTS)
-    torch.testing.assert_close(seesaw_loss(logits, target, COUNTS, p=0.0, q=0.0), plain)
-    torch.testing.assert_close(seesaw_loss(logits, target, [7] * 5, q=0.0), plain)
+    plain = loss_of(CrossEntropyLoss, logits, target, COUNTS)
+    torch.testing.assert_close(loss_of(SeesawLoss, logits, target, COUNTS, p=0.0, q=0.0), plain)
+    torch.testing.assert_close(loss_of(SeesawLoss, logits, target, [7] * 5, q=0.0), plain)
 
 
 def test_a_common_sample_pushes_a_rare_class_down_less():
     logits, target = torch.zeros(1, 5, requires_grad=True), torch.tensor([0])
-    seesaw_loss(logits, target, COUNTS).backward()
+    loss_of(SeesawLoss, logits, target, COUNTS).backward()
     pushed = logits.grad[0, 1:]
     assert (pushed > 0).all()
     assert (pushed.diff() < 0).all()
     other = torch.zeros(1, 5, requires_grad=True)
-    seesaw_loss(other, torch.tensor([4]), COUNTS).backward()  # of the rarest class: all others alike
+    loss_of(SeesawLoss, other, torch.tensor([4]), COUNTS).backward()  # of the rarest class: all others alike
     torch.testing.assert_close(other.grad[0, :4], other.grad[0, :1].expand(4))
 
 
 def test_a_mistake_is_punished_more():
     logits = torch.tensor([[0.0, 2.0, 0.0]])
     with_factor, without = (
-        torch.autograd.grad(seesaw_loss(z, torch.tensor([0]), [9, 9, 9], q=q), z)[0]
+        torch.autograd.grad(loss_of(SeesawLoss, z, torch.tensor([0]), [9, 9, 9], q=q), z)[0]
         for q in (2.0, 0.0)
         for z in (logits.clone().requires_grad_(),)
     )
@@ -72,12 +73,12 @@ def test_a_mistake_is_punished_more():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"p": -0.1}, r"p must be finite and >= 0, got -0\.1; 0 turns the factor off"),
+        ({"p": -0.1}, r"p must be finite and >= 0, got -0\.1; 0 turns it off"),
         ({"q": math.inf}, "q must be finite and >= 0, got inf"),
-        ({"eps": 0.0}, r"eps must be in \(0, 1\], a floor of probabilities, got 0\.0"),
-        ({"eps": math.nan}, r"eps must be in \(0, 1\], a floor of probabilities, got nan"),
+        ({"eps": 0.0}, r"eps must lie in \(0, 1\], got 0\.0; it is a floor of probabilities"),
+        ({"eps": math.nan}, r"eps must lie in \(0, 1\], got nan; it is a floor of probabilities"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
-        seesaw_loss(*rows(), COUNTS, **settings)
+        loss_of(SeesawLoss, *rows(), COUNTS, **settings)

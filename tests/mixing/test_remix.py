@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from lt_fast.losses import cross_entropy_loss
+from losses.calls import loss_of
+from lt_fast.losses import CrossEntropyLoss
 from lt_fast.mixing import Remix, remix, remix_label_weight
 
 COUNTS = [500, 120, 40, 9, 1]
@@ -62,7 +63,7 @@ def test_a_batch_with_another_kappa_goes_through_a_loss_by_its_label_weight():
     mix = remix(target, COUNTS, kappa=1.5, tau=0.9, per_sample=True, seed=3)
     partner = target[mix.partner]
     logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    loss = cross_entropy_loss(logits, target, COUNTS, target_b=partner, lam=mix.lam_label, reduction="none")
+    loss = loss_of(CrossEntropyLoss, logits, target, COUNTS, target_b=partner, lam=mix.lam_label, reduction="none")
     expected = [
         reference.remix_label_factor(float(lam), COUNTS[a], COUNTS[b], 1.5, 0.9)
         for lam, a, b in zip(mix.lam_input, target, partner, strict=True)

@@ -111,7 +111,7 @@ def cases(
         tau=draw(st.sampled_from([0.0, 0.5, 0.75, 1.0])),
         scale=draw(st.sampled_from([2.0**-10, 0.5, 1.0, 30.0, 1024.0])),
         label_smoothing=draw(st.sampled_from(smoothings)),
-        focal_gamma=draw(st.sampled_from([0.0, 1.0, 2.0])),  # a power below 1 would enlarge the twin's rounding
+        focal_gamma=draw(st.sampled_from([0.0, 1.0, 2.0])),  # a power below 1 would enlarge the reference's rounding
         normalization=draw(st.sampled_from(NORMALIZATIONS)),
         reduction=draw(st.sampled_from(REDUCTIONS)),
         **numbers,

@@ -3,4 +3,4 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that they can import cases.py beside them
+sys.path.insert(0, str(Path(__file__).parent))  # so that they can import cases.py next to them

@@ -7,17 +7,17 @@ import torch
 from cases import Case, distance, loss_and_gradient, make, needs_library
 
 from lt_fast import ops
-from lt_fast.ops import reference as twin
+from lt_fast.ops import reference
 
 TOLERANCE = 2e-6
 
 
 def compare(case, dtype=torch.float32):
-    """Distances of loss and gradient from the float64 twin on the same rounded numbers."""
+    """Distances of loss and gradient from the float64 reference on the same rounded numbers."""
     logits, options = case.arguments(dtype)
     exact_logits, exact_options = case.exact(dtype)
     loss, gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
-    exact = loss_and_gradient(twin.mixed_margin_loss, exact_logits, case.target, exact_options)
+    exact = loss_and_gradient(reference.mixed_margin_loss, exact_logits, case.target, exact_options)
     return distance(loss, exact[0]), distance(gradient, exact[1])
 
 
@@ -139,7 +139,7 @@ def test_label_smoothing_at_its_optimum_is_accurate_to_the_smoothing(smoothing):
     case = Case(best.log().float().double(), torch.tensor([3]), {"label_smoothing": smoothing})
     logits, options = case.arguments(torch.float32)
     loss, gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
-    exact = loss_and_gradient(twin.mixed_margin_loss, case.logits.requires_grad_(), case.target, options)
+    exact = loss_and_gradient(reference.mixed_margin_loss, case.logits.requires_grad_(), case.target, options)
     assert distance(loss, exact[0]) < TOLERANCE
     assert float((gradient - exact[1]).abs().max()) < TOLERANCE * smoothing
 
@@ -162,7 +162,7 @@ def test_a_label_at_minus_infinity_costs_infinity_unless_its_factor_is_0():
     logits = torch.tensor([[-torch.inf, 0.0, 1.0, 2.0]], requires_grad=True)
     zero, one = torch.tensor([0]), torch.tensor([1])
     assert ops.mixed_margin_loss(logits, zero) == torch.inf
-    for loss in (ops.mixed_margin_loss, twin.mixed_margin_loss):
+    for loss in (ops.mixed_margin_loss, reference.mixed_margin_loss):
         value, gradient = loss_and_gradient(loss, logits, zero, {"target_b": one, "lam": 0.0})
         alone, alone_gradient = loss_and_gradient(loss, logits, one, {})
         assert float(value) == pytest.approx(float(alone), rel=TOLERANCE)
@@ -266,7 +266,7 @@ def test_nan_logits_make_the_loss_nan_and_nothing_raises(where):
     logits = torch.zeros(4, 6)
     logits[1, where] = torch.nan
     target, target_b = torch.tensor([0, 0, 1, 2]), torch.tensor([3, 3, 4, 5])
-    for loss in (ops.mixed_margin_loss, twin.mixed_margin_loss):
+    for loss in (ops.mixed_margin_loss, reference.mixed_margin_loss):
         for options in ({}, {"target_b": target_b, "lam": 0.4}, {"focal_gamma": 2.0, "label_smoothing": 0.1}):
             value, gradient = loss_and_gradient(loss, logits.requires_grad_(), target, options)
             assert bool(value.isnan())

@@ -11,8 +11,8 @@ from torch.autograd import forward_ad
 
 from lt_fast import ops
 from lt_fast.losses import LDAMLoss
-from lt_fast.ops import arguments
-from lt_fast.ops import reference as twin
+from lt_fast.ops import arguments, reference
+from lt_fast.ops.options import VECTORS, WITH_GRADIENT, WITH_PREDICTION, WITH_ROWS, Layout, MarginOptions
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 EVERYTHING = {"margin": True, "bias": True, "weight": True, "sample_weight": True, "label_rule": "mam"}
@@ -21,19 +21,27 @@ EVERYTHING = {"margin": True, "bias": True, "weight": True, "sample_weight": Tru
 def inputs_of_the_op(case: Case, dtype: torch.dtype, *, ready: bool, reduction: str) -> tuple:
     """The op's own inputs, as the Python function makes them."""
     logits, options = case.arguments(dtype)
-    numbers = {"omega": 0.25, "kappa": 3.0, "tau": 0.5, "margin_rule": "fixed", "max_margin": None, "gamma": None}
-    numbers |= {"compat": None, "scale": 1.0, "label_smoothing": 0.0, "focal_gamma": 0.0, "normalization": "expected"}
-    tensors = {name: options.pop(name, None) for name in VECTORS}
-    numbers = {"label_rule": "mixup"} | numbers | options | {"reduction": reduction}
-    chosen = arguments.make_settings(**numbers)
+    tensors = {name: options.pop(name, None) for name in TENSORS}
+    chosen = MarginOptions(**{**options, "reduction": reduction})
     given = arguments.gather(logits, case.target, chosen, **tensors)
+    vectors = {name: getattr(given, name) for name in VECTORS if getattr(given, name) is not None}
+    choices = Layout(chosen, tuple(vectors)).choices | WITH_PREDICTION | (WITH_GRADIENT if ready else WITH_ROWS)
+    numbers = (0.0, *chosen.numbers)
     return (
-        given.logits, given.target, given.target_b, given.lam, given.class_counts, given.margin, given.bias,
-        given.weight, given.sample_weight, *chosen, ready, not ready, True,
+        given.logits, given.target, given.target_b, given.lam, given.sample_weight, list(vectors.values()), numbers,
+        choices,
     )  # fmt: skip
 
 
-VECTORS = ("target_b", "lam", "class_counts", "margin", "bias", "weight", "sample_weight")
+def backward_inputs(inputs: tuple) -> tuple:
+    """The backward op's inputs from those of the op, which keeps rows."""
+    loss, rows, _ = torch.ops.lt_fast.mixed_margin_loss(*inputs)
+    logits, target, target_b, _, _, constants, numbers, choices = inputs
+    outer = torch.rand_like(loss.detach())
+    return outer, logits.detach(), target, target_b, constants, numbers, rows.detach(), choices
+
+
+TENSORS = ("target_b", "lam", "sample_weight", *VECTORS)
 
 
 @pytest.mark.slow
@@ -51,10 +59,7 @@ def test_opcheck_of_the_op(dtype, ready):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_opcheck_of_the_backward_op(dtype):
     case = make(5, 7, bias=True)
-    inputs = inputs_of_the_op(case, dtype, ready=False, reduction="none")
-    loss, _, rows, _ = torch.ops.lt_fast.mixed_margin_loss(*inputs)
-    logits, target, target_b, bias = (inputs[at] for at in (0, 1, 2, 6))
-    backward = (torch.rand_like(loss.detach()), logits.detach(), target, target_b, bias, rows.detach(), 1.0)
+    backward = backward_inputs(inputs_of_the_op(case, dtype, ready=False, reduction="none"))
     torch.library.opcheck(torch.ops.lt_fast.mixed_margin_loss_backward.default, backward)
 
 
@@ -78,12 +83,12 @@ def test_registered_and_eager_paths_give_the_same_bits(dtype, reduction):
 @needs_library
 def test_the_registered_op_says_what_a_backward_needs():
     inputs = inputs_of_the_op(make(3, 4), torch.float32, ready=False, reduction="mean")
-    loss = torch.ops.lt_fast.mixed_margin_loss(*inputs[:-3], False, False, False)[0]
-    with pytest.raises(RuntimeError, match="with_grad or with_rows must be True for a backward, got False for both"):
+    loss = torch.ops.lt_fast.mixed_margin_loss(*inputs[:-1], inputs[-1] & ~WITH_ROWS)[0]
+    with pytest.raises(RuntimeError, match="choices must ask for the gradient or the rows for a backward, got neither"):
         loss.backward()
 
 
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss], ids=["fused", "reference"])
 @pytest.mark.parametrize(
     "rule",
     [
@@ -106,13 +111,9 @@ def test_the_maximum_margin_is_a_constant_for_the_gradient():
     case = make(6, 5, maximum=True, mixed=False, scale=4.0)
     logits, options = case.arguments(torch.float64)
     _, gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
-    chosen = arguments.make_settings(
-        "mixup", 0.25, 3.0, 0.5, "maximum", 0.8, 1.5, None, 4.0, 0.0, 0.0, "expected", "mean"
-    )
-    tensors = dict.fromkeys(VECTORS)
-    margin = twin.margin_of(
-        logits.detach(), case.target, arguments.gather(logits, case.target, chosen, **tensors), chosen
-    )
+    chosen = MarginOptions(margin_rule="maximum", max_margin=0.8, gamma=1.5, scale=4.0)
+    given = arguments.gather(logits, case.target, chosen, **dict.fromkeys(TENSORS))
+    margin = reference.margin_of(logits.detach(), case.target, given, chosen)
     shifted = logits - torch.nn.functional.one_hot(case.target, 5) * margin[:, None]
     (exact,) = torch.autograd.grad(torch.nn.functional.cross_entropy(4 * shifted, case.target), logits)
     assert distance(gradient, exact) < 1e-13
@@ -229,20 +230,21 @@ def test_a_number_out_of_range_is_found_when_the_compiled_step_runs():
 
 
 @needs_library
-@pytest.mark.parametrize("ready", [True, False])
-def test_opcheck_of_the_op_with_traced_numbers(ready):
-    case = make(5, 7, **EVERYTHING)
-    inputs = inputs_of_the_op(case, torch.float32, ready=ready, reduction="mean")
-    tensors, chosen, wanted = inputs[:9], arguments.Settings(*inputs[9:21]), inputs[21:]
-    numbers = torch.tensor([getattr(chosen, name) for name in arguments.SETTING_NUMBERS], dtype=torch.float64)
-    rules = (chosen.label_rule, chosen.margin_rule, chosen.normalization, chosen.reduction)
-    op = torch.ops.lt_fast.mixed_margin_loss_traced.default
-    torch.library.opcheck(op, (*tensors, numbers, *rules, *wanted), test_utils=("test_schema", "test_faketensor"))
-    found, exact = op(*tensors, numbers, *rules, *wanted), torch.ops.lt_fast.mixed_margin_loss(*inputs)
-    assert all(torch.equal(one, other) for one, other in zip(found, exact, strict=True))
+def test_a_kappa_that_changes_is_not_rounded_up_by_the_graph():
+    counts = torch.tensor([11.0, 10.0])
+    logits, target, target_b = torch.zeros(1, 2), torch.tensor([0]), torch.tensor([1])
+
+    def step(kappa):
+        options = {"label_rule": "remix", "class_counts": counts, "lam": 0.3}
+        return ops.mixed_margin_loss(logits, target, target_b=target_b, kappa=kappa, weight=counts, **options)
+
+    compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
+    for kappa in (1.05, 1.2, 1.1):  # as float32, 1.1 is above 11 / 10
+        assert torch.equal(compiled(kappa), step(kappa))
+    torch.compiler.reset()
 
 
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss], ids=["fused", "reference"])
 def test_autocast_leaves_the_arithmetic_in_single_precision(loss):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(8, 5, generator=generator, requires_grad=True)
@@ -294,8 +296,8 @@ def test_accumulating_into_grad_does_not_touch_what_is_kept():
 
 
 PATHS = {  # how a call may come to its gradient
-    "prepared": (torch.float32, {}),
-    "careful": (torch.float32, {"return_prediction": True}),
+    "ready": (torch.float32, {}),
+    "prediction": (torch.float32, {"return_prediction": True}),
     "per row": (torch.float64, {"reduction": "none"}),
     "half": (torch.bfloat16, {}),
 }
@@ -348,7 +350,7 @@ def test_a_leafs_grad_may_be_changed_between_two_backwards(path):
 
 
 @needs_library
-@pytest.mark.parametrize("path", ["prepared", "careful"])
+@pytest.mark.parametrize("path", ["ready", "prediction"])
 def test_without_retain_graph_no_copy_is_made(path):
     case = make(6, 9)
     leaf, options = case.arguments(torch.float32)
@@ -398,24 +400,23 @@ def test_a_second_derivative_is_refused(reduction):
 
 @needs_library
 def test_the_backward_op_refuses_a_derivative_too():
-    inputs = inputs_of_the_op(make(4, 5, bias=True), torch.float64, ready=False, reduction="none")
-    loss, _, rows, _ = torch.ops.lt_fast.mixed_margin_loss(*inputs)
-    logits, target, target_b, bias = (inputs[at] for at in (0, 1, 2, 6))
-    outer = torch.ones_like(loss.detach()).requires_grad_()
-    gradient = torch.ops.lt_fast.mixed_margin_loss_backward(outer, logits, target, target_b, bias, rows.detach(), 1.0)
+    outer, *rest = backward_inputs(
+        inputs_of_the_op(make(4, 5, bias=True), torch.float64, ready=False, reduction="none")
+    )
+    gradient = torch.ops.lt_fast.mixed_margin_loss_backward(outer.requires_grad_(), *rest)
     with pytest.raises(NotImplementedError, match="has no second derivative"):
         gradient.sum().backward()
 
 
-def test_the_twin_has_a_second_derivative():
+def test_the_reference_has_a_second_derivative():
     case = make(3, 4, margin=True, seed=1)
     logits, options = case.arguments(torch.float64)
-    assert torch.autograd.gradgradcheck(lambda z: twin.mixed_margin_loss(z, case.target, **options), logits)
+    assert torch.autograd.gradgradcheck(lambda z: reference.mixed_margin_loss(z, case.target, **options), logits)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("normalization", ["expected", "batch"])
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss], ids=["fused", "reference"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_rows_cost_nothing(loss, dtype, reduction, normalization):
     logits = torch.empty(0, 7, dtype=dtype, requires_grad=True)
@@ -427,7 +428,7 @@ def test_no_rows_cost_nothing(loss, dtype, reduction, normalization):
     assert logits.grad.shape == (0, 7)
 
 
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss], ids=["fused", "reference"])
 def test_no_rows_under_the_batchs_own_weights_are_nan_as_in_torch(loss):
     logits, target = torch.empty(0, 7, requires_grad=True), torch.empty(0, dtype=torch.int64)
     assert torch.nn.functional.cross_entropy(logits, target).isnan()
@@ -461,7 +462,7 @@ def test_torch_func_gives_the_right_answer(rule):
     case = make(4, 5, **rule)
     logits, options = case.arguments(torch.float64)
     direction = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    exact = torch.autograd.grad(twin.mixed_margin_loss(logits, case.target, **options), logits)[0]
+    exact = torch.autograd.grad(reference.mixed_margin_loss(logits, case.target, **options), logits)[0]
 
     def loss(z):
         return ops.mixed_margin_loss(z, case.target, **options)
@@ -523,7 +524,11 @@ def test_a_ready_gradient_is_rescaled_in_place(dtype, factor):
     [
         (torch.ones(2, 3).t(), torch.ones(()), "grad must be contiguous"),
         (torch.ones(2, 3, dtype=torch.float16), torch.ones(()), "grad must be float32 or float64"),
-        (torch.ones(2, 3), torch.ones((), dtype=torch.float64), "grad_output must be contiguous, on the CPU"),
+        (
+            torch.ones(2, 3),
+            torch.ones((), dtype=torch.float64),
+            "grad_output must be contiguous, on the logits' device",
+        ),
         (torch.ones(2, 3), torch.ones(2), "grad_output must have 1 elements, got 2"),
     ],
 )
@@ -536,7 +541,7 @@ def test_what_cannot_be_rescaled(grad, by, message):
 def test_a_kept_graph_gives_every_backward_its_own_gradient():
     case = make(6, 5)
     logits, options = case.arguments(torch.float32)
-    loss, _ = ops.mixed_margin_loss(logits, case.target, return_prediction=True, **options)  # the careful way
+    loss, _ = ops.mixed_margin_loss(logits, case.target, return_prediction=True, **options)
     gradients = [torch.autograd.grad(3 * loss, logits, retain_graph=keep)[0] for keep in (True, True, False)]
     alone = ops.mixed_margin_loss(logits, case.target, return_prediction=True, **options)[0]
     (exact,) = torch.autograd.grad(alone, logits)

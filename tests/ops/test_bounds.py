@@ -10,9 +10,11 @@ from torch.nn import functional as F
 
 import reference as from_papers
 from lt_fast import ops
-from lt_fast.ops import reference as twin
+from lt_fast.ops import reference
 
-LOSSES = pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "reference"])
+LOSSES = pytest.mark.parametrize(
+    "loss", [ops.mixed_margin_loss, reference.mixed_margin_loss], ids=["fused", "reference"]
+)
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 
@@ -37,7 +39,7 @@ def label_factors(loss, dtype: torch.dtype, *, graph: bool, **options) -> list[f
 
 
 @LOSSES
-@pytest.mark.parametrize("graph", [False, True])  # the careful and the prepared call
+@pytest.mark.parametrize("graph", [False, True])  # the call with and without a graph
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_remix_where_its_conditions_tie(loss, graph, dtype):
     for kappa, tau in itertools.product((1.0, 1.1, 3.0), (0.0, 0.25, 0.5, 0.75, 1.0)):
@@ -130,7 +132,7 @@ def exact_of(logits: Tensor, target: Tensor, bias: Tensor, options: dict) -> tup
     gap = {"margin_rule", "max_margin", "gamma", "compat"} & set(options)
     if gap:  # the rule reads the largest other logit, and that is the one taken out: no margin is left
         vectors = {name: v for name, v in vectors.items() if name not in gap}
-    loss = twin.mixed_margin_loss(kept, target, bias=bias.double()[:-1], reduction="none", **vectors)
+    loss = reference.mixed_margin_loss(kept, target, bias=bias.double()[:-1], reduction="none", **vectors)
     (gradient,) = torch.autograd.grad(loss.sum(), kept)
     return loss.detach(), F.pad(gradient, (0, 1))
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels against the twin, where there is a GPU; and what a call does to the device and the host."""
+"""The CUDA kernels against the reference implementation on a GPU, and what a call does to the device and the host."""
 
 import re
 import subprocess
@@ -10,7 +10,9 @@ from cases import LABEL_RULES, Case, distance, loss_and_gradient, make
 from torch import Tensor
 
 from lt_fast import ops
-from lt_fast.ops import reference as twin
+from lt_fast.ops import reference
+from lt_fast.ops.mixed_margin import packed_margin_loss
+from lt_fast.ops.options import VECTORS, MarginOptions
 
 pytestmark = pytest.mark.skipif(ops.backend() != "cuda", reason="no GPU, or no CUDA library, on this machine")
 RULES = [
@@ -31,11 +33,11 @@ def on_gpu(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor, dict]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("classes", [2, 3, 10, 32, 33, 100, 365, 1000, 1024, 4097, 8142, 20_001, 100_000])
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_kernels_agree_with_the_twin(rule, classes, dtype):
+def test_kernels_agree_with_the_reference(rule, classes, dtype):
     for reduction in ("mean", "none"):
         case = make(33, classes, seed=classes, reduction=reduction, label_rule=LABEL_RULES[classes % 5], **rule)
         exact_logits, exact_options = case.exact(dtype)
-        exact, exact_gradient = loss_and_gradient(twin.mixed_margin_loss, exact_logits, case.target, exact_options)
+        exact, exact_gradient = loss_and_gradient(reference.mixed_margin_loss, exact_logits, case.target, exact_options)
         logits, target, options = on_gpu(case, dtype)
         value = ops.mixed_margin_loss(logits, target, **options)
         outer = torch.ones_like(value) if reduction == "mean" else torch.arange(1, 34, device="cuda", dtype=value.dtype)
@@ -73,11 +75,11 @@ def test_a_call_can_be_captured_in_a_graph():
         loss = ops.mixed_margin_loss(logits, target, **options)
         return loss.detach(), torch.autograd.grad(loss, logits)[0]
 
-    aside = torch.cuda.Stream()  # as torch asks for: what is made once is made before the capture, on another stream
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
+    other = torch.cuda.Stream()  # as torch asks for: what is made once is made before the capture, on another stream
+    other.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(other):
         step()
-    torch.cuda.current_stream().wait_stream(aside)
+    torch.cuda.current_stream().wait_stream(other)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = step()
@@ -98,12 +100,12 @@ def test_a_returned_gradient_has_the_bits_of_the_graphs(dtype):
 def test_the_current_stream_is_waited_for():
     logits, target, options = on_gpu(make(64, 100), torch.float32)
     exact = ops.mixed_margin_loss(logits.detach() + 1, target, **options)
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
+    other = torch.cuda.Stream()
+    other.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(other):
         torch.cuda._sleep(10**8)  # some 50 ms: a kernel on another stream would read before the sum is there
         found = ops.mixed_margin_loss(logits.detach() + 1, target, **options)
-    aside.synchronize()
+    other.synchronize()
     assert torch.equal(found, exact)
 
 
@@ -138,19 +140,46 @@ def test_what_lies_on_another_device_is_refused():
         (name,) = (key for key, value in wrong.items() if isinstance(value, Tensor) and not value.is_cuda)
         with pytest.raises(ValueError, match=f"{name} must be on the logits' device cuda:0, got cpu"):
             ops.mixed_margin_loss(logits, target, **wrong)
-    with pytest.raises(ValueError, match=r"margin must be finite and >= 0 in every class, got nan for class 1"):
-        ops.mixed_margin_loss(logits, target, margin=torch.tensor([0.0, torch.nan, 0.0], device="cuda"))
-    op = torch.ops.lt_fast.mixed_margin_loss
-    numbers = (0, 0.25, 3.0, 0.5, 0, 0.0, 1.0, 1.0, 0.0, 0.0, 0, 1, False, False, False)
-    for at, value, message in [
-        (1, target.cpu(), "target must be a contiguous int64 tensor of shape (N,) on the logits' device"),
-        (5, torch.zeros(3), "margin must be contiguous, on the logits' device, and float64 for float64 logits"),
-        (5, torch.zeros(2, device="cuda"), "margin must have 3 elements, got 2"),
+    op, numbers = torch.ops.lt_fast.mixed_margin_loss, (0.5, 0.25, 3.0, 0.5, 0.0, 1.0, 1.0, 0.0, 0.0)
+    for wrong_target, margin, message in [
+        (target.cpu(), None, "target must be an int64 tensor of shape (N,) on the logits' device"),
+        (target, torch.zeros(3), "margin must be contiguous, on the logits' device, and float64 for float64 logits"),
+        (target, torch.zeros(2, device="cuda"), "margin must have 3 elements, got 2"),
     ]:
-        tensors = [logits, target, *[None] * 7]
-        tensors[at] = value
+        constants = [] if margin is None else [margin]
         with pytest.raises(RuntimeError, match=re.escape(message)):
-            op(*tensors, *numbers)
+            op(logits, wrong_target, None, None, None, constants, numbers, 1 << 7 | len(constants) << 10)
+
+
+def test_wrong_values_that_the_host_has_are_errors():
+    logits, target = torch.zeros(4, 3, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
+    with pytest.raises(ValueError, match=r"margin must be finite and >= 0 in every class, got nan for class 1"):
+        ops.mixed_margin_loss(logits, target, margin=[0.0, torch.nan, 0.0])
+    for options, message in (
+        ({"scale": -1.0}, r"scale must be finite and > 0, got -1\.0"),
+        ({"target_b": target, "lam": 1.5}, r"lam must lie in \[0, 1\], got 1\.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ops.mixed_margin_loss(logits, target, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_constants_give_the_same_bits(dtype):
+    case = make(64, 100, margin=True, weight=True, bias=True, scale=9.0, label_rule="mam")
+    logits, target, options = on_gpu(case, dtype)
+    exact = loss_and_gradient(ops.mixed_margin_loss, logits, target, options)
+    target_b, lam = options.pop("target_b"), options.pop("lam")
+    vectors = {name: options.pop(name) for name in VECTORS}
+    layout, constants = MarginOptions(**options).pack(**vectors)
+    constants = constants.float().cuda()
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        loss = packed_margin_loss(layout, constants, logits, target, target_b, lam)
+        (gradient,) = torch.autograd.grad(loss, logits)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(loss.detach(), exact[0])
+    assert torch.equal(gradient, exact[1])
 
 
 # Each in a process of its own: a kernel that stops takes the process's device along.
@@ -161,16 +190,19 @@ STOPPED = {
     "lam[1] = torch.nan": "lam lies in [0, 1]",
     "sample_weight[0] = -1": "sample_weight is finite and >= 0",
     "counts[0] = 0": "class_counts is >= 1",
+    "margin[0] = torch.nan": "class vectors are finite and >= 0",
+    "weight[0] = -1": "class vectors are finite and >= 0",
 }
 SPOIL = """
 import sys, torch
 from lt_fast import ops
 logits, target = torch.zeros(5, 10, device="cuda"), torch.zeros(5, dtype=torch.int64, device="cuda")
 target_b, lam, sample_weight = target.clone(), torch.full((5,), 0.5, device="cuda"), torch.ones(5, device="cuda")
-counts = torch.ones(10, device="cuda")
+counts, margin, weight = (torch.ones(10, device="cuda") for _ in range(3))
 exec(sys.argv[1])
 ops.mixed_margin_loss(
-    logits, target, target_b=target_b, lam=lam, sample_weight=sample_weight, class_counts=counts, label_rule="mam"
+    logits, target, target_b=target_b, lam=lam, sample_weight=sample_weight, class_counts=counts, label_rule="mam",
+    margin=margin, weight=weight,
 )
 torch.cuda.synchronize()
 print("went on", flush=True)

@@ -1,4 +1,4 @@
-"""The fused op equals its readable twin, and both equal the row-by-row reference."""
+"""The fused op equals its reference implementation, and both equal the row-by-row one of the tests."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 import reference as from_papers
 from lt_fast import ops
-from lt_fast.ops import reference as twin
+from lt_fast.ops import reference
 
 RULES = [
     {},
@@ -29,11 +29,11 @@ RULES = [
 
 @settings(max_examples=150, deadline=None)
 @given(case=cases())
-def test_fused_and_twin_agree(case):
+def test_fused_and_reference_agree(case):
     logits, options = case.arguments(torch.float64)
     loss, gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
-    exact_loss, exact_gradient = loss_and_gradient(twin.mixed_margin_loss, logits, case.target, options)
-    # The twin's gradient is p - 1, which loses the last digits of a well-classified row: hence the floor.
+    exact_loss, exact_gradient = loss_and_gradient(reference.mixed_margin_loss, logits, case.target, options)
+    # The reference's gradient is p - 1, which loses the last digits of a well-classified row: hence the floor.
     assert distance(loss, exact_loss, floor=1.0) < 1e-11
     assert distance(gradient, exact_gradient, floor=1.0) < 1e-11
 
@@ -42,10 +42,10 @@ def test_fused_and_twin_agree(case):
 @needs_library
 @settings(max_examples=100, deadline=None)
 @given(case=cases(smoothings=(0.0, 0.1)))
-def test_fused_single_precision_agrees_with_the_twin_in_double(case):
+def test_fused_single_precision_agrees_with_the_reference_in_double(case):
     logits, options = case.arguments(torch.float32)
     loss, gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
-    exact_loss, exact_gradient = loss_and_gradient(twin.mixed_margin_loss, *swap(case, torch.float32))
+    exact_loss, exact_gradient = loss_and_gradient(reference.mixed_margin_loss, *swap(case, torch.float32))
     assert distance(loss, exact_loss, floor=1e-5) < 5e-6
     assert distance(gradient, exact_gradient, floor=1e-5) < 5e-6
 
@@ -57,7 +57,7 @@ def swap(case, dtype):
 
 @pytest.mark.parametrize("label_rule", LABEL_RULES)
 @pytest.mark.parametrize("rule", RULES, ids=str)
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss], ids=["fused", "reference"])
 def test_equals_the_papers_row_by_row(loss, rule, label_rule):
     case = make(9, 7, seed=3, label_rule=label_rule, reduction="none", **rule)
     logits, options = case.arguments(torch.float64)
@@ -70,7 +70,7 @@ def test_equals_the_papers_row_by_row(loss, rule, label_rule):
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("mixed", [True, False])
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss], ids=["fused", "twin"])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss], ids=["fused", "reference"])
 def test_reductions_equal_the_papers(loss, mixed, reduction, normalization):
     case = make(
         6, 5, mixed=mixed, weight=True, sample_weight=True, margin=True, label_rule="mam",
@@ -146,7 +146,7 @@ def test_a_hundred_thousand_classes(dtype):
     case = make(3, 100_003, margin=True, bias=True, label_rule="cp_mix", label_smoothing=0.1)
     logits, options = case.arguments(dtype)
     loss, gradient = loss_and_gradient(ops.mixed_margin_loss, logits, case.target, options)
-    exact_loss, exact_gradient = loss_and_gradient(twin.mixed_margin_loss, *swap(case, dtype))
+    exact_loss, exact_gradient = loss_and_gradient(reference.mixed_margin_loss, *swap(case, dtype))
     limit = 1e-12 if dtype == torch.float64 else 3e-6
     assert distance(loss, exact_loss) < limit
     assert distance(gradient, exact_gradient) < max(limit, 0.51 * torch.finfo(dtype).eps)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lt_fast import ops
-from lt_fast.ops import prepared
-from lt_fast.ops import reference as twin
+from lt_fast.ops import mixed_margin, reference
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 EVERYTHING = {"margin": True, "bias": True, "weight": True, "sample_weight": True, "label_rule": "mam", "scale": 7.0}
@@ -36,26 +35,27 @@ def test_it_has_the_bits_of_the_graphs(dtype, case, reduction):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [0, 1, 9])
-def test_the_twins_is_its_own_gradient(dtype, rows):
+def test_the_references_is_its_own_gradient(dtype, rows):
     case = make(rows, 6, **EVERYTHING)
     logits, options = case.arguments(dtype)
-    found = twin.mixed_margin_loss(logits, case.target, return_gradient=True, **options)
-    exact = by_graph(twin.mixed_margin_loss, logits, case.target, options)
+    found = reference.mixed_margin_loss(logits, case.target, return_gradient=True, **options)
+    exact = by_graph(reference.mixed_margin_loss, logits, case.target, options)
     assert all(distance(one, other) < torch.finfo(dtype).eps for one, other in zip(found, exact, strict=True))
     assert found[1].dtype == dtype
 
 
 @needs_library
-def test_the_lean_call_gives_the_bits_of_the_careful_one(monkeypatch):
+def test_the_short_path_is_bit_identical_to_the_checked_one(monkeypatch):
     case = make(37, 23, **EVERYTHING)
     logits, options = case.arguments(torch.float32)
-    lean = ops.mixed_margin_loss(logits, case.target, return_gradient=True, **options)
-    monkeypatch.setattr(prepared, "loss_of", lambda *_, **__: None)
-    careful = ops.mixed_margin_loss(logits, case.target, return_gradient=True, **options)
-    assert all(torch.equal(one, other) for one, other in zip(lean, careful, strict=True))
+    options["class_counts"] = options["class_counts"].float()
+    short = ops.mixed_margin_loss(logits, case.target, return_gradient=True, **options)
+    monkeypatch.setattr(mixed_margin, "_is_usual", lambda _: False)
+    checked = ops.mixed_margin_loss(logits, case.target, return_gradient=True, **options)
+    assert all(torch.equal(one, other) for one, other in zip(short, checked, strict=True))
 
 
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss])
 @pytest.mark.parametrize("prediction", [False, True])
 @pytest.mark.parametrize("wants_gradient", [False, True])
 def test_nothing_hangs_on_a_graph(loss, prediction, wants_gradient):
@@ -70,7 +70,7 @@ def test_nothing_hangs_on_a_graph(loss, prediction, wants_gradient):
             assert torch.equal(results[2], logits.argmax(1))
 
 
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss])
 def test_a_network_learns_the_same_from_it(loss):
     generator = torch.Generator().manual_seed(0)
     images, target = torch.randn(6, 5, generator=generator), torch.tensor([0, 1, 2, 3, 0, 1])
@@ -84,7 +84,7 @@ def test_a_network_learns_the_same_from_it(loss):
     assert distance(layer.weight.grad, exact) < 1e-6
 
 
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss])
 def test_what_it_refuses(loss):
     logits = torch.zeros(2, 3)
     with pytest.raises(ValueError, match=r"reduction must be 'mean' or 'sum' for return_gradient=True, got 'none'"):
@@ -95,7 +95,7 @@ def test_what_it_refuses(loss):
         loss([[0.0, 1.0]], torch.tensor([0]), return_gradient=True)
 
 
-@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, twin.mixed_margin_loss])
+@pytest.mark.parametrize("loss", [ops.mixed_margin_loss, reference.mixed_margin_loss])
 def test_it_can_be_compiled_and_mapped(loss):
     case = make(6, 9, **EVERYTHING)
     logits, options = case.arguments(torch.float32)

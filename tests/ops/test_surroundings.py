@@ -39,7 +39,7 @@ def test_a_vector_first_seen_in_inference_mode_can_be_trained_with(dtype):
     assert torch.isfinite(logits.grad).all()
 
 
-@needs_library  # the twin looks at values
+@needs_library  # the reference reads values
 def test_nothing_of_fake_tensors_stays():
     logits = leaf()
     with FakeTensorMode(allow_non_fake_inputs=True):

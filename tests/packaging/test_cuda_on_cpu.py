@@ -1,4 +1,4 @@
-"""The CUDA kernels' own code, run thread by thread on the CPU, against the plain-torch twin.
+"""The CUDA kernels' own code, run thread by thread on the CPU, against the reference implementation.
 
 What a GPU does differently (memory order, its own exp) is not tested here; indices, reductions, barriers and the
 maths are.
@@ -28,7 +28,8 @@ LAST_LAYOUT = 7
 # Columns that are no multiple of anything, for each layout in turn.
 COLUMNS = [2, 3, 10, 100, 365, 1000, 2001, 5003, 8191, 20_479]
 
-_POINTERS = ["lam", "sample_weight", "class_counts", "margin", "bias", "weight"]
+_POINTERS = ["lam", "sample_weight", "class_counts", "margin", "bias", "weight", "packed"]
+# In the order of the packed constants; the last one is no option.
 _NUMBERS = ["omega", "kappa", "tau", "max_margin", "gamma", "scale", "label_smoothing", "focal_gamma", "denominator"]
 
 
@@ -73,13 +74,16 @@ class Problem:
         numbers = torch.rand(size, generator=self.draw, dtype=torch.float64) * (high - low) + low
         return numbers.to(arithmetic(self.logits.dtype))
 
-    def call(self, *, layout=-1, most_blocks=1 << 30, denominator=1.0):
+    def call(self, *, layout=-1, most_blocks=1 << 30, denominator=1.0, packed=False):
         """The C structure; keeps what it points to alive."""
         given = {name: self.vectors.get(name) for name in _POINTERS}
         options = {name: float(self.options.get(name, 0.0)) for name in _NUMBERS} | {"denominator": denominator}
         rows, columns = self.logits.shape
-        if self.options.get("label_rule", "mixup") == "mixup":
+        if self.options.get("label_rule", "mixup") == "mixup" or self.target_b is None:
             given["class_counts"] = None
+        if packed:
+            numbers = [options[name] for name in _NUMBERS[:-1]]
+            given["packed"] = torch.tensor(numbers, dtype=arithmetic(self.logits.dtype))
         self.alive = [tensor for tensor in (self.target, self.target_b, *given.values()) if tensor is not None]
         return Call(
             logits=self.logits.data_ptr(), stride=self.logits.stride(0), rows=rows, columns=columns,
@@ -90,7 +94,7 @@ class Problem:
         )  # fmt: skip
 
     def expected(self, dtype=torch.float64):
-        """Per-sample losses, and the gradient of their sum, by the twin in double."""
+        """Per-sample losses, and the gradient of their sum, by the reference in double."""
         logits = self.logits.to(dtype).clone().requires_grad_()
         vectors = {name: None if v is None else v.to(dtype) for name, v in self.vectors.items()}
         options = dict(self.options)
@@ -120,7 +124,7 @@ def forward(kernels, problem, *, guard=5, **choices):
 
 
 def assert_close(found, expected, dtype):
-    """Relative to the largest; the twin in double is itself off by its rounding of logits, which reach 1e4."""
+    """Relative to the largest; the reference in double is itself off by its rounding of logits, which reach 1e4."""
     expected, found = expected.double(), found.double()
     worst = (found - expected).abs().max()
     assert worst <= TOLERANCE[dtype] * expected.abs().max() + 1e-11
@@ -181,9 +185,18 @@ def problems(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(problem=problems(), layout=st.sampled_from([-1, LAST_LAYOUT]))
-def test_every_option(kernels, problem, layout):
-    check(kernels, problem, layout=layout)
+@given(problem=problems(), layout=st.sampled_from([-1, LAST_LAYOUT]), packed=st.booleans())
+def test_every_option(kernels, problem, layout, packed):
+    check(kernels, problem, layout=layout, packed=packed)
+
+
+@pytest.mark.parametrize("layout", [0, 4, LAST_LAYOUT])
+def test_packed_numbers_give_the_same_bits(kernels, layout):
+    problem = Problem(5, 21, seed=layout)
+    problem.vectors |= {"class_counts": problem.vector(21, low=1, high=99), "bias": problem.vector(21, low=-9)}
+    problem.options |= {"label_rule": "mam", "scale": 7.0, "label_smoothing": 0.1, "focal_gamma": 1.5}
+    loose, packed = (forward(kernels, problem, layout=layout, packed=packed)[:3] for packed in (False, True))
+    assert all(map(torch.equal, loose, packed))
 
 
 @pytest.mark.parametrize("layout", [0, 2, 4, LAST_LAYOUT])
@@ -311,7 +324,7 @@ def test_sums(kernels):
     factors, expected, loss = ctypes.c_double(), ctypes.c_double(), ctypes.c_float()
     kernels.sums(ctypes.byref(call), *map(ctypes.byref, (factors, expected, loss)))
     drawn = (lam * weight[problem.target] + (1 - lam) * weight[problem.target_b]).sum()
-    # `sums` gives its kernels the counts, which the rule mixup must leave aside.
+    # `sums` gives its kernels the counts, which the rule mixup must not read.
     assert factors.value == pytest.approx(drawn.item(), rel=1e-6)
     assert expected.value == pytest.approx(1500 * (counts.double() @ weight / counts.sum()).item(), rel=1e-12)
     assert loss.value == pytest.approx(losses.double().sum().item(), rel=1e-6)  # of shares of the mean already
@@ -324,6 +337,13 @@ SPOILT = {
     "problem.vectors['lam'][1] = float('nan')": "lam must lie in [0, 1], got nan at position 1",
     "problem.vectors['sample_weight'][4] = -2": "sample_weight must be finite and >= 0, got -2 at position 4",
     "problem.vectors['sample_weight'][0] = math.inf": "sample_weight must be finite and >= 0, got inf at position 0",
+    "problem.vectors['weight'][problem.target_b[1]] = -1": (
+        "weight must be finite and >= 0 in every class, got -1 for class {target_b[1]}"
+    ),
+    "problem.vectors['margin'][problem.target[0]] = math.nan": (
+        "margin must be finite and >= 0 in every class, got nan for class {target[0]}"
+    ),
+    "problem.options['scale'] = -1.0": "an option of mixed_margin_loss is out of range, see its documentation",
     "problem.vectors['class_counts'][problem.target[2]] = 0": (
         "class_counts must be >= 1 in every class for this label_rule, got 0 for class {target[2]}"
     ),
@@ -333,6 +353,7 @@ SPOILT = {
 def spoilable():
     problem = Problem(5, 10)
     problem.vectors |= {"sample_weight": torch.ones(5), "class_counts": torch.arange(1.0, 11.0)}
+    problem.vectors |= {"weight": torch.ones(10), "margin": torch.zeros(10)}
     problem.options["label_rule"] = "mam"
     return problem
 
@@ -346,7 +367,7 @@ for statement in t.SPOILT:
     if (child := os.fork()) == 0:
         problem = t.spoilable()
         exec(statement)
-        t.forward(kernels, problem)
+        t.forward(kernels, problem, packed=True)
         os._exit(0)
     print("stopped" if os.WIFSIGNALED(os.waitpid(child, 0)[1]) else "went on", flush=True)
 """
@@ -356,11 +377,12 @@ def test_bad_values_stop_the_kernel(emulator_path):
     command = [sys.executable, "-c", SPOIL, emulator_path]
     found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     said = [re.sub("-nan", "nan", line) for line in found.stdout.splitlines()]
-    messages = [message.replace("{target[2]}", str(int(spoilable().target[2]))) for message in SPOILT.values()]
+    messages = [eval(f"f{message!r}", vars(spoilable())) for message in SPOILT.values()]
     assert said == [line for message in messages for line in (message, "stopped")]
     rules = ("target lies in [0, num_classes)", "lam lies in [0, 1]", "sample_weight is finite and >= 0")
     assert [found.stderr.count(rule) for rule in rules] == [2, 2, 2]
-    assert found.stderr.count("class_counts is >= 1") == 1
+    others = ("class vectors are finite and >= 0", "the options are within their ranges", "class_counts is >= 1")
+    assert [found.stderr.count(rule) for rule in others] == [2, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -231,7 +231,7 @@ def test_the_source_distribution_holds_what_a_build_needs_and_nothing_built(tmp_
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    sources = {f"csrc/{path.name}" for path in (ROOT / "csrc").iterdir()}
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*") if path.is_file()}
     crates = {str(path.relative_to(ROOT)) for path in (ROOT / "rust").rglob("*.rs")}
     assert sources | crates | {"Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "LICENSE"} <= names
     assert not [name for name in names if name.endswith((".so", ".whl", ".o")) or name.startswith(("target", "runs"))]

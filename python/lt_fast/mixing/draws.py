@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lt_fast import _hints as hints
 from lt_fast import _rust
 from lt_fast._checks import integer, number
-from lt_fast.ops import hints
 
 # Every step owns 2^32 consecutive draws of a stream, so no batch size makes two steps of an epoch share one. Partners
 # use the first half of them, boxes the second.

@@ -1,11 +1,10 @@
-"""The fused op, its plain-torch twin, and which of them is in use."""
+"""The fused op, its reference implementation, and which of them is in use."""
 
-from lt_fast.ops import libraries, reference, registration, traced
+from lt_fast.ops import autograd, libraries, reference
 from lt_fast.ops.libraries import backend, instruction_set
 from lt_fast.ops.mixed_margin import mixed_margin_loss
 
 __all__ = ["backend", "instruction_set", "mixed_margin_loss", "reference"]
 
 if libraries.BACKEND != "reference":
-    registration.register()
-    traced.register()
+    autograd.register()

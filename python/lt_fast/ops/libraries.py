@@ -35,6 +35,8 @@ def _load(name: str) -> str | None:
     path = _FOLDER / f"lib{name}.so"
     if not path.exists():
         return f"{path.name} was not built with this installation"
+    if str(path) in torch.ops.loaded_libraries:
+        return None  # a library registers once in a process; this module may be imported again
     try:
         torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError) as error:
@@ -43,8 +45,6 @@ def _load(name: str) -> str | None:
 
 
 def _load_cpu() -> str | None:
-    if hasattr(torch.ops.lt_fast, "mixed_margin_loss"):
-        return None  # a namespace registers once in a process; the module may be imported again
     return _load("lt_fast_cpu")
 
 
@@ -58,8 +58,6 @@ def _load_cuda() -> str | None:
     usable = [major for major in majors if major <= int(built_for.partition(".")[0])]
     if not usable:
         return f"this torch is built for CUDA {built_for}, the op library for CUDA {majors[0]}"
-    if torch._C._dispatch_has_kernel_for_dispatch_key("lt_fast::mixed_margin_loss", "CUDA"):  # noqa: SLF001
-        return None
     return _load(f"lt_fast_cuda{usable[-1]}")
 
 
@@ -127,7 +125,7 @@ def instruction_set() -> InstructionSet:
 
 
 def has_kernel(device: str) -> bool:
-    """Return whether a library serves tensors of ``device``; warn once where the plain-torch twin stands in.
+    """Return whether a library serves tensors of ``device``; warn once where the reference implementation replaces it.
 
     Raises:
         UsageError: if ``LT_FAST_BACKEND`` forces a library that does not serve this device.

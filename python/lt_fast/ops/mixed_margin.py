@@ -1,16 +1,20 @@
 """``mixed_margin_loss``: every loss of the family in one call, loss and gradient in one pass over the logits."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from lt_fast.ops import arguments, libraries, prepared, reference, traced
-from lt_fast.ops.arguments import DTYPES, REDUCTIONS, Arguments, Settings, Wanted
-from lt_fast.ops.eager import FusedLoss
+from lt_fast._tensors import arithmetic_dtype
+from lt_fast.ops import arguments, autograd, libraries, reference
+from lt_fast.ops.options import CHOICES, VECTOR_BITS, Layout, MarginOptions
 
-_NONE = REDUCTIONS.index("none")
-_EXACT = frozenset(DTYPES[:2])  # whose gradient may be rounded before grad_output is multiplied in
+_NO_FLOATS = frozenset((bool, np.bool_))
+_COUNTS, _MARGIN, _BIAS, _WEIGHT = VECTOR_BITS.values()
+_REFUSED = (KeyError, RuntimeError, TypeError, ValueError)
 
 
 def mixed_margin_loss(
@@ -47,9 +51,9 @@ def mixed_margin_loss(
         scores = scale * (logits - one_hot(y) * margin[y]) + bias
         loss_i = sample_weight_i * weight[y_i] * F.cross_entropy(scores, y, reduction="none")_i
 
-    and for two ``f * loss(target) + (1 - f) * loss(target_b)``, each label with its own margin and weight, where the
-    label factor f follows from the input factor ``lam`` by ``label_rule``. With n_a and n_b the training samples of
-    the two classes:
+    and for two ``f * loss(target) + (1 - f) * loss(target_b)``, each label with its own margin and weight, where
+    ``label_rule`` computes the label weight f from the mixing coefficient ``lam``. With n_a and n_b the training
+    samples of the two classes:
 
     ============ =======================================================================================================
     ``mixup``    f = lam
@@ -81,8 +85,8 @@ def mixed_margin_loss(
             batch's first label for every row and counts a 0 among the others; for comparison only.
         bias: added to the scaled logits: log counts for balanced softmax, tau log prior for logit adjustment; -inf
             takes a class out.
-        weight: one factor a class, multiplies both the loss and, with ``"weights"`` and ``"expected"``, the divisor.
-        sample_weight: one factor a row.
+        weight: one factor per class, multiplies both the loss and, with ``"weights"`` and ``"expected"``, the divisor.
+        sample_weight: one factor per row.
         normalization: what ``reduction="mean"`` divides by. ``"expected"``: N times the training set's mean weight,
             ``(class_counts * weight).sum() / class_counts.sum()``, which is the same on every rank and under gradient
             accumulation. ``"weights"``: the batch's own sum of factors (label factor, class and sample weight), as
@@ -136,66 +140,152 @@ def mixed_margin_loss(
     arXiv:2007.03943 (remix); Xu et al. 2021, arXiv:2111.03874 (unimix); CP-Mix, arXiv:2411.07621 (its formula
     reconstructed from the text).
     """
-    chosen = arguments.settings(
-        label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, compat,
-        scale, label_smoothing, focal_gamma, normalization, reduction,
+    if _is_usual(logits):  # the short path: the op gets the arguments as they are, and checks them itself
+        try:
+            choices, constants = CHOICES[label_rule, margin_rule, compat, normalization, reduction], []
+            if class_counts is not None:
+                choices |= _COUNTS
+                constants.append(class_counts)
+            if margin is not None:
+                choices |= _MARGIN
+                constants.append(margin)
+            if bias is not None:
+                choices |= _BIAS
+                constants.append(bias)
+            if weight is not None:
+                choices |= _WEIGHT
+                constants.append(weight)
+            if margin_rule == "fixed" and max_margin is gamma is None:
+                largest, steepness = 0.0, 1.0
+            else:
+                largest, steepness = _numbers_of(margin_rule, max_margin, gamma)
+            lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, constants)
+            numbers = (lam_number, omega, kappa, tau, largest, steepness, scale, label_smoothing, focal_gamma)
+            if _NO_FLOATS.isdisjoint(map(type, numbers)):
+                inputs = (target, target_b, lam_tensor, sample_weight, constants, numbers)
+                return autograd.call(logits, inputs, choices, return_gradient, return_prediction)
+        except _REFUSED:
+            pass  # named below, or taken after a conversion
+    options = MarginOptions(
+        label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, compat, scale, label_smoothing, focal_gamma,
+        normalization, reduction,
     )  # fmt: skip
-    if return_gradient:
-        arguments.require_reduced(chosen)
-    if not return_prediction:
-        usual = prepared.loss_of(
-            logits, target, chosen, (class_counts, margin, bias, weight), target_b=target_b, lam=lam,
-            sample_weight=sample_weight, return_gradient=return_gradient,
-        )  # fmt: skip
-        if usual is not None:
-            return usual
-    given = arguments.gather(
-        logits, target, chosen, target_b=target_b, lam=lam, class_counts=class_counts, margin=margin, bias=bias,
-        weight=weight, sample_weight=sample_weight,
-    )  # fmt: skip
-    wanted = Wanted(return_gradient, return_prediction)
-    if arguments.transformed() or not libraries.has_kernel(logits.device.type):
-        return reference.results_of(given, chosen, wanted)
-    return _fused(given, chosen, wanted)
-
-
-def _fused(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
-    """Call the op, and say in Python's words what it refused."""
-    if torch.compiler.is_compiling():
-        return _call(given, chosen, wanted)
-    try:
-        return _call(given, chosen, wanted)
-    except RuntimeError:
-        if given.logits.device.type == "cpu":
-            arguments.check_values(given, chosen)
-        raise
-
-
-def _call(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
-    logits = given.logits.detach() if wanted.gradient else given.logits
-    differentiate = logits.requires_grad and torch.is_grad_enabled()
-    ready = chosen.reduction != _NONE and logits.dtype in _EXACT
-    inputs = (
-        logits,
-        given.target,
-        given.target_b,
-        given.lam,
-        given.class_counts,
-        given.margin,
-        given.bias,
-        given.weight,
-        given.sample_weight,
-        *chosen,
-        wanted.gradient or (differentiate and ready),
-        differentiate and not ready,
-        wanted.prediction,
+    vectors = {"class_counts": class_counts, "margin": margin, "bias": bias, "weight": weight}
+    return _checked_call(
+        options, vectors, None, logits, target, target_b, lam, sample_weight, return_gradient, return_prediction
     )
-    if differentiate and not torch.compiler.is_compiling():
-        loss, prediction = FusedLoss.apply(*inputs)  # type: ignore[no-untyped-call]
-        return wanted.of(loss, None, prediction)
-    numbers = arguments.traced_numbers(chosen) if torch.compiler.is_compiling() else None
-    if numbers is not None:
-        loss, gradient, _, prediction = traced.loss_of(inputs, numbers)
-    else:
-        loss, gradient, _, prediction = torch.ops.lt_fast.mixed_margin_loss(*inputs)
-    return wanted.of(loss, gradient, prediction)
+
+
+def packed_margin_loss(
+    layout: Layout,
+    constants: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    target_b: Tensor | None = None,
+    lam: Tensor | float | None = None,
+    sample_weight: Tensor | float | None = None,
+    *,
+    return_gradient: bool = False,
+    return_prediction: bool = False,
+) -> Any:
+    """Return what ``mixed_margin_loss`` returns, for options and class vectors that were packed once.
+
+    Args:
+        layout: of ``MarginOptions.pack``.
+        constants: of ``MarginOptions.pack``, in the dtype that the loss is computed in.
+        logits: as for ``mixed_margin_loss``, and so are all arguments that follow.
+        target: labels, those of the first image where two are mixed.
+        target_b: labels of the second image.
+        lam: mixing coefficient of the first image.
+        sample_weight: one factor per row.
+        return_gradient: also return the gradient.
+        return_prediction: also return the prediction.
+
+    Raises:
+        TypeError: if an argument has a wrong type or dtype.
+        ValueError: if a shape, device or value does not fit.
+    """
+    if _is_usual(logits):
+        try:
+            lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, ())
+            inputs = (target, target_b, lam_tensor, sample_weight, [constants], (lam_number,))
+            return autograd.call(logits, inputs, layout.choices, return_gradient, return_prediction)
+        except _REFUSED:
+            pass  # as above
+    vectors = layout.vectors(constants)
+    return _checked_call(
+        layout.options, vectors, constants, logits, target, target_b, lam, sample_weight, return_gradient,
+        return_prediction,
+    )  # fmt: skip
+
+
+# --- the short path: no argument is converted, and the op itself checks everything ------------------------------------
+
+
+def _is_usual(logits: Tensor) -> bool:
+    """Return whether there is a kernel for these logits, and nothing of torch between it and them."""
+    return (
+        type(logits) is Tensor
+        and libraries.BACKEND != "reference"
+        and (logits.is_cpu or (logits.is_cuda and libraries.BACKEND == "cuda"))
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()  # noqa: SLF001  (no public function says it)
+        and forward_ad._current_level < 0  # noqa: SLF001
+        and not torch._C._len_torch_dispatch_stack()  # noqa: SLF001  (a trace would record a call that is refused)
+    )
+
+
+def _lam_of(target_b: Any, lam: Any, sample_weight: Any, vectors: Sequence[Any]) -> tuple[Tensor | None, float]:
+    """Return ``lam`` as a tensor or as a number, and raise ``TypeError`` for what has to be converted first."""
+    if sample_weight is not None and (type(sample_weight) is not Tensor or sample_weight.requires_grad):
+        raise TypeError
+    for vector in vectors:
+        if type(vector) is not Tensor or vector.requires_grad:
+            raise TypeError
+    if lam is None and target_b is None:
+        return None, 0.0
+    if type(lam) is Tensor and target_b is not None and not lam.requires_grad:
+        return lam, 0.0
+    if type(lam) is float and target_b is not None:
+        return None, lam
+    raise TypeError
+
+
+def _numbers_of(margin_rule: str, max_margin: float | None, gamma: float | None) -> tuple[float, float]:
+    """Return the numbers of the rule ``"maximum"``, and raise ``TypeError`` where they do not fit the rule."""
+    if margin_rule == "fixed" or max_margin is None or gamma is None:
+        raise TypeError
+    return max_margin, gamma
+
+
+# --- every other call -------------------------------------------------------------------------------------------------
+
+
+def _checked_call(
+    options: MarginOptions, vectors: dict[str, Any], constants: Tensor | None, logits: Tensor, target: Any,
+    target_b: Any, lam: Any, sample_weight: Any, return_gradient: bool, return_prediction: bool,
+) -> Any:  # fmt: skip
+    """Check and convert every argument, then call the op or the reference implementation."""
+    if return_gradient:
+        options.require_reduced()
+    given = arguments.gather(
+        logits, target, options, target_b=target_b, lam=lam, sample_weight=sample_weight, **vectors
+    )
+    if arguments.transformed() or not libraries.has_kernel(logits.device.type):
+        return reference.results_of(given, options, return_gradient, return_prediction)
+    held = {name: getattr(given, name) for name in VECTOR_BITS if getattr(given, name) is not None}
+    layout = Layout(options, tuple(held))
+    loose, numbers = list(held.values()), options.numbers
+    if torch.compiler.is_compiling() and constants is None:
+        constants = options.traced_constants(loose, logits)
+    if constants is not None:
+        loose, numbers = [constants.to(logits.device, arithmetic_dtype(logits))], ()
+    inputs = (given.target, given.target_b, given.lam, given.sample_weight, loose, (0.0, *numbers))
+    if torch.compiler.is_compiling():
+        return autograd.traced_call(logits, inputs, layout.choices, return_gradient, return_prediction)
+    try:
+        return autograd.call(logits, inputs, layout.choices, return_gradient, return_prediction)
+    except (RuntimeError, ValueError):
+        if logits.device.type == "cpu":
+            arguments.check_values(given, options)
+        raise

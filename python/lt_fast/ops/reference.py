@@ -1,7 +1,8 @@
-"""The op in plain torch: to be read beside the formulas, compared with, and used where no library fits.
+"""The op in plain torch: to be read next to the formulas, compared with, and used where no library fits.
 
-``mixed_margin_loss`` here and in ``lt_fast.ops`` take the same arguments and give the same loss. This one writes every
-intermediate matrix, so it is several times slower; its gradient is torch's own, so it can be differentiated twice.
+``mixed_margin_loss`` here and in ``lt_fast.ops`` take the same arguments and return the same loss. This one writes
+every intermediate matrix, so it is several times slower; its gradient is torch's own, so it can be differentiated
+twice. Losses whose maths the op does not have use the functions at the end.
 """
 
 from collections.abc import Callable
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lt_fast._tensors import arithmetic_dtype
 from lt_fast.ops import arguments
-from lt_fast.ops.arguments import LABEL_RULES, MARGIN_RULES, NORMALIZATIONS, REDUCTIONS, Arguments, Settings, Wanted
+from lt_fast.ops.arguments import Arguments
+from lt_fast.ops.options import MarginOptions
 
-Branch: TypeAlias = Callable[[Tensor, Tensor, Arguments, Settings], Tensor]
-"""``(logits, label, given, chosen) -> (N,)``: the loss of each row against one label, before weights."""
+RowLoss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""``(logits (N, C), label (N,)) -> (N,)``: the loss of each row against one label, in the arithmetic dtype."""
 
 
 def mixed_margin_loss(
@@ -25,125 +28,110 @@ def mixed_margin_loss(
     *,
     target_b: Tensor | None = None,
     lam: Tensor | float | None = None,
-    label_rule: str = "mixup",
     class_counts: Any = None,
-    omega: float = 0.25,
-    kappa: float = 3.0,
-    tau: float = 0.5,
     margin: Any = None,
-    margin_rule: str = "fixed",
-    max_margin: float | None = None,
-    gamma: float | None = None,
-    compat: str | None = None,
     bias: Any = None,
     weight: Any = None,
     sample_weight: Tensor | float | None = None,
-    normalization: str = "expected",
-    scale: float = 1.0,
-    label_smoothing: float = 0.0,
-    focal_gamma: float = 0.0,
-    reduction: str = "mean",
     return_gradient: bool = False,
     return_prediction: bool = False,
+    **options: Any,
 ) -> Any:
     """Return what ``lt_fast.ops.mixed_margin_loss`` returns for the same arguments, computed by plain torch.
 
     Arguments, shapes and errors are the same; only a second derivative works here. O(N * C) time, about ten matrices
     of the logits' size.
     """
-    chosen = arguments.settings(
-        label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, compat,
-        scale, label_smoothing, focal_gamma, normalization, reduction,
-    )  # fmt: skip
+    checked = MarginOptions(**options)
     given = arguments.gather(
-        logits, target, chosen, target_b=target_b, lam=lam, class_counts=class_counts, margin=margin, bias=bias,
-        weight=weight, sample_weight=sample_weight,
+        logits, target, checked, target_b=target_b, lam=lam, sample_weight=sample_weight, class_counts=class_counts,
+        margin=margin, bias=bias, weight=weight,
     )  # fmt: skip
     if return_gradient:
-        arguments.require_reduced(chosen)
-    return results_of(given, chosen, Wanted(return_gradient, return_prediction))
+        checked.require_reduced()
+    return results_of(given, checked, return_gradient, return_prediction)
 
 
-def results_of(given: Arguments, chosen: Settings, wanted: Wanted) -> Any:
+def results_of(given: Arguments, options: MarginOptions, return_gradient: bool, return_prediction: bool) -> Any:
     """Compute the loss and what is wanted with it."""
-    prediction = given.logits.argmax(1) if wanted.prediction else None
-    if not wanted.gradient:
-        return wanted.of(loss_of(given, chosen), None, prediction)
-    _check_values(given, chosen)  # in the transform below values cannot be looked at
-    gradient, loss = _gradient_and_loss(given, chosen)
-    return wanted.of(loss, gradient, prediction)
+    prediction = (given.logits.argmax(1),) if return_prediction else ()
+    if not return_gradient:
+        loss = loss_of(given, options)
+        return (loss, *prediction) if prediction else loss
+    _check_values(given, options)  # in the transform below values cannot be read
+    gradient, loss = _gradient_and_loss(given, options)
+    return loss, gradient, *prediction
 
 
-def _gradient_and_loss(given: Arguments, chosen: Settings) -> tuple[Tensor, Tensor]:
+def _gradient_and_loss(given: Arguments, options: MarginOptions) -> tuple[Tensor, Tensor]:
     if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
         # Older releases of torch give zeros for a gradient there.
         with torch.inference_mode(False):
             tensors = {f.name: getattr(given, f.name) for f in fields(given)}
             recordable = {name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}
-            return _gradient_and_loss(replace(given, **recordable), chosen)
-    both = torch.func.grad_and_value(lambda logits: loss_of(replace(given, logits=logits), chosen))
+            return _gradient_and_loss(replace(given, **recordable), options)
+    both = torch.func.grad_and_value(lambda logits: loss_of(replace(given, logits=logits), options))
     result: tuple[Tensor, Tensor] = both(given.logits.detach())
     return result
 
 
-def loss_of(given: Arguments, chosen: Settings, branch: Branch | None = None) -> Tensor:
-    """Compute the loss of arguments that have been gathered; ``branch`` stands in for ``branch_loss``."""
-    _check_values(given, chosen)
-    logits = given.logits.to(arguments.arithmetic_dtype(given.logits))
-    branch = branch or branch_loss
-    factor = label_factor(given, chosen)
+def loss_of(given: Arguments, options: MarginOptions, row_loss: RowLoss | None = None) -> Tensor:
+    """Compute the loss of arguments that have been gathered; ``row_loss`` replaces ``branch_loss``."""
+    _check_values(given, options)
+    logits = given.logits.to(arithmetic_dtype(given.logits))
+    row_loss = row_loss or (lambda scores, label: branch_loss(scores, label, given, options))
+    factor = label_factor(given, options)
     factors = _weighted(factor, given.target, given)
-    losses = _cost(branch(logits, given.target, given, chosen), factors)
+    losses = _cost(row_loss(logits, given.target), factors)
     if given.target_b is not None:
         factors_b = _weighted(1 - factor, given.target_b, given)
-        losses = losses + _cost(branch(logits, given.target_b, given, chosen), factors_b)
+        losses = losses + _cost(row_loss(logits, given.target_b), factors_b)
         factors = factors + factors_b
-    return _reduced(losses, factors, given, chosen)
+    return _reduced(losses, factors, given, options)
 
 
-def _check_values(given: Arguments, chosen: Settings) -> None:
+def _check_values(given: Arguments, options: MarginOptions) -> None:
     if given.logits.device.type == "cpu" and not torch.compiler.is_compiling() and not arguments.transformed():
-        arguments.check_values(given, chosen)
+        arguments.check_values(given, options)
 
 
-def label_factor(given: Arguments, chosen: Settings) -> Tensor:
-    """Factor of the first label, (N,), from the input factor ``lam`` and the counts of both labels."""
+def label_factor(given: Arguments, options: MarginOptions) -> Tensor:
+    """Return the weight of the first label, (N,), from ``lam`` and the counts of both labels."""
     if given.lam is None or given.target_b is None:
-        return torch.ones_like(given.target, dtype=arguments.arithmetic_dtype(given.logits))
+        return torch.ones_like(given.target, dtype=arithmetic_dtype(given.logits))
     lam = given.lam.expand(len(given.target))
-    rule = LABEL_RULES[chosen.label_rule]
+    rule = options.label_rule
     if rule == "mixup" or given.class_counts is None:
         return lam
     n_a, n_b = given.class_counts[given.target], given.class_counts[given.target_b]
     if rule == "mam":
         # Within e^80 both b and 1 - b are numbers above 0, in float32 too: 0 / 0 has no factor in it.
-        power = (chosen.omega * (n_b / n_a).log()).clamp(-80, 80).exp()
+        power = (options.omega * (n_b / n_a).log()).clamp(-80, 80).exp()
         b, a = 1 / (1 + power), power / (1 + power)
         return torch.where(lam < b, lam / (2 * b), 1 - (1 - lam) / (2 * a))
     if rule == "remix":
-        to_b = (n_a >= chosen.kappa * n_b) & (lam < chosen.tau)
-        to_a = (n_b >= chosen.kappa * n_a) & (1 - lam < chosen.tau)
+        to_b = (n_a >= options.kappa * n_b) & (lam < options.tau)
+        to_a = (n_b >= options.kappa * n_a) & (1 - lam < options.tau)
         return torch.where(to_b, 0, torch.where(to_a, 1, lam))
     if rule == "unimix":
         shifted = lam + n_b / (n_a + n_b)
         return torch.where(shifted > 1, shifted - 1, shifted)
-    return (1 - chosen.tau) * lam + chosen.tau * n_b / (n_a + n_b)  # cp_mix
+    return (1 - options.tau) * lam + options.tau * n_b / (n_a + n_b)  # cp_mix
 
 
-def margin_of(logits: Tensor, label: Tensor, given: Arguments, chosen: Settings) -> Tensor:
-    """Margin of each row's label, (N,), before scaling; a constant for the gradient."""
+def margin_of(logits: Tensor, label: Tensor, given: Arguments, options: MarginOptions) -> Tensor:
+    """Return the margin of each row's label, (N,), before scaling; a constant for the gradient."""
     fixed = torch.zeros_like(logits[:, 0]) if given.margin is None else given.margin[label]
-    rule = MARGIN_RULES[chosen.margin_rule]
-    if rule == "fixed" or len(label) == 0:
+    if options.max_margin is None or options.gamma is None or len(label) == 0:
         return fixed
     z = logits.detach()
     own = is_own(label, z)
-    if rule == "maximum":
+    if options.compat is None:
         gap = z.gather(1, label[:, None])[:, 0] - z.masked_fill(own, -torch.inf).amax(1)
     else:  # the score of the batch's first label for every row, and 0 in the place of the own class
         gap = z[:, label[0]] - z.masked_fill(own, 0.0).amax(1)
-    offset = chosen.max_margin - fixed
-    right, left = torch.exp(-gap - chosen.gamma * offset), torch.exp(gap - offset)
+    offset = options.max_margin - fixed
+    right, left = torch.exp(-gap - options.gamma * offset), torch.exp(gap - offset)
     return torch.where(gap > 0, right, torch.where(gap < 0, left, 0.0))
 
 
@@ -152,23 +140,23 @@ def is_own(label: Tensor, logits: Tensor) -> Tensor:
     return label[:, None] == torch.arange(logits.shape[1], device=logits.device)
 
 
-def branch_loss(logits: Tensor, label: Tensor, given: Arguments, chosen: Settings) -> Tensor:
-    """Cross entropy of each row against one label, (N,), before weights."""
+def branch_loss(logits: Tensor, label: Tensor, given: Arguments, options: MarginOptions) -> Tensor:
+    """Return the cross entropy of each row against one label, (N,), before weights."""
     # Not a product with the one-hot labels: a margin may be infinite, and 0 times infinity is NaN.
-    shrink = torch.where(is_own(label, logits), margin_of(logits, label, given, chosen)[:, None], 0.0)
-    scores = chosen.scale * (logits - shrink)
+    shrink = torch.where(is_own(label, logits), margin_of(logits, label, given, options)[:, None], 0.0)
+    scores = options.scale * (logits - shrink)
     if given.bias is not None:
         scores = scores + given.bias
     log_p = F.log_softmax(scores, dim=1)
     own = -log_p.gather(1, label[:, None])[:, 0]
     loss = own
-    if chosen.label_smoothing > 0:
-        loss = (1 - chosen.label_smoothing) * own - chosen.label_smoothing * log_p.mean(1)
-    if chosen.focal_gamma > 0:
+    if options.label_smoothing > 0:
+        loss = (1 - options.label_smoothing) * own - options.label_smoothing * log_p.mean(1)
+    if options.focal_gamma > 0:
         miss = -torch.expm1(-own)
         certain = miss <= 0  # a power below 1 has an infinite slope there
         impossible = own == torch.inf  # p is 0: the slope of the power, times an infinite loss, would be NaN
-        modulation = torch.where(certain | impossible, 1.0, miss) ** chosen.focal_gamma
+        modulation = torch.where(certain | impossible, 1.0, miss) ** options.focal_gamma
         loss = modulation * torch.where(certain | (modulation == 0), 0.0, loss)
     return loss
 
@@ -184,16 +172,86 @@ def _cost(loss: Tensor, factor: Tensor) -> Tensor:
     return torch.where((factor == 0) & loss.isinf(), 0.0, factor * loss)
 
 
-def _reduced(losses: Tensor, factors: Tensor, given: Arguments, chosen: Settings) -> Tensor:
-    reduction = REDUCTIONS[chosen.reduction]
-    if reduction == "none":
+def _reduced(losses: Tensor, factors: Tensor, given: Arguments, options: MarginOptions) -> Tensor:
+    if options.reduction == "none":
         return losses
-    if reduction == "sum":
+    if options.reduction == "sum":
         return losses.sum()
-    normalization = NORMALIZATIONS[chosen.normalization]
-    if normalization == "weights":
+    if options.normalization == "weights":
         return losses.sum() / factors.sum()
     mean = losses.sum() / max(len(losses), 1)
-    if normalization == "batch" or given.weight is None or given.class_counts is None:
+    if options.normalization == "batch" or given.weight is None or given.class_counts is None:
         return mean
     return mean / ((given.class_counts * given.weight).sum() / given.class_counts.sum())
+
+
+# --- losses with another row loss -------------------------------------------------------------------------------------
+
+
+def mixed_loss(
+    row_loss: RowLoss,
+    options: MarginOptions,
+    logits: Tensor,
+    target: Tensor,
+    target_b: Tensor | None = None,
+    lam: Tensor | float | None = None,
+    *,
+    class_counts: Any = None,
+    weight: Any = None,
+) -> Tensor:
+    """Mix, weight and reduce ``row_loss`` as ``mixed_margin_loss`` does with its own cross entropy.
+
+    Arguments, shapes, messages and mixing are those of ``mixed_margin_loss``; the gradient is torch's own. ``row_loss``
+    gets the logits in float32, or float64 for float64 logits, and the labels of one image.
+    """
+    given = _gathered(options, logits, target, target_b, lam, class_counts, weight)
+    return loss_of(given, options, row_loss)
+
+
+def mixed_labels(
+    options: MarginOptions,
+    logits: Tensor,
+    target: Tensor,
+    target_b: Tensor | None = None,
+    lam: Tensor | float | None = None,
+    *,
+    class_counts: Any = None,
+) -> Tensor:
+    """Return the labels as a distribution over the classes, (N, C): one-hot, or a mixture of two one-hot rows."""
+    given = _gathered(options, logits, target, target_b, lam, class_counts, None)
+    _check_values(given, options)
+    factor = label_factor(given, options)[:, None]
+    labels = factor * is_own(given.target, logits)
+    return labels if given.target_b is None else labels + (1 - factor) * is_own(given.target_b, logits)
+
+
+def _gathered(
+    options: MarginOptions, logits: Tensor, target: Any, target_b: Any, lam: Any, class_counts: Any, weight: Any
+) -> Arguments:
+    return arguments.gather(
+        logits,
+        target,
+        options,
+        target_b=target_b,
+        lam=lam,
+        sample_weight=None,
+        class_counts=class_counts,
+        weight=weight,
+    )
+
+
+def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
+    """Equals ``F.cross_entropy(scores, label, reduction="none")``, with a gradient that keeps its digits where p is 1.
+
+    The label's own column stays out of the sum: ``log(1 + exp(logsumexp_{j != y}(z_j) - z_y))``, whose gradient has no
+    ``p - 1`` in it. The sum is taken relative to its largest term, so that scores of 1e4 lose nothing either.
+
+    Shape:
+        scores (N, C), -inf allowed; label (N,) int64; returns (N,).
+    """
+    own = scores.gather(1, label[:, None])
+    others = scores.masked_fill(is_own(label, scores), -torch.inf)
+    largest = others.detach().amax(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)
+    # A sum of nothing: log(0) has no slope. The smallest normal number adds less than any rounding error.
+    total = (others - largest).exp().sum(1, keepdim=True) + torch.finfo(scores.dtype).tiny
+    return F.softplus(total.log() + (largest - own), threshold=50)[:, 0]

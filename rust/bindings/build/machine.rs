@@ -58,19 +58,23 @@ impl Host {
         })
     }
 
-    /// Our files with one of the extensions, sorted, so that equal sources give equal libraries.
+    /// Our files with one of the extensions, in all folders and sorted, so that equal sources give equal libraries.
     pub fn sources(&self, extensions: &[&str]) -> Vec<PathBuf> {
-        let entries = fs::read_dir(&self.csrc)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
-        let has_one = |path: &PathBuf| {
-            extensions
-                .iter()
-                .any(|wanted| path.extension().is_some_and(|e| e == *wanted))
-        };
-        let mut files: Vec<_> = entries.filter(has_one).collect();
+        let mut folders = vec![self.csrc.clone()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            for path in entries.map(|entry| entry.path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if extensions
+                    .iter()
+                    .any(|wanted| path.extension().is_some_and(|e| e == *wanted))
+                {
+                    files.push(path);
+                }
+            }
+        }
         files.sort();
         files
     }

@@ -169,6 +169,8 @@ fn object(host: &Host, source: &Path) -> PathBuf {
 
 fn finish_compile(mut line: Line, host: &Host, source: &Path, object: &Path) -> Line {
     line.extend([
+        "-I".into(),
+        host.csrc.clone().into(),
         "-isystem".into(),
         host.torch.clone().into(),
         "-c".into(),
@@ -198,7 +200,7 @@ fn link(host: &Host, objects: &[PathBuf], torch: &[&str], extra: &[&str]) -> Lin
         &mut line,
         [format!(
             "-Wl,--version-script={}",
-            host.csrc.join("local.map").display()
+            host.csrc.join("torch_api/local.map").display()
         )],
     );
     extend(
@@ -258,7 +260,7 @@ fn inputs(host: &Host, extensions: &[&str], compiler: &OsStr) -> u64 {
     for file in host
         .sources(extensions)
         .into_iter()
-        .chain([torch, host.csrc.join("local.map")])
+        .chain([torch, host.csrc.join("torch_api/local.map")])
     {
         (&file, fs::read(&file).unwrap_or_default()).hash(&mut hasher);
     }

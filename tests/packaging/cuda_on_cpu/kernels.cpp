@@ -1,19 +1,20 @@
 // The CUDA kernels, compiled for the CPU: test_cuda_on_cpu.py calls this library through ctypes.
 #include "cuda_runtime.h"
 
-#include "mixed_margin_cuda_backward.h"
-#include "mixed_margin_cuda_forward.h"
-#include "mixed_margin_cuda_sums.h"
-#include "mixed_margin_layout.h"
+#include "mixed_margin/cuda/backward.h"
+#include "mixed_margin/cuda/forward.h"
+#include "mixed_margin/cuda/sums.h"
+#include "mixed_margin/cuda/layout.h"
 
 using namespace lt_fast;
+using namespace lt_fast::cuda;
 
 // Mirrored by the test. Pointers to vectors are to the arithmetic type.
 struct Call {
   const void* logits;
   int64_t stride, rows, columns;
   const int64_t *target, *target_b;
-  const void *lam, *sample_weight, *class_counts, *margin, *bias, *weight;
+  const void *lam, *sample_weight, *class_counts, *margin, *bias, *weight, *packed;
   int64_t lam_step, sample_weight_step;
   int64_t label_rule, margin_rule;
   double omega, kappa, tau, max_margin, gamma, scale, label_smoothing, focal_gamma;
@@ -40,26 +41,24 @@ Rows<In> rows_of(const Call& c) {
 
 template <class T>
 Weights<T> weights_of(const Call& c) {
-  return {{as<T>(c.lam), c.lam_step},
-          {as<T>(c.sample_weight), c.sample_weight_step},
+  return {{as<T>(c.lam), c.lam_step, T{1}},
+          {as<T>(c.sample_weight), c.sample_weight_step, T{1}},
           as<T>(c.class_counts),
           as<T>(c.weight),
           as<T>(c.margin)};
 }
 
+// As arguments of the kernel, or packed in memory.
 template <class T>
-Settings<T> settings_of(const Call& c) {
-  return {static_cast<LabelRule>(c.label_rule),
-          T(c.omega),
-          T(c.kappa),
-          T(c.tau),
-          static_cast<MarginRule>(c.margin_rule),
-          T(c.max_margin),
-          T(c.gamma),
-          T(c.scale),
-          T(c.label_smoothing),
-          T(c.focal_gamma),
-          T(c.columns)};
+Options<T> options_of(const Call& c) {
+  Settings<T> s{};
+  s.label_rule = static_cast<LabelRule>(c.label_rule);
+  s.margin_rule = static_cast<MarginRule>(c.margin_rule);
+  s.num_classes = T(c.columns);
+  if (c.packed != nullptr) return {s, as<T>(c.packed)};
+  const T numbers[] = {T(c.omega), T(c.kappa), T(c.tau),             T(c.max_margin),
+                       T(c.gamma), T(c.scale), T(c.label_smoothing), T(c.focal_gamma)};
+  return {settings_of(numbers, s.label_rule, s.margin_rule, c.columns), nullptr};
 }
 
 // Fewer blocks than rows ask for let the kernels go round.
@@ -84,7 +83,7 @@ int run_forward(const Call& c) {
   Forward<In> call{};
   call.rows = rows_of<In>(c);
   call.weights = weights_of<T>(c);
-  call.settings = settings_of<T>(c);
+  call.options = options_of<T>(c);
   call.denominator = {c.denominator, nullptr};
   call.loss = static_cast<T*>(c.loss);
   call.grad = static_cast<In*>(c.grad);
@@ -105,9 +104,9 @@ int run_backward(const Call& c) {
   using T = Arithmetic<In>;
   Backward<In> call{};
   call.rows = rows_of<In>(c);
-  call.grad_output = {as<T>(c.grad_output), c.grad_output_step};
+  call.grad_output = {as<T>(c.grad_output), c.grad_output_step, T{1}};
   call.row_numbers = as<T>(c.row_numbers);
-  call.scale = T(c.scale);
+  call.options = options_of<T>(c);
   call.grad = static_cast<In*>(c.grad);
   const int lanes = backward_lanes(static_cast<int>(c.columns), sizeof(In));
   if (lanes == 4) launch(backward_rows<In, 4>, blocks(c, 4), threads_per_block(4), call);
@@ -151,7 +150,7 @@ void rescale_gradient(char type, void* grad, int64_t count, const void* factor, 
 void sums(const Call* call, double* factors, double* expected, float* loss) {
   const Weights<float> weights = weights_of<float>(*call);
   const int classes = static_cast<int>(call->columns);
-  launch(sum_of_factors<float>, 1, kSumThreads, weights, settings_of<float>(*call), call->target, call->target_b,
+  launch(sum_of_factors<float>, 1, kSumThreads, weights, options_of<float>(*call), call->target, call->target_b,
          classes, call->rows, factors);
   launch(expected_weight<float>, 1, kSumThreads, as<float>(call->class_counts), weights.weight, classes, call->rows,
          expected);

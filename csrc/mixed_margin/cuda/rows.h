@@ -1,5 +1,5 @@
 // What the CUDA kernels are made of: the arguments of a call, reductions over the lanes of a row, loads and
-// stores of 16-byte slots, and the numbers of one row. The maths itself is in mixed_margin_loss.h, shared
+// stores of 16-byte slots, and the numbers of one row. The maths itself is in math.h, shared
 // with the CPU.
 #pragma once
 
@@ -11,10 +11,10 @@
 #include <cstdio>
 #include <type_traits>
 
-#include "mixed_margin_layout.h"
-#include "mixed_margin_loss.h"
+#include "mixed_margin/cuda/layout.h"
+#include "mixed_margin/math.h"
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 // Half types are computed in float32.
 template <class In>
@@ -52,12 +52,13 @@ struct ScalarMaths {
 
 // ------------------------------------------------------------------------------------------------- arguments
 
-// A vector with one element for every row, with one for all of them (step 0), or none: then it is 1.
+// A vector with one element for every row, with one for all of them (step 0), or none: then a number stands for all rows.
 template <class T>
 struct PerRow {
   const T* data;
   int64_t step;
-  __device__ T at(int64_t row) const { return data == nullptr ? T{1} : data[row * step]; }
+  T number;
+  __device__ T at(int64_t row) const { return data == nullptr ? number : data[row * step]; }
 };
 
 // Logits and labels: what both directions read. Pointers that may be null say so.
@@ -76,11 +77,26 @@ struct Rows {
 
 template <class T>
 struct Weights {
-  PerRow<T> lam;  // null for one label
+  PerRow<T> lam;  // 1 for one label
   PerRow<T> sample;
-  const T* counts;  // null for the label rule mixup
+  const T* counts;  // null for one label and for the label rule mixup
   const T* weight;  // may be null
   const T* margin;  // may be null
+};
+
+// The options. Their numbers are arguments of the kernel, or stand on the device where a loss module has packed them: the
+// host does not read them there, so that nothing waits.
+template <class T>
+struct Options {
+  Settings<T> settings;
+  const T* packed;  // null: `settings` holds the numbers
+
+  __device__ Settings<T> read() const {
+    if (packed == nullptr) return settings;
+    Settings<T> read = settings_of(packed, settings.label_rule, settings.margin_rule, 0);
+    read.num_classes = settings.num_classes;
+    return read;
+  }
 };
 
 // What the sum of the losses is divided by. Where it depends on data it stands on the device: no one waits
@@ -96,7 +112,7 @@ struct Forward {
   using T = Arithmetic<In>;
   Rows<In> rows;
   Weights<T> weights;
-  Settings<T> settings;
+  Options<T> options;
   Denominator denominator;
   T* loss;              // (N,) over the denominator
   In* grad;             // may be null
@@ -110,7 +126,7 @@ struct Backward {
   Rows<In> rows;
   PerRow<T> grad_output;
   const T* row_numbers;
-  T scale;
+  Options<T> options;
   In* grad;
 };
 
@@ -263,6 +279,27 @@ __device__ T checked_sample_weight(const PerRow<T>& weights, int64_t row) {
   return weight;
 }
 
+template <class T>
+__device__ T checked_class_value(const T* values, int label, const char* name) {
+  const T value = values[label];
+  if (!(value >= T{0} && value < -ScalarMaths<T>::lowest())) {
+    printf("%s must be finite and >= 0 in every class, got %g for class %d\n", name, static_cast<double>(value), label);
+    stop("class vectors are finite and >= 0");
+  }
+  return value;
+}
+
+// Packed numbers have been checked when they were packed, but for those that torch.compile packs in its graph.
+template <class T>
+__device__ Settings<T> checked_settings(const Options<T>& options) {
+  const Settings<T> s = options.read();
+  if (options.packed != nullptr && blockIdx.x == 0 && threadIdx.x == 0 && !numbers_fit(options.packed)) {
+    printf("an option of mixed_margin_loss is out of range, see its documentation\n");
+    stop("the options are within their ranges");
+  }
+  return s;
+}
+
 // The label rules divide by the count of a class that occurs.
 template <class T>
 __device__ T checked_count(const T* counts, int label) {
@@ -297,7 +334,7 @@ __device__ Labels<Arithmetic<In>> labels_of(const Rows<In>& rows, int64_t row) {
 template <class T>
 struct Others {
   T largest;           // logit
-  T reference, level;  // see mixed_margin_loss.h
+  T reference, level;  // see math.h
   T rest, sum_t;
 };
 
@@ -335,12 +372,12 @@ __device__ LabelFactors<double> factors_of(const Weights<T>& weights, const Sett
                                            int b) {
   const double lam = checked_lam(weights.lam, row), sample = checked_sample_weight(weights.sample, row);
   LabelFactors<double> factors{lam, 1 - lam};
-  if (weights.lam.data != nullptr && weights.counts != nullptr) {
+  if (weights.counts != nullptr) {
     const double count_a = checked_count(weights.counts, a), count_b = checked_count(weights.counts, b);
     factors = label_factors<ScalarMaths<double>>(lam, count_a, count_b, settings);
   }
-  const double weight_a = weights.weight == nullptr ? T{1} : weights.weight[a];
-  const double weight_b = weights.weight == nullptr ? T{1} : weights.weight[b];
+  const double weight_a = weights.weight == nullptr ? T{1} : checked_class_value(weights.weight, a, "weight");
+  const double weight_b = weights.weight == nullptr ? T{1} : checked_class_value(weights.weight, b, "weight");
   return {factors.a * sample * weight_a, factors.b * sample * weight_b};
 }
 
@@ -356,29 +393,28 @@ __device__ double gap_of(MarginRule rule, T largest_other, const Labels<T>& labe
 
 // t of a label.
 template <class In>
-__device__ double label_term(const Forward<In>& call, const Others<Arithmetic<In>>& others, Arithmetic<In> z,
-                             int label) {
-  const double t = (double{z} - double{others.reference}) * double{call.settings.scale};
+__device__ double label_term(const Forward<In>& call, const Settings<Arithmetic<In>>& s,
+                             const Others<Arithmetic<In>>& others, Arithmetic<In> z, int label) {
+  const double t = (double{z} - double{others.reference}) * double{s.scale};
   return call.rows.bias == nullptr ? t : t + (double{call.rows.bias[label]} - double{others.level});
 }
 
 // Both branches of a row: every lane computes the same.
 template <class In>
-__device__ RowResult<Arithmetic<In>> result_of(const Forward<In>& call, int64_t row,
+__device__ RowResult<Arithmetic<In>> result_of(const Forward<In>& call, const Settings<Arithmetic<In>>& s, int64_t row,
                                                const Labels<Arithmetic<In>>& labels,
                                                const Others<Arithmetic<In>>& others) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
-  const Settings<T>& s = call.settings;
   const LabelFactors<double> factors = factors_of(call.weights, s, row, labels.a, labels.b);
   const T* margin = call.weights.margin;
   RowInputs<double> inputs{};
   inputs.rest = others.rest;
   inputs.sum_t = others.sum_t;
-  inputs.t_a = label_term(call, others, labels.z_a, labels.a);
-  inputs.t_b = label_term(call, others, labels.z_b, labels.b);
-  inputs.margin_a = margin == nullptr ? T{0} : margin[labels.a];
-  inputs.margin_b = margin == nullptr ? T{0} : margin[labels.b];
+  inputs.t_a = label_term(call, s, others, labels.z_a, labels.a);
+  inputs.t_b = label_term(call, s, others, labels.z_b, labels.b);
+  inputs.margin_a = margin == nullptr ? T{0} : checked_class_value(margin, labels.a, "margin");
+  inputs.margin_b = margin == nullptr ? T{0} : checked_class_value(margin, labels.b, "margin");
   inputs.factor_a = factors.a;
   inputs.factor_b = factors.b;
   if (s.margin_rule != MarginRule::kFixed) {
@@ -396,15 +432,15 @@ __device__ RowResult<Arithmetic<In>> result_of(const Forward<In>& call, int64_t 
 
 // The same for the kLanes lanes of a row. Many GPUs have few units for doubles: one warp computes for all of a block.
 template <int kLanes, class In>
-__device__ RowResult<Arithmetic<In>> shared_result_of(const Forward<In>& call, int64_t row,
-                                                      const Labels<Arithmetic<In>>& labels,
+__device__ RowResult<Arithmetic<In>> shared_result_of(const Forward<In>& call, const Settings<Arithmetic<In>>& s,
+                                                      int64_t row, const Labels<Arithmetic<In>>& labels,
                                                       const Others<Arithmetic<In>>& others) {
   if constexpr (kLanes <= 32) {
-    return result_of(call, row, labels, others);
+    return result_of(call, s, row, labels, others);
   } else {
     __shared__ RowResult<Arithmetic<In>> result;  // the next row's reductions come between reading and writing it
     if (threadIdx.x < 32) {
-      const RowResult<Arithmetic<In>> computed = result_of(call, row, labels, others);
+      const RowResult<Arithmetic<In>> computed = result_of(call, s, row, labels, others);
       if (threadIdx.x == 0) result = computed;
     }
     __syncthreads();
@@ -461,4 +497,4 @@ __device__ void write_gradient(const Rows<In>& rows, int64_t row, int lane, cons
   }
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

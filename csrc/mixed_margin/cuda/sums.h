@@ -4,9 +4,9 @@
 // counter in memory that would have to be cleared before every call.
 #pragma once
 
-#include "mixed_margin_cuda.h"
+#include "mixed_margin/cuda/rows.h"
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 constexpr int kSumThreads = 1024;
 
@@ -21,8 +21,9 @@ __device__ double sum_over(int64_t count, Value value) {
 // The batch's weight sum, which torch and the papers' code divide by.
 template <class T>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_of_factors(Weights<T> weights, Settings<T> settings, const int64_t* target, const int64_t* target_b,
-                   int classes, int64_t rows, double* sum) {
+    sum_of_factors(Weights<T> weights, Options<T> options, const int64_t* target, const int64_t* target_b, int classes,
+                   int64_t rows, double* sum) {
+  const Settings<T> settings = options.read();
   const double total = sum_over(rows, [&](int64_t row) {
     const int a = checked_label(target, row, classes);
     const int b = target_b == nullptr ? a : checked_label(target_b, row, classes);
@@ -49,4 +50,4 @@ __global__ void __launch_bounds__(kSumThreads)
   if (threadIdx.x == 0) *loss = static_cast<T>(rows > 0 ? sum : sum / denominator.value());
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

@@ -1,6 +1,6 @@
 // SIMD packs for the CPU kernels: GCC's vector types, and intrinsics only where those have no word for it.
 //
-// `Lanes<T, N>` is the `Maths` of mixed_margin_loss.h for N rows at a time, and the loads and stores for N columns.
+// `Lanes<T, N>` is the `Maths` of mixed_margin/math.h for N rows at a time, and the loads and stores for N columns.
 // Everything has internal linkage: this file is compiled once per instruction set, and the linker must not merge them.
 #pragma once
 
@@ -17,7 +17,7 @@
 #define LT_FAST_INLINE inline LT_FAST_INLINED
 #define LT_FAST_APART __attribute__((noinline))
 
-namespace lt_fast {
+namespace lt_fast::simd {
 namespace {
 
 template <class T>
@@ -151,7 +151,7 @@ struct Lanes {
 
   // e^x for x <= kLargestExponent (above it: any value), 0 below the smallest normal number, NaN for NaN.
   // Relative error below 2 units in the last place; where powers of two come from a table, up to |x| 2^-24 besides, from
-  // rounding log2(e): at x = -16 these are 1e-6 of what is 1e-7 beside 1.
+  // rounding log2(e): at x = -16 these are 1e-6 of what is 1e-7 next to 1.
   static LT_FAST_INLINE Value exp_bounded(Value x) {
     const Value shifted = x * static_cast<T>(1.44269504088896340736) + F::kRoundToInt;
     const Value n = shifted - F::kRoundToInt;
@@ -372,4 +372,4 @@ using Doubles = Lanes<double, 2>;
 #endif
 
 }  // namespace
-}  // namespace lt_fast
+}  // namespace lt_fast::simd

@@ -2,9 +2,9 @@
 // logits.
 #pragma once
 
-#include "mixed_margin_cuda.h"
+#include "mixed_margin/cuda/rows.h"
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 // ---------------------------------------------------------------------------------------- a row in registers
 
@@ -59,9 +59,10 @@ __device__ Leader<T> leader_of_row(Leader<T> leader, T scale) {
 // Turns the held logits into exp(t) and sums them. Labels, and what is no column, count as -inf.
 template <class In, int kLanes, int kSlots>
 __device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, const Forward<In>& call,
+                                               const Settings<Arithmetic<In>>& s,
                                                const Labels<Arithmetic<In>>& labels) {
   using T = Arithmetic<In>;
-  const T lowest = ScalarMaths<T>::lowest(), scale = call.settings.scale;
+  const T lowest = ScalarMaths<T>::lowest(), scale = s.scale;
   const T* bias = call.rows.bias;
 
   T largest = lowest;
@@ -85,7 +86,7 @@ __device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, c
   }
 
   T rest = 0, sum_t = 0;
-  const bool smooth = call.settings.label_smoothing > 0;
+  const bool smooth = s.label_smoothing > 0;
   held.each([&](int column, T& z) {
     const T t = z != lowest ? term(z, others.reference, others.level, scale, bias, column) : z;
     if (smooth && held.shape.contains(column) && !labels.has(column)) sum_t += t;
@@ -101,6 +102,7 @@ template <class In, int kLanes, int kElements>
 __global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_registers(const Forward<In> call) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
+  const Settings<T> s = checked_settings(call.options);
   for (int64_t block = blockIdx.x; block * rows_per_block(kLanes) < rows.rows; block += gridDim.x) {
     // Lanes without a row of their own repeat the last one: reductions need every thread.
     const int64_t wanted = block * rows_per_block(kLanes) + threadIdx.x / kLanes;
@@ -109,8 +111,8 @@ __global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_register
     held.load(rows.at(row));
     const Labels<T> labels = labels_of(rows, row);
     const int prediction = call.prediction == nullptr ? 0 : predict(held);
-    const Others<T> others = exponentiate(held, call, labels);
-    const RowResult<T> result = shared_result_of<kLanes>(call, row, labels, others);
+    const Others<T> others = exponentiate(held, call, s, labels);
+    const RowResult<T> result = shared_result_of<kLanes>(call, s, row, labels, others);
     if (wanted != row) continue;
 
     if (held.lane == 0) store_numbers(call, row, others, result);
@@ -168,12 +170,11 @@ __device__ Partial<T> from_lane(const Partial<T>& p, int distance) {
 
 // The sums of one slot's columns, with labels and what lies beyond the row left out.
 template <class In>
-__device__ Partial<Arithmetic<In>> partial_of(const Forward<In>& call, const SlottedRow& shape, int slot,
-                                              const Labels<Arithmetic<In>>& labels,
+__device__ Partial<Arithmetic<In>> partial_of(const Forward<In>& call, Arithmetic<In> scale, const SlottedRow& shape,
+                                              int slot, const Labels<Arithmetic<In>>& labels,
                                               const Arithmetic<In> (&z)[kWidth<In>]) {
   using T = Arithmetic<In>;
   const int first = shape.first_column(slot);
-  const T scale = call.settings.scale;
   const auto counts = [&](int column) { return shape.contains(column) && !labels.has(column); };
   const auto bias = [&](int column) { return call.rows.bias == nullptr ? T{0} : call.rows.bias[column]; };
   Partial<T> sums = Partial<T>::none();
@@ -201,7 +202,8 @@ template <class In>
 __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<In> call) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
-  const T scale = call.settings.scale;
+  const Settings<T> s = checked_settings(call.options);
+  const T scale = s.scale;
   for (int64_t row = blockIdx.x; row < rows.rows; row += gridDim.x) {
     const In* logits = rows.at(row);
     const SlottedRow shape = slots_of(logits, rows.columns);
@@ -211,7 +213,7 @@ __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<I
     T z[kWidth<In>];
     for (int slot = threadIdx.x; slot < shape.slots(); slot += kStreamLanes) {
       load_slot(logits, shape, slot, ScalarMaths<T>::lowest(), z);
-      sums = merged(sums, partial_of(call, shape, slot, labels, z), scale);
+      sums = merged(sums, partial_of(call, scale, shape, slot, labels, z), scale);
       if (call.prediction == nullptr) continue;
       for (int i = 0; i < kWidth<In>; ++i) {
         const Best<T> candidate{z[i], shape.first_column(slot) + i};
@@ -225,7 +227,7 @@ __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<I
     const T reference = reference_of<ScalarMaths<T>>(sums.leader.z, labels.z_a, labels.z_b);
     const T level = sums.leader.is_none() ? T{0} : sums.leader.bias;
     const Others<T> others{sums.largest, reference, level, static_cast<T>(sums.rest), static_cast<T>(sums.sum_t)};
-    const RowResult<T> result = shared_result_of<kStreamLanes>(call, row, labels, others);
+    const RowResult<T> result = shared_result_of<kStreamLanes>(call, s, row, labels, others);
     if (threadIdx.x == 0) store_numbers(call, row, others, result);
     if (threadIdx.x == 0 && call.prediction != nullptr) call.prediction[row] = prediction;
     if (call.grad == nullptr) continue;
@@ -233,4 +235,4 @@ __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<I
   }
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-#include "mixed_margin_loss.h"
+#include "mixed_margin/math.h"
 
-namespace lt_fast {
+namespace lt_fast::cpu {
 
 enum class Storage { kFloat32, kFloat64, kFloat16, kBFloat16 };
 
@@ -76,4 +76,4 @@ InstructionSet avx2_kernels();
 InstructionSet avx512_kernels();
 #endif
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cpu

@@ -1,4 +1,4 @@
-// The mixed-margin loss: schema and the maths of one row, shared by the CPU and the CUDA kernels.
+// The mixed-margin loss: the maths of one row, shared by the CPU and the CUDA kernels.
 //
 // One row, with logits z, two labels a and b and the label factor f of a, costs
 //
@@ -37,45 +37,6 @@
 
 namespace lt_fast {
 
-// Vectors (lam, class_counts, margin, bias, weight, sample_weight) and the outputs loss and rows have the arithmetic
-// dtype: float64 for float64 logits, float32 for every other. lam and sample_weight have one element or N.
-// target and target_b are int64 and contiguous, all vectors are contiguous; the logits may have any strides.
-//
-// loss        () for reduction mean and sum, (N,) for none
-// grad        logits' shape and dtype, contiguous: gradient of the reduced loss; (0,) unless with_grad. Not for none.
-// rows        (N, kRowNumbers): what the backward needs besides the logits, see RowNumber; (0,) unless with_rows
-// prediction  (N,) int64, lowest index of the largest logit (a NaN counts as largest); (0,) unless with_prediction
-constexpr const char* kForwardSchema =
-    "mixed_margin_loss(Tensor logits, Tensor target, Tensor? target_b, Tensor? lam, Tensor? class_counts, "
-    "Tensor? margin, Tensor? bias, Tensor? weight, Tensor? sample_weight, "
-    "int label_rule, float omega, float kappa, float tau, "
-    "int margin_rule, float max_margin, float gamma, float scale, "
-    "float label_smoothing, float focal_gamma, int normalization, int reduction, "
-    "bool with_grad, bool with_rows, bool with_prediction) "
-    "-> (Tensor loss, Tensor grad, Tensor rows, Tensor prediction)";
-
-// grad_output is () or (N,), arithmetic dtype. Returns logits' shape and dtype, contiguous:
-// grad_output * (pull * exp(t_j) - uniform), and grad_output * own_a, own_b at the labels (rows holds all of them).
-constexpr const char* kBackwardSchema =
-    "mixed_margin_loss_backward(Tensor grad_output, Tensor logits, Tensor target, Tensor? target_b, Tensor? bias, "
-    "Tensor rows, float scale) -> Tensor";
-
-// Multiplies a ready gradient, float32 or float64 and contiguous, by grad_output, one number of the same type. Where that
-// is 1, as it is for a loss that ends its graph, not a byte of the gradient is touched; a GPU finds out by itself, so that
-// nothing waits for it.
-constexpr const char* kRescaleSchema = "mixed_margin_loss_rescale_(Tensor(a!) grad, Tensor grad_output) -> ()";
-
-// The op on the CPU for a step that repeats: float32 or float64 logits, a reduced loss, its gradient ready at once.
-// A call of the op above spends more time on its 24 arguments than on a small batch; here `constants` carries all that
-// does not change, in the arithmetic dtype and contiguous: the 12 numbers from label_rule to reduction in the order
-// above, a 1 or 0 for each of class_counts, margin, bias and weight, then those of them that there are.
-// Without `lam`, `lam_number` stands for it in every row; neither is read without target_b.
-constexpr const char* kPreparedSchema =
-    "mixed_margin_loss_prepared(Tensor logits, Tensor target, Tensor? target_b, Tensor? lam, float lam_number, "
-    "Tensor? sample_weight, Tensor constants) -> (Tensor loss, Tensor grad)";
-
-constexpr int kFirstFlag = 12, kConstants = 16;  // of `constants`: where the flags and the vectors begin
-
 enum class LabelRule : int64_t { kMixup = 0, kMam = 1, kRemix = 2, kUnimix = 3, kCpMix = 4 };
 enum class MarginRule : int64_t { kFixed = 0, kMaximum = 1, kBatchFirstLabel = 2 };
 enum class Normalization : int64_t { kExpected = 0, kWeights = 1, kBatch = 2 };
@@ -92,6 +53,36 @@ struct Settings {
   T max_margin, gamma, scale, label_smoothing, focal_gamma;
   T num_classes;
 };
+
+// The options of a call that are numbers begin its packed constants, in this order and padded to kHeader entries, so that
+// the class vectors behind them begin on a cache line.
+enum Number { kOmega, kKappa, kTau, kMaxMargin, kGamma, kScale, kLabelSmoothing, kFocalGamma, kNumbers };
+constexpr int kHeader = 16;
+
+template <class T>
+LT_FAST_HD Settings<T> settings_of(const T* numbers, LabelRule label_rule, MarginRule margin_rule, int64_t classes) {
+  return {label_rule,
+          numbers[kOmega],
+          numbers[kKappa],
+          numbers[kTau],
+          margin_rule,
+          numbers[kMaxMargin],
+          numbers[kGamma],
+          numbers[kScale],
+          numbers[kLabelSmoothing],
+          numbers[kFocalGamma],
+          static_cast<T>(classes)};
+}
+
+// Whether every number is within its range, which a NaN never is.
+template <class T>
+LT_FAST_HD bool numbers_fit(const T* n) {
+  const double largest = 3.4028234663852886e38, smallest = 1.1754943508222875e-38;  // of float
+  const auto within = [](double number, double low, double high) { return number >= low && number <= high; };
+  return within(n[kOmega], -largest, largest) && within(n[kKappa], 1, largest) && within(n[kTau], 0, 1) &&
+         within(n[kMaxMargin], 0, largest) && within(n[kGamma], 0, largest) && within(n[kScale], smallest, largest) &&
+         within(n[kLabelSmoothing], 0, 1) && within(n[kFocalGamma], 0, largest);
+}
 
 // ---------------------------------------------------------------------------------------------- label factor
 

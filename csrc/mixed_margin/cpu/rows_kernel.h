@@ -1,4 +1,4 @@
-// The CPU kernels, written once over `Lanes` and compiled once per instruction set (mixed_margin_rows_*.cpp).
+// The CPU kernels, written once over `Lanes` and compiled once per instruction set (rows_*.cpp).
 //
 // A row is read once from memory and its gradient written once: the largest logit, the exponentials and the final
 // scaling are three passes over a row that lies in the first-level cache. A block of rows, one lane of a pack for each,
@@ -6,11 +6,14 @@
 // reductions of its sums, and in double what needs divisions and logarithms.
 #pragma once
 
-#include "lanes.h"
-#include "mixed_margin_rows.h"
+#include "mixed_margin/cpu/rows.h"
+#include "simd/lanes.h"
 
-namespace lt_fast {
+namespace lt_fast::cpu {
 namespace {
+
+using simd::Doubles;
+using simd::Floats;
 
 // ------------------------------------------------------------------------------------------------ columns of a row
 
@@ -768,4 +771,4 @@ RowKernels<T> kernels() {
 }
 
 }  // namespace
-}  // namespace lt_fast
+}  // namespace lt_fast::cpu

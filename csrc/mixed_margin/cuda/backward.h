@@ -2,14 +2,15 @@
 // and a ready gradient times what the loss was multiplied by.
 #pragma once
 
-#include "mixed_margin_cuda.h"
+#include "mixed_margin/cuda/rows.h"
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 template <class In, int kLanes>
 __global__ void __launch_bounds__(threads_per_block(kLanes)) backward_rows(const Backward<In> call) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
+  const T scale = call.options.read().scale;
   const int64_t step = int64_t{gridDim.x} * rows_per_block(kLanes);
   const int64_t first = int64_t{blockIdx.x} * rows_per_block(kLanes) + threadIdx.x / kLanes;
   for (int64_t row = first; row < rows.rows; row += step) {
@@ -18,7 +19,7 @@ __global__ void __launch_bounds__(threads_per_block(kLanes)) backward_rows(const
     const RowResult<T> result{T{0}, numbers[kPull] * outer, numbers[kUniform] * outer, numbers[kOwnA] * outer,
                               numbers[kOwnB] * outer};
     write_gradient<kLanes>(rows, row, threadIdx.x % kLanes, labels_of(rows, row), numbers[kReference], numbers[kLevel],
-                           call.scale, result, call.grad);
+                           scale, result, call.grad);
   }
 }
 
@@ -39,4 +40,4 @@ __global__ void __launch_bounds__(kRescaleThreads) rescale(T* grad, int64_t coun
   for (int64_t at = int64_t{blockIdx.x} * kRescaleThreads + threadIdx.x; at < count; at += step) grad[at] *= by;
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

@@ -11,7 +11,7 @@
 #define LT_FAST_BOTH_SIDES
 #endif
 
-namespace lt_fast {
+namespace lt_fast::cuda {
 
 constexpr int kVectorBytes = 16;
 
@@ -87,4 +87,4 @@ inline unsigned blocks_for(int64_t rows, int lanes) {
   return static_cast<unsigned>(wanted < most ? wanted : most);
 }
 
-}  // namespace lt_fast
+}  // namespace lt_fast::cuda

@@ -1,0 +1,260 @@
+// The ops on CUDA: outputs and launches. Nothing here waits for the device or allocates outside torch's own allocator, so a
+// call can be captured in a CUDA graph; sums run in a fixed order, so equal input gives equal bits.
+#include <cuda_runtime.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/macros.h>
+
+#include <tuple>
+#include <utility>
+
+#include "mixed_margin/cuda/backward.h"
+#include "mixed_margin/cuda/forward.h"
+#include "mixed_margin/cuda/layout.h"
+#include "mixed_margin/cuda/rows.h"
+#include "mixed_margin/cuda/sums.h"
+#include "torch_api/arguments.h"
+
+namespace lt_fast::cuda {
+namespace {
+
+// ------------------------------------------------------------------------------------------------------ the device
+
+// Makes the tensor's device current for both CUDA runtimes in the process, torch's and the one linked in here.
+struct Device {
+  explicit Device(const Tensor& tensor) : guard(tensor.get_device_index()) {
+    STD_CUDA_CHECK(cudaSetDevice(tensor.get_device_index()));
+    void* current = nullptr;
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &current));
+    stream = static_cast<cudaStream_t>(current);
+  }
+
+  torch::stable::accelerator::DeviceGuard guard;
+  cudaStream_t stream;
+};
+
+template <class... Parameters, class... Values>
+void launch(void (*kernel)(Parameters...), unsigned blocks, int threads, cudaStream_t stream, const Values&... values) {
+  kernel<<<blocks, threads, 0, stream>>>(values...);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+template <class In, size_t... kIndex>
+void launch_in_registers(const Forward<In>& call, int layout, cudaStream_t stream, std::index_sequence<kIndex...>) {
+  const auto launch_if = [&](auto index) {
+    constexpr RowLayout kLayout = kLayouts[decltype(index)::value];
+    if (layout != static_cast<int>(decltype(index)::value)) return;
+    launch(forward_in_registers<In, kLayout.lanes, kLayout.elements>, blocks_for(call.rows.rows, kLayout.lanes),
+           threads_per_block(kLayout.lanes), stream, call);
+  };
+  (launch_if(std::integral_constant<size_t, kIndex>{}), ...);
+}
+
+template <class In>
+void launch_forward(const Forward<In>& call, cudaStream_t stream) {
+  const Rows<In>& rows = call.rows;
+  const bool aligned = reinterpret_cast<uintptr_t>(rows.logits) % kVectorBytes == 0 &&
+                       rows.stride * static_cast<int64_t>(sizeof(In)) % kVectorBytes == 0;
+  const int layout = choose_layout(rows.columns, sizeof(In), aligned);
+  if (layout == kStreamed) {
+    launch(forward_streamed<In>, blocks_for(rows.rows, kStreamLanes), kStreamLanes, stream, call);
+  } else {
+    launch_in_registers(call, layout, stream, std::make_index_sequence<kNumLayouts>{});
+  }
+}
+
+template <class In, int kLanes>
+void launch_backward(const Backward<In>& call, cudaStream_t stream) {
+  launch(backward_rows<In, kLanes>, blocks_for(call.rows.rows, kLanes), threads_per_block(kLanes), stream, call);
+}
+
+template <class In>
+void launch_backward(const Backward<In>& call, cudaStream_t stream) {
+  switch (backward_lanes(call.rows.columns, sizeof(In))) {
+    case 4:
+      return launch_backward<In, 4>(call, stream);
+    case 32:
+      return launch_backward<In, 32>(call, stream);
+    default:
+      return launch_backward<In, 256>(call, stream);
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------- the ops
+
+// Calls work(In{}) with the element type of the logits.
+template <class Work>
+auto with_element_type(const Tensor& logits, const Work& work) {
+  check_logits(logits);
+  STD_TORCH_CHECK(logits.size(1) <= kMaxColumns, "logits must have at most ", kMaxColumns, " classes on CUDA, got ",
+                  logits.size(1));
+  switch (logits.scalar_type()) {
+    case ScalarType::Float:
+      return work(float{});
+    case ScalarType::Double:
+      return work(double{});
+    case ScalarType::Half:
+      return work(c10::Half{});
+    case ScalarType::BFloat16:
+      return work(c10::BFloat16{});
+    default:
+      STD_TORCH_CHECK(false, "logits must be float32, float64, float16 or bfloat16");
+  }
+}
+
+template <class In>
+Rows<In> rows_of(const Tensor& logits, const LabelPair& labels, const Arithmetic<In>* bias) {
+  return {static_cast<const In*>(logits.const_data_ptr()),
+          logits.stride(0),
+          logits.size(0),
+          static_cast<int>(logits.size(1)),
+          labels.a.const_data_ptr<int64_t>(),
+          labels.mixed ? labels.b.const_data_ptr<int64_t>() : nullptr,
+          bias};
+}
+
+template <class T>
+Options<T> options_of(const Constants<T>& constants, const Choices& choices, int64_t classes) {
+  if (constants.packed == nullptr) {
+    STD_TORCH_CHECK(numbers_fit(constants.loose), "an option is out of range");
+    return {settings_of(constants.loose, choices.label_rule, choices.margin_rule, classes), nullptr};
+  }
+  Settings<T> settings{};
+  settings.label_rule = choices.label_rule;
+  settings.margin_rule = choices.margin_rule;
+  settings.num_classes = static_cast<T>(classes);
+  return {settings, constants.packed};
+}
+
+// What the mean divides by, and the memory where it is computed. No rows: 1, but for the batch's own weight sum, of which
+// 0 / 0 is torch's NaN.
+template <class In>
+std::pair<Denominator, OptionalTensor> denominator_of(const Choices& choices,
+                                                      const Constants<Arithmetic<In>>& constants,
+                                                      const Forward<In>& call, const Tensor& logits,
+                                                      cudaStream_t stream) {
+  using T = Arithmetic<In>;
+  const Rows<In>& rows = call.rows;
+  if (choices.reduction != Reduction::kMean) return {{1, nullptr}, {}};
+  const bool own = choices.normalization == Normalization::kWeights;
+  if (!own && rows.rows == 0) return {{1, nullptr}, {}};
+  if (!own && (choices.normalization == Normalization::kBatch || constants.weight == nullptr))
+    return {{static_cast<double>(rows.rows), nullptr}, {}};
+  Tensor memory = empty_like(logits, {1}, ScalarType::Double);
+  double* result = memory.mutable_data_ptr<double>();
+  if (own) {
+    launch(sum_of_factors<T>, 1, kSumThreads, stream, call.weights, call.options, rows.target, rows.target_b,
+           rows.columns, rows.rows, result);
+  } else {
+    launch(expected_weight<T>, 1, kSumThreads, stream, constants.class_counts, constants.weight, rows.columns,
+           rows.rows, result);
+  }
+  return {{0, result}, memory};
+}
+
+using Outputs = std::tuple<Tensor, Tensor, Tensor>;
+
+template <class In>
+Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& target_b, const OptionalTensor& lam_tensor,
+            const OptionalTensor& weights, const Constants<Arithmetic<In>>& constants, const Choices& choices,
+            bool raw) {
+  using T = Arithmetic<In>;
+  const Device device(input);
+  const Tensor logits = rows_together(input);
+  const int64_t n = logits.size(0), c = logits.size(1);
+  const LabelPair labels(target, target_b, logits);
+  const PerRowTensor<T> lam(lam_tensor, logits, "lam"), sample_weight(weights, logits, "sample_weight");
+  check_needs(choices, constants, lam.values != nullptr, labels.mixed);
+  STD_TORCH_CHECK(!labels.mixed || lam.values != nullptr || (constants.lam >= 0 && constants.lam <= 1),
+                  "lam must lie in [0, 1], got ", constants.lam);
+
+  Forward<In> call{};
+  call.rows = rows_of<In>(logits, labels, constants.bias);
+  call.weights.lam = {lam.values, lam.step, labels.mixed ? constants.lam : T{1}};
+  call.weights.sample = {sample_weight.values, sample_weight.step, T{1}};
+  call.weights.counts = labels.mixed && choices.label_rule != LabelRule::kMixup ? constants.class_counts : nullptr;
+  call.weights.weight = constants.weight;
+  call.weights.margin = constants.margin;
+  call.options = options_of(constants, choices, c);
+  const auto [denominator, memory] = denominator_of(choices, constants, call, logits, device.stream);
+  call.denominator = denominator;
+
+  const bool reduced = choices.reduction != Reduction::kNone;
+  Tensor row_loss = empty_like(logits, {n}, kScalarType<T>);
+  Tensor loss = reduced ? empty_like(logits, {}, kScalarType<T>) : row_loss;
+  std::pair<Tensor, Tensor> wanted = kept_and_prediction(logits, choices, kScalarType<T>, raw);
+  Tensor &kept = wanted.first, &prediction = wanted.second;
+  call.loss = row_loss.mutable_data_ptr<T>();
+  if (choices.with_gradient) call.grad = static_cast<In*>(kept.mutable_data_ptr());
+  if (choices.with_rows) call.row_numbers = kept.mutable_data_ptr<T>();
+  if (choices.with_prediction) call.prediction = prediction.mutable_data_ptr<int64_t>();
+  if (n > 0) launch_forward(call, device.stream);
+  if (reduced)
+    launch(reduce_loss<T>, 1, kSumThreads, device.stream, call.loss, n, denominator, loss.mutable_data_ptr<T>());
+  return {loss, kept, prediction};
+}
+
+template <bool kRaw>
+Outputs forward(const Tensor& logits, const Tensor& target, const OptionalTensor& target_b, const OptionalTensor& lam,
+                const OptionalTensor& sample_weight, const std::vector<Tensor>& constants,
+                const std::vector<double>& numbers, int64_t packed_choices) {
+  const Choices choices = Choices::of(packed_choices);
+  return with_element_type(logits, [&](auto element) {
+    using In = decltype(element);
+    const Constants<Arithmetic<In>> held(constants, numbers, choices, logits);
+    return run<In>(logits, target, target_b, lam, sample_weight, held, choices, kRaw);
+  });
+}
+
+template <class In>
+Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
+                    const OptionalTensor& target_b, const Constants<Arithmetic<In>>& constants,
+                    const Tensor& row_numbers, const Choices& choices) {
+  using T = Arithmetic<In>;
+  const Device device(input);
+  const Tensor logits = rows_together(input);
+  const int64_t n = logits.size(0), c = logits.size(1);
+  const LabelPair labels(target, target_b, logits);
+  const PerRowTensor<T> outer(grad_output, logits, "grad_output");
+  Tensor grad = empty_like(logits, {n, c}, logits.scalar_type());
+  Backward<In> call{};
+  call.rows = rows_of<In>(logits, labels, constants.bias);
+  call.grad_output = {outer.values, outer.step, T{1}};
+  call.row_numbers = vector_of<T>(row_numbers, n * kRowNumbers, logits, "rows");
+  call.options = options_of(constants, choices, c);
+  call.grad = static_cast<In*>(grad.mutable_data_ptr());
+  if (n > 0) launch_backward(call, device.stream);
+  return grad;
+}
+
+Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& target, const OptionalTensor& target_b,
+                const std::vector<Tensor>& constants, const std::vector<double>& numbers, const Tensor& rows,
+                int64_t packed_choices) {
+  const Choices choices = Choices::of(packed_choices);
+  return with_element_type(logits, [&](auto element) {
+    using In = decltype(element);
+    const Constants<Arithmetic<In>> held(constants, numbers, choices, logits);
+    return run_backward<In>(grad_output, logits, target, target_b, held, rows, choices);
+  });
+}
+
+void rescale_gradient(Tensor grad, const Tensor& grad_output) {
+  with_ready_type(grad, [&](auto zero) {
+    using T = decltype(zero);
+    const Device device(grad);
+    const T* factor = vector_of<T>(grad_output, 1, grad, "grad_output");
+    const int64_t count = grad.numel();
+    if (count == 0) return;
+    launch(rescale<T>, rescale_blocks(count), kRescaleThreads, device.stream, grad.mutable_data_ptr<T>(), count,
+           factor);
+  });
+}
+
+}  // namespace
+}  // namespace lt_fast::cuda
+
+STABLE_TORCH_LIBRARY_IMPL(lt_fast, CUDA, m) {
+  m.impl("mixed_margin_loss", TORCH_BOX(&lt_fast::cuda::forward<false>));
+  m.impl("mixed_margin_loss.raw", TORCH_BOX(&lt_fast::cuda::forward<true>));
+  m.impl("mixed_margin_loss_backward", TORCH_BOX(&lt_fast::cuda::backward));
+  m.impl("mixed_margin_loss_rescale_", TORCH_BOX(&lt_fast::cuda::rescale_gradient));
+}

@@ -1,0 +1,258 @@
+"""The base of all losses: their options and documentation, their class vectors, and every use of ``lt_fast.ops``."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lt_fast._tensors import class_vector, require_tensor
+from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
+from lt_fast.losses.advice import advice
+from lt_fast.losses.class_vectors import ClassVectors
+from lt_fast.losses.first_logits import FirstLogits
+from lt_fast.ops.mixed_margin import packed_margin_loss
+from lt_fast.ops.options import MarginOptions
+from lt_fast.ops.reference import is_own, mixed_labels, mixed_loss, row_cross_entropy
+
+__all__ = [
+    "Lam", "Loss", "RowLoss", "SharedOptions", "is_own", "mixed_labels", "packed_margin_loss", "row_cross_entropy",
+]  # fmt: skip
+
+Vector: TypeAlias = NDArray[np.float64]
+Lam: TypeAlias = Tensor | float | None
+
+
+class UnweightedOptions(TypedDict, total=False):
+    """Options of every loss, documented in ``Loss``."""
+
+    label_rule: str
+    omega: float
+    kappa: float
+    tau: float
+    normalization: str
+    reduction: str
+    empty: EmptyPolicy
+
+
+class SharedOptions(UnweightedOptions, total=False):
+    """Options of every loss that takes class weights, documented in ``Loss``."""
+
+    weight: Any
+
+
+class _LossType(type):
+    """Type of the losses: fixes a loss once it is made, and shows the shared options in its signature."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        made._fixed = True  # noqa: SLF001  (only now, so that constructors may set attributes)
+        return made
+
+    @property
+    def __signature__(cls: Any) -> inspect.Signature:
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        if own[-1:] and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            names = cls.shared_options.__annotations__.keys() - {option.name for option in own}
+            options = inspect.signature(Loss.__init__).parameters.values()
+            own[-1:] = [option for option in options if option.name in names]
+        return inspect.Signature(own)
+
+
+class Loss(nn.Module, metaclass=_LossType):
+    """A loss of logits against one label per row, or against two labels of mixed images; the base of all losses.
+
+    With labels a and b it is the mean over the rows of ``f * weight[a] * loss(logits, a) + (1 - f) * weight[b] *
+    loss(logits, b)``, where ``label_rule`` computes the label weight f from ``lam``, the mixing coefficient of the
+    first image. Each label has its own margin, gap and probability.
+
+    A subclass computes class vectors from the counts; the loss then is one call of ``ops.mixed_margin_loss``::
+
+        class SquareRootMarginLoss(Loss):
+            def __init__(self, counts, *, max_margin=0.5, scale=30.0, **shared: Unpack[SharedOptions]):
+                counts = ClassCounts(counts).require_no_empty()
+                margin = max_margin * (counts.counts.min() / counts.counts) ** 0.5
+                super().__init__(counts, margin=margin, scale=scale, **shared)
+
+    A loss is fixed when it is made: assigning an option raises an ``AttributeError`` that names the alternative. At
+    calls 1, 2, 4, ... 1024 the loss checks its logits and warns if they look like probabilities, or if they are not
+    cosines although it has a ``scale``. ``torch.compile`` and ``ops.mixed_margin_loss`` do not check.
+
+    Args:
+        counts: training samples per class: a ``ClassCounts``, or a sequence, ``Series`` or dictionary of counts.
+        margin: (C,), subtracted from the own logit before scaling.
+        bias: (C,), added to the scaled logits.
+        vectors: further (C,) vectors of the subclass by name, see ``ClassVectors``.
+        weight: one number >= 0 per class, multiplied by the loss of its samples. The papers have none, except that
+            ``effective_number_weights(counts)`` late in training is DRW.
+        label_rule: ``"mixup"`` takes f = ``lam``; ``"mam"``, ``"remix"``, ``"unimix"`` and ``"cp_mix"`` change it by
+            the class counts, see ``ops.mixed_margin_loss``.
+        omega: strength of ``"mam"``; 0 is mixup.
+        kappa: imbalance from which ``"remix"`` acts, >= 1.
+        tau: threshold of ``"remix"``, weight of the class sizes in ``"cp_mix"``; in [0, 1].
+        normalization: divisor of the mean. ``"expected"``: N times the mean weight of a training sample, the same on 1
+            and on 16 ranks. ``"weights"``: the sum of weights in the batch, as in torch and most papers' code.
+            ``"batch"``: N. Without ``weight`` all three are N.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        empty: ``"error"`` refuses a class without samples. ``"ignore"`` gives it weight 0 where weights follow from the
+            counts, and the margin or prior of the rarest other class.
+        operator: options of ``ops.mixed_margin_loss`` that the subclass sets, such as ``scale``.
+
+    Shape:
+        ``forward(logits (N, C), target_a (N,), target_b (N,) or None, lam (N,) or number or None)``, with float32,
+        float64, bfloat16 or float16 logits, int64 labels in [0, C) and lam in [0, 1]. Returns a scalar, or (N,) for
+        ``reduction="none"``, float64 for float64 logits and float32 for all others. O(N * C).
+
+    Raises:
+        TypeError: if labels are not int64, or an option has a wrong type.
+        ValueError: if a class is empty, a shape does not fit, a label or an option is out of range, or an option is
+            unknown.
+    """
+
+    shared_options: ClassVar[type] = SharedOptions
+
+    def __init__(
+        self,
+        counts: CountsLike,
+        *,
+        margin: Vector | None = None,
+        bias: Vector | None = None,
+        vectors: Mapping[str, Vector] | None = None,
+        weight: Any = None,
+        label_rule: str = "mixup",
+        omega: float = 0.25,
+        kappa: float = 3.0,
+        tau: float = 0.5,
+        normalization: str = "expected",
+        reduction: str = "mean",
+        empty: EmptyPolicy = "error",
+        **operator: Any,
+    ) -> None:
+        super().__init__()
+        counts = ClassCounts(counts).require_no_empty(empty)
+        mixing: dict[str, Any] = {"label_rule": label_rule, "omega": omega, "kappa": kappa, "tau": tau}
+        self.options = MarginOptions(**mixing, normalization=normalization, reduction=reduction, **operator)
+        with torch.inference_mode(False):  # a module made for validation may train later
+            packed = {"class_counts": _positive(counts), "margin": margin, "bias": bias}
+            self.layout, constants = self.options.pack(**packed, weight=_shaped(weight, len(counts)))
+        self.vectors = ClassVectors(constants=constants, **(vectors or {}))
+        self._first = FirstLogits(type(self).__name__, self.options.scale)
+
+    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
+        """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
+        constants = self.vectors.for_logits(logits)["constants"]
+        loss: Tensor = packed_margin_loss(self.layout, constants, logits, target_a, target_b, lam)
+        self._first.look(logits, self.vectors)
+        return loss
+
+    def loss_and_gradient(
+        self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the reduced loss and its gradient with respect to ``logits``, both detached from the graph.
+
+        ``logits.backward(gradient)`` then does what ``loss.backward()`` does after ``forward``. For a loss that is one
+        call of the operator this avoids the cost of autograd, at small shapes more than that of the loss itself. Not
+        for a gradient scaler: half-precision gradients are rounded here before they are scaled.
+
+        Raises:
+            ValueError: for ``reduction="none"``, and whatever ``forward`` raises.
+            RuntimeError: in ``torch.inference_mode``, unless the loss is one call of the operator.
+        """
+        if type(self).forward is not Loss.forward:
+            return self._differentiated(logits, target_a, target_b, lam)
+        constants = self.vectors.for_logits(logits)["constants"]
+        labels = (target_a, target_b, lam)
+        both: tuple[Tensor, Tensor] = packed_margin_loss(self.layout, constants, logits, *labels, return_gradient=True)
+        self._first.look(logits, self.vectors)
+        return both
+
+    def _differentiated(self, logits: Tensor, *labels: Any) -> tuple[Tensor, Tensor]:
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                f"loss_and_gradient of {type(self).__name__} must be called outside torch.inference_mode, where no "
+                "gradient can be computed; use torch.no_grad"
+            )
+        require_tensor(logits)
+        leaf = logits.detach().requires_grad_()
+        with torch.enable_grad():
+            loss: Tensor = self(leaf, *labels)
+        if loss.dim():
+            raise ValueError("reduction must be 'mean' or 'sum' for loss_and_gradient, got 'none'")
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        return loss.detach(), gradient
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._refuse_option(name, value)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._refuse_option(name, None)
+        super().__delattr__(name)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Register a buffer of the module; refuse an option."""
+        self._refuse_option(name, tensor)
+        super().register_buffer(name, tensor, persistent=persistent)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Register a parameter of the module; refuse an option."""
+        self._refuse_option(name, param)
+        super().register_parameter(name, param)
+
+    def _refuse_option(self, name: str, value: Any) -> None:
+        if not self.__dict__.get("_fixed"):
+            return
+        counter = self._buffers.get(name)
+        if counter is not None and isinstance(value, Tensor) and value.shape == counter.shape:
+            return  # the value of a counter takes effect
+        own = next(cls for cls in type(self).__mro__ if cls.__module__.startswith("lt_fast."))
+        own = type(self) if own.__module__ == __name__ else own
+        options = tuple(inspect.signature(own).parameters)
+        message = advice(type(self).__name__, options, name)
+        if message is not None and (own is type(self) or name in options):  # else of a user's subclass of this loss
+            raise AttributeError(message)
+
+
+class RowLoss(Loss):
+    """A loss with its own maths: ``row_loss`` in plain torch, mixed, weighted and reduced as in the fused operator.
+
+    A subclass passes the class vectors that ``row_loss`` needs to the constructor, as ``vectors``.
+    """
+
+    def row_loss(self, scores: Tensor, label: Tensor, **vectors: Tensor) -> Tensor:
+        """Return the loss (N,) of each row of scores, (N, C) float32 or float64, against one label, (N,) int64."""
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
+        """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
+        own = self.vectors.for_logits(logits)
+        shared = self.layout.vectors(own.pop("constants"))
+
+        def row_loss(scores: Tensor, label: Tensor) -> Tensor:
+            return self.row_loss(scores, label, **own)
+
+        loss = mixed_loss(row_loss, self.options, logits, target_a, target_b, lam, **shared)
+        self._first.look(logits, self.vectors)
+        return loss
+
+
+def _shaped(weight: Any, num_classes: int) -> Tensor | None:
+    """Return ``weight`` as a vector of its right length that is not zero everywhere; ``pack`` checks its values."""
+    if weight is None:
+        return None
+    vector = class_vector("weight", weight, num_classes)
+    if not vector.any():
+        raise ValueError(f"weight must be > 0 for at least one class, got {num_classes} zeros")
+    return vector
+
+
+def _positive(counts: ClassCounts) -> Vector:
+    """Return counts for the operator, which reads only their quotients and mixes by size without empty classes.
+
+    An empty class becomes a millionth of one sample: the others keep their quotients, and their mean weight its digits.
+    """
+    exact = counts.counts.astype(np.float64)
+    return np.where(exact > 0, exact * 2.0**20, 1.0) if counts.empty.size else exact
