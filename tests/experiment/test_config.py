@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lt_fast.datasets import CIFAR10_STATS
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve, run_name, sources_of, values_of
 from lt_fast.experiment.config import arguments_of, flattened, split_assignment
@@ -96,6 +97,12 @@ def test_the_schedules_of_logit_adjustment_and_lade():
     assert (lade["batch_size"], lade["learning_rate"], lade["optimizer"]["weight_decay"]) == (256, 0.2, 5e-4)
     assert [round(200 * part) for part in lade["schedule"]["milestones"]] == [120, 160]
     assert (lade["loss"]["regularizer_weight"], lade["loss"]["remine_lambda"]) == (0.1, 0.01)
+
+
+@pytest.mark.parametrize("data", ["cifar10-lt", "cifar100-lt"])
+def test_cifar_is_normalised_by_the_published_statistics(data):
+    transform = resolve("ce", data)["transform"]
+    assert (tuple(transform["mean"]), tuple(transform["std"])) == CIFAR10_STATS
 
 
 def test_the_subset_follows_the_seed_on_digits_alone():
