@@ -53,6 +53,8 @@ CIFAR10_LT = register(
             cited("crop_flip", LDAM_CODE),
             crop_padding=cited(4, f"{LDAM_CODE}: RandomCrop(32, padding=4)"),
             flip=cited(True, f"{LDAM_CODE}: RandomHorizontalFlip"),
+            mean=cited((0.4914, 0.4822, 0.4465), f"{LDAM_CODE}: Normalize, CIFAR-10's for CIFAR-100 too"),
+            std=cited((0.2023, 0.1994, 0.2010), f"{LDAM_CODE}: Normalize, CIFAR-10's for CIFAR-100 too"),
         ),
         amp=cited(False, "ours: float32 as in the papers' time; --amp turns it on"),
     )
