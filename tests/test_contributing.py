@@ -1,5 +1,6 @@
-"""CONTRIBUTING.md's list for a loss and its recipe is followed: in a copy of the package, and outside it."""
+"""CONTRIBUTING.md's lists for components are followed: in a copy of the package, and in a file outside it."""
 
+import json
 import os
 import re
 import shutil
@@ -56,3 +57,33 @@ def test_one_file_outside_the_package(tmp_path):
     recipe = tmp_path / "inverse_margin.py"
     recipe.write_text("\n\n".join(FILES.values()))
     run(tmp_path, "--recipe", recipe)
+
+
+# --- a mixer, a method and a data set ---------------------------------------------------------------------------------
+
+OTHERS = TEXT.split("## Adding a mixer, a method or a data set")[1].split("\n## ")[0]
+COMPONENTS = [textwrap.dedent(code) for code in re.findall(r"```python\n(.*?)\n *```", OTHERS, re.DOTALL)]
+COMMAND = re.search(r"^    lt-fast (train .*)$", OTHERS, re.MULTILINE)[1].split()
+AT_ONCE = ["--epochs", "1", "--quiet", "--no-plots", "--threads", "1"]
+
+
+@pytest.mark.slow
+def test_a_mixer_a_method_and_a_data_set_in_one_file(tmp_path):
+    def lt_fast(*words):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "lt_fast.cli", *words, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert len(COMPONENTS) == 3
+    (tmp_path / "FILE.py").write_text("\n\n".join(COMPONENTS))
+    result = lt_fast(*COMMAND, *AT_ONCE, "--set", "lam=0.9", "--set", "penalty=0.2", "--run", "run")
+    assert result["config"]["mixer"] == {"name": "neighbours", "lam": 0.9}
+    assert result["config"]["method"] == {"name": "confidence_penalty", "penalty": 0.2}
+    assert result["config"]["data"] == "rare-digits"
+    assert "entropy" in (tmp_path / "run" / "metrics.csv").read_text()
+    assert lt_fast("eval", "run")["metrics"] == result["metrics"]
+    (state,) = (tmp_path / "run" / "checkpoints").glob("*/state.json")
+    batches = json.loads(state.read_text())["values"]["batches"]
+    assert batches["train"]["plans"]["mixer"] == "Neighbours(lam=0.9)"

@@ -138,6 +138,22 @@ def test_copies_draw_the_same(name, copied):
 
 
 @every_mixer
+def test_the_repr_shows_every_setting_exactly(name):
+    """It tells the batches of a stopped training from those of another mixer."""
+    other = {"image_size": (3001, 4001), "counts": [100, 30, 10, 9, 2], "seed": 2**64 - 1}
+    shown = repr(build(name))
+    for setting, parameter in inspect.signature(MIXERS[name]).parameters.items():
+        if setting == "empty":  # whether counts of 0 are refused
+            continue
+        value = other.get(setting, parameter.default)
+        if setting == "per_sample":
+            value = not parameter.default
+        elif isinstance(value, float):
+            value = math.nextafter(value, 0.5 if value != 0.5 else 1)
+        assert repr(build(name, **{setting: value})) != shown, f"{setting}={value} makes no difference to {shown}"
+
+
+@every_mixer
 def test_label_rule_is_one_that_the_losses_know(name):
     from lt_fast.losses import CrossEntropyLoss
 

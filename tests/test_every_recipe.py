@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -100,3 +101,16 @@ def test_the_global_generators_are_neither_read_nor_moved(tmp_path):
     experiment.run(experiment.resolve("mammc", "digits-lt", {"epochs": 1}), tmp_path / "run", progress=False)
     assert torch.equal(torch.random.get_rng_state(), torch_before)
     assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
+
+
+def test_a_table_that_is_gone_is_made_again(finished, tmp_path):
+    folder, result = finished("cp_mix")
+    copy = shutil.copytree(folder, tmp_path / "run")
+    assert result["tables"] == ["confusion_counts.safetensors"]
+    (copy / "confusion_counts.safetensors").unlink()
+    with pytest.warns(UserWarning, match="has a result, but no confusion_counts.safetensors; made again"):
+        again = experiment.run(result["config"], copy, resume=True, progress=False)
+    assert again["method"] == result["method"]
+    assert (copy / "confusion_counts.safetensors").read_bytes() == (
+        folder / "confusion_counts.safetensors"
+    ).read_bytes()

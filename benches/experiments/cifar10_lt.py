@@ -28,7 +28,7 @@ def train(method: str, root: Path, runs: Path, *, profile: str, epochs: int, thr
     command = ["train", "--method", method, "--data", "cifar10-lt", "--profile", profile, "--root", str(root)]
     command += ["--run", str(run), "--epochs", str(epochs), "--threads", str(threads), "--amp", "--seed", "0"]
     if method in ("mc", "mammc"):
-        command += ["--set", "calibration_epochs=5"]
+        command += ["--set", "calibrator.epochs=5"]
     status = lt_fast([*command, "--resume"] if run.exists() else command)
     if status != 0:
         raise SystemExit(status)
@@ -66,7 +66,7 @@ def _place(name: str) -> tuple[bool, str]:
 
 def _rows_of(file: Path) -> list[dict[str, Any]]:
     result = json.loads(file.read_text(encoding="utf-8"))
-    method, profile = result["config"]["method"], result["config"]["profile"]
+    method, profile = file.parent.name.removesuffix("-step"), result["config"]["profile"]
     before = result.get("metrics_before_calibration")
     stages = ({", before calibration": before} if before else {}) | {"": result["metrics"]}
     return [

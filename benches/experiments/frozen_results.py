@@ -16,7 +16,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,13 +40,13 @@ class Case(NamedTuple):
     epochs: int
 
 
-def cases(*, cifar: bool) -> Iterator[Case]:
-    """Give every training that is frozen, the quick ones first."""
-    for method in RECIPES:
+def cases(*, cifar: bool, methods: Sequence[str] = ()) -> Iterator[Case]:
+    """Give every training that is frozen, or those of some methods, the quick ones first."""
+    for method in methods or RECIPES:
         for seed in (0, 1):
             yield Case("digits-lt", method, seed, 8)
     if cifar:
-        for method in CIFAR_METHODS:
+        for method in [name for name in CIFAR_METHODS if not methods or name in methods]:
             yield Case("cifar10-lt", method, 0, 1)
 
 
@@ -79,10 +79,10 @@ def row_of(case: Case, run: Path, root: Path | None) -> dict[str, Any]:
     }
 
 
-def rows(root: Path | None) -> list[dict[str, Any]]:
+def rows(root: Path | None, methods: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Train every case, one after the other, each in a folder that is removed again."""
     found = []
-    for case in cases(cifar=root is not None):
+    for case in cases(cifar=root is not None, methods=methods):
         with tempfile.TemporaryDirectory() as folder:
             found.append(_quietly(case, Path(folder) / "run", root))
         print(*found[-1].values(), file=sys.stderr, flush=True)
@@ -121,9 +121,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, help="folder of CIFAR's files")
     parser.add_argument("--compare", action="store_true", help="list what differs from the file, write nothing")
+    parser.add_argument("--methods", nargs="*", default=[], help="compare only these")
     arguments = parser.parse_args(argv)
+    if arguments.methods and not arguments.compare:
+        parser.error("--methods must come with --compare: the file has all of them")
     torch.set_num_threads(1)
-    found = rows(arguments.root)
+    found = rows(arguments.root, arguments.methods)
     if not arguments.compare:
         print(write_csv(FILE, found))
         return 0

@@ -1,6 +1,7 @@
 """The processes of one training, and the few things that they have to agree on."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ from lt_fast.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_SEVERAL = re.compile(r"[+]?0*(?:[2-9]|[1-9][0-9]+)")
 _MEETING_PLACE = ("MASTER_ADDR", "MASTER_PORT")
 
 
@@ -33,7 +35,7 @@ class Ranks(NamedTuple):
             UsageError: if only a part of the variables is set, or they are not integers with ``RANK < WORLD_SIZE``.
         """
         values = os.environ if environment is None else environment
-        if "RANK" not in values and values.get("WORLD_SIZE", "1").strip() == "1":
+        if "RANK" not in values and not _SEVERAL.fullmatch(values.get("WORLD_SIZE", "").strip()):
             return cls()
         found = ranks_in(values)
         missing = [name for name in _MEETING_PLACE if name not in values]

@@ -210,32 +210,8 @@ def _torch_optimizers() -> dict[str, Any]:
 
 METHODS = Registry("method", folder="methods", group="lt_fast.methods")
 MODELS = _Models("model", folder="models", group="lt_fast.models")
-LOSSES = Registry(
-    "loss",
-    {
-        "cross_entropy": "lt_fast.losses.cross_entropy:CrossEntropyLoss",
-        "class_balanced": "lt_fast.losses.class_balanced:ClassBalancedLoss",
-        "ldam": "lt_fast.losses.ldam:LDAMLoss",
-        "balanced_softmax": "lt_fast.losses.balanced_softmax:BalancedSoftmaxLoss",
-        "maximum_margin": "lt_fast.losses.maximum_margin:MaximumMarginLoss",
-        "logit_adjusted": "lt_fast.losses.logit_adjusted:LogitAdjustedLoss",
-        "focal": "lt_fast.losses.focal:FocalLoss",
-        "equalization": "lt_fast.losses.equalization:EqualizationLoss",
-        "seesaw": "lt_fast.losses.seesaw:SeesawLoss",
-        "lade": "lt_fast.losses.lade:LADELoss",
-    },
-    folder="losses",
-    group="lt_fast.losses",
-)
-REWEIGHTS = Registry(
-    "reweight",
-    {
-        "effective_number": "lt_fast.losses.class_weights:effective_number_weights",
-        "inverse_frequency": "lt_fast.losses.class_weights:inverse_frequency_weights",
-    },
-    folder="losses",
-    group="lt_fast.reweights",
-)
+LOSSES = Registry("loss", folder="losses", group="lt_fast.losses")
+REWEIGHTS = Registry("reweight", folder="losses", group="lt_fast.reweights")
 MIXERS = Registry("mixer", folder="mixing", group="lt_fast.mixers")
 SAMPLERS = Registry("sampler", folder="sampling", group="lt_fast.samplers")
 TRANSFORMS = Registry("transform", folder="data", group="lt_fast.transforms")

@@ -5,7 +5,7 @@ import platform
 import sys
 from typing import Any
 
-_PACKAGES = ("lt-fast", "torch", "numpy", "torchvision", "scikit-learn", "safetensors", "matplotlib", "tqdm")
+_PACKAGES = ("lt-fast", "torch", "numpy", "torchvision", "timm", "scikit-learn", "safetensors", "matplotlib", "tqdm")
 
 
 def versions() -> dict[str, Any]:

@@ -354,7 +354,7 @@ class TestRefusals:
             ({"seed": 2**64}, ValueError, r"seed must lie in \[0, 2\*\*64\), got 18446744073709551616"),
             ({"seed": True}, TypeError, r"seed must be an integer, got True"),
             ({"epochs": 10**18}, ValueError, "epochs must be <= 1000000, got 1000000000000000000"),
-            ({"gamma": 1e6}, ValueError, r"gamma \(in a recipe, calibration_gamma\) must leave every class a weight"),
+            ({"gamma": 1e6}, ValueError, r"gamma must leave every class a weight"),
             ({"normalization": "weight"}, ValueError, "one of weights, batch, got 'weight'; did you mean 'weights'"),
             ({"empty": "drop"}, ValueError, "empty must be one of error, ignore, got 'drop'"),
         ],

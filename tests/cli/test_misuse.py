@@ -35,12 +35,31 @@ def test_help_that_is_lost_is_status_1_for_every_command(words, where):
     assert "complete" not in done.stderr
 
 
+TORCHRUN = [
+    ({"WORLD_SIZE": " 2"}, "got WORLD_SIZE=2, which torchrun sets"),
+    ({"WORLD_SIZE": "+10"}, "got WORLD_SIZE=+10, which torchrun sets"),
+]
+
+
+@pytest.mark.parametrize("command", ["eval", "demo", "make-lt"])
+@pytest.mark.parametrize(("variables", "said"), TORCHRUN)
+def test_torchrun_is_for_training_alone(command, variables, said, monkeypatch, capsys):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert said in _refused([command], capsys)
+
+
+def test_a_rank_without_a_number_is_refused(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.chdir(tmp_path)
+    assert "environment variable RANK must be an integer >= 0, got None; start with torchrun" in _refused(TRAIN, capsys)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "eval", "demo", "make-lt"])
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"WORLD_SIZE": " 2"}, "got WORLD_SIZE=2, which torchrun sets"),
-        ({"WORLD_SIZE": "+10"}, "got WORLD_SIZE=+10, which torchrun sets"),
         ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}, "got OMPI_COMM_WORLD_SIZE=2, which mpirun sets"),
         ({"PMI_SIZE": "3", "PMI_RANK": "1"}, "start it without mpirun, or unset PMI_SIZE"),
         (

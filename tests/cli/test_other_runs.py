@@ -11,7 +11,7 @@ from lt_fast.cli import main
 from lt_fast.training import checkpoint as checkpoint_module
 
 QUIET = ["--quiet", "--threads", "1"]
-TRAIN = ["train", "--method", "mammc", "--data", "digits-lt", "--epochs", "2", "--set", "calibration_epochs=1"]
+TRAIN = ["train", "--method", "mammc", "--data", "digits-lt", "--epochs", "2", "--set", "calibrator.epochs=1"]
 
 
 def trained(folder, *more):
@@ -79,10 +79,10 @@ def test_a_measured_share_outside_its_range(run, capsys, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values["settings"].update(more=1), "settings must be an object of epochs, momentum"),
+        (lambda values: values["settings"].update(more=1), "settings must be an object of epochs, amp"),
         (lambda values: values["place"].update(samples=5), "place.samples must be > 0 where place.step is"),
-        (lambda values: values["batches"].update(position=3), "must hold batches of its own position"),
-        (lambda values: values["momentum"].pop(), "Unexpected momentum of "),
+        (lambda values: values["batches"].update(position=3), "is not of these batches: position was 3 and is missing"),
+        (lambda values: values["optimizer"].pop("numbers"), "optimizer.numbers is missing"),
     ],
 )
 def test_values_that_contradict_each_other(run, capsys, change, message):

@@ -12,7 +12,7 @@ from lt_fast.cli.train import most_threads
 TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
 
 
-@pytest.mark.parametrize("words", [[*TRAIN, "--run"], ["demo", "--out"], ["make-lt", "digits", "--out"]])
+@pytest.mark.parametrize("words", [["demo", "--out"], ["make-lt", "digits", "--out"]])
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_under_torchrun_every_rank_is_refused(words, rank, tmp_path, monkeypatch, capsys):
     for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}.items():

@@ -1,10 +1,12 @@
 """Batches from memory and from files: their definition, mixing, views, pairs, and what a loader refuses."""
 
+import json
 import multiprocessing
 import random
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ import torch
 
 from data.conftest import LABELS, NORMALIZED, Partners, epoch, same
 from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader, PairPlans
+from lt_fast.data.plans import mixer_identity
 from lt_fast.errors import DataError
+from lt_fast.mixing import Mixup
 from lt_fast.sampling import ConfusionPairBatchSampler, ShuffledBatchSampler
 
 # torch says so wherever there are more workers than cores; the batches must be the same there, too.
@@ -137,11 +141,59 @@ def test_refuses_what_does_not_fit(arrays, files, make_loader):
         make_loader().load_state_dict({**state, "num_samples": 3})
     with pytest.raises(ValueError, match=r"state\['plans'\] must be what identifies the batches, got None"):
         make_loader().load_state_dict({**state, "plans": None})
-    other = Loader(arrays, ShuffledBatchSampler(LABELS, batch_size=4, seed=1), transform=transform, seed=5)
+    smaller = ShuffledBatchSampler(LABELS, batch_size=4, seed=1)
+    other = Loader(arrays, smaller, transform=transform, mixer=Partners(paste=False), seed=5)
     with pytest.raises(ValueError, match="batch_size was 8, is 4"):
         other.load_state_dict(state)
     with pytest.raises(ValueError, match="shape"):
         list(Loader(files, [[0, 1]], transform=lambda image: torch.zeros(3, *image.size)))
+
+
+def test_another_mixer_is_refused_by_name(arrays):
+    def make(mixer):
+        sampler = ShuffledBatchSampler(LABELS, batch_size=8, seed=1)
+        return Loader(arrays, sampler, transform=CropFlip(**NORMALIZED), mixer=mixer)
+
+    loaders = [make(mixer) for mixer in (Mixup(0.5), Mixup(0.5, seed=1), Mixup(0.1 + 0.2), Mixup(0.3), None)]
+    identities = [json.dumps(loader.identity()) for loader in loaders]
+    assert len(set(identities)) == len(loaders)
+    assert json.dumps(make(Mixup(0.5)).identity()) == identities[0]
+    make(Mixup(0.5)).load_state_dict(json.loads(json.dumps(loaders[0].state_dict())))
+    loaders[4].load_state_dict(make(None).state_dict())
+    wanted = (
+        r"mixer was Mixup\(alpha=0\.5, per_sample=False, seed=0\), is Mixup\(alpha=0\.5, per_sample=False, seed=1\)"
+    )
+    with pytest.raises(ValueError, match=f"state must be of the same batches: {wanted}"):
+        loaders[1].load_state_dict(loaders[0].state_dict())
+    with pytest.raises(ValueError, match=r"mixer was None, is Mixup\("):
+        loaders[0].load_state_dict(loaders[4].state_dict())
+
+
+def test_what_identifies_a_mixer():
+    @dataclass
+    class Told:
+        share: float
+        rule: Any = len
+
+    class Own(Told):
+        def __repr__(self):
+            return f"<Own of {self.share} at 0x7f00beef>"
+
+    assert mixer_identity(None) is None
+    assert mixer_identity(Partners(paste=True)) == "Partners"  # the address of an object would be another every time
+    assert mixer_identity(Told(0.5)).endswith("Told(share=0.5, rule=<built-in function len>)")
+    assert mixer_identity(Own(0.25)) == "<Own of 0.25>"
+    assert " at 0x" not in mixer_identity(Told(0.5, lambda: None))
+
+
+def test_pairs_are_identified_by_the_mixer_of_their_coefficients(arrays):
+    def identity(coefficients):
+        sampler = ConfusionPairBatchSampler(LABELS, np.ones((4, 4)), pairs_per_batch=6, num_batches=3, seed=2)
+        planner = PairPlans(sampler, arrays.labels, coefficients)
+        return Loader(arrays, planner, transform=CropFlip(**NORMALIZED)).identity()["plans"]["mixer"]
+
+    assert identity(Mixup(0.5, seed=3).coefficients) == "Mixup(alpha=0.5, per_sample=False, seed=3)"
+    assert identity(lambda *key: np.full(key[-1], 0.25)) == identity(lambda *key: np.full(key[-1], 0.25))
 
 
 def test_labels_and_images_must_agree():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lt_fast.datasets import CIFAR10_STATS
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve, run_name, sources_of, values_of
 from lt_fast.experiment.config import arguments_of, flattened, split_assignment
@@ -96,6 +97,12 @@ def test_the_schedules_of_logit_adjustment_and_lade():
     assert (lade["batch_size"], lade["learning_rate"], lade["optimizer"]["weight_decay"]) == (256, 0.2, 5e-4)
     assert [round(200 * part) for part in lade["schedule"]["milestones"]] == [120, 160]
     assert (lade["loss"]["regularizer_weight"], lade["loss"]["remine_lambda"]) == (0.1, 0.01)
+
+
+@pytest.mark.parametrize("data", ["cifar10-lt", "cifar100-lt"])
+def test_cifar_is_normalised_by_the_published_statistics(data):
+    transform = resolve("ce", data)["transform"]
+    assert (tuple(transform["mean"]), tuple(transform["std"])) == CIFAR10_STATS
 
 
 def test_the_subset_follows_the_seed_on_digits_alone():
@@ -219,9 +226,9 @@ def test_runs_with_other_settings_have_other_names():
         ({"seed": 2**64}, r"seed must be an integer < 2\*\*64, got 18446744073709551616"),
         ({"overrides": {"learning_rat": 1}}, r"setting must be .*, got 'learning_rat'; did you mean 'learning_rate'\?"),
         ({"overrides": {"omga": 1}}, r"setting must be .*, got 'omga'; did you mean 'omega'\?"),
-        ({"overrides": {"kappa": 1}}, r"setting must be one of this run's, got 'kappa'"),
+        ({"overrides": {"xyzzy": 1}}, r"setting must be one of this run's, got 'xyzzy'; `lt-fast methods ce` lists"),
         ({"overrides": {"max_margin": 1}}, r"got 'max_margin'; it is one of ldam, ldam_drw, mm, .*: `lt-fast methods"),
-        ({"overrides": {"loss.gama": 1}}, r"got 'loss.gama'; loss cross_entropy takes weight, label_smoothing"),
+        ({"overrides": {"loss.gama": 1}}, r"got 'loss.gama'; loss cross_entropy takes label_smoothing, weight"),
         ({"overrides": {"loss.omga": 1}}, r"got 'loss.omga'; did you mean 'omega'\?"),
         ({"overrides": {"mixer.alpha": 1}}, r"setting mixer.alpha needs a mixer, but this run has none; name one with"),
         ({"overrides": {"defer_until": 1}}, r"setting must be one of this run's, got 'defer_until'"),

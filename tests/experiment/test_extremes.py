@@ -99,7 +99,12 @@ def test_the_largest_seed_trains_and_has_a_split_of_its_own(tmp_path):
         ("ce", ["--set", "seed=5"], 2, r"got 'seed'; it is an argument of its own: --seed on the command line, seed="),
         ("focal", ["--set", "gamma=-1"], 2, r"loss focal: gamma must be finite and >= 0, got -1"),
         ("ce", ["--set", "sampler=weighted"], 2, r"sampler weighted needs weights; give it with --set sampler"),
-        ("ce", ["--set", "sampler=class_balanced_draws"], 2, r"batch"),
+        (
+            "cp_mix",
+            ["--set", "mixer=remix"],
+            2,
+            r"method cp_mix does not use a mixer of the run, got remix; leave it out",
+        ),
         ("ce", ["--set", "model=torchvision:resnet18"], 2, r"takes images of 3 channels, these have 1"),
         ("mammc", ["--set", "calibrator.gamma=1e6"], 2, r"gamma must leave every class a weight"),
         ("ce", ["--set", "learning_rate=1e30"], 1, "loss must stay finite, got .* no checkpoint was written yet"),

@@ -100,5 +100,5 @@ def test_refused(arguments, error, text):
 def test_the_size_may_be_one_number():
     assert CutMix(32).image_size == CutMix((32, 32)).image_size == CutMix([32, 32]).image_size == (32, 32)
     assert repr(CutMix((8, 5), probability=0.5)) == (
-        "CutMix(image_size=(8, 5), alpha=1, probability=0.5, per_sample=False, seed=0)"
+        "CutMix(image_size=(8, 5), alpha=1.0, probability=0.5, per_sample=False, seed=0)"
     )

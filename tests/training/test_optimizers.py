@@ -12,7 +12,7 @@ from torch import nn
 
 from lt_fast.errors import Interrupted, UsageError
 from lt_fast.training import RunDirectory
-from lt_fast.training.optimizers import make_optimizer, settings_of
+from lt_fast.training.optimizers import make_optimizer, restore_state, settings_of
 from training.tiny import TinyBatches, all_state, same_bits, tiny_fit, tiny_model
 
 # LBFGS needs a closure, SparseAdam sparse gradients, Muon matrices alone.
@@ -64,6 +64,22 @@ def test_the_state_is_tensors_and_json(tmp_path):
     assert recorded["settings"]["name"] == "AdamW"
     assert recorded["settings"]["weight_decay"] == 0.1
     assert not {"lr", "params", "foreach", "fused"} & recorded["settings"].keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "counted_on"),
+    [({}, "cpu"), ({"foreach": True}, "cpu"), ({"fused": True}, "meta"), ({"capturable": True}, "meta")],
+)
+def test_the_count_of_steps_is_where_the_kernel_reads_it(options, counted_on):
+    """The device "meta" stands for a GPU: a fused kernel would read a count on the CPU through a wrong address."""
+    method = nn.Linear(2, 3, device="meta")
+    optimizer = torch.optim.AdamW(method.parameters(), **options)
+    tensors = {"weight.step": torch.tensor(7.0), "weight.exp_avg": torch.ones(3, 2), "weight.other": torch.ones(3)}
+    restore_state(optimizer, method, tensors, {})
+    state = optimizer.state[method.weight]
+    assert {name: tensor.device.type for name, tensor in state.items()} == {
+        "step": counted_on, "exp_avg": "meta", "other": "meta",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

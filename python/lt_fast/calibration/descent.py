@@ -106,7 +106,7 @@ def _finite(loss: float, epoch: int) -> float:
     if not math.isfinite(loss):
         raise CalibrationDivergedError(
             f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr or weight_decay (in a recipe, "
-            "calibration_learning_rate or calibration_weight_decay)"
+            "calibrator.lr or calibrator.weight_decay)"
         )
     return loss
 

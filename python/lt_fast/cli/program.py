@@ -51,12 +51,8 @@ def run(words: Sequence[str], stopping: Stopping) -> int:
 def _another_speaks(words: Sequence[str]) -> bool:
     """Return whether this is a rank of a training other than the first, which reports for all."""
     many = _MANY.fullmatch(os.environ.get("WORLD_SIZE", "").strip()) is not None
-    return (
-        many
-        and words[:1] == ["train"]
-        and os.environ.get("RANK", "0").strip().isdecimal()
-        and int(os.environ["RANK"]) > 0
-    )
+    rank = os.environ.get("RANK", "").strip()
+    return many and words[:1] == ["train"] and rank.isdecimal() and int(rank) > 0
 
 
 def _done(words: Sequence[str], output: Output) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ from lt_fast._extras import require
 from lt_fast._text import nearest
 from lt_fast.cli.output import Output
 from lt_fast.errors import UsageError
+from lt_fast.ranks import Ranks
 
 SUMMARY = "train, calibrate and measure one method on one data set"
 
@@ -87,6 +88,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, threads: str | Non
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Train; the result goes to ``result.json``, a table to stdout, pictures to ``plots``."""
+    Ranks.from_environment()  # refuses half a launch before anything is printed
     named = isinstance(arguments.resume, str)
     config = _config_in(Path(arguments.resume), arguments) if named else config_of(arguments)
     require_extras(plots=not arguments.no_plots)

@@ -4,6 +4,7 @@ A planner computes any batch from its number, without state: resuming is a posit
 from another distribution is an image of the batch that another sampler has at the same step.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
@@ -116,12 +117,22 @@ class SamplerPlans:
         self.sampler.set_epoch(epoch)
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return the sampler's state."""
-        return self.sampler.state_dict()
+        """Return the sampler's state and ``"mixer"``, what identifies the mixer."""
+        return {**self.sampler.state_dict(), "mixer": mixer_identity(self._mixing())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Hand the state to the sampler, which refuses one of other data or settings."""
-        self.sampler.load_state_dict(state)
+        """Refuse the state of another mixer; hand the rest to the sampler, which refuses other data or settings.
+
+        Raises:
+            ValueError: naming the difference.
+        """
+        was, own = state.get("mixer"), mixer_identity(self._mixing())
+        if was != own:
+            raise ValueError(f"state must be of the same batches: mixer was {was}, is {own}")
+        self.sampler.load_state_dict({name: value for name, value in state.items() if name != "mixer"})
+
+    def _mixing(self) -> Any:
+        return self.mixer
 
 
 class PairPlans(SamplerPlans):
@@ -149,6 +160,10 @@ class PairPlans(SamplerPlans):
         first = replace(flat, index=flat.index[0::2].copy(), position=flat.position[0::2].copy())
         mix = MixPlan(flat.index[1::2], flat.position[1::2], self._coefficients(epoch, step, len(first.index)))
         return replace(first, mix=checked_mix(mix, first, len(self.labels)))
+
+    def _mixing(self) -> Any:
+        """Return the mixer that the coefficients are a method of, or the function itself."""
+        return getattr(self._coefficients, "__self__", self._coefficients)
 
 
 class FixedBatches:
@@ -194,6 +209,19 @@ class FixedBatches:
         for name, value in self.state_dict().items():
             if state.get(name) != value:
                 raise ValueError(f"state must be of the same batches: {name} was {state.get(name)}, is {value}")
+
+
+def mixer_identity(mixer: Any) -> str | None:
+    """Return what tells a mixer from others, also in another process: its ``repr``, or its class's name without one.
+
+    The mixers of ``lt_fast.mixing`` show all their settings. Addresses in memory are left out.
+    """
+    if mixer is None:
+        return None
+    kind: Any = type(mixer)
+    if kind.__repr__ is object.__repr__:
+        return str(kind.__qualname__)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(mixer))
 
 
 def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:

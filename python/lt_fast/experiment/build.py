@@ -1,5 +1,6 @@
 """From a configuration to what it names: data, network, loss, method, loaders, optimizer, schedule, calibrator."""
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lt_fast.counts import ClassCounts
 from lt_fast.data import ArraySource, Loader
@@ -16,6 +18,9 @@ from lt_fast.experiment.components import arguments_for, call, component_of, par
 from lt_fast.methods import DeferredReweighting, Method, TrainingData
 from lt_fast.ranks import Ranks
 from lt_fast.training import LearningRate
+
+_RULE_CONSTANTS = ("omega", "kappa", "tau")
+"""Attributes of a mixer that its label rule depends on, and options of the losses that compute the rule."""
 
 
 class Data(NamedTuple):
@@ -101,6 +106,7 @@ def build(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> Part
         training_data = make_training_data(config, data, ranks)
         method = make_method(config, data, training_data.mixer)
         loaders = method.loaders(training_data)
+        _refuse_unused_mixer(config, training_data, loaders)
         optimizer, schedule = make_optimizer(config), make_schedule(config)
         _try_out(optimizer, schedule)
         calibrator = make_calibrator(config, data.train.class_counts)
@@ -203,6 +209,18 @@ def make_optimizer(config: Mapping[str, Any]) -> Any:
     return partial(component, **{key: value for key, value in arguments.items() if key != "params"})
 
 
+def fused_on(device: str, optimizer: partial[Optimizer]) -> partial[Optimizer]:
+    """Return the optimizer of ``make_optimizer``, on a GPU as one kernel for all parameters where it has one.
+
+    ``step="graph"`` needs it: that kernel reads the learning rate from the device. An optimizer whose configuration
+    chooses between the implementations, or needs a gradient through the step, stays as it is.
+    """
+    chosen = optimizer.keywords.keys() & {"fused", "foreach", "differentiable"}
+    if torch.device(device).type != "cuda" or chosen or "fused" not in parameters_of(optimizer.func):
+        return optimizer
+    return partial(optimizer, fused=True)
+
+
 def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
     """Return stage 2, unfitted, or None."""
     return _made(config, "calibrator", _of_data(counts) | {"seed": config["seed"], "scale": logit_scale(config)})
@@ -240,15 +258,34 @@ class MixedLabels(nn.Module):
         return loss
 
 
+def _refuse_unused_mixer(config: Mapping[str, Any], data: TrainingData, loaders: Mapping[str, Loader]) -> None:
+    """Refuse a mixer that the method does not use: a method that mixes by itself reads its own loaders."""
+    used = any(getattr(loader.planner, "mixer", None) is data.mixer for loader in loaders.values())
+    if data.mixer is not None and not used:
+        raise UsageError(
+            f"method {config['method']['name']} does not use a mixer of the run, got {config['mixer']['name']}; "
+            "leave it out, or name another method with --set method=classification"
+        )
+
+
 def _loss(config: Mapping[str, Any], counts: ClassCounts, mixer: Any, **weights: Any) -> nn.Module:
-    parameters = parameters_of(component_of("loss", config["loss"]["name"]))
     rule = getattr(mixer, "label_rule", "mixup")
-    # The losses of the package compute the label weights of rules whose one constant is `omega`.
-    own_rule = rule != "mixup" and "label_rule" in parameters and hasattr(mixer, "omega") and "omega" in parameters
+    constants = {name: getattr(mixer, name) for name in _RULE_CONSTANTS if hasattr(mixer, name)}
+    own_rule = rule != "mixup" and {"label_rule", *constants} <= _rule_options(config)
     given = _of_data(counts) | {"seed": config["seed"]} | weights
-    given |= {"label_rule": rule, "omega": mixer.omega} if own_rule else {}
+    given |= {"label_rule": rule, **constants} if own_rule else {}
     loss: nn.Module = _made(config, "loss", given)
     return loss if rule == "mixup" or own_rule else MixedLabels(loss, mixer)
+
+
+def _rule_options(config: Mapping[str, Any]) -> set[str]:
+    """Return the parameters of the loss that choose a label rule; one of its own may have the name of a constant."""
+    component = component_of("loss", config["loss"]["name"])
+    shared = getattr(component, "shared_options", None)
+    if shared is None:
+        return {"label_rule", "omega"} & parameters_of(component).keys()
+    own = inspect.signature(vars(component)["__init__"]).parameters
+    return {"label_rule", *_RULE_CONSTANTS} & set(shared.__annotations__) - set(own)
 
 
 def _sampler(config: Mapping[str, Any], data: Data) -> Any:

@@ -20,7 +20,7 @@ _ELSEWHERE = frozenset({("optimizer", "lr"), ("schedule", "base")})
 
 
 FROM_THE_RUN = frozenset({
-    ("loss", "label_rule"), ("loss", "omega"), ("method", "logit_scale"), ("calibrator", "scale"),
+    ("loss", "label_rule"), ("loss", "omega"), ("loss", "kappa"), ("method", "logit_scale"), ("calibrator", "scale"),
     ("sampler", "output"),
 })  # fmt: skip
 """Arguments that a run passes from its other components: a name without its component does not mean these."""

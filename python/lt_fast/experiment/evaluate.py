@@ -59,6 +59,8 @@ def evaluate_run(
     parts.method.to(device)
     parts.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
     last = checkpoint.epoch == config["epochs"]
+    if last:
+        parts.method.finish(parts.data)
     calibrated = last or parts.calibrator is None
     measured = parts if calibrated else parts._replace(calibrator=None)
     predictions = predictions_of(config, data, measured, folder, device=device, fit=False)

@@ -16,7 +16,7 @@ from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
 from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment.build import Data, Parts, build, load_data, source_of
+from lt_fast.experiment.build import Data, Parts, build, fused_on, load_data, source_of
 from lt_fast.experiment.config import RECIPE_FILE
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
 from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted
@@ -255,12 +255,33 @@ def _first_weights(method: Method, config: Mapping[str, Any], directory: RunDire
 def _trained(
     config: Mapping[str, Any], directory: RunDirectory | None, data: Data, parts: Parts, place: Place
 ) -> dict[str, Any]:
-    history = training.fit(
+    history = _fitted(config, directory, data, parts, place)
+    started = time.perf_counter()
+    parts.method.finish(parts.data)
+    test = parts.data.plain_loader(source_of(data.test))
+    scored = predicted(config, parts.method, test, device=place.device, ranks=place.ranks)
+    if directory is None:
+        return {}
+    alone = parts._replace(data=replace(parts.data, ranks=Ranks()))  # the others have nothing left to do
+    predictions = calibrated(config, data, alone, directory.path, scored, device=place.device, fit=True)
+    tables = _saved_tables(parts.method, directory.path)
+    measured = {**measure(data, predictions), "method": dict(parts.method.summary()), "tables": tables}
+    result = {"config": dict(config), **measured, **_circumstances(data, history, started, place)}
+    predictions.save(directory.path)
+    directory.write_result(result)
+    return result
+
+
+def _fitted(
+    config: Mapping[str, Any], directory: RunDirectory | None, data: Data, parts: Parts, place: Place
+) -> training.History:
+    """Train; on every rank, of which the first has the run directory."""
+    return training.fit(
         parts.method,
         parts.loaders,
         epochs=config["epochs"],
         learning_rate=parts.schedule,
-        optimizer=parts.optimizer,
+        optimizer=fused_on(place.device, parts.optimizer),
         run=directory,
         evaluate=_evaluation(config, data, parts, place),
         amp=config["amp"],
@@ -270,20 +291,11 @@ def _trained(
         ranks=place.ranks,
         step=place.step,
     )
-    started = time.perf_counter()
-    parts.method.finish(parts.data)
-    loader = parts.data.plain_loader(source_of(data.test))
-    logits, labels = predicted(config, parts.method, loader, device=place.device, ranks=place.ranks)
-    if directory is None:
-        return {}
-    alone = parts._replace(data=replace(parts.data, ranks=Ranks()))  # the others have nothing left to do
-    predictions = calibrated(config, data, alone, directory.path, (logits, labels), device=place.device, fit=True)
-    tables = _saved_tables(parts.method, directory.path)
-    result = {
-        "config": dict(config),
-        **measure(data, predictions),
-        "method": dict(parts.method.summary()),
-        "tables": tables,
+
+
+def _circumstances(data: Data, history: training.History, started: float, place: Place) -> dict[str, Any]:
+    """Return what the result tells of the data, the time, the device and the versions."""
+    return {
         "data": data_summary(data),
         "selection": SELECTION,
         "seconds": {
@@ -294,9 +306,6 @@ def _trained(
         "ranks": place.ranks.world_size,
         "versions": versions(),
     }
-    predictions.save(directory.path)
-    directory.write_result(result)
-    return result
 
 
 def _evaluation(

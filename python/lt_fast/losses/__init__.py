@@ -21,7 +21,7 @@ from lt_fast.losses.ldam import LDAMLoss, ldam_margins
 from lt_fast.losses.logit_adjusted import LogitAdjustedLoss
 from lt_fast.losses.maximum_margin import MaximumMarginLoss
 from lt_fast.losses.seesaw import SeesawLoss
-from lt_fast.registry import Registry
+from lt_fast.registry import LOSSES
 
 __all__ = [
     "LOSSES", "BalancedSoftmaxLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
@@ -29,20 +29,3 @@ __all__ = [
     "SharedOptions", "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins",
     "log_prior",
 ]  # fmt: skip
-
-LOSSES = Registry(
-    "loss",
-    {
-        "cross_entropy": "lt_fast.losses.cross_entropy:CrossEntropyLoss",
-        "class_balanced": "lt_fast.losses.class_balanced:ClassBalancedLoss",
-        "ldam": "lt_fast.losses.ldam:LDAMLoss",
-        "balanced_softmax": "lt_fast.losses.balanced_softmax:BalancedSoftmaxLoss",
-        "maximum_margin": "lt_fast.losses.maximum_margin:MaximumMarginLoss",
-        "logit_adjusted": "lt_fast.losses.logit_adjusted:LogitAdjustedLoss",
-        "focal": "lt_fast.losses.focal:FocalLoss",
-        "equalization": "lt_fast.losses.equalization:EqualizationLoss",
-        "seesaw": "lt_fast.losses.seesaw:SeesawLoss",
-        "lade": "lt_fast.losses.lade:LADELoss",
-    },
-)
-"""Name to module class, one line per loss: ``LOSSES["ldam"](counts)``."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.base import Loss, SharedOptions, Vector
+from lt_fast.registry import register
 
 
 def log_prior(class_counts: CountsLike, *, empty: EmptyPolicy = "error") -> Vector:
@@ -18,6 +19,7 @@ def log_prior(class_counts: CountsLike, *, empty: EmptyPolicy = "error") -> Vect
     return np.asarray(np.log(np.maximum(counts.counts, smallest) / counts.total))
 
 
+@register("loss", "balanced_softmax")
 class BalancedSoftmaxLoss(Loss):
     """Cross entropy of the logits plus the log of the training prior; at test time the logits are used alone.
 

@@ -5,8 +5,10 @@ from typing import ClassVar, Unpack
 from lt_fast.counts import CountsLike
 from lt_fast.losses.base import Loss, UnweightedOptions
 from lt_fast.losses.class_weights import effective_number_weights
+from lt_fast.registry import register
 
 
+@register("loss", "class_balanced")
 class ClassBalancedLoss(Loss):
     """Class-balanced softmax cross entropy: the weight of a class is the inverse of its number of *different* samples.
 

@@ -7,8 +7,10 @@ import numpy as np
 from lt_fast._checks import number
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.base import Vector
+from lt_fast.registry import register
 
 
+@register("reweight", "effective_number")
 def effective_number_weights(class_counts: CountsLike, beta: float = 0.9999, *, empty: EmptyPolicy = "error") -> Vector:
     """Weights by the effective number of samples: the inverse of how many *different* samples a class has.
 
@@ -39,6 +41,7 @@ def effective_number_weights(class_counts: CountsLike, beta: float = 0.9999, *, 
     return _normalized(np.divide(1 - beta, effective, out=np.zeros(len(counts)), where=effective > 0))
 
 
+@register("reweight", "inverse_frequency")
 def inverse_frequency_weights(class_counts: CountsLike, gamma: float = 1.0, *, empty: EmptyPolicy = "error") -> Vector:
     """Weights by a power of the inverse class frequency ("generalised re-weighting").
 

@@ -4,8 +4,10 @@ from typing import Unpack
 
 from lt_fast.counts import CountsLike
 from lt_fast.losses.base import Loss, SharedOptions
+from lt_fast.registry import register
 
 
+@register("loss", "cross_entropy")
 class CrossEntropyLoss(Loss):
     """Cross entropy against one label per row, or two labels of mixed images.
 

@@ -9,10 +9,12 @@ from torch import Tensor
 from lt_fast import _checks
 from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.base import Lam, RowLoss, SharedOptions, is_own, row_cross_entropy
+from lt_fast.registry import register
 
 _WORD = 0xFFFFFFFF
 
 
+@register("loss", "equalization")
 class EqualizationLoss(RowLoss):
     """Softmax equalization loss (SEQL): a rare class is dropped from the softmax of other classes' samples.
 

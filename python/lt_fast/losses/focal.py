@@ -5,8 +5,10 @@ from typing import Unpack
 from lt_fast._checks import number
 from lt_fast.counts import CountsLike
 from lt_fast.losses.base import Loss, SharedOptions
+from lt_fast.registry import register
 
 
+@register("loss", "focal")
 class FocalLoss(Loss):
     """Focal loss: cross entropy times ``(1 - p)**gamma`` with p the probability of the own class.
 

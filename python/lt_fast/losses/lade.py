@@ -8,6 +8,7 @@ from lt_fast._checks import number
 from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.balanced_softmax import log_prior
 from lt_fast.losses.base import Lam, Loss, SharedOptions, mixed_labels, packed_margin_loss
+from lt_fast.registry import register
 
 _GUARD = 1e-8  # the authors': a class that is not in the batch has the mean 0
 
@@ -42,6 +43,7 @@ def lade_regularizer(
     return (prior * (partition + remine_lambda * partition**2 - own)).sum()
 
 
+@register("loss", "lade")
 class LADELoss(Loss):
     """LADE: cross entropy with the training prior, plus a regularised Donsker-Varadhan bound for every class.
 

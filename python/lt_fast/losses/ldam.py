@@ -7,6 +7,7 @@ import numpy as np
 from lt_fast._checks import number
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.base import Loss, SharedOptions, Vector
+from lt_fast.registry import register
 
 
 def ldam_margins(class_counts: CountsLike, *, max_margin: float = 0.5, empty: EmptyPolicy = "error") -> Vector:
@@ -28,6 +29,7 @@ def ldam_margins(class_counts: CountsLike, *, max_margin: float = 0.5, empty: Em
     return np.asarray(max_margin * (smallest / np.maximum(counts, smallest)) ** 0.25)
 
 
+@register("loss", "ldam")
 class LDAMLoss(Loss):
     """Label-distribution-aware margin loss: rarer classes have wider margins.
 

@@ -6,8 +6,10 @@ from lt_fast._checks import number
 from lt_fast.counts import CountsLike
 from lt_fast.losses.balanced_softmax import log_prior
 from lt_fast.losses.base import Loss, SharedOptions
+from lt_fast.registry import register
 
 
+@register("loss", "logit_adjusted")
 class LogitAdjustedLoss(Loss):
     """Cross entropy of the logits plus ``tau`` times the log of the training prior; at test time the logits alone.
 

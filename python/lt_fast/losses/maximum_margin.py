@@ -5,11 +5,13 @@ from typing import Any, Unpack
 from lt_fast.counts import CountsLike
 from lt_fast.losses.base import Loss, SharedOptions
 from lt_fast.losses.ldam import ldam_margins
+from lt_fast.registry import register
 
 LDAM_MARGIN = 0.5
 """LDAM margin of the rarest class that MM-LDAM subtracts from the offset; fixed in the authors' code."""
 
 
+@register("loss", "maximum_margin")
 class MaximumMarginLoss(Loss):
     """Maximum-Margin loss: a small margin for correct samples, a larger one for wrong ones, most at the boundary.
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from lt_fast._checks import number
 from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.base import RowLoss, SharedOptions, row_cross_entropy
+from lt_fast.registry import register
 
 
+@register("loss", "seesaw")
 class SeesawLoss(RowLoss):
     """Seesaw loss: cross entropy in which every other class is scaled for each sample.
 

@@ -98,7 +98,10 @@ class Method(nn.Module):
         """
 
     def finish(self, data: TrainingData) -> None:
-        """Run the method's own second stage after the last epoch, if it has one."""
+        """Run the method's own second stage after the last epoch, if it has one.
+
+        A function of the state and of ``data``: no checkpoint follows it, so an evaluation runs it again.
+        """
 
     def summary(self) -> Mapping[str, Any]:
         """Return what the result of a run should tell about the method, JSON values only."""

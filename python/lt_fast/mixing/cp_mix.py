@@ -152,6 +152,6 @@ class CPMix(Mixer):
 
     def __repr__(self) -> str:
         return (
-            f"CPMix(num_classes={len(self.counts)}, tau={self.tau:g}, alpha={self._draws.alpha:g}, "
+            f"CPMix(counts={self.counts!r}, tau={self.tau!r}, alpha={self._draws.alpha!r}, "
             f"per_sample={self._draws.per_sample}, seed={self._draws.seed})"
         )

@@ -123,7 +123,7 @@ class CutMix(Mixer):
 
     def __repr__(self) -> str:
         return (
-            f"CutMix(image_size={self.image_size}, alpha={self._draws.alpha:g}, probability={self.probability:g}, "
+            f"CutMix(image_size={self.image_size}, alpha={self._draws.alpha!r}, probability={self.probability!r}, "
             f"per_sample={self._draws.per_sample}, seed={self._draws.seed})"
         )
 

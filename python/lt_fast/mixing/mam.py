@@ -163,7 +163,7 @@ class MAM(Mixer):
 
     def __repr__(self) -> str:
         return (
-            f"MAM(num_classes={len(self.counts)}, omega={self.omega:g}, alpha={self.alpha:g}, "
+            f"MAM(counts={self.counts!r}, omega={self.omega!r}, alpha={self.alpha!r}, "
             f"per_sample={self.per_sample}, seed={self.seed})"
         )
 

@@ -85,4 +85,4 @@ class Mixup(Mixer):
         return lam
 
     def __repr__(self) -> str:
-        return f"Mixup(alpha={self.alpha:g}, per_sample={self.per_sample}, seed={self.seed})"
+        return f"Mixup(alpha={self.alpha!r}, per_sample={self.per_sample}, seed={self.seed})"

@@ -150,8 +150,8 @@ class Remix(Mixer):
 
     def __repr__(self) -> str:
         return (
-            f"Remix(num_classes={len(self.counts)}, kappa={self.kappa:g}, tau={self.tau:g}, "
-            f"alpha={self._draws.alpha:g}, per_sample={self._draws.per_sample}, seed={self._draws.seed})"
+            f"Remix(counts={self.counts!r}, kappa={self.kappa!r}, tau={self.tau!r}, "
+            f"alpha={self._draws.alpha!r}, per_sample={self._draws.per_sample}, seed={self._draws.seed})"
         )
 
 

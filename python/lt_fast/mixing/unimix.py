@@ -145,7 +145,7 @@ class UniMix(Mixer):
 
     def __repr__(self) -> str:
         return (
-            f"UniMix(num_classes={len(self.counts)}, tau={self.tau:g}, alpha={self._draws.alpha:g}, "
+            f"UniMix(counts={self.counts!r}, tau={self.tau!r}, alpha={self._draws.alpha!r}, "
             f"per_sample={self._draws.per_sample}, seed={self._draws.seed})"
         )
 

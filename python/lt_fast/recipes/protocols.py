@@ -19,42 +19,51 @@ _CLASSIFICATION = Spec(
 )
 _CROSS_ENTROPY = Spec(cited("cross_entropy", "the loss of recipes that name no other"))
 
+USUAL = Protocol(
+    "usual",
+    imbalance_ratio=100.0,
+    method=_CLASSIFICATION,
+    model=Spec(
+        cited("resnet32", f"{LDAM_CODE} --arch resnet32; He et al. 2016, arXiv:1512.03385, Section 4.2"),
+        head=cited("linear", f"{LDAM_CODE}: use_norm is for LDAM alone"),
+    ),
+    loss=_CROSS_ENTROPY,
+    sampler=_SHUFFLED,
+    subset_seed=cited(0, "kaidic/LDAM-DRW: imbalance_cifar.py rand_number=0, whatever the seed of the training"),
+    validation=cited(
+        0.0, f"{LDAM_CODE}: every training image is trained on; a fraction of each class held out gives the curves"
+    ),
+    epochs=cited(200, LDAM_CODE),
+    batch_size=cited(128, LDAM_CODE),
+    learning_rate=cited(0.1, LDAM_CODE),
+    optimizer=Spec(
+        cited("sgd", LDAM_CODE),
+        momentum=cited(0.9, LDAM_CODE),
+        nesterov=cited(False, LDAM_CODE),
+        weight_decay=cited(2e-4, LDAM_CODE),
+    ),
+    schedule=Spec(
+        cited("multistep", f"{LDAM_CODE} adjust_learning_rate"),
+        warmup=cited(0.025, f"{LDAM_CODE}: 5 of 200 epochs, as a fraction so that other lengths keep the shape"),
+        milestones=cited((0.8, 0.9), f"{LDAM_CODE}: epochs 160 and 180 of 200"),
+        factor=cited(0.01, f"{LDAM_CODE}: 0.1, 1e-3, 1e-5"),
+    ),
+    transform=Spec(
+        cited("crop_flip", LDAM_CODE),
+        crop_padding=cited(4, f"{LDAM_CODE}: RandomCrop(32, padding=4)"),
+        flip=cited(True, f"{LDAM_CODE}: RandomHorizontalFlip"),
+    ),
+    amp=cited(False, "ours: float32 as in the papers' time; --amp turns it on"),
+)
+"""Protocol of a data set that registers none of its own: CIFAR's, normalised by the training images' own statistics."""
+
 CIFAR10_LT = register(
-    Protocol(
+    USUAL.derive(
         "cifar10-lt",
-        imbalance_ratio=100.0,
-        method=_CLASSIFICATION,
-        model=Spec(
-            cited("resnet32", f"{LDAM_CODE} --arch resnet32; He et al. 2016, arXiv:1512.03385, Section 4.2"),
-            head=cited("linear", f"{LDAM_CODE}: use_norm is for LDAM alone"),
-        ),
-        loss=_CROSS_ENTROPY,
-        sampler=_SHUFFLED,
-        subset_seed=cited(0, "kaidic/LDAM-DRW: imbalance_cifar.py rand_number=0, whatever the seed of the training"),
-        validation=cited(
-            0.0, f"{LDAM_CODE}: every training image is trained on; a fraction of each class held out gives the curves"
-        ),
-        epochs=cited(200, LDAM_CODE),
-        batch_size=cited(128, LDAM_CODE),
-        learning_rate=cited(0.1, LDAM_CODE),
-        optimizer=Spec(
-            cited("sgd", LDAM_CODE),
-            momentum=cited(0.9, LDAM_CODE),
-            nesterov=cited(False, LDAM_CODE),
-            weight_decay=cited(2e-4, LDAM_CODE),
-        ),
-        schedule=Spec(
-            cited("multistep", f"{LDAM_CODE} adjust_learning_rate"),
-            warmup=cited(0.025, f"{LDAM_CODE}: 5 of 200 epochs, as a fraction so that other lengths keep the shape"),
-            milestones=cited((0.8, 0.9), f"{LDAM_CODE}: epochs 160 and 180 of 200"),
-            factor=cited(0.01, f"{LDAM_CODE}: 0.1, 1e-3, 1e-5"),
-        ),
         transform=Spec(
-            cited("crop_flip", LDAM_CODE),
-            crop_padding=cited(4, f"{LDAM_CODE}: RandomCrop(32, padding=4)"),
-            flip=cited(True, f"{LDAM_CODE}: RandomHorizontalFlip"),
+            mean=cited((0.4914, 0.4822, 0.4465), f"{LDAM_CODE}: Normalize, CIFAR-10's for CIFAR-100 too"),
+            std=cited((0.2023, 0.1994, 0.2010), f"{LDAM_CODE}: Normalize, CIFAR-10's for CIFAR-100 too"),
         ),
-        amp=cited(False, "ours: float32 as in the papers' time; --amp turns it on"),
     )
 )
 
@@ -102,6 +111,3 @@ DIGITS_LT = register(
         amp=cited(False, "ours: nothing to gain at this size"),
     )
 )
-
-USUAL = CIFAR10_LT
-"""Protocol of a data set that registers none of its own."""

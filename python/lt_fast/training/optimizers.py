@@ -77,9 +77,13 @@ def restore_state(
     for name, parameter in _trained(method):
         prefix = f"{name}."
         state: dict[str, Any] = dict(numbers.get(name, {}))
+        group = _group_of(optimizer, parameter)
         for key, tensor in tensors.items():
-            if key.startswith(prefix) and "." not in key.removeprefix(prefix):
-                state[key.removeprefix(prefix)] = _like(parameter, tensor)
+            entry = key.removeprefix(prefix)
+            if key.startswith(prefix) and "." not in entry:
+                # Steps are counted on the CPU, unless a kernel reads the count: torch's rule as well.
+                kept = entry == "step" and not (group.get("fused") or group.get("capturable"))
+                state[entry] = tensor.clone() if kept else _like(parameter, tensor)
         if state:
             optimizer.state[parameter] = state
 
@@ -123,7 +127,7 @@ def fault_in(
 
 def _first_state(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
     """Return the state that the first step gives a parameter, its tensors on the device ``"meta"``."""
-    group = next(group for group in optimizer.param_groups if any(parameter is own for own in group["params"]))
+    group = _group_of(optimizer, parameter)
     probe = copy.copy(optimizer)
     trial = nn.Parameter(torch.zeros([min(size, 2) for size in parameter.shape], device=parameter.device))
     trial.grad = torch.zeros_like(trial)
@@ -134,6 +138,10 @@ def _first_state(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Any
         name: _as_large_as(value, trial, parameter) if isinstance(value, Tensor) else value
         for name, value in probe.state[trial].items()
     }
+
+
+def _group_of(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
+    return next(group for group in optimizer.param_groups if any(parameter is own for own in group["params"]))
 
 
 def _as_large_as(value: Tensor, trial: Tensor, parameter: Tensor) -> Tensor:
@@ -179,7 +187,7 @@ def _trained(method: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 def _like(parameter: nn.Parameter, tensor: Tensor) -> Tensor:
     if tensor.shape == parameter.shape:
         return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor).detach()
-    return tensor.clone()
+    return tensor.to(parameter.device, copy=True)
 
 
 def _plain(value: Any) -> Any:
