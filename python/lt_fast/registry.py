@@ -117,7 +117,7 @@ class Registry(Mapping[str, Any]):
             own = own.partition(":")[0]
             raise UsageError(f"{self.kind} {name!r} is registered twice: by {own} and by {new.where}; rename one")
         self._registered[name] = new
-        _loading.append((self.kind, name))
+        _loading.append((self.kind, name, new.module))
 
     def forget(self, name: str) -> None:
         """Remove a name that was registered; the package's own and installed ones stay."""
@@ -309,16 +309,21 @@ def _run(path: Path, source: bytes, module_name: str) -> tuple[tuple[str, str], 
     try:
         exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102  (the user names the file)
     except Exception as error:
-        for kind, name in _loading:
+        for kind, name in _of_module(module_name):
             REGISTRIES[kind].forget(name)
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"recipe file {path} cannot be run: {type(error).__name__}: {error}") from error
-    return tuple(_loading)
+    return _of_module(module_name)
+
+
+def _of_module(module: str) -> tuple[tuple[str, str], ...]:
+    """Return what a file has registered itself: not what modules register that it is the first to import."""
+    return tuple((kind, name) for kind, name, by in _loading if by == module)
 
 
 _files: dict[Path, RegisteredFile] = {}
-_loading: list[tuple[str, str]] = []
+_loading: list[tuple[str, str, str]] = []
 
 
 _published: list[Path] = []

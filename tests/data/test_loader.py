@@ -14,7 +14,7 @@ import torch
 
 from data.conftest import LABELS, NORMALIZED, Partners, epoch, same
 from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader, PairPlans
-from lt_fast.data.plans import mixer_identity
+from lt_fast.data.plans import described
 from lt_fast.errors import DataError
 from lt_fast.mixing import Mixup
 from lt_fast.sampling import ConfusionPairBatchSampler, ShuffledBatchSampler
@@ -179,11 +179,11 @@ def test_what_identifies_a_mixer():
         def __repr__(self):
             return f"<Own of {self.share} at 0x7f00beef>"
 
-    assert mixer_identity(None) is None
-    assert mixer_identity(Partners(paste=True)) == "Partners"  # the address of an object would be another every time
-    assert mixer_identity(Told(0.5)).endswith("Told(share=0.5, rule=<built-in function len>)")
-    assert mixer_identity(Own(0.25)) == "<Own of 0.25>"
-    assert " at 0x" not in mixer_identity(Told(0.5, lambda: None))
+    assert described(None) is None
+    assert described(Partners(paste=True)) == "Partners"  # the address of an object would be another every time
+    assert described(Told(0.5)).endswith("Told(share=0.5, rule=<built-in function len>)")
+    assert described(Own(0.25)) == "<Own of 0.25>"
+    assert " at 0x" not in described(Told(0.5, lambda: None))
 
 
 def test_pairs_are_identified_by_the_mixer_of_their_coefficients(arrays):
@@ -199,3 +199,14 @@ def test_pairs_are_identified_by_the_mixer_of_their_coefficients(arrays):
 def test_labels_and_images_must_agree():
     with pytest.raises(ValueError, match=r"labels must have one entry per image \(2\), got 1"):
         ArraySource(np.zeros((2, 4, 4, 3), np.uint8), [0])
+
+
+def test_other_views_or_another_augmentation_are_other_batches(arrays):
+    plain = Loader(arrays, [[0, 1]], transform=CropFlip(**NORMALIZED))
+    padded = Loader(arrays, [[0, 1]], transform=CropFlip(**NORMALIZED, crop_padding=2))
+    doubled = Loader(arrays, [[0, 1]], transform=CropFlip(**NORMALIZED), views=2)
+    assert plain.identity() == Loader(arrays, [[0, 1]], transform=CropFlip(**NORMALIZED)).identity()
+    with pytest.raises(ValueError, match="same loader: transform was"):
+        padded.load_state_dict(plain.state_dict())
+    with pytest.raises(ValueError, match="same loader: views was 1, is 2"):
+        doubled.load_state_dict(plain.state_dict())

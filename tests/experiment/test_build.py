@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from lt_fast import experiment
-from lt_fast.experiment.build import fused_on, make_optimizer
+from lt_fast.errors import UsageError
+from lt_fast.experiment.build import build, fused_on, load_data, make_optimizer
 
 
 def optimizer_on(device, **settings):
@@ -36,3 +37,15 @@ def test_one_kernel_on_a_gpu(name, device):
 def test_an_optimizer_that_stays_as_it_is(device, settings):
     made = make_optimizer(experiment.resolve("ce", "digits-lt", settings))
     assert fused_on(device, made) is made
+
+
+def test_class_weights_of_the_loss_and_of_reweighting_exclude_each_other():
+    config = experiment.resolve("ldam_drw", "digits-lt", {"loss.weight": [1.0] * 10})
+    with pytest.raises(UsageError, match=r"loss\.weight must be left out with reweight, which sets it"):
+        build(config, load_data(config))
+
+
+def test_a_list_of_integers_stays_one():
+    config = experiment.resolve("ce", "digits-lt", {"mixer": "cutmix", "mixer.image_size": "8,8"})
+    assert config["mixer"]["image_size"] == [8, 8]
+    assert all(type(size) is int for size in config["mixer"]["image_size"])

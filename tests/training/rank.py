@@ -43,6 +43,10 @@ def fail():
     raise ValueError("this rank has had enough")
 
 
+def fail_to_measure(_):
+    raise ValueError("no such measure")
+
+
 ACTS = {
     "stop": lambda: signal.raise_signal(signal.SIGTERM),
     "fail": fail,
@@ -58,6 +62,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--act", choices=ACTS, default="wait")
+    parser.add_argument("--no-measure", action="store_true", help="the evaluation of the rank that acts fails")
     parser.add_argument("--rank", type=int, default=0, help="which rank acts")
     parser.add_argument("--cut", type=int, nargs=2, default=(1, 2))
     parser.add_argument("--batch", type=int, default=64)
@@ -74,6 +79,8 @@ def main():
         "wrap": lambda loader: Happens(loader, tuple(arguments.cut), act),
         "options": {"batch_size": size},
     }
+    if arguments.no_measure:
+        keywords["evaluate"] = fail_to_measure if ranks.rank == arguments.rank else lambda _: gathered(ranks)
     try:
         with process_group(ranks):
             for name in arguments.methods.split(","):
@@ -82,6 +89,10 @@ def main():
         sys.stderr.write(f"{interrupted}\n")
         return 4
     return 0
+
+
+def gathered(ranks):
+    return {"ranks": float(sum(ranks.gather(1)))}
 
 
 def train(name, folder, ranks, resume, keywords):

@@ -1,6 +1,8 @@
 import contextlib
+import math
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -9,9 +11,9 @@ from torch import nn
 
 import reference
 from lt_fast.batch import Batch
-from lt_fast.errors import UsageError
+from lt_fast.errors import Interrupted, UsageError
 from lt_fast.methods import Classification, DeferredReweighting, Method, StepOutput
-from lt_fast.training import RunDirectory, cosine, deterministic, fit, multistep
+from lt_fast.training import RunDirectory, cosine, deterministic, fit, loop, multistep
 from lt_fast.training.finite import FiniteWatch
 from training.tiny import CLASSES, IMAGES, STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_fit, tiny_model
 
@@ -335,6 +337,38 @@ class Own(Classification):
 def test_methods_that_do_not_fit(method, message):
     with pytest.raises(ValueError, match=message):
         fit(method, {"train": TinyBatches()}, epochs=1, learning_rate=cosine(0.1, epochs=1), progress=False)
+
+
+class NotANumber(Classification):
+    """Logs NaN, as a ratio does in a batch without such rows."""
+
+    def training_step(self, batches):
+        return StepOutput(super().training_step(batches).loss, {"ratio": torch.tensor(float("nan"))})
+
+
+def test_a_log_that_is_nan_is_saved_and_restored(tmp_path):
+    def stop(epoch, step):
+        if (epoch, step) == (0, 1):
+            signal.raise_signal(signal.SIGTERM)
+
+    def fitted(run, *, before=None, resume=False):
+        method, rate = NotANumber(tiny_model(), TinyLoss()), cosine(0.1, epochs=1)
+        loaders = {"train": TinyBatches(before=before)}
+        return fit(method, loaders, epochs=1, learning_rate=rate, run=run, resume=resume, progress=False)
+
+    with RunDirectory(tmp_path / "a", {}) as run, pytest.raises(Interrupted):
+        fitted(run, before=stop)
+    with RunDirectory(tmp_path / "a", {}, resume=True) as run:
+        assert math.isnan(fitted(run, resume=True).column("ratio")[0])
+
+
+def test_what_records_in_python_is_not_captured():
+    class Counting(Classification):
+        graphable = False
+
+    with pytest.raises(ValueError, match=r"step must be 'eager' for Counting, which computes something on the host"):
+        loop._refuse_capture(Counting(tiny_model(), TinyLoss()))
+    loop._refuse_capture(Classification(tiny_model(), TinyLoss()))
 
 
 def test_a_method_without_a_step_says_so():

@@ -1,6 +1,7 @@
 """Several ranks over gloo: the numbers of one rank within rounding, exact counts, and an end for all when one ends."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -80,12 +81,15 @@ def test_counts_are_exact_on_three_ranks(tmp_path):
     assert int(counted[0][:, 2].sum()) == 2 * len(training_data().source)
 
 
-@pytest.mark.parametrize("world_size", [1, 4])
-def test_a_run_stopped_on_two_ranks_continues_on_others(world_size, tmp_path):
-    statuses, errors, _ = run(2, "cp_mix", tmp_path, "--act", "stop", "--rank", "1")
+LAST = math.ceil(len(training_data().source) / 64) - 1
+
+
+@pytest.mark.parametrize(("world_size", "cut"), [(1, (1, 2)), (4, (0, LAST))])
+def test_a_run_stopped_on_two_ranks_continues_on_others(world_size, cut, tmp_path):
+    statuses, errors, _ = run(2, "cp_mix", tmp_path, "--act", "stop", "--rank", "1", "--cut", *cut)
     assert statuses == [4, 4], errors
     assert "stopped by" in errors[0]
-    assert "epoch 2, step" in errors[0]
+    assert f"epoch {cut[0] + 1}" in errors[0]
     statuses, errors, _ = run(world_size, "cp_mix", tmp_path, "--resume")
     assert statuses == [0] * world_size, errors
     assert_close(states(tmp_path, "cp_mix", world_size)[0], "cp_mix")
@@ -120,6 +124,12 @@ def test_a_rank_that_ends_ends_all(act, words, tmp_path):
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def test_an_evaluation_that_fails_on_one_rank_ends_all(tmp_path):
+    statuses, errors, _ = run(2, "classification", tmp_path, "--no-measure", "--rank", "1")
+    assert statuses == [1, 1]
+    assert "rank 1 failed: no such measure; rank 0 ends with it" in errors[0]
 
 
 def test_a_lost_rank_ends_the_others_in_time(tmp_path):

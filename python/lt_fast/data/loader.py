@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lt_fast import _checks
 from lt_fast.batch import Batch, BatchPlan
-from lt_fast.data.plans import FixedBatches, Mixer, NumberedBatches, Planner, SamplerPlans
+from lt_fast.data.plans import FixedBatches, Mixer, NumberedBatches, Planner, SamplerPlans, described
 from lt_fast.data.sources import ImageSource
 from lt_fast.ranks import Ranks
 
@@ -69,6 +69,7 @@ class Loader:
         self.prefetch = _checks.integer("prefetch", prefetch, least=1)
         self.pin_memory = torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory)
         self.planner = _planner(source, batch_sampler, mixer, _checks.integer("views", views, least=1))
+        self._views = getattr(self.planner, "views", 1)
         self.epoch, self._position = 0, 0
 
     def __len__(self) -> int:
@@ -96,7 +97,7 @@ class Loader:
     def identity(self) -> dict[str, Any]:
         """Return what tells these batches from others, JSON values: not the position, the ranks or the workers."""
         plans = {name: value for name, value in self.planner.state_dict().items() if name not in ("epoch", "position")}
-        return {"seed": self.seed, "plans": plans}
+        return {"seed": self.seed, "plans": plans, "views": self._views, "transform": described(self.transform)}
 
     def set_epoch(self, epoch: int) -> None:
         """Start ``epoch`` with the next ``iter()``; the current one changes nothing."""
@@ -114,7 +115,8 @@ class Loader:
         Raises:
             ValueError: if the state is of other batches, naming the difference.
         """
-        _refuse_foreign(state, version=_STATE_VERSION, seed=self.seed)
+        own = {name: value for name, value in self.identity().items() if name != "plans"}
+        _refuse_foreign(state, version=_STATE_VERSION, **own)
         epoch = _checks.integer("state['epoch']", state.get("epoch"), least=0)
         position = _checks.integer("state['position']", state.get("position"), least=0)
         if position > len(self):
@@ -199,7 +201,7 @@ class _Reader(Dataset[Any]):
             return error
 
 
-def _refuse_foreign(state: Mapping[str, Any], **wanted: int) -> None:
+def _refuse_foreign(state: Mapping[str, Any], **wanted: Any) -> None:
     for name, own in wanted.items():
         if state.get(name) != own:
             raise ValueError(f"state must come from the same loader: {name} was {state.get(name)!r}, is {own!r}")

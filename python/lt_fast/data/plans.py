@@ -118,7 +118,7 @@ class SamplerPlans:
 
     def state_dict(self) -> Mapping[str, Any]:
         """Return the sampler's state and ``"mixer"``, what identifies the mixer."""
-        return {**self.sampler.state_dict(), "mixer": mixer_identity(self._mixing())}
+        return {**self.sampler.state_dict(), "mixer": described(self._mixing())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Refuse the state of another mixer; hand the rest to the sampler, which refuses other data or settings.
@@ -126,7 +126,7 @@ class SamplerPlans:
         Raises:
             ValueError: naming the difference.
         """
-        was, own = state.get("mixer"), mixer_identity(self._mixing())
+        was, own = state.get("mixer"), described(self._mixing())
         if was != own:
             raise ValueError(f"state must be of the same batches: mixer was {was}, is {own}")
         self.sampler.load_state_dict({name: value for name, value in state.items() if name != "mixer"})
@@ -211,17 +211,17 @@ class FixedBatches:
                 raise ValueError(f"state must be of the same batches: {name} was {state.get(name)}, is {value}")
 
 
-def mixer_identity(mixer: Any) -> str | None:
-    """Return what tells a mixer from others, also in another process: its ``repr``, or its class's name without one.
+def described(part: Any) -> str | None:
+    """Return what tells a mixer or transform from others in any process: its ``repr``, or its class's name without one.
 
     The mixers of ``lt_fast.mixing`` show all their settings. Addresses in memory are left out.
     """
-    if mixer is None:
+    if part is None:
         return None
-    kind: Any = type(mixer)
+    kind: Any = type(part)
     if kind.__repr__ is object.__repr__:
         return str(kind.__qualname__)
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(mixer))
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part))
 
 
 def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from lt_fast.data import ArraySource, Loader
 from lt_fast.datasets import ImageSet, channel_stats, validation_split
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
+from lt_fast.experiment.config import protocol_of
 from lt_fast.methods import DeferredReweighting, Method, TrainingData
 from lt_fast.ranks import Ranks
 from lt_fast.training import LearningRate
@@ -72,8 +73,21 @@ def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: 
         "seed": config["subset_seed"],
         "download": download,
     }
+    _refuse_unused(config, factory)
     train, test, *validation = factory(**arguments_for("data", name, factory, {}, given, {}))
+    if validation and config["validation"]:
+        raise UsageError(f"validation must be 0 for {name}, which has a validation set of its own; leave it out")
     return Data(train, test, validation[0]) if validation else _divided(Data(train, test), config)
+
+
+def _refuse_unused(config: Mapping[str, Any], factory: Any) -> None:
+    """Refuse a setting of the data that a data set does not take: the run would record what it does not have."""
+    usual = {"imbalance_ratio": protocol_of(config["data"]).imbalance_ratio, "profile": "exp"}
+    for name, value in usual.items():
+        if name not in parameters_of(factory) and config[name] != value:
+            raise UsageError(
+                f"{name} must be left out for {config['data']}, which does not take it, got {config[name]}"
+            )
 
 
 def _divided(data: Data, config: Mapping[str, Any]) -> Data:
@@ -186,6 +200,11 @@ def make_criterion(config: Mapping[str, Any], counts: ClassCounts, mixer: Any = 
     weights = _made(config, "reweight", _of_data(counts))
     if weights is None:
         return _loss(config, counts, mixer)
+    if "weight" in config["loss"]:
+        raise UsageError(
+            "loss.weight must be left out with reweight, which sets it; leave it out, or remove reweight: "
+            "--set reweight=none"
+        )
     if "weight" not in parameters_of(component_of("loss", config["loss"]["name"])):
         raise UsageError(
             f"loss {config['loss']['name']} takes no class weights; leave out --set reweight=, or name none"
@@ -260,7 +279,8 @@ class MixedLabels(nn.Module):
 
 def _refuse_unused_mixer(config: Mapping[str, Any], data: TrainingData, loaders: Mapping[str, Loader]) -> None:
     """Refuse a mixer that the method does not use: a method that mixes by itself reads its own loaders."""
-    used = any(getattr(loader.planner, "mixer", None) is data.mixer for loader in loaders.values())
+    planners = [getattr(loader, "planner", None) for loader in loaders.values()]  # a method may have other loaders
+    used = any(getattr(planner, "mixer", None) is data.mixer for planner in planners)
     if data.mixer is not None and not used:
         raise UsageError(
             f"method {config['method']['name']} does not use a mixer of the run, got {config['mixer']['name']}; "

@@ -15,6 +15,7 @@ from lt_fast.experiment.running import checked_device
 from lt_fast.experiment.start import newest_of
 from lt_fast.experiment.stored import stored_config
 from lt_fast.registry import RegisteredFile
+from lt_fast.training import deterministic
 from lt_fast.training.state import restore_method
 
 
@@ -60,7 +61,8 @@ def evaluate_run(
     parts.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
     last = checkpoint.epoch == config["epochs"]
     if last:
-        parts.method.finish(parts.data)
+        with deterministic(torch.device(device)):
+            parts.method.finish(parts.data)
     calibrated = last or parts.calibrator is None
     measured = parts if calibrated else parts._replace(calibrator=None)
     predictions = predictions_of(config, data, measured, folder, device=device, fit=False)

@@ -96,7 +96,14 @@ def _list(text: str) -> list[Any]:
     inner = stripped[1:-1] if stripped[:1] == "[" and stripped[-1:] == "]" else stripped
     if not inner.strip() and inner != stripped:
         return []
-    return [read_number(part) for part in inner.split(",")]
+    return [_integer_or_number(part) for part in inner.split(",")]
+
+
+def _integer_or_number(text: str) -> int | float:
+    try:
+        return read_integer(text)
+    except (TypeError, ValueError, OverflowError):
+        return read_number(text)
 
 
 def _any(text: str) -> Any:

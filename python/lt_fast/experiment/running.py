@@ -74,6 +74,8 @@ def run(
     """
     checked_device(device)
     ranks = Ranks.from_environment()
+    if ranks.world_size > 1 and torch.device(device).index is not None:
+        raise UsageError(f"device must be cuda on {ranks.world_size} ranks, each with a GPU of its own, got {device!r}")
     place = Place(Path(run_dir), resume, device, progress, step, ranks)
     with process_group(ranks, device):
         return _run(config, place, root=root, download=download, start_from=start_from)
@@ -147,6 +149,12 @@ def _refuse_other_ranks(config: Mapping[str, Any], data: Data, ranks: Ranks) -> 
         raise UsageError(
             f"loss.normalization must be 'expected' or 'batch' on {ranks.world_size} ranks, got 'weights', which "
             "divides by the weights of a rank's own rows; add --set loss.normalization=expected"
+        )
+    if ranks.world_size > 1 and config["loss"].get("reduction", "mean") != "mean":
+        found = config["loss"]["reduction"]
+        raise UsageError(
+            f"loss.reduction must be 'mean' on {ranks.world_size} ranks, whose losses are averaged, got {found!r}; "
+            "leave it out"
         )
     images = {"train": data.train.fingerprint, "test": data.test.fingerprint}
     refuse_disagreement(ranks, {"config": dict(config), "images": images})
@@ -257,7 +265,8 @@ def _trained(
 ) -> dict[str, Any]:
     history = _fitted(config, directory, data, parts, place)
     started = time.perf_counter()
-    parts.method.finish(parts.data)
+    with training.deterministic(torch.device(place.device)):
+        parts.method.finish(parts.data)
     test = parts.data.plain_loader(source_of(data.test))
     scored = predicted(config, parts.method, test, device=place.device, ranks=place.ranks)
     if directory is None:

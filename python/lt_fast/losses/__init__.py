@@ -24,8 +24,7 @@ from lt_fast.losses.seesaw import SeesawLoss
 from lt_fast.registry import LOSSES
 
 __all__ = [
-    "LOSSES", "BalancedSoftmaxLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
-    "FocalLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss", "RowLoss", "SeesawLoss",
-    "SharedOptions", "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins",
-    "log_prior",
+    "LOSSES", "BalancedSoftmaxLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss", "FocalLoss",
+    "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss", "RowLoss", "SeesawLoss", "SharedOptions",
+    "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_prior",
 ]  # fmt: skip

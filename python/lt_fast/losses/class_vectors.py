@@ -40,8 +40,7 @@ class ClassVectors(nn.Module):
     def for_logits(self, logits: Tensor) -> dict[str, Any]:
         """Return the vectors in the dtype of the arithmetic: float64 for float64 logits, else float32.
 
-        Raises:
-            RuntimeError: if a vector was changed after the loss was made.
+        Raises ``RuntimeError`` if a vector was changed after the loss was made.
         """
         if not torch.compiler.is_compiling():
             self._require_unchanged()

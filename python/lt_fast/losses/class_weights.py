@@ -15,15 +15,12 @@ def effective_number_weights(class_counts: CountsLike, beta: float = 0.9999, *, 
     """Weights by the effective number of samples: the inverse of how many *different* samples a class has.
 
     Equals ``w / w.sum() * C`` with ``w = (1 - beta) / (1 - beta**n)``. ``beta=0`` gives all classes weight 1, and for
-    ``beta`` close to 1 the weights are those of ``1/n``.
+    ``beta`` close to 1 the weights are those of ``1/n``. Returns (C,) float64 of sum C less the ignored classes.
 
     Args:
         class_counts: training samples per class.
         beta: in ``[0, 1)``; LDAM-DRW uses 0.9999 for CIFAR-LT.
         empty: ``"ignore"`` gives a class without samples weight 0 and the others their weights without that class.
-
-    Shape:
-        class_counts (C,); returns (C,) float64 of sum C (less the number of ignored classes).
 
     Raises:
         TypeError, ValueError: if ``beta`` is not a number in ``[0, 1)``, or a class is empty.

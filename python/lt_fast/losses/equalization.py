@@ -39,6 +39,7 @@ class EqualizationLoss(RowLoss):
     """
 
     step: Tensor
+    graphable = False  # the key of a step's random numbers is computed on the host
 
     def __init__(
         self, counts: CountsLike, *, gamma: float = 0.9, threshold: float = 0.005, seed: int = 0, step: int = 0,

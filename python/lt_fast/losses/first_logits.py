@@ -35,10 +35,7 @@ _COSINES = (
 
 
 class FirstLogits:
-    """Checks the logits of calls 1, 2, 4, ... 1024 of the loss ``loss``, and warns at most once.
-
-    With a ``scale`` above 1 the logits must be cosines.
-    """
+    """Checks logits at calls 1, 2, ... 1024 and warns at most once; with a ``scale`` above 1 they must be cosines."""
 
     def __init__(self, loss: str, scale: float = 1.0) -> None:
         self.loss, self.scale = loss, scale

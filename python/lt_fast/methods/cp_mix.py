@@ -64,6 +64,8 @@ class ConfusionPairing(Method):
     sees all three, is ours, and so are the values of ``eta`` and ``tau``.
     """
 
+    graphable = False  # predictions are counted on the host
+
     def __init__(
         self,
         model: nn.Module,

@@ -34,6 +34,9 @@ class Method(nn.Module):
     Attributes:
         model: as given.
         logit_scale: what ``predict`` multiplies the model's logits by; LDAM trains ``softmax(scale * cosine)``.
+        graphable: whether a captured step does all that the step does. False if it records something in Python.
+        may_leave_parameters_unused: True if some step computes no gradient for a parameter, such as a second head
+            that is trained later: several ranks then look for such parameters in every step.
 
     Example:
         >>> import torch
@@ -48,6 +51,8 @@ class Method(nn.Module):
     """
 
     logit_scale: float = 1.0
+    graphable: bool = True
+    may_leave_parameters_unused: bool = False
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

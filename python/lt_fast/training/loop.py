@@ -92,6 +92,8 @@ def fit(
     device, settings = torch.device(device), Settings(epochs, amp, channels_last)
     if step == "graph" and device.type != "cuda":
         raise ValueError(f"step must be 'eager' on {device.type}, got 'graph'; a CUDA graph needs device='cuda'")
+    if step == "graph":
+        _refuse_capture(method)
     training = _set_up(method, loaders, optimizer, learning_rate, settings, device, ranks)
     training.refuse_disagreement()
     place = beginning(training, run, resume=resume)
@@ -110,12 +112,21 @@ def fit(
             try:
                 measured = measure(evaluate, method)
             except Exception:
-                saving.save(place)  # the epoch is done, whatever failed after it
+                if ranks.world_size == 1:  # else the other ranks are elsewhere, and cannot join
+                    saving.save(place)  # the epoch is done, whatever failed after it
                 raise
             shown.epoch(place.finish_epoch(training.rate(place.epoch, training.steps - 1), measured))
             saving.end_epoch(place)
     method.eval()
     return place.history
+
+
+def _refuse_capture(method: nn.Module) -> None:
+    """Raise if a part of the method does something in Python that a captured step would not repeat."""
+    for module in method.modules():
+        if not getattr(module, "graphable", True):
+            name = type(module).__name__
+            raise ValueError(f"step must be 'eager' for {name}, which computes something on the host, got 'graph'")
 
 
 def _train_epoch(
@@ -165,7 +176,8 @@ def _set_up(
 def _step_runner(training: Training, step: str) -> EagerStep | GraphStep:
     method: nn.Module = training.method
     if training.ranks.world_size > 1:
-        method = DistributedDataParallel(method)
+        unused = getattr(method, "may_leave_parameters_unused", False)
+        method = DistributedDataParallel(method, find_unused_parameters=unused)
     eager = EagerStep(method, training.optimizer, device=training.device, amp=training.settings.amp)
     return GraphStep(eager) if step == "graph" else eager
 
@@ -176,9 +188,9 @@ class _Sums:
     def __init__(self, place: Place, training: Training) -> None:
         self._place, self._ranks = place, training.ranks
         self._device = training.device
-        # What was summed before a resumption counts once: on rank 0.
-        before = place.sums if training.ranks.is_main else {}
-        self._sums = {name: self._number(total) for name, total in before.items()}
+        # What was summed before a resumption counts once: on rank 0. All ranks have the same names to sum.
+        counts = training.ranks.is_main
+        self._sums = {name: self._number(total if counts else 0.0) for name, total in place.sums.items()}
         self._samples = place.samples if training.ranks.is_main else 0
         self._began = time.perf_counter() - place.seconds
 

@@ -90,7 +90,8 @@ _VALUES = {
     "place.epoch": WHOLE,
     "place.step": WHOLE,
     "place.sums": OBJECT,
-    "place.sums.*": NUMBER,
+    "place.sums.*": _MEASURED,  # what a method logs may be NaN
+    "place.sums.train_loss?": NUMBER,
     "place.samples": WHOLE,
     "place.seconds": POSITIVE,
     "place.history": LIST,
