@@ -142,7 +142,8 @@ def test_refuses_what_does_not_fit(arrays, files, make_loader):
     with pytest.raises(ValueError, match=r"state\['plans'\] must be what identifies the batches, got None"):
         make_loader().load_state_dict({**state, "plans": None})
     smaller = ShuffledBatchSampler(LABELS, batch_size=4, seed=1)
-    other = Loader(arrays, smaller, transform=transform, mixer=Partners(paste=False), seed=5)
+    one = make_loader()
+    other = Loader(one.source, smaller, transform=one.transform, mixer=Partners(paste=False), views=2, seed=5)
     with pytest.raises(ValueError, match="batch_size was 8, is 4"):
         other.load_state_dict(state)
     with pytest.raises(ValueError, match="shape"):
