@@ -48,9 +48,11 @@ def replace_file(path: Path, data: bytes, *, next_step: NextStep = NextStep()) -
         write_synced(temporary, data)
         temporary.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:  # a signal, too, leaves nothing half-written
         with suppress(OSError):
             temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise unwritable(
             path.parent, error, what=path.name, needed=len(data), path=path, next_step=next_step
         ) from error

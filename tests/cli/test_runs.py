@@ -509,7 +509,10 @@ def test_a_setting_of_another_method_or_none_is_named(copied):
     for change, words in (
         ({"tau": 1.0}, "has an unknown setting tau; it was written by another version or by hand"),
         ({"calibrator": {"name": "margin"}}, "calibrator must be {'name': 'margin', 'gamma': 1.2"),
-        ({"loss": {"name": "cross_entropy", "gama": 1}}, "got 'loss.gama'; loss cross_entropy takes weight,"),
+        (
+            {"loss": {"name": "cross_entropy", "gama": 1}},
+            "got 'loss.gama'; loss cross_entropy takes label_smoothing,",
+        ),
         ({"epochs": 4.0}, "epochs must be 4 for this method, got 4.0"),
         ({"model": {"name": "os:system"}}, "got 'os:system'"),
         ({"recipe_file": {"path": "evil.py", "sha256": "0" * 64}}, "evil.py must be recorded with its whole path"),

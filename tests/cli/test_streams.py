@@ -90,7 +90,7 @@ def test_a_pipe_that_blocks_nobody_gets_every_word():
     with os.fdopen(reader, "rb") as pipe:
         found = json.loads(pipe.read())
     assert process.wait() == 0
-    assert found[0]["name"] == "ce"
+    assert "ce" in [recipe["name"] for recipe in found]
 
 
 def test_an_ascii_terminal_gets_other_signs(tmp_path, monkeypatch):
