@@ -92,3 +92,22 @@ def trained(name, ranks=ALONE, *, epochs=2, norm=True, wrap=None, options=None, 
         loaders = {key: wrap(loader) if at == 0 else loader for at, (key, loader) in enumerate(loaders.items())}
     keywords = {"learning_rate": cosine(0.1, epochs=epochs), "progress": False} | keywords
     return method, fit(method, loaders, epochs=epochs, ranks=ranks, **keywords)
+
+
+class Acting:
+    """A loader that calls ``act`` before one step, ``cut``: (epoch, step)."""
+
+    def __init__(self, loader, cut, act):
+        self.loader, self.cut, self.act = loader, cut, act
+
+    def __len__(self):
+        return len(self.loader)
+
+    def identity(self):
+        return self.loader.identity()
+
+    def batches(self, epoch, start=0):
+        for step, batch in enumerate(self.loader.batches(epoch, start), start):
+            if (epoch, step) == self.cut:
+                self.act()
+            yield batch

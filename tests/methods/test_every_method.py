@@ -8,29 +8,14 @@ import torch
 
 from lt_fast.errors import Interrupted
 from lt_fast.training import RunDirectory
-from methods.problem import METHODS, made, trained, training_data
+from methods.problem import METHODS, Acting, made, trained, training_data
 from training.tiny import all_state, same_bits
 
 OUTSIDE = sorted(Path(__file__).parent.glob("outside/*.py"))
 
 
-class Stops:
-    """A loader that sends a signal before one step."""
-
-    def __init__(self, loader, cut):
-        self.loader, self.cut = loader, cut
-
-    def __len__(self):
-        return len(self.loader)
-
-    def identity(self):
-        return self.loader.identity()
-
-    def batches(self, epoch, start=0):
-        for step, batch in enumerate(self.loader.batches(epoch, start), start):
-            if (epoch, step) == self.cut:
-                signal.raise_signal(signal.SIGTERM)
-            yield batch
+def stop():
+    signal.raise_signal(signal.SIGTERM)
 
 
 def test_the_outside_methods_are_short_and_use_public_names_alone():
@@ -64,7 +49,7 @@ def predictions(method):
 def test_it_resumes_bit_identically(name, cut, tmp_path):
     whole, history = trained(name)
     with RunDirectory(tmp_path / "run", {}) as run, pytest.raises(Interrupted):
-        trained(name, run=run, wrap=lambda loader: Stops(loader, cut))
+        trained(name, run=run, wrap=lambda loader: Acting(loader, cut, stop))
     with RunDirectory(tmp_path / "run", {}, resume=True) as run:
         resumed, rows = trained(name, run=run, resume=True)
     same_bits(all_state(resumed), all_state(whole))

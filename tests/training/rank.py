@@ -15,28 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the folder that pytest 
 from lt_fast.errors import Interrupted
 from lt_fast.ranks import Ranks
 from lt_fast.training import RunDirectory, process_group
-from methods.problem import trained
+from methods.problem import Acting, trained
 
 EPOCHS = 2
-
-
-class Happens:
-    """A loader that does something before one step."""
-
-    def __init__(self, loader, cut, act):
-        self.loader, self.cut, self.act = loader, cut, act
-
-    def __len__(self):
-        return len(self.loader)
-
-    def identity(self):
-        return self.loader.identity()
-
-    def batches(self, epoch, start=0):
-        for step, batch in enumerate(self.loader.batches(epoch, start), start):
-            if (epoch, step) == self.cut:
-                self.act()
-            yield batch
 
 
 def fail():
@@ -76,7 +57,7 @@ def main():
         "epochs": EPOCHS,
         "norm": arguments.norm,
         "resume": arguments.resume and ranks.is_main,
-        "wrap": lambda loader: Happens(loader, tuple(arguments.cut), act),
+        "wrap": lambda loader: Acting(loader, tuple(arguments.cut), act),
         "options": {"batch_size": size},
     }
     if arguments.no_measure:
