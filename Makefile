@@ -83,7 +83,7 @@ docs: $(VENV)/.built  ## the API pages, from the docstrings, into build/docs
 	@echo "open build/docs/index.html"
 
 lock: $(VENV)/.installed  ## renew requirements.lock from pyproject.toml (needs uv)
-	@uv pip compile pyproject.toml --extra train --extra timm --group dev --group bench --group cuda --universal --generate-hashes \
+	@uv pip compile pyproject.toml --all-extras --group dev --group bench --group cuda --universal --generate-hashes \
 	    --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --quiet -o requirements.lock
 
 clean:  ## remove everything that was built, installed and trained here
