@@ -476,7 +476,7 @@ def test_a_pandas_series_is_in_the_order_of_its_index():
     assert probabilities == pytest.approx(right / 111)
     assert ClassBalancedSampler(labels, class_probs=1 / counted).class_probs.argmax() == 1
     weighted = CrossEntropyLoss(counted, weight=1 / counted)
-    weight = weighted.layout.vectors(weighted.vectors.constants)["weight"]
+    weight = weighted.options.by_name(weighted.vectors.rows)["weight"]
     assert weight.tolist() == pytest.approx(1 / right)
     words = labels.map({0: "owl", 1: "ant", 2: "dog"})
     sampler = ClassBalancedSampler(words, class_probs=words.value_counts())

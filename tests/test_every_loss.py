@@ -266,8 +266,8 @@ def test_a_module_may_be_made_anywhere(name):
     with torch.device("meta"):
         criterion = LOSSES[name](COUNTS)
     assert all(buffer.is_meta for buffer in criterion.vectors.buffers())
-    constants = criterion.vectors.to_empty(device="cpu").constants
-    assert torch.equal(criterion.layout.vectors(constants)["class_counts"], torch.tensor(COUNTS).float())
+    rows = criterion.vectors.to_empty(device="cpu").rows
+    assert torch.equal(criterion.options.by_name(rows)["class_counts"], torch.tensor(COUNTS).float())
     by_reversed = {"weight": np.array(WEIGHT[::-1])[::-1]} if takes_weight(name) else {}
     expected = LOSSES[name](COUNTS, **({"weight": WEIGHT} if by_reversed else {}))(logits.float(), target)
     assert torch.equal(LOSSES[name](COUNTS, **by_reversed)(logits.float(), target), expected)

@@ -54,10 +54,8 @@ struct Settings {
   T num_classes;
 };
 
-// The options of a call that are numbers begin its packed constants, in this order and padded to kHeader entries, so that
-// the class vectors behind them begin on a cache line.
+// The options of a call that are numbers, in the order of its list of numbers.
 enum Number { kOmega, kKappa, kTau, kMaxMargin, kGamma, kScale, kLabelSmoothing, kFocalGamma, kNumbers };
-constexpr int kHeader = 16;
 
 template <class T>
 LT_FAST_HD Settings<T> settings_of(const T* numbers, LabelRule label_rule, MarginRule margin_rule, int64_t classes) {

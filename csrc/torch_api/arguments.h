@@ -108,48 +108,58 @@ struct PerRowTensor {
   }
 };
 
-// The lists `constants` and `numbers` in either of their forms.
+// The lists `vectors` and `numbers`.
 template <class T>
 struct Constants {
-  const T* packed = nullptr;  // the header's numbers where they are packed: on the logits' device
-  T loose[kNumbers];          // the same where they are not
-  T lam;
+  T lam, numbers[kNumbers];
   const T *class_counts, *margin, *bias, *weight;  // null for one that there is not
-  std::vector<Tensor> memory;                      // copies of vectors with a stride
 
-  Constants(const std::vector<Tensor>& constants, const std::vector<double>& numbers, const Choices& choices,
+  Constants(const std::vector<Tensor>& vectors, const std::vector<double>& given, const Choices& choices,
             const Tensor& logits) {
-    const bool is_packed = numbers.size() == 1;
-    const int64_t vectors = choices.class_counts + choices.margin + choices.bias + choices.weight;
-    const int64_t classes = logits.size(1), wanted = is_packed ? 1 : vectors;
-    STD_TORCH_CHECK(is_packed || numbers.size() == 1 + kNumbers, "numbers must be 1 or ", 1 + kNumbers, ", got ",
-                    numbers.size());
-    STD_TORCH_CHECK(static_cast<int64_t>(constants.size()) == wanted, "constants must be ", wanted, " tensors, got ",
-                    constants.size());
-    lam = static_cast<T>(numbers[0]);
-    if (is_packed) packed = vector_of<T>(constants[0], kHeader + vectors * classes, logits, "constants");
-    for (size_t at = 1; at < numbers.size(); ++at) loose[at - 1] = static_cast<T>(numbers[at]);
-    // Rounding must not raise kappa: 1.1 would miss 11 samples against 10.
-    if (!is_packed && loose[kKappa] > numbers[1 + kKappa]) loose[kKappa] = std::nextafter(loose[kKappa], T{0});
-    const T* next = packed + kHeader;
-    size_t part = 0;
+    size_t size = vectors.size();
+    read_numbers(given.empty() && size > 0 ? traced_numbers(vectors[--size]) : given.data(), given.size());
+    size_t tensor = 0;
+    int64_t row = 0;  // of a tensor with several vectors
     const auto take = [&](bool there, const char* name) -> const T* {
       if (!there) return nullptr;
-      if (is_packed) return std::exchange(next, next + classes);
-      const Tensor& vector = constants[part++];
-      STD_TORCH_CHECK(vector.dim() == 1, name, " must have shape (C,), got ", vector.dim(), " dimensions");
-      if (vector.is_contiguous()) return vector_of<T>(vector, classes, logits, name);
-      memory.push_back(torch::stable::contiguous(vector));
-      return vector_of<T>(memory.back(), classes, logits, name);
+      STD_TORCH_CHECK(tensor < size, name, " must be among the vectors, got ", size, " tensors");
+      const Tensor& found = vectors[tensor];
+      const bool stacked = found.dim() == 2;
+      STD_TORCH_CHECK(found.dim() == 1 || (stacked && row < found.size(0)), name, " must have shape (C,), got ",
+                      found.dim(), " dimensions");
+      if (!found.is_contiguous()) memory.push_back(torch::stable::contiguous(found));
+      const Tensor& dense = found.is_contiguous() ? found : memory.back();
+      const int64_t classes = logits.size(1), rows = stacked ? found.size(0) : 1;
+      const T* values = vector_of<T>(dense, rows * classes, logits, name) + row * classes;
+      row = row + 1 < rows ? row + 1 : 0;
+      tensor += row == 0;
+      return values;
     };
     class_counts = take(choices.class_counts, "class_counts");
     margin = take(choices.margin, "margin");
     bias = take(choices.bias, "bias");
     weight = take(choices.weight, "weight");
+    STD_TORCH_CHECK(tensor == size, "vectors must be those that choices names, got more");
   }
 
-  // The numbers, where they can be read on the host.
-  const T* numbers() const { return packed != nullptr ? packed : loose; }
+ private:
+  std::vector<Tensor> memory;  // copies of vectors with a stride
+
+  static const double* traced_numbers(const Tensor& tensor) {
+    STD_TORCH_CHECK(tensor.is_cpu() && tensor.scalar_type() == ScalarType::Double && tensor.is_contiguous() &&
+                        tensor.numel() == 1 + kNumbers,
+                    "numbers must be ", 1 + kNumbers, ", in a list or in a float64 tensor on the CPU");
+    return tensor.const_data_ptr<double>();
+  }
+
+  void read_numbers(const double* given, size_t size) {
+    STD_TORCH_CHECK(size == 0 || size == 1 + kNumbers, "numbers must be ", 1 + kNumbers, ", got ", size);
+    STD_TORCH_CHECK(given != nullptr, "numbers must be given");
+    lam = static_cast<T>(given[0]);
+    for (int at = 0; at < kNumbers; ++at) numbers[at] = static_cast<T>(given[1 + at]);
+    // Rounding must not raise kappa: 1.1 would miss 11 samples against 10.
+    if (numbers[kKappa] > given[1 + kKappa]) numbers[kKappa] = std::nextafter(numbers[kKappa], T{0});
+  }
 };
 
 // What a call lacks, whatever its values.

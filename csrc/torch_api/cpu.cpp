@@ -105,7 +105,7 @@ template <class T>
 void check_constants(const Constants<T>& constants, const Choices& choices, bool mixed, int64_t classes) {
   for (int at = 0; at < kNumbers; ++at) {
     const NumberRule& rule = kNumberRules[at];
-    const double number = constants.numbers()[at];
+    const double number = constants.numbers[at];
     if (!(number >= rule.low && number <= rule.high)) refuse(rule.name, " must be ", rule.words, ", got ", number);
   }
   const bool rule_reads_counts = mixed && choices.label_rule != LabelRule::kMixup;
@@ -219,7 +219,7 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
     check_rows(sample_weight.values, sample_weight.step == 0 ? 1 : n, std::numeric_limits<T>::max(), "sample_weight",
                "be finite and >= 0");
 
-  const Settings<T> settings = settings_of(constants.numbers(), choices.label_rule, choices.margin_rule, c);
+  const Settings<T> settings = settings_of(constants.numbers, choices.label_rule, choices.margin_rule, c);
   std::vector<double> factors_a(static_cast<size_t>(n)), factors_b(factors_a);
   std::vector<T> row_loss(static_cast<size_t>(n));
   factors.counts = choices.label_rule == LabelRule::kMixup ? nullptr : constants.class_counts;
@@ -252,12 +252,12 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
 
 template <bool kRaw>
 Outputs forward(const Tensor& logits, const Tensor& target, const OptionalTensor& target_b, const OptionalTensor& lam,
-                const OptionalTensor& sample_weight, const std::vector<Tensor>& constants,
+                const OptionalTensor& sample_weight, const std::vector<Tensor>& vectors,
                 const std::vector<double>& numbers, int64_t packed_choices) {
   check_logits(logits);
   const Choices choices = Choices::of(packed_choices);
   return with_arithmetic_type(logits, [&](auto zero) {
-    const Constants<decltype(zero)> held(constants, numbers, choices, logits);
+    const Constants<decltype(zero)> held(vectors, numbers, choices, logits);
     return run(logits, target, target_b, lam, sample_weight, held, choices, kRaw);
   });
 }
@@ -279,7 +279,7 @@ Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor
   call.grad_output = outer.values;
   call.grad_output_stride = outer.step;
   call.row_numbers = vector_of<T>(row_numbers, n * kRowNumbers, logits, "rows");
-  call.scale = constants.numbers()[kScale];
+  call.scale = constants.numbers[kScale];
   call.grad = grad.mutable_data_ptr();
   over_rows(rows,
             [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().backward(rows, call, from, to, scratch); });
@@ -287,11 +287,11 @@ Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor
 }
 
 Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& target, const OptionalTensor& target_b,
-                const std::vector<Tensor>& constants, const std::vector<double>& numbers, const Tensor& rows,
+                const std::vector<Tensor>& vectors, const std::vector<double>& numbers, const Tensor& rows,
                 int64_t choices) {
   check_logits(logits);
   return with_arithmetic_type(logits, [&](auto zero) {
-    const Constants<decltype(zero)> held(constants, numbers, Choices::of(choices), logits);
+    const Constants<decltype(zero)> held(vectors, numbers, Choices::of(choices), logits);
     return run_backward(grad_output, logits, target, target_b, held, rows);
   });
 }

@@ -113,16 +113,9 @@ Rows<In> rows_of(const Tensor& logits, const LabelPair& labels, const Arithmetic
 }
 
 template <class T>
-Options<T> options_of(const Constants<T>& constants, const Choices& choices, int64_t classes) {
-  if (constants.packed == nullptr) {
-    STD_TORCH_CHECK(numbers_fit(constants.loose), "an option is out of range");
-    return {settings_of(constants.loose, choices.label_rule, choices.margin_rule, classes), nullptr};
-  }
-  Settings<T> settings{};
-  settings.label_rule = choices.label_rule;
-  settings.margin_rule = choices.margin_rule;
-  settings.num_classes = static_cast<T>(classes);
-  return {settings, constants.packed};
+Settings<T> checked_settings(const Constants<T>& constants, const Choices& choices, int64_t classes) {
+  STD_TORCH_CHECK(numbers_fit(constants.numbers), "an option is out of range");
+  return settings_of(constants.numbers, choices.label_rule, choices.margin_rule, classes);
 }
 
 // What the mean divides by, and the memory where it is computed. No rows: 1, but for the batch's own weight sum, of which
@@ -142,7 +135,7 @@ std::pair<Denominator, OptionalTensor> denominator_of(const Choices& choices,
   Tensor memory = empty_like(logits, {1}, ScalarType::Double);
   double* result = memory.mutable_data_ptr<double>();
   if (own) {
-    launch(sum_of_factors<T>, 1, kSumThreads, stream, call.weights, call.options, rows.target, rows.target_b,
+    launch(sum_of_factors<T>, 1, kSumThreads, stream, call.weights, call.settings, rows.target, rows.target_b,
            rows.columns, rows.rows, result);
   } else {
     launch(expected_weight<T>, 1, kSumThreads, stream, constants.class_counts, constants.weight, rows.columns,
@@ -174,7 +167,7 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   call.weights.counts = labels.mixed && choices.label_rule != LabelRule::kMixup ? constants.class_counts : nullptr;
   call.weights.weight = constants.weight;
   call.weights.margin = constants.margin;
-  call.options = options_of(constants, choices, c);
+  call.settings = checked_settings(constants, choices, c);
   const auto [denominator, memory] = denominator_of(choices, constants, call, logits, device.stream);
   call.denominator = denominator;
 
@@ -195,12 +188,12 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
 
 template <bool kRaw>
 Outputs forward(const Tensor& logits, const Tensor& target, const OptionalTensor& target_b, const OptionalTensor& lam,
-                const OptionalTensor& sample_weight, const std::vector<Tensor>& constants,
+                const OptionalTensor& sample_weight, const std::vector<Tensor>& vectors,
                 const std::vector<double>& numbers, int64_t packed_choices) {
   const Choices choices = Choices::of(packed_choices);
   return with_element_type(logits, [&](auto element) {
     using In = decltype(element);
-    const Constants<Arithmetic<In>> held(constants, numbers, choices, logits);
+    const Constants<Arithmetic<In>> held(vectors, numbers, choices, logits);
     return run<In>(logits, target, target_b, lam, sample_weight, held, choices, kRaw);
   });
 }
@@ -220,19 +213,19 @@ Tensor run_backward(const Tensor& grad_output, const Tensor& input, const Tensor
   call.rows = rows_of<In>(logits, labels, constants.bias);
   call.grad_output = {outer.values, outer.step, T{1}};
   call.row_numbers = vector_of<T>(row_numbers, n * kRowNumbers, logits, "rows");
-  call.options = options_of(constants, choices, c);
+  call.settings = checked_settings(constants, choices, c);
   call.grad = static_cast<In*>(grad.mutable_data_ptr());
   if (n > 0) launch_backward(call, device.stream);
   return grad;
 }
 
 Tensor backward(const Tensor& grad_output, const Tensor& logits, const Tensor& target, const OptionalTensor& target_b,
-                const std::vector<Tensor>& constants, const std::vector<double>& numbers, const Tensor& rows,
+                const std::vector<Tensor>& vectors, const std::vector<double>& numbers, const Tensor& rows,
                 int64_t packed_choices) {
   const Choices choices = Choices::of(packed_choices);
   return with_element_type(logits, [&](auto element) {
     using In = decltype(element);
-    const Constants<Arithmetic<In>> held(constants, numbers, choices, logits);
+    const Constants<Arithmetic<In>> held(vectors, numbers, choices, logits);
     return run_backward<In>(grad_output, logits, target, target_b, held, rows, choices);
   });
 }

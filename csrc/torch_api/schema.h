@@ -1,14 +1,12 @@
 // The schemas of the ops, one for every device, and what their list and integer arguments mean.
 //
-// `constants` and `numbers` hold everything about a call that is a number and does not change from step to step, in the
-// arithmetic type (float64 for float64 logits, float32 for every other), in one of two forms:
+// `vectors` holds the class vectors that `choices` names: class_counts, margin, bias and weight, in this order, in the
+// arithmetic type (float64 for float64 logits, float32 for every other), C numbers each. A function gives a list of (C,)
+// tensors, a loss module one (k, C) tensor that it has stacked once, which is a single tensor to hand over.
 //
-//   packed  by a loss module, once. `constants` is one tensor on the logits' device: kHeader numbers, see Number in
-//           mixed_margin/math.h, then those of class_counts, margin, bias and weight that `choices` names, in this order,
-//           C numbers each. `numbers` is [lam].
-//   loose   by a function, in every call. `constants` is a list of these vectors, and `numbers` is [lam, omega, ...], with
-//           the numbers of the header. A GPU gets them as arguments of its kernels: nothing is copied, nothing waits, and
-//           a CUDA graph that captures the call keeps them.
+// `numbers` is [lam, omega, ...]: lam, and the options of Number in mixed_margin/math.h. A GPU gets them as arguments of its
+// kernels: nothing is copied, nothing waits, and a CUDA graph that captures the call keeps them. A graph of torch.compile
+// whose options change from call to call leaves `numbers` empty, and gives a float64 tensor on the CPU after the vectors.
 //
 // `choices` holds everything that is one of a few: rules, which vectors there are, and which outputs are wanted. The host
 // reads it to choose kernels and shapes without waiting for a device, and torch.compile sees it as a constant.
@@ -31,8 +29,8 @@ namespace lt_fast {
 //
 // `raw` is the same without a registered gradient: for an autograd.Function, and where none is needed. Outputs that are not
 // wanted are None there, which saves small batches their allocation.
-#define LT_FAST_FORWARD                                                                                       \
-  "(Tensor logits, Tensor target, Tensor? target_b, Tensor? lam, Tensor? sample_weight, Tensor[] constants, " \
+#define LT_FAST_FORWARD                                                                                     \
+  "(Tensor logits, Tensor target, Tensor? target_b, Tensor? lam, Tensor? sample_weight, Tensor[] vectors, " \
   "float[] numbers, int choices) -> (Tensor loss, Tensor kept, Tensor prediction)"
 constexpr const char* kForwardSchema = "mixed_margin_loss" LT_FAST_FORWARD;
 constexpr const char* kRawForwardSchema = "mixed_margin_loss.raw" LT_FAST_FORWARD;
@@ -41,7 +39,7 @@ constexpr const char* kRawForwardSchema = "mixed_margin_loss.raw" LT_FAST_FORWAR
 // grad_output * (pull * exp(t_j) - uniform), and grad_output * own_a, own_b at the labels (rows holds all of them).
 constexpr const char* kBackwardSchema =
     "mixed_margin_loss_backward(Tensor grad_output, Tensor logits, Tensor target, Tensor? target_b, "
-    "Tensor[] constants, float[] numbers, Tensor rows, int choices) -> Tensor";
+    "Tensor[] vectors, float[] numbers, Tensor rows, int choices) -> Tensor";
 
 // Multiplies a ready gradient, float32 or float64 and contiguous, by grad_output, one number of the same type. Where that
 // is 1, as it is for a loss that ends its graph, not a byte of the gradient is touched; a GPU finds out by itself, so that
@@ -56,7 +54,7 @@ struct Choices {
   MarginRule margin_rule;                          // 2
   Normalization normalization;                     // 2
   Reduction reduction;                             // 2
-  bool class_counts, margin, bias, weight;         // 1 each: whether constants holds the vector
+  bool class_counts, margin, bias, weight;         // 1 each: whether vectors holds it
   bool with_gradient, with_rows, with_prediction;  // 1 each
 
   static Choices of(int64_t packed) {

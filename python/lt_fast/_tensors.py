@@ -146,10 +146,35 @@ def _row_number(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Te
         number = float(value)
     except OverflowError:
         number = math.inf if value > 0 else -math.inf
-    low, high, rule = (0.0, 1.0, "lie in [0, 1]") if name == "lam" else (0.0, _LARGEST, "be finite and >= 0")
+    low, high, rule = _range_of(name)
     if not low <= number <= high:
         raise ValueError(f"{name} must {rule}, got {number:g}")
     return torch.full((), number, dtype=dtype, device=logits.device)
+
+
+# --- values of rows, where they can be read ---------------------------------------------------------------------------
+
+
+def check_row_labels(name: str, labels: Tensor, num_classes: int) -> None:
+    """Raise ``ValueError`` for a label outside [0, num_classes); names the first position."""
+    wrong = (labels < 0) | (labels >= num_classes)
+    if bool(wrong.any()):
+        at, hint = int(wrong.nonzero()[0]), hints.for_label_value(name, labels, num_classes)
+        raise ValueError(f"{name} must lie in [0, {num_classes}), got {int(labels[at])} at position {at}{hint}")
+
+
+def check_row_numbers(name: str, values: Tensor) -> None:
+    """Raise ``ValueError`` for a number of a row, or of all rows, that ``lam`` or ``sample_weight`` must not hold."""
+    low, high, rule = _range_of(name)
+    wrong = ~((values >= low) & (values <= high) & values.isfinite()).reshape(-1)
+    if bool(wrong.any()):
+        at = int(wrong.nonzero()[0])
+        place = f" at position {at}" if values.dim() else ""
+        raise ValueError(f"{name} must {rule}, got {float(values.reshape(-1)[at]):g}{place}")
+
+
+def _range_of(name: str) -> tuple[float, float, str]:
+    return (0.0, 1.0, "lie in [0, 1]") if name == "lam" else (0.0, _LARGEST, "be finite and >= 0")
 
 
 # --- class vectors ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ def versions() -> dict[str, Any]:
     """Return versions of Python, the platform and every package that lt-fast can use, the op backend and the GPU."""
     import torch  # noqa: PLC0415  (keeps `import lt_fast.versions` cheap for the command line's --help)
 
-    from lt_fast import ops  # noqa: PLC0415
+    from lt_fast import _libraries  # noqa: PLC0415
 
     found: dict[str, Any] = {"python": sys.version.split()[0], "platform": platform.platform()}
     for package in _PACKAGES:
@@ -23,9 +23,9 @@ def versions() -> dict[str, Any]:
     found["torch cuda"] = torch.version.cuda
     found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     found["threads"] = torch.get_num_threads()
-    found["op backend"] = ops.backend()
-    found["op instruction set"] = ops.instruction_set()
-    missing = [f"{device}: {reason}" for device, reason in ops.libraries.MISSING.items()]
+    found["op backend"] = _libraries.backend()
+    found["op instruction set"] = _libraries.instruction_set()
+    missing = [f"{device}: {reason}" for device, reason in _libraries.MISSING.items()]
     found["op not served"] = "; ".join(missing) or None
     return found
 

@@ -51,7 +51,7 @@ def test_no_conversion_of_the_module_rounds_them(convert):
 
 def test_they_follow_the_module_to_its_device():
     assert vectors().to("meta").margin.device.type == "meta"
-    assert LDAMLoss([5, 1]).to("meta").vectors.constants.device.type == "meta"
+    assert LDAMLoss([5, 1]).to("meta").vectors.rows.device.type == "meta"
 
 
 def test_they_are_no_part_of_a_checkpoint():

@@ -153,7 +153,7 @@ def test_a_weight_that_requires_a_gradient_is_refused(weight):
 def test_weights_of_every_dtype_are_taken_exactly(dtype, form):
     weight = torch.tensor([1.3, 2.6, 50.1]).to(dtype)
     made = CrossEntropyLoss([3, 2, 1], weight=form(weight))
-    exact = made.layout.vectors(made.vectors.for_logits(torch.zeros(1, 3, dtype=torch.float64))["constants"])["weight"]
+    exact = made.options.by_name(made.vectors.for_logits(torch.zeros(1, 3, dtype=torch.float64))["rows"])["weight"]
     assert torch.equal(exact, weight.double())
 
 
@@ -169,4 +169,4 @@ def test_a_masked_weight_is_refused_and_an_unmasked_one_taken():
         CrossEntropyLoss([3, 2, 1], weight=weight)
     assert CrossEntropyLoss([3, 2, 1], weight=weight.filled(1.0))(torch.zeros(1, 3), torch.tensor([0])).isfinite()
     made = CrossEntropyLoss([3, 2, 1], weight=np.ma.masked_array([1.0, 2.0, 3.0]))
-    assert made.layout.vectors(made.vectors.constants)["weight"].tolist() == [1, 2, 3]
+    assert made.options.by_name(made.vectors.rows)["weight"].tolist() == [1, 2, 3]

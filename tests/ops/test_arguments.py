@@ -8,7 +8,8 @@ import torch
 from cases import needs_library
 
 from lt_fast import ClassCounts, ops
-from lt_fast.ops import libraries, reference
+from lt_fast import _libraries as libraries
+from lt_fast.ops import reference
 
 
 @pytest.fixture(params=[ops.mixed_margin_loss, reference.mixed_margin_loss], ids=["fused", "reference"])
@@ -311,8 +312,8 @@ def test_the_op_itself_refuses_what_would_read_outside():
     op, numbers = torch.ops.lt_fast.mixed_margin_loss, (0.5, 0.25, 3.0, 0.5, 0.0, 1.0, 1.0, 0.0, 0.0)
 
     def call(*, logits=LOGITS, target=TARGET, margin=None, lam=None, target_b=None, label_rule=0):
-        constants = [] if margin is None else [margin]
-        return op(logits, target, target_b, lam, None, constants, numbers, label_rule | 1 << 7 | len(constants) << 10)
+        vectors = [] if margin is None else [margin]
+        return op(logits, target, target_b, lam, None, vectors, numbers, label_rule | 1 << 7 | len(vectors) << 10)
 
     for options, error, message in [
         ({"target": torch.tensor([0, 1, 2, 3])}, ValueError, "target must lie in [0, 3), got 3 at position 3"),

@@ -1,6 +1,7 @@
 """The op inside torch: opcheck, gradcheck, compile, autocast, and what a backward may and may not do."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.autograd import forward_ad
 from lt_fast import ops
 from lt_fast.losses import LDAMLoss
 from lt_fast.ops import arguments, reference
-from lt_fast.ops.options import VECTORS, WITH_GRADIENT, WITH_PREDICTION, WITH_ROWS, Layout, MarginOptions
+from lt_fast.ops.options import VECTORS, WITH_GRADIENT, WITH_PREDICTION, WITH_ROWS, MarginOptions
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 EVERYTHING = {"margin": True, "bias": True, "weight": True, "sample_weight": True, "label_rule": "mam"}
@@ -25,7 +26,8 @@ def inputs_of_the_op(case: Case, dtype: torch.dtype, *, ready: bool, reduction: 
     chosen = MarginOptions(**{**options, "reduction": reduction})
     given = arguments.gather(logits, case.target, chosen, **tensors)
     vectors = {name: getattr(given, name) for name in VECTORS if getattr(given, name) is not None}
-    choices = Layout(chosen, tuple(vectors)).choices | WITH_PREDICTION | (WITH_GRADIENT if ready else WITH_ROWS)
+    chosen = replace(chosen, vectors=tuple(vectors))
+    choices = chosen.choices | WITH_PREDICTION | (WITH_GRADIENT if ready else WITH_ROWS)
     numbers = (0.0, *chosen.numbers)
     return (
         given.logits, given.target, given.target_b, given.lam, given.sample_weight, list(vectors.values()), numbers,
@@ -36,9 +38,9 @@ def inputs_of_the_op(case: Case, dtype: torch.dtype, *, ready: bool, reduction: 
 def backward_inputs(inputs: tuple) -> tuple:
     """The backward op's inputs from those of the op, which keeps rows."""
     loss, rows, _ = torch.ops.lt_fast.mixed_margin_loss(*inputs)
-    logits, target, target_b, _, _, constants, numbers, choices = inputs
+    logits, target, target_b, _, _, vectors, numbers, choices = inputs
     outer = torch.rand_like(loss.detach())
-    return outer, logits.detach(), target, target_b, constants, numbers, rows.detach(), choices
+    return outer, logits.detach(), target, target_b, vectors, numbers, rows.detach(), choices
 
 
 TENSORS = ("target_b", "lam", "sample_weight", *VECTORS)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from cases import loss_and_gradient, make, needs_library
 
+from lt_fast import _libraries as libraries
 from lt_fast import ops
 from lt_fast.errors import UsageError
-from lt_fast.ops import libraries
 
 HERE = Path(__file__).parent
 SETS = ("portable", "avx2", "avx512")

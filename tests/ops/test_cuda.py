@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lt_fast import ops
 from lt_fast.ops import reference
-from lt_fast.ops.mixed_margin import packed_margin_loss
+from lt_fast.ops.mixed_margin import stacked_margin_loss
 from lt_fast.ops.options import VECTORS, MarginOptions
 
 pytestmark = pytest.mark.skipif(ops.backend() != "cuda", reason="no GPU, or no CUDA library, on this machine")
@@ -146,9 +146,9 @@ def test_what_lies_on_another_device_is_refused():
         (target, torch.zeros(3), "margin must be contiguous, on the logits' device, and float64 for float64 logits"),
         (target, torch.zeros(2, device="cuda"), "margin must have 3 elements, got 2"),
     ]:
-        constants = [] if margin is None else [margin]
+        vectors = [] if margin is None else [margin]
         with pytest.raises(RuntimeError, match=re.escape(message)):
-            op(logits, wrong_target, None, None, None, constants, numbers, 1 << 7 | len(constants) << 10)
+            op(logits, wrong_target, None, None, None, vectors, numbers, 1 << 7 | len(vectors) << 10)
 
 
 def test_wrong_values_that_the_host_has_are_errors():
@@ -164,17 +164,17 @@ def test_wrong_values_that_the_host_has_are_errors():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packed_constants_give_the_same_bits(dtype):
+def test_stacked_vectors_give_the_same_bits(dtype):
     case = make(64, 100, margin=True, weight=True, bias=True, scale=9.0, label_rule="mam")
     logits, target, options = on_gpu(case, dtype)
     exact = loss_and_gradient(ops.mixed_margin_loss, logits, target, options)
     target_b, lam = options.pop("target_b"), options.pop("lam")
     vectors = {name: options.pop(name) for name in VECTORS}
-    layout, constants = MarginOptions(**options).pack(**vectors)
-    constants = constants.float().cuda()
+    stacked, rows = MarginOptions(**options).stack(**vectors)
+    rows = rows.float().cuda()
     try:
         torch.cuda.set_sync_debug_mode("error")
-        loss = packed_margin_loss(layout, constants, logits, target, target_b, lam)
+        loss = stacked_margin_loss(stacked, rows, logits, target, target_b, lam)
         (gradient,) = torch.autograd.grad(loss, logits)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lt_fast import ClassCounts, ops
 from lt_fast.ops import mixed_margin
-from lt_fast.ops.mixed_margin import packed_margin_loss
+from lt_fast.ops.mixed_margin import stacked_margin_loss
 from lt_fast.ops.options import VECTORS, MarginOptions
 
 pytestmark = needs_library
@@ -123,30 +123,30 @@ def test_what_has_to_be_converted_leaves_it(change, checked_calls):
 
 @pytest.mark.parametrize("wanted", [{}, {"reduction": "none"}, {"return_prediction": True}, {"return_gradient": True}])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_packed_once_it_is_bit_identical(wanted, dtype, checked_calls):
+def test_stacked_once_it_is_bit_identical(wanted, dtype, checked_calls):
     case = make(6, 5, margin=True, bias=True, weight=True, label_rule="remix", kappa=1.1, scale=3.0)
     logits, given = as_tensors(case, dtype)
     vectors = {name: given.pop(name) for name in VECTORS}
     call = {name: given.pop(name) for name in ("target_b", "lam")}
     extra = {name: True for name in wanted if name.startswith("return")}
     options = MarginOptions(**given, **{name: value for name, value in wanted.items() if name not in extra})
-    layout, exact = options.pack(**vectors)
-    constants = exact if dtype == torch.float64 else exact.float()
-    found = packed_margin_loss(layout, constants, logits, case.target, call["target_b"], call["lam"], **extra)
+    options, exact = options.stack(**vectors)
+    rows = exact if dtype == torch.float64 else exact.float()
+    found = stacked_margin_loss(options, rows, logits, case.target, call["target_b"], call["lam"], **extra)
     assert not checked_calls
     same = ops.mixed_margin_loss(logits, case.target, **call, **vectors, **given, **wanted)
     found, same = (result if isinstance(result, tuple) else (result,) for result in (found, same))
     assert all(map(torch.equal, found, same))
-    assert {name: value.tolist() for name, value in layout.vectors(constants).items()} == {
+    assert {name: value.tolist() for name, value in options.by_name(rows).items()} == {
         name: value.tolist() for name, value in vectors.items()
     }
 
 
-def test_packed_constants_of_another_device_or_dtype_are_converted():
+def test_stacked_vectors_of_another_dtype_are_converted():
     case = make(6, 5, mixed=False)
-    layout, exact = MarginOptions(scale=2.0).pack(margin=[0.1] * 5)
+    options, rows = MarginOptions(scale=2.0).stack(margin=[0.1] * 5)
     logits, _ = case.arguments(torch.float32)
-    found = packed_margin_loss(layout, exact, logits, case.target)
+    found = stacked_margin_loss(options, rows, logits, case.target)
     assert torch.equal(found, ops.mixed_margin_loss(logits, case.target, scale=2.0, margin=[0.1] * 5))
 
 
@@ -159,45 +159,59 @@ def test_packed_constants_of_another_device_or_dtype_are_converted():
         ({"class_counts": [[1, 2]]}, ValueError, r"class_counts must have shape \(C,\), got \(1, 2\)"),
     ],
 )
-def test_packing_names_what_is_wrong(vectors, error, message):
+def test_stacking_names_what_is_wrong(vectors, error, message):
     with pytest.raises(error, match=message):
-        MarginOptions().pack(**vectors)
+        MarginOptions().stack(**vectors)
 
 
-def test_packed_calls_name_what_is_wrong():
-    layout, exact = MarginOptions(label_rule="mam").pack(class_counts=[3, 2, 1])
+def test_stacked_calls_name_what_is_wrong():
+    options, rows = MarginOptions(label_rule="mam").stack(class_counts=[3, 2, 1])
     logits, target = torch.zeros(2, 3), torch.tensor([0, 3])
     with pytest.raises(ValueError, match=r"target must lie in \[0, 3\), got 3 at position 1"):
-        packed_margin_loss(layout, exact.float(), logits, target)
+        stacked_margin_loss(options, rows.float(), logits, target)
     with pytest.raises(ValueError, match="lam must be given together with target_b, got None"):
-        packed_margin_loss(layout, exact.float(), logits, target, target)
-    layout, exact = MarginOptions(reduction="none").pack()
+        stacked_margin_loss(options, rows.float(), logits, target, target)
+    options, rows = MarginOptions(reduction="none").stack()
     with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum' for return_gradient=True, got 'none'"):
-        packed_margin_loss(layout, exact.float(), logits, torch.tensor([0, 1]), return_gradient=True)
+        stacked_margin_loss(options, rows.float(), logits, torch.tensor([0, 1]), return_gradient=True)
 
 
-def inputs_of_the_op(dtype: torch.dtype, *, number: bool, packed: bool) -> list[Any]:
+def inputs_of_the_op(dtype: torch.dtype, *, number: bool, form: str = "list") -> list[Any]:
+    """The op's own inputs, the vectors in a list or stacked, the numbers in a list or in a tensor."""
     case = make(5, 7, **EVERYTHING)
-    logits, options = as_tensors(case, dtype)
-    arithmetic = options["lam"].dtype
-    layout, exact = MarginOptions(label_rule="mam", scale=2.0, label_smoothing=0.1).pack(
-        **{name: options[name] for name in VECTORS}
+    logits, given = as_tensors(case, dtype)
+    options, rows = MarginOptions(label_rule="mam", scale=2.0, label_smoothing=0.1).stack(
+        **{name: given[name] for name in VECTORS}
     )
-    constants = [exact.to(arithmetic)] if packed else [options[name].contiguous() for name in VECTORS]
-    numbers = [0.3] if packed else [0.3, *layout.options.numbers]
-    lam = None if number else options["lam"]
-    weights = options["sample_weight"]
-    return [logits.detach(), case.target, options["target_b"], lam, weights, constants, numbers, layout.choices]
+    stacked = [rows.to(given["lam"].dtype)]
+    vectors = stacked if form == "stacked" else [given[name].contiguous() for name in VECTORS]
+    numbers = [0.3, *options.numbers]
+    if form == "traced":
+        vectors, numbers = [*vectors, torch.tensor(numbers, dtype=torch.float64)], []
+    lam = None if number else given["lam"]
+    return [
+        logits.detach(), case.target, given["target_b"], lam, given["sample_weight"], vectors, numbers, options.choices
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("outputs", [0, 1 << 13, 1 << 14, 1 << 15])
 @pytest.mark.parametrize("number", [True, False])
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("form", ["list", "stacked", "traced"])
 @pytest.mark.parametrize("overload", ["default", "raw"])
-def test_opcheck_of_both_overloads(outputs, number, packed, overload):
+def test_opcheck_of_both_overloads(outputs, number, form, overload):
     op = getattr(torch.ops.lt_fast.mixed_margin_loss, overload)
-    *inputs, choices = inputs_of_the_op(torch.float32, number=number, packed=packed)
+    *inputs, choices = inputs_of_the_op(torch.float32, number=number, form=form)
     torch.library.opcheck(op, (*inputs, choices | outputs))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("number", [True, False])
+def test_every_form_of_the_op_gives_the_same_bits(dtype, number):
+    results = []
+    for form in ("list", "stacked", "traced"):
+        *inputs, choices = inputs_of_the_op(dtype, number=number, form=form)
+        results.append(torch.ops.lt_fast.mixed_margin_loss.raw(*inputs, choices | 1 << 13)[:2])
+    assert all(torch.equal(*pair) for other in results[1:] for pair in zip(results[0], other, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -207,34 +221,51 @@ def test_opcheck_of_both_overloads(outputs, number, packed, overload):
         (1, torch.full((5,), 7), ValueError, r"target must lie in \[0, 7\), got 7 at position 0"),
         (3, torch.full((5,), 1.5), ValueError, r"lam must lie in \[0, 1\], got 1.5 at position 0"),
         (3, torch.ones(1), RuntimeError, r"lam must have shape \(\) or \(N,\)"),
-        (5, [torch.zeros(3)], RuntimeError, "constants must have 44 elements, got 3"),
-        (5, [torch.ones(44)] * 2, RuntimeError, "constants must be 1 tensors, got 2"),
-        (5, [torch.full((44,), -1.0)], ValueError, r"kappa must be finite and >= 1, got -1"),
-        (6, [0.3, 0.25], RuntimeError, "numbers must be 1 or 9, got 2"),
-        (6, [1.5], ValueError, r"lam must lie in \[0, 1\], got 1.5 at position 0"),
+        (5, [torch.zeros(3)], RuntimeError, "class_counts must have 7 elements, got 3"),
+        (5, [torch.ones(3, 7)], RuntimeError, "weight must be among the vectors, got 1 tensors"),
+        (5, [torch.ones(7)] * 3, RuntimeError, "weight must be among the vectors, got 3 tensors"),
+        (5, [torch.ones(7)] * 5, RuntimeError, "vectors must be those that choices names, got more"),
+        (5, [torch.ones(5, 7)], RuntimeError, "vectors must be those that choices names, got more"),
+        (5, [torch.ones(1, 1, 7)], RuntimeError, r"class_counts must have shape \(C,\), got 3 dimensions"),
+        (5, [torch.ones(0, 7)], RuntimeError, r"class_counts must have shape \(C,\), got 2 dimensions"),
+        (6, [0.3, 0.25], RuntimeError, "numbers must be 9, got 2"),
+        (6, [], RuntimeError, "numbers must be 9, in a list or in a float64 tensor on the CPU"),
+        (6, [1.5, 0.2, 3.0, 0.5, 0.0, 1.0, 2.0, 0.0, 0.0], ValueError, r"lam must lie in \[0, 1\], got 1.5"),
+        (6, [0.5, 0.2, 0.5, 0.5, 0.0, 1.0, 2.0, 0.0, 0.0], ValueError, r"kappa must be finite and >= 1, got 0.5"),
+        (6, [0.5, 0.2, 3.0, 1.5, 0.0, 1.0, 2.0, 0.0, 0.0], ValueError, r"tau must be within \[0, 1\], got 1.5"),
+        (6, [0.5, 0.2, 3.0, 0.5, 0.0, 1.0, 0.0, 0.0, 0.0], ValueError, r"scale must be finite and > 0, got 0"),
     ],
 )
 def test_the_op_refuses(at, wrong, error, message):
-    inputs = inputs_of_the_op(torch.float32, number=at == 6, packed=True)
+    inputs = inputs_of_the_op(torch.float32, number=at == 6)
     inputs[at] = wrong
     with pytest.raises(error, match=message):
         torch.ops.lt_fast.mixed_margin_loss.raw(*inputs)
 
 
+def test_the_op_refuses_a_call_without_numbers():
+    inputs = inputs_of_the_op(torch.float32, number=False)
+    inputs[5], inputs[6], inputs[7] = [], [], 1 << 7
+    with pytest.raises(RuntimeError, match="numbers must be given"):
+        torch.ops.lt_fast.mixed_margin_loss.raw(*inputs)
+
+
 @pytest.mark.parametrize(
-    ("at", "value", "message"),
+    ("row", "column", "value", "message"),
     [
-        (16, 0.0, "class_counts must be >= 1 in every class for this label_rule, got 0 for class 0"),
-        (24, torch.nan, "margin must be finite and >= 0 in every class, got nan for class 1"),
-        (32, torch.inf, "bias must be finite or -inf in every class, got inf for class 2"),
-        (40, -1.0, "weight must be finite and >= 0 in every class, got -1 for class 3"),
-        (2, 1.5, r"tau must be within \[0, 1\], got 1.5"),
-        (5, 0.0, "scale must be finite and > 0, got 0"),
+        (0, 0, 0.0, "class_counts must be >= 1 in every class for this label_rule, got 0 for class 0"),
+        (1, 1, torch.nan, "margin must be finite and >= 0 in every class, got nan for class 1"),
+        (2, 2, torch.inf, "bias must be finite or -inf in every class, got inf for class 2"),
+        (3, 3, -1.0, "weight must be finite and >= 0 in every class, got -1 for class 3"),
     ],
 )
-def test_the_op_checks_the_values_of_constants(at, value, message):
-    inputs = inputs_of_the_op(torch.float32, number=False, packed=True)
-    inputs[5][0][at] = value
+@pytest.mark.parametrize("form", ["list", "stacked", "traced"])
+def test_the_op_checks_the_values_of_vectors(row, column, value, message, form):
+    inputs = inputs_of_the_op(torch.float32, number=False, form=form)
+    if form == "stacked":
+        inputs[5][0][row, column] = value
+    else:
+        inputs[5][row][column] = value
     with pytest.raises(ValueError, match=message):
         torch.ops.lt_fast.mixed_margin_loss.raw(*inputs)
 

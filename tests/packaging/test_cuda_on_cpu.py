@@ -28,8 +28,8 @@ LAST_LAYOUT = 7
 # Columns that are no multiple of anything, for each layout in turn.
 COLUMNS = [2, 3, 10, 100, 365, 1000, 2001, 5003, 8191, 20_479]
 
-_POINTERS = ["lam", "sample_weight", "class_counts", "margin", "bias", "weight", "packed"]
-# In the order of the packed constants; the last one is no option.
+_POINTERS = ["lam", "sample_weight", "class_counts", "margin", "bias", "weight"]
+# The last one is no option.
 _NUMBERS = ["omega", "kappa", "tau", "max_margin", "gamma", "scale", "label_smoothing", "focal_gamma", "denominator"]
 
 
@@ -74,16 +74,13 @@ class Problem:
         numbers = torch.rand(size, generator=self.draw, dtype=torch.float64) * (high - low) + low
         return numbers.to(arithmetic(self.logits.dtype))
 
-    def call(self, *, layout=-1, most_blocks=1 << 30, denominator=1.0, packed=False):
+    def call(self, *, layout=-1, most_blocks=1 << 30, denominator=1.0):
         """The C structure; keeps what it points to alive."""
         given = {name: self.vectors.get(name) for name in _POINTERS}
         options = {name: float(self.options.get(name, 0.0)) for name in _NUMBERS} | {"denominator": denominator}
         rows, columns = self.logits.shape
         if self.options.get("label_rule", "mixup") == "mixup" or self.target_b is None:
             given["class_counts"] = None
-        if packed:
-            numbers = [options[name] for name in _NUMBERS[:-1]]
-            given["packed"] = torch.tensor(numbers, dtype=arithmetic(self.logits.dtype))
         self.alive = [tensor for tensor in (self.target, self.target_b, *given.values()) if tensor is not None]
         return Call(
             logits=self.logits.data_ptr(), stride=self.logits.stride(0), rows=rows, columns=columns,
@@ -185,18 +182,9 @@ def problems(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(problem=problems(), layout=st.sampled_from([-1, LAST_LAYOUT]), packed=st.booleans())
-def test_every_option(kernels, problem, layout, packed):
-    check(kernels, problem, layout=layout, packed=packed)
-
-
-@pytest.mark.parametrize("layout", [0, 4, LAST_LAYOUT])
-def test_packed_numbers_give_the_same_bits(kernels, layout):
-    problem = Problem(5, 21, seed=layout)
-    problem.vectors |= {"class_counts": problem.vector(21, low=1, high=99), "bias": problem.vector(21, low=-9)}
-    problem.options |= {"label_rule": "mam", "scale": 7.0, "label_smoothing": 0.1, "focal_gamma": 1.5}
-    loose, packed = (forward(kernels, problem, layout=layout, packed=packed)[:3] for packed in (False, True))
-    assert all(map(torch.equal, loose, packed))
+@given(problem=problems(), layout=st.sampled_from([-1, LAST_LAYOUT]))
+def test_every_option(kernels, problem, layout):
+    check(kernels, problem, layout=layout)
 
 
 @pytest.mark.parametrize("layout", [0, 2, 4, LAST_LAYOUT])
@@ -343,7 +331,6 @@ SPOILT = {
     "problem.vectors['margin'][problem.target[0]] = math.nan": (
         "margin must be finite and >= 0 in every class, got nan for class {target[0]}"
     ),
-    "problem.options['scale'] = -1.0": "an option of mixed_margin_loss is out of range, see its documentation",
     "problem.vectors['class_counts'][problem.target[2]] = 0": (
         "class_counts must be >= 1 in every class for this label_rule, got 0 for class {target[2]}"
     ),
@@ -367,7 +354,7 @@ for statement in t.SPOILT:
     if (child := os.fork()) == 0:
         problem = t.spoilable()
         exec(statement)
-        t.forward(kernels, problem, packed=True)
+        t.forward(kernels, problem)
         os._exit(0)
     print("stopped" if os.WIFSIGNALED(os.waitpid(child, 0)[1]) else "went on", flush=True)
 """

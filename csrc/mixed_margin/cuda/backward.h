@@ -10,7 +10,7 @@ template <class In, int kLanes>
 __global__ void __launch_bounds__(threads_per_block(kLanes)) backward_rows(const Backward<In> call) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
-  const T scale = call.options.read().scale;
+  const T scale = call.settings.scale;
   const int64_t step = int64_t{gridDim.x} * rows_per_block(kLanes);
   const int64_t first = int64_t{blockIdx.x} * rows_per_block(kLanes) + threadIdx.x / kLanes;
   for (int64_t row = first; row < rows.rows; row += step) {

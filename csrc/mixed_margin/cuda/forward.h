@@ -102,7 +102,7 @@ template <class In, int kLanes, int kElements>
 __global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_registers(const Forward<In> call) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
-  const Settings<T> s = checked_settings(call.options);
+  const Settings<T> s = call.settings;
   for (int64_t block = blockIdx.x; block * rows_per_block(kLanes) < rows.rows; block += gridDim.x) {
     // Lanes without a row of their own repeat the last one: reductions need every thread.
     const int64_t wanted = block * rows_per_block(kLanes) + threadIdx.x / kLanes;
@@ -202,7 +202,7 @@ template <class In>
 __global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<In> call) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
-  const Settings<T> s = checked_settings(call.options);
+  const Settings<T> s = call.settings;
   const T scale = s.scale;
   for (int64_t row = blockIdx.x; row < rows.rows; row += gridDim.x) {
     const In* logits = rows.at(row);

@@ -84,21 +84,6 @@ struct Weights {
   const T* margin;  // may be null
 };
 
-// The options. Their numbers are arguments of the kernel, or stand on the device where a loss module has packed them: the
-// host does not read them there, so that nothing waits.
-template <class T>
-struct Options {
-  Settings<T> settings;
-  const T* packed;  // null: `settings` holds the numbers
-
-  __device__ Settings<T> read() const {
-    if (packed == nullptr) return settings;
-    Settings<T> read = settings_of(packed, settings.label_rule, settings.margin_rule, 0);
-    read.num_classes = settings.num_classes;
-    return read;
-  }
-};
-
 // What the sum of the losses is divided by. Where it depends on data it stands on the device: no one waits
 // for it.
 struct Denominator {
@@ -112,7 +97,7 @@ struct Forward {
   using T = Arithmetic<In>;
   Rows<In> rows;
   Weights<T> weights;
-  Options<T> options;
+  Settings<T> settings;
   Denominator denominator;
   T* loss;              // (N,) over the denominator
   In* grad;             // may be null
@@ -126,7 +111,7 @@ struct Backward {
   Rows<In> rows;
   PerRow<T> grad_output;
   const T* row_numbers;
-  Options<T> options;
+  Settings<T> settings;
   In* grad;
 };
 
@@ -287,17 +272,6 @@ __device__ T checked_class_value(const T* values, int label, const char* name) {
     stop("class vectors are finite and >= 0");
   }
   return value;
-}
-
-// Packed numbers have been checked when they were packed, but for those that torch.compile packs in its graph.
-template <class T>
-__device__ Settings<T> checked_settings(const Options<T>& options) {
-  const Settings<T> s = options.read();
-  if (options.packed != nullptr && blockIdx.x == 0 && threadIdx.x == 0 && !numbers_fit(options.packed)) {
-    printf("an option of mixed_margin_loss is out of range, see its documentation\n");
-    stop("the options are within their ranges");
-  }
-  return s;
 }
 
 // The label rules divide by the count of a class that occurs.

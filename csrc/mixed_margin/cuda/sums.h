@@ -21,9 +21,8 @@ __device__ double sum_over(int64_t count, Value value) {
 // The batch's weight sum, which torch and the papers' code divide by.
 template <class T>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_of_factors(Weights<T> weights, Options<T> options, const int64_t* target, const int64_t* target_b, int classes,
-                   int64_t rows, double* sum) {
-  const Settings<T> settings = options.read();
+    sum_of_factors(Weights<T> weights, Settings<T> settings, const int64_t* target, const int64_t* target_b,
+                   int classes, int64_t rows, double* sum) {
   const double total = sum_over(rows, [&](int64_t row) {
     const int a = checked_label(target, row, classes);
     const int b = target_b == nullptr ? a : checked_label(target_b, row, classes);

@@ -14,12 +14,12 @@ from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.advice import advice
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.first_logits import FirstLogits
-from lt_fast.ops.mixed_margin import packed_margin_loss
+from lt_fast.ops.mixed_margin import stacked_margin_loss
 from lt_fast.ops.options import MarginOptions
 from lt_fast.ops.reference import is_own, mixed_labels, mixed_loss
 
 __all__ = [
-    "Lam", "Loss", "RowLoss", "SharedOptions", "is_own", "mixed_labels", "packed_margin_loss", "row_cross_entropy",
+    "Lam", "Loss", "RowLoss", "SharedOptions", "is_own", "mixed_labels", "row_cross_entropy", "stacked_margin_loss",
 ]  # fmt: skip
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -134,17 +134,17 @@ class Loss(nn.Module, metaclass=_LossType):
         super().__init__()
         counts = ClassCounts(counts).require_no_empty(empty)
         mixing: dict[str, Any] = {"label_rule": label_rule, "omega": omega, "kappa": kappa, "tau": tau}
-        self.options = MarginOptions(**mixing, normalization=normalization, reduction=reduction, **operator)
+        options = MarginOptions(**mixing, normalization=normalization, reduction=reduction, **operator)
         with torch.inference_mode(False):  # a module made for validation may train later
-            packed = {"class_counts": _positive(counts), "margin": margin, "bias": bias}
-            self.layout, constants = self.options.pack(**packed, weight=_shaped(weight, len(counts)))
-        self.vectors = ClassVectors(constants=constants, **(vectors or {}))
+            used = {"class_counts": _positive(counts), "margin": margin, "bias": bias}
+            self.options, rows = options.stack(**used, weight=_shaped(weight, len(counts)))
+        self.vectors = ClassVectors(rows=rows, **(vectors or {}))
         self._first = FirstLogits(type(self).__name__, self.options.scale)
 
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
-        constants = self.vectors.for_logits(logits)["constants"]
-        loss: Tensor = packed_margin_loss(self.layout, constants, logits, target_a, target_b, lam)
+        rows = self.vectors.for_logits(logits)["rows"]
+        loss: Tensor = stacked_margin_loss(self.options, rows, logits, target_a, target_b, lam)
         self._first.look(logits, self.vectors)
         return loss
 
@@ -163,9 +163,9 @@ class Loss(nn.Module, metaclass=_LossType):
         """
         if type(self).forward is not Loss.forward:
             return self._differentiated(logits, target_a, target_b, lam)
-        constants = self.vectors.for_logits(logits)["constants"]
+        rows = self.vectors.for_logits(logits)["rows"]
         labels = (target_a, target_b, lam)
-        both: tuple[Tensor, Tensor] = packed_margin_loss(self.layout, constants, logits, *labels, return_gradient=True)
+        both: tuple[Tensor, Tensor] = stacked_margin_loss(self.options, rows, logits, *labels, return_gradient=True)
         self._first.look(logits, self.vectors)
         return both
 
@@ -229,7 +229,7 @@ class RowLoss(Loss):
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
         own = self.vectors.for_logits(logits)
-        shared = self.layout.vectors(own.pop("constants"))
+        shared = self.options.by_name(own.pop("rows"))
 
         def row_loss(scores: Tensor, label: Tensor) -> Tensor:
             return self.row_loss(scores, label, **own)
@@ -257,7 +257,7 @@ def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
 
 
 def _shaped(weight: Any, num_classes: int) -> Tensor | None:
-    """Return ``weight`` as a vector of its right length that is not zero everywhere; ``pack`` checks its values."""
+    """Return ``weight`` as a vector of its right length that is not zero everywhere; ``stack`` checks its values."""
     if weight is None:
         return None
     vector = class_vector("weight", weight, num_classes)

@@ -25,7 +25,7 @@ class ClassVectors(nn.Module):
     NumPy) is found at calls 1, 2, 4, ... 1024 of the loss, which compare the values, but not under ``torch.compile``.
 
     Args:
-        vectors: name to float64 values: ``constants``, packed for the operator, and what the loss itself reads.
+        vectors: name to float64 values: ``rows``, stacked for the operator, and what the loss itself reads.
     """
 
     def __init__(self, **vectors: Any) -> None:

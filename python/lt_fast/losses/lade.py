@@ -7,7 +7,7 @@ from torch import Tensor
 from lt_fast._checks import number
 from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.balanced_softmax import log_prior
-from lt_fast.losses.base import Lam, Loss, SharedOptions, mixed_labels, packed_margin_loss
+from lt_fast.losses.base import Lam, Loss, SharedOptions, mixed_labels, stacked_margin_loss
 from lt_fast.registry import register
 
 _GUARD = 1e-8  # the authors': a class that is not in the batch has the mean 0
@@ -75,11 +75,11 @@ class LADELoss(Loss):
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss, see ``Loss``."""
         vectors = self.vectors.for_logits(logits)
-        packed = self.layout.vectors(vectors["constants"])
-        labels = mixed_labels(self.options, logits, target_a, target_b, lam, class_counts=packed["class_counts"])
+        shared = self.options.by_name(vectors["rows"])
+        labels = mixed_labels(self.options, logits, target_a, target_b, lam, class_counts=shared["class_counts"])
         wide = logits.to(labels.dtype)  # the gradients of both terms are added before they are rounded
-        loss: Tensor = packed_margin_loss(self.layout, vectors["constants"], wide, target_a, target_b, lam)
-        of_batch = (wide, labels, vectors["prior"], packed["bias"])
+        loss: Tensor = stacked_margin_loss(self.options, vectors["rows"], wide, target_a, target_b, lam)
+        of_batch = (wide, labels, vectors["prior"], shared["bias"])
         regularizer = lade_regularizer(*of_batch, remine_lambda=self.remine_lambda)
         times = len(logits) if self.options.reduction == "sum" else 1
         self._first.look(logits, self.vectors)

@@ -4,8 +4,6 @@ Values on the CPU are checked; values on a GPU are not, because the host would w
 labels outside the classes and factors out of range.
 """
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lt_fast import _hints as hints
-from lt_fast._tensors import arithmetic_dtype, check_class_vector, check_logits, class_vector, labels_of_rows, per_row
+from lt_fast import _tensors
 from lt_fast.ops.options import VECTORS, MarginOptions
 
 
@@ -46,10 +43,10 @@ def gather(
     **vectors: Any,
 ) -> Arguments:  # fmt: skip
     """Check types, shapes and devices, and convert every tensor to its one form."""
-    check_logits(logits, target)
-    labels = labels_of_rows("target", target, logits)
-    labels_b = None if target_b is None else labels_of_rows("target_b", target_b, logits)
-    factors = [per_row(name, value, logits) for name, value in (("lam", lam), ("sample_weight", sample_weight))]
+    _tensors.check_logits(logits, target)
+    labels = _tensors.labels_of_rows("target", target, logits)
+    labels_b = None if target_b is None else _tensors.labels_of_rows("target_b", target_b, logits)
+    factors = (_tensors.per_row("lam", lam, logits), _tensors.per_row("sample_weight", sample_weight, logits))
     checked = [_vector(name, vectors.get(name), logits) for name in VECTORS]
     given = Arguments(logits, labels, labels_b, *factors, *checked)
     _check_needs(given, options)
@@ -74,14 +71,11 @@ def _vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
     """Return a vector of length C, checked and converted; on a GPU its values are left to the kernels."""
     if value is None:
         return None
-    vector = class_vector(name, value, logits.shape[1]).to(arithmetic_dtype(logits))
+    vector = _tensors.class_vector(name, value, logits.shape[1]).to(_tensors.arithmetic_dtype(logits))
     traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()  # noqa: SLF001  (no public function)
     if vector.device.type == "cpu" and not traced:
-        check_class_vector(name, vector)
+        _tensors.check_class_vector(name, vector)
     return vector.to(logits.device).contiguous()
-
-
-# --- values -----------------------------------------------------------------------------------------------------------
 
 
 def check_values(given: Arguments, options: MarginOptions) -> None:
@@ -91,37 +85,23 @@ def check_values(given: Arguments, options: MarginOptions) -> None:
         ValueError: for a label outside the classes, ``lam`` outside [0, 1] or NaN, a negative or NaN sample weight, a
             mean weight of 0 to be divided by, or a label rule with a class without samples.
     """
-    num_classes = given.logits.shape[1]
     for name, labels in (("target", given.target), ("target_b", given.target_b)):
         if labels is not None:
-            wrong = (labels < 0) | (labels >= num_classes)
-            hint = functools.partial(hints.for_label_value, name, labels, num_classes)
-            _refuse(name, labels, wrong, f"lie in [0, {num_classes})", hint)
-    if given.lam is not None:
-        _refuse("lam", given.lam, ~((given.lam >= 0) & (given.lam <= 1)), "lie in [0, 1]")
-    if given.sample_weight is not None:
-        good = (given.sample_weight >= 0) & given.sample_weight.isfinite()
-        _refuse("sample_weight", given.sample_weight, ~good, "be finite and >= 0")
-    counts = given.class_counts
+            _tensors.check_row_labels(name, labels, given.logits.shape[1])
+    for name, values in (("lam", given.lam), ("sample_weight", given.sample_weight)):
+        if values is not None:
+            _tensors.check_row_numbers(name, values)
+    counts, weight = given.class_counts, given.weight
     if counts is None:
         return
-    weight = given.weight if options.divides_by_expected_weight else None
-    if weight is not None and not bool((counts * weight).any()):
+    if weight is not None and options.divides_by_expected_weight and not bool((counts * weight).any()):
         raise ValueError(
             "weight must be > 0 in a class with samples for normalization='expected', got 0 in all of them: their mean "
             "is what the loss is divided by"
         )
-    if given.lam is not None and options.label_rule != "mixup":
-        rule = f"be >= 1 in every class for label_rule={options.label_rule!r}"
-        _refuse("class_counts", counts, counts < 1, rule, where="for class")
-
-
-def _refuse(
-    name: str, values: Tensor, wrong: Tensor, rule: str, hint: Callable[[], str] = str, where: str = "at position"
-) -> None:
-    if bool(wrong.any()):
-        at = int(wrong.reshape(-1).nonzero()[0])
-        value = values.reshape(-1)[at].item()
-        shown = f"{value:g}" if isinstance(value, float) else value  # :g rounds a label to 6 digits
-        place = f" {where} {at}" if values.dim() else ""
-        raise ValueError(f"{name} must {rule}, got {shown}{place}{hint()}")
+    if given.lam is not None and options.label_rule != "mixup" and bool((counts < 1).any()):
+        at = int((counts < 1).nonzero()[0])
+        raise ValueError(
+            f"class_counts must be >= 1 in every class for label_rule={options.label_rule!r}, got "
+            f"{float(counts[at]):g} for class {at}"
+        )

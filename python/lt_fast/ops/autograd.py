@@ -19,22 +19,23 @@ ROW_NUMBERS = 6
 _LIBRARY = torch.library.Library("lt_fast", "FRAGMENT")  # type: ignore[no-untyped-call]  # registrations live as long
 _EXACT = (torch.float32, torch.float64)  # whose gradient may be rounded before grad_output is multiplied in
 _raw: Any = None  # the operator without the Python frame of its overload, once it is registered
+_graph_is_retained = torch._C._autograd._get_current_graph_task_keep_graph  # noqa: SLF001  (no public function says it)
 
 
 class FusedLoss(Function):
-    """The op and its gradient outside ``torch.compile``; ``inputs`` lie between ``logits`` and ``choices``.
+    """The op and its gradient outside ``torch.compile``; ``inputs`` are those after the logits.
 
     torch's generic wrapper for the gradients of custom ops takes longer than the kernel does for a small batch.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, inputs: tuple[Any, ...], choices: int) -> Any:
+    def forward(ctx: Any, logits: Tensor, inputs: tuple[Any, ...]) -> Any:
         """Call the kernel and keep what the backward needs."""
-        loss, kept, prediction = _raw(logits, *inputs, choices)
-        if choices & WITH_GRADIENT:
+        loss, kept, prediction = _raw(logits, *inputs)
+        if inputs[-1] & WITH_GRADIENT:
             ctx.save_for_backward(kept)
         else:
-            _keep(ctx, logits, (*inputs, choices), kept)
+            _keep_rows(ctx, logits, inputs, kept)
         if prediction is None:
             return loss
         ctx.set_materialize_grads(False)
@@ -42,9 +43,22 @@ class FusedLoss(Function):
         return loss, prediction
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, None, None]:
-        """Return the kept gradient, or compute it from the kept rows."""
-        return _gradient_of(ctx, grad_outputs[0]), None, None
+    def backward(ctx: Any, grad_output: Tensor | None, _: None = None) -> tuple[Tensor | None, None]:
+        """Return the kept gradient, or compute it from the kept rows; no frame more than the usual case needs."""
+        if torch.is_grad_enabled():  # in a backward only where a graph of the backward is asked for
+            refuse_second_derivative()
+        kept = ctx.saved_tensors
+        if len(kept) > 1 or grad_output is None:
+            return _gradient_of(ctx, grad_output), None
+        grad: Tensor = kept[0]
+        try:
+            if grad.is_cpu and grad_output.item() == 1:
+                # The receiver may write into it: a hook, or an optimizer into the leaf's .grad, which takes the tensor
+                # over. Only a retained graph returns it again.
+                return (grad.clone() if _graph_is_retained() else grad), None
+        except RuntimeError:  # several at once, under is_grads_batched
+            pass
+        return _scaled(grad, grad_output), None
 
 
 # Function.apply first looks for functorch's transforms, which the callers have ruled out.
@@ -52,8 +66,9 @@ _apply = super(Function, FusedLoss).apply
 
 
 def call(
-    return_gradient: bool, return_prediction: bool, choices: int, logits: Tensor, *inputs: Any, traced: bool = False
-) -> Any:
+    logits: Tensor, inputs: tuple[Any, ...], choices: int, return_gradient: bool, return_prediction: bool,
+    *, traced: bool = False,
+) -> Any:  # fmt: skip
     """Return the loss on the graph, or the loss and its gradient; then the prediction, if wanted.
 
     ``inputs`` are those between ``logits`` and ``choices``. In a ``traced`` graph of ``torch.compile`` the op with its
@@ -66,12 +81,9 @@ def call(
     elif logits.requires_grad and torch.is_grad_enabled():
         choices |= WITH_GRADIENT if choices & REDUCTION_BITS and logits.dtype in _EXACT else WITH_ROWS
         if not traced:
-            return _apply(logits, inputs, choices)  # type: ignore[no-untyped-call]
-    if traced:
-        logits = logits.detach() if return_gradient else logits
-        loss, gradient, prediction = torch.ops.lt_fast.mixed_margin_loss(logits, *inputs, choices)
-    else:
-        loss, gradient, prediction = _raw(logits, *inputs, choices)
+            return _apply(logits, (*inputs, choices))  # type: ignore[no-untyped-call]
+    op = torch.ops.lt_fast.mixed_margin_loss if traced else _raw
+    loss, gradient, prediction = op(logits.detach() if traced and return_gradient else logits, *inputs, choices)
     if return_gradient:
         return (loss, gradient, prediction) if return_prediction else (loss, gradient)
     return (loss, prediction) if return_prediction else loss
@@ -80,51 +92,38 @@ def call(
 # --- the gradient -----------------------------------------------------------------------------------------------------
 
 
-def _keep(ctx: Any, logits: Tensor, inputs: tuple[Any, ...], kept: Tensor) -> None:
-    """Keep what a backward needs that computes the gradient: logits, labels, constants and row numbers."""
-    target, target_b, _, _, constants, ctx.numbers, ctx.choices = inputs
-    ctx.save_for_backward(logits, target, target_b, kept, *constants)
+def _keep_rows(ctx: Any, logits: Tensor, inputs: tuple[Any, ...], rows: Tensor) -> None:
+    """Keep what a backward needs that computes the gradient."""
+    target, target_b, _, _, vectors, ctx.numbers, ctx.choices = inputs
+    ctx.save_for_backward(logits, target, target_b, rows, *vectors)
 
 
 def _gradient_of(ctx: Any, grad_output: Tensor | None) -> Tensor | None:
+    kept = ctx.saved_tensors
     if grad_output is None:
         return None
-    if torch.is_grad_enabled():  # in a backward only where a graph of the backward is asked for
-        refuse_second_derivative()
-    kept = ctx.saved_tensors
     if len(kept) == 1:
         return _scaled(kept[0], grad_output)
     if not ctx.choices & WITH_ROWS:
         raise RuntimeError("choices must ask for the gradient or the rows for a backward, got neither")
-    logits, target, target_b, rows, *constants = kept
+    logits, target, target_b, rows, *vectors = kept
     gradient: Tensor = torch.ops.lt_fast.mixed_margin_loss_backward(
-        grad_output.contiguous(), logits, target, target_b, constants, ctx.numbers, rows, ctx.choices
+        grad_output.contiguous(), logits, target, target_b, vectors, ctx.numbers, rows, ctx.choices
     )
     return gradient
 
 
 def _scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
-    """Return ``grad * grad_output``; where the factor is 1 and the graph is not retained, without a copy.
-
-    The receiver may write into it: a hook, or an optimizer into the leaf's ``.grad``, which takes the tensor over. Only
-    a retained graph returns it again.
-    """
-    if type(grad) is Tensor and not torch.compiler.is_compiling():
+    """Return ``grad * grad_output``; on a GPU in place, without a wait for the factor."""
+    ours = type(grad) is Tensor and grad.is_cuda and not torch.compiler.is_compiling()
+    if ours and grad.dtype == grad_output.dtype and not _graph_is_retained():
         try:
-            if grad.is_cpu:
-                factor = grad_output.item()
-                if factor != 1:
-                    return grad * factor
-                return grad.clone() if _graph_is_retained() else grad
-            if grad.dtype == grad_output.dtype and not _graph_is_retained():
-                torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, grad_output.contiguous())
-                return grad
+            torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, grad_output.contiguous())
         except RuntimeError:  # several at once, under is_grads_batched
             pass
+        else:
+            return grad
     return grad * grad_output
-
-
-_graph_is_retained = torch._C._autograd._get_current_graph_task_keep_graph  # noqa: SLF001  (no public function says it)
 
 
 def refuse_second_derivative(*_: Any) -> None:
@@ -139,24 +138,22 @@ def refuse_second_derivative(*_: Any) -> None:
 
 
 def _fake_loss(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *tensors, constants, _, choices = rest
-    rows = logits.shape[0]
+    *tensors, vectors, numbers, choices = rest
+    n, dtype = logits.shape[0], arithmetic_dtype(logits)
     # Called for meta tensors, too, for which the short path does not look: the slow path then names the argument.
-    if any(value is not None and value.device != logits.device for value in (*tensors, *constants)):
+    on_device = (*tensors, *(vectors if numbers else vectors[:-1]))
+    if any(value is not None and value.device != logits.device for value in on_device):
         raise RuntimeError("all tensors of a call must be on the logits' device")
-    dtype = arithmetic_dtype(logits)
-    kept = logits.new_empty((rows, ROW_NUMBERS) if choices & WITH_ROWS else (0,), dtype=dtype)
-    return (
-        logits.new_empty(() if choices & REDUCTION_BITS else (rows,), dtype=dtype),
-        torch.empty_like(logits, memory_format=torch.contiguous_format) if choices & WITH_GRADIENT else kept,
-        logits.new_empty((rows if choices & WITH_PREDICTION else 0,), dtype=torch.int64),
-    )
+    loss = logits.new_empty(() if choices & REDUCTION_BITS else (n,), dtype=dtype)
+    kept = logits.new_empty((n, ROW_NUMBERS) if choices & WITH_ROWS else (0,), dtype=dtype)
+    kept = torch.empty_like(logits, memory_format=torch.contiguous_format) if choices & WITH_GRADIENT else kept
+    return loss, kept, logits.new_empty((n if choices & WITH_PREDICTION else 0,), dtype=torch.int64)
 
 
 def _fake_raw_loss(logits: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
     loss, kept, prediction = _fake_loss(logits, *rest)
-    wants_kept = rest[-1] & (WITH_GRADIENT | WITH_ROWS)
-    return loss, kept if wants_kept else None, prediction if rest[-1] & WITH_PREDICTION else None
+    wants_kept, wants_prediction = rest[-1] & (WITH_GRADIENT | WITH_ROWS), rest[-1] & WITH_PREDICTION
+    return loss, kept if wants_kept else None, prediction if wants_prediction else None
 
 
 def _fake_backward(grad_output: Tensor, logits: Tensor, *_: Any) -> Tensor:  # noqa: ARG001
@@ -166,15 +163,15 @@ def _fake_backward(grad_output: Tensor, logits: Tensor, *_: Any) -> Tensor:  # n
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(*output[1:])
-    ctx.num_constants = len(inputs[5])
+    ctx.num_vectors = len(inputs[5])
     if inputs[-1] & WITH_GRADIENT:
         ctx.save_for_backward(output[1])
     else:
-        _keep(ctx, inputs[0], inputs[1:], output[1])
+        _keep_rows(ctx, inputs[0], inputs[1:], output[1])
 
 
 def _backward(ctx: Any, grad_output: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    return _gradient_of(ctx, grad_output), None, None, None, None, [None] * ctx.num_constants, None, None
+    return _gradient_of(ctx, grad_output), None, None, None, None, [None] * ctx.num_vectors, None, None
 
 
 def register() -> None:

@@ -1,19 +1,17 @@
 """``mixed_margin_loss``: every loss of the family in one call, loss and gradient in one pass over the logits."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lt_fast._tensors import arithmetic_dtype
-from lt_fast.ops import arguments, autograd, libraries, reference
-from lt_fast.ops.options import CHOICES, VECTOR_BITS, Layout, MarginOptions
+from lt_fast import _libraries as libraries
+from lt_fast.ops import arguments, autograd, reference
+from lt_fast.ops.options import CHOICES, VECTOR_BITS, VECTORS, MarginOptions
 
-_NO_FLOATS = frozenset((bool, np.bool_))
 _COUNTS, _MARGIN, _BIAS, _WEIGHT = VECTOR_BITS.values()
+_NUMBERS = frozenset((float, int))  # a bool is no number
 # No public functions say it.
 _transforms_active, _modes = torch._C._are_functorch_transforms_active, torch._C._len_torch_dispatch_stack  # noqa: SLF001
 _REFUSED = (KeyError, RuntimeError, TypeError, ValueError)
@@ -96,12 +94,10 @@ def mixed_margin_loss(
     computes it: the kernels have no rules for those. A returned gradient is a constant there, too.
 
     NaN logits make the loss NaN, and so does a row of -inf alone; nothing raises, because on a GPU that would make
-    every step wait. Check the loss where it is read anyway, or use ``torch.autograd.set_detect_anomaly``. Probabilities
-    and scores that are no cosines bring no warning here, as they do in the loss modules. Under ``torch.compile`` the
-    values of vectors are not checked, and a number that changes from call to call, such as ``lam`` or ``tau``, compiles
-    twice at most. Autocast changes nothing: half logits are taken as they are, the arithmetic is float32 inside. On the
-    CPU the result does not depend on the number of threads, bit for bit. O(N * C), one read of the logits, one write of
-    the gradient.
+    every step wait. Unlike the loss modules it does not warn of probabilities. Under ``torch.compile`` the values of
+    vectors are not checked, and a number that changes from call to call, such as ``lam`` or ``tau``, compiles twice at
+    most. Autocast changes nothing: half logits are taken as they are, the arithmetic is float32 inside. On the CPU the
+    result does not depend on the number of threads, bit for bit. O(N * C): the logits are read once.
 
     Raises:
         TypeError: if an argument has a wrong type or dtype, such as float labels.
@@ -109,89 +105,70 @@ def mixed_margin_loss(
             is found on the CPU, and stops the kernel on a GPU.
         NotImplementedError: if ``create_graph=True`` asks for a second derivative; ``lt_fast.ops.reference`` has one.
 
-    Source: Cao et al. 2019, arXiv:1906.07413 (LDAM); Kang, Vu and Yoo 2021, arXiv:2206.05380, code
-    ihaeyong/Maximum-Margin-LDAM (maximum margins; here the own label's score by default, see ``compat``); Ren et al.
-    2020, arXiv:2007.10740 (balanced softmax); Cheng et al. 2023, arXiv:2308.15457 (mam); Chou et al. 2020,
-    arXiv:2007.03943 (remix); Xu et al. 2021, arXiv:2111.03874 (unimix); CP-Mix, arXiv:2411.07621 (its formula
-    reconstructed from the text).
+    Source: LDAM, arXiv:1906.07413; maximum margins, arXiv:2206.05380 and its code ihaeyong/Maximum-Margin-LDAM (here
+    the own label's score by default, see ``compat``); balanced softmax, arXiv:2007.10740; mam, arXiv:2308.15457; remix,
+    arXiv:2007.03943; unimix, arXiv:2111.03874; CP-Mix, arXiv:2411.07621 (its formula reconstructed from the text).
     """
-    if _is_usual(logits):  # the short path: the op gets the arguments as they are, and checks them itself
+    if _is_usual(logits):
         try:
-            choices, constants = CHOICES[label_rule, margin_rule, compat, normalization, reduction], []
+            choices, vectors = CHOICES[label_rule, margin_rule, compat, normalization, reduction], []
             if class_counts is not None:
                 choices |= _COUNTS
-                constants.append(class_counts)
+                vectors.append(class_counts)
             if margin is not None:
                 choices |= _MARGIN
-                constants.append(margin)
+                vectors.append(margin)
             if bias is not None:
                 choices |= _BIAS
-                constants.append(bias)
+                vectors.append(bias)
             if weight is not None:
                 choices |= _WEIGHT
-                constants.append(weight)
-            if margin_rule == "fixed" and max_margin is gamma is None:
-                largest, steepness = 0.0, 1.0
-            elif margin_rule == "fixed" or max_margin is None or gamma is None:
-                raise TypeError
-            else:
-                largest, steepness = max_margin, gamma
-            lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, constants)
-            numbers = (lam_number, omega, kappa, tau, largest, steepness, scale, label_smoothing, focal_gamma)
-            if (
-                type(omega) is type(kappa) is type(tau) is type(scale) is type(label_smoothing) is float
-                and type(focal_gamma) is type(largest) is type(steepness) is float
-            ) or _NO_FLOATS.isdisjoint(map(type, numbers)):
-                return autograd.call(
-                    return_gradient, return_prediction, choices,
-                    logits, target, target_b, lam_tensor, sample_weight, constants, numbers,
-                )  # fmt: skip
+                vectors.append(weight)
+            fixed = max_margin is gamma is None
+            largest, steepness = (0.0, 1.0) if fixed else (max_margin, gamma)
+            numbers = (omega, kappa, tau, largest, steepness, scale, label_smoothing, focal_gamma)
+            if (margin_rule == "fixed") is fixed and _NUMBERS.issuperset(map(type, numbers)):
+                inputs = _unconverted(target, target_b, lam, sample_weight, vectors, numbers)
+                return autograd.call(logits, inputs, choices, return_gradient, return_prediction)
         except _REFUSED:
             pass  # named below, or taken after a conversion
     options = MarginOptions(
         label_rule, omega, kappa, tau, margin_rule, max_margin, gamma, compat, scale, label_smoothing, focal_gamma,
         normalization, reduction,
     )  # fmt: skip
-    vectors = {"class_counts": class_counts, "margin": margin, "bias": bias, "weight": weight}
+    by_name = {"class_counts": class_counts, "margin": margin, "bias": bias, "weight": weight}
     return _checked_call(
-        options, vectors, None, logits, target, target_b, lam, sample_weight, return_gradient, return_prediction
+        options, by_name, logits, target, target_b, lam, sample_weight, return_gradient, return_prediction
     )
 
 
-def packed_margin_loss(
-    layout: Layout, constants: Tensor, logits: Tensor, target: Tensor, target_b: Tensor | None = None,
+def stacked_margin_loss(
+    options: MarginOptions, rows: Tensor, logits: Tensor, target: Tensor, target_b: Tensor | None = None,
     lam: Tensor | float | None = None, sample_weight: Tensor | float | None = None, *, return_gradient: bool = False,
     return_prediction: bool = False,
 ) -> Any:  # fmt: skip
-    """Return what ``mixed_margin_loss`` returns, for options and class vectors that were packed once.
+    """Return what ``mixed_margin_loss`` returns, for class vectors that were checked and stacked once.
 
-    ``layout`` and ``constants`` are those of ``MarginOptions.pack``, ``constants`` in the dtype that the loss is
-    computed in; all other arguments, shapes and errors are those of ``mixed_margin_loss``.
+    ``options`` and ``rows`` are those of ``MarginOptions.stack``, ``rows`` in the dtype that the loss is computed in;
+    all other arguments, shapes and errors are those of ``mixed_margin_loss``.
     """
     if _is_usual(logits):
         try:
-            lam_tensor, lam_number = _lam_of(target_b, lam, sample_weight, ())
-            return autograd.call(
-                return_gradient, return_prediction, layout.choices,
-                logits, target, target_b, lam_tensor, sample_weight, [constants], (lam_number,),
-            )  # fmt: skip
+            vectors = [rows] if options.vectors else []
+            inputs = _unconverted(target, target_b, lam, sample_weight, vectors, options.numbers)
+            return autograd.call(logits, inputs, options.choices, return_gradient, return_prediction)
         except _REFUSED:
             pass  # as above
-    vectors, options = layout.vectors(constants), layout.options
     return _checked_call(
-        options, vectors, constants, logits, target, target_b, lam, sample_weight, return_gradient, return_prediction
+        options, options.by_name(rows), logits, target, target_b, lam, sample_weight, return_gradient, return_prediction
     )
-
-
-# --- the short path: no argument is converted, and the op itself checks everything ------------------------------------
 
 
 def _is_usual(logits: Tensor) -> bool:
     """Return whether there is a kernel for these logits, and nothing of torch between it and them."""
     return (
         type(logits) is Tensor
-        and libraries.BACKEND != "reference"
-        and (logits.is_cpu or (logits.is_cuda and libraries.BACKEND == "cuda"))
+        and ((logits.is_cpu and libraries.BACKEND != "reference") or (logits.is_cuda and libraries.BACKEND == "cuda"))
         and not torch.compiler.is_compiling()
         and not _transforms_active()
         and forward_ad._current_level < 0  # noqa: SLF001
@@ -199,28 +176,24 @@ def _is_usual(logits: Tensor) -> bool:
     )
 
 
-def _lam_of(target_b: Any, lam: Any, sample_weight: Any, vectors: Sequence[Any]) -> tuple[Tensor | None, float]:
-    """Return ``lam`` as a tensor or as a number, and raise ``TypeError`` for what has to be converted first."""
-    if sample_weight is not None and (type(sample_weight) is not Tensor or sample_weight.requires_grad):
+def _unconverted(
+    target: Tensor, target_b: Any, lam: Any, sample_weight: Any, vectors: list[Any], numbers: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Return the op's inputs as they are: it checks them. Raise ``TypeError`` for what has to be converted first."""
+    if (lam is None) is not (target_b is None):
         raise TypeError
-    for vector in vectors:
-        if type(vector) is not Tensor or vector.requires_grad:
+    number = 0.0
+    if type(lam) is float:
+        lam, number = None, lam
+    for value in (lam, sample_weight, *vectors):
+        if value is not None and (type(value) is not Tensor or value.requires_grad):
             raise TypeError
-    if lam is None and target_b is None:
-        return None, 0.0
-    if type(lam) is Tensor and target_b is not None and not lam.requires_grad:
-        return lam, 0.0
-    if type(lam) is float and target_b is not None:
-        return None, lam
-    raise TypeError
-
-
-# --- every other call -------------------------------------------------------------------------------------------------
+    return target, target_b, lam, sample_weight, vectors, (number, *numbers)
 
 
 def _checked_call(
-    options: MarginOptions, vectors: dict[str, Any], constants: Tensor | None, logits: Tensor, target: Any,
-    target_b: Any, lam: Any, sample_weight: Any, return_gradient: bool, return_prediction: bool,
+    options: MarginOptions, vectors: dict[str, Any], logits: Tensor, target: Any, target_b: Any, lam: Any,
+    sample_weight: Any, return_gradient: bool, return_prediction: bool,
 ) -> Any:  # fmt: skip
     """Check and convert every argument, then call the op or the reference implementation."""
     if return_gradient:
@@ -228,20 +201,16 @@ def _checked_call(
     given = arguments.gather(logits, target, options, target_b, lam, sample_weight, **vectors)
     if arguments.transformed() or not libraries.has_kernel(logits.device.type):
         return reference.results_of(given, options, return_gradient, return_prediction)
-    held = {name: getattr(given, name) for name in VECTOR_BITS if getattr(given, name) is not None}
-    layout = Layout(options, tuple(held))
-    loose, numbers = list(held.values()), options.numbers
-    if torch.compiler.is_compiling() and constants is None:
-        constants = options.traced_constants(loose, logits)
-    if constants is not None:
-        loose, numbers = [constants.to(logits.device, arithmetic_dtype(logits))], ()
-    inputs = (given.target, given.target_b, given.lam, given.sample_weight, loose, (0.0, *numbers))
-    wanted = (return_gradient, return_prediction, layout.choices)
-    if torch.compiler.is_compiling():
-        return autograd.call(*wanted, logits, *inputs, traced=True)
+    held = {name: getattr(given, name) for name in VECTORS if getattr(given, name) is not None}
+    tensors, numbers = list(held.values()), (0.0, *options.numbers)
+    choices = options.choices | sum(VECTOR_BITS[name] for name in held)
+    traced = torch.compiler.is_compiling()
+    if traced and (changing := options.traced_numbers()) is not None:
+        tensors, numbers = [*tensors, changing], ()
+    inputs = (given.target, given.target_b, given.lam, given.sample_weight, tensors, numbers)
     try:
-        return autograd.call(*wanted, logits, *inputs)
+        return autograd.call(logits, inputs, choices, return_gradient, return_prediction, traced=traced)
     except (RuntimeError, ValueError):
-        if logits.device.type == "cpu":
+        if logits.device.type == "cpu" and not traced:
             arguments.check_values(given, options)
         raise

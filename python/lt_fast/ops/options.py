@@ -1,8 +1,8 @@
-"""The options of the loss: checked once, and packed with the class vectors into the two arguments that the op reads."""
+"""The options of the loss, checked once, and the bits and numbers of them that the op reads."""
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,7 @@ REDUCTIONS = ("none", "mean", "sum")
 NUMBERS = ("omega", "kappa", "tau", "max_margin", "gamma", "scale", "label_smoothing", "focal_gamma")
 VECTORS = ("class_counts", "margin", "bias", "weight")
 
-# The layout of the op's ``constants`` and ``choices``; csrc/torch_api/schema.h describes it.
-HEADER = 16
+# The bits of the op's ``choices``; csrc/torch_api/schema.h describes them.
 VECTOR_BITS = {name: 1 << (9 + at) for at, name in enumerate(VECTORS)}
 WITH_GRADIENT, WITH_ROWS, WITH_PREDICTION = 1 << 13, 1 << 14, 1 << 15
 REDUCTION_BITS = 3 << 7
@@ -32,8 +31,6 @@ CHOICES = {
 
 _NUMPY = (np.ndarray, np.generic)  # a tuple: torch.compile does not trace a union of these
 _LARGEST, _TINY = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
-
-
 _SHARE, _AT_LEAST_0 = ("within [0, 1]", 0.0, 1.0), ("finite and >= 0", 0.0, math.inf)
 _RULES = {  # what a number must be, in words and as bounds
     "omega": ("finite", -math.inf, math.inf),
@@ -51,8 +48,12 @@ _RULES = {  # what a number must be, in words and as bounds
 class MarginOptions:
     """The options of ``mixed_margin_loss``, which documents them.
 
-    Under ``torch.compile`` a number that changes from call to call is a symbol or a tensor. Checking it here would
-    compile the graph again for every value: the op checks it when it runs.
+    Under ``torch.compile`` a number that changes from call to call is a symbol or a tensor: the op checks it.
+
+    Attributes:
+        vectors: names of the class vectors that ``stack`` has stacked for these options.
+        numbers: those of ``NUMBERS``, in that order; what the margin rule does not use is neutral.
+        choices: all others, and ``vectors``, as bits.
 
     Raises:
         TypeError: if an option is of a wrong type.
@@ -72,6 +73,9 @@ class MarginOptions:
     focal_gamma: float = 0.0
     normalization: str = "expected"
     reduction: str = "mean"
+    vectors: tuple[str, ...] = ()
+    numbers: tuple[Any, ...] = field(init=False)
+    choices: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Check every option, and store the numbers as floats."""
@@ -80,9 +84,14 @@ class MarginOptions:
         _checks.choice("normalization", self.normalization, NORMALIZATIONS)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
         self._check_margin_rule()
+        neutral = {"max_margin": 0.0, "gamma": 1.0} if self.margin_rule == "fixed" else {}
         for name in NUMBERS:
-            if getattr(self, name) is not None or name not in ("max_margin", "gamma"):
+            if name not in neutral:
                 object.__setattr__(self, name, _number(name, getattr(self, name)))
+        numbers = tuple(neutral[name] if name in neutral else getattr(self, name) for name in NUMBERS)
+        bits = CHOICES[self.label_rule, self.margin_rule, self.compat, self.normalization, self.reduction]
+        object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "choices", bits | sum(VECTOR_BITS[name] for name in self.vectors))
 
     def _check_margin_rule(self) -> None:
         if self.compat not in (None, "batch_first_label"):
@@ -99,17 +108,6 @@ class MarginOptions:
                 raise ValueError(f"{name} must be given for margin_rule='maximum', got None")
 
     @property
-    def numbers(self) -> tuple[Any, ...]:
-        """The numbers in the order of ``NUMBERS``; what the margin rule does not use is neutral."""
-        margin = (0.0, 1.0) if self.max_margin is None else (self.max_margin, self.gamma)
-        return (self.omega, self.kappa, self.tau, *margin, self.scale, self.label_smoothing, self.focal_gamma)
-
-    @property
-    def choices(self) -> int:
-        """The choices as bits, without those of vectors and outputs."""
-        return CHOICES[self.label_rule, self.margin_rule, self.compat, self.normalization, self.reduction]
-
-    @property
     def divides_by_expected_weight(self) -> bool:
         """Whether the loss is divided by the mean weight of a training sample."""
         return self.normalization == "expected" and self.reduction == "mean"
@@ -122,55 +120,36 @@ class MarginOptions:
                 "leave return_gradient out and call loss.backward(factors)"
             )
 
-    def pack(
-        self, *, class_counts: Any = None, margin: Any = None, bias: Any = None, weight: Any = None
-    ) -> tuple["Layout", Tensor]:
-        """Return the layout and the numbers of a loss with these class vectors, for ``packed_margin_loss``.
+    def stack(self, **vectors: Any) -> tuple["MarginOptions", Tensor]:
+        """Return these options for class vectors of a loss, and the vectors as rows of one tensor.
 
         Shape:
-            vectors (C,), as for ``mixed_margin_loss``; returns float64 (16 + k * C,) on the CPU for k vectors. Convert
-            it to float32 for logits that are not float64.
+            vectors (C,) or None, as for ``mixed_margin_loss``; returns float64 (k, C) on the CPU for k vectors.
 
         Raises:
             TypeError: if a vector is no vector of numbers.
             ValueError: if a vector has a wrong shape or value.
         """
-        given = {"class_counts": class_counts, "margin": margin, "bias": bias, "weight": weight}
-        converted = {name: _tensors.class_vector(name, value) for name, value in given.items() if value is not None}
+        given = {name: vectors[name] for name in VECTORS if vectors.get(name) is not None}
+        converted = {name: _tensors.class_vector(name, value) for name, value in given.items()}
         sizes = {len(vector) for vector in converted.values()}
         if len(sizes) > 1:
             raise ValueError(f"class vectors must have one length C, got {sorted(sizes)}")
         for name, vector in converted.items():
             _tensors.check_class_vector(name, vector)
-        padded = (*self.numbers, *[0.0] * (HEADER - len(NUMBERS)))
-        header = torch.tensor(padded, dtype=torch.float64, device="cpu")
-        return Layout(self, tuple(converted)), torch.cat([header, *converted.values()])
+        none = torch.empty((0, 0), dtype=torch.float64, device="cpu")
+        return replace(self, vectors=tuple(converted)), torch.stack([*converted.values()]) if converted else none
 
-    def traced_constants(self, vectors: list[Tensor], logits: Tensor) -> Tensor:
-        """Return packed constants for a graph of ``torch.compile``, whose numbers may differ from call to call."""
-        one = torch.ones((), dtype=torch.float64, device=logits.device)
-        exact = torch.stack([one * number for number in self.numbers] + [one * 0.0] * (HEADER - len(NUMBERS)))
-        header = exact.to(_tensors.arithmetic_dtype(logits))
-        # Rounding must not raise kappa, see single_below.
-        raised = (header.double() > exact) & (torch.arange(HEADER, device=logits.device) == NUMBERS.index("kappa"))
-        return torch.cat([torch.where(raised, torch.nextafter(header, torch.zeros_like(header)), header), *vectors])
+    def by_name(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the class vectors in stacked ``rows``, by name."""
+        return dict(zip(self.vectors, rows, strict=True))
 
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What packed constants hold: the options, and the class vectors that follow them."""
-
-    options: MarginOptions
-    names: tuple[str, ...]
-    choices: int = 0
-
-    def __post_init__(self) -> None:
-        """Compute the bits of ``choices``."""
-        object.__setattr__(self, "choices", self.options.choices | sum(VECTOR_BITS[name] for name in self.names))
-
-    def vectors(self, constants: Tensor) -> dict[str, Tensor]:
-        """Return views of the class vectors in packed constants, by name."""
-        return dict(zip(self.names, constants[HEADER:].view(len(self.names), -1), strict=True)) if self.names else {}
+    def traced_numbers(self) -> Tensor | None:
+        """Return the numbers as a tensor, float64 on the CPU, where a graph's change from call to call."""
+        if all(isinstance(number, int | float) and _tensors.is_static(number) for number in self.numbers):
+            return None
+        one = torch.ones((), dtype=torch.float64, device="cpu")
+        return torch.stack([one * number for number in (0.0, *self.numbers)])
 
 
 def _number(name: str, value: Any) -> Any:

@@ -1,8 +1,7 @@
 """The op in plain torch: to be read next to the formulas, compared with, and used where no library fits.
 
-``mixed_margin_loss`` here and in ``lt_fast.ops`` take the same arguments and return the same loss. This one writes
-every intermediate matrix, so it is several times slower; its gradient is torch's own, so it can be differentiated
-twice. Losses whose maths the op does not have use the functions at the end.
+It writes every intermediate matrix, so it is several times slower. Losses whose maths the op does not have use the
+functions at the end.
 """
 
 from collections.abc import Callable
@@ -27,10 +26,9 @@ def mixed_margin_loss(
     sample_weight: Tensor | float | None = None, class_counts: Any = None, margin: Any = None, bias: Any = None,
     weight: Any = None, return_gradient: bool = False, return_prediction: bool = False, **options: Any,
 ) -> Any:  # fmt: skip
-    """Return what ``lt_fast.ops.mixed_margin_loss`` returns for the same arguments, computed by plain torch.
+    """Equals ``lt_fast.ops.mixed_margin_loss``, errors included; plain torch, which can be differentiated twice.
 
-    Arguments, shapes and errors are the same; only a second derivative works here. O(N * C) time, about ten matrices
-    of the logits' size.
+    O(N * C) time, about ten matrices of the logits' size.
     """
     checked = MarginOptions(**options)
     vectors = {"class_counts": class_counts, "margin": margin, "bias": bias, "weight": weight}

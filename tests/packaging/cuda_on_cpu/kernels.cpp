@@ -3,8 +3,8 @@
 
 #include "mixed_margin/cuda/backward.h"
 #include "mixed_margin/cuda/forward.h"
-#include "mixed_margin/cuda/sums.h"
 #include "mixed_margin/cuda/layout.h"
+#include "mixed_margin/cuda/sums.h"
 
 using namespace lt_fast;
 using namespace lt_fast::cuda;
@@ -14,7 +14,7 @@ struct Call {
   const void* logits;
   int64_t stride, rows, columns;
   const int64_t *target, *target_b;
-  const void *lam, *sample_weight, *class_counts, *margin, *bias, *weight, *packed;
+  const void *lam, *sample_weight, *class_counts, *margin, *bias, *weight;
   int64_t lam_step, sample_weight_step;
   int64_t label_rule, margin_rule;
   double omega, kappa, tau, max_margin, gamma, scale, label_smoothing, focal_gamma;
@@ -48,17 +48,11 @@ Weights<T> weights_of(const Call& c) {
           as<T>(c.margin)};
 }
 
-// As arguments of the kernel, or packed in memory.
 template <class T>
-Options<T> options_of(const Call& c) {
-  Settings<T> s{};
-  s.label_rule = static_cast<LabelRule>(c.label_rule);
-  s.margin_rule = static_cast<MarginRule>(c.margin_rule);
-  s.num_classes = T(c.columns);
-  if (c.packed != nullptr) return {s, as<T>(c.packed)};
-  const T numbers[] = {T(c.omega), T(c.kappa), T(c.tau),             T(c.max_margin),
-                       T(c.gamma), T(c.scale), T(c.label_smoothing), T(c.focal_gamma)};
-  return {settings_of(numbers, s.label_rule, s.margin_rule, c.columns), nullptr};
+Settings<T> settings_of(const Call& c) {
+  const T numbers[] = {T(c.omega), T(c.kappa),           T(c.tau),        T(c.max_margin), T(c.gamma),
+                       T(c.scale), T(c.label_smoothing), T(c.focal_gamma)};
+  return settings_of(numbers, static_cast<LabelRule>(c.label_rule), static_cast<MarginRule>(c.margin_rule), c.columns);
 }
 
 // Fewer blocks than rows ask for let the kernels go round.
@@ -83,7 +77,7 @@ int run_forward(const Call& c) {
   Forward<In> call{};
   call.rows = rows_of<In>(c);
   call.weights = weights_of<T>(c);
-  call.options = options_of<T>(c);
+  call.settings = settings_of<T>(c);
   call.denominator = {c.denominator, nullptr};
   call.loss = static_cast<T*>(c.loss);
   call.grad = static_cast<In*>(c.grad);
@@ -106,7 +100,7 @@ int run_backward(const Call& c) {
   call.rows = rows_of<In>(c);
   call.grad_output = {as<T>(c.grad_output), c.grad_output_step, T{1}};
   call.row_numbers = as<T>(c.row_numbers);
-  call.options = options_of<T>(c);
+  call.settings = settings_of<T>(c);
   call.grad = static_cast<In*>(c.grad);
   const int lanes = backward_lanes(static_cast<int>(c.columns), sizeof(In));
   if (lanes == 4) launch(backward_rows<In, 4>, blocks(c, 4), threads_per_block(4), call);
@@ -150,7 +144,7 @@ void rescale_gradient(char type, void* grad, int64_t count, const void* factor, 
 void sums(const Call* call, double* factors, double* expected, float* loss) {
   const Weights<float> weights = weights_of<float>(*call);
   const int classes = static_cast<int>(call->columns);
-  launch(sum_of_factors<float>, 1, kSumThreads, weights, options_of<float>(*call), call->target, call->target_b,
+  launch(sum_of_factors<float>, 1, kSumThreads, weights, settings_of<float>(*call), call->target, call->target_b,
          classes, call->rows, factors);
   launch(expected_weight<float>, 1, kSumThreads, as<float>(call->class_counts), weights.weight, classes, call->rows,
          expected);

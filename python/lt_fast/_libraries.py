@@ -17,7 +17,7 @@ from lt_fast.errors import UsageError
 Backend: TypeAlias = Literal["reference", "cpu", "cuda"]
 InstructionSet: TypeAlias = Literal["avx512", "avx2", "portable", "reference"]
 
-_FOLDER = Path(__file__).parent.parent / "_ops"
+_FOLDER = Path(__file__).parent / "_ops"
 # The CUDA library carries the runtime of the release in its name, which the drivers of an older torch may refuse.
 _CUDA_NAME = re.compile(r"liblt_fast_cuda(\d+)\.so")
 _INSTRUCTION_SETS: tuple[InstructionSet, ...] = ("portable", "avx2", "avx512")
