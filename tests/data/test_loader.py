@@ -66,17 +66,24 @@ def test_no_global_generator_is_read_or_written(make_loader):
     assert all(map(same, first[0], epoch(make_loader())))
 
 
-def test_an_epoch_left_early_leaves_no_thread_or_process_behind(make_loader):
-    before = threading.active_count()
-    loader = make_loader(workers=2)
-    batches = iter(loader)
+def running():
+    return {*threading.enumerate(), *multiprocessing.active_children()}
+
+
+@pytest.mark.parametrize("way", ["closed", "dropped"])
+def test_an_epoch_left_early_leaves_no_thread_or_process_behind(make_loader, way):
+    before = running()
+    batches = iter(make_loader(workers=2))
     next(batches)
-    batches.close()
-    deadline = time.monotonic() + 20  # the feeders of torch's queues end a moment after their processes
-    while threading.active_count() > before and time.monotonic() < deadline:
+    assert running() - before
+    if way == "closed":
+        batches.close()
+    else:
+        del batches
+    deadline = time.monotonic() + 20  # processes, and the feeders of torch's queues after them, end a moment later
+    while running() - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
-    assert multiprocessing.active_children() == []
+    assert running() - before == set()
 
 
 def test_the_next_epoch_has_other_batches(make_loader):
