@@ -10,6 +10,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from multiprocessing import forkserver
 from pathlib import Path
@@ -64,6 +65,12 @@ class Forked:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def wait_for(self, text, times=1):
+        """Wait until ``text`` has been written so many times; that it ends before is an error."""
+        while sum(path.read_text(encoding="utf-8").count(text) for path in self._outputs if path.exists()) < times:
+            assert self.poll() is None, self.communicate()
+            time.sleep(0.002)
+
     def communicate(self, timeout=LONGEST):
         """Wait for the end; return what was written to standard output and to standard error."""
         self._process.join(timeout)
@@ -108,6 +115,7 @@ def _become(words, cwd, variables, outputs):
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
+    sys.path[:0] = [path for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path]
     if words[0] == "-W":
         warnings.simplefilter(words[1])
         words = words[2:]
