@@ -17,7 +17,7 @@ from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader, PairPlans
 from lt_fast.data.plans import described
 from lt_fast.errors import DataError
 from lt_fast.mixing import Mixup
-from lt_fast.sampling import ConfusionPairBatchSampler, ShuffledBatchSampler
+from lt_fast.sampling import ClassBalancedSampler, ConfusionPairBatchSampler, ShuffledBatchSampler
 
 # torch says so wherever there are more workers than cores; the batches must be the same there, too.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -125,6 +125,10 @@ def test_refuses_what_does_not_fit(arrays, files, make_loader):
     transform = CropFlip(**NORMALIZED)
     with pytest.raises(TypeError, match="batch_sampler must give its batches by number"):
         Loader(arrays, {"no": "sampler"}, transform=transform)
+    with pytest.raises(
+        TypeError, match="got ClassBalancedSampler, which gives single indices; name a sampler of batches"
+    ):
+        Loader(arrays, ClassBalancedSampler(LABELS), transform=transform)
     with pytest.raises(
         TypeError, match=r"transform must be a lt_fast\.data\.CropFlip for images in memory, got function"
     ):
