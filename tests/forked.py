@@ -36,7 +36,7 @@ LONGEST = 300  # seconds; a machine that runs other tests at the same time is sl
 class Forked:
     """A process that does what ``python WORDS`` does, for ``[-W error] (SCRIPT | -m MODULE | -c CODE) ARGUMENTS``.
 
-    ``environment`` is set in addition to that of the tests. What it writes is read when it has ended.
+    ``environment`` is set over that of the tests; None takes a variable away. What it writes is read when it has ended.
     """
 
     def __init__(self, words, *, cwd=None, environment=None):
@@ -44,7 +44,8 @@ class Forked:
         self._folder = tempfile.TemporaryDirectory()
         self._outputs = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
         variables = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
-        _start_server()
+        variables = {name: value for name, value in variables.items() if value is not None}
+        start_server()
         arguments = (self.words, cwd or Path.cwd(), variables, self._outputs)
         self._process = SERVER.Process(target=_become, args=arguments)
         self._process.start()
@@ -94,8 +95,8 @@ def run(words, *, timeout=LONGEST, **options):
     return subprocess.CompletedProcess(process.words, process.returncode, out, err)
 
 
-def _start_server():
-    """Start it with one thread a process: OpenMP reads the variable once, when torch is imported."""
+def start_server():
+    """Start it, with one thread a process: OpenMP reads the variable once, when torch is imported."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
