@@ -8,10 +8,11 @@ SOURCES := $(shell find rust csrc -type f 2>/dev/null) Cargo.toml Cargo.lock pyp
 REMAP := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/= --remap-path-prefix=$(CURDIR)/=
 MATURIN := RUSTFLAGS="$(REMAP)" VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin
 # One test process per processor, each with one thread: the small tensors of a test gain nothing from more. All tests of
-# a file run in one process, in order, because many share an expensive fixture: a trained run, a compiled library.
+# a file run in one process, in order, because many share an expensive fixture: a trained run, a compiled library. The
+# files begin in the order of tests/conftest.py, the longest first.
 TEST_PROCESSES ?= logical
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
-    --numprocesses=$(TEST_PROCESSES) --maxprocesses=8 --dist=loadfile
+    --numprocesses=$(TEST_PROCESSES) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 # How long `make fuzz` draws arguments, and from which seed.
 FUZZ_SECONDS ?= 300

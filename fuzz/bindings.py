@@ -25,7 +25,7 @@ from fuzz.values import hostile, plausible, twisted
 from lt_fast import _rust
 
 ALARM, LATEST = 0.1, 1.5  # a call is interrupted after so many seconds; so much of the processor it may take in all
-ROOM = 1 << 30
+MORE_BYTES = 1 << 30
 KEPT = 12
 
 
@@ -174,9 +174,9 @@ def _overdue(*_: object) -> None:
 
 
 def limit_memory() -> None:
-    """Leave the process ``ROOM`` bytes more than it has: an allocation beyond is refused, not served."""
+    """Leave the process ``MORE_BYTES`` bytes more than it has: an allocation beyond is refused, not served."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    limit = pages * resource.getpagesize() + ROOM
+    limit = pages * resource.getpagesize() + MORE_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 

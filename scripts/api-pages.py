@@ -8,12 +8,12 @@ import pdoc
 
 import lt_fast
 
-ROOMS = [name for name in lt_fast.__all__ if name.islower() and name != "show_versions"]
+MODULES = [name for name in lt_fast.__all__ if name.islower() and name != "show_versions"]
 
 
 def main() -> None:
-    """Load every room, and every name that loads on first use, so that pdoc finds it; then write."""
-    modules = [f"lt_fast.{room}" for room in ROOMS]
+    """Load every module, and every name that loads on first use, so that pdoc finds it; then write."""
+    modules = [f"lt_fast.{name}" for name in MODULES]
     for module in map(importlib.import_module, modules):
         for name in getattr(module, "__all__", ()):
             getattr(module, name)

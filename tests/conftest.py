@@ -22,6 +22,23 @@ def _listening_to_interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+# The files that take longest, longest first, as a fresh clone runs them: it builds a wheel and compiles crates.
+LONGEST = (
+    "tests/packaging/test_wheel.py",
+    "tests/models/test_libraries.py",
+    "tests/test_contributing_rust.py",
+    "tests/cli/test_runs.py",
+    "tests/training/test_ranks.py",
+    "tests/experiment/test_ranks.py",
+    "tests/cli/test_signals.py",
+    "tests/cli/test_streams.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the file that takes longest: files go to the test processes whole, and it must not be the last."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/training/test_ranks.py"))
+    """Begin with the files that take longest: files go to the test processes whole, and none may be left for the end.
+
+    ``make test`` also passes ``--no-loadscope-reorder``: pytest-xdist would begin with the files of many short tests.
+    """
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))

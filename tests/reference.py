@@ -2,7 +2,7 @@
 
 The tests compare the package with these functions, so they share nothing with it: no import of ``lt_fast``, no fused
 form, no clever algebra. Plain Python and plain float64 torch, written to be checked against the page by eye. A method
-that is added to a room gets its function here, in the room's section, under the name the registry-wide tests look
+that is added to a package gets its function here, in the package's section, under the name the registry-wide tests look
 for (``<registry name>_loss`` for a loss, ``<registry name>_label_factor`` for a mixer).
 """
 

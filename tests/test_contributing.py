@@ -4,13 +4,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
+import forked
 import lt_fast
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -30,9 +29,7 @@ sys.exit(status or main(["eval", "run"]))
 
 
 def run(folder, *more):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-c", COMMANDS, *map(str, more)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    done = forked.run(["-c", COMMANDS, *more], environment={"PYTHONPATH": str(folder)}, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "loss.max_margin = 0.5\n      Doe 2026, Table 2" in done.stdout
     assert "inverse_margin on digits-lt" in done.stdout
@@ -70,9 +67,7 @@ AT_ONCE = ["--epochs", "1", "--quiet", "--no-plots", "--threads", "1"]
 @pytest.mark.slow
 def test_a_mixer_a_method_and_a_data_set_in_one_file(tmp_path):
     def lt_fast(*words):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "lt_fast.cli", *words, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+        done = forked.run(["-m", "lt_fast.cli", *words, "--json"], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

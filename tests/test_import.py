@@ -7,7 +7,7 @@ import sys
 import pytest
 
 EXTRAS = ("torchvision", "sklearn", "matplotlib", "tqdm", "safetensors", "pandas", "scipy", "PIL")
-ROOMS = (
+SUBPACKAGES = (
     "sampling",
     "datasets",
     "ops",
@@ -31,10 +31,10 @@ def fresh(code):
     return json.loads(run.stdout)
 
 
-def test_import_brings_no_extra_and_no_room():
+def test_import_brings_no_extra_and_no_subpackage():
     loaded = set(fresh("import lt_fast, sys, json; print(json.dumps(sorted(sys.modules)))"))
     assert not loaded & set(EXTRAS)
-    assert not loaded & {f"lt_fast.{room}" for room in ROOMS}
+    assert not loaded & {f"lt_fast.{name}" for name in SUBPACKAGES}
     # Nothing at all: the command line listens to signals before the seconds in which numpy and torch load.
     assert not loaded & {"numpy", "torch", "typing", "lt_fast.counts"}
     assert "lt_fast" in loaded
@@ -49,22 +49,22 @@ def test_what_the_package_names_itself_loads_on_first_use():
     assert fresh(code) == [6, "lt_fast.counts", "lt_fast.versions", True]
 
 
-def test_rooms_load_on_first_use_where_no_extra_is_installed():
+def test_subpackages_load_on_first_use_where_no_extra_is_installed():
     # A module that is None in sys.modules cannot be imported: torch, which takes tqdm if it is there, does without.
     code = (
         "import json, sys\n"
         f"sys.modules.update(dict.fromkeys({EXTRAS}))\n"
         "import lt_fast as lt\n"
-        f"print(json.dumps([getattr(lt, room).__name__ for room in {ROOMS}]))"
+        f"print(json.dumps([getattr(lt, name).__name__ for name in {SUBPACKAGES}]))"
     )
-    assert fresh(code) == [f"lt_fast.{room}" for room in ROOMS]
+    assert fresh(code) == [f"lt_fast.{name}" for name in SUBPACKAGES]
 
 
 def test_the_namespace_is_what_it_says():
     public, listed, version = fresh(
         "import json, lt_fast as lt; print(json.dumps([lt.__all__, dir(lt), lt.__version__]))",
     )
-    assert set(ROOMS) < set(public)
+    assert set(SUBPACKAGES) < set(public)
     assert set(listed) == {*public, "__version__"}
     assert version.count(".") == 2
 

@@ -1,11 +1,11 @@
 """The README's examples run as they stand, in the order in which they stand."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import forked
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -21,8 +21,7 @@ def test_readme_has_a_sampler_and_a_loss_example() -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.strip().splitlines()[0][:40])
 def test_readme_example_runs(example: str, tmp_path: Path) -> None:
     """In a process of its own and an empty folder, with warnings as errors."""
-    command = [sys.executable, "-W", "error", "-c", example]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    result = forked.run(["-W", "error", "-c", example], cwd=tmp_path, timeout=120)
     assert result.returncode == 0, result.stderr
 
 
@@ -36,8 +35,7 @@ def test_the_loss_example_prints_a_usual_loss(example: str) -> None:
     """A finite loss of the size of ``scale``, ten times in one process, whose memory is full of other numbers."""
     dirty = "import torch\nfor n in (3, 16, 48):\n    torch.full((n, 16), float('nan'))\n"
     code = f"for _ in range(10):\n    exec({dirty + example!r})"
-    command = [sys.executable, "-W", "error", "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    result = forked.run(["-W", "error", "-c", code], timeout=120)
     assert result.returncode == 0, result.stderr
     losses = [float(line.split()[0]) for line in result.stdout.splitlines()]
     assert len(losses) == 10
@@ -48,6 +46,5 @@ def test_the_loss_example_prints_a_usual_loss(example: str) -> None:
 def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks
-    command = [sys.executable, "-W", "error", "-c", "\n".join(blocks)]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    result = forked.run(["-W", "error", "-c", "\n".join(blocks)], cwd=tmp_path, timeout=120)
     assert result.returncode == 0, result.stderr

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import forked
+from forked import Forked
 from lt_fast import experiment
 from lt_fast.calibration import storage
 from lt_fast.cli import main
@@ -133,19 +135,14 @@ def test_eval_before_the_first_checkpoint(tmp_path, capsys):
 def test_sigterm_saves_says_how_to_go_on_and_resuming_ends_in_the_same_bits(trained, tmp_path):
     folder = tmp_path / "stopped"
     words = [*TRAIN, "--epochs", "4", "--seed", "3", "--run", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [*COMMAND, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
-    ) as running:
-        for line in running.stderr:
-            if line.startswith("epoch 1/4"):
-                running.send_signal(signal.SIGTERM)
-                break
-        rest = running.stderr.read()
-    assert running.returncode == 4, rest
-    assert re.search(r"lt-fast: stopped by SIGTERM after epoch .*; continue with --resume", rest)
+    stopped = Forked([*COMMAND[1:], *words])
+    stopped.wait_for("epoch 1/4")
+    stopped.send_signal(signal.SIGTERM)
+    _, said = stopped.communicate()
+    assert stopped.returncode == 4, said
+    assert re.search(r"lt-fast: stopped by SIGTERM after epoch .*; continue with --resume", said)
     assert not (folder / "result.json").exists()
-    resumed = _process(*words, "--resume")
+    resumed = forked.run([*COMMAND[1:], *words, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
     for file in ("checkpoints/epoch-0004/model.safetensors", "calibration/calibrator.safetensors"):
         assert (folder / file).read_bytes() == (trained[0] / file).read_bytes()

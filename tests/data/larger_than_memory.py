@@ -18,7 +18,7 @@ from lt_fast.mixing import CutMix
 from lt_fast.sampling import ShuffledBatchSampler
 
 SHAPE = (480, 640, 3)
-ROOM = 128 << 20
+MORE_BYTES = 128 << 20
 """Bytes that may be allocated after the imports; workers need their share of it for queues and stacks."""
 
 
@@ -29,7 +29,7 @@ def own_memory():
 
 
 def limit_memory():
-    limit = own_memory() + ROOM
+    limit = own_memory() + MORE_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 

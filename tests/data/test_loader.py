@@ -17,7 +17,7 @@ from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader, PairPlans
 from lt_fast.data.plans import described
 from lt_fast.errors import DataError
 from lt_fast.mixing import Mixup
-from lt_fast.sampling import ConfusionPairBatchSampler, ShuffledBatchSampler
+from lt_fast.sampling import ClassBalancedSampler, ConfusionPairBatchSampler, ShuffledBatchSampler
 
 # torch says so wherever there are more workers than cores; the batches must be the same there, too.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -66,17 +66,24 @@ def test_no_global_generator_is_read_or_written(make_loader):
     assert all(map(same, first[0], epoch(make_loader())))
 
 
-def test_an_epoch_left_early_leaves_no_thread_or_process_behind(make_loader):
-    before = threading.active_count()
-    loader = make_loader(workers=2)
-    batches = iter(loader)
+def running():
+    return {*threading.enumerate(), *multiprocessing.active_children()}
+
+
+@pytest.mark.parametrize("way", ["closed", "dropped"])
+def test_an_epoch_left_early_leaves_no_thread_or_process_behind(make_loader, way):
+    before = running()
+    batches = iter(make_loader(workers=2))
     next(batches)
-    batches.close()
-    deadline = time.monotonic() + 20  # the feeders of torch's queues end a moment after their processes
-    while threading.active_count() > before and time.monotonic() < deadline:
+    assert running() - before
+    if way == "closed":
+        batches.close()
+    else:
+        del batches
+    deadline = time.monotonic() + 20  # processes, and the feeders of torch's queues after them, end a moment later
+    while running() - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
-    assert multiprocessing.active_children() == []
+    assert running() - before == set()
 
 
 def test_the_next_epoch_has_other_batches(make_loader):
@@ -118,6 +125,10 @@ def test_refuses_what_does_not_fit(arrays, files, make_loader):
     transform = CropFlip(**NORMALIZED)
     with pytest.raises(TypeError, match="batch_sampler must give its batches by number"):
         Loader(arrays, {"no": "sampler"}, transform=transform)
+    with pytest.raises(
+        TypeError, match="got ClassBalancedSampler, which gives single indices; name a sampler of batches"
+    ):
+        Loader(arrays, ClassBalancedSampler(LABELS), transform=transform)
     with pytest.raises(
         TypeError, match=r"transform must be a lt_fast\.data\.CropFlip for images in memory, got function"
     ):

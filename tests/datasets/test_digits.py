@@ -90,7 +90,7 @@ def test_without_scikit_learn(monkeypatch):
         digits_lt()
 
 
-def test_room_needs_numpy_and_torch_only():
+def test_the_package_needs_numpy_and_torch_only():
     code = (
         "import sys, lt_fast.datasets\n"
         "print([name for name in ('sklearn', 'torchvision', 'PIL', 'matplotlib') if name in sys.modules])"

@@ -45,6 +45,37 @@ def test_class_weights_of_the_loss_and_of_reweighting_exclude_each_other():
         build(config, load_data(config))
 
 
+def built(settings):
+    config = experiment.resolve("ce", "digits-lt", settings)
+    return build(config, load_data(config))
+
+
+def test_a_sampler_of_single_indices_is_refused():
+    with pytest.raises(UsageError) as refused:
+        built({"sampler": "class_balanced_draws"})
+    assert str(refused.value) == (
+        "batch_sampler must give batches, got ClassBalancedSampler, which gives single indices; name a sampler of "
+        "batches, such as ClassBalancedBatchSampler (sampler=class_balanced of a run)"
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("label_rule", "mam"), ("omega", 0.5), ("kappa", 2.0), ("tau", 0.3)])
+def test_what_a_loss_does_with_mixed_labels_needs_a_mixer(name, value):
+    with pytest.raises(UsageError) as refused:
+        built({f"loss.{name}": value})
+    assert str(refused.value) == (
+        f"loss.{name} is for labels that a mixer mixed, but this run has none; leave it out, or name one with "
+        "--set mixer=NAME"
+    )
+
+
+def test_a_constant_of_the_loss_s_own_needs_no_mixer():
+    parts = built({"loss": "logit_adjusted", "loss.tau": 0.3})
+    prior = torch.from_numpy(parts.data.class_counts.counts / parts.data.class_counts.total)
+    found = parts.method.criterion(torch.zeros(1, 10), torch.tensor([9]))
+    assert float(found) == pytest.approx(-float((0.3 * prior.log()).log_softmax(0)[9]), rel=1e-5)
+
+
 def test_a_list_of_integers_stays_one():
     config = experiment.resolve("ce", "digits-lt", {"mixer": "cutmix", "mixer.image_size": "8,8"})
     assert config["mixer"]["image_size"] == [8, 8]

@@ -1,14 +1,13 @@
 """Recipes and components from outside the package: installed ones, and a file on the command line."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import textwrap
 
 import pytest
 
+import forked
 from lt_fast import registry
 from lt_fast.cli import main
 
@@ -130,9 +129,7 @@ def lt_fast(capsys, monkeypatch):
 
 def test_an_installed_recipe_trains_in_a_process_of_its_own(site, tmp_path):
     words = ["train", "--method", "squared_margin", "--data", "digits-lt", *SHORT, "--run", tmp_path / "run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(site)}
-    command = [sys.executable, "-m", "lt_fast.cli", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = forked.run(["-m", "lt_fast.cli", *words], environment={"PYTHONPATH": str(site)})
     assert done.returncode == 0, done.stderr
     assert "squared_margin on digits-lt" in done.stdout
 

@@ -1,18 +1,16 @@
 """``torchrun ... -m lt_fast.cli train``: one run directory, every test image once, one line when a rank ends."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import forked
+from forked import Forked
 from lt_fast.cli import main
 
-SECONDS = 300  # a machine that runs other tests at the same time is slow to start
 TRAIN = ("train", "--data", "digits-lt", "--epochs", "2", "--quiet", "--no-plots", "--threads", "1")
 
 
@@ -23,13 +21,24 @@ def free_port():
 
 
 def torchrun(world_size, *words, cwd):
-    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(world_size), f"--master-port={free_port()}"]
     # Without "--", torchrun takes --run for one of its own options.
-    command = [sys.executable, *launch, "-m", "--", "lt_fast.cli", *map(str, words)]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=SECONDS, check=False
-    )
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", world_size, f"--master-port={free_port()}", "-m", "--"]
+    return forked.run([*launch, "lt_fast.cli", *words], cwd=cwd)
+
+
+def by_hand(*commands, cwd):
+    """Run one rank by each command, with the variables that torchrun sets; return their statuses and errors."""
+    place = {"WORLD_SIZE": str(len(commands)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [
+        Forked(["-m", "lt_fast.cli", *words], cwd=cwd, environment={**place, "RANK": str(rank)})
+        for rank, words in enumerate(commands)
+    ]
+    try:
+        errors = [rank.communicate()[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [rank.returncode for rank in ranks], errors
 
 
 def ours(error):
@@ -67,8 +76,8 @@ def test_one_process_evaluates_it(trained, capsys):
 def test_a_finished_run_is_not_repeated(trained):
     run, _ = trained
     before = (run / "result.json").read_bytes()
-    done = torchrun(2, "train", "--resume", run, "--quiet", "--no-plots", cwd=run.parent)
-    assert done.returncode == 0, done.stderr
+    statuses, errors = by_hand(*[("train", "--resume", run, "--quiet", "--no-plots")] * 2, cwd=run.parent)
+    assert statuses == [0, 0], errors
     assert (run / "result.json").read_bytes() == before
 
 
@@ -81,25 +90,18 @@ def test_a_finished_run_is_not_repeated(trained):
     ],
 )
 def test_what_every_rank_refuses_is_said_once(words, message, tmp_path):
-    done = torchrun(2, *TRAIN, *words, "--run", "run", cwd=tmp_path)
-    assert done.returncode != 0
-    said = ours(done.stderr)
-    assert len(said) == 1
-    assert message in said[0]
+    statuses, errors = by_hand(*[(*TRAIN, *words, "--run", "run")] * 2, cwd=tmp_path)
+    assert all(statuses)
+    (said,) = [line for error in errors for line in ours(error)]
+    assert message in said
     assert not (tmp_path / "run").exists()
 
 
 def test_ranks_with_other_settings_end_together(tmp_path):
     """Started by hand, one of them with another seed."""
-    port = free_port()
-    processes = []
-    for rank in range(2):
-        place = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, "-m", "lt_fast.cli", *TRAIN, "--method", "ce", "--seed", str(rank), "--run", "run"]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        processes.append(subprocess.Popen(command, text=True, cwd=tmp_path, env={**os.environ, **place}, **pipes))
-    errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
-    assert all(process.returncode for process in processes)
+    commands = [(*TRAIN, "--method", "ce", "--seed", rank, "--run", "run") for rank in range(2)]
+    statuses, errors = by_hand(*commands, cwd=tmp_path)
+    assert all(statuses)
     (said,) = [line for error in errors for line in ours(error)]
     assert "must be the same on every rank, but from rank 0 to rank 1" in said
     assert "seed was 0 and is 1" in said

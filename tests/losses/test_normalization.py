@@ -1,15 +1,13 @@
 """The same gradient on 1, 2 and 4 ranks and under accumulation: what "expected" keeps and "weights" does not."""
 
 import csv
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from forked import Forked
 from losses.gloo_rank import NORMALIZATIONS, WAYS, WORLD, criteria
 
 ROOT = Path(__file__).parents[2]
@@ -23,16 +21,9 @@ def gradients(tmp_path_factory):
     """Every way's gradient of every loss, from four real processes."""
     folder = tmp_path_factory.mktemp("gloo")
     out = folder / "gradients.npz"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, PROGRAM, str(rank), folder / "store", out],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(WORLD)
-    ]  # fmt: skip
+    ranks = [Forked([PROGRAM, rank, folder / "store", out]) for rank in range(WORLD)]
     try:
-        words = [rank.communicate(timeout=240)[0] for rank in ranks]
+        words = [word for rank in ranks for word in rank.communicate()]
     finally:
         for rank in ranks:
             rank.kill()

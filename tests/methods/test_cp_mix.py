@@ -20,6 +20,7 @@ from lt_fast.methods import ConfusionPairing
 from lt_fast.report import run_report
 from lt_fast.sampling import ConfusionCounts
 from lt_fast.training import RunDirectory, fit
+from methods.problem import Acting
 
 SHORT = {"epochs": 6, "pairs_per_batch": 16}  # stage 1: epochs 0 to 3; 417 images: seven steps per epoch
 EPOCHS = SHORT["epochs"]
@@ -52,29 +53,12 @@ def kill():
     raise KilledError
 
 
-class Stops:
-    """A loader that does something before one step, counted from 1 over the whole training."""
-
-    def __init__(self, loader, stop_at, stop):
-        self.loader, self.stop_at, self.stop = loader, stop_at, stop
-
-    def __len__(self):
-        return len(self.loader)
-
-    def identity(self):
-        return self.loader.identity()
-
-    def batches(self, epoch, start=0):
-        for step, batch in enumerate(self.loader.batches(epoch, start), start):
-            if epoch * len(self) + step + 1 == self.stop_at:
-                self.stop()
-            yield batch
-
-
 def train(data, *, run=None, resume=False, stop_at=None, stop=interrupt):
-    """Train through ``fit``; returns the whole state of the method, the counts included."""
+    """Train through ``fit`` until ``stop`` before a step, counted from 1 over the whole training; return the method."""
     config, parts = parts_of(data)
-    loaders = {**parts.loaders, "train": Stops(parts.loaders["train"], stop_at, stop)}
+    loaders = dict(parts.loaders)
+    if stop_at is not None:
+        loaders["train"] = Acting(loaders["train"], divmod(stop_at - 1, len(loaders["train"])), stop)
     keywords = {"epochs": config["epochs"], "learning_rate": parts.schedule, "optimizer": parts.optimizer}
     fit(parts.method, loaders, run=run, resume=resume, progress=False, **keywords)
     return parts.method

@@ -90,3 +90,26 @@ class TwoOutputs(nn.Module):
 def test_what_cannot_be_adapted_is_refused_with_the_way_out(model, message):
     with pytest.raises(UsageError, match=re.escape(message)):
         adapt(model, 3)
+
+
+class Sharing(nn.Module):
+    """A module under two names, and a weight in two modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.again = nn.Linear(12, 12)
+        self.tied = nn.Linear(12, 12)
+        self.tied.weight = self.first.weight
+        self.classifier = nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.classifier(self.tied(self.again(self.first(x.flatten(1)))))
+
+
+def test_shared_modules_and_weights_stay():
+    network = Sharing()
+    made = adapt(network, 5, input_size=(3, 2, 2))
+    assert made.backbone.tied.weight is made.backbone.again.weight is made.backbone.first.weight
+    for name, tensor in made.backbone.state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name])
+    assert made(torch.ones(2, 3, 2, 2)).isfinite().all()

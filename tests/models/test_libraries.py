@@ -4,7 +4,12 @@ The meta device computes every shape of a forward and a backward pass, but no nu
 """
 
 import copy
+import importlib
+import re
+import sys
+from functools import cache
 from itertools import cycle
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -14,6 +19,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from lt_fast.models import CosineHead, adapt
+
+adapting = importlib.import_module("lt_fast.models.adapt")  # the package has a function of the same name
 
 TORCHVISION = torchvision.models.list_models(module=torchvision.models)
 # fmt: off
@@ -29,10 +36,15 @@ SMALL = (
     "torchvision:shufflenet_v2_x0_5", "torchvision:squeezenet1_1", "timm:test_byobnet", "timm:test_convnext",
     "timm:test_efficientnet", "timm:test_resnet", "timm:test_vit",
 )
+LIGHT = (*SMALL,
+    "torchvision:mnasnet0_75", "torchvision:shufflenet_v2_x1_0", "torchvision:squeezenet1_0", "timm:convnext_atto",
+    "timm:edgenext_xx_small",
+)  # of these lists, networks of one to four million parameters
 # fmt: on
 small = pytest.mark.parametrize("name", SMALL)
 heads = pytest.mark.parametrize("head", ["linear", "cosine"])
 small_with_one_head = pytest.mark.parametrize(("name", "head"), list(zip(SMALL, cycle(["linear", "cosine"]))))
+light_with_one_head = pytest.mark.parametrize(("name", "head"), list(zip(LIGHT, cycle(["linear", "cosine"]))))
 
 
 def affine(x, _mean, _variance, weight=None, bias=None, *_, **__):
@@ -59,15 +71,36 @@ class SmallTensorsOnTheCPU(TorchFunctionMode):
         return function(*args, **{**device, **(kwargs or {})})
 
 
-def on_meta(name, num_classes, **options):
+def on_meta(build):
+    """Build a network on the meta device, as far as its constructor can."""
     try:
         with torch.device("meta"):
-            return adapt(name, num_classes, **options)
+            return build()
     except NotImplementedError:
         with torch.device("meta"), SmallTensorsOnTheCPU():
-            return adapt(name, num_classes, **options).to("meta")
+            return build().to("meta")
     except RuntimeError:
-        return adapt(name, num_classes, **options).to("meta")
+        return build().to("meta")
+
+
+class Built:
+    """Stands before ``adapt``'s own builder: the network on the meta device, and how it was when it had been built."""
+
+    def __init__(self):
+        self.build = adapting._built
+
+    def __call__(self, *arguments):
+        self.drawing_from = torch.get_rng_state()
+        network = on_meta(lambda: self.build(*arguments))
+        self.tensors = network.state_dict(keep_vars=True)
+        self.versions = {name: tensor._version for name, tensor in self.tensors.items()}
+        return network
+
+
+@pytest.fixture
+def built(monkeypatch):
+    monkeypatch.setattr(adapting, "_built", Built())
+    return adapting._built
 
 
 def pass_through(model):
@@ -86,8 +119,19 @@ def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def smoke(name):
-    linear = on_meta(name, 7)
+def smoke(name, built):
+    before = torch.get_rng_state()
+    linear = adapt(name, 7, seed=3)
+    own = linear.backbone.state_dict(keep_vars=True)
+    removed = built.tensors.keys() - own.keys()
+    assert removed
+    assert all(re.match(r"(head|classifier|fc)", key) for key in removed)
+    # The same objects, and nothing has been written to them: every change in place counts a tensor's version up.
+    assert all(tensor is built.tensors[key] for key, tensor in own.items())
+    assert all(tensor._version == built.versions[key] for key, tensor in own.items())
+    # What the constructor drew its numbers from follows from the seed, and is put back.
+    assert torch.equal(built.drawing_from, state_of_seed(3))
+    assert torch.equal(torch.get_rng_state(), before)
     logits, features = pass_through(linear)
     width = features.shape[1]
     assert logits.shape == (2, 7)
@@ -95,25 +139,39 @@ def smoke(name):
     assert linear.head.weight.shape == (7, width)
     assert linear.head.weight.grad is not None
     assert sum(parameter.grad is not None for parameter in linear.backbone.parameters()) > 3
-    with torch.device("meta"):
-        cosine = adapt(linear, 5, head="cosine")
+    cosine = adapt(linear, 5, head="cosine")
     assert isinstance(cosine.head, CosineHead)
     assert cosine.head(features).shape == (2, 5)
     assert cosine.backbone.state_dict().keys() == linear.backbone.state_dict().keys()
     return linear
 
 
+@cache
+def state_of_seed(seed):
+    """The state of torch's generator in which ``adapt`` lets any network be built."""
+    states = []
+
+    def build():
+        states.append(torch.get_rng_state())
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
+
+    sys.modules["built_for_its_seed"] = SimpleNamespace(build=build)
+    adapt("built_for_its_seed:build", 2, seed=seed, input_size=(3, 2, 2))
+    del sys.modules["built_for_its_seed"]
+    return states[0]
+
+
 @pytest.mark.usefixtures("_quick_normalization")
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_every_model_of_torchvision(name):
-    model = smoke(f"torchvision:{name}")
+def test_every_model_of_torchvision(name, built):
+    model = smoke(f"torchvision:{name}", built)
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.usefixtures("_quick_normalization")
 @pytest.mark.parametrize("name", TIMM)
-def test_thirty_families_of_timm(name):
-    smoke(f"timm:{name}")
+def test_thirty_families_of_timm(name, built):
+    smoke(f"timm:{name}", built)
 
 
 def test_torchvision_has_the_models_that_the_smoke_test_is_about():
@@ -131,7 +189,8 @@ def test_small_models_with_numbers(name, head):
     assert model.head.weight.grad.abs().sum() > 0
 
 
-@small_with_one_head
+@pytest.mark.usefixtures("_quick_normalization")
+@light_with_one_head
 def test_the_weights_before_the_head_are_left_as_they_are(name, head):
     library, _, rest = name.partition(":")
     network = timm.create_model(rest) if library == "timm" else torchvision.models.get_model(rest)

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from cases import loss_and_gradient, make, needs_library
 
+import forked
 from lt_fast import _libraries as libraries
 from lt_fast import ops
 from lt_fast.errors import UsageError
@@ -18,12 +18,8 @@ SETS = ("portable", "avx2", "avx512")
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("LT_FAST_")}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env={**clean, "OMP_NUM_THREADS": "1", **environment},
-        cwd=HERE, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    without = {name: None for name in os.environ if name.startswith("LT_FAST_")}
+    return forked.run(["-W", "error", "-c", code], environment={**without, **environment}, cwd=HERE, timeout=120)
 
 
 SHOW = "from lt_fast import ops; print(ops.backend(), ops.instruction_set())"

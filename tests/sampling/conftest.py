@@ -2,15 +2,14 @@
 
 import importlib.util
 import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from forked import Forked
 
 PROGRAM = Path(__file__).with_name("framework_rank.py")
 LONGEST = 240  # seconds; a rank that waits for the other one must not wait for ever
@@ -43,23 +42,17 @@ def index_samplers() -> dict[str, Callable[[], Any]]:
 def _run(framework: str, folder: Path) -> list[dict[str, Any]]:
     port = _free_port()
     outs = [folder / f"{rank}.json" for rank in range(2)]
-    processes = [_started(framework, out, _environment(rank, port)) for rank, out in enumerate(outs)]
+    processes = [
+        Forked([PROGRAM, framework, out], cwd=folder, environment=_environment(rank, port))
+        for rank, out in enumerate(outs)
+    ]
     try:
-        status = [process.wait(LONGEST) for process in processes]
+        words = ["".join(process.communicate(LONGEST))[-3000:] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    words = [out.with_suffix(".log").read_text(errors="replace")[-3000:] for out in outs]
-    assert status == [0, 0], "\n\n".join(words)
+    assert [process.returncode for process in processes] == [0, 0], "\n\n".join(words)
     return [json.loads(out.read_text(encoding="utf-8")) for out in outs]
-
-
-def _started(framework: str, out: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(PROGRAM), framework, str(out)]
-    with out.with_suffix(".log").open("wb") as log:
-        return subprocess.Popen(
-            command, env={**os.environ, **environment}, cwd=out.parent, stdout=log, stderr=subprocess.STDOUT
-        )
 
 
 def _environment(rank: int, port: int) -> dict[str, str]:

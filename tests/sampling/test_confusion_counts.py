@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributed
 
+from forked import start_server
 from lt_fast.sampling import ConfusionCounts
 from lt_fast.sampling.confusion_counts import travelling_device
 
@@ -211,7 +212,10 @@ def rank_of_several(rank, world_size, folder, num_classes):
 @pytest.mark.slow
 @pytest.mark.parametrize(("world_size", "num_classes"), [(2, 10), (3, 2500)])
 def test_all_ranks_end_with_the_sum_to_the_bit(tmp_path: Path, world_size, num_classes):
-    torch.multiprocessing.spawn(rank_of_several, (world_size, str(tmp_path), num_classes), nprocs=world_size)
+    start_server()
+    torch.multiprocessing.start_processes(
+        rank_of_several, (world_size, str(tmp_path), num_classes), nprocs=world_size, start_method="forkserver"
+    )
     target, predicted = drawn(num_classes, 900)
     wanted = ConfusionCounts(num_classes)
     for rank in range(world_size):

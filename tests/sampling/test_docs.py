@@ -1,6 +1,7 @@
 """Every block of docs/samplers.md runs and prints what it says; what it replaces exists and is used like that."""
 
 import importlib.util
+import multiprocessing
 import re
 import subprocess
 import sys
@@ -13,6 +14,15 @@ SETUP, *EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", flags=re.MULTILINE)
 
 
+def run(example):
+    """Run it, and let go of its names: its functions hold them, so its loaders would keep their workers running."""
+    names = {"__name__": "example"}
+    try:
+        exec(compile(SETUP + example, "docs/samplers.md", "exec"), names)
+    finally:
+        names.clear()
+
+
 @pytest.mark.filterwarnings("ignore")  # of the frameworks shown; the samplers' own are errors in every other test
 @pytest.mark.parametrize(
     "example",
@@ -20,8 +30,10 @@ PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", flags=re.MULTILINE)
     ids=lambda text: text.strip().splitlines()[0][:60],
 )
 def test_example_runs_and_prints_what_it_says(example, capsys):
-    exec(compile(SETUP + example, "docs/samplers.md", "exec"), {"__name__": "example"})
+    before = set(multiprocessing.active_children())
+    run(example)
     assert capsys.readouterr().out.splitlines() == PRINTED.findall(example)
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_every_print_says_what_it_prints():
@@ -84,5 +96,5 @@ def test_what_is_replaced_exists():
 def test_below_the_import_line_nothing_changes(example, capsys):
     """The same lines run with the rival: what the page calls a change of one import line is one."""
     assert "lt_fast" not in example
-    exec(compile(SETUP + example, "docs/samplers.md", "exec"), {"__name__": "example"})
+    run(example)
     assert len(capsys.readouterr().out.splitlines()) == len(PRINTED.findall(example))

@@ -2,13 +2,12 @@
 
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from forked import Forked
 from lt_fast.training import History
 from training.tiny import same_bits
 
@@ -19,19 +18,13 @@ LIVES = [
 ]
 
 
-def start(parts, run, *, resume):
-    command = [sys.executable, "-W", "error", SCRIPT, parts, run, *(["--resume"] if resume else [])]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def live(parts, run, *, resume, number=None, after=0):
     """Let a process train for ``after`` steps, then send it ``number``; without one, until it is done."""
-    with start(parts, run, resume=resume) as process:
-        for _ in range(after):
-            assert process.stdout.readline() == "step\n", process.stderr.read()
-        if number is not None:
-            process.send_signal(number)
-        _, errors = process.communicate(timeout=120)
+    process = Forked(["-W", "error", SCRIPT, parts, run, *(["--resume"] if resume else [])])
+    process.wait_for("step\n", times=after)
+    if number is not None:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
     return process.returncode, errors
 
 

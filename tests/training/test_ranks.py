@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from forked import Forked
 from lt_fast.errors import UsageError
 from lt_fast.ranks import Ranks
 from methods.problem import METHODS, trained, training_data
@@ -30,15 +28,13 @@ def free_port():
 
 def start(world_size, *words, rank=None, port=None):
     """Start ``torchrun``, or with ``rank`` one process without it."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch, environment = [], {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world_size)}
     if rank is None:
-        launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(world_size), f"--master-port={port}"]
+        launch = ["-m", "torch.distributed.run", "--nproc-per-node", world_size, f"--master-port={port}"]
+        environment = {}
     else:
-        launch = []
-        environment |= {"RANK": str(rank), "WORLD_SIZE": str(world_size)}
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, *launch, str(SCRIPT), *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        environment["RANK"] = str(rank)
+    return Forked([*launch, SCRIPT, *words], environment=environment)
 
 
 def run(world_size, *words):
@@ -103,6 +99,44 @@ def test_more_ranks_than_rows_in_the_last_batch(tmp_path):
     assert_close(states(tmp_path, "classification", 4)[0], "classification", options={"batch_size": size})
 
 
+@pytest.fixture(scope="module")
+def ending(tmp_path_factory):
+    """Trainings of two ranks by how one of them ends, all started now: a lost rank is waited for 15 seconds."""
+    started = {}
+    try:
+        for act, rank in (("fail", 1), ("die", 1), ("freeze", 1), ("freeze", 0)):
+            port = free_port()
+            arguments = (
+                "classification",
+                tmp_path_factory.mktemp(act),
+                "--act",
+                act,
+                "--rank",
+                rank,
+                "--cut",
+                "0",
+                "1",
+            )
+            started[act, rank] = [start(2, *arguments, rank=each, port=port) for each in range(2)]
+        yield started
+    finally:
+        for process in (each for pair in started.values() for each in pair):
+            process.kill()
+            process.communicate()
+
+
+def test_a_lost_rank_ends_the_others_in_time(ending):
+    processes = ending["freeze", 0]  # rank 0 has the store through which ranks hear of each other
+    while "T" not in Path(f"/proc/{processes[0].pid}/stat").read_text().rpartition(")")[2].split()[0]:
+        assert processes[0].poll() is None
+        time.sleep(0.1)
+    began = time.monotonic()
+    _, error = processes[1].communicate(timeout=SECONDS)
+    assert time.monotonic() - began < 30
+    assert processes[1].returncode == 1
+    assert "rank 0 was lost" in error
+
+
 @pytest.mark.parametrize(
     ("act", "words"),
     [
@@ -111,44 +145,18 @@ def test_more_ranks_than_rows_in_the_last_batch(tmp_path):
         ("freeze", "rank 1 was lost: no sign of life"),
     ],
 )
-def test_a_rank_that_ends_ends_all(act, words, tmp_path):
-    port = free_port()
-    arguments = ("classification", tmp_path, "--act", act, "--rank", "1", "--cut", "0", "1")
-    processes = [start(2, *arguments, rank=rank, port=port) for rank in range(2)]
-    try:
-        _, error = processes[0].communicate(timeout=SECONDS)
-        assert processes[0].returncode == 1
-        assert words in error
-        assert len([line for line in error.splitlines() if "rank 1" in line]) == 1
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+def test_a_rank_that_ends_ends_all(act, words, ending):
+    process = ending[act, 1][0]
+    _, error = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert words in error
+    assert len([line for line in error.splitlines() if "rank 1" in line]) == 1
 
 
 def test_an_evaluation_that_fails_on_one_rank_ends_all(tmp_path):
     statuses, errors, _ = run(2, "classification", tmp_path, "--no-measure", "--rank", "1")
     assert statuses == [1, 1]
     assert "rank 1 failed: no such measure; rank 0 ends with it" in errors[0]
-
-
-def test_a_lost_rank_ends_the_others_in_time(tmp_path):
-    port = free_port()
-    arguments = ("classification", tmp_path, "--act", "freeze", "--rank", "0", "--cut", "0", "1")
-    processes = [start(2, *arguments, rank=rank, port=port) for rank in range(2)]
-    try:  # rank 0 has the store through which ranks hear of each other
-        while "T" not in Path(f"/proc/{processes[0].pid}/stat").read_text().rpartition(")")[2].split()[0]:
-            assert processes[0].poll() is None
-            time.sleep(0.1)
-        began = time.monotonic()
-        _, error = processes[1].communicate(timeout=SECONDS)
-        assert time.monotonic() - began < 30
-        assert processes[1].returncode == 1
-        assert "rank 0 was lost" in error
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
 
 
 def test_ranks_that_disagree_say_so(tmp_path):

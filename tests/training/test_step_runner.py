@@ -1,5 +1,7 @@
 """A captured step computes what an eager one does. Without a GPU the capture is replaced by a plain call."""
 
+import gc
+import weakref
 from functools import partial
 
 import pytest
@@ -114,6 +116,24 @@ def test_a_batch_can_be_cloned_and_overwritten():
         assert not torch.equal(getattr(copied, name), getattr(first, name)) or name == "target"
     plain = Batch(views=(first.x,), target=first.target)
     assert plain.signature() != first.signature()
+
+
+def test_the_graphs_of_a_phase_go_when_another_begins():
+    captured = []
+
+    def capture(function):
+        replay, output = PlainCapture()(function)
+        captured.append(weakref.ref(replay))
+        return replay, output
+
+    method = Classification(tiny_model(), TinyLoss())
+    optimizer = torch.optim.SGD(method.parameters(), momentum=0.9)
+    eager = EagerStep(method, optimizer, device=torch.device("cpu"), amp=False)
+    runner = GraphStep(eager, capture=capture, warm_up=0)
+    for phase in ("first", "first", "second"):
+        runner({"train": TinyBatches().batch(0, 0)}, phase=phase, rate=0.1, weight=1.0, check=lambda _: None)
+        gc.collect()
+    assert [each() is None for each in captured] == [True, False]
 
 
 class OnGpu:

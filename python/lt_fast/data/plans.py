@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _checks
 from lt_fast.batch import BatchPlan, MixPlan
+from lt_fast.sampling import SeekableSampler
 
 _BATCHES = "batches of batch_sampler"
 
@@ -81,7 +82,7 @@ class SamplerPlans:
         views: augmented copies of each image, >= 1.
 
     Raises:
-        TypeError: if the sampler does not give its batches by number.
+        TypeError: if the sampler does not give its batches by number, or gives single indices.
     """
 
     def __init__(
@@ -91,6 +92,11 @@ class SamplerPlans:
             raise TypeError(
                 "batch_sampler must give its batches by number, as those of lt_fast.sampling do, got "
                 f"{type(sampler).__name__}; lt_fast.data.FixedBatches(list(batch_sampler)) takes those of one pass"
+            )
+        if isinstance(sampler, SeekableSampler):
+            raise TypeError(
+                f"batch_sampler must give batches, got {type(sampler).__name__}, which gives single indices; name a "
+                "sampler of batches, such as ClassBalancedBatchSampler (sampler=class_balanced of a run)"
             )
         self.sampler, self.labels, self.mixer, self.views = sampler, labels, mixer, views
 

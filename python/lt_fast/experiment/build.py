@@ -121,6 +121,7 @@ def build(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> Part
         method = make_method(config, data, training_data.mixer)
         loaders = method.loaders(training_data)
         _refuse_unused_mixer(config, training_data, loaders)
+        _refuse_unused_rule(config)
         optimizer, schedule = make_optimizer(config), make_schedule(config)
         _try_out(optimizer, schedule)
         calibrator = make_calibrator(config, data.train.class_counts)
@@ -285,6 +286,16 @@ def _refuse_unused_mixer(config: Mapping[str, Any], data: TrainingData, loaders:
         raise UsageError(
             f"method {config['method']['name']} does not use a mixer of the run, got {config['mixer']['name']}; "
             "leave it out, or name another method with --set method=classification"
+        )
+
+
+def _refuse_unused_rule(config: Mapping[str, Any]) -> None:
+    """Refuse what a loss does with mixed labels where no mixer mixes them: it would change nothing."""
+    given = [name for name in config["loss"] if name in _rule_options(config)]
+    if given and config["mixer"] is None:
+        raise UsageError(
+            f"loss.{given[0]} is for labels that a mixer mixed, but this run has none; leave it out, or name one with "
+            "--set mixer=NAME"
         )
 
 

@@ -294,12 +294,13 @@ def _forward(network: nn.Module, size: tuple[int, int, int]) -> tuple[list[_Call
     linear = [(name, module) for name, module in network.named_modules() if _is_linear(module)]
     hooks = [module.register_forward_hook(note(name)) for name, module in linear]
     modes = {module: module.training for module in network.modules()}
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    tensors = dict(_tensors(network))
     try:
         network.eval()
         with torch.no_grad():
             meta = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
-            output = torch.func.functional_call(network, meta, (torch.empty(2, *size, device="meta"),))
+            images = torch.empty(2, *size, device="meta")
+            output = torch.func.functional_call(network, meta, (images,), tie_weights=False)
     finally:
         for hook in hooks:
             hook.remove()
@@ -308,6 +309,18 @@ def _forward(network: nn.Module, size: tuple[int, int, int]) -> tuple[list[_Call
     if not isinstance(output, Tensor):
         raise TypeError(f"the forward pass returns {type(output).__name__} rather than one tensor of logits")
     return calls, output.shape
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Give every parameter and buffer by one name for each place that has it.
+
+    ``functional_call`` would replace those of a module with two names twice, and put the replacement back as the
+    original.
+    """
+    for path, module in network.named_modules():
+        own = (module.named_parameters, module.named_buffers)
+        for name, tensor in (each for of in own for each in of(recurse=False, remove_duplicate=False)):
+            yield f"{path}.{name}" if path else name, tensor
 
 
 def _is_linear(module: nn.Module) -> bool:

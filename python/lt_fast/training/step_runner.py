@@ -83,7 +83,8 @@ class GraphStep:
 
     Each phase and shape of the batches has a graph of its own, captured after a few eager steps; tensors of a batch are
     copied into the graph's input tensors. A shape that comes once per epoch, the last short batch, runs eagerly. The
-    loss is checked after the step, because nothing on the host can stop a graph half-way.
+    loss is checked after the step, because nothing on the host can stop a graph half-way. When another phase begins,
+    the graphs of the one before are dropped, and the memory that they hold.
 
     Args:
         eager: runs the operations.
@@ -108,18 +109,18 @@ class GraphStep:
             )
         self.eager, self.warm_up = eager, warm_up
         self.capture = cuda_graph if capture is None else capture
-        self._seen: dict[Hashable, int] = {}
-        self._graphs: dict[Hashable, _Graph] = {}
-        self._full: dict[Hashable, int] = {}
+        self._begin(None)
 
     def __call__(
         self, batches: Mapping[str, Batch], *, phase: Hashable, rate: float, weight: float, check: BeforeBackward
     ) -> Any:
         """Run one step; see ``EagerStep``."""
         self.eager.set_rate(rate)
-        key = (phase, weight, _shapes(batches))
+        if phase != self._phase:
+            self._begin(phase)
+        key = (weight, _shapes(batches))
         graph = self._graphs.get(key)
-        if graph is None and not self._is_due(phase, key, batches):
+        if graph is None and not self._is_due(key, batches):
             with _side_stream(self.eager.device):
                 return self.eager.run(batches, weight, check)
         if graph is None:
@@ -128,11 +129,17 @@ class GraphStep:
         check(output.loss)
         return output
 
-    def _is_due(self, phase: Hashable, key: Hashable, batches: Mapping[str, Batch]) -> bool:
+    def _begin(self, phase: Hashable) -> None:
+        self._phase = phase
+        self._seen: dict[Hashable, int] = {}
+        self._graphs: dict[Hashable, _Graph] = {}
+        self._most_rows = 0
+
+    def _is_due(self, key: Hashable, batches: Mapping[str, Batch]) -> bool:
         rows = sum(map(len, batches.values()))
-        self._full[phase] = max(rows, self._full.get(phase, 0))
+        self._most_rows = max(rows, self._most_rows)
         self._seen[key] = self._seen.get(key, 0) + 1
-        return rows == self._full[phase] and self._seen[key] > self.warm_up
+        return rows == self._most_rows and self._seen[key] > self.warm_up
 
 
 Capture = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
