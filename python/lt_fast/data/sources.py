@@ -27,11 +27,13 @@ class ImageSource(Protocol):
     Attributes:
         labels: (N,) int64 in [0, C).
         classes: C names.
+        class_counts: images per class.
         fingerprint: equal for equal content: of files, labels and paths and sizes, not the pixels.
     """
 
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    class_counts: ClassCounts
 
     @property
     def fingerprint(self) -> str:
