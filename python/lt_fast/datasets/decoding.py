@@ -61,7 +61,10 @@ def decode_smaller(image: Any, shorter_side: int) -> None:
 
 def unreadable(file: FilePath, error: Exception) -> DataError:
     """Return the error that says why ``file`` cannot be read, and the next step."""
-    return DataError(f"image {file} cannot be read ({type(error).__name__}: {error}); {_remedy(file, error)}")
+    kind = type(error).__name__
+    # Pillow names the file once more, or the memory that it was read to.
+    said = "cannot identify image file" if kind == "UnidentifiedImageError" else error
+    return DataError(f"image {file} cannot be read ({kind}: {said}); {_remedy(file, error)}")
 
 
 def _remedy(file: FilePath, error: Exception) -> str:
