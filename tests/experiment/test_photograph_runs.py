@@ -17,7 +17,8 @@ from lt_fast.experiment.stored import stored_config
 from lt_fast.models import Frozen
 from lt_fast.training.run_files import read_predictions
 
-SHORT = ["--threads", "1", "--workers", "0", "--quiet", "--no-plots", "--set", "transform.size=16"]
+ALONE = ["--threads", "1", "--workers", "0", "--quiet", "--no-plots"]
+SHORT = [*ALONE, "--set", "transform.size=16", "--set", "data.groups=duplicates"]
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LT_FAST_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "features"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lt-fast" / "features"
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_run_of_every_mode_is_measured_again_from_its_folder(lt_fast, folder, 
     again = lt_fast("eval", run, "--threads", "1")
     assert again["metrics"] == trained["metrics"]
     assert again["not_written"] is None
-    assert lt_fast("train", "--resume", run, *SHORT[:-2])["metrics"] == trained["metrics"]
+    assert lt_fast("train", "--resume", run, *ALONE)["metrics"] == trained["metrics"]
 
 
 def test_a_frozen_network_learns_on_features_and_takes_images(folder, tmp_path, lt_fast, cache):
@@ -122,7 +123,7 @@ def test_folds_test_every_photograph_once(folder, tmp_path, lt_fast):
         assert own == [row["path"] for row in rows(run) if row["fold"] == str(number)]
     shutil.rmtree(run / "fold-1")
     (run / "result.json").unlink()
-    assert lt_fast("train", "--resume", run, *SHORT[:-2])["metrics"] == result["metrics"]
+    assert lt_fast("train", "--resume", run, *ALONE)["metrics"] == result["metrics"]
     assert "is a cross-validation of 3 runs" in lt_fast("eval", run, status=2)
     assert lt_fast("eval", run / "fold-0", "--threads", "1")["metrics"]["images"] == result["folds"][0]["images"]
 
@@ -145,7 +146,7 @@ def test_a_changed_photograph_is_refused_on_resume(folder, tmp_path, lt_fast):
     row = next(row for row in read_images(tmp_path / "run") if row.split == "train")
     other = next(each for each in place.rglob("*.jpg") if each.stat().st_size != (place / row.path).stat().st_size)
     shutil.copy(other, place / row.path)
-    words = lt_fast("train", "--resume", tmp_path / "run", *SHORT[:-2], status=3)
+    words = lt_fast("train", "--resume", tmp_path / "run", *ALONE, status=3)
     assert "--resume needs the data and rules" in words
 
 

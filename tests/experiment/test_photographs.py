@@ -6,12 +6,25 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiment.photographs import COUNTS, write_photographs
 from lt_fast.datasets import image_folder, write_image_list
 from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment.photographs import photographs, rows_of
+from lt_fast.experiment import photographs as module
+from lt_fast.experiment.photographs import rows_of
 from lt_fast.experiment.splits import write_images
+from lt_fast.inspection import groups_of
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def photographs(*places, groups="duplicates", **options):
+    """Read photographs; those of one colour look alike, and would all be one group."""
+    return module.photographs(*places, groups=groups, **options)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +108,19 @@ def test_exact_duplicates_stay_together(copy):
     assert parts[0].protocol["groups"] == 1
 
 
+def test_what_inspection_finds_stays_together(copy):
+    for number in range(6):
+        shutil.copy(copy / "clay" / "000.jpg", copy / "clay" / f"copy{number}.jpg")
+        Image.open(copy / "clay" / "000.jpg").save(copy / "clay" / f"again{number}.png")
+    parts = photographs(str(copy), groups="auto")
+    groups = groups_of(image_folder(copy).paths, copy)
+    by_path = dict(zip(image_folder(copy).paths, groups, strict=True))
+    where = {path: number for number, part in enumerate(parts) for path in part.paths}
+    for name in set(groups):
+        assert len({where[path] for path, group in by_path.items() if group == name}) == 1
+    assert by_path["clay/again0.png"] == by_path["clay/copy0.jpg"]
+
+
 def test_a_test_set_of_its_own_takes_the_class_numbers_of_training(folder, tmp_path):
     test = write_photographs(tmp_path / "test", {"sand": 2, "clay": 1}, seed=9)
     with pytest.warns(UserWarning, match=r"2 of 4 classes have no test image \(loam, peat\)"):
@@ -133,7 +159,7 @@ def test_each_fold_tests_what_the_others_train_on(folder):
         ({"path": "nowhere"}, DataError, "nowhere is missing; name a folder with one folder per class"),
         ({"path": "nowhere.csv"}, DataError, "nowhere.csv is missing"),
         ({"damaged": "ignore"}, ValueError, "damaged must be one of exclude, error, got 'ignore'"),
-        ({"groups": "some"}, ValueError, "groups must be one of auto, none"),
+        ({"groups": "some"}, ValueError, "groups must be one of auto, duplicates, none"),
         ({"test": "nowhere"}, DataError, "nowhere is missing"),
         ({"folds": 2, "fold": 0, "test": "."}, (UsageError, DataError), "."),
     ],

@@ -21,18 +21,12 @@ from lt_fast.models import Frozen
 from lt_fast.records import TensorRule, check_tensors, read_tensors
 from lt_fast.training import deterministic
 
-CACHE = "LT_FAST_CACHE"
-"""Environment variable that names the folder of the cache."""
-
 _BATCH, _FEATURES_AT_ONCE = 32, 4096
-_ELSEWHERE = NextStep(f"name another folder with {CACHE}", "then try again")
+_ELSEWHERE = NextStep("name another folder with XDG_CACHE_HOME", "then try again")
 
 
 def cache_folder() -> Path:
-    """Return the folder that features are kept in: ``$LT_FAST_CACHE``, else ``lt-fast`` in the user's cache folder."""
-    own = os.environ.get(CACHE)
-    if own:
-        return Path(own) / "features"
+    """Return the folder that features are kept in: ``lt-fast/features`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(usual) / "lt-fast" / "features"
 

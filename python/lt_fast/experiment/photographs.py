@@ -12,19 +12,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _checks
+from lt_fast._extras import require
 from lt_fast.data import FileSource
 from lt_fast.datasets import ImageFiles, Paths, long_tailed_indices
 from lt_fast.datasets.photographs import Columns, damaged_images, read_photographs
-from lt_fast.errors import DataError, UsageError
+from lt_fast.errors import DataError, MissingExtraError, UsageError
 from lt_fast.experiment import splits
 from lt_fast.experiment.splits import IMAGES, TEST_SHARE, ImageRow, read_images
+from lt_fast.inspection import groups_of
 from lt_fast.records import LIST, OBJECT, TEXT, read_json
 
 NAME = "photographs"
 """What configurations and the registry of data sets call it."""
 
 DAMAGED = ("exclude", "error")
-GROUPS = ("auto", "none")
+GROUPS = ("auto", "duplicates", "none")
 
 _PROTOCOL = "protocol.json"
 _SHOWN = 3
@@ -87,8 +89,8 @@ def photographs(
 ) -> tuple[Photographs, ...]:
     """Return the training set, the test set, and the validation set where there is one.
 
-    Every image is decoded once before: what cannot be read never stops a training. Exact duplicates are one group, and
-    a group is never divided. The classes of the training set decide the class numbers everywhere.
+    Every image is decoded once before: what cannot be read never stops a training. Photographs of one group are never
+    divided. The classes of the training set decide the class numbers everywhere.
 
     Args:
         path: a folder of class folders, ``LIST.txt``, ``TABLE.csv`` or ``FILE.json``; see ``read_photographs``.
@@ -98,7 +100,9 @@ def photographs(
         validation: share of each class for the validation set, which the curves of a training are measured on.
         folds: number of folds; 0 for one split.
         fold: the fold that is the test set; None where there are none.
-        groups: ``"auto"`` keeps exact duplicates together, ``"none"`` takes every image by itself.
+        groups: ``"auto"`` keeps together what ``lt_fast.inspection.groups_of`` finds: copies, near duplicates, bursts,
+            versions of a file, without the extra ``photos`` exact duplicates alone; ``"duplicates"`` those alone;
+            ``"none"`` takes every image by itself.
         damaged: ``"exclude"`` leaves images out that cannot be read, with a warning; ``"error"`` refuses them.
         image_column: of a table.
         label_column: of a table.
@@ -172,7 +176,7 @@ def collect(
     whole = ImageFiles(Paths(names), labels, files.classes, home)
     same = _same_content(whole)
     _warn_of_leaks(whole, same, given)
-    return Collection(whole, given, _named_groups(same) if groups == "auto" else ("",) * len(whole), without)
+    return Collection(whole, given, _groups(whole, same, groups, progress=progress), without)
 
 
 def divide(
@@ -308,6 +312,26 @@ def _same_content(files: ImageFiles) -> NDArray[np.int64]:
             with files.file(row).open("rb") as file:
                 first[row] = seen.setdefault(hashlib.file_digest(file, "sha256").hexdigest(), row)
     return first
+
+
+def _groups(files: ImageFiles, same: NDArray[np.int64], kind: str, *, progress: bool) -> tuple[str, ...]:
+    """Return the name of every image's group, "" where it is by itself."""
+    if kind == "none":
+        return ("",) * len(files)
+    if kind == "duplicates":
+        return _named_groups(same)
+    tqdm = require("tqdm", extra="train", purpose="a progress bar").tqdm if progress else None
+    bar = None if tqdm is None else tqdm(total=len(files), desc="looking for groups", unit="image", leave=False)
+    try:
+        names = groups_of(files.paths, files.root, **({} if bar is None else {"advance": bar.update}))
+    except MissingExtraError as error:
+        warnings.warn(f"{error}; until then exact duplicates alone are kept together", stacklevel=5)
+        return _named_groups(same)
+    finally:
+        if bar is not None:
+            bar.close()
+    several = {name for name, count in Counter(names).items() if count > 1}
+    return tuple(name if name in several else "" for name in names)
 
 
 def _named_groups(first: NDArray[np.int64]) -> tuple[str, ...]:
