@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         nargs="?",
         metavar="DATA",
-        help="photographs: a folder with one folder per class, LIST.txt, TABLE.csv or FILE.json; or a data set's name",
+        help="photographs: a folder with one folder per class, LIST.txt, TABLE.csv, FILE.json or hf:NAME, a data "
+        "set of the datasets library on disk; or the name of a built-in data set",
     )
     parser.add_argument(
         "--method", help="which recipe (required; for photographs: mammc): `lt-fast methods` lists them"
@@ -268,6 +269,9 @@ def _weights(given: str | None) -> str | None:
 
 
 def _absolute(path: str) -> str:
+    if path.startswith("hf:"):
+        name, mark, split = path.removeprefix("hf:").partition("#")
+        return f"hf:{os.path.abspath(name) if os.path.isdir(name) else name}{mark}{split}"  # noqa: PTH100, PTH112
     if not path:
         raise UsageError("DATA, --test and --weights must name a file or a folder, got ''; . is the current folder")
     return os.path.abspath(path)  # noqa: PTH100  (keeps links as the user has them)
@@ -335,7 +339,13 @@ def _require_root(config: dict[str, Any], arguments: argparse.Namespace) -> None
 
 
 def _is_path(name: str) -> bool:
-    return "/" in name or "\\" in name or name.endswith((".txt", ".csv", ".json")) or os.path.isdir(name)  # noqa: PTH112  (takes any string)
+    return (
+        name.startswith("hf:")
+        or "/" in name
+        or "\\" in name
+        or name.endswith((".txt", ".csv", ".json"))
+        or os.path.isdir(name)  # noqa: PTH112  (takes any string)
+    )
 
 
 def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:

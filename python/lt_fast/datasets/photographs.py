@@ -8,6 +8,7 @@ from typing import NamedTuple
 from lt_fast._extras import require
 from lt_fast.datasets.classes import ClassesLike
 from lt_fast.datasets.csv_tables import csv_table
+from lt_fast.datasets.hugging_face import PREFIX, hugging_face_files
 from lt_fast.datasets.image_files import ImageFiles, read_image
 from lt_fast.datasets.image_folders import image_folder
 from lt_fast.datasets.image_lists import image_list
@@ -38,7 +39,8 @@ def read_photographs(
 
     Args:
         place: a folder with one folder per class (``image_folder``); ``LIST.txt`` (``image_list``), ``TABLE.csv``
-            (``csv_table``) or ``FILE.json`` (``inaturalist``).
+            (``csv_table``) or ``FILE.json`` (``inaturalist``); ``hf:NAME`` or ``hf:FOLDER``, a data set of the
+            ``datasets`` library on disk (``hugging_face_files``).
         root: folder that the paths in a list, table or JSON file start from; by default the file's own folder.
         classes: the training set, for every other set: it decides the numbers of the classes.
         columns: of a table.
@@ -48,6 +50,9 @@ def read_photographs(
             it holds a class that they do not have; the class is named.
         UsageError: if ``place`` is a file of another kind.
     """
+    if str(place).startswith(PREFIX):
+        table = hugging_face_files(str(place))
+        return csv_table(table, table.parent, classes=classes)
     path = Path(place)
     if path.is_dir():
         return image_folder(path, classes=classes)

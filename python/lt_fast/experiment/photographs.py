@@ -15,6 +15,7 @@ from lt_fast import _checks
 from lt_fast._extras import require
 from lt_fast.data import FileSource
 from lt_fast.datasets import ImageFiles, Paths, long_tailed_indices
+from lt_fast.datasets.hugging_face import PREFIX, hugging_face_files, hugging_face_folder
 from lt_fast.datasets.photographs import Columns, damaged_images, read_photographs
 from lt_fast.errors import DataError, MissingExtraError, UsageError
 from lt_fast.experiment import splits
@@ -93,7 +94,8 @@ def photographs(
     divided. The classes of the training set decide the class numbers everywhere.
 
     Args:
-        path: a folder of class folders, ``LIST.txt``, ``TABLE.csv`` or ``FILE.json``; see ``read_photographs``.
+        path: a folder of class folders, ``LIST.txt``, ``TABLE.csv``, ``FILE.json`` or ``hf:NAME``; see
+            ``read_photographs``.
         root: folder that the paths start from; where the images are now, if they have been moved since ``run`` began.
         test: a test set of its own, named like ``path``; without it a part of the images is taken.
         test_share: of each class, for the test set.
@@ -118,6 +120,8 @@ def photographs(
         UsageError: if an option is none of its choices.
     """
     if run is not None and (run / IMAGES).exists() and (run / _PROTOCOL).exists():
+        if path.startswith(PREFIX):
+            hugging_face_files(path)  # its files may have been removed from the cache
         return _of_run(run, home_of(path, root))
     if not path:
         raise UsageError("path must name a folder of class folders, LIST.txt, TABLE.csv or FILE.json, got none")
@@ -140,6 +144,8 @@ def photographs(
 
 def home_of(path: str | os.PathLike[str], root: str | os.PathLike[str] | None) -> Path:
     """Return the folder that the paths of ``images.csv`` start from."""
+    if str(path).startswith(PREFIX):
+        return hugging_face_folder(str(path))
     if root is not None:
         return Path(root)
     place = Path(path)
@@ -158,6 +164,7 @@ def collect(
 ) -> Collection:
     """Read, check and group the images; see ``photographs``."""
     home = home_of(path, root)
+    root = None if path.startswith(PREFIX) else root
     place = path if root is None or not Path(path).is_dir() else home
     files = read_photographs(place, root, columns=columns)
     files, without = _readable(files, damaged=damaged, progress=progress)
