@@ -11,10 +11,11 @@ import torch
 from experiment.photographs import NET, TinyNet, write_photographs
 from lt_fast.cli import main
 from lt_fast.experiment.build import build, load_data
-from lt_fast.experiment.config import resolve
+from lt_fast.experiment.config import resolve, run_name
 from lt_fast.experiment.splits import read_images
 from lt_fast.experiment.stored import stored_config
 from lt_fast.models import Frozen
+from lt_fast.report.run_report import title_of
 from lt_fast.training.run_files import read_predictions
 
 ALONE = ["--threads", "1", "--workers", "0", "--quiet", "--no-plots"]
@@ -55,6 +56,14 @@ def agrees(run, root):
     labels = read_predictions(run, num_classes=len(names))["labels"].tolist()
     assert [names[label] for label in labels] == [row["class"] for row in tested]
     assert all((Path(root) / row["path"]).is_file() for row in tested)
+
+
+def test_titles_name_folder_and_network(folder):
+    config = resolve("ce", "photographs", mode="freeze", model=NET, data_options={"path": str(folder)})
+    assert title_of(config) == "ce on photos, tiny by freeze, seed 0"
+    assert run_name(config) == "ce-photos-tiny-freeze-0"
+    other = resolve("ce", "photographs", mode="freeze", model=NET, data_options={"path": "x/photos", "folds": 5})
+    assert run_name(other) == "ce-photos-tiny-freeze-0-folds=5"
 
 
 @pytest.mark.parametrize("mode", ["freeze", "finetune", "scratch"])

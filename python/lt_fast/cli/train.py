@@ -171,7 +171,7 @@ def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namesp
     }
     if has_folds(config):
         if arguments.start_from is not None:
-            raise UsageError("--start-from must be left out with --folds: every fold begins anew")
+            raise UsageError("--start-from must be left out with --folds: every fold begins with first weights")
         return experiment.run_folds(config, place, **shared)
     return experiment.run(config, place, **shared, download=arguments.download, start_from=arguments.start_from)
 

@@ -234,7 +234,8 @@ def _imported(module: str, attribute: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
-            f"model must name an importable factory as package.module:factory, got '{module}:{attribute}' ({error})"
+            f"model must name an importable factory as package.module:factory, got '{module}:{attribute}' ({error}); "
+            "is its folder on PYTHONPATH?"
         ) from error
 
 

@@ -27,7 +27,7 @@ class Frozen(Classifier):
         super().__init__()
         self.num_classes, self.head = network.num_classes, network.head
         network.head = nn.Identity()
-        self.network = network.requires_grad_(requires_grad=False)
+        self.network = network.requires_grad_(requires_grad=False).eval()
         for name in ("input_size", "mean", "std", "preset"):
             if hasattr(network, name):
                 setattr(self, name, getattr(network, name))
@@ -38,6 +38,7 @@ class Frozen(Classifier):
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the head; the layers before it stay in evaluation mode."""
-        super().train(mode)
-        self.network.eval()
+        # Not by the base class: walking through every layer of a large network takes longer than an epoch of the head.
+        self.training = mode
+        self.head.train(mode)
         return self
