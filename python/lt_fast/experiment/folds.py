@@ -142,32 +142,20 @@ def _data_of_folds(
 
 
 def _pooled(config: Mapping[str, Any], directory: RunDirectory, places: list[Path]) -> dict[str, Any]:
+    """Write the files of all folds together, and return the result."""
     started = time.perf_counter()
     results = [run_files.read_result(place) for place in places]
     names = results[0]["data"]["class_names"]
-    saved = [run_files.read_predictions(place, num_classes=len(names)) for place in places]
-    columns = {name: torch.cat([each[name] for each in saved]) for name in ("logits", "labels")}
-    calibrated = torch.cat([each["calibrated_logits"] for each in saved]) if "calibrated_logits" in saved[0] else None
-    predictions = Predictions(columns["logits"], columns["labels"], calibrated)
+    # Each class's mean number of training images over the folds.
     means = torch.tensor([each["data"]["class_counts"] for each in results], dtype=torch.float64).mean(0)
     counts = ClassCounts(means.round().long().tolist(), names=names)
-    before = metrics.evaluate(predictions.logits, predictions.labels, counts)
-    after = None if calibrated is None else metrics.evaluate(calibrated, predictions.labels, counts)
-    protocol = plain_json(places[0] / PROTOCOL)
-    protocol["data"] |= {
-        "train_images": int(means.sum().round()),
-        "test_images": len(predictions.labels),
-        "class_counts": counts.counts.tolist(),
-        "construction": {**_without_fold(protocol["data"]["construction"]), "folds": len(places)},
-    }
-    for name in ("train_fingerprint", "test_fingerprint", "validation_images"):
-        protocol["data"].pop(name, None)
+    predictions = _predictions(places, num_classes=len(names))
+    protocol = _protocol(places, counts, tested=len(predictions.labels))
     seconds = {name: sum(each["seconds"][name] for each in results) for name in results[0]["seconds"]}
     seconds["calibrate_and_measure"] += time.perf_counter() - started
     result = {
         "config": dict(config),
-        "metrics": before if after is None else after,
-        "metrics_before_calibration": None if after is None else before,
+        **_measured(predictions, counts),
         "method": {},
         "tables": [],
         "data": protocol["data"],
@@ -181,6 +169,36 @@ def _pooled(config: Mapping[str, Any], directory: RunDirectory, places: list[Pat
     replace_file(directory.metrics_path, _mean_history(places).to_csv().encode(), next_step=FOR_RUN)
     directory.write_result(result)
     return result
+
+
+def _predictions(places: list[Path], *, num_classes: int) -> Predictions:
+    saved = [run_files.read_predictions(place, num_classes=num_classes) for place in places]
+    names = ("logits", "labels", *(["calibrated_logits"] if "calibrated_logits" in saved[0] else []))
+    columns = {name: torch.cat([each[name] for each in saved]) for name in names}
+    return Predictions(columns["logits"], columns["labels"], columns.get("calibrated_logits"))
+
+
+def _measured(predictions: Predictions, counts: ClassCounts) -> dict[str, Any]:
+    before = metrics.evaluate(predictions.logits, predictions.labels, counts)
+    if predictions.calibrated_logits is None:
+        return {"metrics": before, "metrics_before_calibration": None}
+    after = metrics.evaluate(predictions.calibrated_logits, predictions.labels, counts)
+    return {"metrics": after, "metrics_before_calibration": before}
+
+
+def _protocol(places: list[Path], counts: ClassCounts, *, tested: int) -> dict[str, Any]:
+    """Return the protocol of the first fold, with what is true of all of them together."""
+    protocol: dict[str, Any] = plain_json(places[0] / PROTOCOL)
+    data = protocol["data"]
+    for name in ("train_fingerprint", "test_fingerprint", "validation_images"):
+        data.pop(name, None)
+    data |= {
+        "train_images": int(counts.counts.sum()),
+        "test_images": tested,
+        "class_counts": counts.counts.tolist(),
+        "construction": {**_without_fold(data["construction"]), "folds": len(places)},
+    }
+    return protocol
 
 
 def _without_fold(construction: Mapping[str, Any]) -> dict[str, Any]:
