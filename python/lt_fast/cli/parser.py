@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "lt_fast.cli.demo",
     "make-lt": "lt_fast.cli.make_lt",
     "doctor": "lt_fast.cli.doctor",
+    "inspect": "lt_fast.cli.inspect",
 }
 
 _LONGEST_SHOWN = 60
@@ -24,7 +25,7 @@ _LONGEST_SHOWN = 60
 # Their result is in files: output that is lost takes nothing from it.
 FILES_ARE_THE_RESULT = frozenset({"train", "make-lt"})
 # What only one process may do in a folder at a time.
-ONE_PROCESS = frozenset({"train", "eval", "demo", "make-lt"})
+ONE_PROCESS = frozenset({"train", "eval", "demo", "make-lt", "inspect"})
 
 
 class _Once(argparse.Action):

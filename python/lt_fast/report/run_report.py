@@ -72,7 +72,10 @@ def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
 
 
 def title_of(config: Mapping[str, Any]) -> str:
-    """Return the title of a plot: method, data set, imbalance ratio, seed."""
+    """Return the title of a plot: method, data set, imbalance ratio, seed; of photographs, their folder and network."""
+    if "data_options" in config:
+        place, network = Path(config["data_options"]["path"]).stem, config["model"]["name"].rpartition(":")[2]
+        return f"{config['recipe']} on {place}, {network} by {config['mode']}, seed {config['seed']}"
     return (
         f"{config['recipe']} on {config['data']}, imbalance ratio {config['imbalance_ratio']:g}, seed {config['seed']}"
     )
