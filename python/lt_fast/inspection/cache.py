@@ -100,10 +100,10 @@ class FactsCache:
             return None
 
     def store(self, facts: Iterable[tuple[Key, Facts]]) -> None:
-        """Store facts; files that are missing are not stored."""
+        """Store facts; those of files that cannot be read are not: a right or a package may come to be given."""
         if self._database is None:
             return
-        rows = [(_text(key.path), key.size, key.changed, json.dumps(each)) for key, each in facts if key.size >= 0]
+        rows = [(_text(key.path), key.size, key.changed, json.dumps(each)) for key, each in facts if not each.problem]
         try:
             self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
             if time.monotonic() - self._committed > _BETWEEN:

@@ -141,7 +141,7 @@ class _Walk:
             entries = list(os.scandir(self.root))
         except OSError as error:
             raise unreadable_folder(self.root, error) from error
-        folders = [entry.name for entry in entries if self._is_open_folder(entry, entry.name)]
+        folders = {entry.name for entry in entries if self._is_open_folder(entry, entry.name)}
         for entry in entries:
             if entry.name not in folders and entry.name not in self.passed_over:
                 self._take_file(entry, entry.name, [])

@@ -93,8 +93,8 @@ def _looked_at(chunks: Sequence[Chunk], processes: int, look: Look) -> Iterator[
         except BrokenProcessPool:
             left = [chunk for at, chunk in enumerate(waiting) if at not in done]
             suspects, waiting = left[: _AHEAD * processes], left[_AHEAD * processes :]
-            for chunk in suspects:
-                yield chunk, [_looked_at_alone(key, look) for key in chunk]
+            keys = [key for chunk in suspects for key in chunk]
+            yield keys, _one_by_one(keys, look)
         else:
             return
 
@@ -121,16 +121,22 @@ def _finished(running: dict[Future[list[Facts]], int]) -> Iterator[tuple[int, li
         yield running.pop(future), facts
 
 
-def _looked_at_alone(key: Key, look: Look) -> Facts:
-    pool = _pool(1)
-    try:
-        with _signals_held_back():
-            future = pool.submit(_look_at_all, look, [key.path])
-        return future.result()[0]
-    except BrokenProcessPool:
-        return Facts(f"image {key.path} cannot be read (its decoding ended the process); replace it")
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _one_by_one(keys: Sequence[Key], look: Look) -> list[Facts]:
+    """Return the facts of files of which some end the process that looks at them."""
+    found: list[Facts] = []
+    while len(found) < len(keys):
+        pool = _pool(1)
+        try:
+            for key in keys[len(found) :]:
+                with _signals_held_back():
+                    future = pool.submit(look, key.path)
+                found.append(future.result())
+        except BrokenProcessPool:
+            file = keys[len(found)].path
+            found.append(Facts(f"image {file} cannot be read (its decoding ended the process); replace it"))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return found
 
 
 def _look_at_all(look: Look, files: Sequence[str]) -> list[Facts]:
