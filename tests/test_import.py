@@ -6,7 +6,18 @@ import sys
 
 import pytest
 
-EXTRAS = ("torchvision", "sklearn", "matplotlib", "tqdm", "safetensors", "pandas", "scipy", "PIL")
+EXTRAS = (
+    "torchvision",
+    "sklearn",
+    "matplotlib",
+    "tqdm",
+    "safetensors",
+    "pandas",
+    "scipy",
+    "PIL",
+    "imagehash",
+    "pillow_heif",
+)
 ROOMS = (
     "sampling",
     "datasets",
@@ -20,6 +31,7 @@ ROOMS = (
     "methods",
     "recipes",
     "experiment",
+    "inspection",
 )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE
-from lt_fast.inspection.advice import WIDEST, test_images
+from lt_fast.inspection.advice import WIDEST, images_tested
 from lt_fast.inspection.duplicates import NEAR_CORRELATION, NEAR_DISTANCE
 from lt_fast.inspection.findings import Findings
+from lt_fast.inspection.intervals import half_width_of_recall
 from lt_fast.inspection.listing import HIDDEN
-from lt_fast.metrics.intervals import half_width_of_recall
 from lt_fast.report.tables import text_table
 
 _SHOWN = 5  # names of a kind; all are in --json, --csv and --quarantine
@@ -74,7 +74,7 @@ def _class_row(name: str, count: int, largest: int) -> list[str]:
     bar = "#" * max(round(_BAR * count / max(largest, 1)), 1 if count else 0)
     if not count:
         return [name, bar, "0", "-", "-"]
-    tested = test_images(count)
+    tested = images_tested(count)
     width = half_width_of_recall(tested)
     mark = " !" if width > WIDEST else ""
     return [name, bar, f"{count:,}", f"{tested:,}", (f"± {100 * width:.0f}" if tested else "-") + mark]
