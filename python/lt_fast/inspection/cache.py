@@ -64,12 +64,14 @@ class FactsCache:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._committed = time.monotonic()
+        self._empty = True
         self._database: sqlite3.Connection | None = None
         if path is None:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = _opened(path)
+            self._empty = self._database.execute("SELECT 1 FROM files LIMIT 1").fetchone() is None
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
@@ -87,7 +89,7 @@ class FactsCache:
 
     def found(self, key: Key) -> Facts | None:
         """Return the facts of a file that has not changed, or None."""
-        if self._database is None:
+        if self._database is None or self._empty:
             return None
         try:
             row = self._database.execute("SELECT size, changed, facts FROM files WHERE path = ?", (_text(key.path),))
@@ -105,6 +107,7 @@ class FactsCache:
             return
         rows = [(_text(key.path), key.size, key.changed, json.dumps(each)) for key, each in facts if not each.problem]
         try:
+            self._empty = False
             self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
             if time.monotonic() - self._committed > _BETWEEN:
                 self._database.commit()

@@ -53,7 +53,8 @@ def scan(
             new.append(key)
         else:
             found[key.path] = known
-    advance(len(files) - len(new))
+            advance(1)
+    advance(len(files) - len(new) - len(found))  # those that are listed twice
     for chunk, facts in _looked_at(_chunks(new), processes if len(new) > _INLINE else 1, look):
         found.update((key.path, each) for key, each in zip(chunk, facts, strict=True))
         cache.store(zip(chunk, facts, strict=True))
