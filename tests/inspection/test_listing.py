@@ -5,11 +5,12 @@ import re
 import sys
 
 import pytest
-from tests.inspection.conftest import tree
+from tests.inspection.conftest import picture, tree
 
 from lt_fast.datasets import image_folder
 from lt_fast.errors import DataError, UsageError
 from lt_fast.inspection import listing
+from lt_fast.inspection.facts import look_at
 from lt_fast.inspection.listing import listed
 
 
@@ -137,3 +138,13 @@ def test_twenty_thousand_classes(tmp_path):
     (tmp_path / "00007" / "x.jpg").touch()
     found = listed(tmp_path)
     assert (len(found.classes), found.paths, found.labels) == (20_000, ["00007/x.jpg"], [7])
+
+
+def test_a_data_set_of_the_datasets_library(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["oak", "elm"])})
+    rows = {"image": [picture(0), picture(1), picture(2)], "label": [1, 0, 1]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    found = listed(f"hf:{tmp_path / 'saved'}")
+    assert sorted(found.classes[label] for label in found.labels) == ["elm", "elm", "oak"]
+    assert all(look_at(file).problem is None for file in found.files())

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast inspect``."""
     parser.add_argument(
         "data", nargs="?", metavar="DATA",
-        help="folder of class folders, LIST.txt, TABLE.csv or FILE.json (iNaturalist)",
+        help="folder of class folders, LIST.txt, TABLE.csv, FILE.json (iNaturalist) or hf:NAME",
     )  # fmt: skip
     parser.add_argument("--root", type=folder, help="folder that the paths in a file start from (default: the file's)")
     parser.add_argument("--image-column", metavar="NAME", help="column of the paths in a table (default: path)")

@@ -203,7 +203,9 @@ def _names(names: Sequence[str]) -> str:
 
 def _some(words: Sequence[str]) -> list[str]:
     left = len(words) - _SHOWN
-    return [*words[:_SHOWN], *([f"and {left:,} more (--json, --csv or --quarantine name all)"] if left > 0 else [])]
+    if left <= 1:  # the line that says so would take as much room
+        return list(words)
+    return [*words[:_SHOWN], f"and {left:,} more (--json has all)"]
 
 
 def _word(noun: str, count: int) -> str:
