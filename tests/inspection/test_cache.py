@@ -3,7 +3,6 @@
 import json
 import os
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -35,6 +34,14 @@ def test_a_file_that_changes_has_another_key(tmp_path):
     assert before[:2] == (str(file), 2)
     assert key_of(str(file)) == (str(file), 2, 5)
     assert key_of(str(tmp_path / "gone")).size == -1
+
+
+def test_a_path_is_the_same_file_from_wherever_it_starts(tmp_path, monkeypatch):
+    (tmp_path / "a").touch()
+    monkeypatch.chdir(tmp_path)
+    with FactsCache(tmp_path / "c.sqlite") as cache:
+        cache.store([(key_of("a"), FACTS)])
+        assert cache.found(key_of(str(tmp_path / "a"))) == FACTS
 
 
 def test_without_a_path_it_stores_nothing():
@@ -102,7 +109,8 @@ def test_the_default_is_by_folder_and_in_the_users_cache(tmp_path, cache_home, m
     assert one != other == default_cache(tmp_path / "y" / ".." / "x")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification: to be ignored
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_cache(Path()).parent == tmp_path / ".cache" / "lt-fast"
+    assert default_cache(tmp_path / "photos").parent == tmp_path / ".cache" / "lt-fast"
+    assert default_cache(tmp_path) is None  # the photographs' folder is only read
 
 
 def test_the_photographs_folder_is_only_read(tmp_path):

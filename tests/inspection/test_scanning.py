@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,22 @@ def test_a_file_that_ends_its_process_is_found_out(tmp_path, monkeypatch):
     found = scan(files, processes=2, look=deadly)
     assert [each.content for each in found if each.problem is None] == [file for file in files if "deadly" not in file]
     assert found[-2].problem.endswith("deadly.jpg cannot be read (its decoding ended the process); replace it")
+
+
+UNGUARDED = """
+import sys
+from lt_fast.inspection import groups_of
+print("once", len(groups_of(sys.argv[2:], sys.argv[1], processes=2)))
+"""
+
+
+def test_a_script_needs_no_guard(tmp_path):
+    root = folder_of(tmp_path / "photos", a=70)
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    paths = [f"a/{path.name}" for path in (root / "a").iterdir()]
+    command = [sys.executable, str(tmp_path / "script.py"), str(root), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once 70\n", "")
 
 
 def test_an_interruption_keeps_what_was_done(tmp_path):

@@ -144,11 +144,7 @@ def _cache_path(arguments: argparse.Namespace, root: Path) -> Path | None:
 
     if arguments.cache == _NO_CACHE:
         return None
-    if arguments.cache is not None:
-        return Path(arguments.cache)
-    path = default_cache(root)
-    # A folder that holds the user's own home: it is only read.
-    return None if path.resolve().is_relative_to(root.resolve()) else path
+    return default_cache(root) if arguments.cache is None else Path(arguments.cache)
 
 
 @contextmanager

@@ -37,15 +37,17 @@ def key_of(file: str) -> Key:
     return Key(file, status.st_size, status.st_mtime_ns)
 
 
-def default_cache(root: Path) -> Path:
+def default_cache(root: Path) -> Path | None:
     """Return where the facts about the files of ``root`` are stored: ``~/.cache/lt-fast/inspect-<hash>.sqlite``.
 
-    ``XDG_CACHE_HOME`` replaces ``~/.cache``, as the XDG Base Directory Specification says.
+    ``XDG_CACHE_HOME`` replaces ``~/.cache``, as the XDG Base Directory Specification says. None where that is inside
+    ``root``, which is only read.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH117
     name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=6).hexdigest()
-    return folder / "lt-fast" / f"inspect-{name}.sqlite"
+    path = folder / "lt-fast" / f"inspect-{name}.sqlite"
+    return None if path.resolve().is_relative_to(root.resolve()) else path
 
 
 class FactsCache:
@@ -161,8 +163,9 @@ def _require_own(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _text(path: str) -> str:
-    """Return a path as text that SQLite takes: bytes that are no UTF-8 are escaped."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return the absolute path as text that SQLite takes: bytes that are no UTF-8 are escaped."""
+    absolute = os.path.abspath(path)  # noqa: PTH100  (a link keeps its own name)
+    return absolute.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def refuse_inside(root: Path, path: Path, option: str) -> None:
