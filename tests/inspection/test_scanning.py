@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.inspection.conftest import folder_of
 
+from lt_fast.errors import MissingExtraError
 from lt_fast.inspection import scanning
 from lt_fast.inspection.cache import FactsCache
 from lt_fast.inspection.facts import Facts, look_at
@@ -24,6 +25,10 @@ def deadly(file: str) -> Facts:
 
 def never(file: str) -> Facts:
     raise AssertionError(file)
+
+
+def failing(file: str) -> Facts:
+    raise KeyError(file)
 
 
 @pytest.fixture
@@ -53,6 +58,21 @@ def test_a_file_that_ends_its_process_is_found_out(tmp_path, monkeypatch):
     found = scan(files, processes=2, look=deadly)
     assert [each.content for each in found if each.problem is None] == [file for file in files if "deadly" not in file]
     assert found[-2].problem.endswith("deadly.jpg cannot be read (its decoding ended the process); replace it")
+
+
+@pytest.mark.usefixtures("no_minimum")
+def test_an_exception_in_another_process_is_no_damage(tmp_path):
+    files = [str(tmp_path / f"{at}.jpg") for at in range(3)]
+    with pytest.raises(RuntimeError, match=r"a process that looks at images failed \(KeyError: .*0\.jpg"):
+        scan(files, processes=2, look=failing)
+
+
+@pytest.mark.usefixtures("no_minimum")
+@pytest.mark.parametrize(("module", "extra"), [("imagehash", "photos"), ("PIL.Image", "train")])
+def test_a_missing_library_is_named(tmp_path, monkeypatch, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"run: pip install 'lt-fast\[{extra}\]'"):
+        scan([str(tmp_path / "a.jpg")], processes=2)
 
 
 UNGUARDED = """

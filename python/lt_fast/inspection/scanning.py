@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TypeAlias
 
+from lt_fast._extras import require
 from lt_fast.inspection.cache import FactsCache, Key, key_of
 from lt_fast.inspection.facts import Facts, look_at
 
@@ -44,6 +45,7 @@ def scan(
 
     Raises:
         KeyboardInterrupt: after what was done has been stored.
+        MissingExtraError: if Pillow or imagehash is not installed.
     """
     cache = FactsCache(None) if cache is None else cache
     found: dict[str, Facts] = {}
@@ -56,11 +58,19 @@ def scan(
             found[key.path] = known
             advance(1)
     advance(len(files) - len(new) - len(found))  # those that are listed twice
+    if new:
+        _require_libraries()
     for chunk, facts in _looked_at(_chunks(new), processes if len(new) > _INLINE else 1, look):
         found.update((key.path, each) for key, each in zip(chunk, facts, strict=True))
         cache.store(zip(chunk, facts, strict=True))
         advance(len(chunk))
     return [found[file] for file in files]
+
+
+def _require_libraries() -> None:
+    """Raise here, not in another process, if a library is missing."""
+    require("PIL.Image", extra="train", purpose="reading images")
+    require("imagehash", extra="photos", purpose="the search for near duplicates")
 
 
 def available_processors() -> int:
@@ -159,8 +169,13 @@ class _Worker:
             self._input.flush()
         except OSError:
             return None
-        answer = self._output.readline()
-        return [Facts(*each) for each in json.loads(answer)] if answer.endswith("\n") else None
+        line = self._output.readline()
+        if not line.endswith("\n"):
+            return None
+        answer = json.loads(line)
+        if isinstance(answer, dict):
+            raise RuntimeError(f"a process that looks at images failed ({answer['error']})")  # noqa: TRY004
+        return [Facts(*each) for each in answer]
 
     def _start_again(self) -> None:
         self.close()
