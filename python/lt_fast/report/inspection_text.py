@@ -34,8 +34,8 @@ def inspection_text(findings: Findings, summary: Mapping[str, Any], *, title: st
         summary: ``findings.summary()``.
         title: what was inspected.
     """
-    classes = len(findings.counts)
-    head = f"{title}: {summary['photographs']:,} photographs in {classes:,} {_word('class', classes)}"
+    classes, photographs = len(findings.counts), summary["photographs"]
+    head = f"{title}: {photographs:,} {_word('photograph', photographs)} in {classes:,} {_word('class', classes)}"
     table = text_table(["class", "", "images", "tested", "interval"], _class_rows(findings), left=2)
     note = "tested: images in a test set of a fifth; interval: 95 %, in points to either side of a recall of 50 %"
     lines = [f"{name:<{_LABEL}}{words}" for name, words in _lines(findings, summary)]
