@@ -6,7 +6,18 @@ import sys
 
 import pytest
 
-EXTRAS = ("torchvision", "sklearn", "matplotlib", "tqdm", "safetensors", "pandas", "scipy", "PIL")
+EXTRAS = (
+    "torchvision",
+    "sklearn",
+    "matplotlib",
+    "tqdm",
+    "safetensors",
+    "pandas",
+    "scipy",
+    "PIL",
+    "imagehash",
+    "pillow_heif",
+)
 SUBPACKAGES = (
     "sampling",
     "datasets",
@@ -20,6 +31,7 @@ SUBPACKAGES = (
     "methods",
     "recipes",
     "experiment",
+    "inspection",
 )
 
 

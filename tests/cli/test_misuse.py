@@ -25,7 +25,7 @@ def _refused(words, capsys, status=2):
     return err
 
 
-@pytest.mark.parametrize("words", ["train --help", "make-lt -h", "eval --help"])
+@pytest.mark.parametrize("words", ["train --help", "make-lt -h", "eval --help", "inspect --help"])
 @pytest.mark.parametrize("where", [">/dev/full", ">&-"])
 def test_help_that_is_lost_is_status_1_for_every_command(words, where):
     line = f"{sys.executable} -m lt_fast.cli {words} {where}"
@@ -56,7 +56,7 @@ def test_a_rank_without_a_number_is_refused(monkeypatch, capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "demo", "make-lt"])
+@pytest.mark.parametrize("command", ["train", "eval", "demo", "make-lt", "inspect"])
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

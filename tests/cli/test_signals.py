@@ -64,7 +64,7 @@ def test_in_the_middle_of_work_what_is_half_done_is_tidied_up(tmp_path):
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "list.txt"])
 
 
-@pytest.mark.parametrize("command", ["eval", "demo", "make-lt", "doctor", "methods"])
+@pytest.mark.parametrize("command", ["eval", "demo", "make-lt", "doctor", "methods", "inspect"])
 def test_every_command_answers_and_names_no_option_that_it_lacks(command):
     done = _run([command], signal.SIGTERM, event="import", place="lt_fast.cli.parser")
     assert done.returncode == 4

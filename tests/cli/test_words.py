@@ -13,7 +13,7 @@ TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], r"a command is needed: train, eval, methods, demo, make-lt, doctor"),
+        ([], r"a command is needed: train, eval, methods, demo, make-lt, doctor, inspect"),
         (["trian"], r"command must be one of .*, got 'trian'; did you mean 'train'\?"),
         (["--jsn", "train"], r"the command comes first: .*, got '--jsn'"),
         ([*TRAIN, "--epoch", "3"], r"lt-fast train has no option '--epoch'; did you mean '--epochs'\?"),
@@ -74,7 +74,7 @@ def test_help_and_version_are_status_0(words, capsys):
 def test_help_names_every_command_and_the_exit_status(capsys):
     main(["--help"])
     text = capsys.readouterr().out
-    for word in ("train", "eval", "methods", "demo", "make-lt", "doctor", "exit status: 0 done"):
+    for word in ("train", "eval", "methods", "demo", "make-lt", "doctor", "inspect", "exit status: 0 done"):
         assert word in text
 
 

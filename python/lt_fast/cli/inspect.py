@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast inspect``."""
     parser.add_argument(
         "data", nargs="?", metavar="DATA",
-        help="folder of class folders, LIST.txt, TABLE.csv or FILE.json (iNaturalist)",
+        help="folder of class folders, LIST.txt, TABLE.csv, FILE.json (iNaturalist) or hf:NAME",
     )  # fmt: skip
     parser.add_argument("--root", type=folder, help="folder that the paths in a file start from (default: the file's)")
     parser.add_argument("--image-column", metavar="NAME", help="column of the paths in a table (default: path)")
@@ -144,11 +144,7 @@ def _cache_path(arguments: argparse.Namespace, root: Path) -> Path | None:
 
     if arguments.cache == _NO_CACHE:
         return None
-    if arguments.cache is not None:
-        return Path(arguments.cache)
-    path = default_cache(root)
-    # A folder that holds the user's own home: it is only read.
-    return None if path.resolve().is_relative_to(root.resolve()) else path
+    return default_cache(root) if arguments.cache is None else Path(arguments.cache)
 
 
 @contextmanager

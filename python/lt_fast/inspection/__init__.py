@@ -6,8 +6,17 @@
 
     files = lt.datasets.image_folder("photos")
     groups = groups_of(files.paths, files.root)   # equal names: copies, bursts, versions of one photograph
+
+Everything else that the command prints::
+
+    photographs = listed("photos")
+    findings = Findings(photographs, scan(photographs.files()))
+    findings.summary()                            # plain values; findings.two_labels and others by position
 """
 
+from lt_fast.inspection.findings import Findings
 from lt_fast.inspection.groups import groups_of
+from lt_fast.inspection.listing import listed
+from lt_fast.inspection.scanning import scan
 
-__all__ = ["groups_of"]
+__all__ = ["Findings", "groups_of", "listed", "scan"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.metrics.intervals import half_width_of_recall
+from lt_fast.inspection.intervals import half_width_of_recall
 
 TEST_SHARE = 0.2
 """Share of each class that a split takes for the test set."""
@@ -60,12 +60,12 @@ def advise(counts: NDArray[np.int64], sides: Sequence[int]) -> Advice:
     """
     present = counts[counts > 0]
     mode, why = _mode(present, sides)
-    widths = {at: half_width_of_recall(test_images(int(n))) for at, n in enumerate(counts) if n > 0}
+    widths = {at: half_width_of_recall(images_tested(int(n))) for at, n in enumerate(counts) if n > 0}
     too_small = {at: width for at, width in widths.items() if width > WIDEST}
     return Advice(mode, why, too_small, 5 if too_small else 0)
 
 
-def test_images(count: int) -> int:
+def images_tested(count: int) -> int:
     """Return how many of a class's photographs a split takes for the test set: a fifth, and one is left to train on."""
     return min(max(1, int(TEST_SHARE * count + 0.5)), count - 1)
 

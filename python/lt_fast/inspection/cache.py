@@ -37,15 +37,17 @@ def key_of(file: str) -> Key:
     return Key(file, status.st_size, status.st_mtime_ns)
 
 
-def default_cache(root: Path) -> Path:
+def default_cache(root: Path) -> Path | None:
     """Return where the facts about the files of ``root`` are stored: ``~/.cache/lt-fast/inspect-<hash>.sqlite``.
 
-    ``XDG_CACHE_HOME`` replaces ``~/.cache``, as the XDG Base Directory Specification says.
+    ``XDG_CACHE_HOME`` replaces ``~/.cache``, as the XDG Base Directory Specification says. None where that is inside
+    ``root``, which is only read.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH117
     name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=6).hexdigest()
-    return folder / "lt-fast" / f"inspect-{name}.sqlite"
+    path = folder / "lt-fast" / f"inspect-{name}.sqlite"
+    return None if path.resolve().is_relative_to(root.resolve()) else path
 
 
 class FactsCache:
@@ -64,12 +66,14 @@ class FactsCache:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._committed = time.monotonic()
+        self._empty = True
         self._database: sqlite3.Connection | None = None
         if path is None:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = _opened(path)
+            self._empty = self._database.execute("SELECT 1 FROM files LIMIT 1").fetchone() is None
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
@@ -87,7 +91,7 @@ class FactsCache:
 
     def found(self, key: Key) -> Facts | None:
         """Return the facts of a file that has not changed, or None."""
-        if self._database is None:
+        if self._database is None or self._empty:
             return None
         try:
             row = self._database.execute("SELECT size, changed, facts FROM files WHERE path = ?", (_text(key.path),))
@@ -100,11 +104,12 @@ class FactsCache:
             return None
 
     def store(self, facts: Iterable[tuple[Key, Facts]]) -> None:
-        """Store facts; files that are missing are not stored."""
+        """Store facts; those of files that cannot be read are not: a right or a package may come to be given."""
         if self._database is None:
             return
-        rows = [(_text(key.path), key.size, key.changed, json.dumps(each)) for key, each in facts if key.size >= 0]
+        rows = [(_text(key.path), key.size, key.changed, json.dumps(each)) for key, each in facts if not each.problem]
         try:
+            self._empty = False
             self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
             if time.monotonic() - self._committed > _BETWEEN:
                 self._database.commit()
@@ -158,8 +163,9 @@ def _require_own(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _text(path: str) -> str:
-    """Return a path as text that SQLite takes: bytes that are no UTF-8 are escaped."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return the absolute path as text that SQLite takes: bytes that are no UTF-8 are escaped."""
+    absolute = os.path.abspath(path)  # noqa: PTH100  (a link keeps its own name)
+    return absolute.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def refuse_inside(root: Path, path: Path, option: str) -> None:

@@ -151,7 +151,8 @@ def _unit_rows(small: Sequence[str]) -> NDArray[np.float32]:
     data = b"".join(map(base64.b64decode, small))
     rows = np.frombuffer(data, np.uint8).reshape(len(small), SMALL_SIDE**2).astype(np.float32)
     rows -= rows.mean(axis=1, keepdims=True)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _LEAST_NORM)
+    # Not np.linalg.norm: it would square all of them at once, in two more arrays of this size.
+    rows /= np.maximum(np.sqrt(np.einsum("ij,ij->i", rows, rows)), _LEAST_NORM)[:, None]
     return rows
 
 

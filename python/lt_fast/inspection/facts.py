@@ -97,8 +97,9 @@ def _facts(file: str, data: bytes, content: str) -> Facts:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with opened(BytesIO(data), file) as image:
-            mode, form, exif = image.mode, image.format or "", _exif(image)
+            mode, form = image.mode, image.format or ""
             rgb = upright_rgb(image, file)
+            taken, camera = _exif(image)
     looks, small = looks_of(rgb)
     return Facts(
         problem=None,
@@ -111,8 +112,8 @@ def _facts(file: str, data: bytes, content: str) -> Facts:
         pixels=_hash_of_pixels(rgb),
         looks=looks,
         small=small,
-        taken=exif[0],
-        camera=exif[1],
+        taken=taken,
+        camera=camera,
     )
 
 

@@ -58,10 +58,13 @@ class Findings:
         return same([None if each.problem else each.content or None for each in self.facts])
 
     @cached_property
+    def _near(self) -> list[list[int]]:
+        return near([each.looks for each in self.facts], [each.small for each in self.facts])
+
+    @cached_property
     def near_duplicates(self) -> list[list[int]]:
         """Groups of near duplicates that hold two different images at least."""
-        found = near([each.looks for each in self.facts], [each.small for each in self.facts])
-        return [group for group in found if len({self.facts[at].pixels for at in group}) > 1]
+        return [group for group in self._near if len({self.facts[at].pixels for at in group}) > 1]
 
     @cached_property
     def two_labels(self) -> list[list[int]]:
@@ -82,7 +85,7 @@ class Findings:
     @cached_property
     def groups(self) -> Groups:
         """What must not be split; see ``groups_of``."""
-        return grouped(self.listing.paths, self.facts, burst_seconds=self.burst_seconds)
+        return grouped(self.listing.paths, self.facts, burst_seconds=self.burst_seconds, near_duplicates=self._near)
 
     @cached_property
     def group_sizes(self) -> Counter[str]:

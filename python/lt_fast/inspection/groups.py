@@ -102,14 +102,29 @@ def groups_of(
     return grouped(names, facts, burst_seconds=burst_seconds).names
 
 
-def grouped(paths: Sequence[str], facts: Sequence[Facts], *, burst_seconds: float = BURST_SECONDS) -> Groups:
-    """Return the groups of files whose facts are known; see ``groups_of``."""
-    rules = {
+def grouped(
+    paths: Sequence[str],
+    facts: Sequence[Facts],
+    *,
+    burst_seconds: float = BURST_SECONDS,
+    near_duplicates: Sequence[Sequence[int]] | None = None,
+) -> Groups:
+    """Return the groups of files whose facts are known; see ``groups_of``.
+
+    Args:
+        paths: of the files.
+        facts: of each.
+        burst_seconds: >= 0.
+        near_duplicates: groups of positions, where ``near`` has found them already.
+    """
+    if near_duplicates is None:
+        near_duplicates = near([each.looks for each in facts], [each.small for each in facts])
+    rules: dict[str, Sequence[Sequence[int]]] = {
         "copies": [
             *same([None if each.problem else each.content or None for each in facts]),
             *same([each.pixels or None for each in facts]),
         ],
-        "near_duplicates": near([each.looks for each in facts], [each.small for each in facts]),
+        "near_duplicates": near_duplicates,
         "bursts": _bursts(paths, facts, burst_seconds),
         "versions": same(_versions(paths)),
         "consecutive": _consecutive(paths, facts),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lt_fast.datasets.csv_tables import csv_table
 from lt_fast.datasets.folders import FolderId, folder_id, unreadable_folder
+from lt_fast.datasets.hugging_face import PREFIX, hugging_face_files
 from lt_fast.datasets.image_endings import (
     HEIF_EXTENSIONS,
     HEIF_INSTALL,
@@ -69,7 +70,8 @@ def listed(data: str | Path, root: Path | None = None, **columns: Any) -> Listin
     """Return the photographs that ``data`` names.
 
     Args:
-        data: a folder of class folders, ``LIST.txt``, ``TABLE.csv``, ``TABLE.tsv`` or ``FILE.json`` (iNaturalist).
+        data: a folder of class folders, ``LIST.txt``, ``TABLE.csv``, ``TABLE.tsv``, ``FILE.json`` (iNaturalist), or
+            ``hf:NAME`` for a data set of the ``datasets`` library on this machine; see ``hugging_face_files``.
         root: folder that the paths of a file start from; by default the file's own.
         columns: ``image``, ``label`` and ``delimiter`` of a table; see ``csv_table``.
 
@@ -77,7 +79,7 @@ def listed(data: str | Path, root: Path | None = None, **columns: Any) -> Listin
         DataError: if there is nothing of that name, or no photograph in it.
         UsageError: if it is a file of another kind.
     """
-    path = Path(data)
+    path = hugging_face_files(str(data)) if str(data).startswith(PREFIX) else Path(data)
     if path.is_dir():
         return list_folder(path)
     kind = path.suffix.lower()
@@ -141,7 +143,7 @@ class _Walk:
             entries = list(os.scandir(self.root))
         except OSError as error:
             raise unreadable_folder(self.root, error) from error
-        folders = [entry.name for entry in entries if self._is_open_folder(entry, entry.name)]
+        folders = {entry.name for entry in entries if self._is_open_folder(entry, entry.name)}
         for entry in entries:
             if entry.name not in folders and entry.name not in self.passed_over:
                 self._take_file(entry, entry.name, [])

@@ -1,15 +1,16 @@
 """Look at many files in several processes, with what is known already taken from a cache."""
 
-import multiprocessing
+import json
 import os
-import signal
-import threading
+import queue
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import TypeAlias
 
+from lt_fast._extras import require
 from lt_fast.inspection.cache import FactsCache, Key, key_of
 from lt_fast.inspection.facts import Facts, look_at
 
@@ -19,6 +20,7 @@ Chunk: TypeAlias = list[Key]
 _FILES, _BYTES = 32, 4 << 20  # of a task: some tenths of a second, so that an interruption need not wait
 _INLINE = 64  # so few files are looked at before other processes have started
 _AHEAD = 4  # tasks per process that wait
+_MODULE = "lt_fast.inspection.worker"
 
 
 def scan(
@@ -43,6 +45,7 @@ def scan(
 
     Raises:
         KeyboardInterrupt: after what was done has been stored.
+        MissingExtraError: if Pillow or imagehash is not installed.
     """
     cache = FactsCache(None) if cache is None else cache
     found: dict[str, Facts] = {}
@@ -53,12 +56,21 @@ def scan(
             new.append(key)
         else:
             found[key.path] = known
-    advance(len(files) - len(new))
+            advance(1)
+    advance(len(files) - len(new) - len(found))  # those that are listed twice
+    if new:
+        _require_libraries()
     for chunk, facts in _looked_at(_chunks(new), processes if len(new) > _INLINE else 1, look):
         found.update((key.path, each) for key, each in zip(chunk, facts, strict=True))
         cache.store(zip(chunk, facts, strict=True))
         advance(len(chunk))
     return [found[file] for file in files]
+
+
+def _require_libraries() -> None:
+    """Raise here, not in another process, if a library is missing."""
+    require("PIL.Image", extra="train", purpose="reading images")
+    require("imagehash", extra="photos", purpose="the search for near duplicates")
 
 
 def available_processors() -> int:
@@ -81,85 +93,106 @@ def _chunks(keys: Sequence[Key]) -> list[Chunk]:
 def _looked_at(chunks: Sequence[Chunk], processes: int, look: Look) -> Iterator[tuple[Chunk, list[Facts]]]:
     if processes == 1:
         for chunk in chunks:
-            yield chunk, _look_at_all(look, [key.path for key in chunk])
+            yield chunk, [look(key.path) for key in chunk]
         return
-    waiting = list(chunks)
-    while waiting:
-        done: set[int] = set()
-        try:
-            for at, facts in _in_processes(waiting, processes, look):
-                done.add(at)
-                yield waiting[at], facts
-        except BrokenProcessPool:
-            left = [chunk for at, chunk in enumerate(waiting) if at not in done]
-            suspects, waiting = left[: _AHEAD * processes], left[_AHEAD * processes :]
-            for chunk in suspects:
-                yield chunk, [_looked_at_alone(key, look) for key in chunk]
-        else:
-            return
-
-
-def _in_processes(chunks: Sequence[Chunk], processes: int, look: Look) -> Iterator[tuple[int, list[Facts]]]:
-    """Yield the position and the facts of each chunk as they come, in about the order of the chunks."""
-    pool = _pool(processes)
+    workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    for _ in range(min(processes, len(chunks))):
+        workers.put(_Worker(look))
+    pool = ThreadPoolExecutor(processes)  # threads that wait for the workers' answers
     try:
-        running: dict[Future[list[Facts]], int] = {}
-        for at, chunk in enumerate(chunks):
-            with _signals_held_back():  # for the process that may be started here
-                running[pool.submit(_look_at_all, look, [key.path for key in chunk])] = at
-            if len(running) >= _AHEAD * processes:
+        running: dict[Future[list[Facts]], Chunk] = {}
+        for chunk in chunks:
+            running[pool.submit(_answer, workers, chunk)] = chunk
+            while len(running) >= _AHEAD * processes:
                 yield from _finished(running)
         while running:
             yield from _finished(running)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        while not workers.empty():
+            workers.get().close()
 
 
-def _finished(running: dict[Future[list[Facts]], int]) -> Iterator[tuple[int, list[Facts]]]:
+def _finished(running: dict[Future[list[Facts]], Chunk]) -> Iterator[tuple[Chunk, list[Facts]]]:
     for future in wait(running, return_when=FIRST_COMPLETED).done:
-        facts = future.result()
-        yield running.pop(future), facts
+        yield running.pop(future), future.result()
 
 
-def _looked_at_alone(key: Key, look: Look) -> Facts:
-    pool = _pool(1)
+def _answer(workers: "queue.SimpleQueue[_Worker]", chunk: Chunk) -> list[Facts]:
+    worker = workers.get()
     try:
-        with _signals_held_back():
-            future = pool.submit(_look_at_all, look, [key.path])
-        return future.result()[0]
-    except BrokenProcessPool:
-        return Facts(f"image {key.path} cannot be read (its decoding ended the process); replace it")
+        return worker.facts([key.path for key in chunk])
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        workers.put(worker)
 
 
-def _look_at_all(look: Look, files: Sequence[str]) -> list[Facts]:
-    return [look(file) for file in files]
+class _Worker:
+    """A process of ``lt_fast.inspection.worker``, started again when a file has ended it.
 
+    Not multiprocessing's: that runs the user's script once more in each process, unless it is guarded.
+    """
 
-def _pool(processes: int) -> ProcessPoolExecutor:
-    # Not forked: a fork copies the locks of the progress bar's and of native libraries' threads.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
+    def __init__(self, look: Look) -> None:
+        self._look = f"{look.__module__}:{look.__name__}"
+        self._process = self._started()
 
+    def facts(self, files: Sequence[str]) -> list[Facts]:
+        """Return the facts of files; one that ends the process is found by asking for each alone.
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, however it ended."""
-    parent = multiprocessing.parent_process()
+        Raises:
+            RuntimeError: if the process does not even start.
+        """
+        found = self._asked(files)
+        if found is not None:
+            return found
+        self._start_again()
+        alone = []
+        for file in files:
+            each = self._asked([file])
+            if each is None:
+                self._start_again()
+                each = [Facts(f"image {file} cannot be read (its decoding ended the process); replace it")]
+            alone.extend(each)
+        return alone
 
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
+    def close(self) -> None:
+        """End the process by the end of its input."""
+        with suppress(OSError):
+            self._input.close()
+        self._process.wait()
+        self._output.close()
 
-    threading.Thread(target=watch, daemon=True).start()
+    def _asked(self, files: Sequence[str]) -> list[Facts] | None:
+        """Return the process's answer, or None where it has ended."""
+        try:
+            self._input.write(json.dumps(files) + "\n")
+            self._input.flush()
+        except OSError:
+            return None
+        line = self._output.readline()
+        if not line.endswith("\n"):
+            return None
+        answer = json.loads(line)
+        if isinstance(answer, dict):
+            raise RuntimeError(f"a process that looks at images failed ({answer['error']})")  # noqa: TRY004
+        return [Facts(*each) for each in answer]
 
+    def _start_again(self) -> None:
+        self.close()
+        self._process = self._started()
+        if self._asked([]) is None:
+            raise RuntimeError(f"a process that looks at images does not start: {sys.executable} -m {_MODULE}")
 
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Within the context SIGINT waits; a process that is started inherits that and leaves Ctrl-C to its parent."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def _started(self) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(  # noqa: S603  (this interpreter and this package)
+            [sys.executable, "-P", "-m", _MODULE, self._look],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="ascii",
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            process_group=0,  # Ctrl-C is for this process alone, which ends the others
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._input, self._output = process.stdin, process.stdout
+        return process

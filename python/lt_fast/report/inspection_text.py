@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE
-from lt_fast.inspection.advice import WIDEST, test_images
+from lt_fast.inspection.advice import WIDEST, images_tested
 from lt_fast.inspection.duplicates import NEAR_CORRELATION, NEAR_DISTANCE
 from lt_fast.inspection.findings import Findings
+from lt_fast.inspection.intervals import half_width_of_recall
 from lt_fast.inspection.listing import HIDDEN
-from lt_fast.metrics.intervals import half_width_of_recall
 from lt_fast.report.tables import text_table
 
 _SHOWN = 5  # names of a kind; all are in --json, --csv and --quarantine
@@ -34,8 +34,8 @@ def inspection_text(findings: Findings, summary: Mapping[str, Any], *, title: st
         summary: ``findings.summary()``.
         title: what was inspected.
     """
-    classes = len(findings.counts)
-    head = f"{title}: {summary['photographs']:,} photographs in {classes:,} {_word('class', classes)}"
+    classes, photographs = len(findings.counts), summary["photographs"]
+    head = f"{title}: {photographs:,} {_word('photograph', photographs)} in {classes:,} {_word('class', classes)}"
     table = text_table(["class", "", "images", "tested", "interval"], _class_rows(findings), left=2)
     note = "tested: images in a test set of a fifth; interval: 95 %, in points to either side of a recall of 50 %"
     lines = [f"{name:<{_LABEL}}{words}" for name, words in _lines(findings, summary)]
@@ -74,7 +74,7 @@ def _class_row(name: str, count: int, largest: int) -> list[str]:
     bar = "#" * max(round(_BAR * count / max(largest, 1)), 1 if count else 0)
     if not count:
         return [name, bar, "0", "-", "-"]
-    tested = test_images(count)
+    tested = images_tested(count)
     width = half_width_of_recall(tested)
     mark = " !" if width > WIDEST else ""
     return [name, bar, f"{count:,}", f"{tested:,}", (f"± {100 * width:.0f}" if tested else "-") + mark]
@@ -203,7 +203,9 @@ def _names(names: Sequence[str]) -> str:
 
 def _some(words: Sequence[str]) -> list[str]:
     left = len(words) - _SHOWN
-    return [*words[:_SHOWN], *([f"and {left:,} more (--json, --csv or --quarantine name all)"] if left > 0 else [])]
+    if left <= 1:  # the line that says so would take as much room
+        return list(words)
+    return [*words[:_SHOWN], f"and {left:,} more (--json has all)"]
 
 
 def _word(noun: str, count: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast._files import NextStep
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE
 from lt_fast.report.style import COLOURS, figure
 
@@ -26,7 +27,7 @@ def long_tail(path: Path, counts: Sequence[int], names: Sequence[str], *, title:
     """
     order = np.argsort(-np.asarray(counts), kind="stable")
     sorted_counts = np.asarray(counts, dtype=np.int64)[order]
-    with figure(path, width=9.0, height=4.4) as (drawn, axes):
+    with figure(path, width=9.0, height=4.4, next_step=NextStep()) as (drawn, axes):
         drawn.suptitle(title, x=0.01, ha="left")
         _draw_groups(axes, sorted_counts)
         axes.set_yscale("log")
@@ -37,7 +38,8 @@ def long_tail(path: Path, counts: Sequence[int], names: Sequence[str], *, title:
         for limit in (MANY_ABOVE, FEW_BELOW):
             axes.axhline(limit, color="#888888", linestyle=":", linewidth=1)
         # Above the bars: where all classes are of one size, none of the axes is free.
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
+        if sorted_counts.any():
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
         if len(order) <= _NAMED_CLASSES:
             labels = [_short(names[at]) for at in order]
             leaning: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast._extras import require
-from lt_fast._files import FOR_RUN, make_folder, replace_file
+from lt_fast._files import FOR_RUN, NextStep, make_folder, replace_file
 
 # Okabe and Ito's palette (Color Universal Design, 2008); each colour has the same meaning in all plots.
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK = (
@@ -48,7 +48,9 @@ _STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def figure(path: Path, *, width: float = 6.0, height: float = 4.0, columns: int = 1) -> Iterator[tuple[Any, Any]]:
+def figure(
+    path: Path, *, width: float = 6.0, height: float = 4.0, columns: int = 1, next_step: NextStep = FOR_RUN
+) -> Iterator[tuple[Any, Any]]:
     """Yield ``(figure, axes)`` in the common style and save it as ``path`` with the endings ``.png`` and ``.svg``.
 
     Uses its own Agg canvas: no display, no pyplot state, and the caller's matplotlib settings are not changed.
@@ -63,13 +65,13 @@ def figure(path: Path, *, width: float = 6.0, height: float = 4.0, columns: int 
         drawn = figures.Figure(figsize=(width * columns, height))
         yield drawn, drawn.subplots(1, columns)
         for ending in ("png", "svg"):
-            _save(drawn, path.with_suffix(f".{ending}"))
+            _save(drawn, path.with_suffix(f".{ending}"), next_step)
 
 
-def _save(drawn: Any, path: Path) -> None:
+def _save(drawn: Any, path: Path, next_step: NextStep) -> None:
     # Without a date the file is bit-identical from run to run.
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     data = io.BytesIO()
     drawn.savefig(data, format=path.suffix[1:], metadata=metadata)
-    make_folder(path.parent, next_step=FOR_RUN)
-    replace_file(path, data.getvalue(), next_step=FOR_RUN)
+    make_folder(path.parent, next_step=next_step)
+    replace_file(path, data.getvalue(), next_step=next_step)
