@@ -12,6 +12,7 @@
 """
 
 from lt_fast.data.loader import Loader
+from lt_fast.data.photograph_transforms import PhotographTransform
 from lt_fast.data.plans import FixedBatches, PairPlans, Planner, SamplerPlans
 from lt_fast.data.sources import ArraySource, FileSource, ImageSource
 from lt_fast.data.transforms import CropFlip, FileTransform, keyed_randomness
@@ -25,6 +26,7 @@ __all__ = [
     "ImageSource",
     "Loader",
     "PairPlans",
+    "PhotographTransform",
     "Planner",
     "SamplerPlans",
     "keyed_randomness",
