@@ -13,6 +13,7 @@ from lt_fast.errors import UsageError
 COMMANDS = {
     "train": "lt_fast.cli.train",
     "eval": "lt_fast.cli.evaluate",
+    "report": "lt_fast.cli.report",
     "methods": "lt_fast.cli.methods",
     "demo": "lt_fast.cli.demo",
     "make-lt": "lt_fast.cli.make_lt",
@@ -22,9 +23,9 @@ COMMANDS = {
 _LONGEST_SHOWN = 60
 
 # Their result is in files: output that is lost takes nothing from it.
-FILES_ARE_THE_RESULT = frozenset({"train", "make-lt"})
+FILES_ARE_THE_RESULT = frozenset({"train", "make-lt", "report"})
 # What only one process may do in a folder at a time.
-ONE_PROCESS = frozenset({"train", "eval", "demo", "make-lt"})
+ONE_PROCESS = frozenset({"train", "eval", "report", "demo", "make-lt"})
 
 
 class _Once(argparse.Action):

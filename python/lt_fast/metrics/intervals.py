@@ -1,6 +1,7 @@
 """Confidence intervals: over seeds by Student's t, over test samples by the bootstrap or, for recalls, by Wilson."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,7 +85,6 @@ def wilson_interval(right: ArrayLike, total: ArrayLike, level: float = 0.95) -> 
     Raises:
         TypeError: if a count is not an integer.
         ValueError: if a count or ``level`` is outside its range.
-        MissingExtraError: if SciPy, which scikit-learn brings, is not installed.
 
     Source: Wilson 1927, Journal of the American Statistical Association 22(158).
 
@@ -92,7 +92,7 @@ def wilson_interval(right: ArrayLike, total: ArrayLike, level: float = 0.95) -> 
     [0.862, 1.0]
     """
     hits, counts = _counted(right, total)
-    z = float(require("scipy.stats", extra="train", purpose="an interval").norm.ppf((1 + _checked_level(level)) / 2))
+    z = NormalDist().inv_cdf((1 + _checked_level(level)) / 2)
     n = np.maximum(counts, 1)
     share = hits / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -118,7 +118,7 @@ def mean_recall_interval(right: ArrayLike, total: ArrayLike, level: float = 0.95
         Lower and upper end, in [0, 1]; None where no class has a sample.
 
     Raises:
-        TypeError, ValueError, MissingExtraError: as ``wilson_interval``.
+        TypeError, ValueError: as ``wilson_interval``.
 
     Source: Zou, Huang and Zhang 2009, Computational Statistics & Data Analysis 53(4), for any weighted sum of
     proportions.
