@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from lt_fast.data import FileSource, keyed_randomness
+from lt_fast.data import FileSource, keyed_randomness, sources
 from lt_fast.data.loader import Loader
 from lt_fast.data.photograph_transforms import AUGMENTATIONS, PhotographTransform
 from lt_fast.data.plans import FixedBatches
@@ -71,6 +71,20 @@ def test_worker_processes_give_the_same_batches(tmp_path, photograph):
     ]
     inline, processes = ([batch.x for batch in loader] for loader in loaders)
     assert all(torch.equal(one, other) for one, other in zip(inline, processes, strict=True))
+
+
+def test_large_jpeg_files_are_decoded_no_larger_than_needed(tmp_path, monkeypatch):
+    seen = []
+    read = sources.read_image
+    monkeypatch.setattr(sources, "read_image", lambda *args, **named: seen.append(read(*args, **named)) or seen[-1])
+    Image.new("RGB", (1600, 1200), (200, 40, 30)).save(tmp_path / "large.jpg")
+    source = FileSource(["large.jpg"], [0], root=tmp_path)
+    for augment, least in (("none", 37), ("standard", 72), ("light", 55)):
+        transform = PhotographTransform(size=32, augment=augment, mean=(0, 0, 0), std=(1, 1, 1))
+        x = next(iter(Loader(source, FixedBatches(1, batch_size=1), transform=transform.plain()))).x
+        next(iter(Loader(source, FixedBatches(1, batch_size=1), transform=transform)))
+        assert least <= min(seen[-1].size) < 400
+        assert np.allclose(x[0].mean(dim=(1, 2)), np.array([200, 40, 30]) / 255, atol=0.02)
 
 
 def test_it_is_pickled_without_torchvisions_objects(photograph):

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "lt_fast.cli.demo",
     "make-lt": "lt_fast.cli.make_lt",
     "doctor": "lt_fast.cli.doctor",
+    "inspect": "lt_fast.cli.inspect",
 }
 
 _LONGEST_SHOWN = 60
@@ -25,7 +26,7 @@ _LONGEST_SHOWN = 60
 # Their result is in files: output that is lost takes nothing from it.
 FILES_ARE_THE_RESULT = frozenset({"train", "make-lt", "report"})
 # What only one process may do in a folder at a time.
-ONE_PROCESS = frozenset({"train", "eval", "report", "demo", "make-lt"})
+ONE_PROCESS = frozenset({"train", "eval", "report", "demo", "make-lt", "inspect"})
 
 
 class _Once(argparse.Action):

@@ -11,6 +11,7 @@
             loss = criterion(model(batch.x), batch.target, batch.target_b, batch.lam)
 """
 
+from lt_fast.data.features import FeatureSource, FeatureViews
 from lt_fast.data.loader import Loader
 from lt_fast.data.photograph_transforms import PhotographTransform
 from lt_fast.data.plans import FixedBatches, PairPlans, Planner, SamplerPlans
@@ -20,6 +21,8 @@ from lt_fast.data.transforms import CropFlip, FileTransform, keyed_randomness
 __all__ = [
     "ArraySource",
     "CropFlip",
+    "FeatureSource",
+    "FeatureViews",
     "FileSource",
     "FileTransform",
     "FixedBatches",

@@ -90,6 +90,14 @@ class PhotographTransform:
         """Return the transform without augmentation: evaluation reads images by it."""
         return replace(self, augment="none")
 
+    @property
+    def shorter_side(self) -> int | None:
+        """The fewest pixels of an image's shorter side that lose nothing: decoders may stop there. None for all."""
+        if self.augment == "none":
+            return math.ceil(self.size / self.crop_share)
+        # The smallest crop is then enlarged or kept, never shrunk: no pixel is lost that the crop would have.
+        return None if ":" in self.augment else math.ceil(self.size / _SMALLEST_SCALE[self.augment] ** 0.5)
+
     def __call__(self, image: Any) -> Tensor:
         """Return the image as a normalised ``(3, size, size)`` float32 tensor."""
         tensor: Tensor = self._pipeline(image)
