@@ -10,7 +10,6 @@ from lt_fast.experiment.build import Data
 from lt_fast.experiment.protocol import SELECTION, data_summary, protocol_of
 from lt_fast.experiment.results import Predictions, measure
 from lt_fast.experiment.splits import ImageRow, write_images
-from lt_fast.registry import register
 from lt_fast.training import History, RunDirectory
 from lt_fast.versions import versions
 
@@ -69,7 +68,7 @@ def made_run(folder, data, *, right=0.8, calibrated=True, epochs=3, config=None,
 
 
 def photographs(root, names, counts, tested, *, side=200):
-    """JPEG files in folders of classes: a registered data set of them, its rows of ``images.csv``, and its data."""
+    """JPEG files in folders of classes: their configuration, their data, and the rows of ``images.csv``."""
     parts, rows = [], []
     draw = np.random.default_rng(0)
     for split, numbers in (("train", counts), ("test", tested)):
@@ -81,6 +80,5 @@ def photographs(root, names, counts, tested, *, side=200):
             Image.new("RGB", (side, side * 3 // 4), colour).save(root / path, quality=60)
         parts.append(FileSource(paths, labels, names, root=root))
         rows += [ImageRow(path, names[label], split) for path, label in zip(paths, labels, strict=True)]
-    data = Data(*parts)
-    register("data", "made-photographs", replace=True)(lambda: (data.train, data.test))
-    return data, rows
+    config = resolve("mammc", "photographs", {"epochs": 3}, mode="freeze", data_options={"path": str(root)})
+    return config, Data(*parts), rows

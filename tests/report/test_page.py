@@ -2,15 +2,16 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from experiment.photographs import NET, write_photographs
 from lt_fast import metrics
 from lt_fast.cli import main
-from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment import resolve
+from lt_fast.errors import DataError
 from lt_fast.experiment.splits import COLUMNS
 from lt_fast.report import findings, thumbnails
 from lt_fast.report.finished_run import FinishedRun
@@ -70,9 +71,23 @@ def trained(tmp_path_factory):
 def photographed(tmp_path_factory):
     """A run on image files with ``images.csv``, and the folder of the files."""
     root = tmp_path_factory.mktemp("photographs")
-    data, rows = photographs(root, NAMES, COUNTS, TESTED)
-    config = resolve("mammc", "made-photographs", {"epochs": 3})
+    config, data, rows = photographs(root, NAMES, COUNTS, TESTED)
     return made_run(root / "run", data, right=0.4, config=config, images=rows), root
+
+
+@pytest.fixture(scope="module")
+def soil(tmp_path_factory):
+    """A real cross-validation of photographs, one of which is damaged and one a copy of another."""
+    folder = tmp_path_factory.mktemp("soil")
+    photos = write_photographs(folder / "photos", {"clay": 10, "loam": 7, "sand": 4})
+    (photos / "clay" / "broken.jpg").write_bytes(b"no picture")
+    shutil.copy(photos / "clay" / "000.jpg", photos / "clay" / "copy.jpg")
+    words = ["--model", NET, "--freeze", "--folds", "2", "--epochs", "1", "--run", str(folder / "run")]
+    words += ["--set", "transform.size=16", "--set", "data.groups=duplicates", "--set", "calibrator.epochs=1"]
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        assert main(["train", str(photos), *words, "--threads", "1", "--workers", "0", "--quiet", "--no-plots"]) == 0
+    return folder / "run"
 
 
 def read(page):
@@ -213,6 +228,26 @@ def test_the_split_is_told(photographed):
     assert [(row["name"], row["images"], row["classes"]) for row in rows] == [("Training", 160, 4), ("Test", 44, 4)]
 
 
+def test_a_cross_validation_is_told_as_one(soil):
+    written = write_page(soil)
+    text, run = read(written).text, FinishedRun.read(soil)
+    assert "2 folds: each image was tested by a model that was trained on the other folds" in text
+    assert "The probabilities are out-of-fold" in text
+    assert "Left out because they cannot be read: 1" in text
+    assert "clay/broken.jpg" in text
+    assert "Images that belong together: 2 in 1 group" in text
+    wrong = findings.confident_errors(run)
+    assert wrong
+    assert written.pictures > 0
+    assert all(run.test_images[each.row].path in text for each in wrong)
+
+
+def test_one_fold_is_not_a_cross_validation(soil):
+    text = read(write_page(soil / "fold-1")).text
+    assert "out-of-fold" not in text
+    assert "Only test images are judged" in text
+
+
 def test_a_photograph_that_is_gone_is_told(photographed, tmp_path):
     run, root = photographed
     row = findings.confident_errors(FinishedRun.read(run))[0].row
@@ -299,13 +334,19 @@ def test_wrong_words(trained, capsys, words, status, said):
     assert said in capsys.readouterr().err
 
 
-def test_a_root_of_other_images_is_an_error(photographed, tmp_path):
-    data, rows = photographs(tmp_path / "a", NAMES, COUNTS, TESTED, side=120)
-    run = made_run(tmp_path / "run", data, config=resolve("mammc", "made-photographs", {"epochs": 3}), images=rows)
-    photographs(tmp_path / "b", NAMES, COUNTS, TESTED[::-1], side=120)
-    assert "other ones now" in write_page(run).notes[0]
-    with pytest.raises(UsageError, match="--root is for data sets of files"):
-        write_page(run, root=tmp_path)
+def test_photographs_that_were_moved_are_found_by_root(photographed, tmp_path):
+    run, root = photographed
+    moved = shutil.copytree(root, tmp_path / "moved")
+    copy = moved / "run"
+    config = json.loads((copy / "config.json").read_text())
+    config["data_options"]["path"] = str(tmp_path / "gone")
+    (copy / "config.json").write_text(json.dumps(config))
+    result = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").write_text(json.dumps(result | {"config": config}))
+    assert "name their folder now with --root" in write_page(copy).notes[0]
+    assert write_page(copy, root=moved).pictures == write_page(run).pictures
+    with pytest.raises(DataError, match="is missing, where the photographs of"):
+        write_page(copy, root=tmp_path / "gone")
 
 
 def test_text_is_shortened():

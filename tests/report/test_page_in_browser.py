@@ -3,7 +3,6 @@
 import pytest
 
 from browser import GET_IT, Browser, find_browser
-from lt_fast.experiment import resolve
 from lt_fast.report.page import write_page
 from made_runs import EVIL, in_memory, made_run, photographs
 
@@ -66,8 +65,7 @@ def pages(tmp_path_factory):
     """Pages of a run with pictures, and of one with hostile names."""
     folder = tmp_path_factory.mktemp("pages")
     names = ["oak leaf", "beech leaf", "<img src=x onerror=alert(1)>", "moss"]
-    data, rows = photographs(folder, names, [120, 30, 8, 2], [20, 12, 6, 6])
-    config = resolve("mammc", "made-photographs", {"epochs": 3, "batch_size": 32})
+    config, data, rows = photographs(folder, names, [120, 30, 8, 2], [20, 12, 6, 6])
     hostile = in_memory(EVIL, [200] * 2 + [9] * 8, [9] * 10)
     return {
         "pictures": write_page(made_run(folder / "pictures", data, right=0.4, config=config, images=rows)),

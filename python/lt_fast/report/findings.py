@@ -1,5 +1,6 @@
 """What the page says of a finished run: numbers with their intervals, and the rows of its tables."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ MOST_CELLS, MOST_IN_CELL = 12, 6
 """Cells of the confusion matrix that are listed with their pictures, and pictures of each."""
 MOST_ERRORS = 24
 MOST_LABEL_ERRORS = 24
+MOST_NAMED = 20
+"""Files that are listed by name, of each kind."""
 MATRIX_AS_TABLE = 15
 _LARGEST_MAP = 500  # pixels of the confusion matrix as a picture
 _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
@@ -207,18 +210,42 @@ def coverage_rows(curve: metrics.RiskCoverage) -> list[dict[str, Any]]:
     return [row for at, row in enumerate(rows) if at == 0 or row["count"] != rows[at - 1]["count"]]
 
 
+def folds(run: FinishedRun) -> int:
+    """Return the number of folds that a cross-validation pools; 0 for one run, also of one fold."""
+    construction = run.protocol["data"]["construction"]
+    number = construction.get("folds", 0)
+    return number if isinstance(number, int) and "fold" not in construction else 0
+
+
 def split_rows(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return for each part of the data its images, classes, groups and fingerprint."""
-    data = run.protocol["data"]
-    images = {name: data.get(f"{name}_images", 0) for name in ("train", "validation", "test")}
-    rows = []
-    for name, number in images.items():
+    """Return for each part of the data its images, classes, groups and fingerprint; None where it is not known."""
+    data, rows = run.protocol["data"], []
+    for name, words in _PARTS.items():
         members = [row for row in run.images if row.split == name]
-        part = {"name": _PARTS[name], "images": number, "fingerprint": str(data.get(f"{name}_fingerprint", "-"))[:16]}
-        groups = {row.group for row in members if row.group}
-        part |= {"classes": len({row.class_name for row in members}), "groups": len(groups)}
-        rows += [part] if number else []
+        known = bool(members) and not (name == "train" and folds(run))
+        part = {"name": words, "images": data.get(f"{name}_images", 0)}
+        part |= {"fingerprint": str(data.get(f"{name}_fingerprint", "-"))[:16]}
+        part |= {"classes": len({row.class_name for row in members}) if known else None}
+        part |= {"groups": len({row.group for row in members if row.group}) if known else None}
+        rows += [part] if part["images"] else []
     return rows
+
+
+def data_notes(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return what is to be told of the images: damaged ones that were left out, and those that belong together."""
+    notes = []
+    damaged = run.protocol["data"]["construction"].get("damaged")
+    if isinstance(damaged, Mapping) and damaged:
+        names = [f"{path}: {reason}" for path, reason in list(damaged.items())[:MOST_NAMED]]
+        heading = f"Left out because they cannot be read: {len(damaged):,}"
+        notes.append({"heading": heading, "names": names, "more": len(damaged) - len(names)})
+    groups = Counter(row.group for row in run.images if row.group)
+    if groups:
+        several = [f"{count} like {name}" for name, count in groups.most_common(MOST_NAMED)]
+        words = "1 group" if len(groups) == 1 else f"{len(groups):,} groups"
+        heading = f"Images that belong together: {groups.total():,} in {words}"
+        notes.append({"heading": heading, "names": several, "more": len(groups) - len(several)})
+    return notes
 
 
 _PARTS = {"train": "Training", "validation": "Validation", "test": "Test"}

@@ -10,6 +10,7 @@ from typing import Any
 from lt_fast import __version__, metrics
 from lt_fast._extras import require
 from lt_fast._files import NextStep, make_folder, replace_file
+from lt_fast.experiment.config import DATA_OPTIONS
 from lt_fast.report import charts, findings
 from lt_fast.report.finished_run import FinishedRun
 from lt_fast.report.run_report import GROUPS, title_of
@@ -94,7 +95,7 @@ def write_page(
 def _context(run: FinishedRun) -> dict[str, Any]:
     """Return everything that the template shows, except the pictures."""
     return {
-        "title": title_of(run.config),
+        "title": _title(run),
         "version": run.result["versions"].get("lt-fast", __version__),
         "sections": SECTIONS.items(),
         "names": run.names,
@@ -111,6 +112,13 @@ def _context(run: FinishedRun) -> dict[str, Any]:
         "settings": findings.settings(run.config, run.protocol["sources"]),
         "environment": _environment(run),
     }
+
+
+def _title(run: FinishedRun) -> str:
+    """Return the title: of photographs, with the name of their folder or list."""
+    path = run.config.get(DATA_OPTIONS, {}).get("path")
+    name = Path(str(path)).name if path else ""
+    return f"{run.config['recipe']} on {name}, seed {run.config['seed']}" if name else title_of(run.config)
 
 
 def _answer(run: FinishedRun) -> dict[str, Any]:
@@ -159,15 +167,16 @@ def _doubts(run: FinishedRun) -> dict[str, Any]:
 
 
 def _data(run: FinishedRun) -> dict[str, Any]:
-    counts, construction = run.counts.counts, run.protocol["data"]["construction"]
+    counts, construction = run.counts.counts, dict(run.protocol["data"]["construction"])
+    construction.pop("damaged", None)  # told in a note of its own
     return {
         "largest": int(counts.max()),
         "smallest": int(counts.min()),
         "construction": findings.flat(construction),
-        "data_notes": [],
+        "data_notes": findings.data_notes(run),
         "split": findings.split_rows(run),
         "split_table": bool(run.images),
-        "folds": len({row.fold for row in run.images if row.fold}),
+        "folds": findings.folds(run),
         "measured_on": _measured_on(run),
         "deferred": "defer_until" in run.config,
     }

@@ -7,10 +7,13 @@ from typing import Any
 from lt_fast.datasets import ImageSet
 from lt_fast.datasets.image_files import read_image
 from lt_fast.errors import DataError, MissingExtraError, UsageError
-from lt_fast.experiment.build import load_data, takes_root
+from lt_fast.experiment.build import load_data, takes
+from lt_fast.experiment.config import DATA_OPTIONS
+from lt_fast.experiment.photographs import home_of
 from lt_fast.experiment.protocol import other_images
 from lt_fast.experiment.stored import stored_config
 from lt_fast.report.finished_run import FinishedRun
+from lt_fast.report.thumbnails import SIDE
 
 
 def opener_of(run: FinishedRun, root: str | Path | None) -> tuple[Callable[[int], Any] | None, str | None]:
@@ -34,14 +37,30 @@ def opener_of(run: FinishedRun, root: str | Path | None) -> tuple[Callable[[int]
 
 def _opener_of(run: FinishedRun, root: Path | None) -> Callable[[int], Any]:
     config = stored_config(run.folder)
-    if root is not None and not takes_root(config["data"]):
+    if root is not None and not takes(config["data"], "root"):
         raise UsageError(f"--root is for data sets of files, got {config['data']}; leave it out")
+    if run.test_images:
+        return _photograph_opener(run, _home(run, root))
     data = load_data(config, root=root)
     other = other_images(run.folder, data)
     if other is not None:
-        step = "; name the folder of the run's images with --root" if takes_root(config["data"]) else ""
+        step = "; name the folder of the run's images with --root" if takes(config["data"], "root") else ""
         raise DataError(f"the images of {run.folder} are other ones now: {other}{step}")
     test = data.test
     if isinstance(test, ImageSet):
         return lambda row: test.images[row]
-    return lambda row: read_image(test.root / test.paths[row])
+    return lambda row: read_image(test.root / test.paths[row], shorter_side=SIDE)
+
+
+def _photograph_opener(run: FinishedRun, home: Path) -> Callable[[int], Any]:
+    if not home.is_dir():
+        raise DataError(
+            f"{home} is missing, where the photographs of {run.folder} were; name their folder now with --root"
+        )
+    rows = run.test_images
+    return lambda row: read_image(home / rows[row].path, shorter_side=SIDE)
+
+
+def _home(run: FinishedRun, root: Path | None) -> Path:
+    options = run.config.get(DATA_OPTIONS, {})
+    return home_of(options.get("path", ""), options.get("root") if root is None else root)

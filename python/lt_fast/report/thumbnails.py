@@ -13,7 +13,9 @@ from lt_fast.errors import DataError
 MOST_BYTES = 3_000_000
 """Bytes that the pictures of one page have at most, as text."""
 
-_SIDE = 160  # pixels; shown at 112, so that they are sharp on most screens
+SIDE = 160
+"""Pixels of a picture's longer side: it is shown at 112, so that it is sharp on most screens."""
+
 _SMALL = 64  # an image of at most this side is stored as it is, and its pixels are enlarged
 _QUALITY = 75
 
@@ -81,7 +83,7 @@ def encoded(picture: Any) -> Thumbnail:
     if small:
         image.save(data, "PNG", optimize=True)
     else:
-        image.thumbnail((_SIDE, _SIDE))
+        image.thumbnail((SIDE, SIDE))
         image.convert("RGB").save(data, "JPEG", quality=_QUALITY, optimize=True)
     kind = "png" if small else "jpeg"
     return Thumbnail(f"data:image/{kind};base64,{b64encode(data.getvalue()).decode()}", small)
