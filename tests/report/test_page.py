@@ -7,14 +7,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 
 from experiment.photographs import NET, write_photographs
 from lt_fast import metrics
 from lt_fast.cli import main
 from lt_fast.errors import DataError
-from lt_fast.experiment.splits import COLUMNS
+from lt_fast.experiment.results import Predictions
+from lt_fast.experiment.splits import COLUMNS, ImageRow, write_images
 from lt_fast.report import findings, thumbnails
-from lt_fast.report.finished_run import FinishedRun
+from lt_fast.report.finished_run import VALIDATION, FinishedRun
 from lt_fast.report.page import PAGE, SECTIONS, shortened, write_page
 from made_runs import EVIL, in_memory, made_run, photographs
 
@@ -235,7 +237,7 @@ def test_a_cross_validation_is_told_as_one(soil):
     assert "The probabilities are out-of-fold" in text
     assert "Left out because they cannot be read: 1" in text
     assert "clay/broken.jpg" in text
-    assert "Images that belong together: 2 in 1 group" in text
+    assert "Images that belong together, such as copies or a burst: 2 in 1 group" in text
     wrong = findings.confident_errors(run)
     assert wrong
     assert written.pictures > 0
@@ -245,7 +247,37 @@ def test_a_cross_validation_is_told_as_one(soil):
 def test_one_fold_is_not_a_cross_validation(soil):
     text = read(write_page(soil / "fold-1")).text
     assert "out-of-fold" not in text
-    assert "Only test images are judged" in text
+    assert "Only images that the classifier was not trained on are judged" in text
+
+
+def test_labels_of_validation_images_are_judged_as_well(photographed, tmp_path):
+    run = shutil.copytree(photographed[0], tmp_path / "run")
+    before = FinishedRun.read(run)
+    tested = before.test_images
+    labels, logits = torch.arange(4).repeat(5), 9 * torch.eye(4).repeat(5, 1)
+    logits[7] = torch.tensor([20.0, 0, 0, 0])  # row 7 has the label 3
+    Predictions(logits, labels, logits.clone()).save(run, VALIDATION)
+    held = [ImageRow(tested[0].path.replace("0 <b>", f"{at} <b>"), NAMES[at % 4], "validation") for at in range(20)]
+    write_images(run, [*before.images, *held])
+    found = FinishedRun.read(run)
+    doubts, number = findings.label_errors(found)
+    assert (doubts[0].row, doubts[0].given, doubts[0].other) == (len(tested) + 7, NAMES[3], NAMES[0])
+    text = read(write_page(run)).text
+    assert f"Among 44 test images and 20 validation images, it finds {number} that" in text
+    assert held[7].path in text
+    write_images(run, [*before.images, *held[1:]])
+    with pytest.raises(DataError, match="must have one validation row per prediction, 20, got 19"):
+        write_page(run)
+
+
+def test_validation_images_that_are_gone_are_told(trained, tmp_path):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    labels, logits = torch.arange(10).repeat(2), 9 * torch.eye(10).repeat(2, 1)
+    logits[3] = torch.tensor([20.0] + [0] * 9)
+    Predictions(logits, labels, logits.clone()).save(run, VALIDATION)
+    written = write_page(run)  # the run's data set has no validation images: each is told, and none is shown
+    assert "the data set has no validation image 3 any more" in written.notes[0]
+    assert "validation image 3" in read(written).text
 
 
 def test_a_photograph_that_is_gone_is_told(photographed, tmp_path):
@@ -340,6 +372,7 @@ def test_photographs_that_were_moved_are_found_by_root(photographed, tmp_path):
     copy = moved / "run"
     config = json.loads((copy / "config.json").read_text())
     config["data_options"]["path"] = str(tmp_path / "gone")
+    config["model"]["name"] = "not_installed.here:network"
     (copy / "config.json").write_text(json.dumps(config))
     result = json.loads((copy / "result.json").read_text())
     (copy / "result.json").write_text(json.dumps(result | {"config": config}))

@@ -33,13 +33,13 @@ class Predictions(NamedTuple):
     labels: Tensor
     calibrated_logits: Tensor | None
 
-    def save(self, folder: Path) -> None:
-        """Write them into ``folder``, to a temporary file that is renamed.
+    def save(self, folder: Path, name: str = PREDICTIONS) -> None:
+        """Write them into ``folder``, to a temporary file that is renamed to ``name``.
 
         Raises:
             DataError: if the folder cannot be written.
         """
-        replace_file(folder / PREDICTIONS, self._encoded(), next_step=FOR_RUN)
+        replace_file(folder / name, self._encoded(), next_step=FOR_RUN)
 
     def save_if_other(self, folder: Path) -> str | None:
         """Write them into ``folder`` unless they are there; return why they could not be written, or None."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast import metrics
+from lt_fast.experiment.config import DATA_OPTIONS, MODE
 from lt_fast.report.finished_run import FinishedRun
 from lt_fast.report.run_report import stages_of
 
@@ -17,10 +18,11 @@ MOST_CELLS, MOST_IN_CELL = 12, 6
 """Cells of the confusion matrix that are listed with their pictures, and pictures of each."""
 MOST_ERRORS = 24
 MOST_LABEL_ERRORS = 24
-MOST_NAMED = 20
+MOST_NAMED = 10
 """Files that are listed by name, of each kind."""
 MATRIX_AS_TABLE = 15
 _LARGEST_MAP = 500  # pixels of the confusion matrix as a picture
+_GIVEN = ("recipe", "data", MODE, DATA_OPTIONS, "imbalance_ratio", "profile", "seed")
 _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
@@ -57,7 +59,7 @@ class Cell(NamedTuple):
 
 
 class Doubt(NamedTuple):
-    """A test image to look at: its row, label, another class, and a probability."""
+    """An image to look at: its row in ``FinishedRun.judged``, its label, another class, and a probability."""
 
     row: int
     given: str
@@ -191,8 +193,9 @@ def confident_errors(run: FinishedRun) -> list[Doubt]:
 
 
 def label_errors(run: FinishedRun) -> tuple[list[Doubt], int]:
-    """Return the labels that are most probably wrong, and how many were found."""
-    found = metrics.likely_label_errors(run.final, run.labels)
+    """Return the labels that are most probably wrong among ``run.judged``, and how many were found."""
+    labels, probabilities = run.judged
+    found = metrics.likely_label_errors(probabilities, labels)
     columns = zip(found.rows, found.given, found.suggested, found.self_confidence, strict=True)
     doubts = [Doubt(int(row), run.names[given], run.names[other], float(own)) for row, given, other, own in columns]
     return doubts[:MOST_LABEL_ERRORS], len(doubts)
@@ -239,11 +242,12 @@ def data_notes(run: FinishedRun) -> list[dict[str, Any]]:
         names = [f"{path}: {reason}" for path, reason in list(damaged.items())[:MOST_NAMED]]
         heading = f"Left out because they cannot be read: {len(damaged):,}"
         notes.append({"heading": heading, "names": names, "more": len(damaged) - len(names)})
-    groups = Counter(row.group for row in run.images if row.group)
+    counted = Counter(row.group for row in run.images if row.group)
+    groups = Counter({name: count for name, count in counted.items() if count > 1})
     if groups:
         several = [f"{count} like {name}" for name, count in groups.most_common(MOST_NAMED)]
         words = "1 group" if len(groups) == 1 else f"{len(groups):,} groups"
-        heading = f"Images that belong together: {groups.total():,} in {words}"
+        heading = f"Images that belong together, such as copies or a burst: {groups.total():,} in {words}"
         notes.append({"heading": heading, "names": several, "more": len(groups) - len(several)})
     return notes
 
@@ -255,12 +259,9 @@ def settings(config: Mapping[str, Any], sources: Mapping[str, str]) -> list[dict
     """Return every setting by its dotted name, with its value, its source, and whether the user chose it."""
     rows = []
     for name, value in _flat(config):
-        source = sources.get(name, "chosen for this run" if name in _GIVEN else "")
+        source = sources.get(name, "chosen for this run" if name.partition(".")[0] in _GIVEN else "")
         rows.append({"name": name, "value": value, "source": source, "changed": source.startswith("set by the user")})
     return rows
-
-
-_GIVEN = ("recipe", "data", "imbalance_ratio", "profile", "seed")
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

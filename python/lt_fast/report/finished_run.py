@@ -18,6 +18,9 @@ from lt_fast.report.run_report import read_history, softmax, stages_of
 from lt_fast.training import History
 from lt_fast.training.run_files import read_predictions, read_result
 
+VALIDATION = "validation.safetensors"
+"""File with the predictions of the validation images, where a run has written it."""
+
 _PROTOCOL = {"data": OBJECT, "data.construction": OBJECT, "groups": OBJECT, "sources": OBJECT, "sources.*": TEXT}
 
 
@@ -33,6 +36,7 @@ class FinishedRun:
         labels: of the test images, (N,) int64.
         probabilities: ``before`` and perhaps ``after`` calibration to (N, C) float64.
         images: rows of ``images.csv``; none where the run has no such file.
+        validation: labels (M,) and final probabilities (M, C) of the validation images; none where nothing tells them.
     """
 
     folder: Path
@@ -42,6 +46,7 @@ class FinishedRun:
     labels: NDArray[np.int64]
     probabilities: Mapping[str, NDArray[np.float64]]
     images: list[ImageRow]
+    validation: tuple[NDArray[np.int64], NDArray[np.float64]]
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -59,6 +64,7 @@ class FinishedRun:
         for stage in stages:
             if logits[stage] is None:
                 raise DataError(f"{folder} holds no predictions {stage} calibration; `lt-fast eval {folder}` does")
+        validation = _validation(folder, len(result["data"]["class_names"]), calibrated=len(stages) > 1)
         return cls(
             folder=folder,
             result=result,
@@ -66,7 +72,8 @@ class FinishedRun:
             history=read_history(folder / "metrics.csv", result["config"]["epochs"]),
             labels=saved["labels"].numpy(),
             probabilities={stage: softmax(logits[stage]) for stage in stages},
-            images=_images(folder, len(saved["labels"])),
+            images=_images(folder, {"test": len(saved["labels"]), "validation": len(validation[0])}),
+            validation=validation,
         )
 
     @property
@@ -117,19 +124,38 @@ class FinishedRun:
         return cells
 
     @cached_property
+    def judged(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Labels and final probabilities of all images that were not trained on: the test images, then validation."""
+        labels, probabilities = self.validation
+        return np.concatenate([self.labels, labels]), np.concatenate([self.final, probabilities])
+
+    @cached_property
+    def judged_images(self) -> list[ImageRow]:
+        """Rows of ``images.csv`` that belong to ``judged``; none where there is no such file."""
+        return [*self.test_images, *(row for row in self.images if row.split == "validation")]
+
+    @cached_property
     def test_images(self) -> list[ImageRow]:
         """Rows of ``images.csv`` that belong to the predictions, in their order; none where there is no such file."""
         return [row for row in self.images if row.split == "test"]
 
 
-def _images(folder: Path, tested: int) -> list[ImageRow]:
+def _validation(folder: Path, classes: int, *, calibrated: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    if not (folder / VALIDATION).exists():
+        return np.empty(0, np.int64), np.empty((0, classes))
+    saved = read_predictions(folder, num_classes=classes, name=VALIDATION)
+    return saved["labels"].numpy(), softmax(saved["calibrated_logits" if calibrated else "logits"])
+
+
+def _images(folder: Path, predicted: Mapping[str, int]) -> list[ImageRow]:
     if not (folder / IMAGES).exists():
         return []
     rows = read_images(folder)
-    found = sum(row.split == "test" for row in rows)
-    if found != tested:
-        raise DataError(
-            f"{folder / IMAGES} must have one test row per prediction, {tested}, got {found}; restore the file, or "
-            "train again"
-        )
+    for split, number in predicted.items():
+        found = sum(row.split == split for row in rows)
+        if number not in (0, found):
+            raise DataError(
+                f"{folder / IMAGES} must have one {split} row per prediction, {number}, got {found}; restore the "
+                "file, or train again"
+            )
     return rows

@@ -162,17 +162,24 @@ def _doubts(run: FinishedRun) -> dict[str, Any]:
         "wrong": int((run.predicted != run.labels).sum()),
         "label_errors": label_errors,
         "label_errors_found": number,
-        "file_of": lambda row: run.test_images[row].path if run.test_images else f"test image {row}",
+        "judged_validation": len(run.validation[0]),
+        "file_of": lambda row: _file_of(run, row),
     }
 
 
+def _file_of(run: FinishedRun, row: int) -> str:
+    if run.test_images:
+        return run.judged_images[row].path
+    tested = len(run.labels)
+    return f"test image {row}" if row < tested else f"validation image {row - tested}"
+
+
 def _data(run: FinishedRun) -> dict[str, Any]:
-    counts, construction = run.counts.counts, dict(run.protocol["data"]["construction"])
-    construction.pop("damaged", None)  # told in a note of its own
+    counts, construction = run.counts.counts, findings.flat(run.protocol["data"]["construction"])
     return {
         "largest": int(counts.max()),
         "smallest": int(counts.min()),
-        "construction": findings.flat(construction),
+        "construction": [(name.replace("_", " "), text) for name, text in construction if _is_new(name) and text],
         "data_notes": findings.data_notes(run),
         "split": findings.split_rows(run),
         "split_table": bool(run.images),
@@ -180,6 +187,11 @@ def _data(run: FinishedRun) -> dict[str, Any]:
         "measured_on": _measured_on(run),
         "deferred": "defer_until" in run.config,
     }
+
+
+def _is_new(name: str) -> bool:
+    """Return whether an entry of the construction is not told elsewhere on the page, and better."""
+    return name.partition(".")[0] not in ("damaged", "groups", "classes_without_test_image")
 
 
 def _charts(run: FinishedRun) -> dict[str, Any]:
@@ -225,7 +237,7 @@ def _environment(run: FinishedRun) -> list[tuple[str, str]]:
 
 
 def _shown_rows(context: Mapping[str, Any]) -> list[int]:
-    """Return the test images with a picture, in the order in which the budget is spent."""
+    """Return the images with a picture, in the order in which the budget is spent."""
     doubts = zip(context["errors"], context["label_errors"], strict=False)
     rows = [each.row for pair in doubts for each in pair]
     rows += [each.row for each in [*context["errors"], *context["label_errors"]]]

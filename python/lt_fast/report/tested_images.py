@@ -1,4 +1,4 @@
-"""The test images of a run, opened one by one where they are still there."""
+"""The images that a run was measured on, opened one by one where they are still there."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from lt_fast.datasets import ImageSet
 from lt_fast.datasets.image_files import read_image
 from lt_fast.errors import DataError, MissingExtraError, UsageError
-from lt_fast.experiment.build import load_data, takes
+from lt_fast.experiment.build import Data, load_data, takes
 from lt_fast.experiment.config import DATA_OPTIONS
 from lt_fast.experiment.photographs import home_of
 from lt_fast.experiment.protocol import other_images
@@ -17,7 +17,7 @@ from lt_fast.report.thumbnails import SIDE
 
 
 def opener_of(run: FinishedRun, root: str | Path | None) -> tuple[Callable[[int], Any] | None, str | None]:
-    """Return a function from the position of a test image to its pixels, or None and the reason.
+    """Return a function from the position of an image among ``run.judged`` to its pixels, or None and the reason.
 
     Args:
         run: the run.
@@ -36,20 +36,27 @@ def opener_of(run: FinishedRun, root: str | Path | None) -> tuple[Callable[[int]
 
 
 def _opener_of(run: FinishedRun, root: Path | None) -> Callable[[int], Any]:
+    if run.test_images:  # whatever else the run needs, such as a network of the user's own, is not asked for
+        return _photograph_opener(run, _home(run, root))
     config = stored_config(run.folder)
     if root is not None and not takes(config["data"], "root"):
         raise UsageError(f"--root is for data sets of files, got {config['data']}; leave it out")
-    if run.test_images:
-        return _photograph_opener(run, _home(run, root))
     data = load_data(config, root=root)
     other = other_images(run.folder, data)
     if other is not None:
         step = "; name the folder of the run's images with --root" if takes(config["data"], "root") else ""
         raise DataError(f"the images of {run.folder} are other ones now: {other}{step}")
-    test = data.test
-    if isinstance(test, ImageSet):
-        return lambda row: test.images[row]
-    return lambda row: read_image(test.root / test.paths[row], shorter_side=SIDE)
+    return lambda row: _pixels(data, row)
+
+
+def _pixels(data: Data, row: int) -> Any:
+    """Return an image of the test set, or of the validation set, whose rows follow."""
+    images, at = (data.test, row) if row < len(data.test) else (data.validation, row - len(data.test))
+    if images is None or at >= len(images):
+        raise DataError(f"the data set has no validation image {at} any more")
+    if isinstance(images, ImageSet):
+        return images.images[at]
+    return read_image(images.root / images.paths[at], shorter_side=SIDE)
 
 
 def _photograph_opener(run: FinishedRun, home: Path) -> Callable[[int], Any]:
@@ -57,7 +64,7 @@ def _photograph_opener(run: FinishedRun, home: Path) -> Callable[[int], Any]:
         raise DataError(
             f"{home} is missing, where the photographs of {run.folder} were; name their folder now with --root"
         )
-    rows = run.test_images
+    rows = run.judged_images
     return lambda row: read_image(home / rows[row].path, shorter_side=SIDE)
 
 

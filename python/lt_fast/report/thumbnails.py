@@ -20,7 +20,7 @@ _SMALL = 64  # an image of at most this side is stored as it is, and its pixels 
 _QUALITY = 75
 
 Picture = Callable[[int], Any]
-"""From the position of a test image to its ``PIL.Image``, or its pixels as an (H, W, Ch) uint8 array."""
+"""From the position of an image to its ``PIL.Image``, or its pixels as an (H, W, Ch) uint8 array."""
 
 
 class Thumbnail(NamedTuple):
@@ -31,7 +31,7 @@ class Thumbnail(NamedTuple):
 
 
 class Thumbnails:
-    """The small pictures of test images, each made once.
+    """The small pictures of images, each made once.
 
     Args:
         picture: opens an image; None where the images are not there.
@@ -58,7 +58,7 @@ class Thumbnails:
                 self._make(row, self._picture)
 
     def of(self, row: int) -> Thumbnail | None:
-        """Return the picture of the test image ``row``, or None."""
+        """Return the picture of the image ``row``, or None."""
         return self._made.get(row)
 
     def _make(self, row: int, picture: Picture) -> None:
