@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         data,
         datasets,
         experiment,
+        inference,
         losses,
         methods,
         metrics,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         training,
     )
     from lt_fast.counts import ClassCounts
+    from lt_fast.inference.classifier import load
     from lt_fast.versions import show_versions
 
 __version__ = "0.1.0"
@@ -40,6 +42,8 @@ __all__ = [
     "data",
     "datasets",
     "experiment",
+    "inference",
+    "load",
     "losses",
     "methods",
     "metrics",
@@ -52,7 +56,11 @@ __all__ = [
     "training",
 ]
 
-_DEFINED_IN = {"ClassCounts": "lt_fast.counts", "show_versions": "lt_fast.versions"}
+_DEFINED_IN = {
+    "ClassCounts": "lt_fast.counts",
+    "load": "lt_fast.inference.classifier",
+    "show_versions": "lt_fast.versions",
+}
 
 
 def __getattr__(name: str) -> "Any":

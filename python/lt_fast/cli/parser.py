@@ -13,6 +13,8 @@ from lt_fast.errors import UsageError
 COMMANDS = {
     "train": "lt_fast.cli.train",
     "eval": "lt_fast.cli.evaluate",
+    "predict": "lt_fast.cli.predict",
+    "calibrate": "lt_fast.cli.calibrate",
     "methods": "lt_fast.cli.methods",
     "demo": "lt_fast.cli.demo",
     "make-lt": "lt_fast.cli.make_lt",
@@ -22,9 +24,9 @@ COMMANDS = {
 _LONGEST_SHOWN = 60
 
 # Their result is in files: output that is lost takes nothing from it.
-FILES_ARE_THE_RESULT = frozenset({"train", "make-lt"})
+FILES_ARE_THE_RESULT = frozenset({"train", "calibrate", "make-lt"})
 # What only one process may do in a folder at a time.
-ONE_PROCESS = frozenset({"train", "eval", "demo", "make-lt"})
+ONE_PROCESS = frozenset({"train", "eval", "predict", "calibrate", "demo", "make-lt"})
 
 
 class _Once(argparse.Action):
