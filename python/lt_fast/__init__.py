@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lt_fast import (
         calibration,
+        comparison,
         data,
         datasets,
         experiment,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         sampling,
         training,
     )
+    from lt_fast.comparison.table import results
     from lt_fast.counts import ClassCounts
     from lt_fast.inference.classifier import load
     from lt_fast.versions import show_versions
@@ -39,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ClassCounts",
     "calibration",
+    "comparison",
     "data",
     "datasets",
     "experiment",
@@ -51,6 +54,7 @@ __all__ = [
     "models",
     "ops",
     "recipes",
+    "results",
     "sampling",
     "show_versions",
     "training",
@@ -58,6 +62,7 @@ __all__ = [
 
 _DEFINED_IN = {
     "ClassCounts": "lt_fast.counts",
+    "results": "lt_fast.comparison.table",
     "load": "lt_fast.inference.classifier",
     "show_versions": "lt_fast.versions",
 }

@@ -13,7 +13,7 @@ TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], r"a command is needed: train, eval, predict, calibrate, methods, demo, make-lt, doctor"),
+        ([], r"a command is needed: train, eval, predict, calibrate, compare, methods, demo, make-lt, doctor"),
         (["trian"], r"command must be one of .*, got 'trian'; did you mean 'train'\?"),
         (["--jsn", "train"], r"the command comes first: .*, got '--jsn'"),
         ([*TRAIN, "--epoch", "3"], r"lt-fast train has no option '--epoch'; did you mean '--epochs'\?"),

@@ -15,6 +15,7 @@ COMMANDS = {
     "eval": "lt_fast.cli.evaluate",
     "predict": "lt_fast.cli.predict",
     "calibrate": "lt_fast.cli.calibrate",
+    "compare": "lt_fast.cli.compare",
     "methods": "lt_fast.cli.methods",
     "demo": "lt_fast.cli.demo",
     "make-lt": "lt_fast.cli.make_lt",
