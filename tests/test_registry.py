@@ -117,8 +117,13 @@ def test_an_unknown_kind():
 
 
 def test_a_network_is_not_imported_by_name():
-    with pytest.raises(UsageError, match=r"model must be one of .*, timm:NAME, torchvision:NAME, got 'os:system'"):
-        REGISTRIES["model"]["os:system"]
+    with pytest.raises(
+        UsageError, match=r"model must be one of .*, package.module:factory, .*, torchvision:NAME, got 'os'"
+    ):
+        REGISTRIES["model"]["os"]
+    for place in ("os:system", "shutil:rmtree", "lt_fast.models:CosineHead.fill", "torch:load"):
+        with pytest.raises(UsageError, match="model must"):
+            REGISTRIES["model"][place]
     assert REGISTRIES["model"]["torchvision:resnet18"].args == ("torchvision:resnet18",)
 
 

@@ -174,19 +174,29 @@ class _Published(Registry):
 
 
 class _Models(Registry):
-    """In addition to registered networks, ``timm:NAME`` and ``torchvision:NAME``.
+    """In addition to registered networks, ``timm:NAME``, ``torchvision:NAME`` and ``package.module:factory``.
 
-    Not ``package.module:factory``, which ``adapt`` takes from Python: the configuration of a run that somebody else
-    made must not say what is imported and called.
+    The configuration of a run that somebody else made must not say what is called: a factory is one only if it is a
+    class of networks or says in its annotation that it returns one (``models.adapt.network_factory``).
     """
 
     def _sources(self, name: Any) -> dict[str, Callable[[], Any]]:
         if isinstance(name, str) and name.startswith(("timm:", "torchvision:")):
             return {"lt_fast.models": lambda: functools.partial(importlib.import_module("lt_fast.models").adapt, name)}
+        if isinstance(name, str) and _FACTORY.fullmatch(name):
+            return {name: lambda: _adapted(name)}
         return super()._sources(name)
 
     def _suggested(self) -> list[str]:
-        return [*self, "timm:NAME", "torchvision:NAME"]
+        return [*self, "timm:NAME", "torchvision:NAME", "package.module:factory"]
+
+
+_FACTORY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _adapted(place: str) -> Any:
+    models = importlib.import_module("lt_fast.models.adapt")
+    return functools.partial(models.adapt, models.network_factory(place))
 
 
 class _Optimizers(Registry):
@@ -223,7 +233,13 @@ SCHEDULES = Registry(
     group="lt_fast.schedules",
 )
 CALIBRATORS = Registry("calibrator", folder="calibration", group="lt_fast.calibrators")
-DATASETS = Registry("data", folder="datasets", group="lt_fast.datasets")
+# Photographs are split by the rules of a run: more than `datasets`, which reads, knows of.
+DATASETS = Registry(
+    "data",
+    {"photographs": "lt_fast.experiment.photographs:photographs"},
+    folder="datasets",
+    group="lt_fast.datasets",
+)
 RECIPES = _Published("recipe", group="lt_fast.recipes", argument="method")
 PROTOCOLS = _Published("protocol", group="lt_fast.protocols")
 

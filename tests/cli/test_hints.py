@@ -205,12 +205,11 @@ def _refusal(words):
     return None
 
 
-def test_a_folder_as_data_is_answered_with_what_trains_on_own_images(tmp_path, capsys):
-    for data in (str(tmp_path), "train_lt.txt", "photos\\train", "table.csv", "imagenet"):
-        assert main(["train", "--method", "ce", "--data", data]) == 2
+def test_data_that_is_not_there_is_answered_with_what_can_be_named(capsys):
+    for data, status in (("train_lt.txt", 3), ("photos\\train", 3), ("table.csv", 3), ("imagenet", 2)):
+        assert main(["train", "--method", "ce", "--model", "timm:resnet18", "--scratch", data]) == status
         line = capsys.readouterr().err
-        assert f"--data must be one of digits-lt, cifar10-lt, cifar100-lt, got {data!r}; images of your own" in line
-        assert "lt_fast.datasets.image_folder" in line
+        assert "a folder with one folder per class, a LIST.txt" in line or "photographs: a folder with one" in line
 
 
 RUN_MESSAGES = [

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     (root / "b").symlink_to(other)
     (root / "a" / "again").symlink_to(root / "a")
     assert list(image_folder(root).paths) == ["a/1.jpg", "b/deep/2.jpg"]
+
+
+def test_links_in_a_circle_and_to_the_root_are_left_alone(tmp_path: Path) -> None:
+    root = tree(tmp_path, "a/1.jpg", "b/1.jpg")
+    (root / "a" / "up").symlink_to(root)  # else a would hold b's images, too
+    (root / "a" / "x").symlink_to(root / "a" / "y")
+    (root / "a" / "y").symlink_to(root / "a" / "x")
+    (root / "c").symlink_to(root / "d")
+    (root / "d").symlink_to(root / "c")
+    assert list(image_folder(root).paths) == ["a/1.jpg", "b/1.jpg"]
 
 
 def test_extensions_can_be_chosen(tmp_path: Path) -> None:
@@ -173,24 +184,37 @@ def test_every_ending_that_pillow_decodes(tmp_path: Path) -> None:
     assert list(image_folder(root, extensions=IMG_EXTENSIONS).paths) == ["a/1.jpg", "a/1.png"]
 
 
+@pytest.fixture
+def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+
+
+def test_heic_counts_where_it_can_be_read(tmp_path: Path) -> None:
+    assert list(image_folder(tree(tmp_path, "a/1.HEIC", "a/2.heif")).paths) == ["a/1.HEIC", "a/2.heif"]
+
+
+@pytest.mark.usefixtures("without_heif")
 def test_images_that_are_passed_over_are_warned_of(tmp_path: Path) -> None:
     root = tree(tmp_path, "a/1.jpg", "a/2.heic", "a/3.CR2", "b/1.jpg", "b/4.heic", "b/notes.txt", "b/1.json")
     jpeg = b"\xff\xd8\xff\xe0" + bytes(20)
     for name in ("a/photo", "b/5.jpg~", "b/6.jpg~"):
         (root / name).write_bytes(jpeg)
     kinds = r"2 \.heic, 1 \.cr2, 1 without ending, 2 \.jpg~; first 'a/2\.heic'"
-    message = rf"passed over 6 files that look like images \({kinds}\)"
+    heif = r"HEIC needs pillow-heif: pip install 'lt-fast\[photos\]'; convert the others to PNG or JPEG"
+    message = rf"passed over 6 files that look like images \({kinds}\); {heif}"
     with pytest.warns(UserWarning, match=message):
         files = image_folder(root)
     assert list(files.paths) == ["a/1.jpg", "b/1.jpg"]
     assert len(image_folder(root, extensions=".jpg")) == 2  # chosen: no warning
 
 
-def test_a_class_of_unread_images_says_so(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("without_heif")
+@pytest.mark.parametrize(("ending", "advice"), [("heic", r"pip install 'lt-fast\[photos\]'; rem"), ("cr2", "convert")])
+def test_a_class_of_unread_images_says_so(tmp_path: Path, ending: str, advice: str) -> None:
     with pytest.raises(
-        DataError, match=r"/a holds no image .*, but 1 file that looks like images \(1 \.heic; .*convert"
+        DataError, match=rf"/a holds no image .*, but 1 file that looks like images \(1 \.{ending}; .*{advice}"
     ):
-        image_folder(tree(tmp_path, "a/1.heic", "b/1.jpg"))
+        image_folder(tree(tmp_path, f"a/1.{ending}", "b/1.jpg"))
 
 
 def test_images_in_no_class_folder_are_warned_of(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_warnings_are_in_options_too(lists: Path, capsys) -> None:
     (lists / "numbers.txt").write_text("1\n10\n")
     made(lists / "a.txt", "--imbalance-ratio", "1", source="t.csv")
     made(lists / "b.txt", "--imbalance-ratio", "1", "--classes", "numbers.txt", source="t.txt")
-    for name in ("cat/1.jpg", "cat/2.heic", "dog/1.jpg"):
+    for name in ("cat/1.jpg", "cat/2.cr2", "dog/1.jpg"):
         (lists / "animals" / name).parent.mkdir(parents=True, exist_ok=True)
         (lists / "animals" / name).touch()
     made(lists / "c.txt", "--imbalance-ratio", "1", source="animals")
@@ -249,7 +249,7 @@ def test_warnings_are_in_options_too(lists: Path, capsys) -> None:
     assert first.startswith("lt-fast: warning: t.csv: labels 1 (line 2) and 01 (line 3) are read as one class")
     assert first.endswith("pass --classes FILE with the names where they are two")
     assert second.endswith("label 0 is class '1'; where that is meant, go on")
-    assert third.endswith("(1 .heic; first 'cat/2.heic'); convert them to PNG or JPEG")
+    assert third.endswith("(1 .cr2; first 'cat/2.cr2'); convert them to PNG or JPEG")
 
 
 def test_a_test_folder_in_the_numbers_of_training(folder: Path, tmp_path: Path) -> None:

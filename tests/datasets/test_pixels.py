@@ -1,6 +1,7 @@
 """Pixels of every mode, upright: what the file shows is what training sees."""
 
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -73,8 +74,9 @@ def test_sixteen_bits_in_either_byte_order_and_sense(tmp_path: Path, order: str)
 
 @pytest.mark.parametrize(("kind", "values", "expected"), [
     (2, [0x0100, 0x7FFF, 0xFFFF], [1, 127, 255]),  # RGB
-    (6, [0x0100, 0x7FFF, 0xFFFF, 0], [1, 127, 255]),  # RGBA
-    (4, [0x7FFF, 0], [127, 127, 127]),  # grey with alpha
+    (6, [0x0100, 0x7FFF, 0xFFFF, 0xFFFF], [1, 127, 255]),  # RGBA
+    (6, [0x0100, 0x7FFF, 0xFFFF, 0], [255, 255, 255]),  # RGBA, transparent: white
+    (4, [0x7FFF, 0xFFFF], [127, 127, 127]),  # grey with alpha
 ])  # fmt: skip
 def test_sixteen_bits_of_colour(tmp_path: Path, kind: int, values: list[int], expected: list[int]) -> None:
     def chunk(name: bytes, content: bytes) -> bytes:
@@ -135,13 +137,24 @@ def test_modes_of_eight_bits_are_as_pillow_converts_them(tmp_path: Path) -> None
         assert np.array_equal(shown(tmp_path / "a.tif"), np.asarray(image.convert("RGB"))), mode
 
 
-def test_transparent_pixels_have_their_stored_colour(tmp_path: Path) -> None:
-    pixels = np.dstack([QUARTERS, np.zeros(QUARTERS.shape[:2], np.uint8)])
-    Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
-    assert np.array_equal(shown(tmp_path / "a.png"), QUARTERS)
+def test_transparent_pixels_are_on_white(tmp_path: Path) -> None:
+    alpha = np.zeros(QUARTERS.shape[:2], np.uint8)
+    alpha[:16], alpha[16:, :24] = 255, 128
+    expected = np.round(255 + (QUARTERS.astype(float) - 255) * (alpha[..., None] / 255))
+    for ending in ("png", "tif"):
+        Image.fromarray(np.dstack([QUARTERS, alpha])).save(tmp_path / f"a.{ending}")
+        assert np.abs(shown(tmp_path / f"a.{ending}") - expected).max() <= 1
+
+
+def test_a_transparent_colour_is_white(tmp_path: Path) -> None:
     palette = Image.fromarray(QUARTERS).quantize(4)
-    palette.save(tmp_path / "p.png", transparency=bytes([0, 128, 255, 0]))  # Pillow warns of these, converting
-    assert np.array_equal(shown(tmp_path / "p.png"), np.asarray(palette.convert("RGB")))
+    palette.save(tmp_path / "p.png", transparency=bytes([0, 128, 255, 0]))
+    colours, indices = np.array(palette.getpalette()[:12]).reshape(4, 3), np.asarray(palette)
+    alpha = np.array([0, 128, 255, 0])[:, None] / 255
+    assert np.abs(shown(tmp_path / "p.png") - (255 + (colours - 255) * alpha)[indices]).max() <= 1
+    Image.fromarray(QUARTERS).save(tmp_path / "c.png", transparency=(255, 0, 0))  # PNG: one colour is transparent
+    expected = np.where((QUARTERS == (255, 0, 0)).all(axis=2, keepdims=True), 255, QUARTERS)
+    assert np.array_equal(shown(tmp_path / "c.png"), expected)
 
 
 def test_the_first_frame_is_read(tmp_path: Path) -> None:
@@ -190,8 +203,11 @@ def test_files_without_an_image_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     with pytest.raises(DataError, match=r"a\.jpg cannot be read .* take it out of the list: it has 0 bytes"):
         read_image(tmp_path / "a.jpg")
+    (tmp_path / "a.jxl").write_bytes(b"\xff\x0a not decoded by Pillow")
+    with pytest.raises(DataError, match=r"a\.jxl cannot be read .* does not decode its format: convert it to PNG"):
+        read_image(tmp_path / "a.jxl")
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
-    with pytest.raises(DataError, match=r"a\.heic cannot be read .* does not decode its format: convert it to PNG"):
+    with pytest.raises(DataError, match=r"a\.heic cannot be read .*; replace it, or take it out of the list"):
         read_image(tmp_path / "a.heic")
     (tmp_path / "x.jpg").mkdir()
     with pytest.raises(DataError, match=r"x\.jpg cannot be read \(IsADirectoryError"):
@@ -257,7 +273,7 @@ def test_few_bits_in_sixteen_bits_of_colour_are_warned_of(
         assert shown(file).max() == largest >> 8
 
 
-@pytest.mark.parametrize(("kind", "alpha"), [(2, []), (6, [0]), (4, [0])])
+@pytest.mark.parametrize(("kind", "alpha"), [(2, []), (6, [0xFFFF]), (4, [0xFFFF])])
 def test_bright_colours_of_sixteen_bits_are_not_warned_of(tmp_path: Path, kind: int, alpha: list[int]) -> None:
     colours = 1 if kind == 4 else 3
     pixels = [[0] * colours + alpha, [1 << 14] * colours + alpha]
@@ -265,8 +281,8 @@ def test_bright_colours_of_sixteen_bits_are_not_warned_of(tmp_path: Path, kind: 
 
 
 def test_dark_colours_of_eight_bits_are_not_warned_of(tmp_path: Path) -> None:
-    for mode in ("RGB", "RGBA", "LA", "L"):
-        Image.new(mode, (2, 2)).save(tmp_path / "a.png")
+    for mode, black in (("RGB", 0), ("RGBA", (0, 0, 0, 255)), ("LA", (0, 255)), ("L", 0)):
+        Image.new(mode, (2, 2), black).save(tmp_path / "a.png")
         assert not shown(tmp_path / "a.png").any()
 
 
@@ -286,3 +302,46 @@ def test_floats_whose_zero_is_white_are_turned_over(tmp_path: Path) -> None:
         with Image.open(tmp_path / "a.tif") as image:
             assert image.tag_v2[262] == photometric
         assert grey(tmp_path / "a.tif").tolist() == expected
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_heic_is_read_whatever_its_ending(tmp_path: Path, orientation: int) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("a.heic", "a.jpg"):  # phones' exports rename without converting
+        heif.from_pillow(Image.fromarray(QUARTERS)).save(tmp_path / name, exif=exif.tobytes(), quality=95)
+        pixels = shown(tmp_path / name)
+        expected = UPRIGHT[orientation](QUARTERS)
+        assert pixels.shape == expected.shape
+        assert np.abs(pixels.astype(int) - expected).mean() < 8
+    assert ".HEIC" not in Image.registered_extensions()  # Pillow is left as it was
+
+
+def test_heic_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    message = r"a\.jpg is HEIC, which needs pillow-heif; run: pip install 'lt-fast\[photos\]'"
+    with pytest.raises(DataError, match=message):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(("shorter_side", "size"), [(None, (640, 480)), (300, (640, 480)), (240, (320, 240)),
+                                                    (100, (160, 120)), (1, (80, 60))])  # fmt: skip
+def test_a_jpeg_is_decoded_no_larger_than_needed(tmp_path: Path, shorter_side: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    ramp = np.add.outer(np.arange(480), np.arange(640)).astype(float)
+    Image.fromarray((ramp / ramp.max() * 255).astype(np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "a.png", exif=exif)
+    image = read_image(tmp_path / "a.jpg", shorter_side=shorter_side)
+    assert image.size == size[::-1]  # upright
+    whole = read_image(tmp_path / "a.png", shorter_side=shorter_side)
+    assert whole.size == (480, 640)
+    assert np.abs(np.asarray(image, int) - np.asarray(whole.resize(image.size, Image.Resampling.BOX), int)).max() <= 3
+
+
+@pytest.mark.parametrize("shorter_side", [0, -1, 2.5, True, "8"])
+def test_the_shorter_side_is_an_integer(tmp_path: Path, shorter_side: object) -> None:
+    with pytest.raises((ValueError, TypeError), match="shorter_side must be "):
+        read_image(tmp_path / "a.jpg", shorter_side=shorter_side)

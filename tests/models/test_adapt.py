@@ -28,7 +28,8 @@ def test_weights_from_a_file_whose_classifier_has_other_classes(tmp_path, ending
     trained = torchvision.models.resnet18(num_classes=9)
     path = tmp_path / f"trained{ending}"
     (save_file if ending == ".safetensors" else torch.save)(trained.state_dict(), path)
-    model = adapt("torchvision:resnet18", 5, weights=path)
+    with pytest.warns(UserWarning, match="the classifier of 9 classes is left out"):
+        model = adapt("torchvision:resnet18", 5, weights=path)
     assert all(torch.equal(tensor, trained.state_dict()[key]) for key, tensor in model.backbone.state_dict().items())
     assert model.head.weight.shape == (5, 512)
     with pytest.raises(DataError, match="weights must be a state dict of ResNet, got one that differs in"):

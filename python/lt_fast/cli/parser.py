@@ -16,18 +16,20 @@ COMMANDS = {
     "predict": "lt_fast.cli.predict",
     "calibrate": "lt_fast.cli.calibrate",
     "compare": "lt_fast.cli.compare",
+    "export": "lt_fast.cli.export",
     "methods": "lt_fast.cli.methods",
     "demo": "lt_fast.cli.demo",
     "make-lt": "lt_fast.cli.make_lt",
     "doctor": "lt_fast.cli.doctor",
+    "inspect": "lt_fast.cli.inspect",
 }
 
 _LONGEST_SHOWN = 60
 
 # Their result is in files: output that is lost takes nothing from it.
-FILES_ARE_THE_RESULT = frozenset({"train", "calibrate", "make-lt"})
+FILES_ARE_THE_RESULT = frozenset({"train", "calibrate", "export", "make-lt"})
 # What only one process may do in a folder at a time.
-ONE_PROCESS = frozenset({"train", "eval", "predict", "calibrate", "demo", "make-lt"})
+ONE_PROCESS = frozenset({"train", "eval", "predict", "calibrate", "export", "demo", "make-lt", "inspect"})
 
 
 class _Once(argparse.Action):

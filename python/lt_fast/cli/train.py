@@ -11,22 +11,46 @@ from lt_fast.cli.output import Output
 from lt_fast.errors import UsageError
 from lt_fast.ranks import Ranks
 
-SUMMARY = "train, calibrate and measure one method on one data set"
+SUMMARY = "train, calibrate and measure one method on one data set, or on photographs of your own"
 
+PHOTOGRAPHS, USUAL_METHOD = "photographs", "mammc"
+
+# What only photographs have, with its value where it is left out.
+_OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None}
+
+_MOST_FOLDS = 100
 _THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may refuse to make them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast train``."""
     # Required ones are checked by hand: argparse would complain of a missing --method before it sees an unknown option.
-    parser.add_argument("--method", help="which recipe (required): `lt-fast methods` lists them")
-    add_recipe_argument(parser)
-    parser.add_argument("--data", help="digits-lt, cifar10-lt, cifar100-lt, or a registered data set (required)")
     parser.add_argument(
-        "--imbalance-ratio", metavar="R", help="largest over smallest class, >= 1 (default: 100; digits-lt: 50)"
+        "images",
+        nargs="?",
+        metavar="DATA",
+        help="photographs: a folder with one folder per class, LIST.txt, TABLE.csv or FILE.json; or a data set's name",
+    )
+    parser.add_argument(
+        "--method", help="which recipe (required; for photographs: mammc): `lt-fast methods` lists them"
+    )
+    add_recipe_argument(parser)
+    parser.add_argument(
+        "--data", help="the same as DATA: digits-lt, cifar10-lt, cifar100-lt, or photographs (required)"
+    )
+    add_photograph_arguments(parser)
+    parser.add_argument(
+        "--imbalance-ratio",
+        metavar="R",
+        help="largest over smallest class, >= 1 (default: 100; digits-lt: 50; photographs: as they are)",
     )
     parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
-    parser.add_argument("--root", type=folder, help="folder of the data set's files; CIFAR's in torchvision's layout")
+    parser.add_argument(
+        "--root",
+        type=folder,
+        help="folder of the data set's files: CIFAR's in torchvision's layout, the start of a list's paths, or where "
+        "the photographs of --resume are now",
+    )
     parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
     parser.add_argument(
         "--run",
@@ -56,10 +80,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_machine_arguments(parser)
     parser.add_argument(
+        "--workers", metavar="N", help="processes that decode photographs (default: one for each processor)"
+    )
+    parser.add_argument(
         "--step", default="eager", help="eager or, on a GPU, graph: each step as one CUDA graph (default: eager)"
     )
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
+
+
+def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what only photographs have."""
+    parser.add_argument(
+        "--model",
+        help="timm:NAME, torchvision:NAME, package.module:factory or a registered network (default for photographs: "
+        "torchvision:resnet50)",
+    )
+    parser.add_argument(
+        "--weights", help="FILE.safetensors or FILE.pth of the network, or none (default: the library's, if on disk)"
+    )
+    modes = parser.add_mutually_exclusive_group()
+    for mode, words in (
+        ("finetune", "train all layers, the first ones slowly (default for photographs)"),
+        ("freeze", "train the head alone, on features that are computed once"),
+        ("scratch", "train all layers from new weights"),
+    ):
+        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=words)
+    parser.add_argument(
+        "--test", metavar="DIR|LIST", help="test photographs (default: a fifth of every class, groups kept whole)"
+    )
+    parser.add_argument("--folds", metavar="K", help="train K times, so that every photograph is tested once")
+    parser.add_argument(
+        "--augment", help="light, standard, strong, none or package.module:function (default: standard)"
+    )
 
 
 def add_recipe_argument(parser: argparse.ArgumentParser) -> None:
@@ -94,25 +147,32 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     require_extras(plots=not arguments.no_plots)
     place = Path(arguments.resume) if named else arguments.run or default_run(config)
     set_threads(arguments.threads)
-    from lt_fast import experiment  # noqa: PLC0415  (imports torch)
-
     output.say(f"{_describe(config)}\nrun directory: {place}")
-    result = experiment.run(
-        config,
-        place,
-        resume=bool(arguments.resume),
-        device=arguments.device,
-        progress=not arguments.quiet,
-        root=arguments.root,
-        download=arguments.download,
-        start_from=arguments.start_from,
-        step=arguments.step,
-    )
+    result = _carried_out(config, place, arguments)
     if not result:  # a rank other than the first
         return 0
     pictures = [] if arguments.no_plots else _draw(place)
     report(result, place, pictures, output)
     return 0
+
+
+def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    from lt_fast import experiment  # noqa: PLC0415  (imports torch)
+    from lt_fast.experiment.folds import has_folds  # noqa: PLC0415
+
+    shared: dict[str, Any] = {
+        "resume": bool(arguments.resume),
+        "device": arguments.device,
+        "progress": not arguments.quiet,
+        "root": arguments.root,
+        "step": arguments.step,
+        "workers": None if arguments.workers is None else integer_from_0("--workers", arguments.workers),
+    }
+    if has_folds(config):
+        if arguments.start_from is not None:
+            raise UsageError("--start-from must be left out with --folds: every fold begins anew")
+        return experiment.run_folds(config, place, **shared)
+    return experiment.run(config, place, **shared, download=arguments.download, start_from=arguments.start_from)
 
 
 def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -125,25 +185,99 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
     from lt_fast.registry import DATASETS, RECIPES  # noqa: PLC0415
 
     file = recipe_file(arguments)
-    method = arguments.method
+    method, place = arguments.method, _data_named(arguments)
+    data = _data_set(place, list(DATASETS))
     own = [] if file is None else file.of("recipe")
     if method is None and len(own) == 1:
         method = own[0]
-    for name, value, known in (("method", method, own or list(RECIPES)), ("data", arguments.data, list(DATASETS))):
+    if method is None and data == PHOTOGRAPHS:
+        method = USUAL_METHOD
+    for name, value, known in (("method", method, own or list(RECIPES)), ("data", data, list(DATASETS))):
         if value is None:
             raise UsageError(f"--{name} is needed, one of {', '.join(known)}")
-    _refuse_own_images(arguments.data, list(DATASETS))
+    overrides = overrides_of(arguments)
+    of_photographs = _photographs(place, arguments, overrides) if data == PHOTOGRAPHS else {}
+    if data != PHOTOGRAPHS:
+        _refuse_photograph_options(data, arguments)
+        overrides |= {} if arguments.model is None else {"model": arguments.model}
     config = experiment.resolve(
         method,
-        arguments.data,
-        overrides_of(arguments),
+        data,
+        overrides,
         imbalance_ratio=arguments.imbalance_ratio,
         profile=arguments.profile,
         seed=arguments.seed,
         recipe_file=file,
+        **of_photographs,
     )
     _require_root(config, arguments)
     return config
+
+
+def _data_named(arguments: argparse.Namespace) -> str | None:
+    if arguments.images is not None and arguments.data is not None:
+        raise UsageError(f"DATA must be given once, got {arguments.images!r} and --data {arguments.data!r}")
+    named: str | None = arguments.data if arguments.images is None else arguments.images
+    return named
+
+
+def _data_set(place: str | None, known: list[str]) -> Any:
+    """Return the name of the data set that ``place`` means: one that is registered, or photographs on disk."""
+    if place is None or (place in known and place != PHOTOGRAPHS):
+        return place
+    if place == PHOTOGRAPHS and not os.path.exists(place):  # noqa: PTH110  (takes any string)
+        raise UsageError("DATA must name the photographs: a folder, LIST.txt, TABLE.csv or FILE.json; got photographs")
+    if _is_path(place) or os.path.exists(place):  # noqa: PTH110
+        return PHOTOGRAPHS
+    others = [name for name in known if name != PHOTOGRAPHS]
+    if nearest(place, others):
+        return place  # `resolve` names the nearest
+    raise UsageError(
+        f"data must be one of {', '.join(others)}, or photographs: a folder with one folder per class, LIST.txt, "
+        f"TABLE.csv or FILE.json; there is no {place!r} here"
+    )
+
+
+def _photographs(place: str | None, arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``resolve`` takes for photographs alone; options that are settings of the run go to ``overrides``."""
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
+
+    options: dict[str, Any] = {"path": _absolute(str(place))}
+    for name in [name for name in overrides if name.startswith("data.")]:
+        options[name.partition(".")[2]] = overrides.pop(name)
+    if arguments.root is not None:
+        if os.path.isdir(str(place)):  # noqa: PTH112
+            raise UsageError(f"--root must be left out for a folder of photographs, got {arguments.root} with {place}")
+        options["root"] = _absolute(str(arguments.root))
+    if arguments.test is not None:
+        options["test"] = _absolute(arguments.test)
+    if arguments.folds is not None:
+        options["folds"] = integer_option("--folds", arguments.folds, least=2, most=_MOST_FOLDS)
+    settings = {"transform.augment": arguments.augment, "model.weights": _weights(arguments.weights)}
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if name in overrides:
+            raise UsageError(f"{name} must be set once, got {overrides[name]} and {value}")
+        overrides[name] = value
+    return {"mode": arguments.mode, "model": arguments.model, "data_options": options}
+
+
+def _weights(given: str | None) -> str | None:
+    return given if given is None or given.lower() in ("none", "pretrained") else _absolute(given)
+
+
+def _absolute(path: str) -> str:
+    if not path:
+        raise UsageError("DATA, --test and --weights must name a file or a folder, got ''; . is the current folder")
+    return os.path.abspath(path)  # noqa: PTH100  (keeps links as the user has them)
+
+
+def _refuse_photograph_options(data: Any, arguments: argparse.Namespace) -> None:
+    given = [name for name, usual in _OF_PHOTOGRAPHS.items() if getattr(arguments, name) != usual]
+    given += [arguments.mode] if arguments.mode is not None else []
+    if given:
+        raise UsageError(f"--{given[0]} is for photographs, got {data}; leave it out")
 
 
 def recipe_file(arguments: argparse.Namespace) -> Any:
@@ -175,10 +309,12 @@ def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "profile": "exp",
         "seed": "0",
     }
-    usual |= {"epochs": None, "set": [], "amp": False, "start_from": None}
+    usual |= {"epochs": None, "set": [], "amp": False, "start_from": None, "images": None, "model": None, "mode": None}
+    usual |= _OF_PHOTOGRAPHS
     given = [name for name, default in usual.items() if getattr(arguments, name) != default]
     if given:
         option = f"--{given[0].replace('_', '-')}"
+        option = {"images": "DATA", "mode": f"--{arguments.mode}"}.get(given[0], option)
         raise UsageError(f"{option} must be left out with --resume {place}, whose config.json has every setting")
     config = {name: value for name, value in stored_config(place, recipe_file(arguments)).items() if name != START}
     _require_root(config, arguments)
@@ -186,28 +322,16 @@ def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _require_root(config: dict[str, Any], arguments: argparse.Namespace) -> None:
-    from lt_fast.experiment.build import needs_root, takes_root  # noqa: PLC0415
+    from lt_fast.experiment.build import needs_root, takes  # noqa: PLC0415
     from lt_fast.registry import DATASETS  # noqa: PLC0415
 
     data = config["data"]
     for option in ("root", "download"):
-        if getattr(arguments, option) not in (None, False) and not takes_root(data):
-            having = ", ".join(name for name in DATASETS if takes_root(name))
+        if getattr(arguments, option) not in (None, False) and not takes(data, option):
+            having = ", ".join(name for name in DATASETS if takes(name, option))
             raise UsageError(f"--{option} is for {having}, got {data}; leave it out")
     if arguments.root is None and needs_root(data):
         raise UsageError(f"--root is needed for {data}: the folder of its files; --download fetches them there")
-
-
-def _refuse_own_images(data: str, known: list[str]) -> None:
-    """Say what to do with images of your own; an unknown name is left to ``resolve``, which names the nearest."""
-    if data in known or (nearest(data, known) and not _is_path(data)):
-        return
-    raise UsageError(
-        f"--data must be one of {', '.join(known)}, got {data!r}; images of your own are trained from Python: "
-        "lt_fast.datasets.image_folder or lt_fast.datasets.image_list reads them for a DataLoader, "
-        "lt_fast.sampling.ClassBalancedBatchSampler is its batch_sampler, lt_fast.losses has the losses; "
-        "lt_fast.training.fit trains on what lt_fast.data.Loader reads, from memory or from files"
-    )
 
 
 def _is_path(name: str) -> bool:
@@ -282,6 +406,17 @@ def integer(name: str, text: str, *, most: int) -> int:
     return integer_option(name, text, least=1, most=most)
 
 
+def integer_from_0(name: str, text: str) -> int:
+    """Read an integer from 0 to ``most_threads()``.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
+
+    return integer_option(name, text, least=0, most=most_threads())
+
+
 def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:
     """Print the table and where the files are."""
     from lt_fast.report.run_report import confusion_table, run_table  # noqa: PLC0415
@@ -308,6 +443,14 @@ def _draw(folder: Path) -> list[Path]:
 
 
 def _describe(config: dict[str, Any]) -> str:
+    if "data_options" in config:
+        options, network = config["data_options"], config["model"]["name"]
+        folds = f", {options['folds']} folds" if options["folds"] else ""
+        how = {"freeze": "frozen", "finetune": "fine-tuned", "scratch": "from new weights"}[config["mode"]]
+        return (
+            f"{config['recipe']} on {options['path']}: {network} {how}{folds}, seed {config['seed']}, "
+            f"{config['epochs']} epochs"
+        )
     return (
         f"{config['recipe']} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
         f"{config['profile']} profile, seed {config['seed']}, {config['epochs']} epochs"

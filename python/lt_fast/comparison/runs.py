@@ -1,5 +1,6 @@
 """Finished runs read for a comparison: answers, class counts, and which images they were tested on."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from lt_fast.counts import ClassCounts
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.calibrating import CALIBRATION_RECORD, read_calibration
 from lt_fast.experiment.protocol import PROTOCOL
+from lt_fast.experiment.splits import read_images
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.training.run_files import read_predictions, read_result
 
@@ -65,7 +67,8 @@ def read_run(folder: str | Path) -> ReadRun:
     counts = ClassCounts(result["data"]["class_counts"], names=result["data"]["class_names"])
     saved = {name: tensor.numpy() for name, tensor in read_predictions(place, num_classes=len(counts)).items()}
     logits = saved.get("calibrated_logits", saved["logits"])
-    test = read_json(base / PROTOCOL, {"data": OBJECT, "data.test_fingerprint": TEXT})["data"]["test_fingerprint"]
+    protocol = read_json(base / PROTOCOL, {"data": OBJECT, "data.test_fingerprint?": TEXT})["data"]
+    test = protocol.get("test_fingerprint") or _of_rows(base)
     config = {name: value for name, value in result["config"].items() if name not in _SEEDS}
     recipe = config["recipe"] if added is None else f"{config['recipe']} + {added['name']}"
     kind = json.dumps([config, added], sort_keys=True)
@@ -114,6 +117,12 @@ def _name(runs: list[ReadRun], methods: list[list[ReadRun]]) -> str:
     """Return the recipe, with the folder where several settings of it are compared."""
     alike = sum(other[0].recipe == runs[0].recipe for other in methods)
     return runs[0].recipe if alike == 1 else f"{runs[0].recipe} ({Path(runs[0].folder).name})"
+
+
+def _of_rows(folder: Path) -> str:
+    """Return a fingerprint of the test images of a cross-validation: their paths and classes, in order."""
+    rows = [[row.path, row.class_name] for row in read_images(folder) if row.split == "test"]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

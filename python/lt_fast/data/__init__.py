@@ -11,7 +11,9 @@
             loss = criterion(model(batch.x), batch.target, batch.target_b, batch.lam)
 """
 
+from lt_fast.data.features import FeatureSource, FeatureViews
 from lt_fast.data.loader import Loader
+from lt_fast.data.photograph_transforms import PhotographTransform
 from lt_fast.data.plans import FixedBatches, PairPlans, Planner, SamplerPlans
 from lt_fast.data.sources import ArraySource, FileSource, ImageSource
 from lt_fast.data.transforms import CropFlip, FileTransform, keyed_randomness
@@ -19,12 +21,15 @@ from lt_fast.data.transforms import CropFlip, FileTransform, keyed_randomness
 __all__ = [
     "ArraySource",
     "CropFlip",
+    "FeatureSource",
+    "FeatureViews",
     "FileSource",
     "FileTransform",
     "FixedBatches",
     "ImageSource",
     "Loader",
     "PairPlans",
+    "PhotographTransform",
     "Planner",
     "SamplerPlans",
     "keyed_randomness",

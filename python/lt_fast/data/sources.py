@@ -27,11 +27,13 @@ class ImageSource(Protocol):
     Attributes:
         labels: (N,) int64 in [0, C).
         classes: C names.
+        class_counts: images per class.
         fingerprint: equal for equal content: of files, labels and paths and sizes, not the pixels.
     """
 
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    class_counts: ClassCounts
 
     @property
     def fingerprint(self) -> str:
@@ -209,7 +211,7 @@ class FileSource:
         return x if plan.mix is None else mixed(x, [images[key] for key in partners], plan.mix)
 
     def _image(self, row: int, key: tuple[int, int, int, int], transform: FileTransform) -> Tensor:
-        image = read_image(self.root / self.paths[row])
+        image = read_image(self.root / self.paths[row], shorter_side=getattr(transform, "shorter_side", None))
         with keyed_randomness(*key):
             return transform(image)
 

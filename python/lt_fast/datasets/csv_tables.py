@@ -9,7 +9,7 @@ from lt_fast._text import nearest
 from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.classes import ClassesLike, empty_policy, given_classes
 from lt_fast.datasets.csv_labels import numbered
-from lt_fast.datasets.image_endings import IMAGE_EXTENSIONS
+from lt_fast.datasets.image_endings import HEIF_EXTENSIONS, IMAGE_EXTENSIONS
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files, warn_of_contradictions
 from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.regular_files import regular
@@ -117,7 +117,7 @@ def _hint(header: list[str], name: str, argument: str) -> str:
     between = next((mark for mark in ";\t|," if len(header) == 1 and mark in header[0]), None)
     if between is not None:
         return f"; pass delimiter={between!r}"
-    if any(cell.lower().endswith(IMAGE_EXTENSIONS) for cell in header):
+    if any(cell.lower().endswith(IMAGE_EXTENSIONS + HEIF_EXTENSIONS) for cell in header):
         return "; that is an image already: put a line with the names of the columns above it"
     if not any(header):
         return ""

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _checks
-from lt_fast._extras import require
 from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.datasets.classes import checked_names
+from lt_fast.datasets.decoding import decoded
 from lt_fast.datasets.paths import Paths
-from lt_fast.datasets.pixels import upright_rgb
 from lt_fast.datasets.spelling import other_root, other_spelling
 from lt_fast.errors import DataError
 
 Transform = Callable[[Any], Any]
+_MOST_SIDE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class ImageFiles:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = _decoded(self.file(index), self.root, self.paths[index])
+        image = decoded(self.file(index), self.root, self.paths[index])
         return (image if self.transform is None else self.transform(image)), int(self.labels[index])
 
     def file(self, index: int) -> Path:
@@ -90,11 +90,12 @@ class ImageFiles:
         return f"ImageFiles({len(self)} images under {str(self.root)!r}, {self.class_counts})"
 
 
-def read_image(file: str | PathLike[str]) -> Any:
+def read_image(file: str | PathLike[str], *, shorter_side: int | None = None) -> Any:
     """Return an image file as an upright ``PIL.Image`` in RGB, 8 bits per channel.
 
     The EXIF orientation is applied (``PIL.ImageOps.exif_transpose``), mirrored ones included; torchvision's loader
-    ignores it. Of an animation or a file of several pages the first frame is read. Every mode of Pillow has a rule:
+    ignores it. Of an animation or a file of several pages the first frame is read. HEIC needs the extra ``photos``
+    (pillow-heif) and is known by its first bytes, whatever its ending. Every mode of Pillow has a rule:
 
     - 8 bits (grey, palette, CMYK, YCbCr) and 1 bit: Pillow's conversion.
     - 16 bits: the high byte, ``pixel >> 8``, for grey and colour alike. Pixels that all stay below 16384, a quarter of
@@ -102,49 +103,30 @@ def read_image(file: str | PathLike[str]) -> Any:
       say 12 bits are scaled from 12.
     - floats: ``pixel * 255``, rounded, where all are in [0, 1]; others are an error.
     - 32-bit integers: an error, because their range is unknown.
-    - transparency is left out: a transparent pixel has the colour that is stored for it, often black.
+    - transparency: the image on white, as browsers and viewers show it. The colour that is stored for a transparent
+      pixel is often black, or what was cut away; torchvision's loader shows that colour.
 
     Damaged EXIF data is warned of, and the image is read as stored.
+
+    Args:
+        file: the path.
+        shorter_side: decode a JPEG at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled decoding, Pillow's ``draft``) where
+            its shorter side is still ``shorter_side`` pixels or more: several times faster for photographs that are
+            resized anyway, and pixels that differ a little from those of a full decoding. Other formats are decoded
+            whole. None decodes every file whole.
 
     Raises:
         DataError: if the file is missing, damaged, of no format that Pillow decodes, or its pixels have no known range;
             it is named.
         MissingExtraError: if Pillow is not installed.
+        ValueError: if ``shorter_side`` is not an integer >= 1.
+
+    >>> read_image("photo.jpg", shorter_side=256).size  # doctest: +SKIP
+    (403, 302)
     """
-    return _decoded(file, Path(), str(file))
-
-
-def _decoded(file: str | PathLike[str], root: Path, name: str) -> Any:
-    """Return the image of ``file``, which is ``name`` under ``root``; an error suggests other spellings."""
-    pillow = require("PIL.Image", extra="train", purpose="reading images")
-    try:
-        with pillow.open(file) as image:
-            return upright_rgb(image, file)
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError(f"image {file} is missing{_where_it_is(root, name)}") from None
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
-        raise DataError(
-            f"image {file} cannot be read ({type(error).__name__}: {error}); {_remedy(file, error)}"
-        ) from error
-
-
-def _remedy(file: str | PathLike[str], error: Exception) -> str:
-    kind = type(error).__name__
-    if kind.startswith("DecompressionBomb"):
-        return "scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS"
-    remedy = "replace it, or take it out of the list"
-    if kind != "UnidentifiedImageError":
-        return remedy
-    if Path(file).stat().st_size == 0:
-        return f"{remedy}: it has 0 bytes"
-    return f"{remedy}; where it is whole, this Pillow does not decode its format: convert it to PNG or JPEG"
-
-
-def _where_it_is(root: Path, name: str) -> str:
-    found = other_spelling(root, name)
-    return "" if found is None else f"; {str(root / found.path)!r} is there ({found.difference})"
+    if shorter_side is not None:
+        shorter_side = _checks.integer("shorter_side", shorter_side, least=1, most=_MOST_SIDE)
+    return decoded(file, Path(), str(file), shorter_side=shorter_side)
 
 
 def checked_files(

@@ -11,7 +11,8 @@ import numpy as np
 
 from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.classes import ClassesLike, GivenClasses, empty_policy, given_classes, warn_of_lookalikes
-from lt_fast.datasets.image_endings import IMAGE_EXTENSIONS, passed_over, unread_images
+from lt_fast.datasets.folders import FolderId, folder_id, leads_to_folder, unreadable_folder
+from lt_fast.datasets.image_endings import image_endings, passed_over, unread_images
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files
 from lt_fast.datasets.paths import Paths
 from lt_fast.errors import DataError
@@ -33,7 +34,7 @@ def image_folder(
     root: str | PathLike[str],
     *,
     classes: ClassesLike | None = None,
-    extensions: str | Sequence[str] = IMAGE_EXTENSIONS,
+    extensions: str | Sequence[str] | None = None,
     empty: EmptyPolicy | None = None,
     transform: Transform | None = None,
 ) -> ImageFiles:
@@ -47,18 +48,19 @@ def image_folder(
     Differs from torchvision: names that begin with a dot (``.git``, ``.ipynb_checkpoints``, ``._photo.jpg``) and
     folders of systems and archivers (``__MACOSX``, ``@eaDir``, ``$RECYCLE.BIN``, ``lost+found``, ...) are passed over,
     a link to a folder that holds it is followed once, and more endings are images: ``.jfif``, ``.gif``, ``.avif``,
-    ``.jp2`` and others that Pillow decodes; ``extensions=torchvision.datasets.folder.IMG_EXTENSIONS`` takes
-    torchvision's alone.
+    ``.jp2`` and others that Pillow decodes, and ``.heic`` with the extra ``photos``;
+    ``extensions=torchvision.datasets.folder.IMG_EXTENSIONS`` takes torchvision's alone.
 
-    With the default endings a warning names files that look like images and are not read (``.heic``, ``.cr2``, a JPEG
-    file with another ending). Another warning names images that are in no class folder, and folders that look like
-    splits (``train``, ``val``) or like the wrapping of class folders.
+    With the default endings a warning names files that look like images and are not read (``.cr2``, a JPEG file with
+    another ending; ``.heic`` without the extra). Another warning names images that are in no class folder, and folders
+    that look like splits (``train``, ``val``) or like the wrapping of class folders.
 
     Args:
         root: folder of the class folders.
         classes: names of the classes in the order of their numbers, or the data set that has them. A folder may be
             absent; one of another name is an error. Accents match in either Unicode form.
-        extensions: endings of image files, one or several; case does not matter.
+        extensions: endings of image files, one or several; case does not matter. By default those that can be read:
+            Pillow's, and HEIC's where pillow-heif is installed.
         empty: ``"error"``, or ``"ignore"`` to let a class hold no image; the class keeps its number. By default
             ``"ignore"`` with ``classes``, else ``"error"``.
         transform: called with each image.
@@ -73,7 +75,7 @@ def image_folder(
     given, empty = given_classes(classes), empty_policy(empty, classes)
     folders = _class_folders(root)
     numbers = _numbers(root, folders, given)
-    endings = tuple(ending.lower() for ending in ([extensions] if isinstance(extensions, str) else extensions))
+    endings = _lower_case(image_endings() if extensions is None else extensions)
     images = [_images(root, name, endings) for name in folders]
     _refuse_bare(root, folders, images, endings, empty)
     labels = np.repeat(np.array(numbers, np.int64), [len(found.taken) for found in images])
@@ -82,19 +84,23 @@ def image_folder(
         files = ImageFiles(Paths(paths), labels, folders if given is None else given.names, root, transform)
     except ValueError as error:
         raise DataError(f"{root}: {error}") from None
-    if extensions is IMAGE_EXTENSIONS:
+    if extensions is None:
         _warn_of_unread(root, images)
     if given is None:
         _warn_of_structure(root, folders, files.paths)
     return checked_files(files, source=str(root), empty=empty, verify=False, where=str)
 
 
+def _lower_case(extensions: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(ending.lower() for ending in ([extensions] if isinstance(extensions, str) else extensions))
+
+
 def _class_folders(root: Path) -> tuple[str, ...]:
     try:
         with os.scandir(root) as entries:
-            folders = sorted(entry.name for entry in entries if entry.is_dir() and not passed_over(entry.name))
+            folders = sorted(entry.name for entry in entries if not passed_over(entry.name) and leads_to_folder(entry))
     except OSError as error:
-        raise DataError(f"{root} cannot be read as a folder: {error.strerror}") from error
+        raise unreadable_folder(root, error) from error
     if not folders:
         raise DataError(f"{root} must hold one folder a class, got none; put the images into {root}/<class>/")
     return tuple(folders)
@@ -131,7 +137,7 @@ def _refuse_bare(
     if bare is None or (empty == "ignore" and any(found.taken for found in images)):
         return
     unread = unread_images(root, images[bare].others)
-    held = f", but {unread}: convert them to PNG or JPEG" if unread else ""
+    held = f", but {unread}" if unread else ""
     raise DataError(
         f"{root / folders[bare]} holds no image ({', '.join(endings)}){held}; remove the folder, or pass empty='ignore'"
     )
@@ -139,7 +145,7 @@ def _refuse_bare(
 
 def _images(root: Path, name: str, extensions: tuple[str, ...]) -> _Images:
     images = _Images([], [])
-    for folder, file, is_file in sorted(_walk(root, name, frozenset())):
+    for folder, file, is_file in sorted(_walk(root, name, frozenset({folder_id(root)}))):
         path = f"{folder}/{file}"
         taken = file.lower().endswith(extensions)
         if taken and not is_file:
@@ -149,35 +155,33 @@ def _images(root: Path, name: str, extensions: tuple[str, ...]) -> _Images:
     return images
 
 
-def _walk(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str, bool]]:
+def _walk(root: Path, folder: str, above: frozenset[FolderId]) -> Iterator[tuple[str, str, bool]]:
     """Yield (folder, file name, whether it is a file) for all under ``folder``; ``above`` are its parent folders."""
     try:
-        status = (root / folder).stat()
+        here = folder_id(root / folder)
         with os.scandir(root / folder) as listed:
             entries = [entry for entry in listed if not passed_over(entry.name)]
     except OSError as error:
-        raise DataError(f"{root / folder} cannot be read as a folder: {error.strerror}") from error
-    here = (status.st_dev, status.st_ino)
+        raise unreadable_folder(root / folder, error) from error
     if here in above:
         return
     for entry in entries:
-        if entry.is_dir():
+        if leads_to_folder(entry):
             yield from _walk(root, f"{folder}/{entry.name}", above | {here})
         else:
-            yield folder, entry.name, entry.is_file()
+            yield folder, entry.name, Path(entry.path).is_file()
 
 
 def _warn_of_unread(root: Path, images: Sequence[_Images]) -> None:
     unread = unread_images(root, [path for found in images for path in found.others])
     if unread:
         warnings.warn(
-            f"{root}: passed over {unread}; convert them to PNG or JPEG, or name their endings in extensions= where "
-            "Pillow reads them",
+            f"{root}: passed over {unread}, or name their endings in extensions= where Pillow reads them",
             stacklevel=3,
         )
     with os.scandir(root) as entries:
-        loose = sorted(entry.name for entry in entries if entry.is_file() and not passed_over(entry.name))
-    loose = [name for name in loose if name.lower().endswith(IMAGE_EXTENSIONS)]
+        loose = sorted(entry.name for entry in entries if not passed_over(entry.name) and Path(entry.path).is_file())
+    loose = [name for name in loose if name.lower().endswith(image_endings())]
     if loose:
         warnings.warn(
             f"{root}: passed over {len(loose)} image{'s' * (len(loose) > 1)} in no class folder (first {loose[0]!r}); "

@@ -34,9 +34,15 @@ def upright_rgb(image: Any, file: str | PathLike[str]) -> Any:
         raise DataError(_unknown_range(image, file, "32-bit integers"))
     if mode == "F":
         return _grey(_scaled(image, tags, file))
-    if mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # straight to RGB, Pillow warns of the transparency that is left out
-    return image.convert("RGB")
+    return _on_white(image) if image.has_transparency_data else image.convert("RGB")
+
+
+def _on_white(image: Any) -> Any:
+    """Return an image with transparency as it looks on white, where browsers and viewers show it."""
+    pillow = require("PIL.Image", extra="train", purpose="reading images")
+    image = image.convert("RGBA")
+    white = pillow.new("RGBA", image.size, "white")
+    return pillow.alpha_composite(white, image).convert("RGB")
 
 
 def _turn_upright(image: Any, file: str | PathLike[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from lt_fast.datasets.image_endings import IMAGE_EXTENSIONS
+from lt_fast.datasets.image_endings import HEIF_EXTENSIONS, IMAGE_EXTENSIONS
 
 
 class Found(NamedTuple):
@@ -80,7 +80,7 @@ def _resembling(folder: Path, part: str, *, last: bool) -> str | None:
 
 def _stem(entry: str) -> str | None:
     stem, ending = os.path.splitext(entry)  # noqa: PTH122
-    return stem if ending.lower() in IMAGE_EXTENSIONS else None
+    return stem if ending.lower() in (*IMAGE_EXTENSIONS, *HEIF_EXTENSIONS) else None
 
 
 def _composed(text: str) -> str:

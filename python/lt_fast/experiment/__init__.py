@@ -12,6 +12,7 @@ from lt_fast.experiment.config import PROFILES, protocol_of, recipe_of, resolve,
 
 if TYPE_CHECKING:
     from lt_fast.experiment.evaluate import evaluate_run
+    from lt_fast.experiment.folds import run_folds
     from lt_fast.experiment.running import run
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "recipe_of",
     "resolve",
     "run",
+    "run_folds",
     "run_name",
     "sources_of",
     "values_of",
@@ -28,7 +30,11 @@ __all__ = [
 
 
 # Listing the methods needs no torch; running one does.
-_ON_FIRST_USE = {"run": "lt_fast.experiment.running", "evaluate_run": "lt_fast.experiment.evaluate"}
+_ON_FIRST_USE = {
+    "run": "lt_fast.experiment.running",
+    "run_folds": "lt_fast.experiment.folds",
+    "evaluate_run": "lt_fast.experiment.evaluate",
+}
 
 
 def __getattr__(name: str) -> Any:

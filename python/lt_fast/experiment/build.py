@@ -1,6 +1,7 @@
 """From a configuration to what it names: data, network, loss, method, loaders, optimizer, schedule, calibrator."""
 
 import inspect
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -8,17 +9,22 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from lt_fast.counts import ClassCounts
-from lt_fast.data import ArraySource, Loader
+from lt_fast.data import ArraySource, FileSource, Loader
 from lt_fast.datasets import ImageSet, channel_stats, validation_split
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
-from lt_fast.experiment.config import protocol_of
-from lt_fast.methods import DeferredReweighting, Method, TrainingData
+from lt_fast.experiment.config import DATA_OPTIONS, MODE, protocol_of
+from lt_fast.experiment.layer_rates import Layerwise, rates_by_layer
+from lt_fast.methods import DeferredReweighting, Method, TrainingData, WeightAveraging
+from lt_fast.models import Classifier, Frozen
+from lt_fast.models.weights_on_disk import require_weights
 from lt_fast.ranks import Ranks
 from lt_fast.training import LearningRate
+
+_DECODED_AT_ONCE = 32
+_MOST_WORKERS = 16
 
 _RULE_CONSTANTS = ("omega", "kappa", "tau")
 """Attributes of a mixer that its label rule depends on, and options of the losses that compute the rule."""
@@ -50,13 +56,22 @@ class Parts(NamedTuple):
     calibrator: Any
 
 
-def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: bool = False) -> Data:
+def load_data(
+    config: Mapping[str, Any],
+    *,
+    root: Path | None = None,
+    download: bool = False,
+    run: Path | None = None,
+    progress: bool = False,
+) -> Data:
     """Return the data sets of ``config``.
 
     Args:
         config: from ``resolve``.
-        root: folder of the data set's files, where it has files.
+        root: folder of the data set's files, where it has files; of photographs, where it is not the one in ``config``.
         download: fetch missing files.
+        run: folder of a run that has begun: photographs are split as it has them in ``images.csv``.
+        progress: show a bar while photographs are checked.
 
     Raises:
         UsageError: if the data set needs ``root``.
@@ -66,15 +81,21 @@ def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: 
     factory = component_of("data", name)
     if root is None and needs_root(name):
         raise UsageError(f"--root is needed for {name}: the folder of its files; --download fetches them there")
+    options = dict(config.get(DATA_OPTIONS, {})) | ({} if root is None else {"root": str(root)})
     given = {
         "root": root,
+        "run": run,
+        "progress": progress,
+        "validation": config["validation"],
         "imbalance_ratio": config["imbalance_ratio"],
         "profile": config["profile"],
         "seed": config["subset_seed"],
         "download": download,
     }
     _refuse_unused(config, factory)
-    train, test, *validation = factory(**arguments_for("data", name, factory, {}, given, {}))
+    train, test, *validation = factory(**arguments_for("data", name, factory, options, given, {}))
+    if "validation" in parameters_of(factory):
+        return Data(train, test, *validation)
     if validation and config["validation"]:
         raise UsageError(f"validation must be 0 for {name}, which has a validation set of its own; leave it out")
     return Data(train, test, validation[0]) if validation else _divided(Data(train, test), config)
@@ -82,7 +103,7 @@ def load_data(config: Mapping[str, Any], *, root: Path | None = None, download: 
 
 def _refuse_unused(config: Mapping[str, Any], factory: Any) -> None:
     """Refuse a setting of the data that a data set does not take: the run would record what it does not have."""
-    usual = {"imbalance_ratio": protocol_of(config["data"]).imbalance_ratio, "profile": "exp"}
+    usual = {"imbalance_ratio": protocol_of(config["data"], config.get(MODE)).imbalance_ratio, "profile": "exp"}
     for name, value in usual.items():
         if name not in parameters_of(factory) and config[name] != value:
             raise UsageError(
@@ -99,9 +120,9 @@ def _divided(data: Data, config: Mapping[str, Any]) -> Data:
     return Data(data.train.subset(train), data.test, data.train.subset(validation))
 
 
-def takes_root(name: str) -> bool:
-    """Return whether the data set called ``name`` consists of files in a folder."""
-    return "root" in parameters_of(component_of("data", name))
+def takes(name: str, argument: str) -> bool:
+    """Return whether the data set called ``name`` has ``argument``: ``root`` where it consists of files in a folder."""
+    return argument in parameters_of(component_of("data", name))
 
 
 def needs_root(name: str) -> bool:
@@ -110,18 +131,36 @@ def needs_root(name: str) -> bool:
     return root is not None and root.default is root.empty
 
 
-def build(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> Parts:  # noqa: B008  (immutable)
+def build(
+    config: Mapping[str, Any],
+    data: Data,
+    ranks: Ranks = Ranks(),  # noqa: B008  (immutable)
+    *,
+    first_weights: bool = True,
+    workers: int | None = None,
+) -> Parts:
     """Return everything that a training needs, so that what a component refuses is refused before anything is written.
+
+    Args:
+        config: from ``resolve``.
+        data: of the run.
+        ranks: of this process.
+        first_weights: read the pretrained weights that the configuration names; False where a checkpoint follows.
+        workers: processes that decode photographs; by default one for each processor.
 
     Raises:
         UsageError: if a component does not take its options.
+        DataError: if pretrained weights are missing; says how to get them.
     """
     try:
-        training_data = make_training_data(config, data, ranks)
-        method = make_method(config, data, training_data.mixer)
+        model = make_model(config, data, first_weights=first_weights)
+        training_data = make_training_data(config, data, ranks, model=model, workers=workers)
+        method = make_method(config, data, training_data.mixer, model=model)
         loaders = method.loaders(training_data)
         _refuse_unused_mixer(config, training_data, loaders)
         optimizer, schedule = make_optimizer(config), make_schedule(config)
+        if config.get(MODE) == "finetune":
+            optimizer = Layerwise(optimizer, rates_by_layer(model, config["layer_decay"]))
         _try_out(optimizer, schedule)
         calibrator = make_calibrator(config, data.train.class_counts)
     except (TypeError, ValueError, OverflowError) as error:
@@ -129,12 +168,12 @@ def build(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> Part
     return Parts(method, training_data, loaders, optimizer, schedule, calibrator)
 
 
-def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None) -> Method:
+def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None, *, model: nn.Module | None = None) -> Method:
     """Return the method: network, losses, and what is special to it."""
     counts = data.train.class_counts
     criterion = make_criterion(config, counts, mixer)
     given = _of_data(counts) | {
-        "model": make_model(config, data),
+        "model": make_model(config, data) if model is None else model,
         "criterion": criterion,
         "logit_scale": logit_scale(config),
         "seed": config["seed"],
@@ -142,14 +181,31 @@ def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None) -> Met
     method: Method = _made(config, "method", given)
     if not isinstance(method, Method):
         raise UsageError(f"method {config['method']['name']} must be a lt_fast.methods.Method, got {method!r}")
-    return method
+    averaging = config.get("averaging", 0.0)
+    return WeightAveraging(method, averaging) if averaging else method
 
 
-def make_model(config: Mapping[str, Any], data: Data) -> nn.Module:
-    """Return the network with its first weights, a function of the seed alone."""
+def make_model(config: Mapping[str, Any], data: Data, *, first_weights: bool = True) -> nn.Module:
+    """Return the network with its first weights: a function of the seed, but for those that were trained before.
+
+    Args:
+        config: from ``resolve``.
+        data: of the run.
+        first_weights: read the pretrained weights that the configuration names; False where a checkpoint follows.
+
+    Raises:
+        UsageError: if the network does not fit the images.
+        DataError: if pretrained weights are missing; says how to get them.
+    """
     channels = _channels(data.train)
     given = _of_data(data.train.class_counts) | {"in_channels": channels, "seed": config["seed"]}
+    if not first_weights and "weights" in config["model"]:
+        config = {**config, "model": {**config["model"], "weights": None}}
+    if config["model"].get("weights") == "pretrained":
+        require_weights(config["model"]["name"])
     model: nn.Module = _made(config, "model", given)
+    if config.get(MODE) == "freeze":
+        model = _frozen(config, model)
     expected = getattr(model, "input_size", (channels,))[0]
     if expected != channels:
         raise UsageError(
@@ -159,32 +215,62 @@ def make_model(config: Mapping[str, Any], data: Data) -> nn.Module:
     return model
 
 
-def make_training_data(config: Mapping[str, Any], data: Data, ranks: Ranks = Ranks()) -> TrainingData:  # noqa: B008
+def _frozen(config: Mapping[str, Any], model: nn.Module) -> Frozen:
+    name = config["model"]["name"]
+    if not isinstance(model, Classifier):
+        raise UsageError(f"model {name} must be a lt_fast.models.Classifier to be frozen; leave --freeze out")
+    if not hasattr(model, "preset"):
+        raise UsageError(
+            f"model {name} has no trained weights to freeze; name one of timm or torchvision, or leave --freeze out"
+        )
+    return Frozen(model)
+
+
+def make_training_data(
+    config: Mapping[str, Any],
+    data: Data,
+    ranks: Ranks = Ranks(),  # noqa: B008  (immutable)
+    *,
+    model: nn.Module | None = None,
+    workers: int | None = None,
+) -> TrainingData:
     """Return the training images and everything that a loader over them needs."""
-    transform = make_transform(config, data)
+    transform = make_transform(config, data, model)
+    decoded = isinstance(data.train, FileSource)
+    reading = {"evaluation_batch": _DECODED_AT_ONCE, "workers": _processors() if workers is None else workers}
     return TrainingData(
         source=source_of(data.train),
         sampler=partial(_sampler, config, data),
         transform=transform,
         plain_transform=plain_of(config, transform),
-        mixer=make_mixer(config, data),
+        mixer=make_mixer(config, data, transform),
         batch_size=config["batch_size"],
         seed=config["seed"],
         ranks=ranks,
+        **(reading if decoded else {}),
     )
 
 
-def make_mixer(config: Mapping[str, Any], data: Data) -> Any:
+def make_mixer(config: Mapping[str, Any], data: Data, transform: Any = None) -> Any:
     """Return the mixer, or None."""
     given = _of_data(data.train.class_counts) | {"seed": config["seed"]}
     shape = shape_of(data.train)
     size = {} if shape is None else {"image_size": shape[:2]}
+    if hasattr(transform, "size"):
+        size = {"image_size": (transform.size, transform.size)}
     return _made(config, "mixer", given | size)
 
 
-def make_transform(config: Mapping[str, Any], data: Data) -> Any:
-    """Return how images are augmented; mean and standard deviation are the training images' where none are stated."""
+def make_transform(config: Mapping[str, Any], data: Data, model: nn.Module | None = None) -> Any:
+    """Return how images are augmented.
+
+    What the configuration does not state, the network's ``preset`` decides: size, mean, standard deviation, resizing.
+    For images in memory, mean and standard deviation are the training images'.
+    """
     given = {}
+    preset = getattr(model, "preset", None)
+    if preset is not None:
+        given = preset._asdict()
     parameters = parameters_of(component_of("transform", config["transform"]["name"]))
     if {"mean", "std"} <= parameters.keys() - config["transform"].keys() and shape_of(data.train) is not None:
         given = dict(zip(("mean", "std"), _channel_stats(data.train), strict=True))
@@ -229,12 +315,14 @@ def make_optimizer(config: Mapping[str, Any]) -> Any:
     return partial(component, **{key: value for key, value in arguments.items() if key != "params"})
 
 
-def fused_on(device: str, optimizer: partial[Optimizer]) -> partial[Optimizer]:
+def fused_on(device: str, optimizer: Any) -> Any:
     """Return the optimizer of ``make_optimizer``, on a GPU as one kernel for all parameters where it has one.
 
     ``step="graph"`` needs it: that kernel reads the learning rate from the device. An optimizer whose configuration
     chooses between the implementations, or needs a gradient through the step, stays as it is.
     """
+    if isinstance(optimizer, Layerwise):
+        return Layerwise(fused_on(device, optimizer.make), optimizer.rates)
     chosen = optimizer.keywords.keys() & {"fused", "foreach", "differentiable"}
     if torch.device(device).type != "cuda" or chosen or "fused" not in parameters_of(optimizer.func):
         return optimizer
@@ -355,6 +443,11 @@ def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any
     name, options = _named(config, slot)
     required = {key: config[key] for key in ("epochs", "batch_size", "learning_rate", "seed")}
     return call(slot, name, options, given, required)
+
+
+def _processors() -> int:
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(found, _MOST_WORKERS)
 
 
 def _try_out(optimizer: Any, schedule: LearningRate) -> None:

@@ -15,13 +15,16 @@ from lt_fast._text import nearest, shown
 from lt_fast.errors import UsageError
 from lt_fast.experiment.components import FROM_THE_RUN, component_of, settable, takes_any
 from lt_fast.experiment.reading import read_as
-from lt_fast.recipes import COMPONENTS, VALUES, Cited, Protocol, Recipe
+from lt_fast.recipes import COMPONENTS, OF_PHOTOGRAPHS, VALUES, Cited, Protocol, Recipe, Spec, cited
 from lt_fast.recipes.protocols import AS_SEED, USUAL
 from lt_fast.recipes.recipe import flat, merge
 from lt_fast.registry import DATASETS, PROTOCOLS, RECIPES, RegisteredFile, load_file
 
 PROFILES = ("exp", "step", "pareto")
 """Shapes of the tail that ``profile`` may name."""
+
+_NOT_OPTIONS = ("imbalance_ratio", "profile", "seed", "validation", "run", "progress", "download")
+"""Arguments of a data set that are settings of the run, or of no run."""
 
 RECIPE_FILE = "recipe_file"
 """Setting that records the file which registered the recipe: its path and SHA-256."""
@@ -32,11 +35,18 @@ SHORT = {"lr": "learning_rate", "wd": "optimizer.weight_decay"}
 # What no training has use for, and the arithmetic or the memory does not bear: refused before anything is made.
 _MOST_EPOCHS = 1_000_000
 _MOST_ROWS = 65_536  # of a batch; a batch of the largest CIFAR training set fits
+_MOST_VIEWS = 1000
 _MOST_RATE = 1e30  # it diverges, and is told so, long before; above 3e38 torch cannot take it
 _LARGEST_RATIO = 1_000_000
 _SMALLEST_INVERTED = 1e-6  # a ratio below it is no smallest over largest class either
 _LONGEST_NAME = 100
-_ARGUMENTS = ("method", "recipe", "data", "imbalance_ratio", "profile", "seed")
+_ARGUMENTS = ("method", "recipe", "data", "imbalance_ratio", "profile", "seed", "mode")
+
+MODES = ("finetune", "freeze", "scratch")
+"""How a network is trained on photographs: all of it, its head alone, or all of it from new weights."""
+
+MODE, DATA_OPTIONS = "mode", "data_options"
+"""Settings that only the configurations of photographs have."""
 
 
 def run_settings(
@@ -48,6 +58,9 @@ def run_settings(
     subset_seed: int,
     validation: float = 0.0,
     defer_until: float = 0.8,
+    layer_decay: float = 1.0,
+    averaging: float = 0.0,
+    feature_views: int = 1,
 ) -> dict[str, Any]:
     """Return the settings of a run that belong to no component, checked.
 
@@ -59,6 +72,9 @@ def run_settings(
         subset_seed: which images the long-tailed subset keeps, and which are held out for validation.
         validation: fraction of each class's training images held out to measure each epoch; 0 for none.
         defer_until: fraction of the epochs after which class weights set in.
+        layer_decay: learning rate of a network's first layer over that of its head; the layers between fall off evenly.
+        averaging: how slowly the averaged weights follow those that are trained, in [0, 1); 0 for no average.
+        feature_views: augmented copies of each image whose features a frozen network computes.
 
     Raises:
         TypeError, ValueError: naming the setting, its rule and the value.
@@ -73,6 +89,9 @@ def run_settings(
         "subset_seed": _checks.seed(subset_seed, "subset_seed"),
         "validation": _checks.number("validation", validation, least=0, below=1),
         "defer_until": _checks.number("defer_until", defer_until, least=0, most=1),
+        "layer_decay": _checks.number("layer_decay", layer_decay, above=0, most=1),
+        "averaging": _checks.number("averaging", averaging, least=0, below=1),
+        "feature_views": _checks.integer("feature_views", feature_views, least=1, most=_MOST_VIEWS),
     }
 
 
@@ -94,21 +113,51 @@ def recipe_of(method: str) -> Recipe:
     return found
 
 
-def protocol_of(data: str) -> Protocol:
+def protocol_of(data: str, mode: str | None = None, model: str | None = None) -> Protocol:
     """Return the settings that every recipe starts from on ``data``; those of CIFAR where it registers none.
 
+    Args:
+        data: name of the data set.
+        mode: one of ``MODES``, where the data set has a protocol for each; the first where it is left out.
+        model: the network, where the run names its own; options that the protocol states for any network stay.
+
     Raises:
-        UsageError: if there is no such data set; names the nearest.
+        UsageError: if there is no such data set or mode; names the nearest.
     """
     if data not in DATASETS:
         known = list(DATASETS)
         raise UsageError(f"data must be one of {', '.join(known)}, got {shown(data)}{nearest(data, known)}")
-    found: Protocol = PROTOCOLS[data] if data in PROTOCOLS else USUAL.derive(data)
-    return found
+    has_modes = f"{data}-{MODES[0]}" in PROTOCOLS
+    name = f"{data}-{mode or MODES[0]}" if has_modes else data
+    if mode is not None and not has_modes:
+        raise UsageError(f"mode must be left out for {data}, got {shown(mode)}: it is for photographs")
+    if mode is not None and mode not in MODES:
+        raise UsageError(f"mode must be one of {', '.join(MODES)}, got {shown(mode)}{nearest(mode, MODES)}")
+    found: Protocol = PROTOCOLS[name] if name in PROTOCOLS else USUAL.derive(data)
+    return found if model is None else _with_model(found, model)
+
+
+def _with_model(protocol: Protocol, model: str) -> Protocol:
+    usual = protocol.settings["model"]
+    assert isinstance(usual, Spec)
+    # Weights by name are those of a library; a factory of one's own brings its own.
+    kept = {
+        name: option
+        for name, option in usual.options.items()
+        if name != "weights" or model.startswith(("timm:", "torchvision:"))
+    }
+    settings = {**protocol.settings, "model": Spec(cited(model, "named by the user"), **kept)}
+    return Protocol(protocol.name, imbalance_ratio=protocol.imbalance_ratio, **settings)
 
 
 def values_of(
-    method: str, data: str, *, imbalance_ratio: float | None = None, profile: str = "exp"
+    method: str,
+    data: str,
+    *,
+    imbalance_ratio: float | None = None,
+    profile: str = "exp",
+    mode: str | None = None,
+    model: str | None = None,
 ) -> dict[str, Cited]:
     """Return every stated value of ``method`` on ``data`` by its dotted name, with its source, before any change.
 
@@ -117,11 +166,13 @@ def values_of(
         data: name in ``DATASETS``.
         imbalance_ratio: largest over smallest class; the data set's own default when left out.
         profile: shape of the tail.
+        mode: how a network is trained on photographs.
+        model: the network, where the run names its own.
 
     Raises:
         UsageError: if method, data or profile is unknown, or the ratio is out of its range.
     """
-    recipe, protocol = recipe_of(method), protocol_of(data)
+    recipe, protocol = recipe_of(method), protocol_of(data, mode, model)
     ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
     stated = recipe.settings_for(data, _checked_profile(profile), ratio)
     return flat({**dict.fromkeys(COMPONENTS), **merge(protocol.settings, stated)}, owner=recipe.name)
@@ -136,6 +187,9 @@ def resolve(
     profile: str = "exp",
     seed: int = 0,
     recipe_file: RegisteredFile | Mapping[str, str] | None = None,
+    mode: str | None = None,
+    model: str | None = None,
+    data_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the whole configuration of a run: nested, plain and JSON-able.
 
@@ -149,6 +203,9 @@ def resolve(
         profile: ``"exp"``, ``"step"`` or ``"pareto"``.
         seed: of the subset, the network and every draw; an integer in [0, 2^64), or text that writes one.
         recipe_file: the file that registered the recipe, which the configuration records.
+        mode: how a network is trained on photographs, one of ``MODES``.
+        model: the network; unlike an override it keeps the recipe's head, and the weights that the mode begins with.
+        data_options: arguments of the data set, such as the folder of photographs.
 
     Raises:
         UsageError: naming the argument, its rule and the value; a setting that the run does not have is one too.
@@ -157,20 +214,53 @@ def resolve(
     >>> config["loss"]["name"], config["mixer"]["omega"], config["epochs"]
     ('cross_entropy', 0.5, 10)
     """
-    recipe, protocol = recipe_of(method), protocol_of(data)
+    recipe, protocol = recipe_of(method), protocol_of(data, mode)
+    of_data = _of_data(data, protocol, mode, data_options)
     ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
     tail: dict[str, Any] = {"imbalance_ratio": ratio, "profile": _checked_profile(profile)}
     seed = integer_option("seed", seed, most=_checks.MAX_SEED)
-    stated = {name: _own(value, seed) for name, (value, _) in values_of(method, data, **tail).items()}
+    stated = {
+        name: _own(value, seed) for name, (value, _) in values_of(method, data, **tail, mode=mode, model=model).items()
+    }
     chosen = _changed(stated, dict(_flat(overrides or {})), recipe.name)
     file = {} if recipe_file is None else {RECIPE_FILE: record_of(recipe_file)}
-    return {"recipe": recipe.name, **file, "data": data, **tail, "seed": seed, **_nested(chosen)}
+    return {"recipe": recipe.name, **file, "data": data, **of_data, **tail, "seed": seed, **_nested(chosen)}
+
+
+def given_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``resolve`` that ``config`` was made with, but method, data set and overrides."""
+    found = {name: config[name] for name in ("imbalance_ratio", "profile", "seed")}
+    if MODE in config:
+        found |= {MODE: config[MODE], "model": config["model"]["name"], DATA_OPTIONS: config[DATA_OPTIONS]}
+    return found
+
+
+def _of_data(data: str, protocol: Protocol, mode: str | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return mode and options of a data set that has them, the options complete, read and in the factory's order."""
+    if protocol.name == data:
+        if options:
+            raise UsageError(f"{data} takes no options, got {', '.join(options)}; leave them out")
+        return {}
+    parameters = {
+        name: each for name, each in settable("data", component_of("data", data)).items() if name not in _NOT_OPTIONS
+    }
+    unknown = [name for name in options or {} if name not in parameters]
+    if unknown:
+        raise UsageError(
+            f"option of {data} must be one of {', '.join(parameters)}, got {shown(unknown[0])}"
+            f"{nearest(unknown[0], parameters)}"
+        )
+    given = {name: read_as(parameters[name], value, name) for name, value in (options or {}).items()}
+    chosen = {name: given.get(name, each.default) for name, each in parameters.items()}
+    for name, value in chosen.items():
+        _require_json(name, value)
+    return {MODE: mode or MODES[0], DATA_OPTIONS: chosen}
 
 
 def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the source of every value in ``config`` by its dotted name; a changed one says what the recipe had."""
-    tail = {name: config[name] for name in ("imbalance_ratio", "profile")}
-    stated = values_of(config["recipe"], config["data"], **tail)
+    given = {name: value for name, value in given_of(config).items() if name not in ("seed", DATA_OPTIONS)}
+    stated = values_of(config["recipe"], config["data"], **given)
     sources = {}
     for name, value in flattened(config).items():
         if name not in stated:
@@ -193,12 +283,19 @@ def run_name(config: Mapping[str, Any]) -> str:
     >>> run_name(resolve("ldam", "digits-lt", {"scale": 20}))
     'ldam-digits-lt-50-0-loss.scale=20'
     """
-    tail = {name: config[name] for name in ("imbalance_ratio", "profile")}
-    usual = flattened(resolve(config["recipe"], config["data"], seed=config["seed"], **tail))
+    given = given_of(config)
+    usual = flattened(resolve(config["recipe"], config["data"], **given))
     shape = "" if config["profile"] == "exp" else f"-{config['profile']}"
-    name = f"{config['recipe']}-{config['data']}{shape}-{config['imbalance_ratio']:g}-{config['seed']}"
+    tail = f"{shape}-{config['imbalance_ratio']:g}"
+    name = f"{config['recipe']}-{config['data']}{tail}-{config['seed']}"
     now = flattened(config)
     changed = {key: value for key, value in now.items() if key not in usual or usual[key] != value}
+    if MODE in config:
+        options = config[DATA_OPTIONS]
+        tail = tail if config["imbalance_ratio"] > 1 else ""
+        network = config["model"]["name"].rpartition(":")[2]
+        name = f"{config['recipe']}-{Path(options['path']).stem}{tail}-{network}-{config[MODE]}-{config['seed']}"
+        changed |= _changed_options(config)
     for key, value in changed.items():
         name += f"-{key}={','.join(map(_short, value)) if isinstance(value, list) else _short(value)}"
     safe = re.sub(r"[^A-Za-z0-9._,=+-]", "_", name)
@@ -206,6 +303,15 @@ def run_name(config: Mapping[str, Any]) -> str:
         return name
     digest = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()[:8]
     return f"{safe[: _LONGEST_NAME - 9]}-{digest}"
+
+
+def _changed_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the data set that are not its defaults, but the places of files."""
+    parameters = settable("data", component_of("data", config["data"]))
+    options = config[DATA_OPTIONS]
+    changed = {name: value for name, value in options.items() if value != parameters[name].default}
+    places = {name: Path(changed[name]).stem for name in ("test",) if name in changed}
+    return {name: value for name, value in changed.items() if name not in ("path", "root", "fold")} | places
 
 
 def split_assignment(text: str) -> tuple[str, str]:
@@ -303,7 +409,8 @@ def _full_name(
     Raises:
         UsageError: if it means none, with the nearest, or several, with all of them.
     """
-    if name in _RUN and not (name == "defer_until" and settings["reweight"] is None):
+    absent = name in OF_PHOTOGRAPHS and name not in settings
+    if name in _RUN and not absent and not (name == "defer_until" and settings["reweight"] is None):
         return name
     slot, dot, option = name.partition(".") if isinstance(name, str) else ("", "", "")
     if dot and slot in COMPONENTS:

@@ -9,6 +9,8 @@ import torch
 
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, load_data
+from lt_fast.experiment.features import with_features
+from lt_fast.experiment.folds import refuse_folds
 from lt_fast.experiment.for_use import INPUT, NETWORK, VALIDATION, has_second_stage
 from lt_fast.experiment.protocol import PROTOCOL, other_images
 from lt_fast.experiment.results import Predictions, intervals_of, measure, predictions_of
@@ -78,13 +80,15 @@ def opened(
     checked_device(device)
     folder = Path(run_dir)
     config = stored_config(folder, recipe_file)
-    data = load_data(config, root=None if root is None else Path(root))
+    refuse_folds(folder, config)
+    data = load_data(config, root=None if root is None else Path(root), run=folder)
     _compare_images(folder, data)
     parts = _parts(folder, config, data)
     checkpoint = newest_of(folder, parts.method.model, config=config)
     restore_method(parts.method, checkpoint)
     parts.method.to(device)
     parts.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
+    data, parts = with_features(config, data, parts, device=device)
     if checkpoint.epoch == config["epochs"]:
         with deterministic(torch.device(device)):
             parts.method.finish(parts.data)
@@ -109,7 +113,7 @@ def _not_written(
 
 def _parts(folder: Path, config: Mapping[str, Any], data: Data) -> Parts:
     try:
-        return build(config, data)
+        return build(config, data, first_weights=False)
     except UsageError as error:  # no run is started with options that a component refuses
         raise DataError(f"{folder / 'config.json'} is damaged: {error}") from error
 

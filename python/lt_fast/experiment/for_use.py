@@ -92,7 +92,8 @@ def described_images(folder: Path) -> DescribedImages:
 
 def has_second_stage(method: Method) -> bool:
     """Return whether the method changes its network after the last epoch, which no checkpoint holds."""
-    return type(method).finish is not Method.finish
+    trained = getattr(method, "trained", method)  # under weight averaging
+    return type(trained).finish is not Method.finish
 
 
 def write_network(folder: Path, method: Method) -> None:

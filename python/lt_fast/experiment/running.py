@@ -17,15 +17,18 @@ from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, fused_on, load_data, source_of
-from lt_fast.experiment.config import RECIPE_FILE
+from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
+from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
+from lt_fast.experiment.photographs import rows_of
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
 from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of
+from lt_fast.experiment.splits import IMAGES, write_images
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
-from lt_fast.training import RunDirectory, process_group, run_files
+from lt_fast.training import Checkpoints, RunDirectory, process_group, run_files
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 from lt_fast.training.state import refuse_disagreement
@@ -43,6 +46,7 @@ def run(
     download: bool = False,
     start_from: str | Path | None = None,
     step: str = "eager",
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Train, calibrate and measure by ``config``, with everything in ``run_dir``.
 
@@ -60,6 +64,7 @@ def run(
         start_from: another run of the same data and network, whose weights this one begins with instead of new ones.
             Momentum, learning rate and re-weighting start again. The configuration records which weights they are.
         step: ``"eager"`` or, on a GPU, ``"graph"``: see ``lt_fast.training.fit``.
+        workers: processes that decode photographs; one for each processor when left out.
 
     Under ``torchrun`` every rank calls this, and rank 0 writes and returns the result; the others return an empty one.
 
@@ -77,9 +82,9 @@ def run(
     ranks = Ranks.from_environment()
     if ranks.world_size > 1 and torch.device(device).index is not None:
         raise UsageError(f"device must be cuda on {ranks.world_size} ranks, each with a GPU of its own, got {device!r}")
-    place = Place(Path(run_dir), resume, device, progress, step, ranks)
+    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers)
     with process_group(ranks, device):
-        return _run(config, place, root=root, download=download, start_from=start_from)
+        return run_in(config, place, root=root, download=download, start_from=start_from)
 
 
 class Place(NamedTuple):
@@ -91,20 +96,24 @@ class Place(NamedTuple):
     progress: bool
     step: str
     ranks: Ranks
+    workers: int | None = None
 
 
-def _run(
+def run_in(
     config: Mapping[str, Any],
     place: Place,
     *,
-    root: str | Path | None,
-    download: bool,
-    start_from: str | Path | None,
+    root: str | Path | None = None,
+    download: bool = False,
+    start_from: str | Path | None = None,
+    data: Data | None = None,
 ) -> dict[str, Any]:
+    """Carry a run out at ``place``; see ``run``. ``data`` are its images, where they have been read already."""
     folder, ranks = place.folder, place.ranks
     # Data and parts first: what they refuse must not leave a run directory behind that blocks the next attempt.
-    data = _loaded(config, ranks, root=None if root is None else Path(root), download=download)
-    parts = build(config, data, ranks)
+    if data is None:
+        data = _loaded(config, place, root=None if root is None else Path(root), download=download)
+    parts = build(config, data, ranks, first_weights=_first_weights_needed(config, place), workers=place.workers)
     _refuse_other_ranks(config, data, ranks)
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
     config = {**config, **({} if start is None else {START: start.record})}
@@ -122,6 +131,8 @@ def _run(
             return read_result(directory)
         _warn_of_lost_checkpoints(directory)
         with _removed_without_checkpoint(directory):
+            if MODE in config and not os.path.lexists(folder / IMAGES):
+                write_images(folder, rows_of(*data, fold=_fold_in(config)))
             directory.write_protocol(protocol_of(config, data), silently=COMPARED_BY_CHECKPOINTS)
             write_input(folder, data)
             _first_weights(parts.method, config, directory, start)
@@ -133,16 +144,28 @@ def _joined(config: Mapping[str, Any], data: Data, parts: Parts, start: Start | 
     if place.ranks.broadcast(None):
         return {}
     if start is not None:
-        parts.method.model.load_state_dict(start.weights)
+        parts.method.begin_with(start.weights)
     return _trained(config, None, data, parts, place)
 
 
-def _loaded(config: Mapping[str, Any], ranks: Ranks, *, root: Path | None, download: bool) -> Data:
+def _loaded(config: Mapping[str, Any], place: Place, *, root: Path | None, download: bool) -> Data:
     """Load the data; of several ranks, the first alone downloads and unpacks them."""
+    ranks, begun = place.ranks, place.folder if place.resume else None
     if ranks.is_main:
-        data = load_data(config, root=root, download=download)
+        data = load_data(config, root=root, download=download, run=begun, progress=place.progress)
     ranks.barrier()
-    return data if ranks.is_main else load_data(config, root=root)
+    return data if ranks.is_main else load_data(config, root=root, run=begun)
+
+
+def _first_weights_needed(config: Mapping[str, Any], place: Place) -> bool:
+    """Whether pretrained weights are read: not if a checkpoint has the network's, but for frozen layers' features."""
+    begun = place.resume and bool(Checkpoints(place.folder / "checkpoints").paths())
+    return config.get(MODE) == "freeze" or not begun
+
+
+def _fold_in(config: Mapping[str, Any]) -> str:
+    fold = config[DATA_OPTIONS]["fold"]
+    return "" if fold is None else str(fold)
 
 
 def _refuse_other_ranks(config: Mapping[str, Any], data: Data, ranks: Ranks) -> None:
@@ -231,7 +254,8 @@ def _warn_of_lost_checkpoints(directory: RunDirectory) -> None:
 def _files_of(directory: RunDirectory, config: Mapping[str, Any]) -> list[str]:
     calibrator = [] if config["calibrator"] is None else [f"{CALIBRATION}/{name}" for name in storage.FILES]
     tables = run_files.tables_of(directory.path)
-    return [PROTOCOL, METRICS, PREDICTIONS, *tables, *calibrator]
+    images = [IMAGES] if MODE in config else []
+    return [PROTOCOL, METRICS, PREDICTIONS, *images, *tables, *calibrator]
 
 
 @contextmanager
@@ -242,7 +266,7 @@ def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
     except (ArithmeticError, TypeError, ValueError) as error:
         if not directory.resume and not directory.checkpoints.paths():
             with suppress(OSError):  # the error that is on its way says more
-                for name in ("config.json", "protocol.json", INPUT, "metrics.csv", ".lock"):
+                for name in ("config.json", "protocol.json", INPUT, "metrics.csv", IMAGES, ".lock"):
                     (directory.path / name).unlink(missing_ok=True)
                 for folder in (directory.plots, directory.checkpoints.folder, directory.path):
                     folder.rmdir()
@@ -253,7 +277,7 @@ def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
 
 def _first_weights(method: Method, config: Mapping[str, Any], directory: RunDirectory, start: Start | None) -> None:
     if start is not None:
-        method.model.load_state_dict(start.weights)
+        method.begin_with(start.weights)
     elif START in config and not directory.checkpoints.paths():
         source = config[START]["run"]
         raise UsageError(
@@ -265,6 +289,7 @@ def _first_weights(method: Method, config: Mapping[str, Any], directory: RunDire
 def _trained(
     config: Mapping[str, Any], directory: RunDirectory | None, data: Data, parts: Parts, place: Place
 ) -> dict[str, Any]:
+    data, parts = with_features(config, data, parts, device=place.device, progress=place.progress)
     history = _fitted(config, directory, data, parts, place)
     started = time.perf_counter()
     with training.deterministic(torch.device(place.device)):
@@ -315,6 +340,7 @@ def _fitted(
         resume=place.resume and directory is not None,
         ranks=place.ranks,
         step=place.step,
+        save_every=config["epochs"] if config.get(MODE) == "freeze" else 1,  # a second of training, a file of megabytes
     )
 
 

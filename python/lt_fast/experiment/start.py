@@ -43,7 +43,7 @@ def read_start(folder: Path, config: Mapping[str, Any], data: Data) -> Start:
     if other:
         raise UsageError(f"--start-from needs a run of the same data and network, but {', '.join(other)}; name another")
     _refuse_other_images(folder, data)
-    checkpoint = newest_of(folder, make_model(config, data), config=theirs)
+    checkpoint = newest_of(folder, make_model(config, data, first_weights=False), config=theirs)
     record = {
         "run": os.fsencode(folder.resolve().name).decode("utf-8", "backslashreplace"),  # JSON holds Unicode alone
         "recipe": theirs["recipe"],

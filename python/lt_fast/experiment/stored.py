@@ -6,8 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment.config import RECIPE_FILE, flattened, load_recorded, record_of, resolve
-from lt_fast.records import NUMBER, SHA256, TEXT, WHOLE, check, whole
+from lt_fast.experiment.config import (
+    DATA_OPTIONS,
+    MODE,
+    RECIPE_FILE,
+    flattened,
+    given_of,
+    load_recorded,
+    record_of,
+    resolve,
+)
+from lt_fast.records import NUMBER, OBJECT, SHA256, TEXT, WHOLE, check, whole
 from lt_fast.registry import RegisteredFile
 from lt_fast.training import read_config
 
@@ -19,6 +28,8 @@ _NAMED = {
     "imbalance_ratio": NUMBER,
     "profile": TEXT,
     "seed": whole(0, 2**64 - 1),
+    f"{MODE}?": TEXT,
+    f"{DATA_OPTIONS}?": OBJECT,
     f"{RECIPE_FILE}?.path": TEXT,
     f"{RECIPE_FILE}?.sha256": SHA256,
     f"{START}?.run": TEXT,
@@ -87,7 +98,6 @@ def _refuse_missing(file: Path, names: Collection[str]) -> None:
 
 
 def _resolved_again(config: Mapping[str, Any]) -> dict[str, Any]:
-    tail = {name: config[name] for name in ("imbalance_ratio", "profile", "seed")}
     file = config.get(RECIPE_FILE)
-    resolved = resolve(config["recipe"], config["data"], flattened(config), **tail, recipe_file=file)
+    resolved = resolve(config["recipe"], config["data"], flattened(config), **given_of(config), recipe_file=file)
     return resolved | ({START: config[START]} if START in config else {})

@@ -80,6 +80,8 @@ class TrainedClassifier:
         image_shape: (height, width, channels) that the network takes, or None where the transform makes the size.
         scored_prior: the class prior that the probabilities stand for, and why; see ``lt_fast.inference.scored_prior``.
         epoch: epochs that the network was trained for.
+        folder: of the run, or of its calibration.
+        checkpoint: SHA-256 of the weights.
         device: where it runs.
     """
 
@@ -96,7 +98,7 @@ class TrainedClassifier:
         self._prepare: Any = (
             ForFiles(found.transform) if self.image_shape is None else ForMemory(self.image_shape, found.transform)
         )
-        self._folder = folder
+        self.folder = folder
 
     def predict(
         self,
@@ -208,12 +210,12 @@ class TrainedClassifier:
 
     def _threshold_for(self, max_error: float, ratio: "_Priors | None") -> Threshold:
         _checks.number("max_error", max_error, least=0, below=1)
-        if not (self._folder / VALIDATION).exists():
+        if not (self.folder / VALIDATION).exists():
             raise UsageError(
-                f"max_error needs validation images, and {self._folder} has no {VALIDATION}; give a threshold, or "
+                f"max_error needs validation images, and {self.folder} has no {VALIDATION}; give a threshold, or "
                 "train with --set validation=0.2"
             )
-        saved = read_predictions(self._folder, num_classes=len(self.classes), name=VALIDATION)
+        saved = read_predictions(self.folder, num_classes=len(self.classes), name=VALIDATION)
         labels = saved["labels"].numpy()
         logits = saved.get("calibrated_logits", saved["logits"])
         probabilities = Question(ratio, None, None).answered(logits.double().softmax(dim=1).numpy())

@@ -17,7 +17,7 @@ from lt_fast._files import read_bytes
 from lt_fast._text import shown
 from lt_fast.batch import BatchPlan
 from lt_fast.data import ArraySource, CropFlip
-from lt_fast.datasets.image_endings import IMAGE_EXTENSIONS, passed_over
+from lt_fast.datasets.image_endings import image_endings, passed_over
 from lt_fast.datasets.image_files import read_image
 from lt_fast.datasets.pixels import upright_rgb
 from lt_fast.errors import DataError, MissingExtraError, UsageError
@@ -49,17 +49,18 @@ def find_images(given: Sequence[str | os.PathLike[str]]) -> Found:
         raise UsageError("images are needed: a folder, a .txt list of paths, or image files")
     paths: list[str] = []
     others: list[str] = []
+    endings = image_endings()
     for name in [os.fspath(each) for each in given]:
         if os.path.isdir(name):  # noqa: PTH112  (takes any string)
             for file in _files_in(name):
-                (paths if file.lower().endswith(IMAGE_EXTENSIONS) else others).append(file)
+                (paths if file.lower().endswith(endings) else others).append(file)
         elif not os.path.lexists(name):
             raise UsageError(f"{name} is not there; name a folder, a .txt list of paths, or image files")
         else:
             paths += _listed(Path(name)) if name.lower().endswith(".txt") else [name]
     if not paths:
         more = f", got {len(others)} other files, the first {others[0]}" if others else ", which is empty"
-        raise DataError(f"{given[0]} must hold images{more}; they end in {', '.join(IMAGE_EXTENSIONS[:4])}, ...")
+        raise DataError(f"{given[0]} must hold images{more}; they end in {', '.join(endings[:4])}, ...")
     return Found(list(dict.fromkeys(paths)), others)
 
 
@@ -155,6 +156,8 @@ class ForFiles:
 class _Images(Dataset[Prepared]):
     def __init__(self, items: Sequence[Any], prepare: Preparation) -> None:
         self._items, self._prepare = items, prepare
+        # As in training: the decoder may stop at this size, and its pixels then differ in the last bits.
+        self._shorter = getattr(getattr(prepare, "transform", None), "shorter_side", None)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -162,7 +165,8 @@ class _Images(Dataset[Prepared]):
     def __getitem__(self, index: int) -> Prepared:
         item = self._items[index]
         try:
-            return self._prepare(read_image(item) if isinstance(item, str) else _upright(item, index))
+            image = read_image(item, shorter_side=self._shorter) if isinstance(item, str) else _upright(item, index)
+            return self._prepare(image)
         except MissingExtraError:
             raise
         except (DataError, OSError, ValueError) as error:

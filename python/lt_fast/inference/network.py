@@ -7,8 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment.build import Data, make_calibrator, make_method, make_mixer, make_transform, plain_of
+from lt_fast.experiment.build import (
+    Data,
+    make_calibrator,
+    make_method,
+    make_mixer,
+    make_model,
+    make_transform,
+    plain_of,
+)
 from lt_fast.experiment.calibrating import read_calibration
+from lt_fast.experiment.folds import refuse_folds
 from lt_fast.experiment.for_use import DescribedImages, described_images, has_second_stage, read_network
 from lt_fast.experiment.results import CALIBRATION, loaded_calibrator, ties_to
 from lt_fast.experiment.start import newest_of
@@ -87,11 +96,14 @@ def restored(
     """
     folder = Path(run)
     config = stored_config(folder, recipe_file)
+    refuse_folds(folder, config)
     images = described_images(folder)
     data = Data(images, None)
     try:
-        method = make_method(config, data, make_mixer(config, data))
-        transform = plain_of(config, make_transform(config, data))
+        model = make_model(config, data, first_weights=False)
+        augmented = make_transform(config, data, model)
+        transform = plain_of(config, augmented)
+        method = make_method(config, data, make_mixer(config, data, augmented), model=model)
     except UsageError as error:  # no run is started with options that a component refuses
         raise DataError(f"{folder / 'config.json'} is damaged: {error}") from error
     checkpoint = newest_of(folder, method.model, config=config)

@@ -8,5 +8,14 @@ from lt_fast.methods.cp_mix import ConfusionPairing
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.methods.training_data import TrainingData
+from lt_fast.methods.weight_averaging import WeightAveraging
 
-__all__ = ["Classification", "ConfusionPairing", "DeferredReweighting", "Method", "StepOutput", "TrainingData"]
+__all__ = [
+    "Classification",
+    "ConfusionPairing",
+    "DeferredReweighting",
+    "Method",
+    "StepOutput",
+    "TrainingData",
+    "WeightAveraging",
+]

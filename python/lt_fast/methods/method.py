@@ -96,6 +96,10 @@ class Method(nn.Module):
         logits: Tensor = self.model(x)
         return self.logit_scale * logits.float()
 
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Load the first weights of the network, those of another run."""
+        self.model.load_state_dict(weights)
+
     def merge_ranks(self) -> None:
         """Make what the ranks recorded apart, such as counts, one and the same on every rank.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast.counts import ClassCounts
-from lt_fast.data import ArraySource, FileSource, FixedBatches, Loader
+from lt_fast.data import FixedBatches, ImageSource, Loader
 from lt_fast.data.plans import Mixer, NumberedBatches, Planner
 from lt_fast.ranks import Ranks
 
@@ -30,9 +30,10 @@ class TrainingData:
         seed: of the run.
         ranks: of this process.
         workers: threads (images in memory) or processes (files) of each loader.
+        evaluation_batch: images per batch where nothing is trained.
     """
 
-    source: ArraySource | FileSource
+    source: ImageSource
     sampler: Callable[[], NumberedBatches]
     transform: Any
     plain_transform: Any
@@ -41,6 +42,7 @@ class TrainingData:
     seed: int = 0
     ranks: Ranks = Ranks()  # noqa: RUF009  (immutable)
     workers: int = 0
+    evaluation_batch: int = _EVALUATION_BATCH
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -91,10 +93,10 @@ class TrainingData:
             ranks=self.ranks,
         )
 
-    def plain_loader(self, source: ArraySource | FileSource | None = None) -> Loader:
+    def plain_loader(self, source: ImageSource | None = None) -> Loader:
         """Return a loader of the images of ``source`` (by default the training images), in order, not augmented."""
         chosen = self.source if source is None else source
-        in_order = FixedBatches(len(chosen), batch_size=_EVALUATION_BATCH)
+        in_order = FixedBatches(len(chosen), batch_size=self.evaluation_batch)
         return Loader(
             chosen, in_order, transform=self.plain_transform, seed=self.seed, workers=self.workers, ranks=self.ranks
         )

@@ -1,6 +1,7 @@
 """Confidence intervals: over seeds by Student's t, over test samples by the bootstrap."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +67,31 @@ def bootstrap_interval(
     means = [array[generator.integers(0, len(array), (size, len(array)))].mean(axis=1) for size in sizes]
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def half_width_of_recall(images: int, level: float = 0.95) -> float:
+    """Half the width of Wilson's interval of a recall of one half, the widest, over ``images`` test images.
+
+    Without an image nothing is known: 1.
+
+    Args:
+        images: >= 0.
+        level: confidence level in (0, 1).
+
+    Raises:
+        TypeError, ValueError: if an argument has the wrong type or is out of range.
+
+    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference, JASA 22(158).
+
+    >>> [round(half_width_of_recall(n), 2) for n in (0, 1, 5, 12, 100)]
+    [1.0, 0.45, 0.33, 0.25, 0.1]
+    """
+    n = _checks.integer("images", images, least=0, most=2**53)
+    level = _checked_level(level)
+    if n == 0:
+        return 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    return float(z * (0.25 / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n))
 
 
 def _finite_vector(values: Sequence[float] | ArrayLike) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from lt_fast.models.adapt import Adapted, adapt
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.cosine_head import CosineHead
 from lt_fast.models.digits_net import DigitsNet, digits_net
+from lt_fast.models.frozen import Frozen
 from lt_fast.models.heads import swap_head
 from lt_fast.models.resnet_cifar import ResNetCifar, resnet32
 from lt_fast.registry import MODELS
@@ -18,6 +19,7 @@ __all__ = [
     "Classifier",
     "CosineHead",
     "DigitsNet",
+    "Frozen",
     "ResNetCifar",
     "adapt",
     "digits_net",

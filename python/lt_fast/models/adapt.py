@@ -3,6 +3,8 @@
 import copy
 import importlib
 import inspect
+import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from lt_fast._extras import require
 from lt_fast._text import nearest
 from lt_fast.errors import DataError, UsageError
+from lt_fast.models import weights_on_disk
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
@@ -34,17 +37,29 @@ class Adapted(Classifier):
         input_size: (channels, height, width) that the network was made for.
         mean: per channel, that its weights expect, in units of ``pixel / 255``.
         std: per channel, in the same units.
+        preset: how photographs are made its images; see ``Preset``.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, num_classes: int, expects: "Expects") -> None:
         super().__init__()
         self.backbone, self.head, self.num_classes = backbone, head, num_classes
         self.input_size, self.mean, self.std = expects
+        self.preset = preset_of(backbone, expects)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the (N, D) input of the network's own classifier."""
         features: Tensor = self.backbone(x)
         return features
+
+
+class Preset(NamedTuple):
+    """How a network's weights were tested: the arguments of ``lt_fast.data.PhotographTransform``."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_share: float
 
 
 class Expects(NamedTuple):
@@ -96,12 +111,51 @@ def adapt(
         return _with_head(copy.deepcopy(model), num_classes, head, seed)
     with _seeded(seed):
         network = copy.deepcopy(model) if isinstance(model, nn.Module) else _built(model, weights, options)
+    if isinstance(model, str) and model.startswith("torchvision:"):
+        network.preset_of_weights = weights_on_disk.torchvision_preset(model.partition(":")[2])  # type: ignore[assignment]
     if weights is not None and weights != "pretrained":
         _load(network, weights)
     expects = _expects(network, input_size)
     width, expects = _strip(network, expects, fixed=input_size is not None)
     made = Adapted(network, _head(network, head, width, num_classes, seed), num_classes, expects)
     return made.train(network.training)
+
+
+def preset_of(network: nn.Module, expects: Expects) -> Preset:
+    """Return how photographs are made the images of ``network``: by timm's or torchvision's own data, else as usual."""
+    told = getattr(network, "preset_of_weights", None)
+    if told is not None:
+        return Preset(**told)
+    config: Mapping[str, Any] = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None) or {}
+    size = max(expects.input_size[1:])
+    # Bicubic and 0.875 are timm's own defaults for weights that do not say.
+    interpolation, share = config.get("interpolation") or "bicubic", config.get("crop_pct") or 0.875
+    return Preset(size, tuple(expects.mean), tuple(expects.std), interpolation, float(share))
+
+
+def network_factory(place: str) -> str:
+    """Return ``place``, ``package.module:factory``, if what it names makes networks and nothing else.
+
+    A configuration that somebody else made may name it: only a class that is a ``torch.nn.Module``, or a function that
+    is annotated to return one, is called.
+
+    Raises:
+        UsageError: if it cannot be imported, or is neither.
+    """
+    module, _, name = place.partition(":")
+    factory = _imported(module, name)
+    if inspect.isclass(factory):
+        made: Any = factory
+    elif inspect.isfunction(factory):
+        made = typing.get_type_hints(factory).get("return")
+    else:
+        made = None
+    if not (inspect.isclass(made) and issubclass(made, nn.Module)):
+        raise UsageError(
+            f"model must name a class of networks, or a function that is annotated to return one, got {place!r}; write "
+            f"def {name}(...) -> torch.nn.Module"
+        )
+    return place
 
 
 def _with_head(model: Classifier, num_classes: int, head: str, seed: int) -> Classifier:
@@ -139,6 +193,8 @@ def _from_timm(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
     timm = require("timm", extra="timm", purpose=f"the model timm:{name}")
     if not timm.is_model(name.partition(".")[0]):
         raise UsageError(f"model must be one that timm has, got {name!r}{nearest(name, timm.list_models())}")
+    if pretrained:
+        options = {**weights_on_disk.timm_overlay(name), **options}
     network: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     return network
 
@@ -166,16 +222,20 @@ def _class_of(models: Any, name: str) -> type[nn.Module]:
 
 
 def _from_factory(module: str, attribute: str, options: Mapping[str, Any]) -> nn.Module:
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"model must name an importable factory as package.module:factory, got '{module}:{attribute}' ({error})"
-        ) from error
+    factory = _imported(module, attribute)
     network = factory(**options)
     if not isinstance(network, nn.Module):
         raise UsageError(f"{module}:{attribute} must return a torch.nn.Module, got {type(network).__name__}")
     return network
+
+
+def _imported(module: str, attribute: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"model must name an importable factory as package.module:factory, got '{module}:{attribute}' ({error})"
+        ) from error
 
 
 @contextmanager
@@ -195,6 +255,7 @@ def _seeded(seed: int) -> Iterator[None]:
 def _load(network: nn.Module, weights: str | PathLike[str] | Mapping[str, Tensor]) -> None:
     given = dict(weights) if isinstance(weights, Mapping) else _read(Path(weights))
     own = network.state_dict()
+    given = {name.removeprefix("module."): tensor for name, tensor in given.items()}  # of DistributedDataParallel
     missing, foreign = sorted(own.keys() - given), sorted(given.keys() - own)
     changed = [name for name in own.keys() & given.keys() if own[name].shape != given[name].shape]
     rows = {name for name in changed if own[name].shape[1:] == given[name].shape[1:]}  # a classifier of other classes
@@ -203,6 +264,12 @@ def _load(network: nn.Module, weights: str | PathLike[str] | Mapping[str, Tensor
         raise DataError(
             f"weights must be a state dict of {type(network).__name__}, got one that differs in {wrong!r} "
             f"({len(missing)} missing, {len(foreign)} unknown, {len(changed)} of another shape)"
+        )
+    if rows:
+        theirs, mine = (tensors[min(rows)].shape[0] for tensors in (given, own))
+        warnings.warn(
+            f"weights: the classifier of {theirs} classes is left out (the network has {mine}); the run's head is new",
+            stacklevel=3,
         )
     network.load_state_dict({name: own[name] if name in rows else tensor for name, tensor in given.items()})
 

@@ -10,11 +10,23 @@ A recipe of your own, in any module or in a file that ``lt-fast train --recipe F
     register(Recipe("mine", Paper("Doe 2026, A Loss"), "eq. 3", loss=Spec("focal", gamma=cited(2.0, "Table 1"))))
 """
 
-from lt_fast.recipes.recipe import COMPONENTS, VALUES, Cited, Paper, Protocol, Recipe, Spec, cited, register
+from lt_fast.recipes.recipe import (
+    COMPONENTS,
+    OF_PHOTOGRAPHS,
+    VALUES,
+    Cited,
+    Paper,
+    Protocol,
+    Recipe,
+    Spec,
+    cited,
+    register,
+)
 from lt_fast.registry import PROTOCOLS, RECIPES
 
 __all__ = [
     "COMPONENTS",
+    "OF_PHOTOGRAPHS",
     "PROTOCOLS",
     "RECIPES",
     "VALUES",

@@ -15,6 +15,11 @@ _DIGITS: dict[str, Setting] = {
     "calibrator": Spec(batch_size=cited(64, "ours: as stage 1")),
 }
 
+_PHOTOGRAPHS: dict[str, Setting] = {
+    "method": Spec(pairs_per_batch=cited(32, "ours: as many as there are plain photographs when fine-tuning")),
+    "calibrator": Spec(batch_size=cited(64, "ours: as on digits-lt")),
+}
+
 CP_MIX = register(
     Recipe(
         "cp_mix",
@@ -59,7 +64,7 @@ CP_MIX = register(
             momentum=cited(0.9, f"{_PAPER}: SGD with momentum 0.9"),
             weight_decay=cited(5e-4, f"ours: {_UNKNOWN}; as facebookresearch/classifier-balancing"),
         ),
-        on={"digits-lt": _DIGITS},
+        on={"digits-lt": _DIGITS, "photographs": _PHOTOGRAPHS},
     )
 )
 

@@ -111,3 +111,94 @@ DIGITS_LT = register(
         amp=cited(False, "ours: nothing to gain at this size"),
     )
 )
+
+_FINETUNE = Protocol(
+    "photographs-finetune",
+    imbalance_ratio=1.0,
+    method=_CLASSIFICATION,
+    model=Spec(
+        cited("torchvision:resnet50", "ours: the usual first network, of a package that the others need anyway"),
+        head=cited("linear", "ours: the kind that networks have; recipes of cosine losses name theirs"),
+        weights=cited("pretrained", "ours: a few hundred photographs do not train a network from new weights"),
+    ),
+    loss=_CROSS_ENTROPY,
+    sampler=Spec(
+        cited("shuffled", f"{LDAM_CODE}: DataLoader(shuffle=True)"),
+        drop_last=cited(False, "ours: sets are small, and every photograph counts"),
+    ),
+    subset_seed=cited(
+        0, "ours: whatever the seed of the training, so that all runs on the same photographs have the same test images"
+    ),
+    validation=cited(0.1, "ours: the curves of a training are never measured on the test images"),
+    epochs=cited(30, "ours: ConvNeXt (arXiv:2201.03545, appendix A.2) fine-tunes for 30 epochs; not tuned"),
+    batch_size=cited(32, "ours: 224 x 224 images fit into any memory; not tuned"),
+    learning_rate=cited(5e-4, "ours: of the head; the layers before it have less (layer_decay); not tuned"),
+    optimizer=Spec(
+        cited("adamw", "facebookresearch/ConvNeXt: fine-tuning with AdamW"),
+        weight_decay=cited(0.05, "facebookresearch/ConvNeXt: main.py --weight_decay"),
+    ),
+    schedule=Spec(
+        cited("cosine", "facebookresearch/ConvNeXt: half a cosine"),
+        warmup=cited(0.1, "ours: three of 30 epochs; not tuned"),
+    ),
+    layer_decay=cited(
+        0.05, "ours: ConvNeXt (arXiv:2201.03545) has 0.7 to 0.9 per layer of 12, that is 0.014 to 0.28 for the first"
+    ),
+    averaging=cited(0.999, "ours: ConvNeXt fine-tunes with 0.9999, for a hundred times the steps; not tuned"),
+    transform=Spec(
+        cited("photograph", "ours: crops and flips of torchvision"),
+        augment=cited("standard", "ours: crops, flips and colours; --augment light for scales that matter"),
+    ),
+    amp=cited(False, "ours: float32; --amp turns bfloat16 on"),
+)
+"""Photographs, all layers of a pretrained network. Size, mean, standard deviation and resizing are the network's."""
+
+PHOTOGRAPHS_FINETUNE = register(_FINETUNE)
+
+PHOTOGRAPHS_FREEZE = register(
+    Protocol(
+        "photographs-freeze",
+        imbalance_ratio=1.0,
+        **{
+            name: setting
+            for name, setting in _FINETUNE.settings.items()
+            if name not in ("layer_decay", "averaging", "optimizer", "learning_rate", "epochs", "batch_size")
+        },
+        epochs=cited(60, "ours: a second of steps on features; not tuned"),
+        batch_size=cited(64, "ours: as on digits-lt; not tuned"),
+        learning_rate=cited(2e-3, "ours: AdamW on pooled features; not tuned"),
+        optimizer=Spec(
+            cited("adamw", "ours: one rate serves features of any scale, where SGD's depends on it"),
+            weight_decay=cited(0.05, "ours: as fine-tuning; not tuned"),
+        ),
+        feature_views=cited(4, "ours: four augmented copies of each photograph, computed once; not tuned"),
+    )
+)
+"""Photographs, the head alone on the features of a frozen network."""
+
+PHOTOGRAPHS_SCRATCH = register(
+    Protocol(
+        "photographs-scratch",
+        imbalance_ratio=1.0,
+        **{
+            name: setting
+            for name, setting in _FINETUNE.settings.items()
+            if name not in ("layer_decay", "averaging", "optimizer", "learning_rate", "epochs", "batch_size", "model")
+        },
+        model=Spec(
+            cited("torchvision:resnet18", "ours: a small network for few photographs"),
+            head=cited("linear", "ours: the kind that networks have; recipes of cosine losses name theirs"),
+            weights=cited(None, "ours: --weights FILE begins with others"),
+        ),
+        epochs=cited(100, "ours: half of CIFAR's 200; not tuned"),
+        batch_size=cited(64, "ours: half of CIFAR's 128, for small sets; not tuned"),
+        learning_rate=cited(0.1, f"as on CIFAR: {LDAM_CODE}"),
+        optimizer=Spec(
+            cited("sgd", f"as on CIFAR: {LDAM_CODE}"),
+            momentum=cited(0.9, f"as on CIFAR: {LDAM_CODE}"),
+            nesterov=cited(False, f"as on CIFAR: {LDAM_CODE}"),
+            weight_decay=cited(5e-4, "ours: more than CIFAR's 2e-4 as there are fewer images; not tuned"),
+        ),
+    )
+)
+"""Photographs, a network from new weights."""

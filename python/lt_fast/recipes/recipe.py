@@ -13,8 +13,14 @@ COMPONENTS = (
 )  # fmt: skip
 """The components of a run; the names in their specs are those of the registries of ``lt_fast.registry``."""
 
-VALUES = ("epochs", "batch_size", "learning_rate", "amp", "subset_seed", "validation", "defer_until")
+VALUES = (
+    "epochs", "batch_size", "learning_rate", "amp", "subset_seed", "validation", "defer_until",
+    "layer_decay", "averaging", "feature_views",
+)  # fmt: skip
 """Settings of a run that belong to no component, or to several."""
+
+OF_PHOTOGRAPHS = ("layer_decay", "averaging", "feature_views")
+"""Those of them that only a protocol of photographs has."""
 
 
 class Cited(NamedTuple):

@@ -45,6 +45,7 @@ def fit(
     resume: bool = False,
     ranks: Ranks = Ranks(),  # noqa: B008  (immutable)
     step: str = "eager",
+    save_every: int = 1,
 ) -> History:
     """Train ``method`` in place; with a run directory, it can stop at any time and continue bit-identically.
 
@@ -52,10 +53,10 @@ def fit(
     drawn here, and only deterministic algorithms run. (Layers that draw from torch's global generator, such as
     dropout, are outside this promise.)
 
-    With ``run``, every epoch ends in a checkpoint and a row of ``metrics.csv``. SIGINT and SIGTERM let the current step
-    finish, save it and raise ``Interrupted``; ``resume=True`` then continues after that step. After a kill it continues
-    after the last checkpoint. Both ways give the weights of an uninterrupted run, bit for bit, on the same machine,
-    torch, number of threads and number of ranks.
+    With ``run``, every epoch, or every ``save_every``-th, ends in a checkpoint and a row of ``metrics.csv``. SIGINT and
+    SIGTERM let the current step finish, save it and raise ``Interrupted``; ``resume=True`` then continues after that
+    step. After a kill it continues after the last checkpoint. Both ways give the weights of an uninterrupted run, bit
+    for bit, on the same machine, torch, number of threads and number of ranks.
 
     Args:
         method: a ``lt_fast.methods.Method``; moved to ``device``, left there in evaluation mode.
@@ -73,6 +74,7 @@ def fit(
         progress: show a bar on a terminal, a line per epoch elsewhere.
         resume: continue with the newest checkpoint of ``run``; with none there, start.
         ranks: of this process; with several, the process group is there and every rank has its shard of the batches.
+        save_every: epochs from one checkpoint to the next; the last epoch has one as well. A signal saves at once.
         step: ``"eager"``, or ``"graph"``: the whole step as a CUDA graph, with the same results and fewer launches.
 
     Returns:
@@ -89,6 +91,7 @@ def fit(
     """
     _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
     _checks.choice("step", step, ("eager", "graph"))
+    _checks.integer("save_every", save_every, least=1)
     device, settings = torch.device(device), Settings(epochs, amp, channels_last)
     if step == "graph" and device.type != "cuda":
         raise ValueError(f"step must be 'eager' on {device.type}, got 'graph'; a CUDA graph needs device='cuda'")
@@ -116,7 +119,8 @@ def fit(
                     saving.save(place)  # the epoch is done, whatever failed after it
                 raise
             shown.epoch(place.finish_epoch(training.rate(place.epoch, training.steps - 1), measured))
-            saving.end_epoch(place)
+            if place.epoch % save_every == 0 or place.epoch == epochs or saving.due():
+                saving.end_epoch(place)
     method.eval()
     return place.history
 

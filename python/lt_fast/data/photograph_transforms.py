@@ -1,0 +1,165 @@
+"""``PhotographTransform``: photographs of any size to tensors of one size, augmented by torchvision or by your own."""
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from lt_fast import _checks
+from lt_fast._extras import require
+from lt_fast._text import nearest
+from lt_fast.errors import UsageError
+from lt_fast.registry import register
+
+AUGMENTATIONS = ("light", "standard", "strong")
+"""The presets that ``augment`` names; ``"none"`` and ``module:function`` are taken too."""
+
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
+
+_MOST_PIXELS = 4096
+_SMALLEST_SCALE = {"light": 0.35, "standard": 0.2, "strong": 0.2}
+_JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.05}
+
+
+@register("transform", "photograph")
+@dataclass(frozen=True, kw_only=True)
+class PhotographTransform:
+    """From a ``PIL.Image`` in RGB to a normalised ``(3, size, size)`` float32 tensor.
+
+    For training, by ``augment``:
+
+    - ``"light"``: ``RandomResizedCrop`` of 35 to 100 % of the area, and a mirror image with probability 1/2.
+    - ``"standard"``: of 20 to 100 %, and ``ColorJitter`` of brightness, contrast and saturation by 0.4, hue by 0.05.
+    - ``"strong"``: as standard, with ``TrivialAugmentWide`` (Müller and Hutter 2021, arXiv:2103.10158) for the jitter.
+    - ``"none"``: what ``plain()`` does.
+    - ``"package.module:function"``: your own. The function is called as ``function(size=size)`` when the first image is
+      read, and returns a callable from a ``PIL.Image`` to a ``PIL.Image`` of ``size`` x ``size`` or to a
+      ``(3, size, size)`` tensor: uint8, or floats in [0, 1]. Normalising is done after it.
+
+    ``plain()`` is for evaluation: the shorter side is resized to ``size / crop_share``, the centre is cut out.
+
+    Args:
+        size: height and width of the result, in pixels.
+        mean: per channel, in units of ``pixel / 255``; by default ImageNet's, which most weights expect.
+        std: per channel, in the same units, > 0.
+        augment: see above.
+        crop_share: the share of the resized image's side that evaluation cuts out, in (0, 1].
+        interpolation: ``"bicubic"``, ``"bilinear"``, ``"nearest"``, ``"lanczos"``, ``"box"`` or ``"hamming"``.
+
+    Random numbers are those of torch's and Python's global generators, which ``FileSource`` keys by (seed, epoch, view,
+    position). The crop's area and shape are torchvision's (Szegedy et al. 2015, arXiv:1409.4842, section 6).
+
+    Raises:
+        TypeError, ValueError: if a value is out of its range.
+        UsageError: if ``augment`` is unknown; when an image is read, if your function cannot be imported, has no
+            parameter ``size``, or gives something else.
+
+    >>> PhotographTransform(size=160).plain().augment
+    'none'
+    """
+
+    size: int = 224
+    mean: Sequence[float] = (0.485, 0.456, 0.406)
+    std: Sequence[float] = (0.229, 0.224, 0.225)
+    augment: str = "standard"
+    crop_share: float = 0.875
+    interpolation: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        _checks.integer("size", self.size, least=1, most=_MOST_PIXELS)
+        _checks.number("crop_share", self.crop_share, above=0, most=1)
+        _checks.choice("interpolation", self.interpolation, INTERPOLATIONS)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3:  # noqa: PLR2004
+                raise ValueError(f"{name} must have one entry per channel (3), got {len(values)}")
+            for value in values:
+                _checks.number(name, value, above=0 if name == "std" else None)
+        if ":" not in self.augment and self.augment not in (*AUGMENTATIONS, "none"):
+            known = [*AUGMENTATIONS, "none"]
+            raise UsageError(
+                f"augment must be one of {', '.join(known)} or package.module:function, got {self.augment!r}"
+                f"{nearest(self.augment, known)}"
+            )
+
+    def plain(self) -> "PhotographTransform":
+        """Return the transform without augmentation: evaluation reads images by it."""
+        return replace(self, augment="none")
+
+    @property
+    def shorter_side(self) -> int | None:
+        """The fewest pixels of an image's shorter side that lose nothing: decoders may stop there. None for all."""
+        if self.augment == "none":
+            return math.ceil(self.size / self.crop_share)
+        # The smallest crop is then enlarged or kept, never shrunk: no pixel is lost that the crop would have.
+        return None if ":" in self.augment else math.ceil(self.size / _SMALLEST_SCALE[self.augment] ** 0.5)
+
+    def __call__(self, image: Any) -> Tensor:
+        """Return the image as a normalised ``(3, size, size)`` float32 tensor."""
+        tensor: Tensor = self._pipeline(image)
+        if tuple(tensor.shape) != (3, self.size, self.size):
+            raise UsageError(
+                f"augment {self.augment} must give images of {self.size} x {self.size} pixels in RGB, got a tensor of "
+                f"shape {tuple(tensor.shape)}; end it with a crop or resize to its argument size"
+            )
+        return tensor
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave torchvision's objects out: a worker process makes its own."""
+        return {name: value for name, value in vars(self).items() if name != "_pipeline"}
+
+    @cached_property
+    def _pipeline(self) -> Callable[[Any], Any]:
+        import torch  # noqa: PLC0415
+
+        v2 = require("torchvision.transforms.v2", extra="train", purpose="photographs")
+        finish = [
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(mean=list(self.mean), std=list(self.std)),
+        ]
+        pipeline: Callable[[Any], Any] = v2.Compose([*self._before(v2), *finish])
+        return pipeline
+
+    def _before(self, v2: Any) -> list[Any]:
+        """Return what changes the image, before it is made a normalised tensor."""
+        mode = v2.InterpolationMode(self.interpolation)
+        if self.augment == "none":
+            shorter = max(self.size, math.floor(self.size / self.crop_share))
+            return [v2.Resize(shorter, interpolation=mode), v2.CenterCrop(self.size)]
+        if ":" in self.augment:
+            return [_own(self.augment, self.size)]
+        crop = v2.RandomResizedCrop(self.size, scale=(_SMALLEST_SCALE[self.augment], 1.0), interpolation=mode)
+        colour = {"light": [], "standard": [v2.ColorJitter(**_JITTER)], "strong": [v2.TrivialAugmentWide()]}
+        return [crop, v2.RandomHorizontalFlip(), *colour[self.augment]]
+
+
+def _own(place: str, size: int) -> Callable[[Any], Any]:
+    """Return the transform that the function at ``package.module:function`` gives."""
+    module, _, name = place.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"augment must name an importable function as package.module:function, got {place!r} ({error}); is its "
+            "folder on PYTHONPATH?"
+        ) from error
+    # The name may be that of a run that somebody else made: no function but one written for this is called.
+    if not inspect.isfunction(function) or "size" not in inspect.signature(function).parameters:
+        raise UsageError(
+            f"augment must name a function with the parameter size, got {place!r}, {_kind(function)}; define "
+            f"{name}(size) that returns the transform"
+        )
+    made = function(size=size)
+    if not callable(made):
+        raise UsageError(f"augment {place} must return a callable from a PIL image, got {type(made).__name__}")
+    transform: Callable[[Any], Any] = made
+    return transform
+
+
+def _kind(value: Any) -> str:
+    return "which has none" if inspect.isfunction(value) else f"a {type(value).__name__}"

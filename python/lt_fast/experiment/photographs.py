@@ -1,0 +1,371 @@
+"""The data set ``photographs``: images of your own, checked, grouped and split, and the same for a run that goes on."""
+
+import hashlib
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lt_fast import _checks
+from lt_fast._extras import require
+from lt_fast.data import FileSource
+from lt_fast.datasets import ImageFiles, Paths, long_tailed_indices
+from lt_fast.datasets.photographs import Columns, damaged_images, read_photographs
+from lt_fast.errors import DataError, MissingExtraError, UsageError
+from lt_fast.experiment import splits
+from lt_fast.experiment.splits import IMAGES, TEST_SHARE, ImageRow, read_images
+from lt_fast.inspection import groups_of
+from lt_fast.records import LIST, OBJECT, TEXT, read_json
+
+NAME = "photographs"
+"""What configurations and the registry of data sets call it."""
+
+DAMAGED = ("exclude", "error")
+GROUPS = ("auto", "duplicates", "none")
+
+_PROTOCOL = "protocol.json"
+_SHOWN = 3
+
+
+class Photographs(FileSource):
+    """Photographs of one split: a ``FileSource`` that knows how it was made.
+
+    Attributes:
+        groups: (N,) name of each image's group, or "".
+        protocol: how the images were chosen, in plain JSON values.
+    """
+
+    groups: tuple[str, ...] = ()
+    protocol: Mapping[str, Any] = {}
+
+    def subset(self, rows: ArrayLike) -> Self:
+        """Return the images at ``rows``, in that order, with the same classes and protocol."""
+        chosen = super().subset(rows)
+        chosen.protocol = self.protocol
+        chosen.groups = tuple(self.groups[row] for row in np.asarray(rows).tolist()) if self.groups else ()
+        return chosen
+
+
+class Collection(NamedTuple):
+    """Every readable image, before it is split.
+
+    Attributes:
+        files: all images; those of a test set of its own after the others.
+        given_test: how many of them are of a test set of its own.
+        groups: (N,) name of each image's group, or "".
+        damaged: path to reason, of the images that were left out.
+    """
+
+    files: ImageFiles
+    given_test: int
+    groups: tuple[str, ...]
+    damaged: Mapping[str, str]
+
+
+def photographs(
+    path: str = "",
+    root: str | os.PathLike[str] | None = None,
+    *,
+    test: str | None = None,
+    test_share: float = TEST_SHARE,
+    validation: float = 0.0,
+    folds: int = 0,
+    fold: int | None = None,
+    groups: str = "auto",
+    damaged: str = "exclude",
+    image_column: str = "path",
+    label_column: str = "label",
+    delimiter: str = ",",
+    imbalance_ratio: float = 1.0,
+    profile: str = "exp",
+    seed: int = 0,
+    run: Path | None = None,
+    progress: bool = False,
+) -> tuple[Photographs, ...]:
+    """Return the training set, the test set, and the validation set where there is one.
+
+    Every image is decoded once before: what cannot be read never stops a training. Photographs of one group are never
+    divided. The classes of the training set decide the class numbers everywhere.
+
+    Args:
+        path: a folder of class folders, ``LIST.txt``, ``TABLE.csv`` or ``FILE.json``; see ``read_photographs``.
+        root: folder that the paths start from; where the images are now, if they have been moved since ``run`` began.
+        test: a test set of its own, named like ``path``; without it a part of the images is taken.
+        test_share: of each class, for the test set.
+        validation: share of each class for the validation set, which the curves of a training are measured on.
+        folds: number of folds; 0 for one split.
+        fold: the fold that is the test set; None where there are none.
+        groups: ``"auto"`` keeps together what ``lt_fast.inspection.groups_of`` finds: copies, near duplicates, bursts,
+            versions of a file, without the extra ``photos`` exact duplicates alone; ``"duplicates"`` those alone;
+            ``"none"`` takes every image by itself.
+        damaged: ``"exclude"`` leaves images out that cannot be read, with a warning; ``"error"`` refuses them.
+        image_column: of a table.
+        label_column: of a table.
+        delimiter: of a table.
+        imbalance_ratio: 1 trains on all images; more makes the training set long-tailed by ``long_tailed_indices``.
+        profile: shape of that tail.
+        seed: of the split and the tail.
+        run: folder of a run that has begun: its images and its split.
+        progress: show a bar while the images are checked.
+
+    Raises:
+        DataError: if images are missing or damaged, or the test set has a class that the training set has not.
+        UsageError: if an option is none of its choices.
+    """
+    if run is not None and (run / IMAGES).exists() and (run / _PROTOCOL).exists():
+        return _of_run(run, home_of(path, root))
+    if not path:
+        raise UsageError("path must name a folder of class folders, LIST.txt, TABLE.csv or FILE.json, got none")
+    options = {"damaged": (damaged, DAMAGED), "groups": (groups, GROUPS)}
+    for name, (value, known) in options.items():
+        _checks.choice(name, value, known)
+    columns = Columns(image_column, label_column, delimiter)
+    found = collect(path, root, test=test, columns=columns, damaged=damaged, groups=groups, progress=progress)
+    return divide(
+        found,
+        test_share=test_share,
+        validation=validation,
+        folds=folds,
+        fold=fold,
+        imbalance_ratio=imbalance_ratio,
+        profile=profile,
+        seed=seed,
+    )
+
+
+def home_of(path: str | os.PathLike[str], root: str | os.PathLike[str] | None) -> Path:
+    """Return the folder that the paths of ``images.csv`` start from."""
+    if root is not None:
+        return Path(root)
+    place = Path(path)
+    return place.parent if place.suffix.lower() in (".txt", ".csv", ".json") and not place.is_dir() else place
+
+
+def collect(
+    path: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    test: str | None = None,
+    columns: Columns = Columns(),  # noqa: B008  (immutable)
+    damaged: str = "exclude",
+    groups: str = "auto",
+    progress: bool = False,
+) -> Collection:
+    """Read, check and group the images; see ``photographs``."""
+    home = home_of(path, root)
+    place = path if root is None or not Path(path).is_dir() else home
+    files = read_photographs(place, root, columns=columns)
+    files, without = _readable(files, damaged=damaged, progress=progress)
+    _refuse_lost_class(files)
+    names = list(files.paths)
+    labels = files.labels
+    given = 0
+    if test is not None:
+        others = read_photographs(test, classes=files, columns=columns)
+        others, more = _readable(others, damaged=damaged, progress=progress)
+        if not len(others):
+            raise DataError(f"{test} holds no image that can be read; name another --test")
+        without, given = without | more, len(others)
+        names += [os.path.relpath(others.file(row), home) for row in range(given)]
+        labels = np.concatenate([labels, others.labels])
+    whole = ImageFiles(Paths(names), labels, files.classes, home)
+    same = _same_content(whole)
+    _warn_of_leaks(whole, same, given)
+    return Collection(whole, given, _groups(whole, same, groups, progress=progress), without)
+
+
+def divide(
+    found: Collection,
+    *,
+    test_share: float = TEST_SHARE,
+    validation: float = 0.0,
+    folds: int = 0,
+    fold: int | None = None,
+    imbalance_ratio: float = 1.0,
+    profile: str = "exp",
+    seed: int = 0,
+) -> tuple[Photographs, ...]:
+    """Split a collection; see ``photographs``."""
+    labels, own = found.files.labels, len(found.files) - found.given_test
+    own_groups = found.groups[:own]
+    if fold is not None:
+        where = fold_of_each(found, folds, seed)
+        test, rest = np.flatnonzero(where == fold), np.flatnonzero(where != fold)
+        rest_groups = [own_groups[row] for row in rest]
+        inner = splits.split(labels[rest], groups=rest_groups, test=0, validation=validation, seed=seed)
+        train, held = rest[inner.train], rest[inner.validation]
+    else:
+        share = 0.0 if found.given_test else test_share
+        train, held, test = splits.split(labels[:own], groups=own_groups, test=share, validation=validation, seed=seed)
+        if found.given_test:
+            test = np.arange(own, len(labels))
+    if not test.size:
+        raise DataError(
+            "no image is left for the test set: every class is a single image or group; name one with --test"
+        )
+    if imbalance_ratio > 1:
+        train = train[long_tailed_indices(labels[train], imbalance_ratio=imbalance_ratio, profile=profile, seed=seed)]
+    protocol = _protocol(found, test, folds=folds, fold=fold, seed=seed)
+    parts = [train, test, *([held] if held.size else [])]
+    return tuple(_source(found, rows, protocol) for rows in parts)
+
+
+def fold_of_each(found: Collection, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of every image, -1 for those that every training has."""
+    if found.given_test:
+        raise UsageError("folds must be left out with a test set of its own, got both; leave out --folds or --test")
+    return splits.folds(found.files.labels, folds, groups=found.groups, seed=seed)
+
+
+def rows_of(train: Any, test: Any, validation: Any = None, *, fold: str = "") -> Iterable[ImageRow]:
+    """Return the rows of ``images.csv``, for sources of any kind that have paths."""
+    for name, images in (("train", train), ("validation", validation), ("test", test)):
+        if images is None:
+            continue
+        groups = getattr(images, "groups", ()) or ("",) * len(images)
+        for path, label, group in zip(images.paths, images.labels.tolist(), groups, strict=True):
+            yield ImageRow(path, images.classes[label], name, fold, group)
+
+
+def _of_run(run: Path, home: Path) -> tuple[Photographs, ...]:
+    """Return the images of a run that has begun, from its ``images.csv``."""
+    if not home.is_dir():
+        raise DataError(f"{home} is missing, where the photographs of {run} were; name their folder now with --root")
+    rules = {"data": OBJECT, "data.class_names": LIST, "data.class_names.*": TEXT, "data.construction": OBJECT}
+    recorded = read_json(run / _PROTOCOL, rules)["data"]
+    classes = tuple(recorded["class_names"])
+    number = {name: label for label, name in enumerate(classes)}
+    rows = read_images(run)
+    unknown = next((row for row in rows if row.class_name not in number), None)
+    if unknown is not None:
+        raise DataError(f"{run / IMAGES} is damaged: class {unknown.class_name!r} is none of {run / _PROTOCOL}")
+    parts = []
+    for name in ("train", "test", "validation"):
+        chosen = [row for row in rows if row.split == name]
+        if chosen:
+            labels = np.array([number[row.class_name] for row in chosen], np.int64)
+            source = Photographs(Paths(row.path for row in chosen), labels, classes, root=home)
+            source.groups, source.protocol = tuple(row.group for row in chosen), recorded["construction"]
+            parts.append(source)
+    missing = next((path for part in parts for path in part.paths if not os.path.isfile(home / path)), None)  # noqa: PTH113
+    if missing is not None:
+        raise DataError(
+            f"image {home / missing} of {run / IMAGES} is missing; name the photographs' folder with --root"
+        )
+    return tuple(parts)
+
+
+def _source(found: Collection, rows: NDArray[np.int64], protocol: Mapping[str, Any]) -> Photographs:
+    files = found.files
+    source = Photographs(files.paths.take(rows), files.labels[rows], files.classes, root=files.root)
+    source.groups, source.protocol = tuple(found.groups[row] for row in rows.tolist()), protocol
+    return source
+
+
+def _readable(files: ImageFiles, *, damaged: str, progress: bool) -> tuple[ImageFiles, dict[str, str]]:
+    """Return the images that can be decoded, and path to reason of the others."""
+    faults = damaged_images(files, progress=progress)
+    if not faults:
+        return files, {}
+    first = faults[min(faults)]
+    if damaged == "error":
+        more = f" ({len(faults)} such images)" if len(faults) > 1 else ""
+        raise DataError(f"{first}{more}; damaged=exclude leaves them out")
+    shown = ", ".join(files.paths[row] for row in sorted(faults)[:_SHOWN])
+    warnings.warn(
+        f"{len(faults)} of {len(files)} images cannot be read and are left out "
+        f"({shown}{', ...' * (len(faults) > _SHOWN)}); "
+        "the run's protocol.json names them all",
+        stacklevel=4,
+    )
+    kept = np.setdiff1d(np.arange(len(files)), np.fromiter(faults, np.int64, len(faults)))
+    reasons = {files.paths[row]: fault.replace(f"{files.root}{os.sep}", "") for row, fault in sorted(faults.items())}
+    return files.subset(kept) if kept.size else _nothing(files), reasons
+
+
+def _nothing(files: ImageFiles) -> ImageFiles:
+    raise DataError(f"{files.root} holds no image that can be read, got {len(files)} damaged ones")
+
+
+def _refuse_lost_class(files: ImageFiles) -> None:
+    lost = files.class_counts.empty
+    if lost.size:
+        raise DataError(
+            f"class {files.classes[lost[0]]!r} has no image that can be read; mend its images, or take the class out"
+        )
+
+
+def _same_content(files: ImageFiles) -> NDArray[np.int64]:
+    """Return for every image the first row with the same bytes; only files of one size are read."""
+    sizes: dict[int, list[int]] = {}
+    for row in range(len(files)):
+        sizes.setdefault(files.file(row).stat().st_size, []).append(row)
+    first = np.arange(len(files))
+    for rows in sizes.values():
+        seen: dict[str, int] = {}
+        for row in rows if len(rows) > 1 else ():
+            with files.file(row).open("rb") as file:
+                first[row] = seen.setdefault(hashlib.file_digest(file, "sha256").hexdigest(), row)
+    return first
+
+
+def _groups(files: ImageFiles, same: NDArray[np.int64], kind: str, *, progress: bool) -> tuple[str, ...]:
+    """Return the name of every image's group, "" where it is by itself."""
+    if kind == "none":
+        return ("",) * len(files)
+    if kind == "duplicates":
+        return _named_groups(same)
+    tqdm = require("tqdm", extra="train", purpose="a progress bar").tqdm if progress else None
+    bar = None if tqdm is None else tqdm(total=len(files), desc="looking for groups", unit="image", leave=False)
+    try:
+        names = groups_of(files.paths, files.root, **({} if bar is None else {"advance": bar.update}))
+    except MissingExtraError as error:
+        warnings.warn(f"{error}; until then exact duplicates alone are kept together", stacklevel=5)
+        return _named_groups(same)
+    finally:
+        if bar is not None:
+            bar.close()
+    several = {name for name, count in Counter(names).items() if count > 1}
+    return tuple(name if name in several else "" for name in names)
+
+
+def _named_groups(first: NDArray[np.int64]) -> tuple[str, ...]:
+    several = {row for row, count in Counter(first.tolist()).items() if count > 1}
+    return tuple(f"same-{row}" if row in several else "" for row in first.tolist())
+
+
+def _warn_of_leaks(files: ImageFiles, first: NDArray[np.int64], given_test: int) -> None:
+    """Warn of images of a test set of its own that are in the training set as well."""
+    own = len(files) - given_test
+    leaked = [row for row in range(own, len(files)) if first[row] < own]
+    if leaked:
+        warnings.warn(
+            f"{len(leaked)} of {given_test} test images are in the training set too (first {files.paths[leaked[0]]}): "
+            "what is measured on them flatters; take them out of one",
+            stacklevel=4,
+        )
+
+
+def _protocol(found: Collection, test: NDArray[np.int64], *, folds: int, fold: int | None, seed: int) -> dict[str, Any]:
+    labels, classes = found.files.labels, found.files.classes
+    untested: Sequence[str] = [classes[label] for label in splits.without_test(labels, test).tolist()]
+    if untested and fold is None:
+        shown = ", ".join(untested[:_SHOWN]) + (", ..." if len(untested) > _SHOWN else "")
+        warnings.warn(
+            f"{len(untested)} of {len(classes)} classes have no test image ({shown}): nothing is known about them",
+            stacklevel=4,
+        )
+    return {
+        "name": NAME,
+        "seed": seed,
+        "test": "given" if found.given_test else "split",
+        **({} if fold is None else {"folds": folds, "fold": fold}),
+        "groups": len({name for name in found.groups if name}),
+        "classes_without_test_image": untested,
+        "damaged": dict(found.damaged),
+    }

@@ -1,0 +1,43 @@
+"""``Frozen``: a network whose features are fixed, so that its head is trained on features as well as on images."""
+
+from typing import Self
+
+from torch import Tensor, nn
+
+from lt_fast.models.classifier import Classifier
+
+
+class Frozen(Classifier):
+    """A network of which only the head learns.
+
+    Its layers before the head stay in evaluation mode and require no gradient. Given features, it is its head alone: a
+    training on features, computed once, saves a network that takes images.
+
+    Args:
+        network: with ``features`` and ``head``; it loses its head to this one.
+
+    Attributes:
+        network: the layers before the head.
+
+    Shape:
+        x (N, Ch, H, W) images, or (N, D) features; returns (N, C).
+    """
+
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.num_classes, self.head = network.num_classes, network.head
+        network.head = nn.Identity()
+        self.network = network.requires_grad_(requires_grad=False)
+        for name in ("input_size", "mean", "std", "preset"):
+            if hasattr(network, name):
+                setattr(self, name, getattr(network, name))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the (N, D) input of the head; features are returned as they are."""
+        return x if x.ndim == 2 else self.network.features(x)  # noqa: PLR2004
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the head; the layers before it stay in evaluation mode."""
+        super().train(mode)
+        self.network.eval()
+        return self

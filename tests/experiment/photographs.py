@@ -1,0 +1,46 @@
+"""Small photographs on disk and a network for them: what the tests of photograph runs share."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor, nn
+
+COLOURS = {"clay": (200, 80, 60), "loam": (90, 60, 40), "peat": (30, 30, 30), "sand": (220, 200, 140)}
+COUNTS = {"clay": 12, "loam": 8, "peat": 5, "sand": 3}
+
+
+class TinyNet(nn.Module):
+    """Two convolutions and a classifier, as somebody's own code has them."""
+
+    def __init__(self, classes: int = 7) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3))
+        self.classifier = nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.body(x).mean(dim=(2, 3)))
+
+
+def tiny() -> nn.Module:
+    return TinyNet()
+
+
+def unannotated():
+    return TinyNet()
+
+
+NET = "experiment.photographs:tiny"
+
+
+def write_photographs(folder: Path, counts=COUNTS, seed=0) -> Path:
+    """Write JPEG files of one colour and noise per class, of sizes between 18 and 40 pixels."""
+    draw = np.random.default_rng(seed)
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            height, width = draw.integers(18, 40, 2)
+            noise = draw.normal(0, 25, (height, width, 3))
+            pixels = np.clip(np.array(COLOURS.get(name, (120, 120, 200))) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:03}.jpg")
+    return folder
