@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from lt_fast.counts import ClassCounts
 from lt_fast.errors import DataError
+from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.experiment.splits import IMAGES, ImageRow, read_images
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.report.run_report import read_history, softmax, stages_of
 from lt_fast.training import History
 from lt_fast.training.run_files import read_predictions, read_result
-
-VALIDATION = "validation.safetensors"
-"""File with the predictions of the validation images, where a run has written it."""
 
 _PROTOCOL = {"data": OBJECT, "data.construction": OBJECT, "groups": OBJECT, "sources": OBJECT, "sources.*": TEXT}
 

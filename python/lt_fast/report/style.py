@@ -48,7 +48,9 @@ _STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def figure(path: Path, *, width: float = 6.0, height: float = 4.0, columns: int = 1) -> Iterator[tuple[Any, Any]]:
+def figure(
+    path: Path, *, width: float = 6.0, height: float = 4.0, columns: int = 1, rows: int = 1
+) -> Iterator[tuple[Any, Any]]:
     """Yield ``(figure, axes)`` in the common style and save it as ``path`` with the endings ``.png`` and ``.svg``.
 
     Uses its own Agg canvas: no display, no pyplot state, and the caller's matplotlib settings are not changed.
@@ -60,8 +62,8 @@ def figure(path: Path, *, width: float = 6.0, height: float = 4.0, columns: int 
     matplotlib = require("matplotlib", extra="train", purpose="drawing plots")
     figures = require("matplotlib.figure", extra="train", purpose="drawing plots")
     with matplotlib.rc_context(_STYLE):
-        drawn = figures.Figure(figsize=(width * columns, height))
-        yield drawn, drawn.subplots(1, columns)
+        drawn = figures.Figure(figsize=(width * columns, height * rows))
+        yield drawn, drawn.subplots(rows, columns)
         for ending in ("png", "svg"):
             _save(drawn, path.with_suffix(f".{ending}"))
 
