@@ -107,8 +107,9 @@ def test_refuses_what_no_calibrator_can_use(name):
         make(COUNTS).fit(broken, LABELS)
     with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\), got 3 at position 0"):
         make(COUNTS).fit(given, LABELS.where(torch.arange(40) > 0, 3))
-    with pytest.raises(ValueError, match="got none of class 'marl'"):
-        make(COUNTS).fit(given, LABELS.clamp(max=1))
+    if getattr(make, "fitted_on", "training") == "training":
+        with pytest.raises(ValueError, match="got none of class 'marl'"):
+            make(COUNTS).fit(given, LABELS.clamp(max=1))
     with pytest.raises(ValueError, match=rf"{kind} must have shape \(N, {given.shape[1]}\), got \(40, 2\)"):
         calibrator.transform(given[:, :2])
     with pytest.raises(TypeError, match=f"{kind} must be floats, got dtype torch.int64"):

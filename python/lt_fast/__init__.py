@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from lt_fast import (
         calibration,
+        comparison,
         data,
         datasets,
         experiment,
+        inference,
         inspection,
         losses,
         methods,
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
         sampling,
         training,
     )
+    from lt_fast.comparison.table import results
     from lt_fast.counts import ClassCounts
+    from lt_fast.inference.classifier import load
     from lt_fast.versions import show_versions
 
 __version__ = "0.1.0"
@@ -38,10 +42,13 @@ __version__ = "0.1.0"
 __all__ = [
     "ClassCounts",
     "calibration",
+    "comparison",
     "data",
     "datasets",
     "experiment",
+    "inference",
     "inspection",
+    "load",
     "losses",
     "methods",
     "metrics",
@@ -49,12 +56,18 @@ __all__ = [
     "models",
     "ops",
     "recipes",
+    "results",
     "sampling",
     "show_versions",
     "training",
 ]
 
-_DEFINED_IN = {"ClassCounts": "lt_fast.counts", "show_versions": "lt_fast.versions"}
+_DEFINED_IN = {
+    "ClassCounts": "lt_fast.counts",
+    "results": "lt_fast.comparison.table",
+    "load": "lt_fast.inference.classifier",
+    "show_versions": "lt_fast.versions",
+}
 
 
 def __getattr__(name: str) -> "Any":

@@ -8,6 +8,7 @@ its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``l
     calibrated = calibrator.apply(model)
 """
 
+from lt_fast.calibration.affine import LogitAdjustment, TauNormalization, TemperatureScaling
 from lt_fast.calibration.collecting import Collected, collect
 from lt_fast.calibration.heads import CalibratedHead, weight_norm
 from lt_fast.calibration.margin import MarginCalibration
@@ -24,7 +25,10 @@ __all__ = [
     "CalibratedHead",
     "ClassifierRetraining",
     "Collected",
+    "LogitAdjustment",
     "MarginCalibration",
+    "TauNormalization",
+    "TemperatureScaling",
     "collect",
     "generalized_reweighting",
     "margin_calibrated_logits",

@@ -71,8 +71,10 @@ def refuse_probabilities(logits: Tensor) -> None:
         )
 
 
-def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
+def checked_labels(labels: Any, counts: ClassCounts, *, rows: int, every_class: bool = True) -> Tensor:
     """Return labels as ``(rows,)`` int64 on the CPU that contain every class with training samples, and no other.
+
+    With ``every_class=False`` any classes may be there.
 
     Raises:
         TypeError: if they are not integers.
@@ -88,7 +90,8 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int) -> Tensor:
         raise TypeError(f"labels must be integers, got dtype {target.dtype}")
     target = target.long()
     _checks.labels_in_range("labels", target, len(counts))
-    _require_same_classes(target, counts)
+    if every_class:
+        _require_same_classes(target, counts)
     return target
 
 

@@ -64,7 +64,7 @@ def _done(words: Sequence[str], output: Output) -> tuple[int, bool]:
         _refuse_other_processes(arguments.name)
     _require_current_directory()
     status: int = arguments.command(arguments, output)
-    return status, arguments.name in FILES_ARE_THE_RESULT
+    return status, arguments.name in FILES_ARE_THE_RESULT or getattr(arguments, "csv", None) is not None
 
 
 def _refuse_other_processes(name: str) -> None:

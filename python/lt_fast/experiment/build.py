@@ -243,7 +243,7 @@ def make_training_data(
         source=source_of(data.train),
         sampler=partial(_sampler, config, data),
         transform=transform,
-        plain_transform=_plain(config, transform),
+        plain_transform=plain_of(config, transform),
         mixer=make_mixer(config, data, transform),
         batch_size=config["batch_size"],
         seed=config["seed"],
@@ -255,7 +255,8 @@ def make_training_data(
 def make_mixer(config: Mapping[str, Any], data: Data, transform: Any = None) -> Any:
     """Return the mixer, or None."""
     given = _of_data(data.train.class_counts) | {"seed": config["seed"]}
-    size = {"image_size": data.train.images.shape[1:3]} if isinstance(data.train, ImageSet) else {}
+    shape = shape_of(data.train)
+    size = {} if shape is None else {"image_size": shape[:2]}
     if hasattr(transform, "size"):
         size = {"image_size": (transform.size, transform.size)}
     return _made(config, "mixer", given | size)
@@ -272,8 +273,8 @@ def make_transform(config: Mapping[str, Any], data: Data, model: nn.Module | Non
     if preset is not None:
         given = preset._asdict()
     parameters = parameters_of(component_of("transform", config["transform"]["name"]))
-    if {"mean", "std"} <= parameters.keys() - config["transform"].keys() and isinstance(data.train, ImageSet):
-        given = dict(zip(("mean", "std"), channel_stats(data.train.images), strict=True))
+    if {"mean", "std"} <= parameters.keys() - config["transform"].keys() and shape_of(data.train) is not None:
+        given = dict(zip(("mean", "std"), _channel_stats(data.train), strict=True))
     return _made(config, "transform", given)
 
 
@@ -413,15 +414,30 @@ def _sampler(config: Mapping[str, Any], data: Data) -> Any:
     return _made(config, "sampler", _of_data(data.train.class_counts) | given)
 
 
-def _plain(config: Mapping[str, Any], transform: Any) -> Any:
+def plain_of(config: Mapping[str, Any], transform: Any) -> Any:
+    """Return the transform without augmentation.
+
+    Raises:
+        UsageError: if it has no ``plain()``.
+    """
     if not hasattr(transform, "plain"):
         name = config["transform"]["name"]
         raise UsageError(f"transform {name} must have plain(), the same without augmentation; got {transform!r}")
     return transform.plain()
 
 
+def shape_of(images: Any) -> tuple[int, ...] | None:
+    """Return (height, width, channels) of images in memory, or of such that are described; None for files."""
+    found: Any = images.images.shape[1:] if isinstance(images, ImageSet) else getattr(images, "shape", None)
+    return None if found is None else tuple(map(int, found))
+
+
 def _channels(images: Any) -> int:
-    return int(images.images.shape[-1]) if isinstance(images, ImageSet) else 3
+    return (shape_of(images) or (3,))[-1]
+
+
+def _channel_stats(images: Any) -> tuple[Any, Any]:
+    return channel_stats(images.images) if isinstance(images, ImageSet) else (images.mean, images.std)
 
 
 def _of_data(counts: ClassCounts) -> dict[str, Any]:

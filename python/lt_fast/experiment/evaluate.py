@@ -11,13 +11,14 @@ from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, load_data
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.folds import refuse_folds
+from lt_fast.experiment.for_use import INPUT, NETWORK, VALIDATION, has_second_stage
 from lt_fast.experiment.protocol import PROTOCOL, other_images
-from lt_fast.experiment.results import intervals_of, measure, predictions_of
-from lt_fast.experiment.running import checked_device
+from lt_fast.experiment.results import Predictions, intervals_of, measure, predictions_of
+from lt_fast.experiment.running import checked_device, save_for_use
 from lt_fast.experiment.start import newest_of
 from lt_fast.experiment.stored import stored_config
 from lt_fast.registry import RegisteredFile
-from lt_fast.training import deterministic
+from lt_fast.training import Checkpoint, deterministic
 from lt_fast.training.state import restore_method
 
 
@@ -51,6 +52,31 @@ def evaluate_run(
         DataError: if the folder is no run, has no readable checkpoint or lacks its calibrator, or the data are not
             those of the run.
     """
+    folder = Path(run_dir)
+    config, data, parts, checkpoint = opened(folder, device=device, root=root, recipe_file=recipe_file)
+    last = checkpoint.epoch == config["epochs"]
+    calibrated = last or parts.calibrator is None
+    measured = parts if calibrated else parts._replace(calibrator=None)
+    predictions = predictions_of(config, data, measured, folder, device=device, fit=False)
+    early = f"the checkpoint is that of epoch {checkpoint.epoch} of {config['epochs']}"
+    return {
+        "config": config,
+        "epochs_done": checkpoint.epoch,
+        "calibrated": calibrated,
+        **measure(data, predictions),
+        "intervals": intervals_of(predictions, data, level=level),
+        "level": level,
+        "not_written": _not_written(config, data, measured, folder, predictions, device=device) if last else early,
+    }
+
+
+def opened(
+    run_dir: str | Path, *, device: str, root: str | Path | None, recipe_file: RegisteredFile | None
+) -> tuple[dict[str, Any], Data, Parts, Checkpoint]:
+    """Return configuration, data, parts with the newest weights on ``device``, and checkpoint of a run.
+
+    A method's second stage is run again where the checkpoint is the last. Arguments and errors as ``evaluate_run``.
+    """
     checked_device(device)
     folder = Path(run_dir)
     config = stored_config(folder, recipe_file)
@@ -63,23 +89,26 @@ def evaluate_run(
     parts.method.to(device)
     parts.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training, to the last bit
     data, parts = with_features(config, data, parts, device=device)
-    last = checkpoint.epoch == config["epochs"]
-    if last:
+    if checkpoint.epoch == config["epochs"]:
         with deterministic(torch.device(device)):
             parts.method.finish(parts.data)
-    calibrated = last or parts.calibrator is None
-    measured = parts if calibrated else parts._replace(calibrator=None)
-    predictions = predictions_of(config, data, measured, folder, device=device, fit=False)
-    early = f"the checkpoint is that of epoch {checkpoint.epoch} of {config['epochs']}"
-    return {
-        "config": config,
-        "epochs_done": checkpoint.epoch,
-        "calibrated": calibrated,
-        **measure(data, predictions),
-        "intervals": intervals_of(predictions, data, level=level),
-        "level": level,
-        "not_written": predictions.save_if_other(folder) if last else early,
-    }
+    return config, data, parts, checkpoint
+
+
+def _not_written(
+    config: Mapping[str, Any], data: Data, parts: Parts, folder: Path, predictions: Predictions, *, device: str
+) -> str | None:
+    """Write what is missing or other than measured; return why it could not be written, or None."""
+    reason = predictions.save_if_other(folder)
+    lacking = [INPUT] + [NETWORK] * has_second_stage(parts.method) + [VALIDATION] * (data.validation is not None)
+    if reason is not None or all((folder / name).exists() for name in lacking):
+        return reason
+    try:
+        save_for_use(config, data, parts, folder, device=device)
+    except DataError as error:
+        cause = error.__cause__  # without the advice to those who train
+        return f"{folder} cannot be written ({cause.strerror if isinstance(cause, OSError) else error})"
+    return None
 
 
 def _parts(folder: Path, config: Mapping[str, Any], data: Data) -> Parts:
@@ -91,7 +120,7 @@ def _parts(folder: Path, config: Mapping[str, Any], data: Data) -> Parts:
 
 def _compare_images(folder: Path, data: Data) -> None:
     if not (folder / PROTOCOL).exists():
-        warnings.warn(f"{folder / PROTOCOL} is missing: nothing says whether the run had these images", stacklevel=3)
+        warnings.warn(f"{folder / PROTOCOL} is missing: nothing says whether the run had these images", stacklevel=4)
         return
     other = other_images(folder, data)
     if other is not None:

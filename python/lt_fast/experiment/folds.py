@@ -230,7 +230,7 @@ def _mean_history(places: list[Path]) -> History:
 
 
 def refuse_folds(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
-    """Refuse to measure a cross-validation as if it were one run.
+    """Refuse to measure or use a cross-validation as if it were one run.
 
     Raises:
         UsageError: naming the runs that it has.
@@ -238,6 +238,6 @@ def refuse_folds(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> N
     if has_folds(config):
         count = config[DATA_OPTIONS]["folds"]
         raise UsageError(
-            f"{folder} is a cross-validation of {count} runs, whose result.json is the result; measure one of them "
-            f"again with `lt-fast eval {Path(folder) / 'fold-0'}`"
+            f"{folder} is a cross-validation of {count} runs, whose result.json is the result; name one of them, "
+            f"such as {Path(folder) / 'fold-0'}"
         )

@@ -33,13 +33,13 @@ class Predictions(NamedTuple):
     labels: Tensor
     calibrated_logits: Tensor | None
 
-    def save(self, folder: Path) -> None:
-        """Write them into ``folder``, to a temporary file that is renamed.
+    def save(self, folder: Path, name: str = PREDICTIONS) -> None:
+        """Write them into ``folder``, to a temporary file that is renamed to ``name``.
 
         Raises:
             DataError: if the folder cannot be written.
         """
-        replace_file(folder / PREDICTIONS, self._encoded(), next_step=FOR_RUN)
+        replace_file(folder / name, self._encoded(), next_step=FOR_RUN)
 
     def save_if_other(self, folder: Path) -> str | None:
         """Write them into ``folder`` unless they are there; return why they could not be written, or None."""
@@ -125,7 +125,7 @@ def calibrated(
     if parts.calibrator is None:
         return Predictions(logits, labels, None)
     calibrator, model = parts.calibrator, parts.method.model
-    ties = {"config_sha256": identity_of(config), "model_sha256": _digest_of(model)}
+    ties = ties_to(config, model)
     if fit:
         features, _, targets = _collected(config, model, parts.data.plain_loader(), device)
         calibrator.fit(features, targets, head=model.head)
@@ -190,6 +190,11 @@ def loaded_calibrator(wanted: Any, folder: Path, ties: Mapping[str, str]) -> Any
             f"configuration; remove it and `lt-fast train --resume {folder.parent}` learns it again"
         )
     return found
+
+
+def ties_to(config: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
+    """Return the digests that tie a calibrator to the configuration and the network that it was fitted for."""
+    return {"config_sha256": identity_of(config), "model_sha256": _digest_of(model)}
 
 
 def _collected(config: Mapping[str, Any], model: nn.Module, batches: Loader, device: str) -> Any:

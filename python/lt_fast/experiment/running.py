@@ -19,9 +19,10 @@ from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, fused_on, load_data, source_of
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
 from lt_fast.experiment.features import with_features
+from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.photographs import rows_of
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
-from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted
+from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of
 from lt_fast.experiment.splits import IMAGES, write_images
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
@@ -133,6 +134,7 @@ def run_in(
             if MODE in config and not os.path.lexists(folder / IMAGES):
                 write_images(folder, rows_of(*data, fold=_fold_in(config)))
             directory.write_protocol(protocol_of(config, data), silently=COMPARED_BY_CHECKPOINTS)
+            write_input(folder, data)
             _first_weights(parts.method, config, directory, start)
             return _trained(config, directory, data, parts, place)
 
@@ -264,7 +266,7 @@ def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
     except (ArithmeticError, TypeError, ValueError) as error:
         if not directory.resume and not directory.checkpoints.paths():
             with suppress(OSError):  # the error that is on its way says more
-                for name in ("config.json", "protocol.json", "metrics.csv", IMAGES, ".lock"):
+                for name in ("config.json", "protocol.json", INPUT, "metrics.csv", IMAGES, ".lock"):
                     (directory.path / name).unlink(missing_ok=True)
                 for folder in (directory.plots, directory.checkpoints.folder, directory.path):
                     folder.rmdir()
@@ -302,8 +304,22 @@ def _trained(
     measured = {**measure(data, predictions), "method": dict(parts.method.summary()), "tables": tables}
     result = {"config": dict(config), **measured, **_circumstances(data, history, started, place)}
     predictions.save(directory.path)
+    save_for_use(config, data, alone, directory.path, device=place.device)
     directory.write_result(result)
     return result
+
+
+def save_for_use(config: Mapping[str, Any], data: Data, parts: Parts, folder: Path, *, device: str) -> None:
+    """Write what the finished classifier needs later in place of the data: its input, weights, validation predictions.
+
+    Raises:
+        DataError: if the folder cannot be written.
+    """
+    write_input(folder, data)
+    write_network(folder, parts.method)
+    if data.validation is not None:
+        held_out = data._replace(test=data.validation)
+        predictions_of(config, held_out, parts, folder, device=device, fit=False).save(folder, VALIDATION)
 
 
 def _fitted(

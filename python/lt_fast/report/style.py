@@ -49,7 +49,13 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def figure(
-    path: Path, *, width: float = 6.0, height: float = 4.0, columns: int = 1, next_step: NextStep = FOR_RUN
+    path: Path,
+    *,
+    width: float = 6.0,
+    height: float = 4.0,
+    columns: int = 1,
+    rows: int = 1,
+    next_step: NextStep = FOR_RUN,
 ) -> Iterator[tuple[Any, Any]]:
     """Yield ``(figure, axes)`` in the common style and save it as ``path`` with the endings ``.png`` and ``.svg``.
 
@@ -62,8 +68,8 @@ def figure(
     matplotlib = require("matplotlib", extra="train", purpose="drawing plots")
     figures = require("matplotlib.figure", extra="train", purpose="drawing plots")
     with matplotlib.rc_context(_STYLE):
-        drawn = figures.Figure(figsize=(width * columns, height))
-        yield drawn, drawn.subplots(1, columns)
+        drawn = figures.Figure(figsize=(width * columns, height * rows))
+        yield drawn, drawn.subplots(rows, columns)
         for ending in ("png", "svg"):
             _save(drawn, path.with_suffix(f".{ending}"), next_step)
 

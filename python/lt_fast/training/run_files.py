@@ -120,13 +120,13 @@ def _check_lengths(path: Path, result: Mapping[str, Any]) -> None:
 _STAGES = ("metrics", "metrics_before_calibration")
 
 
-def read_predictions(folder: str | Path, *, num_classes: int) -> dict[str, Tensor]:
-    """Return ``labels`` (N,) int64, ``logits`` (N, C) and perhaps ``calibrated_logits`` of the test set.
+def read_predictions(folder: str | Path, *, num_classes: int, name: str = PREDICTIONS) -> dict[str, Tensor]:
+    """Return ``labels`` (N,) int64, ``logits`` (N, C) and perhaps ``calibrated_logits``, of the test set by default.
 
     Raises:
         DataError: if the file is missing or damaged, or of another number of classes.
     """
-    path = Path(folder) / PREDICTIONS
+    path = Path(folder) / name
     try:
         tensors = read_tensors(path)
         rows = len(tensors["labels"]) if "labels" in tensors and tensors["labels"].ndim else 0

@@ -1,0 +1,289 @@
+"""Calibrators that multiply each class's logit by a factor and add an offset, found without gradient descent."""
+
+import os
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lt_fast import _checks
+from lt_fast.calibration import storage
+from lt_fast.calibration.checks import checked_labels, checked_matrix, refuse_probabilities
+from lt_fast.calibration.heads import Model, weight_norm, wrap_head
+from lt_fast.counts import ClassCounts, CountsLike
+from lt_fast.errors import DataError
+from lt_fast.registry import register
+
+_STATE = ("factor", "offset")
+_MOST_TAU = 100
+_STEPS = 200
+_LOG_RANGE = 12.0
+_TAUS = tuple(round(0.05 * step, 2) for step in range(41))
+
+
+class AffineCalibration:
+    """Base of calibrators whose calibrated logit is ``factor_j * logit_j + offset_j``.
+
+    Args:
+        counts: training samples per class.
+        scale: what the training loss multiplied the logits by.
+
+    Attributes:
+        factor, offset: ``(C,)`` float32 tensors after ``fit`` or ``load``.
+        fitted_on: which images ``lt-fast calibrate`` fits on: training images would mislead a number that says how far
+            the network is to be trusted.
+    """
+
+    name: ClassVar[str]
+    transforms: ClassVar[str] = "logits"
+    fitted_on: ClassVar[Literal["training", "validation", "nothing"]] = "validation"
+
+    factor: Tensor | None = None
+    offset: Tensor | None = None
+
+    def __init__(self, counts: CountsLike, *, scale: float = 1.0) -> None:
+        self.counts = ClassCounts(counts)
+        self.scale = _checks.number("scale", scale, above=0)
+
+    def _learned(self, logits: Tensor, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:
+        """Return factor and offset, float64, from float64 logits times ``scale``."""
+        raise NotImplementedError
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, JSON values."""
+        return {"scale": self.scale}
+
+    def fit(self, features_or_logits: Any, labels: Any, *, head: nn.Module | None = None) -> Self:
+        """Learn factor and offset.
+
+        Args:
+            features_or_logits: features ``(N, D)`` when ``head`` is given, else logits ``(N, C)``; float, finite.
+            labels: ``(N,)`` integers in [0, C).
+            head: the trained head, which is not changed.
+
+        Raises:
+            TypeError, ValueError: if shapes, dtypes or labels are wrong, or the logits are probabilities.
+            DataError: if a logit is not finite; names its row.
+        """
+        with torch.no_grad():
+            logits = self._logits(features_or_logits, head)
+            target = checked_labels(labels, self.counts, rows=len(logits), every_class=self.fitted_on == "training")
+            factor, offset = self._learned(self.scale * logits.double(), target.to(logits.device), head)
+            self.factor, self.offset = (self.scale * factor).float(), offset.float()
+        return self
+
+    def transform(self, logits: Any) -> Tensor:
+        """Return calibrated logits ``(N, C)``, on the device of ``logits``; -inf stays -inf.
+
+        Raises:
+            RuntimeError: before ``fit`` or ``load``.
+            TypeError, ValueError: if the logits are not floats of shape ``(N, C)``, or are probabilities.
+        """
+        given = torch.as_tensor(logits)
+        factor, offset = (each.to(given.device) for each in self._fitted("transform"))
+        if not given.is_floating_point():
+            raise TypeError(f"logits must be floats, got dtype {given.dtype}")
+        if given.ndim != 2 or given.shape[1] != len(factor):  # noqa: PLR2004
+            raise ValueError(f"logits must have shape (N, {len(factor)}), got {tuple(given.shape)}")
+        refuse_probabilities(given)
+        return factor * given.to(torch.promote_types(given.dtype, factor.dtype)) + offset
+
+    def apply(self, model: Model, *, head: str = "head") -> Model:
+        """Return a copy of ``model`` with a calibrated head called ``head``. ``model`` is not changed.
+
+        Raises:
+            RuntimeError: before ``fit`` or ``load``.
+            ValueError: if there is no such module, or it has another number of classes.
+        """
+        return wrap_head(model, *self._fitted("apply"), head=head)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``.
+
+        Raises:
+            RuntimeError: before ``fit``.
+            MissingExtraError: if safetensors is not installed.
+        """
+        tensors = dict(zip(_STATE, self._fitted("save"), strict=True))
+        counts = {"counts": self.counts.counts.tolist(), "names": list(self.counts.names)}
+        storage.write(folder, {"method": self.name, **self._settings(), **counts}, tensors)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Load a saved calibrator.
+
+        Raises:
+            DataError: if a file is missing, damaged or of another method; names the file.
+            MissingExtraError: if safetensors is not installed.
+        """
+        settings, tensors = storage.read(folder, method=cls.name, names=_STATE)
+        names = settings.pop("names", None)
+        try:
+            settings.pop("method")
+            calibrator = cls(ClassCounts(settings.pop("counts"), names=names), **settings)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{folder} must hold a {cls.name} calibrator, got wrong settings: {error}") from None
+        wrong = [name for name in _STATE if tensors[name].shape != (len(calibrator.counts),)]
+        if wrong:
+            shape = tuple(tensors[wrong[0]].shape)
+            raise DataError(f"{folder} must hold {len(calibrator.counts)} numbers in {wrong[0]!r}, got shape {shape}")
+        calibrator.factor, calibrator.offset = (tensors[name] for name in _STATE)
+        return calibrator
+
+    def _fitted(self, what: str) -> tuple[Tensor, Tensor]:
+        if self.factor is None or self.offset is None:
+            raise RuntimeError(f"{type(self).__name__} must be fitted before {what}; call fit(...) or load(folder)")
+        return self.factor, self.offset
+
+    def _logits(self, given: Any, head: nn.Module | None) -> Tensor:
+        if head is None:
+            logits = checked_matrix(given, name="logits")
+            refuse_probabilities(logits)
+        else:
+            weight = next(iter(head.parameters()), None)
+            features = checked_matrix(given, name="features")
+            logits = checked_matrix(head(features if weight is None else features.to(weight)), name="logits")
+        if logits.shape[1] != len(self.counts):
+            hint = "; features need head=model.head" if head is None else ""
+            raise ValueError(f"logits must have one column a class ({len(self.counts)}), got {logits.shape[1]}{hint}")
+        return logits
+
+    def __repr__(self) -> str:
+        state = "not fitted" if self.factor is None else "fitted"
+        return f"{type(self).__name__}(num_classes={len(self.counts)}, {state})"
+
+
+@register("calibrator", "temperature")
+class TemperatureScaling(AffineCalibration):
+    """Divide the logits by one temperature, so that the probabilities fit the labels; no answer changes.
+
+    The temperature minimises the negative log-likelihood of the samples; in its inverse that is convex, and bisection
+    of the derivative finds the minimum.
+
+    Args:
+        counts: training samples per class; they only say how many classes there are.
+        scale: what the training loss multiplied the logits by.
+
+    Attributes:
+        temperature: after ``fit`` or ``load``, relative to ``softmax(scale * logits)``; between exp(-12) and exp(12).
+
+    Raises:
+        TypeError, ValueError: if a setting is outside its range.
+
+    Source: Guo et al. 2017, arXiv:1706.04599, Section 4.2.
+    Differs from gpleiss/temperature_scaling: bisection in place of 50 steps of L-BFGS from 1.5.
+    """
+
+    name = "temperature"
+
+    @property
+    def temperature(self) -> float:
+        """The temperature.
+
+        Raises:
+            RuntimeError: before ``fit`` or ``load``.
+        """
+        return self.scale / float(self._fitted("temperature")[0][0])
+
+    def _learned(self, logits: Tensor, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        own = logits.gather(1, target[:, None])
+        low, high = -_LOG_RANGE, _LOG_RANGE
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            probabilities = (logits * np.exp(middle)).softmax(dim=1)
+            slope = float(((probabilities * logits).sum(dim=1, keepdim=True) - own).mean())
+            low, high = (low, middle) if slope > 0 else (middle, high)
+        factor = torch.full_like(logits[0], float(np.exp((low + high) / 2)))
+        return factor, torch.zeros_like(factor)
+
+
+@register("calibrator", "tau_norm")
+class TauNormalization(AffineCalibration):
+    """Divide each class's logit by a power of the length of its weight row: ``w_j x / ||w_j||**tau``, without the bias.
+
+    Classes with many training samples have long rows. The factors are relative to the geometric mean of the rows, which
+    changes no answer and keeps the probabilities at the temperature of the training.
+
+    Args:
+        counts: training samples per class; they only say how many classes there are.
+        tau: in [0, 100]; 0 removes the bias alone, 1 gives rows of equal length. None chooses the value of 0, 0.05,
+            ..., 2 with the highest mean recall of the classes that the samples of ``fit`` have, of equal ones the
+            smallest.
+        scale: what the training loss multiplied the logits by.
+
+    Attributes:
+        tau: as given, or as chosen.
+
+    Raises:
+        TypeError, ValueError: if a setting is outside its range.
+
+    Source: Kang et al. 2020, arXiv:1910.09217, Section 4.3; code facebookresearch/classifier-balancing, tau_norm.py.
+    Differs from that code: tau up to 2 in place of 1 is tried; the factors are relative to the mean row.
+    """
+
+    name = "tau_norm"
+
+    def __init__(self, counts: CountsLike, *, tau: float | None = None, scale: float = 1.0) -> None:
+        super().__init__(counts, scale=scale)
+        self.tau = None if tau is None else _checks.number("tau", tau, least=0, most=_MOST_TAU)
+        if self.tau is not None:
+            self.fitted_on = "nothing"  # type: ignore[misc]
+
+    def _settings(self) -> dict[str, Any]:
+        return {"tau": self.tau, "scale": self.scale}
+
+    def _learned(self, logits: Tensor, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:
+        bias = getattr(head, "bias", None)
+        shift = torch.zeros_like(logits[0]) if not isinstance(bias, Tensor) else self.scale * bias.to(logits)
+        norm = torch.ones_like(shift) if head is None else weight_norm(head).to(logits)
+        if bool((norm <= 0).any()):
+            raise ValueError(f"head must have rows longer than 0, got 0 for class {int((norm <= 0).nonzero()[0])}")
+        longer = norm / norm.log().mean().exp()
+        if self.tau is None:
+            recalls = [_mean_recall((logits - shift) * longer**-tau, target) for tau in _TAUS]
+            self.tau = _TAUS[int(np.argmax(recalls))]
+        factor = longer**-self.tau
+        return factor, -shift * factor
+
+
+@register("calibrator", "logit_adjustment")
+class LogitAdjustment(AffineCalibration):
+    """Subtract ``tau`` times the log of the training prior from the logits of a network trained by cross entropy.
+
+    With ``tau=1`` the probabilities stand for uniform class frequencies. Nothing is learned from the samples of
+    ``fit``, which are only checked.
+
+    Args:
+        counts: training samples per class; a class without any keeps its logit.
+        tau: in [0, 100].
+        scale: what the training loss multiplied the logits by.
+
+    Raises:
+        TypeError, ValueError: if a setting is outside its range.
+
+    Source: Menon et al. 2021, arXiv:2007.07314, equation 9; code google-research/google-research, logit_adjustment.
+    Differs from that code: ``tau * log(prior)`` where it has ``log(prior**tau + 1e-12)``, equal except for the guard.
+    """
+
+    name = "logit_adjustment"
+    fitted_on = "nothing"
+
+    def __init__(self, counts: CountsLike, *, tau: float = 1.0, scale: float = 1.0) -> None:
+        super().__init__(counts, scale=scale)
+        self.tau = _checks.number("tau", tau, least=0, most=_MOST_TAU)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"tau": self.tau, "scale": self.scale}
+
+    def _learned(self, logits: Tensor, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        prior = torch.from_numpy(self.counts.prior).to(logits)
+        offset = -self.tau * torch.where(prior > 0, prior, 1.0).log()
+        return torch.ones_like(offset), offset
+
+
+def _mean_recall(logits: Tensor, target: Tensor) -> float:
+    right = (logits.argmax(dim=1) == target).double()
+    found = torch.bincount(target, weights=right, minlength=logits.shape[1])
+    there = torch.bincount(target, minlength=logits.shape[1])
+    return float((found[there > 0] / there[there > 0]).mean())

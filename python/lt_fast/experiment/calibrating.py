@@ -1,0 +1,168 @@
+"""Stage 2 on a finished run: another calibrator for its network, in a folder of its own."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lt_fast._files import make_folder, read_json, replace_file
+from lt_fast._text import nearest
+from lt_fast.calibration import CALIBRATORS, collect, storage
+from lt_fast.errors import DataError, UsageError
+from lt_fast.experiment.build import Data, Parts, logit_scale, source_of
+from lt_fast.experiment.components import call, component_of, refuse_unknown, settable
+from lt_fast.experiment.evaluate import opened
+from lt_fast.experiment.for_use import VALIDATION
+from lt_fast.experiment.reading import read_as
+from lt_fast.experiment.results import Predictions, measure, predicted, ties_to
+from lt_fast.records import OBJECT, SHA256, TEXT, check
+from lt_fast.registry import RegisteredFile
+from lt_fast.training import deterministic
+from lt_fast.training.run_files import PREDICTIONS
+
+CALIBRATION_RECORD = "calibration.json"
+"""What was calibrated how, and the metrics before and after."""
+
+ALIASES = {"mc": "margin", "crt": "retraining", "tau-norm": "tau_norm", "logit-adjustment": "logit_adjustment"}
+"""Names of the papers for calibrators of the registry."""
+
+_RULES = {
+    "run": TEXT,
+    "calibrator": OBJECT,
+    "calibrator.name": TEXT,
+    "ties": OBJECT,
+    "ties.config_sha256": SHA256,
+    "ties.model_sha256": SHA256,
+}
+
+
+def calibrate_run(
+    run_dir: str | Path,
+    method: str,
+    out: str | Path | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    root: str | Path | None = None,
+    recipe_file: RegisteredFile | None = None,
+) -> dict[str, Any]:
+    """Fit a calibrator to the network of a finished run, measure before and after, and write both into ``out``.
+
+    Args:
+        run_dir: of the run; nothing in it changes unless ``out`` is left out.
+        method: of the registry of calibrators: ``margin`` (``mc``), ``retraining`` (``crt``), ``temperature``,
+            ``tau_norm``, ``logit_adjustment``, ...
+        out: a new folder; ``<run_dir>/calibrations/<method>`` when left out.
+        options: of the calibrator, as values or as text.
+        device: where the network runs.
+        root: folder of the data set's files.
+        recipe_file: the file that registers the run's recipe, where it is not where the run records it.
+
+    Returns:
+        What ``calibration.json`` holds: ``run``, ``calibrator`` (name and options), ``fitted_on``, ``metrics`` (after),
+        ``metrics_before_calibration``, ``ties``; and ``folder``.
+
+    Raises:
+        UsageError: if the method or an option is unknown, ``out`` is there already, or the calibrator needs validation
+            images that the run has not.
+        DataError: if the folder is no finished run, or the data are not those of the run.
+    """
+    name = calibrator_name(method)
+    folder = Path(run_dir) / "calibrations" / name if out is None else Path(out)
+    if (folder / CALIBRATION_RECORD).exists() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise UsageError(f"{folder} is there already; name a new folder with --out, or remove it")
+    component = component_of("calibrator", name)
+    refuse_unknown("calibrator", name, component, options or {})
+    known = settable("calibrator", component)
+    chosen = {key: read_as(known[key], value, f"calibrator.{key}") for key, value in (options or {}).items()}
+    config, data, parts, checkpoint = opened(run_dir, device=device, root=root, recipe_file=recipe_file)
+    if checkpoint.epoch < config["epochs"]:
+        raise DataError(f"{run_dir} has not finished; `lt-fast train --resume {run_dir}` continues it")
+    counts = data.train.class_counts
+    given = {"counts": counts, "class_counts": counts, "num_classes": len(counts), "seed": config["seed"],
+             "scale": logit_scale(config)}  # fmt: skip
+    calibrator = call("calibrator", name, chosen, given, {})
+    return _calibrated(config, data, parts, calibrator, folder, device, {"name": name, **chosen}, Path(run_dir))
+
+
+def calibrator_name(method: str) -> str:
+    """Return the name in the registry of calibrators that ``method`` means.
+
+    Raises:
+        UsageError: if there is none; names the nearest.
+    """
+    name = ALIASES.get(method, method)
+    if name not in CALIBRATORS:
+        known = [*CALIBRATORS, *ALIASES]
+        raise UsageError(f"--method must be one of {', '.join(known)}, got {method!r}{nearest(method, known)}")
+    return name
+
+
+def read_calibration(folder: Path) -> dict[str, Any]:
+    """Return what ``calibrate_run`` recorded in ``folder``.
+
+    Raises:
+        DataError: if there is nothing, or it is damaged.
+    """
+    path = folder / CALIBRATION_RECORD
+    if not path.exists():
+        raise DataError(f"{folder} holds no calibration: {path} is missing; `lt-fast calibrate` writes one")
+    record = read_json(path)
+    try:
+        check(record, _RULES)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    found: dict[str, Any] = record
+    return found
+
+
+def _calibrated(
+    config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, folder: Path, device: str,
+    settings: dict[str, Any], run: Path,
+) -> dict[str, Any]:  # fmt: skip
+    fitted_on = _fit(config, data, parts, calibrator, device)
+    if getattr(calibrator, "tau", None) is not None:
+        settings = {**settings, "tau": calibrator.tau}
+    test = _predictions(config, data.test, parts, calibrator, device)
+    measured = measure(data, test)
+    ties = ties_to(config, parts.method.model)
+    record = {
+        "run": str(run.resolve()), "calibrator": settings, "fitted_on": fitted_on, "ties": ties, **measured,
+    }  # fmt: skip
+    make_folder(folder)
+    calibrator.save(folder)
+    storage.tie(folder, ties)
+    test.save(folder, PREDICTIONS)
+    if data.validation is not None:
+        _predictions(config, data.validation, parts, calibrator, device).save(folder, VALIDATION)
+    replace_file(folder / CALIBRATION_RECORD, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+    return {**record, "folder": str(folder)}
+
+
+def _fit(config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, device: str) -> str:
+    """Fit on what the calibrator is to be fitted on, and say what that was."""
+    wanted = getattr(calibrator, "fitted_on", "training")
+    if wanted == "validation" and data.validation is None:
+        hint = "give its tau with --set tau=1, or " if hasattr(calibrator, "tau") else ""
+        raise UsageError(
+            f"{calibrator.name} is fitted on validation images, and the run has none: on the training images the "
+            f"network looks better than it is; {hint}train with --set validation=0.2"
+        )
+    images = data.validation if wanted == "validation" else data.train
+    model = parts.method.model
+    with deterministic(torch.device(device)):
+        batches = parts.data.plain_loader(source_of(images))
+        features, _, targets = collect(model, batches, device=device, amp=config["amp"])
+    calibrator.fit(features, targets, head=model.head)
+    return str(wanted)
+
+
+def _predictions(config: Mapping[str, Any], images: Any, parts: Parts, calibrator: Any, device: str) -> Predictions:
+    batches = parts.data.plain_loader(source_of(images))
+    logits, labels = predicted(config, parts.method, batches, device=device)
+    with deterministic(torch.device(device)):
+        collected = collect(parts.method.model, batches, device=device, amp=config["amp"])
+    given = {"features": collected.features, "logits": collected.logits}[calibrator.transforms]
+    return Predictions(logits, labels, calibrator.transform(given))

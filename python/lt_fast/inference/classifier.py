@@ -1,0 +1,274 @@
+"""``TrainedClassifier``: the classifier of a run, ready to predict; no training image is needed."""
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lt_fast import _checks
+from lt_fast._extras import require
+from lt_fast.errors import UsageError
+from lt_fast.experiment.for_use import VALIDATION
+from lt_fast.experiment.running import checked_device
+from lt_fast.inference import priors
+from lt_fast.inference.images import ForFiles, ForMemory, Prepared, as_items, read_batches
+from lt_fast.inference.network import Logits, Restored, restored, scored
+from lt_fast.inference.predictions import Predictions, joined
+from lt_fast.inference.thresholds import Threshold, threshold_for
+from lt_fast.registry import RegisteredFile
+from lt_fast.training import deterministic
+from lt_fast.training.run_files import read_predictions
+
+_MOST_WORKERS = 256
+
+
+def load(
+    run: str | Path,
+    *,
+    device: str = "cpu",
+    calibration: str | Path | None = None,
+    recipe_file: RegisteredFile | None = None,
+) -> "TrainedClassifier":
+    """Return the classifier of a run: network with the newest checkpoint's weights, calibrator, classes, preprocessing.
+
+    Nothing is read but the run directory: the images that it was trained on need not be there.
+
+    Args:
+        run: directory of a run with at least one checkpoint.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        calibration: folder that ``lt-fast calibrate`` wrote, in place of the run's own calibrator.
+        recipe_file: the file that registers the run's recipe, where it is not where the run records it.
+
+    Warns when the run has not finished: such a classifier is not calibrated.
+
+    Raises:
+        UsageError: if the device is not there, or the run needs a recipe file that is missing or has changed.
+        DataError: if the folder is no run, has no checkpoint, or a file is missing or damaged.
+
+    Example::
+
+        classifier = lt_fast.load("runs/mammc-digits-lt-50-0")
+        found = classifier.predict("new/", target_prior="uniform", threshold=0.7)
+        found.to_csv("out.csv")
+    """
+    checked_device(device)
+    found = restored(run, calibration=calibration, recipe_file=recipe_file)
+    if found.epoch < found.config["epochs"]:
+        calibrated = "" if found.config["calibrator"] is None else ", and not calibrated"
+        warnings.warn(
+            f"{run} has not finished: this is the network after epoch {found.epoch} of {found.config['epochs']}"
+            f"{calibrated}; `lt-fast train --resume {run}` continues it",
+            stacklevel=2,
+        )
+    return TrainedClassifier(found, device, Path(run if calibration is None else calibration))
+
+
+class TrainedClassifier:
+    """The classifier of a run; made by ``lt_fast.load``.
+
+    Attributes:
+        config: configuration of the run.
+        classes: names of the classes, in the order of their numbers.
+        class_counts: training images per class.
+        network: module from prepared images (N, Ch, H, W) to calibrated logits (N, C).
+        transform: prepares an image without augmentation: the run's transform, ``plain()``.
+        image_shape: (height, width, channels) that the network takes, or None where the transform makes the size.
+        scored_prior: the class prior that the probabilities stand for, and why; see ``lt_fast.inference.scored_prior``.
+        epoch: epochs that the network was trained for.
+        folder: of the run, or of its calibration.
+        checkpoint: SHA-256 of the weights.
+        device: where it runs.
+    """
+
+    def __init__(self, found: Restored, device: str, folder: Path) -> None:
+        self.config: Mapping[str, Any] = found.config
+        self.class_counts = found.images.class_counts
+        self.classes: tuple[str, ...] = self.class_counts.names
+        self.device, self.epoch, self.transform = torch.device(device), found.epoch, found.transform
+        self.image_shape = found.images.shape
+        self.network = Logits(found.method, found.calibrator).to(self.device).eval()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as it was measured
+        self.scored_prior = priors.scored_prior(found.config, self.class_counts, found.calibration)
+        self.checkpoint = found.checkpoint
+        self._prepare: Any = (
+            ForFiles(found.transform) if self.image_shape is None else ForMemory(self.image_shape, found.transform)
+        )
+        self.folder = folder
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        batch_size: int = 32,
+        workers: int = 0,
+        target_prior: Any = None,
+        threshold: float | None = None,
+        max_error: float | None = None,
+        trained_prior: Any = None,
+        progress: bool = False,
+    ) -> Predictions:
+        """Return the class probabilities of images.
+
+        Args:
+            images: paths, ``PIL.Image`` or uint8 arrays (H, W), (H, W, 1) or (H, W, 3), in any mixture; or one folder,
+                list or image. An image of another size than the training images is scaled and cropped around its
+                centre, with a warning that counts them. A damaged file is in ``errors``.
+            batch_size: images per forward pass.
+            workers: processes that decode; 0 decodes here.
+            target_prior: class frequencies where the classifier is used: ``"train"``, ``"uniform"``, C weights, a
+                mapping from class names, or a file (see ``lt_fast.inference.target_prior``). The probabilities are
+                re-weighted by Bayes' rule. None leaves them as they were trained.
+            threshold: answers with a smaller probability are ``unsure``.
+            max_error: in place of ``threshold``, the smallest one whose answers on the run's validation images are
+                wrong in at most this share.
+            trained_prior: the prior that the probabilities stand for, where ``scored_prior`` is not known: the same
+                forms as ``target_prior``.
+            progress: show a bar on stderr (needs tqdm).
+
+        Raises:
+            TypeError, ValueError: if an image or a number is of another kind or range.
+            UsageError: if a prior does not fit, or the run has no validation images for ``max_error``.
+            DataError: if the folder holds no image.
+
+        Source: re-weighting by Saerens et al. 2002, Neural Computation 14(1).
+        """
+        items = as_items(images)
+        ask = self.question(
+            target_prior=target_prior, threshold=threshold, max_error=max_error, trained_prior=trained_prior
+        )
+        parts = list(self.batches(items, ask, batch_size=batch_size, workers=workers, progress=progress))
+        return joined(parts)
+
+    def question(
+        self,
+        *,
+        target_prior: Any = None,
+        threshold: float | None = None,
+        max_error: float | None = None,
+        trained_prior: Any = None,
+    ) -> "Question":
+        """Check what is asked of a prediction, and choose the threshold; arguments and errors as ``predict``."""
+        if threshold is not None and max_error is not None:
+            raise UsageError("threshold and max_error must not both be given; leave one out")
+        ratio = self._priors(target_prior, trained_prior)
+        chosen = None
+        if threshold is not None:
+            threshold = _checks.number("threshold", threshold, least=0, most=1)
+        elif max_error is not None:
+            chosen = self._threshold_for(max_error, ratio)
+            threshold = chosen.value
+        return Question(ratio, threshold, chosen)
+
+    def batches(
+        self, items: list[Any], ask: "Question", *, batch_size: int = 32, workers: int = 0, progress: bool = False
+    ) -> Iterator[Predictions]:
+        """Yield the predictions of ``items`` batch by batch; see ``predict``."""
+        batch_size = _checks.integer("batch_size", batch_size, least=1)
+        workers = _checks.integer("workers", workers, least=0, most=_MOST_WORKERS)
+        names = [item if isinstance(item, str) else f"image {place}" for place, item in enumerate(items)]
+        done, resized = 0, 0
+        with _bar(len(items), enabled=progress) as bar:
+            for prepared in read_batches(items, self._prepare, batch_size=batch_size, workers=workers):
+                yield self._answered(names[done : done + len(prepared)], prepared, ask)
+                done += len(prepared)
+                resized += sum(image.resized for image in prepared)
+                bar.update(len(prepared))
+        if resized:
+            warnings.warn(f"{resized} of {done} images had another size and were {self._prepare.words}", stacklevel=2)
+
+    def _answered(self, names: list[str], prepared: list[Prepared], ask: "Question") -> Predictions:
+        errors = {name: image.error for name, image in zip(names, prepared, strict=True) if image.error is not None}
+        good = [place for place, image in enumerate(prepared) if image.error is None]
+        probabilities = np.full((len(prepared), len(self.classes)), np.nan)
+        if good:
+            x = self._prepare.stacked([prepared[place].pixels for place in good])
+            with deterministic(self.device):
+                logits = scored(self.network, x, device=self.device, amp=bool(self.config["amp"]))
+            probabilities[good] = ask.answered(logits.double().softmax(dim=1).numpy())
+        return Predictions(tuple(names), self.classes, probabilities, errors, ask.threshold)
+
+    def _priors(self, target: Any, trained: Any) -> "_Priors | None":
+        if target is None:
+            if trained is not None:
+                raise UsageError("trained_prior must be left out without target_prior, which alone needs it")
+            return None
+        wanted = priors.target_prior(target, self.class_counts)
+        if trained is not None:
+            return _Priors(priors.target_prior(trained, self.class_counts, argument="trained_prior"), wanted)
+        if self.scored_prior.prior is None:
+            raise UsageError(
+                "target_prior needs the class frequencies that the probabilities stand for, and "
+                f"{self.scored_prior.reason}; name them with trained_prior (uniform or train), or calibrate the run "
+                "with `lt-fast calibrate RUN --method retraining`, whose probabilities stand for uniform ones"
+            )
+        return _Priors(self.scored_prior.prior, wanted)
+
+    def _threshold_for(self, max_error: float, ratio: "_Priors | None") -> Threshold:
+        _checks.number("max_error", max_error, least=0, below=1)
+        if not (self.folder / VALIDATION).exists():
+            raise UsageError(
+                f"max_error needs validation images, and {self.folder} has no {VALIDATION}; give a threshold, or "
+                "train with --set validation=0.2"
+            )
+        saved = read_predictions(self.folder, num_classes=len(self.classes), name=VALIDATION)
+        labels = saved["labels"].numpy()
+        logits = saved.get("calibrated_logits", saved["logits"])
+        probabilities = Question(ratio, None, None).answered(logits.double().softmax(dim=1).numpy())
+        weight = None if ratio is None else ratio.weights_of(labels, len(self.classes))
+        right = probabilities.argmax(axis=1) == labels
+        return threshold_for(probabilities.max(axis=1), right, max_error, weight=weight)
+
+    def __repr__(self) -> str:
+        return (
+            f"TrainedClassifier({self.config['recipe']} on {self.config['data']}, {len(self.classes)} classes, "
+            f"epoch {self.epoch} of {self.config['epochs']})"
+        )
+
+
+class _Priors:
+    """The prior that probabilities stand for, and the one that is wanted."""
+
+    def __init__(self, scored: NDArray[np.float64], target: NDArray[np.float64]) -> None:
+        self.scored, self.target = scored, target
+
+    def weights_of(self, labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:
+        """Return the weight of each validation image that gives its class the wanted frequency."""
+        counts = np.bincount(labels, minlength=num_classes)
+        per_class = np.divide(self.target, counts, out=np.zeros(num_classes), where=counts > 0)
+        weights: NDArray[np.float64] = per_class[labels] * len(labels)
+        return np.maximum(weights, np.finfo(np.float64).tiny)
+
+
+class Question:
+    """What is asked of a prediction: re-weighting and threshold.
+
+    Attributes:
+        threshold: or None.
+        chosen: what the threshold gave on the validation images, where it was chosen on them; else None.
+    """
+
+    def __init__(self, ratio: _Priors | None, threshold: float | None, chosen: Threshold | None) -> None:
+        self._ratio, self.threshold, self.chosen = ratio, threshold, chosen
+
+    @property
+    def priors_sha256(self) -> str | None:
+        """Digest of the re-weighting, which tells one prediction from another; None without."""
+        if self._ratio is None:
+            return None
+        return hashlib.sha256(np.concatenate([self._ratio.scored, self._ratio.target]).tobytes()).hexdigest()
+
+    def answered(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities, re-weighted where that is asked."""
+        if self._ratio is None:
+            return probabilities
+        return priors.reweighted(probabilities, scored=self._ratio.scored, target=self._ratio.target)
+
+
+def _bar(total: int, *, enabled: bool) -> Any:
+    tqdm = require("tqdm", extra="train", purpose="the progress bar").tqdm
+    return tqdm(total=total, unit="image", dynamic_ncols=True, disable=not enabled)

@@ -1,0 +1,65 @@
+"""A threshold of confidence below which a classifier says that it is not sure, chosen on validation images."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lt_fast import _checks
+from lt_fast.errors import UsageError
+
+
+class Threshold(NamedTuple):
+    """A threshold and what it gave on the validation images.
+
+    Attributes:
+        value: answers with a smaller probability are "not sure".
+        error: share of the answers at or above it that are wrong.
+        coverage: share of the images at or above it.
+        images: number of validation images.
+    """
+
+    value: float
+    error: float
+    coverage: float
+    images: int
+
+
+def threshold_for(
+    confidence: ArrayLike, right: ArrayLike, max_error: float, *, weight: ArrayLike | None = None
+) -> Threshold:
+    """Return the smallest threshold whose answers are wrong in at most ``max_error`` of the cases.
+
+    Args:
+        confidence: ``(N,)`` probability of each answer.
+        right: ``(N,)`` whether it is right.
+        max_error: in [0, 1).
+        weight: ``(N,)`` > 0 of each image, for other class frequencies than those of the validation set.
+
+    Raises:
+        UsageError: if no threshold keeps it; names the smallest error that one keeps.
+        TypeError, ValueError: if ``max_error`` is out of its range.
+
+    Source: El-Yaniv and Wiener 2010, JMLR 11 (risk and coverage); Geifman and El-Yaniv 2017, arXiv:1705.08500, which
+    also bounds the error on new images. Here it is the error on the validation images themselves.
+
+    >>> threshold_for([0.9, 0.8, 0.7, 0.6], [True, True, False, True], 0.25).value
+    0.6
+    """
+    max_error = _checks.number("max_error", max_error, least=0, below=1)
+    conf, wrong = np.asarray(confidence, dtype=np.float64), 1.0 - np.asarray(right, dtype=np.float64)
+    weights = np.ones(len(conf)) if weight is None else np.asarray(weight, dtype=np.float64)
+    order = np.argsort(-conf, kind="stable")
+    covered, errors = np.cumsum(weights[order]), np.cumsum((weights * wrong)[order])
+    last = np.append(np.flatnonzero(np.diff(conf[order])), len(conf) - 1)  # ends of runs of equal confidence
+    risk = errors[last] / covered[last]
+    kept = np.flatnonzero(risk <= max_error + 1e-12)
+    if not kept.size:
+        raise UsageError(
+            f"max_error {max_error:g} cannot be kept on the {len(conf)} validation images: the smallest error of any "
+            f"threshold is {risk.min():.3f}; allow more, or give a threshold of your own"
+        )
+    at = last[kept[-1]]
+    return Threshold(
+        float(conf[order][at]), float(errors[at] / covered[at]), float(covered[at] / covered[-1]), len(conf)
+    )

@@ -1,0 +1,94 @@
+"""Temperature, tau normalisation and logit adjustment against their formulas and brute force."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lt_fast import ClassCounts
+from lt_fast.calibration import LogitAdjustment, TauNormalization, TemperatureScaling
+from lt_fast.errors import DataError
+
+COUNTS = ClassCounts([60, 30, 10])
+LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS.counts))
+
+
+def _logits(strength=3.0):
+    noise = torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
+    return strength * (F.one_hot(LABELS, 3).float() + noise)
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_the_temperature_minimises_the_likelihood(scale):
+    logits = _logits()
+    found = TemperatureScaling(COUNTS, scale=scale).fit(logits, LABELS)
+    loss = F.cross_entropy(found.transform(logits), LABELS)
+    for other in (0.97, 1.03):
+        assert loss <= F.cross_entropy(scale * logits / (found.temperature * other), LABELS)
+    assert torch.equal(found.transform(logits).argmax(1), logits.argmax(1))
+    assert found.temperature == pytest.approx(scale * TemperatureScaling(COUNTS).fit(logits, LABELS).temperature)
+
+
+def test_a_network_that_is_always_right_gets_a_bounded_temperature():
+    found = TemperatureScaling(COUNTS).fit(10.0 * F.one_hot(LABELS, 3).float() - 4, LABELS)
+    assert torch.isfinite(found.factor).all()
+    assert found.temperature > 0
+
+
+def test_a_validation_set_may_lack_classes():
+    some = LABELS < 2
+    assert TemperatureScaling(COUNTS).fit(_logits()[some], LABELS[some]).temperature > 0
+
+
+def test_tau_normalises_the_rows():
+    head = nn.Linear(4, 3)
+    features = torch.randn(100, 4, generator=torch.Generator().manual_seed(2))
+    rows = head.weight.detach()
+    for tau in (0.0, 0.5, 1.0):
+        found = TauNormalization(COUNTS, tau=tau).fit(features, LABELS, head=head)
+        with torch.no_grad():
+            calibrated = found.transform(head(features))
+        wanted = features @ (rows / rows.norm(dim=1, keepdim=True) ** tau).T
+        common = rows.norm(dim=1).log().mean().exp() ** tau
+        torch.testing.assert_close(calibrated, wanted * common)
+
+
+def test_tau_is_chosen_by_the_mean_recall():
+    head = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.diag(torch.tensor([4.0, 2.0, 1.0])))
+    features = _logits(1.0)
+    found = TauNormalization(COUNTS).fit(features, LABELS, head=head)
+
+    def recall(tau):
+        answers = (features @ (head.weight.detach() / torch.tensor([[4.0], [2.0], [1.0]]) ** tau).T).argmax(1)
+        return np.mean([(answers[label == LABELS] == label).float().mean() for label in range(3)])
+
+    assert recall(found.tau) == max(recall(tau) for tau in np.arange(0, 2.01, 0.05))
+    assert recall(0) < recall(found.tau)
+    with torch.no_grad():
+        head.weight[1] = 0
+    with pytest.raises(ValueError, match="head must have rows longer than 0, got 0 for class 1"):
+        TauNormalization(COUNTS, tau=1).fit(features, LABELS, head=head)
+
+
+def test_adjustment_subtracts_the_log_prior():
+    logits = _logits()
+    found = LogitAdjustment(COUNTS, tau=2.0, scale=3.0).fit(logits, LABELS)
+    wanted = 3 * logits - 2 * torch.from_numpy(np.log(COUNTS.prior)).float()
+    torch.testing.assert_close(found.transform(logits), wanted)
+    empty = LogitAdjustment(ClassCounts([5, 5, 0])).fit(logits[:60], LABELS[:60])
+    assert empty.offset[2] == 0
+
+
+def test_settings_out_of_range_and_wrong_folders(tmp_path):
+    with pytest.raises(ValueError, match="tau must"):
+        LogitAdjustment(COUNTS, tau=-1)
+    with pytest.raises(ValueError, match="scale must"):
+        TemperatureScaling(COUNTS, scale=0)
+    LogitAdjustment(COUNTS).fit(_logits(), LABELS).save(tmp_path)
+    with pytest.raises(DataError, match="must hold a 'temperature' calibrator, got 'logit_adjustment'"):
+        TemperatureScaling.load(tmp_path)
+    loaded = LogitAdjustment.load(tmp_path)
+    assert (loaded.tau, loaded.counts.counts.tolist()) == (1.0, [60, 30, 10])

@@ -1,0 +1,106 @@
+"""``lt-fast calibrate``: another second stage on a finished run, and its use by ``predict``."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import lt_fast as lt
+from lt_fast import experiment
+from lt_fast.calibration import CALIBRATORS
+from lt_fast.cli import main
+from lt_fast.errors import DataError
+from lt_fast.experiment.build import load_data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    config = experiment.resolve("ce", "digits-lt", {"epochs": 4, "validation": 0.2})
+    experiment.run(config, folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def without_validation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "b"
+    experiment.run(experiment.resolve("mammc", "digits-lt", {"epochs": 2}), folder, progress=False)
+    return folder
+
+
+def _said(words, capsys, status=0):
+    assert main([str(word) for word in words]) == status
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return out, err
+
+
+@pytest.mark.parametrize("name", sorted(CALIBRATORS))
+def test_every_calibrator_is_fitted_measured_and_used(name, run, tmp_path, capsys):
+    out, _ = _said(["calibrate", run, "--method", name, "--out", tmp_path / "c", "--json"], capsys)
+    found = json.loads(out)
+    assert found["fitted_on"] == getattr(CALIBRATORS[name], "fitted_on", "training")
+    result = json.loads((run / "result.json").read_text())
+    assert found["metrics_before_calibration"] == result["metrics"]
+    saved = load_file(tmp_path / "c" / "predictions.safetensors")
+    classifier = lt.load(run, calibration=tmp_path / "c")
+    images = load_data(dict(classifier.config)).test.images
+    answers = classifier.predict(images, max_error=0.6)
+    wanted = saved["calibrated_logits"].double().softmax(1).numpy()
+    np.testing.assert_allclose(answers.probabilities, wanted, atol=1e-5)
+    assert answers.threshold != lt.load(run).predict(images[:1], max_error=0.6).threshold
+
+
+def test_the_names_of_the_papers_and_the_table(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    out, _ = _said(["calibrate", copy, "--method", "mc"], capsys)
+    assert re.search(r"^margin, fitted on the training images; test set, percent$", out, re.MULTILINE)
+    assert re.search(r"^network alone +\d", out, re.MULTILINE)
+    assert re.search(r"^margin +\d", out, re.MULTILINE)
+    _, err = _said(["calibrate", copy, "--method", "mc"], capsys, 2)
+    assert re.search(r"calibrations/margin is there already; name a new folder with --out, or remove it", err)
+    out, _ = _said(["calibrate", copy, "--method", "tau_norm", "--set", "tau=0.5"], capsys)
+    assert "tau_norm (tau=0.5), nothing is fitted" in out
+
+
+def test_a_calibrated_run_is_compared_with_its_network_alone(without_validation, tmp_path, capsys):
+    words = ["calibrate", without_validation, "--method", "crt", "--out", tmp_path / "c", "--json"]
+    found = json.loads(_said(words, capsys)[0])
+    result = json.loads((without_validation / "result.json").read_text())
+    assert found["metrics_before_calibration"] == result["metrics_before_calibration"]
+
+
+def test_a_calibrator_of_another_run_is_refused(run, without_validation, tmp_path, capsys):
+    _said(["calibrate", run, "--method", "logit_adjustment", "--out", tmp_path / "c"], capsys)
+    with pytest.raises(DataError, match="is not of this run: it was fitted to another network"):
+        lt.load(without_validation, calibration=tmp_path / "c")
+    (tmp_path / "c" / "calibration.json").write_text('{"run": 3}')
+    with pytest.raises(DataError, match=r"calibration.json is damaged: run must be text, got 3"):
+        lt.load(run, calibration=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["calibrate"], 2, "a run directory is needed: lt-fast calibrate runs/NAME --method mc"),
+        (["calibrate", "RUN"], 2, "--method is needed, one of temperature, .*margin"),
+        (["calibrate", "RUN", "--method", "temprature"], 2, "got 'temprature'; did you mean 'temperature'"),
+        (["calibrate", "RUN", "--method", "mc", "--set", "gama=1"], 2, "has no option 'gama'; did you mean 'gamma'"),
+        (["calibrate", "RUN", "--method", "mc", "--set", "gamma=x"], 2, "calibrator.gamma must be a number, got 'x'"),
+        (["calibrate", "RUN", "--method", "mc", "--set", "gamma=1", "--set", "gamma=2"], 2, "gamma must be set once"),
+        (["calibrate", "RUN", "--method", "temperature"], 2, "fitted on validation images, and the run has none"),
+        (["calibrate", "RUN", "--method", "tau_norm"], 2, "give its tau with --set tau=1, or train with --set valid"),
+        (["calibrate", "OUT", "--method", "mc"], 3, "holds no run"),
+        (["calibrate", "RUN", "--method", "mc", "--out", "RUN"], 2, "is there already; name a new folder with --out"),
+    ],
+)
+def test_wrong_words_are_one_line(words, status, message, without_validation, tmp_path, capsys):
+    words = [word.replace("RUN", str(without_validation)).replace("OUT", str(tmp_path)) for word in words]
+    out, err = _said(words, capsys, status)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert re.search(message, err), err
+    assert not (without_validation / "calibrations").exists()
