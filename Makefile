@@ -40,7 +40,8 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES) | tools
 demo: $(VENV)/.built  ## train CE, LDAM-DRW and MAMMC on Digits-LT, print one table (at most a minute after the build)
 	@$(BIN)/lt-fast demo
 
-test: lint rust-test $(VENV)/.built  ## the whole suite: linters, Rust tests, Python tests
+test: lint rust-test $(VENV)/.built  ## the whole suite: linters, Rust tests, Python tests; gets Chromium where apt-get can
+	@scripts/get-browser.sh
 	@$(PYTEST)
 
 lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format

@@ -393,6 +393,44 @@ def calibration_error(probabilities, labels, bins):
     return error
 
 
+def wilson_ends(right, total, z):
+    """Wilson 1927: the two shares p with |right / total - p| = z * sqrt(p (1 - p) / total), a quadratic equation."""
+    share = right / total
+    a, b, c = 1 + z * z / total, -2 * share - z * z / total, share * share
+    root = math.sqrt(max(b * b - 4 * a * c, 0.0))
+    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+
+
+def mean_recall_ends(right, total, z):
+    """Zou, Huang and Zhang 2009, for the plain mean: squared distances to Wilson's ends, summed class by class."""
+    recalls = [hits / n for hits, n in zip(right, total, strict=True)]
+    ends = [wilson_ends(hits, n, z) for hits, n in zip(right, total, strict=True)]
+    mean = sum(recalls) / len(recalls)
+    below = sum((recall - low) ** 2 for recall, (low, _) in zip(recalls, ends, strict=True))
+    above = sum((high - recall) ** 2 for recall, (_, high) in zip(recalls, ends, strict=True))
+    return mean - math.sqrt(below) / len(recalls), mean + math.sqrt(above) / len(recalls)
+
+
+def risk_at(probabilities, labels, threshold):
+    """(coverage, risk) of the rows whose largest probability is at least the threshold."""
+    guesses = predictions(probabilities)
+    accepted = [i for i, row in enumerate(probabilities) if max(row) >= threshold]
+    return len(accepted) / len(labels), sum(guesses[i] != labels[i] for i in accepted) / len(accepted)
+
+
+def likely_label_errors(probabilities, labels):
+    """Northcutt et al. 2021, eq. 1 and 2: (row, given, suggested) off the diagonal, the least likely label first."""
+    classes = range(len(probabilities[0]))
+    own = [[row[j] for row, label in zip(probabilities, labels, strict=True) if label == j] for j in classes]
+    found = []
+    for i, row in enumerate(probabilities):
+        confident = [j for j in classes if own[j] and row[j] >= sum(own[j]) / len(own[j]) - 1e-9]
+        if confident:
+            suggested = max(confident, key=lambda j, row=row: (row[j], -j))
+            found += [(row[labels[i]], i, labels[i], suggested)] if suggested != labels[i] else []
+    return [(i, given, suggested) for _, i, given, suggested in sorted(found)]
+
+
 # --- models -----------------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import reference
 from lt_fast import metrics
 
 
@@ -87,3 +90,69 @@ def test_bad_input_is_named(interval, values, level, message):
 def test_bad_bootstrap_settings_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         metrics.bootstrap_interval([1.0], **kwargs)
+
+
+Z95 = 1.959963984540054  # normal quantile at 0.975, as tabulated
+
+
+@given(st.integers(1, 5000), st.data())
+def test_wilsons_ends_solve_his_equation(total, data):
+    right = data.draw(st.integers(0, total))
+    assert metrics.wilson_interval(right, total) == pytest.approx(
+        np.clip(reference.wilson_ends(right, total, Z95), 0, 1), abs=1e-9
+    )
+
+
+def test_wilsons_published_example():
+    # Newcombe 1998, Statistics in Medicine 17(8), table I: 81 of 263, 15 of 148, 0 of 20 and 1 of 29
+    found = metrics.wilson_interval([81, 15, 0, 1], [263, 148, 20, 29])
+    expected = [(0.2553, 0.3662), (0.0624, 0.1605), (0.0000, 0.1611), (0.0061, 0.1718)]
+    assert found == pytest.approx(np.array(expected), abs=5e-5)
+
+
+def test_a_class_without_samples_can_have_any_recall():
+    assert metrics.wilson_interval([0, 3], [0, 3])[0].tolist() == [0.0, 1.0]
+    assert metrics.mean_recall_interval([0, 3], [0, 3]) == metrics.mean_recall_interval([3], [3])
+    assert metrics.mean_recall_interval([0], [0]) is None
+
+
+def test_the_ends_are_exact_where_all_or_none_are_right():
+    low, high = metrics.wilson_interval(np.arange(1, 200), np.arange(1, 200)).T
+    assert (high == 1).all()
+    assert (low < 1).all()
+    assert (metrics.wilson_interval(0, np.arange(1, 200))[:, 0] == 0).all()
+
+
+@given(st.lists(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1, max_size=9))
+def test_the_interval_of_a_mean_recall_equals_the_reference(classes):
+    right, total = zip(*classes, strict=True)
+    expected = np.clip(reference.mean_recall_ends(right, total, Z95), 0, 1)
+    assert metrics.mean_recall_interval(right, total) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_interval_of_a_mean_recall_covers_the_truth():
+    draw = np.random.default_rng(0)
+    truth, total = np.array([0.99, 0.9, 0.6, 0.3]), np.array([50, 40, 12, 6])
+    found = [metrics.mean_recall_interval(draw.binomial(total, truth), total) for _ in range(1000)]
+    covered = np.mean([low <= truth.mean() <= high for low, high in found])
+    assert 0.93 <= covered <= 0.985
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "error", "message"),
+    [
+        (3, 2, ValueError, r"right must lie in \[0, total\], got 3 of 2"),
+        ([1, -1], 2, ValueError, "got -1 of 2"),
+        (0.5, 2, TypeError, "right must be integers, got dtype float64"),
+        (1, [2.0], TypeError, "total must be integers, got dtype float64"),
+    ],
+)
+def test_bad_counts_are_named(right, total, error, message):
+    for interval in (metrics.wilson_interval, metrics.mean_recall_interval):
+        with pytest.raises(error, match=message):
+            interval(right, total)
+
+
+def test_a_bad_level_is_named():
+    with pytest.raises(ValueError, match=r"did you mean 0\.95"):
+        metrics.wilson_interval(1, 2, 95)

@@ -101,6 +101,7 @@ def test_one_wheel_for_every_python_from_3_11(wheel):
 def test_it_holds_the_package_and_three_libraries(contents):
     assert {name for name in contents if ".so" in name} == {RUST, CPU, CUDA}
     assert {"lt_fast/py.typed", "lt_fast/_rust.pyi", "lt_fast/ops/reference.py"} <= contents.keys()
+    assert {f"lt_fast/report/templates/page.{ending}" for ending in ("html", "css", "js")} <= contents.keys()
     top = {name.partition("/")[0] for name in contents}
     assert {name for name in top if not name.endswith(".dist-info")} <= {"lt_fast"}
     assert any(name.endswith("licenses/LICENSE") for name in contents)

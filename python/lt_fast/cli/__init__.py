@@ -1,4 +1,4 @@
-"""The command line: ``lt-fast train | eval | predict | calibrate | compare | methods | demo | ... | inspect``.
+"""The command line: ``lt-fast train | eval | report | predict | calibrate | compare | export | methods | ...``.
 
 Exit status: 0 done; 1 the installation or the run failed (a check of ``doctor``, a missing extra, a diverged loss, too
 little memory, output that cannot be written, a fault of ours); 2 wrong usage; 3 bad data; 4 interrupted and resumable.

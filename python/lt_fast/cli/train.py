@@ -438,7 +438,7 @@ def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: O
         confusions = result["method"]["confusions"]
         errors, shown = confusions["errors"], confusions["predictions"]
         output.say(f"\nmost confused while training, of {errors} errors on {shown} images\n{confusion_table(result)}")
-    output.say(f"\nresult: {folder / 'result.json'}")
+    output.say(f"\nresult: {folder / 'result.json'}; `lt-fast report {folder}` makes one page of it")
     if pictures:
         output.say(f"pictures: {folder / 'plots'}")
     output.result({"run": str(folder), "pictures": [str(path) for path in pictures], **result})

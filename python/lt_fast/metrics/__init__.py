@@ -14,23 +14,31 @@ from lt_fast.metrics.accuracy import (
 )
 from lt_fast.metrics.calibration_error import Reliability, expected_calibration_error, reliability
 from lt_fast.metrics.evaluation import METRICS, evaluate, group_recalls
-from lt_fast.metrics.intervals import bootstrap_interval, mean_interval
+from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_recall_interval, wilson_interval
+from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
 from lt_fast.metrics.likelihood import negative_log_likelihood
+from lt_fast.metrics.risk_coverage import RiskCoverage, risk_coverage
 
 __all__ = [
     "METRICS",
+    "LabelErrors",
     "Reliability",
+    "RiskCoverage",
     "balanced_accuracy",
     "bootstrap_interval",
     "confusion_matrix",
     "evaluate",
     "expected_calibration_error",
     "group_recalls",
+    "likely_label_errors",
     "macro_f1",
     "mean_interval",
+    "mean_recall_interval",
     "negative_log_likelihood",
     "per_class_scores",
     "reliability",
+    "risk_coverage",
     "top1_accuracy",
+    "wilson_interval",
     "worst_class_recall",
 ]

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast import _checks
-from lt_fast.errors import DataError
-from lt_fast.metrics.inputs import Labels, Scores, are_distributions, checked_scores, refuse_probabilities
+from lt_fast.metrics.inputs import Labels, Scores, checked_scores, refuse_probabilities, require_distributions
 from lt_fast.metrics.likelihood import log_softmax
 
 _MOST_BINS = 1_000_000
@@ -52,7 +51,7 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
     """
     array, target = checked_scores(probabilities, labels, name="probabilities")
     bins = _checks.integer("bins", bins, least=1, most=_MOST_BINS)
-    _require_distributions(array)
+    require_distributions(array)
     confidence, predicted = array.max(axis=1), array.argmax(axis=1)
     which = _bin_of(confidence, bins)
     count = np.bincount(which, minlength=bins)
@@ -92,14 +91,3 @@ def ece15(logits: Scores, labels: Labels) -> float:
 def _bin_of(confidence: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
     edges = (np.arange(1, bins) / bins).astype(confidence.dtype)
     return np.searchsorted(edges, confidence, side="left")
-
-
-def _require_distributions(array: NDArray[np.floating]) -> None:
-    wrong = np.flatnonzero(~are_distributions(array))
-    if wrong.size:
-        row = int(wrong[0])
-        total, smallest = array[row].sum(dtype=np.float64), array[row].min()
-        raise DataError(
-            f"probabilities must be >= 0 with rows that sum to 1, got the sum {total:g} and the smallest "
-            f"{smallest:g} in row {row}; pass softmax(logits)"
-        )

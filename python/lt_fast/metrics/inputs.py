@@ -88,6 +88,22 @@ def are_distributions(array: NDArray[np.floating]) -> NDArray[np.bool_]:
     return near & ~(array < 0).any(axis=1)
 
 
+def require_distributions(array: NDArray[np.floating]) -> None:
+    """Raise unless every row is a distribution.
+
+    Raises:
+        DataError: naming the first row that is not, and what to pass instead.
+    """
+    wrong = np.flatnonzero(~are_distributions(array))
+    if wrong.size:
+        row = int(wrong[0])
+        total, smallest = array[row].sum(dtype=np.float64), array[row].min()
+        raise DataError(
+            f"probabilities must be >= 0 with rows that sum to 1, got the sum {total:g} and the smallest "
+            f"{smallest:g} in row {row}; pass softmax(logits)"
+        )
+
+
 def checked_labels(labels: Labels, *, rows: int, num_classes: int, of: str) -> NDArray[np.int64]:
     """Return labels ``(rows,)`` int64 in [0, num_classes).
 

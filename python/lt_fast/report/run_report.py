@@ -85,7 +85,7 @@ def stages_of(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str) -> None:
-    history = _history(table, config["epochs"])
+    history = read_history(table, config["epochs"])
     of = "validation" if any(name.startswith("validation_") for name in history.columns) else "test"
     accuracy = {group: [row.get(f"{of}_{key}") for row in history] for group, key in GROUPS.items()}
     defer = config["defer_until"] * config["epochs"] if "defer_until" in config else None
@@ -93,7 +93,12 @@ def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str)
     pictures.training_curves(path, range(1, len(history) + 1), losses, accuracy, title=title, mark_epoch=defer)
 
 
-def _history(table: Path, epochs: int) -> History:
+def read_history(table: Path, epochs: int) -> History:
+    """Return a finished run's ``metrics.csv``: a row for each of its ``epochs``.
+
+    Raises:
+        DataError: if it is missing or damaged.
+    """
     history = History.from_csv(table)
     columns = {f"{of}_{key}?": FRACTION for of in ("test", "validation") for key in GROUPS.values()}
     rules = {"epoch": whole(1), "train_loss": NUMBER} | columns
