@@ -13,7 +13,10 @@ TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], r"a command is needed: train, eval, report, predict, calibrate, compare, export, methods, demo, make-lt"),
+        (
+            [],
+            r"a command is needed: train, eval, report, predict, calibrate, compare, export, methods, demo, make-lt, ",
+        ),
         (["trian"], r"command must be one of .*, got 'trian'; did you mean 'train'\?"),
         (["--jsn", "train"], r"the command comes first: .*, got '--jsn'"),
         ([*TRAIN, "--epoch", "3"], r"lt-fast train has no option '--epoch'; did you mean '--epochs'\?"),

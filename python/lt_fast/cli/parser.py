@@ -28,9 +28,11 @@ COMMANDS = {
 _LONGEST_SHOWN = 60
 
 # Their result is in files: output that is lost takes nothing from it.
-FILES_ARE_THE_RESULT = frozenset({"train", "calibrate", "export", "make-lt", "report"})
+FILES_ARE_THE_RESULT = frozenset({"train", "report", "calibrate", "export", "make-lt"})
 # What only one process may do in a folder at a time.
-ONE_PROCESS = frozenset({"train", "eval", "report", "predict", "calibrate", "export", "demo", "make-lt", "inspect"})
+ONE_PROCESS = frozenset({
+    "train", "eval", "report", "predict", "calibrate", "export", "demo", "make-lt", "inspect",
+})  # fmt: skip
 
 
 class _Once(argparse.Action):

@@ -88,6 +88,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also log to tensorboard (RUN/tensorboard) or wandb; may be repeated",
+    )
 
 
 def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
@@ -169,6 +176,7 @@ def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namesp
         "step": arguments.step,
         "workers": None if arguments.workers is None else integer_from_0("--workers", arguments.workers),
     }
+    shared["log"] = arguments.log
     if has_folds(config):
         if arguments.start_from is not None:
             raise UsageError("--start-from must be left out with --folds: every fold begins with first weights")

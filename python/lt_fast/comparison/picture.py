@@ -10,7 +10,7 @@ from lt_fast.report.style import BLACK, BLUE, VERMILION, figure
 _COLOURS = {None: BLACK, "not distinguishable": BLACK, "better": BLUE, "worse": VERMILION}
 _MARKERS = {None: "o", "not distinguishable": "o", "better": "^", "worse": "v"}
 _COLUMNS = 4
-_LEFT, _RIGHT = -3, 103
+_LEFT, _RIGHT, _LEAST = -3, 103, 2
 _HEIGHT, _ROW = 1.1, 0.3
 
 
@@ -50,7 +50,8 @@ def _panel(panel: Any, found: Comparison, metric: str, *, names: bool) -> None:
             panel.axvline(100 * entry.value, color="#888888", linewidth=0.8, linestyle="--", zorder=0)
     panel.set_title(f"{metric} (smaller is better)" if metric == "ECE" else metric)
     left, right = panel.get_xlim()
-    panel.set_xlim(max(left, _LEFT), min(right, _RIGHT))
+    middle, half = (left + right) / 2, max((right - left) / 2, _LEAST)
+    panel.set_xlim(max(middle - half, _LEFT), min(middle + half, _RIGHT))
     panel.set_ylim(len(found.methods) - 0.4, -0.6)
     panel.set_yticks(range(len(found.methods)), list(found.methods) if names else [""] * len(found.methods))
     panel.grid(axis="y", visible=False)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from lt_fast.datasets.photographs import Columns
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data
 from lt_fast.experiment.config import DATA_OPTIONS
+from lt_fast.experiment.mirrors import checked_log
 from lt_fast.experiment.photographs import collect, divide
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.experiment.results import Predictions
-from lt_fast.experiment.running import Place, checked_device, read_result, run_in
+from lt_fast.experiment.running import Place, Told, checked_device, read_result, run_in
 from lt_fast.experiment.splits import IMAGES, ImageRow, read_images, write_images
 from lt_fast.ranks import Ranks
 from lt_fast.training import History, RunDirectory, process_group, run_files
@@ -48,6 +49,7 @@ def run_folds(
     root: str | Path | None = None,
     step: str = "eager",
     workers: int | None = None,
+    log: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train once for each fold, on the others, and measure all images together.
 
@@ -63,6 +65,7 @@ def run_folds(
         root: where the photographs are now.
         step: see ``run``.
         workers: see ``run``.
+        log: see ``run``; every fold has its own.
 
     Returns:
         What ``result.json`` holds, as of ``run``; ``folds`` has the metrics of each.
@@ -71,6 +74,7 @@ def run_folds(
         As ``run``.
     """
     checked_device(device)
+    told = Told(checked_log(log))
     ranks, folder = Ranks.from_environment(), Path(run_dir)
     if ranks.world_size > 1:
         raise UsageError("folds must be trained in one process; leave torchrun out")
@@ -87,7 +91,7 @@ def run_folds(
         for number, (place, data) in enumerate(zip(places, every, strict=True)):
             own = {**config, DATA_OPTIONS: {**config[DATA_OPTIONS], "fold": number}}
             begun = (place / "config.json").exists()
-            run_in(own, Place(place, begun, device, progress, step, ranks, workers), root=root, data=data)
+            run_in(own, Place(place, begun, device, progress, step, ranks, workers, told), root=root, data=data)
         return _pooled(config, directory, places)
 
 

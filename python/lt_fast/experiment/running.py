@@ -3,8 +3,8 @@
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from lt_fast.experiment.build import Data, Parts, build, fused_on, load_data, so
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
+from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
 from lt_fast.experiment.photographs import rows_of
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
 from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of
@@ -28,7 +29,7 @@ from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
-from lt_fast.training import Checkpoints, RunDirectory, process_group, run_files
+from lt_fast.training import Callback, Checkpoints, RunDirectory, process_group, run_files
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 from lt_fast.training.state import refuse_disagreement
@@ -47,6 +48,8 @@ def run(
     start_from: str | Path | None = None,
     step: str = "eager",
     workers: int | None = None,
+    log: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train, calibrate and measure by ``config``, with everything in ``run_dir``.
 
@@ -65,6 +68,8 @@ def run(
             Momentum, learning rate and re-weighting start again. The configuration records which weights they are.
         step: ``"eager"`` or, on a GPU, ``"graph"``: see ``lt_fast.training.fit``.
         workers: processes that decode photographs; one for each processor when left out.
+        log: ``"tensorboard"`` and ``"wandb"``: mirrors of ``metrics.csv`` and of the final metrics.
+        callbacks: told of the training as it goes; see ``lt_fast.training.Callback``.
 
     Under ``torchrun`` every rank calls this, and rank 0 writes and returns the result; the others return an empty one.
 
@@ -82,9 +87,17 @@ def run(
     ranks = Ranks.from_environment()
     if ranks.world_size > 1 and torch.device(device).index is not None:
         raise UsageError(f"device must be cuda on {ranks.world_size} ranks, each with a GPU of its own, got {device!r}")
-    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers)
+    told = Told(checked_log(log), tuple(callbacks))
+    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers, told)
     with process_group(ranks, device):
         return run_in(config, place, root=root, download=download, start_from=start_from)
+
+
+class Told(NamedTuple):
+    """Who is told of a training: mirrors by name, and callbacks."""
+
+    log: tuple[str, ...] = ()
+    callbacks: tuple[Callback, ...] = ()
 
 
 class Place(NamedTuple):
@@ -97,6 +110,7 @@ class Place(NamedTuple):
     step: str
     ranks: Ranks
     workers: int | None = None
+    told: Told = Told()
 
 
 def run_in(
@@ -290,7 +304,25 @@ def _trained(
     config: Mapping[str, Any], directory: RunDirectory | None, data: Data, parts: Parts, place: Place
 ) -> dict[str, Any]:
     data, parts = with_features(config, data, parts, device=place.device, progress=place.progress)
-    history = _fitted(config, directory, data, parts, place)
+    mirrors = [] if directory is None else mirrors_of(place.told.log, directory.path, config)
+    with ExitStack() as stack:
+        for mirror in mirrors:
+            stack.callback(mirror.close)
+        result = _measured(config, directory, data, parts, place, mirrors)
+        for mirror in mirrors:
+            mirror.result(result)
+    return result
+
+
+def _measured(
+    config: Mapping[str, Any],
+    directory: RunDirectory | None,
+    data: Data,
+    parts: Parts,
+    place: Place,
+    mirrors: Sequence[Mirror],
+) -> dict[str, Any]:
+    history = _fitted(config, directory, data, parts, place, mirrors)
     started = time.perf_counter()
     with training.deterministic(torch.device(place.device)):
         parts.method.finish(parts.data)
@@ -323,7 +355,12 @@ def save_for_use(config: Mapping[str, Any], data: Data, parts: Parts, folder: Pa
 
 
 def _fitted(
-    config: Mapping[str, Any], directory: RunDirectory | None, data: Data, parts: Parts, place: Place
+    config: Mapping[str, Any],
+    directory: RunDirectory | None,
+    data: Data,
+    parts: Parts,
+    place: Place,
+    mirrors: Sequence[Mirror],
 ) -> training.History:
     """Train; on every rank, of which the first has the run directory."""
     return training.fit(
@@ -340,6 +377,7 @@ def _fitted(
         resume=place.resume and directory is not None,
         ranks=place.ranks,
         step=place.step,
+        callbacks=(*place.told.callbacks, *mirrors),
         save_every=config["epochs"] if config.get(MODE) == "freeze" else 1,  # a second of training, a file of megabytes
     )
 

@@ -5,6 +5,7 @@ Nothing here looks a name up: methods, loaders, optimizers and schedules come in
 
 from lt_fast.batch import Batch
 from lt_fast.training.batches import Batches
+from lt_fast.training.callbacks import Callback
 from lt_fast.training.checkpoint import Checkpoint, Checkpoints
 from lt_fast.training.determinism import deterministic
 from lt_fast.training.history import History
@@ -16,6 +17,7 @@ from lt_fast.training.schedules import LearningRate, cosine, epoch_at, multistep
 __all__ = [
     "Batch",
     "Batches",
+    "Callback",
     "Checkpoint",
     "Checkpoints",
     "History",

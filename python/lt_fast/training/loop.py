@@ -1,7 +1,7 @@
 """The training loop, to be read from top to bottom."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from lt_fast import _checks
 from lt_fast.batch import Batch
 from lt_fast.ranks import Ranks
 from lt_fast.training.batches import Batches, check_loaders, steps_from
+from lt_fast.training.callbacks import Callback, telling
 from lt_fast.training.determinism import deterministic
 from lt_fast.training.evaluation import Evaluate, measure
 from lt_fast.training.finite import FiniteWatch
@@ -46,6 +47,7 @@ def fit(
     ranks: Ranks = Ranks(),  # noqa: B008  (immutable)
     step: str = "eager",
     save_every: int = 1,
+    callbacks: Sequence[Callback] = (),
 ) -> History:
     """Train ``method`` in place; with a run directory, it can stop at any time and continue bit-identically.
 
@@ -76,6 +78,7 @@ def fit(
         ranks: of this process; with several, the process group is there and every rank has its shard of the batches.
         save_every: epochs from one checkpoint to the next; the last epoch has one as well. A signal saves at once.
         step: ``"eager"``, or ``"graph"``: the whole step as a CUDA graph, with the same results and fewer launches.
+        callbacks: told of the start, of every epoch and of the end, on rank 0.
 
     Returns:
         One row per epoch, those before the resumption included.
@@ -102,10 +105,12 @@ def fit(
     place = beginning(training, run, resume=resume)
     watch = FiniteWatch(device, ranks)
     done = place.epoch * training.steps + place.step
+    listeners = callbacks if ranks.is_main else ()
     with (
         deterministic(device),
         Interruption(enabled=run is not None or ranks.world_size > 1) as interruption,
         Progress(epochs=epochs, steps=training.steps, done=done, enabled=progress and ranks.is_main) as shown,
+        telling(listeners, epochs, place.history),
     ):
         saving = Saving(run, training, watch, interruption)
         take_step = _step_runner(training, step)
@@ -121,6 +126,8 @@ def fit(
             shown.epoch(place.finish_epoch(training.rate(place.epoch, training.steps - 1), measured))
             if place.epoch % save_every == 0 or place.epoch == epochs or saving.due():
                 saving.end_epoch(place)
+            for callback in listeners:
+                callback.on_epoch_end(dict(place.history[-1]))
     method.eval()
     return place.history
 
