@@ -163,7 +163,7 @@ def _fake_backward(grad_output: Tensor, logits: Tensor, *_: Any) -> Tensor:  # n
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(*output[1:])
-    ctx.lengths = len(inputs[5]), len(inputs[6])
+    ctx.lists = [None] * len(inputs[5]), None if inputs[6] else []  # torch asks for an empty list's gradient as one
     if inputs[-1] & WITH_GRADIENT:
         ctx.save_for_backward(output[1])
     else:
@@ -171,7 +171,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tens
 
 
 def _backward(ctx: Any, grad_output: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    return _gradient_of(ctx, grad_output), None, None, None, None, *([None] * length for length in ctx.lengths), None
+    return _gradient_of(ctx, grad_output), None, None, None, None, *ctx.lists, None
 
 
 def register() -> None:
