@@ -210,7 +210,7 @@ def calls_of(batch: Batch, *, compiled: bool) -> Iterator[tuple[str, Callable[[]
 def op_alone(batch: Batch) -> Callable[[], object]:
     """Return the op that a loss module calls, which gives loss and gradient without a graph."""
     options, exact = MarginOptions(scale=SCALE, normalization="batch").stack(margin=batch.margin, weight=batch.weight)
-    rows, numbers, choices = [exact.float()], (0.0, *options.numbers), options.choices | WITH_GRADIENT
+    rows, numbers, choices = [exact.float()], options.numbers, options.choices | WITH_GRADIENT
     logits, op = batch.logits.detach(), torch.ops.lt_fast.mixed_margin_loss.raw
     return lambda: op(logits, batch.target, batch.target_b, batch.lam, None, rows, numbers, choices)
 

@@ -1,6 +1,7 @@
 // The ops on the CPU: values of the arguments, outputs, threads. The arithmetic is in mixed_margin/cpu.
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <tuple>
@@ -181,17 +182,16 @@ Rows<T> rows_of(const Tensor& logits, const LabelPair& labels, const T* bias) {
 }
 
 template <class T>
-void write_loss(const Choices& choices, const std::vector<T>& row_loss, Tensor& loss) {
+void write_loss(const Choices& choices, const T* row_loss, int64_t rows, Tensor& loss) {
   T* result = loss.mutable_data_ptr<T>();
   if (choices.reduction == Reduction::kNone) {
-    if (!row_loss.empty()) std::memcpy(result, row_loss.data(), row_loss.size() * sizeof(T));
+    if (rows > 0) std::memcpy(result, row_loss, static_cast<size_t>(rows) * sizeof(T));
     return;
   }
   // No rows: 0, but for the batch's own weight sum, of which 0 / 0 is torch's NaN.
   const bool undefined =
-      row_loss.empty() && choices.reduction == Reduction::kMean && choices.normalization == Normalization::kWeights;
-  *result = undefined ? std::numeric_limits<T>::quiet_NaN()
-                      : static_cast<T>(total(row_loss.data(), static_cast<int64_t>(row_loss.size())));
+      rows == 0 && choices.reduction == Reduction::kMean && choices.normalization == Normalization::kWeights;
+  *result = undefined ? std::numeric_limits<T>::quiet_NaN() : static_cast<T>(total(row_loss, rows));
 }
 
 using Outputs = std::tuple<Tensor, Tensor, Tensor>;
@@ -220,14 +220,15 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
                "be finite and >= 0");
 
   const Settings<T> settings = settings_of(constants.numbers, choices.label_rule, choices.margin_rule, c);
-  std::vector<double> factors_a(static_cast<size_t>(n)), factors_b(factors_a);
-  std::vector<T> row_loss(static_cast<size_t>(n));
+  // Not filled with zeros first: the kernels write every entry.
+  const std::unique_ptr<double[]> both_factors(new double[static_cast<size_t>(2 * n)]);
+  const std::unique_ptr<T[]> row_loss(new T[static_cast<size_t>(n)]);
   factors.counts = choices.label_rule == LabelRule::kMixup ? nullptr : constants.class_counts;
   factors.weight = constants.weight;
   factors.sample_weight = sample_weight.values;
   factors.sample_weight_stride = sample_weight.step;
-  factors.factor_a = factors_a.data();
-  factors.factor_b = factors_b.data();
+  factors.factor_a = both_factors.get();
+  factors.factor_b = both_factors.get() + n;
   row_kernels<T>().factors(rows, factors, settings);
 
   Tensor loss = choices.reduction == Reduction::kNone ? empty_like(logits, {n}, kScalarType<T>)
@@ -240,13 +241,13 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   call.factor_b = factors.factor_b;
   call.settings = settings;
   call.per_loss = 1 / denominator(choices, rows, factors, constants);
-  call.loss = row_loss.data();
+  call.loss = row_loss.get();
   if (choices.with_gradient) call.grad = kept.mutable_data_ptr();
   if (choices.with_rows) call.row_numbers = kept.mutable_data_ptr<T>();
   if (choices.with_prediction) call.prediction = prediction.mutable_data_ptr<int64_t>();
   over_rows(rows,
             [&](int64_t from, int64_t to, T* scratch) { row_kernels<T>().forward(rows, call, from, to, scratch); });
-  write_loss(choices, row_loss, loss);
+  write_loss(choices, row_loss.get(), n, loss);
   return {loss, kept, prediction};
 }
 

@@ -28,7 +28,7 @@ def inputs_of_the_op(case: Case, dtype: torch.dtype, *, ready: bool, reduction: 
     vectors = {name: getattr(given, name) for name in VECTORS if getattr(given, name) is not None}
     chosen = replace(chosen, vectors=tuple(vectors))
     choices = chosen.choices | WITH_PREDICTION | (WITH_GRADIENT if ready else WITH_ROWS)
-    numbers = (0.0, *chosen.numbers)
+    numbers = chosen.numbers
     return (
         given.logits, given.target, given.target_b, given.lam, given.sample_weight, list(vectors.values()), numbers,
         choices,

@@ -185,7 +185,7 @@ def inputs_of_the_op(dtype: torch.dtype, *, number: bool, form: str = "list") ->
     )
     stacked = [rows.to(given["lam"].dtype)]
     vectors = stacked if form == "stacked" else [given[name].contiguous() for name in VECTORS]
-    numbers = [0.3, *options.numbers]
+    numbers = [0.3, *options.numbers[1:]]
     if form == "traced":
         vectors, numbers = [*vectors, torch.tensor(numbers, dtype=torch.float64)], []
     lam = None if number else given["lam"]

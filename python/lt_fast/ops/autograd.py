@@ -1,9 +1,9 @@
 """The op inside torch: the shapes of its results, its gradient, and its call.
 
-float32 and float64: the gradient is ready when the loss is, and the backward multiplies it by ``grad_output``, which
-costs nothing where that is 1 (on a GPU the kernel reads it, not the host). Half types and ``reduction="none"``: the
-forward keeps six numbers per row and the backward computes the gradient from them, so that it is rounded to the half
-type once, after it was multiplied by ``grad_output`` with a loss scaler's factor in it.
+float32 and float64: the gradient is ready when the loss is, and the backward multiplies it by ``grad_output`` in place,
+which costs nothing where that is 1 (on a GPU the kernel reads it, not the host). Only a retained graph gets a copy.
+Half types and ``reduction="none"``: the forward keeps six numbers per row and the backward computes the gradient from
+them, so that it is rounded to the half type once, after it was multiplied by ``grad_output`` with a scaler's factor.
 """
 
 from typing import Any
@@ -18,7 +18,8 @@ from lt_fast.ops.options import REDUCTION_BITS, WITH_GRADIENT, WITH_PREDICTION, 
 ROW_NUMBERS = 6
 _LIBRARY = torch.library.Library("lt_fast", "FRAGMENT")  # type: ignore[no-untyped-call]  # registrations live as long
 _EXACT = (torch.float32, torch.float64)  # whose gradient may be rounded before grad_output is multiplied in
-_raw: Any = None  # the operator without the Python frame of its overload, once it is registered
+_raw: Any = None  # operators without the Python frame of their overload, once they are registered
+_rescale: Any = None
 _graph_is_retained = torch._C._autograd._get_current_graph_task_keep_graph  # noqa: SLF001  (no public function says it)
 
 
@@ -44,46 +45,58 @@ class FusedLoss(Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, _: None = None) -> tuple[Tensor | None, None]:
-        """Return the kept gradient, or compute it from the kept rows; no frame more than the usual case needs."""
+        """Return the kept gradient, or compute it from the kept rows."""
         if torch.is_grad_enabled():  # in a backward only where a graph of the backward is asked for
             refuse_second_derivative()
         kept = ctx.saved_tensors
-        if len(kept) > 1 or grad_output is None:
-            return _gradient_of(ctx, grad_output), None
-        grad: Tensor = kept[0]
-        try:
-            if grad.is_cpu and grad_output.item() == 1:
-                # The receiver may write into it: a hook, or an optimizer into the leaf's .grad, which takes the tensor
-                # over. Only a retained graph returns it again.
-                return (grad.clone() if _graph_is_retained() else grad), None
-        except RuntimeError:  # several at once, under is_grads_batched
-            pass
-        return _scaled(grad, grad_output), None
+        if len(kept) == 1 and grad_output is not None and not _graph_is_retained():
+            try:
+                _rescale(kept[0], grad_output)
+            except RuntimeError:  # several at once, under is_grads_batched
+                pass
+            else:
+                return kept[0], None
+        return _gradient_of(ctx, kept, grad_output), None
 
 
 # Function.apply first looks for functorch's transforms, which the callers have ruled out.
 _apply = super(Function, FusedLoss).apply
 
 
-def call(
-    logits: Tensor, inputs: tuple[Any, ...], choices: int, return_gradient: bool, return_prediction: bool,
-    *, traced: bool = False,
+def call(  # noqa: C901  (a frame more costs a small batch as much as its checks)
+    logits: Tensor, target: Tensor, target_b: Tensor | None, lam: Any, sample_weight: Any, vectors: list[Any],
+    numbers: tuple[Any, ...], choices: int, return_gradient: bool, return_prediction: bool, *, converted: bool = False,
 ) -> Any:  # fmt: skip
     """Return the loss on the graph, or the loss and its gradient; then the prediction, if wanted.
 
-    ``inputs`` are those between ``logits`` and ``choices``. In a ``traced`` graph of ``torch.compile`` the op with its
-    registered gradient is one node.
+    In a graph of ``torch.compile`` the op with its registered gradient is one node. What is not ``converted`` goes to
+    the op as it is, which checks it; ``TypeError`` for what it would not see.
     """
+    traced = converted and torch.compiler.is_compiling()
+    if not converted:
+        if (lam is None) is not (target_b is None):
+            raise TypeError
+        if type(lam) is float:
+            lam, numbers = None, (lam, *numbers[1:])
+        if lam is not None and (type(lam) is not Tensor or lam.requires_grad):
+            raise TypeError
+        if sample_weight is not None and (type(sample_weight) is not Tensor or sample_weight.requires_grad):
+            raise TypeError
+        for vector in vectors:
+            if type(vector) is not Tensor or vector.requires_grad:
+                raise TypeError
     if return_prediction:
         choices |= WITH_PREDICTION
-    if return_gradient:
+    differentiable = logits.requires_grad and not return_gradient and torch.is_grad_enabled()
+    if return_gradient or (differentiable and choices & REDUCTION_BITS and logits.dtype in _EXACT):
         choices |= WITH_GRADIENT
-    elif logits.requires_grad and torch.is_grad_enabled():
-        choices |= WITH_GRADIENT if choices & REDUCTION_BITS and logits.dtype in _EXACT else WITH_ROWS
-        if not traced:
-            return _apply(logits, (*inputs, choices))  # type: ignore[no-untyped-call]
+    elif differentiable:
+        choices |= WITH_ROWS
+    inputs = (target, target_b, lam, sample_weight, vectors, numbers, choices)
+    if differentiable and not traced:
+        return _apply(logits, inputs)  # type: ignore[no-untyped-call]
     op = torch.ops.lt_fast.mixed_margin_loss if traced else _raw
-    loss, gradient, prediction = op(logits.detach() if traced and return_gradient else logits, *inputs, choices)
+    loss, gradient, prediction = op(logits.detach() if traced and return_gradient else logits, *inputs)
     if return_gradient:
         return (loss, gradient, prediction) if return_prediction else (loss, gradient)
     return (loss, prediction) if return_prediction else loss
@@ -98,12 +111,12 @@ def _keep_rows(ctx: Any, logits: Tensor, inputs: tuple[Any, ...], rows: Tensor) 
     ctx.save_for_backward(logits, target, target_b, rows, *vectors)
 
 
-def _gradient_of(ctx: Any, grad_output: Tensor | None) -> Tensor | None:
-    kept = ctx.saved_tensors
+def _gradient_of(ctx: Any, kept: tuple[Tensor, ...], grad_output: Tensor | None) -> Tensor | None:
+    """Return the gradient from what was kept, which may be unpacked only once."""
     if grad_output is None:
         return None
     if len(kept) == 1:
-        return _scaled(kept[0], grad_output)
+        return kept[0] * grad_output
     if not ctx.choices & WITH_ROWS:
         raise RuntimeError("choices must ask for the gradient or the rows for a backward, got neither")
     logits, target, target_b, rows, *vectors = kept
@@ -111,19 +124,6 @@ def _gradient_of(ctx: Any, grad_output: Tensor | None) -> Tensor | None:
         grad_output.contiguous(), logits, target, target_b, vectors, ctx.numbers, rows, ctx.choices
     )
     return gradient
-
-
-def _scaled(grad: Tensor, grad_output: Tensor) -> Tensor:
-    """Return ``grad * grad_output``; on a GPU in place, without a wait for the factor."""
-    ours = type(grad) is Tensor and grad.is_cuda and not torch.compiler.is_compiling()
-    if ours and grad.dtype == grad_output.dtype and not _graph_is_retained():
-        try:
-            torch.ops.lt_fast.mixed_margin_loss_rescale_(grad, grad_output.contiguous())
-        except RuntimeError:  # several at once, under is_grads_batched
-            pass
-        else:
-            return grad
-    return grad * grad_output
 
 
 def refuse_second_derivative(*_: Any) -> None:
@@ -171,12 +171,14 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tens
 
 
 def _backward(ctx: Any, grad_output: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    return _gradient_of(ctx, grad_output), None, None, None, None, *ctx.lists, None
+    if torch.is_grad_enabled():
+        refuse_second_derivative()
+    return _gradient_of(ctx, ctx.saved_tensors, grad_output), None, None, None, None, *ctx.lists, None
 
 
 def register() -> None:
     """Register shapes and gradients, once, after the library has been loaded."""
-    global _raw  # noqa: PLW0603
+    global _raw, _rescale  # noqa: PLW0603
     torch.library.register_fake("lt_fast::mixed_margin_loss", _fake_loss)
     torch.library.register_fake("lt_fast::mixed_margin_loss.raw", _fake_raw_loss)
     torch.library.register_fake("lt_fast::mixed_margin_loss_backward", _fake_backward)
@@ -185,3 +187,4 @@ def register() -> None:
     torch.library.register_autograd("lt_fast::mixed_margin_loss_backward", refuse_second_derivative)
     _LIBRARY.impl("mixed_margin_loss.raw", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
     _raw = torch.ops.lt_fast.mixed_margin_loss.raw._op  # noqa: SLF001
+    _rescale = torch.ops.lt_fast.mixed_margin_loss_rescale_.default._op  # noqa: SLF001

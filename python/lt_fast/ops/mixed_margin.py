@@ -70,8 +70,7 @@ def mixed_margin_loss(
         normalization: what ``reduction="mean"`` divides by. ``"expected"``: N times the training set's mean weight,
             ``(class_counts * weight).sum() / class_counts.sum()``, the same on every rank and under gradient
             accumulation. ``"weights"``: the batch's own sum of factors (label factor, class and sample weight), as
-            torch's weighted mean; equal to mixing two such means where the second labels permute the first and
-            ``lam`` is one number. ``"batch"``: N.
+            torch's weighted mean. ``"batch"``: N.
         scale: > 0, at least 1.2e-38.
         label_smoothing: share of the uniform distribution in the label. The class weight multiplies the smoothed loss
             as a whole; ``F.cross_entropy`` weights every class's term instead, and equals this without ``weight``.
@@ -79,8 +78,8 @@ def mixed_margin_loss(
             bias, but without weights, as in LDAM-DRW's focal loss.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         return_gradient: also return the gradient of a reduced loss with respect to ``logits``. Neither is on the graph:
-            ``logits.backward(gradient)`` does what ``loss.backward()`` would have done, without autograd's cost, at
-            small shapes more than the kernel's. Not for a loss scaler: half gradients are rounded before any factor.
+            ``logits.backward(gradient)`` does what ``loss.backward()`` would have, without autograd's cost. Not for a
+            loss scaler: half gradients are rounded before any factor.
         return_prediction: also return each row's largest logit's index, without margin and bias, lowest on ties.
 
     Shape:
@@ -109,7 +108,14 @@ def mixed_margin_loss(
     the own label's score by default, see ``compat``); balanced softmax, arXiv:2007.10740; mam, arXiv:2308.15457; remix,
     arXiv:2007.03943; unimix, arXiv:2111.03874; CP-Mix, arXiv:2411.07621 (its formula reconstructed from the text).
     """
-    if _is_usual(logits):
+    if (
+        type(logits) is Tensor  # as _is_usual, whose frame would cost as much as what it asks
+        and ((logits.is_cpu and libraries.BACKEND != "reference") or (logits.is_cuda and libraries.BACKEND == "cuda"))
+        and not torch.compiler.is_dynamo_compiling()
+        and not _transforms_active()
+        and forward_ad._current_level < 0  # noqa: SLF001
+        and not _modes()
+    ):
         try:
             choices, vectors = CHOICES[label_rule, margin_rule, compat, normalization, reduction], []
             if class_counts is not None:
@@ -126,10 +132,15 @@ def mixed_margin_loss(
                 vectors.append(weight)
             fixed = max_margin is gamma is None
             largest, steepness = (0.0, 1.0) if fixed else (max_margin, gamma)
-            numbers = (omega, kappa, tau, largest, steepness, scale, label_smoothing, focal_gamma)
-            if (margin_rule == "fixed") is fixed and _NUMBERS.issuperset(map(type, numbers)):
-                inputs = _unconverted(target, target_b, lam, sample_weight, vectors, numbers)
-                return autograd.call(logits, inputs, choices, return_gradient, return_prediction)
+            numbers = (0.0, omega, kappa, tau, largest, steepness, scale, label_smoothing, focal_gamma)
+            if (margin_rule == "fixed") is fixed and (
+                type(omega) is type(kappa) is type(tau) is type(largest) is type(steepness) is type(scale)
+                is type(label_smoothing) is type(focal_gamma) is float or _NUMBERS.issuperset(map(type, numbers))
+            ):  # fmt: skip
+                return autograd.call(
+                    logits, target, target_b, lam, sample_weight, vectors, numbers, choices, return_gradient,
+                    return_prediction,
+                )  # fmt: skip
         except _REFUSED:
             pass  # named below, or taken after a conversion
     options = MarginOptions(
@@ -147,16 +158,16 @@ def stacked_margin_loss(
     lam: Tensor | float | None = None, sample_weight: Tensor | float | None = None, *, return_gradient: bool = False,
     return_prediction: bool = False,
 ) -> Any:  # fmt: skip
-    """Return what ``mixed_margin_loss`` returns, for class vectors that were checked and stacked once.
+    """Equals ``mixed_margin_loss``, for ``options`` and ``rows`` of ``MarginOptions.stack``, which are made once.
 
-    ``options`` and ``rows`` are those of ``MarginOptions.stack``, ``rows`` in the dtype that the loss is computed in;
-    all other arguments, shapes and errors are those of ``mixed_margin_loss``.
+    ``rows`` have the dtype that the loss is computed in.
     """
     if _is_usual(logits):
         try:
-            vectors = [rows] if options.vectors else []
-            inputs = _unconverted(target, target_b, lam, sample_weight, vectors, options.numbers)
-            return autograd.call(logits, inputs, options.choices, return_gradient, return_prediction)
+            return autograd.call(
+                logits, target, target_b, lam, sample_weight, [rows] if options.vectors else [], options.numbers,
+                options.choices, return_gradient, return_prediction,
+            )  # fmt: skip
         except _REFUSED:
             pass  # as above
     return _checked_call(
@@ -169,26 +180,11 @@ def _is_usual(logits: Tensor) -> bool:
     return (
         type(logits) is Tensor
         and ((logits.is_cpu and libraries.BACKEND != "reference") or (logits.is_cuda and libraries.BACKEND == "cuda"))
-        and not torch.compiler.is_compiling()
+        and not torch.compiler.is_dynamo_compiling()  # other tracers have tensors of other types
         and not _transforms_active()
         and forward_ad._current_level < 0  # noqa: SLF001
         and not _modes()  # a trace would record a call that is refused
     )
-
-
-def _unconverted(
-    target: Tensor, target_b: Any, lam: Any, sample_weight: Any, vectors: list[Any], numbers: tuple[Any, ...]
-) -> tuple[Any, ...]:
-    """Return the op's inputs as they are: it checks them. Raise ``TypeError`` for what has to be converted first."""
-    if (lam is None) is not (target_b is None):
-        raise TypeError
-    number = 0.0
-    if type(lam) is float:
-        lam, number = None, lam
-    for value in (lam, sample_weight, *vectors):
-        if value is not None and (type(value) is not Tensor or value.requires_grad):
-            raise TypeError
-    return target, target_b, lam, sample_weight, vectors, (number, *numbers)
 
 
 def _checked_call(
@@ -202,14 +198,16 @@ def _checked_call(
     if arguments.transformed() or not libraries.has_kernel(logits.device.type):
         return reference.results_of(given, options, return_gradient, return_prediction)
     held = {name: getattr(given, name) for name in VECTORS if getattr(given, name) is not None}
-    tensors, numbers = list(held.values()), (0.0, *options.numbers)
+    tensors, numbers = list(held.values()), options.numbers
     choices = options.choices | sum(VECTOR_BITS[name] for name in held)
     traced = torch.compiler.is_compiling()
     if traced and (changing := options.traced_numbers()) is not None:
         tensors, numbers = [*tensors, changing], ()
-    inputs = (given.target, given.target_b, given.lam, given.sample_weight, tensors, numbers)
     try:
-        return autograd.call(logits, inputs, choices, return_gradient, return_prediction, traced=traced)
+        return autograd.call(
+            logits, given.target, given.target_b, given.lam, given.sample_weight, tensors, numbers, choices,
+            return_gradient, return_prediction, converted=True,
+        )  # fmt: skip
     except (RuntimeError, ValueError):
         if logits.device.type == "cpu" and not traced:
             arguments.check_values(given, options)

@@ -52,7 +52,7 @@ class MarginOptions:
 
     Attributes:
         vectors: names of the class vectors that ``stack`` has stacked for these options.
-        numbers: those of ``NUMBERS``, in that order; what the margin rule does not use is neutral.
+        numbers: those of the op: the place of ``lam``, then ``NUMBERS``; what the margin rule does not use is neutral.
         choices: all others, and ``vectors``, as bits.
 
     Raises:
@@ -88,9 +88,9 @@ class MarginOptions:
         for name in NUMBERS:
             if name not in neutral:
                 object.__setattr__(self, name, _number(name, getattr(self, name)))
-        numbers = tuple(neutral[name] if name in neutral else getattr(self, name) for name in NUMBERS)
+        numbers = [neutral[name] if name in neutral else getattr(self, name) for name in NUMBERS]
         bits = CHOICES[self.label_rule, self.margin_rule, self.compat, self.normalization, self.reduction]
-        object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "numbers", (0.0, *numbers))
         object.__setattr__(self, "choices", bits | sum(VECTOR_BITS[name] for name in self.vectors))
 
     def _check_margin_rule(self) -> None:
@@ -149,7 +149,7 @@ class MarginOptions:
         if all(isinstance(number, int | float) and _tensors.is_static(number) for number in self.numbers):
             return None
         one = torch.ones((), dtype=torch.float64, device="cpu")
-        return torch.stack([one * number for number in (0.0, *self.numbers)])
+        return torch.stack([one * number for number in self.numbers])
 
 
 def _number(name: str, value: Any) -> Any:

@@ -56,8 +56,7 @@ def _gradient_and_loss(given: Arguments, options: MarginOptions) -> tuple[Tensor
             recordable = {name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}
             return _gradient_and_loss(replace(given, **recordable), options)
     both = torch.func.grad_and_value(lambda logits: loss_of(replace(given, logits=logits), options))
-    result: tuple[Tensor, Tensor] = both(given.logits.detach())
-    return result
+    return both(given.logits.detach())
 
 
 def loss_of(given: Arguments, options: MarginOptions, row_loss: RowLoss | None = None) -> Tensor:
