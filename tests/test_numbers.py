@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_fast._numbers import read_integer, read_number
+from lt_fast._numbers import fraction_option, read_integer, read_number
 from lt_fast._text import shown
+from lt_fast.errors import UsageError
 
 
 @given(st.integers(-(10**30), 10**30))
@@ -76,3 +77,19 @@ def test_long_values_are_shown_short():
     assert len(shown("x" * 10**6)) < 100
     assert shown(10**5000) == "an integer of about 5001 digits"
     assert shown("5") == "'5'"
+
+
+@pytest.mark.parametrize(
+    ("text", "ends", "read"), [("0", True, 0.0), ("1", True, 1.0), ("5e-1", False, 0.5), (0.25, True, 0.25)]
+)
+def test_a_fraction(text, ends, read):
+    assert fraction_option("--level", text, ends=ends) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"), [("0", False), ("1", False), ("1.1", True), ("-0.1", True), ("x", True), (True, True)]
+)
+def test_what_is_no_fraction_is_named(text, ends):
+    rule = r"\[0, 1\]" if ends else r"\(0, 1\)"
+    with pytest.raises(UsageError, match=rf"--level must be a number in {rule}, got .*; 0.95 is usual"):
+        fraction_option("--level", text, ends=ends, hint="; 0.95 is usual")

@@ -72,6 +72,21 @@ def integer_option(name: str, value: Any, *, least: int = 0, most: int, hint: st
     return number
 
 
+def fraction_option(name: str, value: Any, *, ends: bool = True, hint: str = "") -> float:
+    """Return ``value``, text or a number, as a ``float`` in [0, 1], or in (0, 1) without its ``ends``.
+
+    Raises:
+        UsageError: naming the option, its rule and the value.
+    """
+    try:
+        number = read_number(value)
+    except (TypeError, ValueError, OverflowError):
+        number = -1.0
+    if not (0 <= number <= 1 if ends else 0 < number < 1):
+        raise UsageError(f"{name} must be a number in {'[0, 1]' if ends else '(0, 1)'}, got {shown(value)}{hint}")
+    return number
+
+
 def _matched(text: str) -> str:
     stripped = text.strip()
     if not _DECIMAL.fullmatch(stripped):

@@ -49,15 +49,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _level(text: str) -> float:
-    from lt_fast._numbers import read_number  # noqa: PLC0415
+    from lt_fast._numbers import fraction_option  # noqa: PLC0415
 
-    try:
-        level = read_number(text)
-    except (TypeError, ValueError, OverflowError):
-        level = -1.0
-    if not 0 < level < 1:
-        raise UsageError(f"--level must be a number in (0, 1), got {text!r}; 0.95 is usual")
-    return level
+    return fraction_option("--level", text, ends=False, hint="; 0.95 is usual")
 
 
 def _drawn(file: Path | None, found: "Comparison") -> list[str]:

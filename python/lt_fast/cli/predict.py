@@ -81,18 +81,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _number(arguments: argparse.Namespace, name: str) -> float | None:
-    from lt_fast._numbers import read_number  # noqa: PLC0415
+    from lt_fast._numbers import fraction_option  # noqa: PLC0415
 
-    text, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
-    if text is None:
-        return None
-    try:
-        number = read_number(text)
-    except (TypeError, ValueError, OverflowError):
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise UsageError(f"{option} must be a number in [0, 1], got {text!r}")
-    return number
+    text = getattr(arguments, name)
+    return None if text is None else fraction_option(f"--{name.replace('_', '-')}", text)
 
 
 def _rows(
