@@ -125,7 +125,7 @@ def test_the_demo_on_an_ascii_terminal(tmp_path, monkeypatch):
 def test_what_a_terminal_would_obey_is_shown_instead(capsys):
     assert main(["methods", "a\x1b[31m\nb\x00"]) == 2
     assert "\x1b" not in capsys.readouterr().err
-    assert main(["train", "--method", "ce", "--data", "\x1b]0;x\x07/"]) == 2
+    assert main(["train", "--method", "ce", "--data", "\x1b]0;x\x07/"]) == 3
     err = capsys.readouterr().err
     assert "\x1b" not in err
     assert err.count("\n") == 1
