@@ -40,7 +40,7 @@ def test_the_check_sees_every_form_of_import() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)
-def test_only_the_rooms_that_draw_import_the_rust_module(source: Path) -> None:
+def test_only_packages_that_draw_import_the_rust_module(source: Path) -> None:
     if source.parts[0] not in MAY_IMPORT_RUST:
         assert not imports_rust((PACKAGE / source).read_text(encoding="utf-8"))
 

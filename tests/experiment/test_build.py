@@ -64,8 +64,8 @@ def test_what_a_loss_does_with_mixed_labels_needs_a_mixer(name, value):
     with pytest.raises(UsageError) as refused:
         built({f"loss.{name}": value})
     assert str(refused.value) == (
-        f"loss.{name} is for labels that a mixer mixed, but this run has none; leave it out, or name one with "
-        "--set mixer=NAME"
+        f"loss.{name} needs a mixer, whose mixed labels it weighs, and this run has none; leave it out, or "
+        "name one with --set mixer=NAME"
     )
 
 

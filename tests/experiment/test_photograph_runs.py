@@ -10,9 +10,9 @@ import torch
 
 from experiment.photographs import NET, TinyNet, write_photographs
 from lt_fast.cli import main
+from lt_fast.datasets.splits import read_images
 from lt_fast.experiment.build import build, load_data
 from lt_fast.experiment.config import resolve, run_name
-from lt_fast.experiment.splits import read_images
 from lt_fast.experiment.stored import stored_config
 from lt_fast.models import Frozen
 from lt_fast.report.run_report import title_of

@@ -10,10 +10,10 @@ from PIL import Image
 
 from experiment.photographs import COUNTS, write_photographs
 from lt_fast.datasets import image_folder, write_image_list
+from lt_fast.datasets.splits import write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment import photographs as module
 from lt_fast.experiment.photographs import rows_of
-from lt_fast.experiment.splits import write_images
 from lt_fast.inspection import groups_of
 
 

@@ -12,10 +12,10 @@ import torch
 from experiment.photographs import NET, write_photographs
 from lt_fast import metrics
 from lt_fast.cli import main
+from lt_fast.datasets.splits import COLUMNS, ImageRow, write_images
 from lt_fast.errors import DataError
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.results import Predictions
-from lt_fast.experiment.splits import COLUMNS, ImageRow, write_images
 from lt_fast.report import findings, thumbnails
 from lt_fast.report.finished_run import FinishedRun
 from lt_fast.report.page import PAGE, SECTIONS, shortened, write_page

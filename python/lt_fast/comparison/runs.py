@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from lt_fast.comparison.measuring import Measured
 from lt_fast.counts import ClassCounts
+from lt_fast.datasets.splits import read_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.calibrating import CALIBRATION_RECORD, read_calibration
 from lt_fast.experiment.protocol import PROTOCOL
-from lt_fast.experiment.splits import read_images
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.training.run_files import read_predictions, read_result
 

@@ -383,8 +383,8 @@ def _refuse_unused_rule(config: Mapping[str, Any]) -> None:
     given = [name for name in config["loss"] if name in _rule_options(config)]
     if given and config["mixer"] is None:
         raise UsageError(
-            f"loss.{given[0]} is for labels that a mixer mixed, but this run has none; leave it out, or name one with "
-            "--set mixer=NAME"
+            f"loss.{given[0]} needs a mixer, whose mixed labels it weighs, and this run has none; leave it out, or "
+            "name one with --set mixer=NAME"
         )
 
 

@@ -14,6 +14,7 @@ from lt_fast._files import FOR_RUN, replace_file
 from lt_fast._files import read_json as plain_json
 from lt_fast.counts import ClassCounts
 from lt_fast.datasets.photographs import Columns
+from lt_fast.datasets.splits import IMAGES, ImageRow, read_images, write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data
 from lt_fast.experiment.config import DATA_OPTIONS
@@ -22,7 +23,6 @@ from lt_fast.experiment.photographs import collect, divide
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.experiment.results import Predictions
 from lt_fast.experiment.running import Place, Told, checked_device, read_result, run_in
-from lt_fast.experiment.splits import IMAGES, ImageRow, read_images, write_images
 from lt_fast.ranks import Ranks
 from lt_fast.training import History, RunDirectory, process_group, run_files
 from lt_fast.training.run_files import METRICS, PREDICTIONS

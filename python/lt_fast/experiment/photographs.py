@@ -14,12 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from lt_fast import _checks
 from lt_fast._extras import require
 from lt_fast.data import FileSource
-from lt_fast.datasets import ImageFiles, Paths, long_tailed_indices
+from lt_fast.datasets import ImageFiles, Paths, long_tailed_indices, splits
 from lt_fast.datasets.hugging_face import PREFIX, hugging_face_files, hugging_face_folder
 from lt_fast.datasets.photographs import Columns, damaged_images, read_photographs
+from lt_fast.datasets.splits import IMAGES, TEST_SHARE, ImageRow, read_images
 from lt_fast.errors import DataError, MissingExtraError, UsageError
-from lt_fast.experiment import splits
-from lt_fast.experiment.splits import IMAGES, TEST_SHARE, ImageRow, read_images
 from lt_fast.inspection import groups_of
 from lt_fast.records import LIST, OBJECT, TEXT, read_json
 

@@ -15,6 +15,7 @@ from lt_fast import metrics, training
 from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
+from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, fused_on, load_data, source_of
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
@@ -24,7 +25,6 @@ from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
 from lt_fast.experiment.photographs import rows_of
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
 from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of
-from lt_fast.experiment.splits import IMAGES, write_images
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method

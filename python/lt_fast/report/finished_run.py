@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.counts import ClassCounts
+from lt_fast.datasets.splits import IMAGES, ImageRow, read_images
 from lt_fast.errors import DataError
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.protocol import PROTOCOL
-from lt_fast.experiment.splits import IMAGES, ImageRow, read_images
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.report.run_report import read_history, softmax, stages_of
 from lt_fast.training import History

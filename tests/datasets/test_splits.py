@@ -4,12 +4,12 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lt_fast.datasets import splits
+from lt_fast.datasets.splits import ImageRow, folds, read_images, split, without_test, write_images
 from lt_fast.errors import DataError
-from lt_fast.experiment import splits
-from lt_fast.experiment.splits import ImageRow, folds, read_images, split, without_test, write_images
 
 LABELS = np.repeat([0, 1, 2, 3], [100, 40, 6, 1])
 
@@ -66,8 +66,8 @@ def test_folds_keep_groups_whole_and_leave_every_class_for_training(pairs, count
     labels, groups = as_set(pairs)
     try:
         fold = folds(labels, count, groups=groups)
-    except DataError:
-        assume(False)
+    except DataError:  # fewer groups than folds, or a class that one group holds: nothing to share out
+        return
     for name in {group for group in groups if group}:
         assert len({int(fold[row]) for row, group in enumerate(groups) if group == name}) == 1
     for each in range(count):
