@@ -1,0 +1,286 @@
+//! Shear, translation and rotation, equal to Pillow's `Image.transform(AFFINE)` and `Image.rotate`, bit for bit.
+//!
+//! A matrix `(a, b, c, d, e, f)` gives the place `(a x + b y + c, d x + e y + f)` in the image whose pixel is shown at
+//! `(x, y)`. A place outside shows the fill.
+
+use crate::planes::{Planes, Shape};
+
+/// Where the pixels of a transformed image come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Motion {
+    /// Along the rows, in proportion to the row's number.
+    ShearX(f64),
+    /// Along the columns.
+    ShearY(f64),
+    /// As `ShearX`, with bicubic interpolation.
+    ShearXBicubic(f64),
+    /// As `ShearY`, with bicubic interpolation.
+    ShearYBicubic(f64),
+    /// Right by so many pixels.
+    TranslateX(f64),
+    /// Down by so many pixels.
+    TranslateY(f64),
+    /// Counter-clockwise about the centre: the cosine and sine of the angle, as Pillow rounds them.
+    Rotate(f64, f64),
+    /// By a quarter, a half or three quarters of a turn counter-clockwise, of a square where it is not a half.
+    Turn(u8),
+}
+
+impl Motion {
+    /// `functional.affine` of torchvision with the shear that its policies pass for a magnitude.
+    #[must_use]
+    pub fn shear_x(magnitude: f64) -> Self {
+        Self::ShearX(angle_of(magnitude).tan())
+    }
+
+    /// The same along the columns, where torchvision divides the sine by the cosine.
+    #[must_use]
+    pub fn shear_y(magnitude: f64) -> Self {
+        let angle = angle_of(magnitude);
+        Self::ShearY(angle.sin() / angle.cos())
+    }
+
+    /// `Image.rotate` by so many degrees; none if that changes nothing.
+    #[must_use]
+    pub fn rotate(degrees: f64) -> Option<Self> {
+        let degrees = degrees.rem_euclid(360.0);
+        if degrees == 0.0 {
+            return None;
+        }
+        if degrees % 90.0 == 0.0 {
+            return Some(Self::Turn((degrees / 90.0) as u8));
+        }
+        let angle = -degrees.to_radians();
+        Some(Self::Rotate(rounded(angle.cos()), rounded(angle.sin())))
+    }
+
+    /// Move the image.
+    #[inline(always)]
+    pub fn apply(self, image: &mut Planes, fill: u8) {
+        let Shape { height, width, .. } = image.shape;
+        match self {
+            Self::ShearX(m) => nearest(image, [1.0, m, 0.0, 0.0, 1.0, 0.0], fill),
+            Self::ShearY(m) => nearest(image, [1.0, 0.0, 0.0, m, 1.0, 0.0], fill),
+            Self::ShearXBicubic(m) => along_rows(image, m, fill),
+            Self::ShearYBicubic(m) => along_columns(image, m, fill),
+            Self::TranslateX(by) => translate(image, by, 0.0, fill),
+            Self::TranslateY(by) => translate(image, 0.0, by, fill),
+            Self::Rotate(cos, sin) => nearest(image, about_centre(image.shape, cos, sin), fill),
+            Self::Turn(2) => turn(image, |y, x| (height - 1 - y, width - 1 - x)),
+            Self::Turn(quarters) if height != width => {
+                let sine = if quarters == 1 { -1.0 } else { 1.0 };
+                nearest(image, about_centre(image.shape, 0.0, sine), fill);
+            }
+            Self::Turn(1) => turn(image, |y, x| (x, width - 1 - y)),
+            Self::Turn(_) => turn(image, |y, x| (height - 1 - x, y)),
+        }
+    }
+}
+
+/// The angle whose tangent is `magnitude`, by way of degrees as torchvision computes it.
+fn angle_of(magnitude: f64) -> f64 {
+    magnitude.atan().to_degrees().to_radians()
+}
+
+/// Python's `round(value, 15)`.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.15}").parse().unwrap_or(value)
+}
+
+fn about_centre(shape: Shape, cos: f64, sin: f64) -> [f64; 6] {
+    let (x, y) = (shape.width as f64 / 2.0, shape.height as f64 / 2.0);
+    let right = cos * -x + sin * -y + 0.0;
+    let down = -sin * -x + cos * -y + 0.0;
+    [cos, sin, right + x, -sin, cos, down + y]
+}
+
+#[inline(always)]
+fn turn(image: &mut Planes, from: impl Fn(usize, usize) -> (usize, usize)) {
+    let Shape { width, .. } = image.shape;
+    let area = image.shape.area();
+    let planes = image.pixels.chunks_exact(area);
+    for (plane, out) in planes.zip(image.spare.chunks_exact_mut(area)) {
+        for (y, row) in out.chunks_exact_mut(width).enumerate() {
+            for (x, out) in row.iter_mut().enumerate() {
+                let (row, column) = from(y, x);
+                *out = plane[row * width + column];
+            }
+        }
+    }
+    image.swap();
+}
+
+/// Pillow's transform to the nearest pixel: in 16 bits of fixed point, where numbers fit.
+#[inline(always)]
+fn nearest(image: &mut Planes, matrix: [f64; 6], fill: u8) {
+    let [a, b, c, d, e, f] = matrix;
+    if b == 0.0 && d == 0.0 {
+        return scale(image, matrix, fill);
+    }
+    let Shape { height, width, .. } = image.shape;
+    let (right, down) = (width as f64, height as f64);
+    let fits =
+        |x: f64, y: f64| (x * a + y * b + c).abs() < 32768.0 && (x * d + y * e + f).abs() < 32768.0;
+    if !(fits(0.0, 0.0) && fits(right, down) && fits(0.0, down) && fits(right, 0.0)) {
+        return nearest_float(image, matrix, fill);
+    }
+    let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i32;
+    let (a, b, d, e, first_x, first_y) = (
+        fixed(a),
+        fixed(b),
+        fixed(d),
+        fixed(e),
+        fixed(c + a * 0.5 + b * 0.5),
+        fixed(f + d * 0.5 + e * 0.5),
+    );
+    shown(image, fill, |y, row| {
+        let start_x = first_x.wrapping_add(b.wrapping_mul(y as i32));
+        let start_y = first_y.wrapping_add(e.wrapping_mul(y as i32));
+        for (x, place) in (0_i32..).zip(row) {
+            let column = start_x.wrapping_add(a.wrapping_mul(x)) >> 16;
+            let line = start_y.wrapping_add(d.wrapping_mul(x)) >> 16;
+            let inside = (column as u32) < width as u32 && (line as u32) < height as u32;
+            let at = (line as u32)
+                .wrapping_mul(width as u32)
+                .wrapping_add(column as u32);
+            *place = if inside { at } else { u32::MAX };
+        }
+    });
+}
+
+/// The same for numbers that do not fit into fixed point; Pillow adds up rounded steps here, so this does too.
+#[inline(always)]
+fn nearest_float(image: &mut Planes, [a, b, c, d, e, f]: [f64; 6], fill: u8) {
+    let Shape { height, width, .. } = image.shape;
+    let (mut first_x, mut first_y) = (c + b * 0.5 + a * 0.5, f + e * 0.5 + d * 0.5);
+    shown(image, fill, |_, row| {
+        let (mut at_x, mut at_y) = (first_x, first_y);
+        for place in row {
+            *place = place_of(at_y, at_x, height, width);
+            at_x += a;
+            at_y += d;
+        }
+        first_x += b;
+        first_y += e;
+    });
+}
+
+/// Pillow's transform without shear: a table of columns, and rows one after the other.
+#[inline(always)]
+fn scale(image: &mut Planes, [a, _, c, _, e, f]: [f64; 6], fill: u8) {
+    let Shape { height, width, .. } = image.shape;
+    let mut at_y = f + e * 0.5;
+    shown(image, fill, |_, row| {
+        let mut at_x = c + a * 0.5;
+        for place in row {
+            *place = place_of(at_y, at_x, height, width);
+            at_x += a;
+        }
+        at_y += e;
+    });
+}
+
+#[inline(always)]
+fn translate(image: &mut Planes, right: f64, down: f64, fill: u8) {
+    scale(image, [1.0, 0.0, -right, 0.0, 1.0, -down], fill);
+}
+
+/// The number of the pixel at a place, or [`u32::MAX`] outside.
+#[inline(always)]
+fn place_of(y: f64, x: f64, height: usize, width: usize) -> u32 {
+    let inside = y >= 0.0 && y < height as f64 && x >= 0.0 && x < width as f64;
+    if inside {
+        y as u32 * width as u32 + x as u32
+    } else {
+        u32::MAX
+    }
+}
+
+/// Show in every row the pixels whose numbers `places` writes, in all planes.
+#[inline(always)]
+fn shown(image: &mut Planes, fill: u8, mut places: impl FnMut(usize, &mut [u32])) {
+    let (area, width) = (image.shape.area(), image.shape.width);
+    for y in 0..image.shape.height {
+        places(y, &mut image.row);
+        let planes = image.pixels.chunks_exact(area);
+        for (plane, out) in planes.zip(image.spare.chunks_exact_mut(area)) {
+            let out = &mut out[y * width..][..width];
+            for (out, &place) in out.iter_mut().zip(&image.row) {
+                *out = plane.get(place as usize).copied().unwrap_or(fill);
+            }
+        }
+    }
+    image.swap();
+}
+
+/// Pillow's bicubic shear along the rows. Its rows lie on rows of the image, so the other direction changes nothing.
+#[inline(always)]
+fn along_rows(image: &mut Planes, magnitude: f64, fill: u8) {
+    let Shape { height, width, .. } = image.shape;
+    let area = image.shape.area();
+    for y in 0..height {
+        let below = magnitude * (y as f64 + 0.5);
+        for x in 0..width {
+            let at = Cubic::at((x as f64 + 0.5) + below, width);
+            for plane in 0..image.shape.channels {
+                let line = &image.pixels[plane * area + y * width..][..width];
+                image.spare[plane * area + y * width + x] = match &at {
+                    Some(cubic) => cubic.value(cubic.columns.map(|column| line[column])),
+                    None => fill,
+                };
+            }
+        }
+    }
+    image.swap();
+}
+
+/// The same along the columns.
+#[inline(always)]
+fn along_columns(image: &mut Planes, magnitude: f64, fill: u8) {
+    let Shape { height, width, .. } = image.shape;
+    let area = image.shape.area();
+    for y in 0..height {
+        for x in 0..width {
+            let right = magnitude * (x as f64 + 0.5);
+            let at = Cubic::at(right + (y as f64 + 0.5), height);
+            for plane in 0..image.shape.channels {
+                let whole = &image.pixels[plane * area..][..area];
+                image.spare[plane * area + y * width + x] = match &at {
+                    Some(cubic) => cubic.value(cubic.columns.map(|row| whole[row * width + x])),
+                    None => fill,
+                };
+            }
+        }
+    }
+    image.swap();
+}
+
+/// Four neighbours and the place between the two in the middle.
+struct Cubic {
+    columns: [usize; 4],
+    fraction: f64,
+}
+
+impl Cubic {
+    #[inline(always)]
+    fn at(place: f64, end: usize) -> Option<Self> {
+        if !(place >= 0.0 && place < end as f64) {
+            return None;
+        }
+        let first = (place - 0.5).floor();
+        let column = |step: i64| (first as i64 + step).clamp(0, end as i64 - 1) as usize;
+        Some(Self {
+            columns: [column(-1), column(0), column(1), column(2)],
+            fraction: place - 0.5 - first,
+        })
+    }
+
+    /// Pillow's cubic, with the derivatives `-a` of both middle pixels, `a = -1`.
+    #[inline(always)]
+    fn value(&self, pixels: [u8; 4]) -> u8 {
+        let [v1, v2, v3, v4] = pixels.map(f64::from);
+        let (p2, p3, p4) = (-v1 + v3, 2.0 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4);
+        let value = v2 + self.fraction * (p2 + self.fraction * (p3 + self.fraction * p4));
+        value.clamp(0.0, 255.0) as u8
+    }
+}

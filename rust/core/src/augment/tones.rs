@@ -1,0 +1,97 @@
+//! Operations that give every value of a channel another one: equal to those of Pillow's `ImageOps`.
+
+/// `ImageOps.invert`.
+#[inline(always)]
+pub fn invert(pixels: &mut [u8]) {
+    pixels.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
+}
+
+/// `ImageOps.posterize`: keep the bits of `mask`.
+#[inline(always)]
+pub fn posterize(pixels: &mut [u8], mask: u8) {
+    pixels.iter_mut().for_each(|pixel| *pixel &= mask);
+}
+
+/// `ImageOps.solarize`: invert the values from `first` on.
+#[inline(always)]
+pub fn solarize(pixels: &mut [u8], first: u16) {
+    for pixel in pixels {
+        *pixel = if u16::from(*pixel) < first {
+            *pixel
+        } else {
+            255 - *pixel
+        };
+    }
+}
+
+/// `ImageOps.autocontrast` of one channel: its smallest value becomes 0, its largest 255.
+#[inline(always)]
+pub fn autocontrast(plane: &mut [u8]) {
+    let (mut low, mut high) = (255, 0);
+    for &pixel in &*plane {
+        low = low.min(pixel);
+        high = high.max(pixel);
+    }
+    if high <= low {
+        return;
+    }
+    let scale = 255.0 / f64::from(high - low);
+    let offset = -f64::from(low) * scale;
+    let mut table = [0; 256];
+    for (value, out) in (0..).zip(&mut table) {
+        *out = (f64::from(value) * scale + offset).clamp(0.0, 255.0) as i32 as u8;
+    }
+    look_up(plane, &table);
+}
+
+/// `ImageOps.equalize` of one channel: its values become equally frequent.
+#[inline(always)]
+pub fn equalize(plane: &mut [u8]) {
+    let counts = histogram(plane);
+    let Some(brightest) = counts.iter().rposition(|&count| count > 0) else {
+        return;
+    };
+    let step = (plane.len() as u32 - counts[brightest]) / 255;
+    if step == 0 {
+        return; // also where the plane has one value alone
+    }
+    let mut table = [255; 256];
+    let mut seen = u64::from(step / 2);
+    // `seen / step` by a multiplication, exact where `seen * step < 2^56`: for every image below 2^31 pixels.
+    let inverse = (1_u64 << 56) / u64::from(step) + 1;
+    for (out, count) in table.iter_mut().zip(counts) {
+        let level = (u128::from(seen) * u128::from(inverse)) >> 56;
+        *out = level.min(255) as u8;
+        seen += u64::from(count);
+    }
+    look_up(plane, &table);
+}
+
+/// How often each value occurs. Four tables, so that equal values in a row do not wait for each other.
+#[inline(always)]
+fn histogram(plane: &[u8]) -> [u32; 256] {
+    let mut counts = [[0_u32; 256]; 4];
+    let (fours, rest) = plane.as_chunks::<4>();
+    for four in fours {
+        for (table, &pixel) in counts.iter_mut().zip(four) {
+            table[usize::from(pixel)] += 1;
+        }
+    }
+    for &pixel in rest {
+        counts[0][usize::from(pixel)] += 1;
+    }
+    let [mut sum, others @ ..] = counts;
+    for table in others {
+        for (total, count) in sum.iter_mut().zip(table) {
+            *total += count;
+        }
+    }
+    sum
+}
+
+#[inline(always)]
+fn look_up(plane: &mut [u8], table: &[u8; 256]) {
+    plane
+        .iter_mut()
+        .for_each(|pixel| *pixel = table[usize::from(*pixel)]);
+}
