@@ -2,6 +2,10 @@
 //!
 //! The results are the same for all: no loop depends on the width of a vector, and a multiplication is fused with an
 //! addition where the code says so alone ([`f32::mul_add`]).
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the caller's instruction set"
+)]
 
 /// A loop that is compiled for every instruction set.
 ///
@@ -60,6 +64,22 @@ fn avx512<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "avx2,fma")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<true>()
+}
+
+/// `value` cut off at 0 and 255 and truncated, in one conversion; 0 for a NaN.
+#[inline(always)]
+pub fn to_pixel(value: f32) -> u8 {
+    let inside = value.max(0.0).min(255.0);
+    // SAFETY: `max` and `min` give their other argument for a NaN, so the number is in the range of an integer.
+    unsafe { inside.to_int_unchecked::<i32>() as u8 }
+}
+
+/// The same in double precision.
+#[inline(always)]
+pub fn to_pixel_f64(value: f64) -> u8 {
+    let inside = value.max(0.0).min(255.0);
+    // SAFETY: as above.
+    unsafe { inside.to_int_unchecked::<i32>() as u8 }
 }
 
 /// Every version that this processor can run, by name: all give the same.

@@ -38,6 +38,10 @@ pub struct Planes {
     pub spare: Vec<u8>,
     /// Room for a number per pixel of a row.
     pub row: Vec<u32>,
+    /// Room for the pixels of a row or a column and their neighbours outside.
+    pub line: Vec<u8>,
+    /// Room for the places of the pixels of a row or a column.
+    pub fractions: Vec<f64>,
 }
 
 impl Planes {
@@ -51,6 +55,8 @@ impl Planes {
             pixels: filled(shape.size(), &0)?,
             spare: filled(shape.size(), &0)?,
             row: filled(shape.width, &0)?,
+            fractions: filled(shape.height.max(shape.width), &0.0)?,
+            line: filled(3 * (shape.height.max(shape.width) + 1), &0)?,
         })
     }
 

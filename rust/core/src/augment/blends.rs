@@ -3,13 +3,14 @@
 //! `Image.blend(plain, image, factor)` is `plain + factor * (image - plain)` in float32, cut off at 0 and 255 and then
 //! truncated.
 
+use crate::instruction_set::to_pixel;
 use crate::planes::Planes;
 
 #[inline(always)]
 fn blend(plain: u8, pixel: u8, factor: f32) -> u8 {
     let (plain, pixel) = (i32::from(plain), i32::from(pixel));
     let mixed = plain as f32 + factor * (pixel - plain) as f32;
-    mixed.clamp(0.0, 255.0) as i32 as u8
+    to_pixel(mixed)
 }
 
 /// The grey of a pixel, as Pillow's conversion from RGB to L has it (ITU-R 601-2, in 16 bits of fixed point).
@@ -83,22 +84,29 @@ pub fn sharpness(image: &mut Planes, factor: f32) {
     for (plane, out) in planes.zip(image.spare.chunks_exact_mut(area)) {
         for y in 1..height - 1 {
             let rows = [y - 1, y, y + 1].map(|row| &plane[row * width..][..width]);
-            sharpen_row(rows, factor, &mut out[y * width + 1..][..width - 2]);
+            let out = &mut out[y * width..][..width];
+            sharpen_row(rows, &mut image.row, factor, &mut out[1..width - 1]);
         }
     }
     image.swap();
 }
 
+/// `sums` is room for the sum of each column.
 #[inline(always)]
-fn sharpen_row([above, own, below]: [&[u8]; 3], factor: f32, out: &mut [u8]) {
-    let count = out.len();
-    let shifted =
-        |row: &[u8], x: usize| u16::from(row[x]) + u16::from(row[x + 1]) + u16::from(row[x + 2]);
-    let (above, own, below) = (&above[..count + 2], &own[..count + 2], &below[..count + 2]);
-    for (x, out) in out.iter_mut().enumerate() {
-        let centre = own[x + 1];
-        let sum = shifted(above, x) + shifted(own, x) + shifted(below, x) + 4 * u16::from(centre);
+fn sharpen_row(rows: [&[u8]; 3], sums: &mut [u32], factor: f32, out: &mut [u8]) {
+    let [above, own, below] = rows;
+    for (((sum, &a), &b), &c) in sums.iter_mut().zip(above).zip(own).zip(below) {
+        *sum = u32::from(a) + u32::from(b) + u32::from(c);
+    }
+    let sides = sums.iter().zip(&sums[2..]);
+    let columns = sums[1..].iter().zip(sides);
+    for ((out, &centre), (&middle, (&left, &right))) in out.iter_mut().zip(&own[1..]).zip(columns) {
+        let sum = left + middle + right + 4 * u32::from(centre);
         // sum / 13, rounded: the fractions are multiples of 1/13, so Pillow's float32 rounds the same way.
-        *out = blend(((2 * sum + 13) / 26) as u8, centre, factor);
+        let smooth = ((2 * sum + 13) * DIVIDE_BY_26) >> 20;
+        *out = blend(smooth as u8, centre, factor);
     }
 }
+
+/// `n / 26` is `n * DIVIDE_BY_26 >> 20` for every `n` up to 26 * 255 + 13.
+const DIVIDE_BY_26: u32 = 40_330;

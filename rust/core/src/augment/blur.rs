@@ -56,12 +56,40 @@ pub fn gaussian_blur(image: &mut Planes, filter: Box) {
 
 #[inline(always)]
 fn along_rows(image: &mut Planes, filter: Box) {
+    let (width, reach) = (image.shape.width, filter.radius + 1);
+    if reach > width {
+        return along_short_rows(image, filter);
+    }
+    let rows = image.pixels.chunks_exact(width);
+    for (row, out) in rows.zip(image.spare.chunks_exact_mut(width)) {
+        let line = &mut image.line[..width + 2 * reach];
+        line[..reach].fill(row[0]);
+        line[reach..][..width].copy_from_slice(row);
+        line[reach + width..].fill(row[width - 1]);
+        image.row.fill(0);
+        for step in 1..2 * reach {
+            for (sum, &pixel) in image.row.iter_mut().zip(&line[step..][..width]) {
+                *sum += u32::from(pixel);
+            }
+        }
+        let ends = line[..width].iter().zip(&line[2 * reach..]);
+        for ((out, &sum), (&a, &b)) in out.iter_mut().zip(&image.row).zip(ends) {
+            *out = filter.rounded(sum, u32::from(a) + u32::from(b));
+        }
+    }
+}
+
+/// For a box that is wider than the image.
+#[inline(always)]
+fn along_short_rows(image: &mut Planes, filter: Box) {
     let width = image.shape.width;
     let rows = image.pixels.chunks_exact(width);
     for (row, out) in rows.zip(image.spare.chunks_exact_mut(width)) {
-        let at = |x: usize, step: isize| u32::from(row[moved(x, step, width)]);
+        let pixel = |x: usize, step: isize| u32::from(row[moved(x, step, width)]);
+        let reach = filter.radius as isize;
         for (x, out) in out.iter_mut().enumerate() {
-            *out = filter.value(|step| at(x, step));
+            let sum = (-reach..=reach).map(|step| pixel(x, step)).sum();
+            *out = filter.rounded(sum, pixel(x, -reach - 1) + pixel(x, reach + 1));
         }
     }
 }
@@ -89,13 +117,6 @@ fn along_columns(image: &mut Planes, filter: Box) {
 }
 
 impl Box {
-    #[inline(always)]
-    fn value(self, pixel: impl Fn(isize) -> u32) -> u8 {
-        let reach = self.radius as isize;
-        let sum = (-reach..=reach).map(&pixel).sum();
-        self.rounded(sum, pixel(-reach - 1) + pixel(reach + 1))
-    }
-
     #[inline(always)]
     fn rounded(self, sum: u32, ends: u32) -> u8 {
         let weighted = sum

@@ -3,6 +3,7 @@
 //! A matrix `(a, b, c, d, e, f)` gives the place `(a x + b y + c, d x + e y + f)` in the image whose pixel is shown at
 //! `(x, y)`. A place outside shows the fill.
 
+use crate::instruction_set::to_pixel_f64;
 use crate::planes::{Planes, Shape};
 
 /// Where the pixels of a transformed image come from.
@@ -61,7 +62,7 @@ impl Motion {
         match self {
             Self::ShearX(m) => nearest(image, [1.0, m, 0.0, 0.0, 1.0, 0.0], fill),
             Self::ShearY(m) => nearest(image, [1.0, 0.0, 0.0, m, 1.0, 0.0], fill),
-            Self::ShearXBicubic(m) => along_rows(image, m, fill),
+            Self::ShearXBicubic(m) => along_rows(image, (height, width), m, fill),
             Self::ShearYBicubic(m) => along_columns(image, m, fill),
             Self::TranslateX(by) => translate(image, by, 0.0, fill),
             Self::TranslateY(by) => translate(image, 0.0, by, fill),
@@ -180,9 +181,36 @@ fn scale(image: &mut Planes, [a, _, c, _, e, f]: [f64; 6], fill: u8) {
     });
 }
 
+/// Pillow's transform by a distance alone: where its columns follow one another, rows are copied.
 #[inline(always)]
 fn translate(image: &mut Planes, right: f64, down: f64, fill: u8) {
-    scale(image, [1.0, 0.0, -right, 0.0, 1.0, -down], fill);
+    let Shape { height, width, .. } = image.shape;
+    let (mut at_x, mut count, mut start) = (0.5 - right, 0, None);
+    for x in 0..width {
+        if at_x >= 0.0 && at_x < width as f64 {
+            let (first, column) = *start.get_or_insert((x, at_x as usize));
+            if at_x as usize != column + (x - first) {
+                return scale(image, [1.0, 0.0, -right, 0.0, 1.0, -down], fill);
+            }
+            count += 1;
+        }
+        at_x += 1.0;
+    }
+    let (first, column) = start.unwrap_or_default();
+    let area = image.shape.area();
+    image.spare.fill(fill);
+    let planes = image.pixels.chunks_exact(area);
+    for (plane, out) in planes.zip(image.spare.chunks_exact_mut(area)) {
+        let mut at_y = 0.5 - down;
+        for row in out.chunks_exact_mut(width) {
+            if at_y >= 0.0 && at_y < height as f64 {
+                let from = at_y as usize * width + column;
+                row[first..first + count].copy_from_slice(&plane[from..from + count]);
+            }
+            at_y += 1.0;
+        }
+    }
+    image.swap();
 }
 
 /// The number of the pixel at a place, or [`u32::MAX`] outside.
@@ -214,73 +242,94 @@ fn shown(image: &mut Planes, fill: u8, mut places: impl FnMut(usize, &mut [u32])
 }
 
 /// Pillow's bicubic shear along the rows. Its rows lie on rows of the image, so the other direction changes nothing.
+///
+/// The four neighbours of a pixel are one column right of those of the pixel before it, but where a place is rounded
+/// across a column; there every pixel is looked up.
 #[inline(always)]
-fn along_rows(image: &mut Planes, magnitude: f64, fill: u8) {
-    let Shape { height, width, .. } = image.shape;
+fn along_rows(image: &mut Planes, (height, width): (usize, usize), magnitude: f64, fill: u8) {
     let area = image.shape.area();
     for y in 0..height {
         let below = magnitude * (y as f64 + 0.5);
-        for x in 0..width {
-            let at = Cubic::at((x as f64 + 0.5) + below, width);
-            for plane in 0..image.shape.channels {
-                let line = &image.pixels[plane * area + y * width..][..width];
-                image.spare[plane * area + y * width + x] = match &at {
-                    Some(cubic) => cubic.value(cubic.columns.map(|column| line[column])),
-                    None => fill,
-                };
+        let place = |x: usize| (x as f64 + 0.5) + below;
+        let column = |x: usize| (place(x) - 0.5).floor();
+        let (first, end) = inside(width, place);
+        let even = (first..end).all(|x| column(x) - column(first) == (x - first) as f64);
+        let left = if first < end {
+            column(first) as i64 - 1
+        } else {
+            0
+        };
+        for (x, fraction) in (first..end).zip(&mut image.fractions) {
+            *fraction = place(x) - 0.5 - column(x);
+        }
+        for plane in 0..image.shape.channels {
+            let line = &image.pixels[plane * area + y * width..][..width];
+            let out = &mut image.spare[plane * area + y * width..][..width];
+            out[..first].fill(fill);
+            out[end..].fill(fill);
+            if !even {
+                for x in first..end {
+                    let start = column(x) as i64 - 1;
+                    let at = |step: i64| line[(start + step).clamp(0, width as i64 - 1) as usize];
+                    out[x] = cubic([at(0), at(1), at(2), at(3)], image.fractions[x - first]);
+                }
+                continue;
+            }
+            let around = &mut image.line[..end - first + 3];
+            for (step, pixel) in (left..).zip(&mut *around) {
+                *pixel = line[step.clamp(0, width as i64 - 1) as usize];
+            }
+            let neighbours = around
+                .iter()
+                .zip(&around[1..])
+                .zip(&around[2..])
+                .zip(&around[3..]);
+            let places = neighbours.zip(&image.fractions);
+            for (out, ((((&a, &b), &c), &d), &fraction)) in out[first..end].iter_mut().zip(places) {
+                *out = cubic([a, b, c, d], fraction);
             }
         }
     }
     image.swap();
 }
 
-/// The same along the columns.
+/// The columns, from the first to the one after the last, whose places are inside the image.
+#[inline(always)]
+fn inside(width: usize, place: impl Fn(usize) -> f64) -> (usize, usize) {
+    let first = (0..width).position(|x| place(x) >= 0.0).unwrap_or(width);
+    let end = (0..width)
+        .position(|x| place(x) >= width as f64)
+        .unwrap_or(width);
+    (first.min(end), end)
+}
+
+/// The same along the columns: of the image with rows and columns exchanged.
 #[inline(always)]
 fn along_columns(image: &mut Planes, magnitude: f64, fill: u8) {
     let Shape { height, width, .. } = image.shape;
+    transpose(image, (height, width));
+    along_rows(image, (width, height), magnitude, fill);
+    transpose(image, (width, height));
+}
+
+#[inline(always)]
+fn transpose(image: &mut Planes, (height, width): (usize, usize)) {
     let area = image.shape.area();
-    for y in 0..height {
-        for x in 0..width {
-            let right = magnitude * (x as f64 + 0.5);
-            let at = Cubic::at(right + (y as f64 + 0.5), height);
-            for plane in 0..image.shape.channels {
-                let whole = &image.pixels[plane * area..][..area];
-                image.spare[plane * area + y * width + x] = match &at {
-                    Some(cubic) => cubic.value(cubic.columns.map(|row| whole[row * width + x])),
-                    None => fill,
-                };
+    let planes = image.pixels.chunks_exact(area);
+    for (plane, out) in planes.zip(image.spare.chunks_exact_mut(area)) {
+        for (y, row) in plane.chunks_exact(width).enumerate() {
+            for (x, &pixel) in row.iter().enumerate() {
+                out[x * height + y] = pixel;
             }
         }
     }
     image.swap();
 }
 
-/// Four neighbours and the place between the two in the middle.
-struct Cubic {
-    columns: [usize; 4],
-    fraction: f64,
-}
-
-impl Cubic {
-    #[inline(always)]
-    fn at(place: f64, end: usize) -> Option<Self> {
-        if !(place >= 0.0 && place < end as f64) {
-            return None;
-        }
-        let first = (place - 0.5).floor();
-        let column = |step: i64| (first as i64 + step).clamp(0, end as i64 - 1) as usize;
-        Some(Self {
-            columns: [column(-1), column(0), column(1), column(2)],
-            fraction: place - 0.5 - first,
-        })
-    }
-
-    /// Pillow's cubic, with the derivatives `-a` of both middle pixels, `a = -1`.
-    #[inline(always)]
-    fn value(&self, pixels: [u8; 4]) -> u8 {
-        let [v1, v2, v3, v4] = pixels.map(f64::from);
-        let (p2, p3, p4) = (-v1 + v3, 2.0 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4);
-        let value = v2 + self.fraction * (p2 + self.fraction * (p3 + self.fraction * p4));
-        value.clamp(0.0, 255.0) as u8
-    }
+/// Pillow's cubic between the two pixels in the middle, whose derivatives are the differences of their neighbours.
+#[inline(always)]
+fn cubic(pixels: [u8; 4], fraction: f64) -> u8 {
+    let [v1, v2, v3, v4] = pixels.map(f64::from);
+    let (p2, p3, p4) = (-v1 + v3, 2.0 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4);
+    to_pixel_f64(v2 + fraction * (p2 + fraction * (p3 + fraction * p4)))
 }

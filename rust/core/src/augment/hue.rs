@@ -2,6 +2,7 @@
 //!
 //! Pillow computes some steps in float64 and stores them in float32; the same steps are rounded here.
 
+use crate::instruction_set::to_pixel_f64;
 use crate::planes::Planes;
 
 /// `functional.adjust_hue` on a PIL image: add `turn` to the hue, which has 256 values in a circle.
@@ -32,8 +33,9 @@ fn hsv([red, green, blue]: [u8; 3]) -> [u8; 3] {
     } else {
         (4.0 + f64::from(g) - f64::from(r)) as f32
     };
-    let hue = ((f64::from(hue) / 6.0 + 1.0) % 1.0) as f32;
-    let stored = |share: f32| (f64::from(share) * 255.0) as u8;
+    let turns = f64::from(hue) / 6.0 + 1.0; // from 5/6 to 11/6
+    let hue = if turns < 1.0 { turns } else { turns - 1.0 } as f32;
+    let stored = |share: f32| to_pixel_f64(f64::from(share) * 255.0);
     [stored(hue), stored(saturation), most]
 }
 
@@ -43,13 +45,13 @@ fn rgb(hue: u8, saturation: u8, value: u8) -> [u8; 3] {
         return [value; 3];
     }
     let turn = f64::from(hue) * 6.0 / 255.0;
-    let sextant = turn.floor();
-    let fraction = f64::from((turn - sextant) as f32);
+    let sextant = to_pixel_f64(turn);
+    let fraction = f64::from((turn - f64::from(sextant)) as f32);
     let share = f64::from((f64::from(saturation) / 255.0) as f32);
-    let stored = |part: f64| (f64::from(value) * part).round() as u8;
+    let stored = |part: f64| rounded(f64::from(value) * part);
     let (low, falling) = (stored(1.0 - share), stored(1.0 - share * fraction));
     let rising = stored(1.0 - share * (1.0 - fraction));
-    match sextant as u8 % 6 {
+    match sextant % 6 {
         0 => [value, rising, low],
         1 => [falling, value, low],
         2 => [low, value, rising],
@@ -57,4 +59,11 @@ fn rgb(hue: u8, saturation: u8, value: u8) -> [u8; 3] {
         4 => [rising, low, value],
         _ => [value, low, falling],
     }
+}
+
+/// `round`: the half goes up.
+#[inline(always)]
+fn rounded(value: f64) -> u8 {
+    let whole = to_pixel_f64(value);
+    whole + u8::from(value - f64::from(whole) >= 0.5)
 }

@@ -1,5 +1,7 @@
 //! Operations that give every value of a channel another one: equal to those of Pillow's `ImageOps`.
 
+use crate::instruction_set::to_pixel_f64;
+
 /// `ImageOps.invert`.
 #[inline(always)]
 pub fn invert(pixels: &mut [u8]) {
@@ -39,7 +41,7 @@ pub fn autocontrast(plane: &mut [u8]) {
     let offset = -f64::from(low) * scale;
     let mut table = [0; 256];
     for (value, out) in (0..).zip(&mut table) {
-        *out = (f64::from(value) * scale + offset).clamp(0.0, 255.0) as i32 as u8;
+        *out = to_pixel_f64(f64::from(value) * scale + offset);
     }
     look_up(plane, &table);
 }
@@ -55,14 +57,16 @@ pub fn equalize(plane: &mut [u8]) {
     if step == 0 {
         return; // also where the plane has one value alone
     }
-    let mut table = [255; 256];
-    let mut seen = u64::from(step / 2);
-    // `seen / step` by a multiplication, exact where `seen * step < 2^56`: for every image below 2^31 pixels.
-    let inverse = (1_u64 << 56) / u64::from(step) + 1;
-    for (out, count) in table.iter_mut().zip(counts) {
-        let level = (u128::from(seen) * u128::from(inverse)) >> 56;
-        *out = level.min(255) as u8;
-        seen += u64::from(count);
+    let mut sums = [0_u32; 256];
+    let mut seen = step / 2;
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum = seen;
+        seen += count;
+    }
+    let mut table = [0; 256];
+    for (out, sum) in table.iter_mut().zip(sums) {
+        // Truncating gives `sum / step` of integers: a quotient below 2^32 is 2^-32 or more from the next integer.
+        *out = to_pixel_f64(f64::from(sum) / f64::from(step));
     }
     look_up(plane, &table);
 }

@@ -113,6 +113,9 @@ pub fn write<F: Format, const FMA: bool>(
     out: &mut [F::Bits],
 ) {
     let (area, count) = (first.shape.area(), first.shape.channels);
+    if let (Layout::Pixels, 3) = (layout, count) {
+        return colours::<F, FMA>(first, blend, normalization, out);
+    }
     for (number, channel) in normalization.channels().iter().enumerate() {
         let pixels = &first.pixels[number * area..][..area];
         let second = blend.map(|blend| (&blend.second.pixels[number * area..][..area], blend.keep));
@@ -125,6 +128,42 @@ pub fn write<F: Format, const FMA: bool>(
                 let out = out.iter_mut().skip(number).step_by(count);
                 plane::<F, FMA>(pixels, second, channel, out);
             }
+        }
+    }
+}
+
+/// Pixels written together, so that memory is written in order.
+const TOGETHER: usize = 64;
+
+/// Write an image in colour, pixel after pixel.
+#[inline(always)]
+fn colours<F: Format, const FMA: bool>(
+    first: &Planes,
+    blend: Option<Blend<'_>>,
+    normalization: &Normalization,
+    out: &mut [F::Bits],
+) {
+    let area = first.shape.area();
+    for (start, out) in (0..area)
+        .step_by(TOGETHER)
+        .zip(out.chunks_mut(3 * TOGETHER))
+    {
+        let count = out.len() / 3;
+        let mut values = [[F::of(0.0); TOGETHER]; 3];
+        for (number, (values, channel)) in
+            values.iter_mut().zip(normalization.channels()).enumerate()
+        {
+            let place = number * area + start..number * area + start + count;
+            let second = blend.map(|blend| (&blend.second.pixels[place.clone()], blend.keep));
+            plane::<F, FMA>(
+                &first.pixels[place],
+                second,
+                channel,
+                values[..count].iter_mut(),
+            );
+        }
+        for (at, pixel) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            *pixel = [values[0][at], values[1][at], values[2][at]];
         }
     }
 }
