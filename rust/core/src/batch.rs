@@ -15,7 +15,7 @@ pub use placement::{MAX_PADDING, Placement, placements};
 use crate::augment::{self, Augmentation, Augmenting};
 use crate::error::{Error, Result, collected};
 use crate::instruction_set::{self, Kernel};
-use crate::interrupt::poll;
+use crate::interrupt::Pace;
 use crate::planes::Planes;
 pub use crate::planes::Shape;
 use crate::profile::python_float;
@@ -174,8 +174,9 @@ pub fn augment_images(
     let mut planes = Planes::new(images.shape)?;
     augmentation.check(&planes)?;
     let size = images.shape.size();
+    let mut pace = Pace::default();
     for ((number, &key), out) in (0..).zip(keys).zip(out.chunks_exact_mut(size)) {
-        poll()?;
+        pace.step(size)?;
         Placement::default().gather(images.at(number), images.shape, &mut planes.pixels);
         instruction_set::run(Augmenting {
             augmentation,
@@ -224,8 +225,9 @@ impl<F: Format> Kernel for Job<'_, F> {
             ..
         } = self.batch;
         let size = self.batch.images.shape.size();
+        let mut pace = Pace::default();
         for (b, out) in self.out.chunks_exact_mut(size).enumerate() {
-            poll()?;
+            pace.step(size)?;
             self.batch.show(b, &mut self.first);
             let blend = match self.batch.mix {
                 None => None,
@@ -387,7 +389,28 @@ fn value_error<T>(text: String) -> Result<T> {
 #[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
+    use crate::augment::{Stage, Step};
     use proptest::prelude::*;
+
+    fn filled_batch(
+        images: Images<'_>,
+        indices: &[i64],
+        placements: &[Placement],
+        mix: Option<Mix<'_>>,
+        normalization: &Normalization,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let batch = Batch {
+            images,
+            indices,
+            placements,
+            policy: None,
+            mix,
+            normalization,
+            layout: Layout::Planes,
+        };
+        fill_batch(batch, Output::Float32(out))
+    }
 
     /// The batch computed pixel by pixel from the definition.
     fn slowly(
@@ -450,14 +473,14 @@ mod tests {
                 .map(|(&index, &place)| slowly(&pixels, shape, index, place, mean, std)).collect();
 
             let mut out = vec![f32::NAN; pixels.len()];
-            fill_batch(images, &indices, &places, None, &table, &mut out).unwrap();
+            filled_batch(images, &indices, &places, None, &table, &mut out).unwrap();
             prop_assert_eq!(&out, &single.concat());
 
             let coefficients = vec![lam; n];
             let rows: Vec<i64> = partner.iter().map(|&p| indices[p as usize]).collect();
             let cuts: Vec<Placement> = partner.iter().map(|&p| places[p as usize]).collect();
             let mut mix = Mix { partner: &rows, placements: &cuts, lam: &coefficients, boxes: None };
-            fill_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
+            filled_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
             let mixed: Vec<f32> = partner.iter().enumerate().flat_map(|(b, &p)| {
                 single[b].iter().zip(&single[p as usize]).map(|(a, b)| lam * a + (1.0 - lam) * b).collect::<Vec<_>>()
             }).collect();
@@ -466,25 +489,13 @@ mod tests {
             let region = [height / 3, width / 2, height, width].map(|edge| edge as i32);
             let boxes = vec![region; n];
             mix.boxes = Some(&boxes);
-            fill_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
+            filled_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
             for (at, &value) in out.iter().enumerate() {
                 let (b, y, x) = (at / shape.size(), at / width % height, at % width);
                 let pasted = y >= height / 3 && x >= width / 2;
                 let from = if pasted { partner[b] as usize } else { b };
                 prop_assert_eq!(value.to_bits(), single[from][at % shape.size()].to_bits());
             }
-        }
-
-        #[test]
-        fn placements_do_not_depend_on_where_a_batch_is_cut(seed: u64, epoch: u64, cut in 0_usize..20, padding in 0_u64..9) {
-            let positions: Vec<i64> = (5..25).collect();
-            let drawn = |positions: &[i64]| placements(seed, epoch, 0, positions, padding, true).unwrap();
-            let whole = drawn(&positions);
-            let mut parts = drawn(&positions[..cut]);
-            parts.extend(drawn(&positions[cut..]));
-            prop_assert_eq!(&whole, &parts);
-            let limit = padding as i64;
-            prop_assert!(whole.iter().all(|p| p.dy.abs() <= limit && p.dx.abs() <= limit));
         }
 
         #[test]
@@ -499,42 +510,13 @@ mod tests {
             let boxes = [edges];
             let mut mix = Mix { partner: &[partner], placements: &place, lam: &[lam], boxes: None };
             let mut out = vec![0.0; room];
-            let _ = fill_batch(images, &[index], &place, Some(mix), &table, &mut out);
+            let _ = filled_batch(images, &[index], &place, Some(mix), &table, &mut out);
             mix.boxes = Some(&boxes);
-            let _ = fill_batch(images, &[index], &place, Some(mix), &table, &mut out);
+            let _ = filled_batch(images, &[index], &place, Some(mix), &table, &mut out);
             let mut out = [0.0; 6];
-            let _ = fill_batch(images, &[1], &place, None, &table, &mut out);
+            let _ = filled_batch(images, &[1], &place, None, &table, &mut out);
             let _ = placements(seed, seed, seed, &[position], padding, flip);
         }
-    }
-
-    #[test]
-    fn every_offset_and_both_sides_come_up_alike() {
-        let positions: Vec<i64> = (0..90_000).collect();
-        let drawn = placements(3, 1, 0, &positions, 4, true).unwrap();
-        let other_view = placements(3, 1, 1, &positions, 4, true).unwrap();
-        let alike = drawn
-            .iter()
-            .zip(&other_view)
-            .filter(|(a, b)| a == b)
-            .count() as f64;
-        assert!((alike - 90_000.0 / 162.0).abs() < 5.0 * 24.0, "{alike}");
-        let flips = drawn.iter().filter(|p| p.flip).count() as f64;
-        assert!((flips - 45_000.0).abs() < 5.0 * 150.0, "{flips}");
-        for offset in -4..=4 {
-            let rows = drawn.iter().filter(|p| p.dy == offset).count() as f64;
-            let columns = drawn.iter().filter(|p| p.dx == offset).count() as f64;
-            assert!(
-                (rows - 10_000.0).abs() < 500.0 && (columns - 10_000.0).abs() < 500.0,
-                "{offset}: {rows}, {columns}"
-            );
-        }
-        assert!(
-            placements(3, 1, 0, &positions, 4, false)
-                .unwrap()
-                .iter()
-                .all(|p| !p.flip)
-        );
     }
 
     fn mix<'a>(partner: &'a [i64], lam: &'a [f32], boxes: Option<&'a [[i32; 4]]>) -> Mix<'a> {
@@ -562,7 +544,7 @@ mod tests {
         let place = [Placement::default()];
         let message = |indices: &[i64], mix: Option<Mix<'_>>, room: usize| {
             let mut out = vec![0.0; room];
-            fill_batch(images, indices, &place, mix, &table, &mut out)
+            filled_batch(images, indices, &place, mix, &table, &mut out)
                 .unwrap_err()
                 .to_string()
         };
@@ -618,9 +600,137 @@ mod tests {
             )
             .is_err()
         );
-        assert!(
-            Normalization::new(&[0.0], &[0.0]).is_err()
-                && Normalization::new(&[f32::NAN], &[1.0]).is_err()
+    }
+
+    /// Every operation once, each value in a range where Pillow's own limits are left.
+    fn everything() -> Augmentation {
+        let steps = [
+            ("autocontrast", vec![]),
+            ("equalize", vec![]),
+            ("invert", vec![]),
+            ("grayscale", vec![]),
+            ("posterize", vec![2.0]),
+            ("solarize", vec![100.0]),
+            ("brightness", vec![1.4]),
+            ("contrast", vec![0.3]),
+            ("saturation", vec![2.0]),
+            ("sharpness", vec![1.9]),
+            ("hue", vec![-0.3]),
+            ("gaussian_blur", vec![1.7]),
+            ("shear_x", vec![0.3]),
+            ("shear_y", vec![-0.3]),
+            ("shear_x_bicubic", vec![0.2]),
+            ("shear_y_bicubic", vec![-0.4]),
+            ("translate_x", vec![2.5]),
+            ("translate_y", vec![-1.0]),
+            ("rotate", vec![33.0]),
+        ];
+        let step =
+            |(name, values): (&str, Vec<f64>)| vec![Step::new(name, 0.9, &values, false).unwrap()];
+        let alternatives = steps.into_iter().map(step).collect();
+        Augmentation::new(
+            vec![Stage::new(1.0, false, alternatives).unwrap(); 3],
+            128,
+            3,
+        )
+        .unwrap()
+    }
+
+    /// Augment with every set of instructions that this processor has.
+    #[derive(Clone)]
+    struct Each<'a>(&'a Augmentation, Planes, Stream);
+
+    impl Kernel for Each<'_> {
+        type Output = Vec<u8>;
+
+        fn run<const FMA: bool>(mut self) -> Vec<u8> {
+            self.0.apply(&mut self.1, self.2);
+            self.1.pixels
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_instruction_set_gives_the_same(
+            height in 1_usize..36, width in 1_usize..36, coloured: bool, seed: u64,
+        ) {
+            let shape = Shape { height, width, channels: if coloured { 3 } else { 1 } };
+            let mut image = Planes::new(shape).unwrap();
+            let noise = Stream::new(seed, 0, 0);
+            (0..).zip(&mut image.pixels).for_each(|(at, pixel)| *pixel = noise.bits(at) as u8);
+            let (augmentation, key) = (everything(), augment::key(seed, 1, 2, 3));
+            let found = instruction_set::each(&Each(&augmentation, image, key));
+            for (name, pixels) in &found {
+                prop_assert_eq!(pixels, &found[0].1, "{}", name);
+            }
+        }
+
+        #[test]
+        fn layouts_and_half_formats_hold_the_same_numbers(
+            height in 1_usize..12, width in 1_usize..90, channels in 1_usize..5, dy in -3_i64..4, flip: bool, lam in 0.0..=1.0_f32,
+        ) {
+            let shape = Shape { height, width, channels };
+            let pixels: Vec<u8> = (0..2 * shape.size()).map(|at| (at * 37 % 251) as u8).collect();
+            let normalization = Normalization::new(&vec![0.4; channels], &vec![0.3; channels]).unwrap();
+            let placements = [Placement { dy, dx: 1, flip }; 2];
+            let (partner, coefficients) = ([1, 0], [lam; 2]);
+            let mut batch = Batch {
+                images: Images::new(&pixels, shape).unwrap(),
+                indices: &[0, 1],
+                placements: &placements,
+                policy: None,
+                mix: Some(Mix { partner: &partner, placements: &placements, lam: &coefficients, boxes: None }),
+                normalization: &normalization,
+                layout: Layout::Planes,
+            };
+            let (mut planes, mut bits) = (vec![0.0; pixels.len()], vec![0; pixels.len()]);
+            fill_batch(batch, Output::Float32(&mut planes)).unwrap();
+            fill_batch(batch, Output::Bfloat16(&mut bits)).unwrap();
+            for (&exact, &half) in planes.iter().zip(&bits) {
+                prop_assert!((f32::from_bits(u32::from(half) << 16) - exact).abs() <= exact.abs() / 256.0);
+            }
+            let mut last = vec![0.0; pixels.len()];
+            batch.layout = Layout::Pixels;
+            fill_batch(batch, Output::Float32(&mut last)).unwrap();
+            for (at, value) in last.iter().enumerate() {
+                let (image, place, channel) = (at / shape.size(), at % shape.size() / channels, at % channels);
+                prop_assert_eq!(value.to_bits(), planes[image * shape.size() + channel * shape.area() + place].to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn augmentation_depends_on_the_key_alone() {
+        let shape = Shape {
+            height: 5,
+            width: 7,
+            channels: 3,
+        };
+        let pixels: Vec<u8> = (0..6 * shape.size())
+            .map(|at| (at * 31 % 256) as u8)
+            .collect();
+        let (augmentation, keys) = (
+            everything(),
+            keys(1, 2, 3, &[9, 8, 7, 6, 5, 1 << 60]).unwrap(),
+        );
+        let drawn = |from: usize, to: usize| {
+            let images = &pixels[from * shape.size()..to * shape.size()];
+            let mut out = vec![0; images.len()];
+            let images = Images::new(images, shape).unwrap();
+            augment_images(images, &augmentation, &keys[from..to], &mut out).unwrap();
+            out
+        };
+        assert_eq!(
+            drawn(0, 6),
+            [drawn(0, 1), drawn(1, 4), drawn(4, 6)].concat()
+        );
+        let images = Images::new(&pixels, shape).unwrap();
+        let message = augment_images(images, &augmentation, &keys[1..], &mut [])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            message,
+            "positions must have one entry per image (6), got 5"
         );
     }
 }

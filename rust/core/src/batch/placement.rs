@@ -132,15 +132,19 @@ fn tidy_32(rows: &mut [[u8; 32]], shown: &Range<usize>, hidden: &Range<usize>, f
             255
         };
     }
-    let rows = &mut rows[shown.clone()];
-    if flip {
-        for row in rows {
-            let before = *row;
-            (0..32).for_each(|x| row[x] = before[31 - x] & mask[x]);
+    for row in &mut rows[shown.clone()] {
+        // Loops and not closures, which would be compiled apart, for one pixel at a time.
+        let mut after = [0; 32];
+        if flip {
+            for x in 0..32 {
+                after[x] = row[31 - x] & mask[x];
+            }
+        } else {
+            for x in 0..32 {
+                after[x] = row[x] & mask[x];
+            }
         }
-    } else if start < end {
-        rows.iter_mut()
-            .for_each(|row| (0..32).for_each(|x| row[x] &= mask[x]));
+        *row = after;
     }
 }
 
@@ -166,5 +170,70 @@ fn split(pixels: &[u8], channels: usize, planes: &mut [u8], place: Range<usize>)
             .iter_mut()
             .zip(values)
             .for_each(|(out, &value)| *out = value);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn placements_do_not_depend_on_where_a_batch_is_cut(seed: u64, epoch: u64, cut in 0_usize..20, padding in 0_u64..9) {
+            let positions: Vec<i64> = (5..25).collect();
+            let drawn = |positions: &[i64]| placements(seed, epoch, 0, positions, padding, true).unwrap();
+            let whole = drawn(&positions);
+            let mut parts = drawn(&positions[..cut]);
+            parts.extend(drawn(&positions[cut..]));
+            prop_assert_eq!(&whole, &parts);
+            let limit = padding as i64;
+            prop_assert!(whole.iter().all(|p| p.dy.abs() <= limit && p.dx.abs() <= limit));
+        }
+
+        #[test]
+        fn a_row_of_32_pixels_is_as_any_other(dy in -40_i64..40, dx in -40_i64..40, flip: bool, channels in 1_usize..5) {
+            let (shape, place) = (Shape { height: 9, width: 32, channels }, Placement { dy, dx, flip });
+            let image: Vec<u8> = (0..shape.size()).map(|at| (at * 29 % 255) as u8 + 1).collect();
+            let mut planes = vec![7; shape.size()];
+            place.gather(&image, shape, &mut planes);
+            for (at, &pixel) in planes.iter().enumerate() {
+                let (channel, y, x) = (at / shape.area(), at / 32 % 9, at % 32);
+                let (row, column) = (y as i64 + dy, (if flip { 31 - x } else { x }) as i64 + dx);
+                let inside = (0..9).contains(&row) && (0..32).contains(&column);
+                let source = || image[(row as usize * 32 + column as usize) * channels + channel];
+                prop_assert_eq!(pixel, if inside { source() } else { 0 });
+            }
+        }
+    }
+
+    #[test]
+    fn every_offset_and_both_sides_come_up_alike() {
+        let positions: Vec<i64> = (0..90_000).collect();
+        let drawn = placements(3, 1, 0, &positions, 4, true).unwrap();
+        let other_view = placements(3, 1, 1, &positions, 4, true).unwrap();
+        let alike = drawn
+            .iter()
+            .zip(&other_view)
+            .filter(|(a, b)| a == b)
+            .count() as f64;
+        assert!((alike - 90_000.0 / 162.0).abs() < 5.0 * 24.0, "{alike}");
+        let flips = drawn.iter().filter(|p| p.flip).count() as f64;
+        assert!((flips - 45_000.0).abs() < 5.0 * 150.0, "{flips}");
+        for offset in -4..=4 {
+            let rows = drawn.iter().filter(|p| p.dy == offset).count() as f64;
+            let columns = drawn.iter().filter(|p| p.dx == offset).count() as f64;
+            assert!(
+                (rows - 10_000.0).abs() < 500.0 && (columns - 10_000.0).abs() < 500.0,
+                "{offset}: {rows}, {columns}"
+            );
+        }
+        assert!(
+            placements(3, 1, 0, &positions, 4, false)
+                .unwrap()
+                .iter()
+                .all(|p| !p.flip)
+        );
     }
 }
