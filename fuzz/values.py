@@ -50,7 +50,7 @@ def _cropping(random: Random) -> Any:
 
 def _steps(random: Random) -> list[Any]:
     values = {"invert": [], "posterize": [1, 8], "rotate": [-30.0, 90.0, 7.5], "hue": [0.1], "gaussian_blur": [0.3, 90]}
-    values |= {"shear_x": [0.3, -99], "shear_y_bicubic": [-0.3, 3], "translate_x": [2.5, -16000], "sharpness": [0, 9]}
+    values |= {"shear_x": [-99, 0.3], "shear_y_bicubic": [-0.3, 3], "translate_x": [-16000, 2.5], "sharpness": [0, 9]}
     names = random.choices(sorted(values), k=random.randint(1, 3))
     return [(name, random.random(), values[name], len(values[name]) == 2 and random.random() < 0.5) for name in names]
 

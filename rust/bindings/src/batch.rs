@@ -16,7 +16,7 @@ use numpy::{
     BorrowError, Element, PyArray1, PyArray2, PyArray4, PyArrayMethods, PyReadonlyArray4,
     PyReadwriteArray4, PyUntypedArrayMethods,
 };
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::arrays::{Array1, Column, check_aligned};
@@ -269,7 +269,12 @@ fn read<'py>(images: &Bound<'py, PyArray4<u8>>) -> PyResult<PyReadonlyArray4<'py
 fn written<'a, 'py, T: Element>(
     out: &'a Bound<'py, PyAny>,
 ) -> PyResult<&'a Bound<'py, PyArray4<T>>> {
-    Ok(out.cast::<PyArray4<T>>()?)
+    out.cast::<PyArray4<T>>().map_err(|_| {
+        let bits = 8 * size_of::<T>();
+        PyTypeError::new_err(format!(
+            "out must be an array of four dimensions with numbers of {bits} bits, float32 or uint16 by its dtype"
+        ))
+    })
 }
 
 /// The output, which no other call may use and which must not overlap the images.

@@ -171,21 +171,23 @@ pub fn augment_images(
             keys.len()
         ));
     }
-    let mut planes = Planes::new(images.shape)?;
-    augmentation.check(&planes)?;
+    let mut image = Planes::new(images.shape)?;
+    augmentation.check(&image)?;
     let size = images.shape.size();
     let mut pace = Pace::default();
     for ((number, &key), out) in (0..).zip(keys).zip(out.chunks_exact_mut(size)) {
         pace.step(size)?;
-        Placement::default().gather(images.at(number), images.shape, &mut planes.pixels);
+        Placement::default().gather(images.at(number), images.shape, &mut image.pixels);
         instruction_set::run(Augmenting {
             augmentation,
-            image: &mut planes,
+            image: &mut image,
             key,
         });
-        for (channel, plane) in planes.pixels.chunks_exact(images.shape.area()).enumerate() {
+        for (channel, plane) in image.pixels.chunks_exact(images.shape.area()).enumerate() {
             let places = out.iter_mut().skip(channel).step_by(images.shape.channels);
-            places.zip(plane).for_each(|(out, &pixel)| *out = pixel);
+            for (out, &pixel) in places.zip(plane) {
+                *out = pixel;
+            }
         }
     }
     Ok(())

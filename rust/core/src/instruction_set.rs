@@ -68,6 +68,8 @@ fn avx2<K: Kernel>(kernel: K) -> K::Output {
 
 /// `value` cut off at 0 and 255 and truncated, in one conversion; 0 for a NaN.
 #[inline(always)]
+#[must_use]
+#[expect(clippy::manual_clamp, reason = "clamp keeps a NaN")]
 pub fn to_pixel(value: f32) -> u8 {
     let inside = value.max(0.0).min(255.0);
     // SAFETY: `max` and `min` give their other argument for a NaN, so the number is in the range of an integer.
@@ -76,6 +78,8 @@ pub fn to_pixel(value: f32) -> u8 {
 
 /// The same in double precision.
 #[inline(always)]
+#[must_use]
+#[expect(clippy::manual_clamp, reason = "clamp keeps a NaN")]
 pub fn to_pixel_f64(value: f64) -> u8 {
     let inside = value.max(0.0).min(255.0);
     // SAFETY: as above.

@@ -23,9 +23,9 @@ fn grey(red: u8, green: u8, blue: u8) -> u8 {
 /// `ImageEnhance.Brightness`: away from black.
 #[inline(always)]
 pub fn brightness(pixels: &mut [u8], factor: f32) {
-    pixels
-        .iter_mut()
-        .for_each(|pixel| *pixel = blend(0, *pixel, factor));
+    for pixel in pixels {
+        *pixel = blend(0, *pixel, factor);
+    }
 }
 
 /// `ImageEnhance.Contrast`: away from the mean of the grey image.
@@ -40,10 +40,9 @@ pub fn contrast(image: &mut Planes, factor: f32) {
         None => image.pixels.iter().map(|&pixel| u64::from(pixel)).sum(),
     };
     let mean = (sum as f64 / area as f64 + 0.5) as u8;
-    image
-        .pixels
-        .iter_mut()
-        .for_each(|pixel| *pixel = blend(mean, *pixel, factor));
+    for pixel in &mut image.pixels {
+        *pixel = blend(mean, *pixel, factor);
+    }
 }
 
 /// `ImageEnhance.Color`: away from the grey image.

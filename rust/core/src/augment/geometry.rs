@@ -113,6 +113,10 @@ fn turn(image: &mut Planes, from: impl Fn(usize, usize) -> (usize, usize)) {
 
 /// Pillow's transform to the nearest pixel: in 16 bits of fixed point, where numbers fit.
 #[inline(always)]
+#[expect(
+    clippy::many_single_char_names,
+    reason = "a matrix, as Pillow names it"
+)]
 fn nearest(image: &mut Planes, matrix: [f64; 6], fill: u8) {
     let [a, b, c, d, e, f] = matrix;
     if b == 0.0 && d == 0.0 {
@@ -151,6 +155,10 @@ fn nearest(image: &mut Planes, matrix: [f64; 6], fill: u8) {
 
 /// The same for numbers that do not fit into fixed point; Pillow adds up rounded steps here, so this does too.
 #[inline(always)]
+#[expect(
+    clippy::many_single_char_names,
+    reason = "a matrix, as Pillow names it"
+)]
 fn nearest_float(image: &mut Planes, [a, b, c, d, e, f]: [f64; 6], fill: u8) {
     let Shape { height, width, .. } = image.shape;
     let (mut first_x, mut first_y) = (c + b * 0.5 + a * 0.5, f + e * 0.5 + d * 0.5);
@@ -224,12 +232,12 @@ fn place_of(y: f64, x: f64, height: usize, width: usize) -> u32 {
     }
 }
 
-/// Show in every row the pixels whose numbers `places` writes, in all planes.
+/// Show in every row the pixels whose numbers `number` writes, in all planes.
 #[inline(always)]
-fn shown(image: &mut Planes, fill: u8, mut places: impl FnMut(usize, &mut [u32])) {
+fn shown(image: &mut Planes, fill: u8, mut number: impl FnMut(usize, &mut [u32])) {
     let (area, width) = (image.shape.area(), image.shape.width);
     for y in 0..image.shape.height {
-        places(y, &mut image.row);
+        number(y, &mut image.row);
         let planes = image.pixels.chunks_exact(area);
         for (plane, out) in planes.zip(image.spare.chunks_exact_mut(area)) {
             let out = &mut out[y * width..][..width];
@@ -249,11 +257,12 @@ fn shown(image: &mut Planes, fill: u8, mut places: impl FnMut(usize, &mut [u32])
 fn along_rows(image: &mut Planes, (height, width): (usize, usize), magnitude: f64, fill: u8) {
     let area = image.shape.area();
     for y in 0..height {
-        let below = magnitude * (y as f64 + 0.5);
-        let place = |x: usize| (x as f64 + 0.5) + below;
+        let shift = magnitude * (y as f64 + 0.5);
+        let place = |x: usize| (x as f64 + 0.5) + shift;
         let column = |x: usize| (place(x) - 0.5).floor();
         let (first, end) = inside(width, place);
-        let even = (first..end).all(|x| column(x) - column(first) == (x - first) as f64);
+        let step = |x: usize| (column(x) - column(first)) as usize;
+        let even = (first..end).all(|x| step(x) == x - first);
         let left = if first < end {
             column(first) as i64 - 1
         } else {
@@ -268,10 +277,10 @@ fn along_rows(image: &mut Planes, (height, width): (usize, usize), magnitude: f6
             out[..first].fill(fill);
             out[end..].fill(fill);
             if !even {
-                for x in first..end {
+                for (x, out) in (first..end).zip(&mut out[first..end]) {
                     let start = column(x) as i64 - 1;
                     let at = |step: i64| line[(start + step).clamp(0, width as i64 - 1) as usize];
-                    out[x] = cubic([at(0), at(1), at(2), at(3)], image.fractions[x - first]);
+                    *out = cubic([at(0), at(1), at(2), at(3)], image.fractions[x - first]);
                 }
                 continue;
             }

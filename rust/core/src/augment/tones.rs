@@ -5,13 +5,17 @@ use crate::instruction_set::to_pixel_f64;
 /// `ImageOps.invert`.
 #[inline(always)]
 pub fn invert(pixels: &mut [u8]) {
-    pixels.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
+    for pixel in pixels {
+        *pixel = 255 - *pixel;
+    }
 }
 
 /// `ImageOps.posterize`: keep the bits of `mask`.
 #[inline(always)]
 pub fn posterize(pixels: &mut [u8], mask: u8) {
-    pixels.iter_mut().for_each(|pixel| *pixel &= mask);
+    for pixel in pixels {
+        *pixel &= mask;
+    }
 }
 
 /// `ImageOps.solarize`: invert the values from `first` on.
@@ -95,7 +99,7 @@ fn histogram(plane: &[u8]) -> [u32; 256] {
 
 #[inline(always)]
 fn look_up(plane: &mut [u8], table: &[u8; 256]) {
-    plane
-        .iter_mut()
-        .for_each(|pixel| *pixel = table[usize::from(*pixel)]);
+    for pixel in plane {
+        *pixel = table[usize::from(*pixel)];
+    }
 }
