@@ -26,8 +26,8 @@ NETWORKS = {"freeze": LITE0, "finetune": LITE0, "scratch": "torchvision:resnet18
 # The photographs are 100 x 100: 224 would cost three times the time and show nothing more. Epochs for two cores.
 SETTINGS: dict[str, dict[str, Any]] = {
     "freeze": {},
-    "finetune": {"transform.size": 128, "epochs": 15},
-    "scratch": {"transform.size": 96, "epochs": 60},
+    "finetune": {"transform.size": 128, "epochs": 10},
+    "scratch": {"transform.size": 96, "epochs": 40},
 }
 
 
