@@ -30,7 +30,7 @@ IMAGES, SIDE, PADDING = 10_000, 32, 4
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 REPEATS = 10
 WORKERS = 2
-FEW = 4096  # images of a rival that takes a tenth of a millisecond for each
+FEW = 2048  # images of a rival that takes a tenth of a millisecond for each
 Row = dict[str, Any]
 Calls = dict[str, tuple[Callable[[], Any], int]]  # who -> a call, and how many images it makes
 
