@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benches.harness import markdown_table, read_csv, replace_between
+from benches.harness import RESULTS, markdown_table, read_csv, replace_between
 
 README = Path(__file__).parent.parent / "README.md"
 PAGE = README.parent / "docs" / "benchmarks.md"
@@ -178,7 +178,6 @@ def tables() -> str:
     """Return the tables with their machines' lines, as Markdown."""
     machine, rows = read_csv(SAMPLING)
     loss_machine, losses = read_csv(LOSSES)
-    image_machine, images = read_csv(AUGMENTATION)
     parts = (
         OF_SAMPLERS,
         markdown_table(list(sampling_rows(rows))),
@@ -186,11 +185,17 @@ def tables() -> str:
         OF_LOSSES,
         markdown_table(list(loss_rows(losses))),
         f"Measured on: {loss_machine}.",
-        OF_AUGMENTATION,
-        markdown_table(list(augmentation_rows(images))),
-        f"Measured on: {image_machine}.",
+        *augmentation_table(),
     )
     return "\n\n".join(parts)
+
+
+def augmentation_table() -> tuple[str, ...]:
+    """Return the table of augmentation and its machine's line; nothing before it is measured for the first time."""
+    if not (RESULTS / AUGMENTATION).exists():
+        return ()
+    machine, rows = read_csv(AUGMENTATION)
+    return OF_AUGMENTATION, markdown_table(list(augmentation_rows(rows))), f"Measured on: {machine}."
 
 
 def sampling_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
