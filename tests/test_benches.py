@@ -132,19 +132,11 @@ def test_benches_are_listed_and_named(capsys):
     main = importlib.import_module("benches.__main__").main
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    assert [name for name, _ in listed] == [
-        "growth",
-        "mixed_margin_loss",
-        "normalization",
-        "sampling",
-        "sass",
-        "summary",
-    ]
+    names = ["cuda", "growth", "mixed_margin_loss", "normalization", "sampling", "sass", "summary"]
+    assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2
-    message = (
-        "bench must be one of growth, mixed_margin_loss, normalization, sampling, sass, summary, got 'samplings'\n"
-    )
+    message = f"bench must be one of {', '.join(names)}, got 'samplings'\n"
     assert capsys.readouterr().err == message
 
 
