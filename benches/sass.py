@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benches.harness import RESULTS, print_table, read_csv, write_csv
+from benches.harness import DOCS, RESULTS, markdown_table, print_table, read_csv, replace_between, write_csv
 
 CSV = "sass.csv"
 CSRC = Path(__file__).parent.parent / "csrc"
 ARCHITECTURES = (80, 90, 100)
+SHOWN = "sm_90"  # in docs/kernels.md
 DTYPES = {"float32": ("float", 4), "bfloat16": ("c10::BFloat16", 2), "float16": ("c10::Half", 2)}
 
 
@@ -200,8 +201,17 @@ def versions() -> str:
     return " ".join(f"{name} {match[1]}" for name, match in zip(("nvcc", "nvdisasm"), found, strict=True) if match)
 
 
+def table() -> str:
+    """Return the lines of one architecture as Markdown, with the releases of the programs."""
+    about, lines = read_csv(CSV)
+    shown = [line for line in lines if line["arch"] == SHOWN]
+    hidden = ("arch", "shared bytes")
+    cells = [{name: value or None for name, value in line.items() if name not in hidden} for line in shown]
+    return f"{markdown_table(cells)}\n\nRead with: {about}."
+
+
 def main(arguments: Sequence[str] = ()) -> None:
-    """Compile, read, print the table and write the CSV."""
+    """Compile, read, print the table, write the CSV and the table of docs/kernels.md."""
     parser = argparse.ArgumentParser(prog="python -m benches.sass", description=__doc__)
     parser.add_argument("--arch", type=int, nargs="+", default=ARCHITECTURES, help="compute capabilities, as 90")
     options = parser.parse_args(list(arguments))
@@ -210,6 +220,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     print_table(now)
     if tuple(options.arch) == ARCHITECTURES:
         write_csv(CSV, [*before, *now], about=versions())
+        replace_between(DOCS / "kernels.md", "sass", table())
 
 
 if __name__ == "__main__":

@@ -15,13 +15,17 @@ LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 %
 
 @pytest.mark.parametrize(
     ("page", "block", "wanted"),
-    [(summary.PAGE, summary.BLOCK, summary.tables), (summary.README, summary.HEADLINES, summary.headlines)],
-    ids=["page", "readme"],
+    [
+        (summary.PAGE, summary.BLOCK, summary.tables),
+        (summary.README, summary.HEADLINES, summary.headlines),
+        (harness.DOCS / "kernels.md", "sass", sass.table),
+    ],
+    ids=["page", "readme", "kernels"],
 )
 def test_the_pages_show_what_the_csv_files_contain(page, block, wanted):
     text = page.read_text(encoding="utf-8")
     found = text.partition(f"<!-- {block} -->\n")[2].partition(f"\n<!-- end of {block} -->")[0]
-    assert found == wanted(), "run `python -m benches summary`"
+    assert found == wanted(), "run `python -m benches summary`, or `sass`"
 
 
 def test_every_row_of_the_table_was_measured_with_every_rival():

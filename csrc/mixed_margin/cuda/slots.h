@@ -19,7 +19,7 @@ __device__ inline void store_slot(void* memory, const Slot& slot) {
                "r"(slot.w)
                : "memory");
 #else
-  *static_cast<Slot*>(memory) = slot;
+  memcpy(memory, &slot, kVectorBytes);
 #endif
 }
 
@@ -119,7 +119,8 @@ __device__ void each_slot(int lane, int first, int end, Load load, Use use) {
   for (; slot < end; slot += kLanes) use(slot, load(slot));
 }
 
-// A row in shared memory: every slot is there as a whole, with `hidden` columns as -inf.
+// A row in shared memory: every slot is there as a whole, with hidden columns as -inf. Single columns are copied bytes, as
+// slots are of another type than the columns in them.
 template <class In, int kLanes>
 struct StagedRow {
   using T = Arithmetic<In>;
@@ -129,7 +130,14 @@ struct StagedRow {
 
   __device__ Slot load(int slot) const { return slots[slot]; }
   // Columns before the row are in its first slot, too.
-  __device__ In& column(int column) const { return reinterpret_cast<In*>(slots)[shape.lead + column]; }
+  __device__ char* address(int column) const {
+    return reinterpret_cast<char*>(slots) + (shape.lead + column) * static_cast<int>(sizeof(In));
+  }
+  __device__ In column(int column) const {
+    In value;
+    memcpy(&value, address(column), sizeof value);
+    return value;
+  }
 
   template <int kTogether, class Use>
   __device__ void each(Use use) const {
@@ -143,7 +151,8 @@ struct StagedRow {
 
   // Hides a column from all that follows, if it is this lane's.
   __device__ void hide(int column) const {
-    if (shape.slot_of(column) % kLanes == lane) this->column(column) = static_cast<In>(-__builtin_inff());
+    const In hidden = static_cast<In>(-__builtin_inff());
+    if (shape.slot_of(column) % kLanes == lane) memcpy(address(column), &hidden, sizeof hidden);
   }
 
   // The same for what the first and the last slot hold beyond the row.
@@ -156,7 +165,8 @@ struct StagedRow {
     for (int column = shape.columns; column < shape.first_column(last + 1); ++column) hide(column);
   }
 
-  // Starts to copy `row`, a row of this shape, into the slots.
+  // Starts to copy `row`, a row of this shape, into the slots. What lies before the row in its first slot belongs to the
+  // same memory, which begins at a slot's boundary; what lies behind it may not, and is not read.
   __device__ void copy_from(const In* row) const {
     const Slot* begin = reinterpret_cast<const Slot*>(row - shape.lead);
     const int last = shape.slots() - 1;
