@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PARTS = ROOT / "scripts" / "gpu_bundle"
@@ -25,8 +26,8 @@ IMBALANCE_RATIO = 100
 # What the tests and `lt-fast train` import besides numpy and torch, with what these import.
 PACKAGES = (
     "contourpy", "cycler", "fonttools", "hypothesis", "iniconfig", "jinja2", "joblib", "kiwisolver", "markupsafe",
-    "matplotlib", "packaging", "pillow", "pluggy", "pygments", "pyparsing", "pytest", "python-dateutil", "safetensors",
-    "scikit-learn", "scipy", "sortedcontainers", "threadpoolctl", "tqdm",
+    "matplotlib", "numpy", "packaging", "pillow", "pluggy", "pygments", "pyparsing", "pytest", "python-dateutil",
+    "safetensors", "scikit-learn", "scipy", "sortedcontainers", "threadpoolctl", "tqdm",
 )  # fmt: skip
 
 
@@ -59,17 +60,23 @@ def pack(cifar: Path, target: Path) -> None:
     )  # fmt: skip
 
 
-def locked(names: Sequence[str]) -> str:
-    """Return the lines of ``requirements.lock`` for these packages, with their hashes."""
-    blocks = re.split(r"\n(?=[a-z])", (ROOT / "requirements.lock").read_text(encoding="utf-8"))
-    found = {block.partition("==")[0]: block for block in blocks}
+def locked(names: Sequence[str], python: str) -> str:
+    """Return the lines of ``requirements.lock`` that hold for these packages and this Python, with their hashes."""
+    environment, found = {"python_version": python, "python_full_version": f"{python}.0"}, {}
+    for block in re.split(r"\n(?=[a-z])", (ROOT / "requirements.lock").read_text(encoding="utf-8")):
+        head, *rest = block.splitlines()
+        if "==" in head:
+            wanted = Requirement(head.rstrip(" \\"))
+            if wanted.marker is None or wanted.marker.evaluate(environment):
+                hashes = [line for line in rest if "--hash" in line]
+                found[wanted.name] = "\n".join([f"{wanted.name}{wanted.specifier} \\", *hashes])
     return "\n".join(found[name] for name in names) + "\n"
 
 
 def download(out: Path, python: str) -> None:
     """Put the other wheels next to ours."""
     wanted = out / "wheels.lock"
-    wanted.write_text(locked(PACKAGES), encoding="utf-8")
+    wanted.write_text(locked(PACKAGES, python), encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     command += ["--python-version", python, "--require-hashes", "--dest", str(out / "wheels"), "-r", str(wanted)]
     subprocess.run(command, check=True)

@@ -59,11 +59,13 @@ def test_every_file_of_the_bundle_is_there_and_parses(bundle):
     assert refused.stderr == "step must be one of doctor, tests, bench, train, summary, got benches\n"
 
 
-def test_its_packages_are_locked_with_hashes():
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.14"])
+def test_its_packages_are_locked_with_hashes(python):
     script = loaded(ROOT / "scripts" / "gpu-bundle.py")
-    text = script.locked(script.PACKAGES)
+    text = script.locked(script.PACKAGES, python)
     assert [line.partition("==")[0] for line in text.splitlines() if "==" in line] == list(script.PACKAGES)
     assert all("--hash=sha256:" in block for block in text.split("==")[1:])
+    assert ";" not in text
 
 
 def test_only_packages_that_are_missing_are_installed(bundle, tmp_path):
