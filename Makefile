@@ -68,7 +68,7 @@ fuzz: $(VENV)/.built  ## random and hostile arguments for every function of the 
 sanitize: $(VENV)/.built  ## the op's tests under AddressSanitizer and UndefinedBehaviorSanitizer, per instruction set (minutes)
 	@PYTHON=$(BIN)/python scripts/sanitize.sh
 
-bench: $(VENV)/.built  ## time sampling and the fused loss next to their rivals (quiet machine, minutes); CSV in benches/results/
+bench: $(VENV)/.built  ## time sampling, augmentation and the fused loss next to their rivals (quiet machine, minutes); CSV in benches/results/
 	@$(BIN)/python -m benches
 
 wheel: $(VENV)/.installed  ## one abi3 wheel with all three libraries, audited, into dist/

@@ -54,6 +54,15 @@ def test_rows_give_the_range_over_the_counts_and_leave_out_what_was_not_measured
     assert found["compared with"] == "2.0 to 8.0 x NumPy two-level"
 
 
+def test_augmentation_is_compared_over_the_sizes_of_batches():
+    times = {"torchvision v2": (3000, 4500), "kernel": (80, 90), "lt-fast": (100, 150)}
+    rows = [{"task": "crop", "who": who, "ns per image": str(ns)} for who, both in times.items() for ns in both]
+    (found,) = summary.augmentation_rows(rows)
+    assert found == {
+        "what": "crop", "lt-fast": "100 to 150 ns", "compared with": "30 x torchvision v2; 0.60 to 0.80 x kernel",
+    }  # fmt: skip
+
+
 def test_losses_are_compared_at_one_thread_and_without_a_compiler_too():
     us = {"fused": 10.0, "eager": 94.0, "gather": 50.0, "cross_entropy": 9.0, "copy": 2.0}
     rows = [
