@@ -21,7 +21,7 @@ from tests.packaging.wheels import assembled_wheel, existing_wheel, installed_in
 
 from browser import GET_IT, Browser, find_browser
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # seven processes, each of which imports torch
 
 NETWORK = """
 from torch import nn
@@ -40,18 +40,19 @@ class Tiny(nn.Module):
 def tiny() -> nn.Module:
     return Tiny()
 """
-SOILS = {"clay": ((190, 80, 60), 40), "loam": ((90, 60, 40), 25), "peat": ((40, 40, 70), 9)}
+SOILS = {"clay": ((220, 40, 30), 40), "moss": ((30, 200, 40), 25), "slate": ((40, 60, 220), 9)}
 SETTINGS = ["--model", "soilnet:tiny", "--epochs", "300", "--set", "transform.size=32", "--set", "feature_views=1"]
 SETTINGS += ["--threads", "1", "--workers", "0"]
 
 
-def write_soils(folder, first, share=1.0):
-    """Write photographs whose colour tells the class, each with a pattern of its own."""
+def write_soils(folder, first, share=1.0, mistakes=0):
+    """Write photographs whose colour tells the class, each with a pattern of its own; the first of clay may be moss."""
     for name, (colour, count) in SOILS.items():
         (folder / name).mkdir(parents=True)
         for number in range(max(int(share * count), 2)):
-            own = picture(first)
-            Image.blend(own, Image.new("RGB", own.size, colour), 0.5).save(folder / name / f"p{number:03d}x.jpg")
+            own, mistaken = picture(first), name == "clay" and number < mistakes
+            shown = SOILS["moss"][0] if mistaken else colour
+            Image.blend(own, Image.new("RGB", own.size, shown), 0.5).save(folder / name / f"p{number:03d}x.jpg")
             first += 1
 
 
@@ -68,7 +69,7 @@ class Place:
 
     def run(self, *words):
         process = self.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, out + err
         assert "warning" not in err, err
         return out
@@ -82,7 +83,7 @@ class Place:
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.002)
             process.send_signal(signal.SIGINT)
-            return process.wait(timeout=120), log.read_text().splitlines()[-1]
+            return process.wait(timeout=600), log.read_text().splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def place(tmp_path_factory):
     python = installed_in(tmp_path_factory.mktemp("installed"), found)
     (site_of(python) / "soilnet.py").write_text(NETWORK)
     place = Place(tmp_path_factory.mktemp("soil"), python)
-    write_soils(place.folder / "photos", 0)
+    write_soils(place.folder / "photos", 0, mistakes=4)
     write_soils(place.folder / "new", 1000, share=0.1)
     return place
 
@@ -114,13 +115,13 @@ def said(place):
 
 
 def test_what_runs_is_the_wheels(place):
-    code = "import lt_fast, lt_fast._rust as rust; print(lt_fast.__file__, rust.__file__, lt_fast.ops.backend())"
+    code = "import lt_fast, lt_fast._rust as rust; print(lt_fast.__file__, rust.__file__)"
     done = subprocess.run(
         [place.python, "-c", code], cwd=place.folder, env=place.environment, capture_output=True, text=True, check=True
     )
-    *files, backend = done.stdout.split()
+    files = done.stdout.split()
+    assert len(files) == 2
     assert all(Path(file).is_relative_to(site_of(place.python)) for file in files)
-    assert backend in ("cpu", "cuda")
 
 
 def test_four_commands_give_a_classifier_in_use(place, said):
@@ -159,5 +160,5 @@ def test_the_page_is_whole_in_a_browser(place, said):
         browser.close()
     assert loaded
     assert all(loaded)
-    assert re.search(r"names the right class for [\d.]+ % of 15 test images", text)
+    assert re.search(r"names the right class for [\d.]+\s% of 15 test images", text)
     assert all(name in text for name in SOILS)
