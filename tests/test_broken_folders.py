@@ -18,6 +18,7 @@ from experiment.photographs import NET
 from lt_fast.cli import main
 from lt_fast.experiment.photographs import photographs
 from lt_fast.inspection import facts
+from lt_fast.inspection.cache import FactsCache, default_cache, key_of
 
 __all__ = ["cache_home", "common_user"]  # fixtures
 
@@ -280,6 +281,21 @@ def test_one_photograph_in_two_classes(tmp_path, lt_fast):
     near = found.line("near duplicates")
     assert re.search(r"^3 groups of 6 photographs, 2 of them in two classes|1 group of 2", near)
     assert found.line("keep together").startswith("6 photographs in 3 groups that must not be split")
+
+
+def test_without_the_hash_exact_copies_are_known(good, train, cache_home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    shutil.copy(good / "oak" / "p000x.png", good / "oak" / "copyz.png")
+    said, run = train(good, "--freeze")
+    assert said.status == 0
+    (line,) = said.lines
+    assert re.search(
+        r"needs imagehash, .* run: pip install 'lt-fast\[photos\]'; until then exact duplicates alone", line
+    )
+    split = split_of(run)
+    assert split["oak/copyz.png"] == split["oak/p000x.png"]
+    with FactsCache(default_cache(good)) as cache:
+        assert cache.found(key_of(str(good / "oak" / "copyz.png"))) is None  # what lacks a hash is not remembered
 
 
 # ---- pixels ----------------------------------------------------------------------------------------------------------

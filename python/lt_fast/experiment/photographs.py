@@ -314,8 +314,11 @@ def _checked(files: ImageFiles, look: Look, *, damaged: str, progress: bool) -> 
 
 @contextmanager
 def _bar(total: int, *, enabled: bool) -> Iterator[Callable[[int], Any]]:
+    if not enabled:
+        yield lambda _: None
+        return
     tqdm = require("tqdm", extra="train", purpose="a progress bar").tqdm
-    with tqdm(total=total, desc="checking images", unit="image", leave=False, disable=not enabled) as bar:
+    with tqdm(total=total, desc="checking images", unit="image", leave=False) as bar:
         yield bar.update
 
 
