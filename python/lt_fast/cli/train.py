@@ -351,7 +351,7 @@ def _is_path(name: str) -> bool:
         name.startswith("hf:")
         or "/" in name
         or "\\" in name
-        or name.endswith((".txt", ".csv", ".json"))
+        or name.endswith((".txt", ".csv", ".tsv", ".json"))
         or os.path.isdir(name)  # noqa: PTH112  (takes any string)
     )
 

@@ -22,7 +22,7 @@ from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
-from lt_fast.experiment.photographs import rows_of
+from lt_fast.experiment.photographs import home_of, rows_of
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
 from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of, scored_batches
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
@@ -129,6 +129,7 @@ def run_in(
         data = _loaded(config, place, root=None if root is None else Path(root), download=download)
     parts = build(config, data, ranks, first_weights=_first_weights_needed(config, place), workers=place.workers)
     _refuse_other_ranks(config, data, ranks)
+    training.check_step(place.step, place.device, parts.method)
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
     config = {**config, **({} if start is None else {START: start.record})}
     if not ranks.is_main:
@@ -163,12 +164,21 @@ def _joined(config: Mapping[str, Any], data: Data, parts: Parts, start: Start | 
 
 
 def _loaded(config: Mapping[str, Any], place: Place, *, root: Path | None, download: bool) -> Data:
-    """Load the data; of several ranks, the first alone downloads and unpacks them."""
+    """Load the data; of several ranks, the first alone downloads, unpacks and checks them.
+
+    The others get the list of the photographs from the first; other data they read from the disk then.
+    """
     ranks, begun = place.ranks, place.folder if place.resume else None
     if ranks.is_main:
         data = load_data(config, root=root, download=download, run=begun, progress=place.progress)
-    ranks.barrier()
-    return data if ranks.is_main else load_data(config, root=root, run=begun)
+        ranks.broadcast(data if MODE in config else None)
+        return data
+    listed = ranks.broadcast(None)
+    if listed is None:
+        return load_data(config, root=root, run=begun)
+    options = config[DATA_OPTIONS]
+    home = home_of(options["path"], options["root"] if root is None else root)
+    return Data(*(None if part is None else part.moved(home) for part in listed))
 
 
 def _first_weights_needed(config: Mapping[str, Any], place: Place) -> bool:

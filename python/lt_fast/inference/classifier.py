@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lt_fast import _checks
 from lt_fast._extras import require
+from lt_fast.datasets.decoding import in_one_line
 from lt_fast.errors import UsageError
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.running import checked_device
@@ -171,15 +172,18 @@ class TrainedClassifier:
         batch_size = _checks.integer("batch_size", batch_size, least=1)
         workers = _checks.integer("workers", workers, least=0, most=_MOST_WORKERS)
         names = [item if isinstance(item, str) else f"image {place}" for place, item in enumerate(items)]
-        done, resized = 0, 0
+        done, resized, remarks = 0, 0, list[str]()
         with _bar(len(items), enabled=progress) as bar:
             for prepared in read_batches(items, self._prepare, batch_size=batch_size, workers=workers):
                 yield self._answered(names[done : done + len(prepared)], prepared, ask)
                 done += len(prepared)
                 resized += sum(image.resized for image in prepared)
+                remarks += [image.remarks[0] for image in prepared if image.remarks]
                 bar.update(len(prepared))
         if resized:
             warnings.warn(f"{resized} of {done} images had another size and were {self._prepare.words}", stacklevel=2)
+        if remarks:
+            warnings.warn(in_one_line(remarks, done), stacklevel=2)
 
     def _answered(self, names: list[str], prepared: list[Prepared], ask: "Question") -> Predictions:
         errors = {name: image.error for name, image in zip(names, prepared, strict=True) if image.error is not None}

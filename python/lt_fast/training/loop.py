@@ -94,13 +94,9 @@ def fit(
         Interrupted: if a signal stopped the training after its state was saved.
     """
     _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
-    _checks.choice("step", step, ("eager", "graph"))
     _checks.integer("save_every", save_every, least=1)
     device, settings = torch.device(device), Settings(epochs, amp, channels_last)
-    if step == "graph" and device.type != "cuda":
-        raise ValueError(f"step must be 'eager' on {device.type}, got 'graph'; a CUDA graph needs device='cuda'")
-    if step == "graph":
-        _refuse_capture(method)
+    check_step(step, device, method)
     training = _set_up(method, loaders, optimizer, learning_rate, settings, device, ranks)
     training.refuse_disagreement()
     place = beginning(training, run, resume=resume)
@@ -133,8 +129,19 @@ def fit(
     return place.history
 
 
-def _refuse_capture(method: nn.Module) -> None:
-    """Raise if a part of the method does something in Python that a captured step would not repeat."""
+def check_step(step: str, device: torch.device | str, method: nn.Module) -> None:
+    """Raise unless the method's steps can be taken so: ``fit`` does it, and a caller may before it makes a folder.
+
+    Raises:
+        ValueError: if ``step`` is neither ``"eager"`` nor ``"graph"``, or a graph is asked for where there is no GPU or
+            a part of the method does something in Python that a captured step would not repeat.
+    """
+    _checks.choice("step", step, ("eager", "graph"))
+    if step == "eager":
+        return
+    kind = torch.device(device).type
+    if kind != "cuda":
+        raise ValueError(f"step must be 'eager' on {kind}, got 'graph'; a CUDA graph needs device='cuda'")
     for module in method.modules():
         if not getattr(module, "graphable", True):
             name = type(module).__name__
