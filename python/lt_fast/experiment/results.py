@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast import metrics
@@ -153,16 +154,22 @@ def measure(data: Data, predictions: Predictions) -> dict[str, Any]:
 
 
 def intervals_of(predictions: Predictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
-    """Return bootstrap intervals of top-1, of each group's recall and of each class's; None where there is no image."""
+    """Return intervals over the choice of the test images, (low, high) each; None where there is no image.
+
+    Of ``top1`` and of each class's recall (``per_class``) Wilson's, of ``balanced_acc`` and of each group's recall that
+    of a mean of recalls: see ``metrics.wilson_interval`` and ``metrics.mean_recall_interval``.
+    """
     final = predictions.logits if predictions.calibrated_logits is None else predictions.calibrated_logits
-    labels = predictions.labels.numpy()
-    right = (final.argmax(dim=1).numpy() == labels).astype(np.float64)
-    groups = data.train.class_counts.groups()
-    classes = range(data.train.class_counts.num_classes)
+    labels, counts = predictions.labels.numpy(), data.train.class_counts
+    hits = labels[final.argmax(dim=1).numpy() == labels]
+    right, total = (np.bincount(each, minlength=len(counts)) for each in (hits, labels))
+    ends = metrics.wilson_interval(right, total, level).tolist()
+    groups = {name: _of_mean(right[member], total[member], level) for name, member in counts.groups().items()}
     return {
-        "top1": _interval(right, level),
-        **{f"{name}_recall": _interval(right[member[labels]], level) for name, member in groups.items()},
-        "per_class": [_interval(right[labels == label], level) for label in classes],
+        "top1": metrics.wilson_interval(len(hits), len(labels), level).tolist(),
+        "balanced_acc": _of_mean(right, total, level),
+        **{f"{name}_recall": found for name, found in groups.items()},
+        "per_class": [pair if images else None for pair, images in zip(ends, total, strict=True)],
     }
 
 
@@ -210,5 +217,6 @@ def _digest_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _interval(right: Any, level: float) -> list[float] | None:
-    return list(metrics.bootstrap_interval(right, level)) if right.size else None
+def _of_mean(right: NDArray[np.int64], total: NDArray[np.int64], level: float) -> list[float] | None:
+    found = metrics.mean_recall_interval(right, total, level)
+    return None if found is None else list(found)
