@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _options(given: list[str]) -> dict[str, str]:
     from lt_fast.experiment.config import split_assignment  # noqa: PLC0415
 
-    pairs = [split_assignment(text) for text in given]
+    pairs = [(name.removeprefix("calibrator."), text) for name, text in map(split_assignment, given)]
     options = dict(pairs)
     if len(options) < len(pairs):
         name = next(name for name in options if [other for other, _ in pairs].count(name) > 1)

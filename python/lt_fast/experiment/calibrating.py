@@ -16,7 +16,7 @@ from lt_fast.experiment.components import call, component_of, refuse_unknown, se
 from lt_fast.experiment.evaluate import opened
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.reading import read_as
-from lt_fast.experiment.results import Predictions, measure, predicted, ties_to
+from lt_fast.experiment.results import Predictions, fit_calibrator, measure, predicted, ties_to
 from lt_fast.records import OBJECT, SHA256, TEXT, check
 from lt_fast.registry import RegisteredFile
 from lt_fast.training import deterministic
@@ -63,6 +63,8 @@ def calibrate_run(
     Returns:
         What ``calibration.json`` holds: ``run``, ``calibrator`` (name and options), ``fitted_on``, ``metrics`` (after),
         ``metrics_before_calibration``, ``ties``; and ``folder``.
+
+    Warns where the calibrator takes the training frequencies out of scores that do not have them any more.
 
     Raises:
         UsageError: if the method or an option is unknown, ``out`` is there already, or the calibrator needs validation
@@ -122,7 +124,7 @@ def _calibrated(
     config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, folder: Path, device: str,
     settings: dict[str, Any], run: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    fitted_on = _fit(config, data, parts, calibrator, device)
+    fitted_on = fit_calibrator(config, data, parts, calibrator, device=device)
     if getattr(calibrator, "tau", None) is not None:
         settings = {**settings, "tau": calibrator.tau}
     test = _predictions(config, data.test, parts, calibrator, device)
@@ -139,24 +141,6 @@ def _calibrated(
         _predictions(config, data.validation, parts, calibrator, device).save(folder, VALIDATION)
     replace_file(folder / CALIBRATION_RECORD, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
     return {**record, "folder": str(folder)}
-
-
-def _fit(config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, device: str) -> str:
-    """Fit on what the calibrator is to be fitted on, and say what that was."""
-    wanted = getattr(calibrator, "fitted_on", "training")
-    if wanted == "validation" and data.validation is None:
-        hint = "give its tau with --set tau=1, or " if hasattr(calibrator, "tau") else ""
-        raise UsageError(
-            f"{calibrator.name} is fitted on validation images, and the run has none: on the training images the "
-            f"network looks better than it is; {hint}train with --set validation=0.2"
-        )
-    images = data.validation if wanted == "validation" else data.train
-    model = parts.method.model
-    with deterministic(torch.device(device)):
-        batches = parts.data.plain_loader(source_of(images))
-        features, _, targets = collect(model, batches, device=device, amp=config["amp"])
-    calibrator.fit(features, targets, head=model.head)
-    return str(wanted)
 
 
 def _predictions(config: Mapping[str, Any], images: Any, parts: Parts, calibrator: Any, device: str) -> Predictions:

@@ -1,6 +1,7 @@
 """What a trained network predicts, calibrated where the recipe says so, and the metrics of it."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,8 @@ from lt_fast._files import FOR_RUN, read_bytes, replace_file
 from lt_fast.calibration import collect, storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError
-from lt_fast.experiment.build import Data, Parts, source_of
+from lt_fast.experiment.build import Data, Parts, images_to_fit, source_of
+from lt_fast.experiment.scored_prior import scored_prior
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -128,8 +130,7 @@ def calibrated(
     calibrator, model = parts.calibrator, parts.method.model
     ties = ties_to(config, model)
     if fit:
-        features, _, targets = _collected(config, model, parts.data.plain_loader(), device)
-        calibrator.fit(features, targets, head=model.head)
+        fit_calibrator(config, data, parts, calibrator, device=device)
         calibrator.save(folder / CALIBRATION)
         storage.tie(folder / CALIBRATION, ties)
     else:
@@ -141,6 +142,35 @@ def calibrated(
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{folder / CALIBRATION} is not of this run's network: {error}") from error
     return Predictions(logits, labels, calibrated)
+
+
+def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, *, device: str) -> str:
+    """Fit stage 2 to the run's network, and return the name of the images that it was fitted on.
+
+    Warns where it takes the training frequencies out of scores that do not have them any more.
+
+    Raises:
+        UsageError: if it needs validation images, and there are none.
+    """
+    wanted, images = images_to_fit(calibrator, data)
+    _warn_of_second_adjustment(config, data, calibrator)
+    model = parts.method.model
+    features, _, targets = _collected(config, model, parts.data.plain_loader(source_of(images)), device)
+    calibrator.fit(features, targets, head=model.head)
+    return wanted
+
+
+def _warn_of_second_adjustment(config: Mapping[str, Any], data: Data, calibrator: Any) -> None:
+    counts = data.train.class_counts
+    scored = scored_prior(config, counts, None)
+    if not getattr(calibrator, "adjusts_prior", False) or scored.prior is None:
+        return
+    if not np.allclose(scored.prior, counts.prior):
+        warnings.warn(
+            f"{calibrator.name} takes the training set's class frequencies out of the scores, which stand for others "
+            f"already ({scored.reason}): it favours rare classes a second time",
+            stacklevel=4,
+        )
 
 
 def measure(data: Data, predictions: Predictions) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
 from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment.build import Data, Parts, build, fused_on, load_data, source_of
+from lt_fast.experiment.build import Data, Parts, build, fused_on, images_to_fit, load_data, source_of
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
@@ -128,6 +128,8 @@ def run_in(
     if data is None:
         data = _loaded(config, place, root=None if root is None else Path(root), download=download)
     parts = build(config, data, ranks, first_weights=_first_weights_needed(config, place), workers=place.workers)
+    if parts.calibrator is not None:
+        images_to_fit(parts.calibrator, data)
     _refuse_other_ranks(config, data, ranks)
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
     config = {**config, **({} if start is None else {START: start.record})}

@@ -15,6 +15,7 @@ from lt_fast._extras import require
 from lt_fast.errors import UsageError
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.running import checked_device
+from lt_fast.experiment.scored_prior import scored_prior
 from lt_fast.inference import priors
 from lt_fast.inference.images import ForFiles, ForMemory, Prepared, as_items, read_batches
 from lt_fast.inference.network import Logits, Restored, restored, scored
@@ -93,7 +94,7 @@ class TrainedClassifier:
         self.image_shape = found.images.shape
         self.network = Logits(found.method, found.calibrator).to(self.device).eval()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as it was measured
-        self.scored_prior = priors.scored_prior(found.config, self.class_counts, found.calibration)
+        self.scored_prior = scored_prior(found.config, self.class_counts, found.calibration)
         self.checkpoint = found.checkpoint
         self._prepare: Any = (
             ForFiles(found.transform) if self.image_shape is None else ForMemory(self.image_shape, found.transform)
