@@ -381,7 +381,7 @@ def test_a_method_without_a_step_says_so():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"epochs": 0}, r"epochs must be >= 1, got 0"),
+        ({"epochs": -1}, r"epochs must be >= 0, got -1"),
         ({"step": "graph"}, r"step must be 'eager' on cpu, got 'graph'; a CUDA graph needs device='cuda'"),
         ({"step": "grahp"}, r"step must be one of eager, graph, got 'grahp'; did you mean 'graph'\?"),
         ({"optimizer": torch.optim.LBFGS}, r"optimizer must step without a closure, got LBFGS; use SGD or AdamW"),

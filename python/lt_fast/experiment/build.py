@@ -303,7 +303,9 @@ def make_criterion(config: Mapping[str, Any], counts: ClassCounts, mixer: Any = 
 
 def make_schedule(config: Mapping[str, Any]) -> LearningRate:
     """Return the learning rate as a function of the position."""
-    rate: LearningRate = _made(config, "schedule", {"base": config["learning_rate"], "epochs": config["epochs"]})
+    rate: LearningRate = _made(
+        config, "schedule", {"base": config["learning_rate"], "epochs": config["epochs"]}
+    )
     return rate
 
 
@@ -468,7 +470,8 @@ def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any
     if config[slot] is None:
         return None
     name, options = _named(config, slot)
-    required = {key: config[key] for key in ("epochs", "batch_size", "learning_rate", "seed")}
+    required = {key: config[key] for key in ("batch_size", "learning_rate", "seed")}
+    required["epochs"] = max(config["epochs"], 1)  # a schedule has a length, also where nothing is trained
     return call(slot, name, options, given, required)
 
 

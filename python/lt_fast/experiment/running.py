@@ -23,7 +23,7 @@ from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
 from lt_fast.experiment.photographs import rows_of
-from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
+from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, data_summary, protocol_of, selection_of
 from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
@@ -336,7 +336,7 @@ def _measured(
     predictions = calibrated(config, data, alone, directory.path, scored, device=place.device, fit=True)
     tables = _saved_tables(parts.method, directory.path)
     measured = {**measure(data, predictions), "method": dict(parts.method.summary()), "tables": tables}
-    result = {"config": dict(config), **measured, **_circumstances(data, history, started, place)}
+    result = {"config": dict(config), **measured, **_circumstances(config, data, history, started, place)}
     predictions.save(directory.path)
     save_for_use(config, data, alone, directory.path, device=place.device)
     directory.write_result(result)
@@ -380,15 +380,19 @@ def _fitted(
         ranks=place.ranks,
         step=place.step,
         callbacks=(*place.told.callbacks, *mirrors),
-        save_every=config["epochs"] if config.get(MODE) == "freeze" else 1,  # a second of training, a file of megabytes
+        save_every=max(config["epochs"], 1)
+        if config.get(MODE) == "freeze"
+        else 1,  # a second of training, a file of megabytes
     )
 
 
-def _circumstances(data: Data, history: training.History, started: float, place: Place) -> dict[str, Any]:
+def _circumstances(
+    config: Mapping[str, Any], data: Data, history: training.History, started: float, place: Place
+) -> dict[str, Any]:
     """Return what the result tells of the data, the time, the device and the versions."""
     return {
         "data": data_summary(data),
-        "selection": SELECTION,
+        "selection": selection_of(config),
         "seconds": {
             "train": sum(row["seconds"] or 0.0 for row in history),
             "calibrate_and_measure": time.perf_counter() - started,

@@ -71,6 +71,8 @@ def _after(calibrator: Mapping[str, Any], base: ScoredPrior, counts: ClassCounts
 
 
 def _of_training(config: Mapping[str, Any], counts: ClassCounts) -> ScoredPrior:
+    if not config["epochs"]:
+        return ScoredPrior(None, "the network was trained elsewhere, and nothing says how")
     names = {slot: (config[slot] or {}).get("name") for slot in ("method", "mixer", "sampler", "loss", "reweight")}
     samplers = {"shuffled": counts.prior, "class_balanced": uniform(counts), "m_per_class": uniform(counts)}
     if names["method"] != "classification":

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lt_fast import _checks
 from lt_fast._extras import require
 from lt_fast.errors import UsageError
+from lt_fast.experiment.config import method_name
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.running import checked_device
 from lt_fast.experiment.scored_prior import scored_prior
@@ -226,7 +227,7 @@ class TrainedClassifier:
 
     def __repr__(self) -> str:
         return (
-            f"TrainedClassifier({self.config['recipe']} on {self.config['data']}, {len(self.classes)} classes, "
+            f"TrainedClassifier({method_name(self.config)} on {self.config['data']}, {len(self.classes)} classes, "
             f"epoch {self.epoch} of {self.config['epochs']})"
         )
 

@@ -17,6 +17,7 @@ from lt_fast._extras import require
 from lt_fast._files import make_folder, replace_file
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import load_data, needs_root
+from lt_fast.experiment.config import method_name
 from lt_fast.inference.classifier import TrainedClassifier
 from lt_fast.training.run_files import read_predictions
 
@@ -157,7 +158,7 @@ def _metadata(classifier: TrainedClassifier, shape: tuple[int, int, int]) -> dic
         "calibration": "inside" if classifier.network.calibrated is not None else "none",
         "output": "logits, probabilities: (N, classes) float32",
         "trained_prior": classifier.scored_prior.reason,
-        "recipe": classifier.config["recipe"],
+        "recipe": method_name(classifier.config),
         "data": classifier.config["data"],
         "weights_sha256": classifier.checkpoint,
         "lt_fast": __version__,
