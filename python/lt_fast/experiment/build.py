@@ -303,9 +303,7 @@ def make_criterion(config: Mapping[str, Any], counts: ClassCounts, mixer: Any = 
 
 def make_schedule(config: Mapping[str, Any]) -> LearningRate:
     """Return the learning rate as a function of the position."""
-    rate: LearningRate = _made(
-        config, "schedule", {"base": config["learning_rate"], "epochs": config["epochs"]}
-    )
+    rate: LearningRate = _made(config, "schedule", {"base": config["learning_rate"], "epochs": config["epochs"]})
     return rate
 
 

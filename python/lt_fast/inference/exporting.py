@@ -18,6 +18,7 @@ from lt_fast._files import make_folder, replace_file
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import load_data, needs_root
 from lt_fast.experiment.config import method_name
+from lt_fast.experiment.folds import fold_folders, has_folds
 from lt_fast.inference.classifier import TrainedClassifier
 from lt_fast.training.run_files import read_predictions
 
@@ -88,12 +89,13 @@ def export(classifier: TrainedClassifier, file: str | Path, *, format: Format | 
         format: ``"onnx"``, or ``"torch"`` for ``torch.export``; by the ending of ``file`` when left out.
 
     Raises:
-        UsageError: if the format is unknown, the file is there, or the run's transform does not say mean, std and size.
+        UsageError: if the format is unknown, the file is there, the classifier is that of a cross-validation, or the run's transform does not say mean, std and size.
         DataError: if the folder cannot be written, or the written program answers differently.
         MissingExtraError: if onnx, onnxscript or onnxruntime is not installed, for ONNX.
     """
     place = Path(file)
     chosen = checked_format(place, format)
+    _refuse_folds(classifier)
     _refuse_other_device(classifier)
     module, shape = _module(classifier)
     metadata = _metadata(classifier, shape)
@@ -119,6 +121,15 @@ def checked_format(file: Path, chosen: str | None) -> Format:
     if file.exists():
         raise UsageError(f"{file} is there already; name another file, or remove it")
     return _checks.choice("format", chosen, ENDINGS)  # type: ignore[return-value]
+
+
+def _refuse_folds(classifier: TrainedClassifier) -> None:
+    if has_folds(classifier.config):
+        first, *_, last = fold_folders(classifier.folder, classifier.config)
+        raise UsageError(
+            f"{classifier.folder} is a cross-validation, whose networks are not one program; export one of its runs, "
+            f"{first} to {last}"
+        )
 
 
 def _refuse_other_device(classifier: TrainedClassifier) -> None:
@@ -155,7 +166,7 @@ def _metadata(classifier: TrainedClassifier, shape: tuple[int, int, int]) -> dic
         "input": f"images: (N, {height}, {width}, {channels}) uint8, {colours}, upright by EXIF",
         "resize": resize,
         "normalisation": "inside",
-        "calibration": "inside" if classifier.network.calibrated is not None else "none",
+        "calibration": "none" if classifier.calibration is None else "inside",
         "output": "logits, probabilities: (N, classes) float32",
         "trained_prior": classifier.scored_prior.reason,
         "recipe": method_name(classifier.config),

@@ -3,7 +3,6 @@
 import copy
 import importlib
 import inspect
-import pickle
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -123,7 +122,7 @@ def adapt(
         network.preset_of_weights = weights_on_disk.torchvision_preset(model.partition(":")[2])  # type: ignore[assignment]
     if weights is not None and weights != "pretrained":
         _load(network, weights, own_head=head == OWN)
-    expects = _expects(network, input_size)
+    expects = _expects(network, input_size, options.get("in_chans"))
     if head == OWN:
         made = _keeping_head(network, num_classes, expects, fixed=input_size is not None, check=weights is not None)
         return made.train(network.training)
@@ -307,12 +306,12 @@ def _read(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"weights {path} cannot be read: {' '.join(str(error).split())}") from error
-    except pickle.UnpicklingError as error:
-        raise DataError(
-            f"weights {path} hold more than tensors, which is not read: it could run code; save the weights alone: "
-            "torch.save(model.state_dict(), FILE)"
-        ) from error
-    except Exception as error:  # safetensors raises types of its own
+    except Exception as error:  # safetensors and pickle raise types of their own
+        if "Unsupported global" in str(error):
+            raise DataError(
+                f"weights {path} hold more than tensors, which is not read: it could run code; save the weights alone: "
+                "torch.save(model.state_dict(), FILE)"
+            ) from error
         raise DataError(f"weights {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     found = loaded
     if isinstance(loaded, Mapping):
@@ -352,10 +351,15 @@ class _Call(NamedTuple):
     made: torch.Size
 
 
-def _expects(network: nn.Module, input_size: tuple[int, int, int] | None) -> Expects:
+def _expects(network: nn.Module, input_size: tuple[int, int, int] | None, channels: int | None) -> Expects:
+    """Return what the network says of its images; ``channels`` is timm's option, which its own data do not follow."""
     told: Mapping[str, Any] = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None) or {}
     size = input_size or told.get("input_size") or (3, _SIZES[0], _SIZES[0])
-    return Expects(tuple(size), tuple(told.get("mean") or IMAGENET_MEAN), tuple(told.get("std") or IMAGENET_STD))
+    mean, std = tuple(told.get("mean") or IMAGENET_MEAN), tuple(told.get("std") or IMAGENET_STD)
+    if channels is not None and channels != len(mean):
+        size = (channels, *size[1:])
+        mean, std = ((sum(each) / len(each),) * channels for each in (mean, std))
+    return Expects(tuple(size), mean, std)
 
 
 def _strip(network: nn.Module, expects: Expects, *, fixed: bool) -> tuple[int, Expects]:
