@@ -82,7 +82,7 @@ def test_the_network_alone_is_the_one_that_was_given(soil, calibrated):
     classifier = lt.load(calibrated)
     network = ColourNet()
     network.load_state_dict(colour_weights(NAMES))
-    pixels = torch.stack([classifier._prepare(lt.datasets.read_image(str(path))).pixels for path in tested])
+    pixels = torch.stack([classifier.prepare(lt.datasets.read_image(str(path))).pixels for path in tested])
     with torch.no_grad():
         torch.testing.assert_close(saved["logits"], network(pixels), rtol=1e-4, atol=1e-4)
     found = classifier.predict(tested)
@@ -177,7 +177,7 @@ def test_a_registered_data_set(tmp_path, capsys):
     saved = load_file(tmp_path / "run" / "predictions.safetensors")
     classifier, images = lt.load(tmp_path / "run"), lt.datasets.digits_lt(train=False).images
     with torch.no_grad():
-        logits = network(classifier._prepare.stacked(list(images)))
+        logits = network(classifier.prepare.stacked(list(images)))
     torch.testing.assert_close(saved["logits"], logits, rtol=1e-4, atol=1e-4)
     found = classifier.predict(images).probabilities
     np.testing.assert_allclose(found, saved["calibrated_logits"].double().softmax(1).numpy(), atol=1e-5)

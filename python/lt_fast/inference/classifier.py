@@ -44,9 +44,9 @@ def load(
 
     Of a cross-validation (``lt-fast train --folds 5``) the classifier is all of its runs together: the mean of their
     calibrated probabilities. Its accuracy has not been measured: the result of a cross-validation is that of single
-    runs on the images that they were not trained on, which such a mean seldom falls short of. ``max_error`` chooses the
-    threshold on those out-of-fold predictions, where every image is answered by one run; the probabilities of the mean
-    are less extreme, so that it answers fewer images than is said there. ``scored_prior`` is that of the mean class
+    runs on the images that they were not trained on. ``max_error`` chooses the threshold on those out-of-fold
+    predictions, where every image is answered by one run. The largest probability of a mean is at most the mean of the
+    runs' largest ones, so that it answers fewer images than is said there. ``scored_prior`` is that of the mean class
     counts, from which those of a fold differ by rounding.
 
     Args:
@@ -59,12 +59,13 @@ def load(
     Warns when the run has not finished: such a classifier is not calibrated.
 
     Raises:
-        UsageError: if the device is not there, a calibration is given for a cross-validation, or the run needs a recipe file that is missing or has changed.
+        UsageError: if the device is not there, a calibration is given for a cross-validation, or the run needs a recipe
+            file that is missing or has changed.
         DataError: if the folder is no run, has no checkpoint, is a cross-validation that has not finished, or a file is
             missing or damaged.
 
-    Source of the mean: Lakshminarayanan, Pritzel and Blundell 2017, arXiv:1612.01474 (deep ensembles), there of networks
-    that are trained on all images.
+    Source of the mean: Lakshminarayanan, Pritzel and Blundell 2017, arXiv:1612.01474 (deep ensembles), there of
+    networks that are trained on all images.
 
     Example::
 
@@ -105,11 +106,13 @@ class TrainedClassifier:
         class_counts: training images per class.
         network: module from prepared images (N, Ch, H, W) to calibrated logits (N, C).
         transform: prepares an image without augmentation: the run's transform, ``plain()``.
+        prepare: makes upright images in RGB what the network takes: called for each, then ``prepare.stacked(list)``.
         image_shape: (height, width, channels) that the network takes, or None where the transform makes the size.
         scored_prior: the class prior that the probabilities stand for, and why; see ``lt_fast.inference.scored_prior``.
         epoch: epochs that the network was trained for.
         calibration: settings of the calibrator, or None where there is none.
         folder: of the run, or of its calibration.
+        run: directory of the run.
         checkpoint: SHA-256 of the weights.
         device: where it runs.
     """
@@ -124,10 +127,10 @@ class TrainedClassifier:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as it was measured
         self.scored_prior = scored_prior(found.config, self.class_counts, found.calibration)
         self.checkpoint, self.calibration = found.checkpoint, found.calibration
-        self._prepare: Any = (
+        self.prepare: Any = (
             ForFiles(found.transform) if self.image_shape is None else ForMemory(self.image_shape, found.transform)
         )
-        self.folder = folder
+        self.folder, self.run = folder, found.folder
 
     def predict(
         self,
@@ -202,20 +205,20 @@ class TrainedClassifier:
         names = [item if isinstance(item, str) else f"image {place}" for place, item in enumerate(items)]
         done, resized = 0, 0
         with _bar(len(items), enabled=progress) as bar:
-            for prepared in read_batches(items, self._prepare, batch_size=batch_size, workers=workers):
+            for prepared in read_batches(items, self.prepare, batch_size=batch_size, workers=workers):
                 yield self._answered(names[done : done + len(prepared)], prepared, ask)
                 done += len(prepared)
                 resized += sum(image.resized for image in prepared)
                 bar.update(len(prepared))
         if resized:
-            warnings.warn(f"{resized} of {done} images had another size and were {self._prepare.words}", stacklevel=2)
+            warnings.warn(f"{resized} of {done} images had another size and were {self.prepare.words}", stacklevel=2)
 
     def _answered(self, names: list[str], prepared: list[Prepared], ask: "Question") -> Predictions:
         errors = {name: image.error for name, image in zip(names, prepared, strict=True) if image.error is not None}
         good = [place for place, image in enumerate(prepared) if image.error is None]
         probabilities = np.full((len(prepared), len(self.classes)), np.nan)
         if good:
-            x = self._prepare.stacked([prepared[place].pixels for place in good])
+            x = self.prepare.stacked([prepared[place].pixels for place in good])
             with deterministic(self.device):
                 logits = scored(self.network, x, device=self.device, amp=bool(self.config["amp"]))
             probabilities[good] = ask.answered(logits.double().softmax(dim=1).numpy())

@@ -60,7 +60,8 @@ class Logits(nn.Module):
     @property
     def model(self) -> nn.Module:
         """The network, calibrated where it is."""
-        model: nn.Module = self.calibrated if self.method is None else self.method.model
+        model: Any = self.calibrated if self.method is None else self.method.model
+        assert isinstance(model, nn.Module)
         return model
 
     def forward(self, x: Tensor) -> Tensor:
