@@ -86,7 +86,7 @@ def test_a_calibrator_of_another_run_is_refused(run, without_validation, tmp_pat
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["calibrate"], 2, "a run directory is needed: lt-fast calibrate runs/NAME --method mc"),
+        (["calibrate"], 2, "a run directory or a weights file is needed: lt-fast calibrate runs/NAME --method mc"),
         (["calibrate", "RUN"], 2, "--method is needed, one of temperature, .*margin"),
         (["calibrate", "RUN", "--method", "temprature"], 2, "got 'temprature'; did you mean 'temperature'"),
         (["calibrate", "RUN", "--method", "mc", "--set", "gama=1"], 2, "has no option 'gama'; did you mean 'gamma'"),

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import lt_fast as lt
+from experiment.photographs import NET as TINY
 from experiment.photographs import ColourNet, colour_weights, write_photographs
 from lt_fast.cli import main
 from lt_fast.comparison import compare
@@ -183,6 +184,38 @@ def test_a_registered_data_set(tmp_path, capsys):
     np.testing.assert_allclose(found, saved["calibrated_logits"].double().softmax(1).numpy(), atol=1e-5)
 
 
+def test_a_file_of_a_runs_network_is_calibrated_as_the_run_is(soil, tmp_path, capsys):
+    photos = soil[0] / "photos"
+    words = [
+        photos,
+        "--method",
+        "ce",
+        "--freeze",
+        "--epochs",
+        "2",
+        "--model",
+        TINY,
+        "--run",
+        tmp_path / "run",
+        "--no-plots",
+    ]
+    settings = [*ALONE, "--set", "transform.size=16"]
+    _said(["train", *words, *settings], capsys)
+    weights = load_file(max((tmp_path / "run" / "checkpoints").iterdir()) / "model.safetensors")
+    own = {
+        name.replace("network.backbone.", "").replace("head.", "classifier."): each for name, each in weights.items()
+    }
+    torch.save(own, tmp_path / "own.pth")
+    for method in ("mc", "crt", "tau_norm"):
+        of_run, of_file = tmp_path / f"{method}-run", tmp_path / method
+        _said(["calibrate", tmp_path / "run", "--method", method, "--out", of_run, "--threads", "1"], capsys)
+        words = [tmp_path / "own.pth", "--model", "experiment.photographs:of_four_classes", "--data", photos]
+        _said(["calibrate", *words, "--method", method, "--out", of_file, *settings], capsys)
+        one, other = (load_file(folder / "predictions.safetensors") for folder in (of_run, of_file))
+        for name, tensor in one.items():
+            torch.testing.assert_close(tensor, other[name], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
@@ -215,7 +248,7 @@ def test_a_registered_data_set(tmp_path, capsys):
 def test_wrong_words_are_one_line(words, status, message, soil, tmp_path, capsys):
     folder = soil[0]
     given = {"RIGHT": [folder / "right.pth"], "NET": [COLOUR_NET], "PHOTOS": [folder / "photos"],
-             "TINY": ["experiment.photographs:tiny"]}  # fmt: skip
+             "TINY": [TINY]}  # fmt: skip
     given["ALL"] = [*given["RIGHT"], "--model", COLOUR_NET, "--data", folder / "photos"]
     weights = colour_weights(NAMES)
     files = {

@@ -27,6 +27,10 @@ def tiny() -> nn.Module:
     return TinyNet()
 
 
+def of_four_classes() -> nn.Module:
+    return TinyNet(4)
+
+
 def unannotated():
     return TinyNet()
 
