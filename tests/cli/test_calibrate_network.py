@@ -15,6 +15,7 @@ from experiment.photographs import ColourNet, colour_weights, write_photographs
 from lt_fast.cli import main
 from lt_fast.comparison import compare
 from lt_fast.datasets.splits import read_images
+from lt_fast.experiment import features
 from lt_fast.experiment import run as carry_out
 from lt_fast.experiment.calibrating import network_config
 from lt_fast.report.page import write_page
@@ -214,6 +215,20 @@ def test_a_file_of_a_runs_network_is_calibrated_as_the_run_is(soil, tmp_path, ca
         one, other = (load_file(folder / "predictions.safetensors") for folder in (of_run, of_file))
         for name, tensor in one.items():
             torch.testing.assert_close(tensor, other[name], rtol=1e-5, atol=1e-5)
+
+
+def test_after_an_interruption_the_same_command_continues(soil, tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features.Views, "_computed", interrupted)
+        _, err = _calibrate(soil, tmp_path / "run", capsys, status=4)
+    assert err == "lt-fast: interrupted; run the same command again\n"
+    _, err = _calibrate(soil, tmp_path / "run", capsys, method="crt", status=2)
+    assert "is there already; name a new folder with --out, or remove it" in err
+    out, _ = _calibrate(soil, tmp_path / "run", capsys)
+    assert "after calibration" in out
 
 
 @pytest.mark.parametrize(

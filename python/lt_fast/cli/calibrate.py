@@ -124,13 +124,13 @@ def _network(arguments: argparse.Namespace, output: Output) -> int:
     config = _config(arguments)
     require_extras(plots=False)
     place = arguments.out or _usual_folder(config, arguments)
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+    stopped = _is_stopped(place, config)
+    if not stopped and place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UsageError(f"{place} is there already; name a new folder with --out, or remove it")
     output.say(f"{arguments.run}: {config['model']['name']} with its own head; run directory: {place}")
     workers = None if arguments.workers is None else integer_from_0("--workers", arguments.workers)
-    result = experiment.run(
-        config, place, device=arguments.device, root=arguments.root, workers=workers, progress=not arguments.quiet
-    )
+    how = {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
+    result = experiment.run(config, place, resume=stopped, workers=workers, **how)
     words = chance_in(result)
     if words is not None:
         output.warn(words)
@@ -142,6 +142,15 @@ def _network(arguments: argparse.Namespace, output: Output) -> int:
     report(result, place, [], output)
     output.say(f"in use: lt-fast predict {place} IMAGES")
     return 0
+
+
+def _is_stopped(place: Path, config: Mapping[str, Any]) -> bool:
+    """Whether ``place`` holds the beginning of this run, which the same command then continues."""
+    from lt_fast.training.run_directory import differences, read_config  # noqa: PLC0415
+
+    if not (place / "config.json").exists() or (place / "result.json").exists():
+        return False
+    return not differences(read_config(place), config)
 
 
 def _config(arguments: argparse.Namespace) -> dict[str, Any]:
