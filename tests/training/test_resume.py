@@ -3,12 +3,15 @@
 import signal
 
 import pytest
+import torch
+from torch import nn
 
 from lt_fast import _files
 from lt_fast.errors import DataError, Interrupted, UsageError
 from lt_fast.methods import DeferredReweighting
 from lt_fast.training import RunDirectory
 from lt_fast.training import state as state_module
+from lt_fast.training.random_layers import RandomLayers
 from training.tiny import STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_fit, tiny_model
 
 EPOCHS = 3
@@ -262,3 +265,38 @@ def test_batches_of_another_data_set_say_so_themselves(stopped):
 def test_without_a_run_directory_signals_act_as_ever():
     with pytest.raises(KeyboardInterrupt):
         train(before=signalling((0, 1), number=signal.SIGINT))
+
+
+@pytest.mark.parametrize("cut", [(0, 1), (1, 0), (2, 2)])
+def test_layers_that_draw_random_numbers(tmp_path, cut):
+    """Dropout draws what it would have drawn, whatever the global generator; that one is as it was afterwards."""
+
+    def dropping():
+        return nn.Sequential(*tiny_model()[:4], nn.Dropout(0.5), tiny_model()[4])
+
+    def trained(run=None, *, seed, **keywords):
+        torch.manual_seed(seed)
+        before, method = torch.get_rng_state(), tiny_fit(dropping(), run=run, **keywords)[0]
+        assert torch.equal(torch.get_rng_state(), before)
+        return all_state(method)
+
+    uninterrupted = trained(seed=1)
+    with RunDirectory(tmp_path / "a", {}) as run, pytest.raises(Interrupted):
+        trained(run, seed=2, batches=TinyBatches(before=signalling(cut)))
+    with RunDirectory(tmp_path / "a", {}, resume=True) as run:
+        same_bits(trained(run, seed=3, resume=True), uninterrupted)
+
+
+def test_layers_draw_others_with_another_seed_of_the_batches():
+    first, second, other_rank = (
+        RandomLayers({"train": TinyBatches(seed=seed)}, torch.device("cpu"), rank)
+        for seed, rank in [(0, 0), (1, 0), (0, 1)]
+    )
+    drawn = []
+    for layers, epoch, step in [
+        (first, 0, 0), (first, 0, 1), (first, 1, 0), (second, 0, 0), (other_rank, 0, 0), (first, 0, 0),
+    ]:  # fmt: skip
+        with layers.keyed(epoch, step):
+            drawn.append(torch.rand(3))
+    assert torch.equal(drawn[0], drawn[-1])
+    assert len({tuple(numbers.tolist()) for numbers in drawn}) == 5

@@ -7,7 +7,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from lt_fast.cli import streams
+from lt_fast.cli import memory, streams
 from lt_fast.cli.output import Output
 from lt_fast.cli.parser import FILES_ARE_THE_RESULT, ONE_PROCESS, parse
 from lt_fast.cli.stopping import INTERRUPTED, Stopping, words_for
@@ -31,6 +31,7 @@ def run(words: Sequence[str], stopping: Stopping) -> int:
     """Run the command that ``words`` name and return its exit status."""
     if stopping.whole_process:
         streams.secure()
+        memory.keep_freed_memory()
     output = Output(as_json="--json" in words, silent=_another_speaks(words))
     with warnings.catch_warnings():
         # Ours are words for the user, also under `python -W error`.

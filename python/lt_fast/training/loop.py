@@ -21,6 +21,7 @@ from lt_fast.training.history import OWN_COLUMNS, History
 from lt_fast.training.interruption import Interruption
 from lt_fast.training.optimizers import MakeOptimizer, make_optimizer
 from lt_fast.training.progress import Progress
+from lt_fast.training.random_layers import RandomLayers
 from lt_fast.training.run_directory import RunDirectory
 from lt_fast.training.saving import Saving, beginning
 from lt_fast.training.schedules import MAX_EPOCHS, LearningRate
@@ -51,9 +52,9 @@ def fit(
 ) -> History:
     """Train ``method`` in place; with a run directory, it can stop at any time and continue bit-identically.
 
-    Given the same initial state and batches, the result is a function of the arguments alone: no random number is
-    drawn here, and only deterministic algorithms run. (Layers that draw from torch's global generator, such as
-    dropout, are outside this promise.)
+    Given the same initial state and batches, the result is a function of the arguments alone: what layers such as
+    dropout draw is keyed by the batches, the epoch and the step, and only deterministic algorithms run. The global
+    generators are as they were afterwards. (On several ranks such layers draw others than on one.)
 
     With ``run``, every epoch, or every ``save_every``-th, ends in a checkpoint and a row of ``metrics.csv``. SIGINT and
     SIGTERM let the current step finish, save it and raise ``Interrupted``; ``resume=True`` then continues after that
@@ -151,12 +152,14 @@ def _train_epoch(
     method.on_epoch_start(epoch, epochs)
     method.train()
     phase, sums = method.phase(epoch), _Sums(place, training)
+    drawing = RandomLayers(training.loaders, training.device, training.ranks.rank)
 
     for batches in steps_from(training.loaders, method.active(epoch, epochs), epoch, place.step, training.steps):
         moved = {name: training.on_device(batch) for name, batch in batches.items()}
         rate, weight = training.rate(epoch, place.step), next(iter(moved.values())).weight
         check = partial(watch.note, epoch=epoch, step=place.step, rate=rate, last=saving.last)
-        output = take_step(moved, phase=phase, rate=rate, weight=weight, check=check)
+        with drawing.keyed(epoch, place.step):
+            output = take_step(moved, phase=phase, rate=rate, weight=weight, check=check)
 
         sums.add(output, next(iter(moved.values())))
         place.step += 1
