@@ -112,6 +112,7 @@ def test_the_words_say_what_was_done(soil, tmp_path, capsys):
     out, err = _calibrate(soil, tmp_path / "run", capsys, method="temperature")
     assert f"right.pth: {COLOUR_NET} with its own head; run directory: {tmp_path / 'run'}" in out
     assert "the test images are a part of --data: if the network was trained on them, these numbers are too good" in out
+    assert "temperature is fitted on a part of --data: if the network was trained on it, it is surer there" in out
     assert "18 training images, 6 test images; percent, as given" in out
     assert re.search(r"^network \+ temperature +overall", out, re.MULTILINE)
     assert f"in use: lt-fast predict {tmp_path / 'run'} IMAGES" in out
@@ -122,9 +123,11 @@ def test_the_words_say_what_was_done(soil, tmp_path, capsys):
 
 def test_a_test_set_of_its_own(soil, tmp_path, capsys):
     write_photographs(tmp_path / "test", dict.fromkeys(NAMES, 2), seed=7)
-    out, _ = _calibrate(
-        soil, tmp_path / "run", capsys, "--test", tmp_path / "test", "--json", method="logit_adjustment"
-    )
+    words = ["--test", tmp_path / "test", "--json"]
+    out, err = _calibrate(soil, tmp_path / "run", capsys, *words, method="logit_adjustment")
+    assert "--data" not in err
+    _, err = _calibrate(soil, tmp_path / "tau", capsys, *words, "--set", "tau=1", method="tau_norm")
+    assert "--data" not in err  # nothing is fitted
     result = json.loads(out)
     assert (result["data"]["test_images"], result["metrics_before_calibration"]["top1"]) == (8, 1.0)
 

@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Fit, measure and print."""
     if arguments.run is None:
         raise UsageError("a run directory or a weights file is needed: lt-fast calibrate runs/NAME --method mc")
-    of_network = arguments.run.is_file() or arguments.run.suffix in _WEIGHTS
+    place: Path = arguments.run
+    of_network = place.is_file() or (place.suffix in _WEIGHTS and not place.is_dir())
     _refuse_unfit(arguments, of_network=of_network)
     set_threads(arguments.threads)
     from lt_fast.calibration import CALIBRATORS  # noqa: PLC0415
@@ -134,14 +135,33 @@ def _network(arguments: argparse.Namespace, output: Output) -> int:
     words = chance_in(result)
     if words is not None:
         output.warn(words)
-    if arguments.test is None and "data_options" in config:
-        output.say(
-            "the test images are a part of --data: if the network was trained on them, these numbers are too good; "
-            "--test names others"
-        )
+    for caution in _cautions(result, has_test=arguments.test is not None):
+        output.say(caution)
     report(result, place, [], output)
     output.say(f"in use: lt-fast predict {place} IMAGES")
     return 0
+
+
+def _cautions(result: Mapping[str, Any], *, has_test: bool) -> list[str]:
+    """Return what only the user can judge: whether the network has seen what it is measured on."""
+    from lt_fast.counts import ClassCounts  # noqa: PLC0415
+    from lt_fast.experiment.build import make_calibrator  # noqa: PLC0415
+
+    config, found = result["config"], []
+    if "data_options" not in config:
+        return []
+    calibrator = make_calibrator(config, ClassCounts(result["data"]["class_counts"]))
+    if getattr(calibrator, "fitted_on", "training") == "validation":
+        found.append(
+            f"{config['calibrator']['name']} is fitted on a part of --data: if the network was trained on it, it is "
+            "surer there than of new photographs; --data names others"
+        )
+    if not has_test:
+        found.append(
+            "the test images are a part of --data: if the network was trained on them, these numbers are too good; "
+            "--test names others"
+        )
+    return found
 
 
 def _is_stopped(place: Path, config: Mapping[str, Any]) -> bool:

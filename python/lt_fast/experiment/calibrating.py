@@ -145,7 +145,7 @@ def network_config(
 
 
 def chance_in(result: Mapping[str, Any]) -> str | None:
-    """Return what a network may have against the data that it is no better than chance on, or None.
+    """Return a line for a network that is no better than chance on the test images, or None.
 
     Chance is a mean recall of ``1 / C``. The usual reason is another order of the classes.
     """
