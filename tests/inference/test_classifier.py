@@ -135,7 +135,7 @@ def test_an_older_run_is_completed_by_eval(balanced, tmp_path):
 
 def test_a_run_that_has_not_finished_is_used_with_a_warning(tmp_path, monkeypatch):
     config = experiment.resolve("mammc", "digits-lt", {"epochs": 3})
-    measure, calls = running.metrics.group_recalls, []
+    measure, calls = running.metrics.GroupRecalls.result, []
 
     def stop_in_the_second_epoch(*arguments):
         calls.append(1)
@@ -143,7 +143,7 @@ def test_a_run_that_has_not_finished_is_used_with_a_warning(tmp_path, monkeypatc
             signal.raise_signal(signal.SIGTERM)
         return measure(*arguments)
 
-    monkeypatch.setattr(running.metrics, "group_recalls", stop_in_the_second_epoch)
+    monkeypatch.setattr(running.metrics.GroupRecalls, "result", stop_in_the_second_epoch)
     with pytest.raises(Interrupted):
         experiment.run(config, tmp_path / "a", progress=False)
     with pytest.warns(UserWarning, match="has not finished: .* after epoch 2 of 3, and not calibrated"):

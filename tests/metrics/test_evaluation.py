@@ -97,6 +97,18 @@ def test_group_recalls_are_those_of_the_whole_evaluation(classes, train):
     report = metrics.evaluate(logits, labels, train)
     expected = {name: report[name] for name in ("top1", "many_recall", "medium_recall", "few_recall")}
     assert metrics.group_recalls(logits, labels, train) == expected
+    parts = [metrics.GroupRecalls(train), metrics.GroupRecalls(train)]
+    for start in range(0, 40, 7):
+        parts[start % 2].add(torch.from_numpy(logits[start : start + 7]), labels[start : start + 7])
+    parts[0].counted += parts[1].counted
+    assert parts[0].result() == expected
+
+
+def test_nothing_counted_has_no_recall():
+    with pytest.raises(ValueError, match="counted must hold a sample, got none; call add first"):
+        metrics.GroupRecalls([5, 5]).result()
+    with pytest.raises(ValueError, match=r"train_counts must have one entry a column of logits \(2\), got 3"):
+        metrics.GroupRecalls([5, 5, 5]).add(np.eye(2), [0, 1])
 
 
 @settings(deadline=None)

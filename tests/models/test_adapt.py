@@ -77,6 +77,12 @@ def test_a_network_that_keeps_its_own_head_gives_its_own_logits(name, tmp_path):
     assert isinstance(model.head, nn.Linear)
 
 
+def test_the_versions_of_modules_are_kept():
+    made = torchvision.models.mnasnet0_5(num_classes=3)
+    model = adapt("torchvision:mnasnet0_5", 3, head="own", weights=dict(made.state_dict())).eval()
+    assert torch.equal(model.backbone.layers[0].weight, made.layers[0].weight)
+
+
 class OneByOne(nn.Module):
     """A convolution as the classifier; ``gated`` has something after it."""
 
@@ -103,12 +109,14 @@ def test_a_convolution_as_the_own_head_becomes_a_linear_layer(bias):
 
 def test_an_own_head_that_cannot_be_kept_is_refused():
     gated = OneByOne(gated=True)
-    with pytest.raises(UsageError, match="its output is not that of out, which something follows"):
+    with pytest.raises(UsageError, match="its output is not that of out alone"):
         adapt(gated, 5, head="own", weights=gated.state_dict())
     with pytest.raises(UsageError, match="one output for each of the 3 classes to keep its own head, got 4"):
         adapt(OwnNetwork(), 3, head="own")
     with pytest.raises(UsageError, match="one output for each of the 3 classes to keep its own head, got 10"):
         adapt(digits_net(10), 3, head="own")
+    with pytest.raises(UsageError, match=r"its output is not that of (head|head_dist) alone"):
+        adapt("timm:deit_tiny_distilled_patch16_224", 3, head="own")
 
 
 def test_a_classifier_of_ours_keeps_its_head():

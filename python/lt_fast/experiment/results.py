@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +78,19 @@ def predicted(
 
     Each rank predicts its shard of every batch; all ranks get the whole.
     """
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    parts = list(scored_batches(config, method, loader, device=device))
+    index, logits, labels = (torch.cat(column) for column in zip(*parts, strict=True))
+    if ranks.world_size > 1:
+        gathered = ranks.gather((index, logits, labels))
+        index, logits, labels = (torch.cat(column) for column in zip(*gathered, strict=True))
+    order = index.argsort()
+    return logits[order], labels[order]
+
+
+def scored_batches(
+    config: Mapping[str, Any], method: Method, loader: Loader, *, device: str
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield position in the data set, logits of ``method.predict`` and label of this rank's images, batch by batch."""
     method.eval()
     with torch.no_grad(), deterministic(torch.device(device)):
         for batch in loader:
@@ -86,13 +98,7 @@ def predicted(
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config["amp"]):
                 logits = method.predict(x)
             if batch.weight and batch.index is not None:
-                parts.append((batch.index, logits.float().cpu(), batch.target))
-    index, logits, labels = (torch.cat(column) for column in zip(*parts, strict=True))
-    if ranks.world_size > 1:
-        gathered = ranks.gather((index, logits, labels))
-        index, logits, labels = (torch.cat(column) for column in zip(*gathered, strict=True))
-    order = index.argsort()
-    return logits[order], labels[order]
+                yield batch.index, logits.float().cpu(), batch.target
 
 
 def predictions_of(

@@ -24,7 +24,7 @@ from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_net
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
 from lt_fast.experiment.photographs import rows_of
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, data_summary, protocol_of, selection_of
-from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of
+from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of, scored_batches
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
@@ -410,8 +410,12 @@ def _evaluation(
     batches = parts.data.plain_loader(source_of(images))
 
     def evaluate(method: Method) -> dict[str, float | None]:
-        logits, labels = predicted(config, method, batches, device=place.device, ranks=place.ranks)
-        found = metrics.group_recalls(logits, labels, data.train.class_counts)
+        recalls = metrics.GroupRecalls(data.train.class_counts)
+        for _, logits, labels in scored_batches(config, method, batches, device=place.device):
+            recalls.add(logits, labels)
+        counted = torch.from_numpy(recalls.counted).to(place.device)  # where the ranks exchange tensors
+        recalls.counted = place.ranks.sum(counted).cpu().numpy()
+        found = recalls.result()
         return {f"{name}_{key}": found[key] for key in CURVES}
 
     return evaluate

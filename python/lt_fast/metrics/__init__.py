@@ -18,9 +18,11 @@ from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_re
 from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
 from lt_fast.metrics.likelihood import negative_log_likelihood
 from lt_fast.metrics.risk_coverage import RiskCoverage, risk_by_confidence, risk_coverage
+from lt_fast.metrics.streamed import GroupRecalls
 
 __all__ = [
     "METRICS",
+    "GroupRecalls",
     "LabelErrors",
     "Reliability",
     "RiskCoverage",

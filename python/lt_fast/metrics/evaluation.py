@@ -10,6 +10,7 @@ from lt_fast.metrics.accuracy import PerClassScores, per_class_scores
 from lt_fast.metrics.calibration_error import expected_calibration_error
 from lt_fast.metrics.inputs import Labels, Scores, checked_scores
 from lt_fast.metrics.likelihood import log_softmax
+from lt_fast.metrics.streamed import GroupRecalls
 from lt_fast.registry import Registry
 
 METRICS = Registry(
@@ -79,15 +80,9 @@ def group_recalls(
 ) -> dict[str, float | None]:
     """``top1``, ``many_recall``, ``medium_recall`` and ``few_recall`` of ``evaluate``, for curves over epochs.
 
-    Args, Raises: as ``evaluate``, at a quarter of its cost.
+    Args, Raises: as ``evaluate``, at a quarter of its cost. ``GroupRecalls`` counts batch by batch.
     """
-    scores, target = checked_scores(logits, labels)
-    counts = _matching_counts(train_counts, scores.shape[1])
-    by_class = per_class_scores(scores, target)
-    found: dict[str, float | None] = {"top1": METRICS["top1"](scores, target)}
-    for group, mask in counts.groups(many=groups[0], few=groups[1]).items():
-        found[f"{group}_recall"] = _group(group, mask, by_class)[f"{group}_recall"]
-    return found
+    return GroupRecalls(train_counts, groups=groups).add(logits, labels).result()
 
 
 def _matching_counts(train_counts: CountsLike, num_classes: int) -> ClassCounts:

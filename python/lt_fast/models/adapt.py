@@ -295,7 +295,9 @@ def _load(network: nn.Module, weights: str | PathLike[str] | Mapping[str, Tensor
             f"weights: the classifier of {theirs} classes is left out (the network has {mine}); the run's head is new",
             stacklevel=3,
         )
-    network.load_state_dict({name: own[name] if name in rows else tensor for name, tensor in given.items()})
+    # Into the network's own: it has the versions of its modules, which MNASNet's loading asks for.
+    own.update({name: tensor for name, tensor in given.items() if name not in rows})
+    network.load_state_dict(own)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -390,11 +392,18 @@ def _keeping_head(network: nn.Module, num_classes: int, expects: Expects, *, fix
     head = _as_linear(network, name)
     network.set_submodule(name, nn.Identity())
     made = Adapted(network, head, num_classes, expects)
-    _, features, _ = _probe(network, expects, fixed=True)
-    same = len(features) == 2 and (before is None or _alike(_outputs(made, expects), before))  # noqa: PLR2004
-    if not same:
-        raise UsageError(_not_found(network, f"its output is not that of {name}, which something follows"))
+    if not _gives_features(network, expects) or not (before is None or _alike(_outputs(made, expects), before)):
+        raise UsageError(_not_found(network, f"its output is not that of {name} alone"))
     return made
+
+
+def _gives_features(network: nn.Module, expects: Expects) -> bool:
+    """Whether the network still runs without its classifier, and returns (N, D)."""
+    try:
+        _, features, _ = _probe(network, expects, fixed=True)
+    except UsageError:
+        return False
+    return len(features) == 2  # noqa: PLR2004
 
 
 def _refuse_other_outputs(found: int, num_classes: int) -> None:
