@@ -14,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 PAGE = README.parent / "docs" / "benchmarks.md"
 BLOCK = "benches"  # of the page
 HEADLINES = "speed"  # of README
-SAMPLING, LOSSES = "sampling.csv", "mixed_margin_loss.csv"
+SAMPLING, LOSSES, AUGMENTATION = "sampling.csv", "mixed_margin_loss.csv", "augmentation.csv"
 SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
 OF_SAMPLERS = """\
 Samplers: nanoseconds per index, and how many times as long the others take, from the smallest to the largest value over
@@ -23,6 +23,9 @@ OF_LOSSES = """\
 The mixed LDAM loss with its gradient, rows x classes, float32, one thread; again how many times as long the others
 take. Copying the logits moves as many bytes as any code must. For shapes where the call dominates, a second line gives
 the same loss with `return_gradient=True`, whose gradient is passed to autograd at the logits."""
+OF_AUGMENTATION = """\
+Batches of 128 and 512 images of 32 x 32 x 3 in memory, from uint8 to the normalised tensor, one thread: nanoseconds per
+image, and again how many times as long the others take. The kernel writes into memory that is there already."""
 INTEGERS = "Python's integers: cached ones below 131,072, new ones beyond"
 CLASS_AWARE = {
     "ClassAwareSampler": "ClassAwareSampler",
@@ -149,7 +152,7 @@ def main() -> None:
     """Write the tables into the page, and the headlines into README."""
     replace_between(PAGE, BLOCK, tables())
     replace_between(README, HEADLINES, headlines())
-    print(f"{PAGE.name}, {README.name}: the tables of speed, from {SAMPLING} and {LOSSES}")
+    print(f"{PAGE.name}, {README.name}: the tables of speed, from {SAMPLING}, {LOSSES} and {AUGMENTATION}")
 
 
 def headlines() -> str:
@@ -172,9 +175,10 @@ def headlines() -> str:
 
 
 def tables() -> str:
-    """Return both tables with their machines' lines, as Markdown."""
+    """Return the tables with their machines' lines, as Markdown."""
     machine, rows = read_csv(SAMPLING)
     loss_machine, losses = read_csv(LOSSES)
+    image_machine, images = read_csv(AUGMENTATION)
     parts = (
         OF_SAMPLERS,
         markdown_table(list(sampling_rows(rows))),
@@ -182,6 +186,9 @@ def tables() -> str:
         OF_LOSSES,
         markdown_table(list(loss_rows(losses))),
         f"Measured on: {loss_machine}.",
+        OF_AUGMENTATION,
+        markdown_table(list(augmentation_rows(images))),
+        f"Measured on: {image_machine}.",
     )
     return "\n\n".join(parts)
 
@@ -224,6 +231,21 @@ def digits(value: float, *, fine: bool = False) -> str:
     """Return a number with two or three significant digits; ``fine`` for values close to 1."""
     decimals = 2 if fine or value < 1 else 1 if value < 10 else 0
     return f"{value:,.{decimals}f}"
+
+
+def augmentation_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """Yield a row per task, over the sizes of batches."""
+    tasks: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        tasks.setdefault(row["task"], {}).setdefault(row["who"], []).append(float(row["ns per image"]))
+    for task, costs in tasks.items():
+        ours = costs.pop("lt-fast")
+        ratios = {who: [their / our for their, our in zip(cost, ours, strict=True)] for who, cost in costs.items()}
+        yield {
+            "what": task,
+            "lt-fast": f"{span(ours)} ns",
+            RIVALS: "; ".join(f"{span(times)} x {who.replace('lt-fast', 'ours')}" for who, times in ratios.items()),
+        }
 
 
 def loss_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:

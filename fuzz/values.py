@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lt_fast import _rust
+
 CLASSES, SAMPLES, ROWS = 3, 6, 5
 NUMBERS = [0, 1, 2, 3, 7, 64, 65, 1000, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**61, 2**62, 2**63 - 1]
 NUMBERS += [2**63, 2**64 - 1, 2**64, -1, -(2**63), 10**40]
@@ -44,6 +46,24 @@ def _mix(random: Random) -> Any:
 
 def _cropping(random: Random) -> Any:
     return (*(random.randint(0, most) for most in (99, 9, 2, 4)), random.choice([False, True]))
+
+
+def _steps(random: Random) -> list[Any]:
+    values = {"invert": [], "posterize": [1, 8], "rotate": [-30.0, 90.0, 7.5], "hue": [0.1], "gaussian_blur": [0.3, 90]}
+    values |= {"shear_x": [-99, 0.3], "shear_y_bicubic": [-0.3, 3], "translate_x": [-16000, 2.5], "sharpness": [0, 9]}
+    names = random.choices(sorted(values), k=random.randint(1, 3))
+    return [(name, random.random(), values[name], len(values[name]) == 2 and random.random() < 0.5) for name in names]
+
+
+def _stages(random: Random) -> list[Any]:
+    return [
+        (random.random(), random.random() < 0.5, [_steps(random) for _ in range(random.randint(1, 4))])
+        for _ in range(random.randint(0, 3))
+    ]
+
+
+def _augmentation(random: Random) -> Any:
+    return _rust.Augmentation(_stages(random), random.randint(0, 255), random.randint(0, 9))
 
 
 def _list(random: Random) -> bytes:
@@ -97,6 +117,14 @@ PLAUSIBLE: dict[str, Callable[[Random], Any]] = {
     "mix": _mix,
     "out": lambda _: np.zeros((2, CLASSES, 5, 6), np.float32),
     "list": _list,
+    "stages": _stages,
+    "fill": _number(0, 255),
+    "cutout": _number(0, 9),
+    "augmentation": _augmentation,
+    "augmented.positions": _array("i8", _number(0, 2**40), 4),
+    "view": _number(0, 2),
+    "dtype": _choice("float32", "float32", "bfloat16"),
+    "channels_last": _choice(False, True),
 }
 
 

@@ -11,7 +11,9 @@ import math
 
 import numpy as np
 import torch
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
+from torchvision.transforms import functional
 
 # --- losses -----------------------------------------------------------------------------------------------------------
 
@@ -573,6 +575,89 @@ def image_batch(images, indices, placements, mean, std, partner=None, lam=None):
     return torch.stack([lam[b] * x[b] + (1 - lam[b]) * x[p] for b, p in enumerate(partner)])
 
 
+# Each operation as Pillow has it, called with the image, the value and the grey that is shown outside.
+OPERATIONS = {
+    "identity": lambda image, _, __: image,
+    "invert": lambda image, _, __: ImageOps.invert(image),
+    "autocontrast": lambda image, _, __: ImageOps.autocontrast(image),
+    "equalize": lambda image, _, __: ImageOps.equalize(image),
+    "grayscale": lambda image, _, __: image.convert("L").convert(image.mode),
+    "posterize": lambda image, bits, _: ImageOps.posterize(image, int(bits)),
+    "solarize": lambda image, start, _: ImageOps.solarize(image, start),
+    "brightness": lambda image, factor, _: ImageEnhance.Brightness(image).enhance(factor),
+    "contrast": lambda image, factor, _: ImageEnhance.Contrast(image).enhance(factor),
+    "saturation": lambda image, factor, _: ImageEnhance.Color(image).enhance(factor),
+    "sharpness": lambda image, factor, _: ImageEnhance.Sharpness(image).enhance(factor),
+    "hue": lambda image, turn, _: functional.adjust_hue(image, turn),
+    "gaussian_blur": lambda image, sigma, _: image.filter(ImageFilter.GaussianBlur(sigma)),
+    "shear_x": lambda image, by, fill: _sheared(image, [math.degrees(math.atan(by)), 0.0], fill),
+    "shear_y": lambda image, by, fill: _sheared(image, [0.0, math.degrees(math.atan(by))], fill),
+    "shear_x_bicubic": lambda image, by, fill: _moved(image, (1, by, 0, 0, 1, 0), fill, Image.Resampling.BICUBIC),
+    "shear_y_bicubic": lambda image, by, fill: _moved(image, (1, 0, 0, by, 1, 0), fill, Image.Resampling.BICUBIC),
+    "translate_x": lambda image, by, fill: _moved(image, (1, 0, -by, 0, 1, 0), fill),
+    "translate_y": lambda image, by, fill: _moved(image, (1, 0, 0, 0, 1, -by), fill),
+    "rotate": lambda image, degrees, fill: image.rotate(degrees, fillcolor=_grey(image, fill)),
+}
+
+
+def _grey(image, fill):
+    return fill if image.mode == "L" else (fill,) * 3
+
+
+def _moved(image, matrix, fill, resampling=Image.Resampling.NEAREST):
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, resampling, fillcolor=_grey(image, fill))
+
+
+def _sheared(image, degrees, fill):
+    return functional.affine(image, 0.0, [0, 0], 1.0, degrees, fill=fill, center=[0, 0])
+
+
+class PolicyDraws:
+    """The random numbers of one image, in the order in which a policy needs them."""
+
+    def __init__(self, seed, epoch, view, position):
+        self.key, self.next = absorbed(0, seed, _POLICY, epoch, view, position), 0
+
+    def uniform(self):
+        """A double in [0, 1)."""
+        self.next += 1
+        return (bits(self.key, self.next - 1) >> 11) / 2**53
+
+    def below(self, bound):
+        """An integer below ``bound``."""
+        self.next += 1
+        return below(self.key, self.next - 1, bound)
+
+
+def augmented(image, stages, fill, cutout, key):
+    """Apply a policy to an image (H, W, Ch) by Pillow, then Cutout; ``key`` is (seed, epoch, view, position)."""
+    draws = PolicyDraws(*key)
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    for probability, shuffled, alternatives in stages:
+        if draws.uniform() >= probability:
+            continue
+        chosen = list(range(len(alternatives)))
+        if shuffled:
+            for last in reversed(range(1, len(chosen))):
+                other = draws.below(last + 1)
+                chosen[last], chosen[other] = chosen[other], chosen[last]
+        else:
+            chosen = [draws.below(len(alternatives))]
+        for name, chance, values, between in (step for number in chosen for step in alternatives[number]):
+            applied = draws.uniform() < chance
+            if between:
+                value = values[0] + (values[1] - values[0]) * draws.uniform()
+            else:
+                value = (values or [0.0])[draws.below(max(len(values), 1))]
+            picture = OPERATIONS[name](picture, value, fill) if applied else picture
+    pixels = np.array(picture).reshape(image.shape)
+    if cutout:
+        row, column = draws.below(image.shape[0]), draws.below(image.shape[1])
+        half = cutout // 2
+        pixels[max(row - half, 0) : row + half, max(column - half, 0) : column + half] = 0
+    return pixels
+
+
 def image_list(text):
     """Paths and labels, as facebookresearch/classifier-balancing reads them; paths may hold blanks."""
     pairs = [line.rsplit(None, 1) for line in text.splitlines()]
@@ -700,7 +785,7 @@ def mixed_margin_loss(logits, target, *, target_b=None, normalization="expected"
 
 _WORD = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
-_SAMPLER, _CLASS_ORDER, _WITHIN_CLASS, _CONFUSION_PAIR = 1, 2, 3, 10
+_SAMPLER, _CLASS_ORDER, _WITHIN_CLASS, _CONFUSION_PAIR, _POLICY = 1, 2, 3, 10, 11
 
 
 def splitmix64(word):

@@ -7,6 +7,8 @@ import shutil
 import pytest
 
 from lt_fast import experiment, training
+from lt_fast.data import AutoAugment, CropFlip
+from lt_fast.experiment.build import build, load_data, make_transform, plain_of
 from lt_fast.recipes import RECIPES
 
 SHORT = {"epochs": 3, "batch_size": 64}  # 417 images: seven steps an epoch
@@ -114,3 +116,26 @@ def test_a_table_that_is_gone_is_made_again(finished, tmp_path):
     assert (copy / "confusion_counts.safetensors").read_bytes() == (
         folder / "confusion_counts.safetensors"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_strong_augmentation_fits_every_recipe(name):
+    config = experiment.resolve(name, "digits-lt", {"transform": "autoaugment"}, seed=5)
+    parts = build(config, load_data(config))
+    for loader in parts.loaders.values():
+        assert loader.transform == AutoAugment(
+            mean=loader.transform.mean, std=loader.transform.std, crop_padding=1, flip=False
+        )
+        batch = next(iter(loader))
+        assert batch.x.isfinite().all()
+
+
+@pytest.mark.parametrize("transform", ["autoaugment", "trivialaugment"])
+def test_a_run_with_strong_augmentation_is_measured_without(transform, tmp_path):
+    config = experiment.resolve("mammc", "digits-lt", {"epochs": 1, "transform": transform}, seed=5)
+    result = experiment.run(config, tmp_path / "run", progress=False)
+    recorded = json.loads((tmp_path / "run" / "protocol.json").read_text())["augmentation"]["transform"]
+    assert recorded["name"] == transform
+    assert result == json.loads((tmp_path / "run" / "result.json").read_text())
+    plain = plain_of(config, make_transform(config, load_data(config)))
+    assert type(plain) is CropFlip

@@ -5,6 +5,9 @@ If another thread changes an array meanwhile, the result is a function of the va
 memory is a MemoryError, and a bug of the module a RuntimeError that begins with "a fault of lt-fast".
 """
 
+from collections.abc import Sequence
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +21,7 @@ STREAM_INIT: int
 STREAM_SUBSET: int
 STREAM_LABEL_NOISE: int
 STREAM_CONFUSION_PAIR: int
+STREAM_POLICY: int
 
 def uniform(seed: int, stream: int, epoch: int, start: int, n: int) -> NDArray[np.float64]:
     """Draws ``start .. start + n`` of the stream, doubles in [0, 1); ``(n,)``. Integers in [0, 2**64)."""
@@ -66,15 +70,42 @@ def fill_batch(
     mean: NDArray[np.float32],
     std: NDArray[np.float32],
     mix: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int32] | None] | None,
-    out: NDArray[np.float32],
+    out: NDArray[np.float32 | np.uint16],
+    augmentation: Augmentation | None = None,
+    dtype: str = "float32",
+    channels_last: bool = False,
 ) -> None:
-    """Gather, crop, flip, normalise and mix images ``(N, H, W, Ch)`` into ``out (B, Ch, H, W)``.
+    """Gather, crop, flip, augment, normalise and mix images ``(N, H, W, Ch)`` into ``out (B, Ch, H, W)``.
 
     ``mix`` contains the partners (rows of the images), their positions, the coefficients of the first images, and boxes
     ``(B, 4)`` to paste or None to blend. Images, boxes and ``out`` must be contiguous; ``out`` must be writeable, and
-    no other call may write to it at the same time. Raises IndexError for an index out of range, ValueError for
+    no other call may write to it at the same time. It holds float32, or uint16 as the bits of ``dtype`` "bfloat16" or
+    "float16"; ``channels_last`` means ``(B, H, W, Ch)``. Raises IndexError for an index out of range, ValueError for
     everything else that does not fit.
     """
+
+def augmented(
+    images: NDArray[np.uint8],
+    positions: NDArray[np.int64],
+    augmentation: Augmentation,
+    seed: int,
+    epoch: int,
+    view: int,
+) -> NDArray[np.uint8]:
+    """Images ``(N, H, W, Ch)`` changed by a policy alone, each by the draws of its position."""
+
+class Augmentation:
+    """What may happen to an image after it is cropped and flipped: see ``lt_fast.data.policies``; immutable.
+
+    ``fill`` in [0, 255] is shown where an operation has no pixel; ``cutout`` is the side of a black square, 0 for none.
+    """
+
+    def __new__(
+        cls,
+        stages: Sequence[tuple[float, bool, Sequence[Sequence[tuple[str, float, Sequence[float], bool]]]]],
+        fill: int,
+        cutout: int,
+    ) -> Self: ...
 
 class Draws:
     """Sample indices as a pure function of (epoch, position); immutable. Batches are numbered over all ranks."""

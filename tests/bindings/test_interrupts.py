@@ -65,12 +65,21 @@ def merging(num_classes: int, count: int) -> Callable[[], object]:
     return lambda: counts.merge(classes, classes, classes)
 
 
+def blurring() -> _rust.Augmentation:
+    return _rust.Augmentation([(1.0, False, [[("gaussian_blur", 1.0, [3.0], False)]])] * 5, 0, 0)
+
+
 def batch() -> Callable[[], object]:
-    count, side = 60_000, 32
+    count, side = 30_000, 32
     images, out = np.zeros((1, side, side, 3), np.uint8), np.empty((count, 3, side, side), np.float32)
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
-    index, positions = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    return lambda: _rust.fill_batch(images, index, positions, (0, 0, 0, 0, False), zeros, ones, None, out)
+    index, positions, policy = np.zeros(count, np.int64), np.zeros(count, np.int64), blurring()
+    return lambda: _rust.fill_batch(images, index, positions, (0, 0, 0, 0, False), zeros, ones, None, out, policy)
+
+
+def augmenting() -> Callable[[], object]:
+    images, policy = np.zeros((30_000, 32, 32, 3), np.uint8), blurring()
+    return lambda: _rust.augmented(images, np.zeros(30_000, np.int64), policy, 0, 0, 0)
 
 
 def seek() -> Callable[[], object]:
@@ -108,6 +117,7 @@ CALLS = {
     "counts in sparse rows": lambda: counting(3000, MANY),
     "merged in a table": lambda: merging(3, MANY),
     "fill_batch": batch,
+    "augmented": augmenting,
     "seek": seek,
     "lists": lists,
     "distinct": distinct,

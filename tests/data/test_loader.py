@@ -137,8 +137,8 @@ def test_refuses_what_does_not_fit(arrays, files, make_loader):
         Loader(files, [[0]], transform="crop")
     with pytest.raises(ValueError, match="mean and std must have one entry per channel"):
         Loader(arrays, [[0]], transform=CropFlip(mean=(0.5,), std=(0.5,)))
-    with pytest.raises(ValueError, match=r"dtype must be 'float32' or 'bfloat16', got 'float16'"):
-        CropFlip(**NORMALIZED, dtype="float16")
+    with pytest.raises(ValueError, match=r"dtype must be one of float32, bfloat16, float16, got 'float64'"):
+        CropFlip(**NORMALIZED, dtype="float64")
     with pytest.raises(IndexError, match=r"indices in \[0, 38\), got 38 at position 1 of a batch"):
         list(Loader(arrays, [[0, 38]], transform=transform))
     sampler = ShuffledBatchSampler(LABELS, batch_size=8, seed=1)

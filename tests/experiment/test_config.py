@@ -140,6 +140,16 @@ def test_a_component_is_changed_by_its_name_and_takes_no_option_over():
     assert nested == resolve("ce", "digits-lt", {"loss": "focal", "loss.gamma": "0.5"})
 
 
+def test_another_transform_keeps_what_describes_the_images():
+    usual = resolve("mammc", "cifar100-lt")["transform"]
+    strong = resolve("mammc", "cifar100-lt", {"transform": "autoaugment", "transform.cutout": "8"})
+    assert strong["transform"] == {**usual, "name": "autoaugment", "cutout": 8}
+    assert sources_of(strong)["transform.mean"].startswith("kaidic/LDAM-DRW")
+    digits = resolve("mc", "digits-lt", {"transform": "randaugment", "magnitude": "5"})
+    assert digits["transform"] == {"name": "randaugment", "crop_padding": 1, "flip": False, "magnitude": 5}
+    assert resolve("mc", "digits-lt", {"transform": "crop_flip"}) == resolve("mc", "digits-lt")
+
+
 @pytest.mark.parametrize("mixer", ["mixup", "mam", "remix", "unimix"])
 @pytest.mark.parametrize("method", ["ce", "ldam_drw", "mammc"])
 def test_every_recipe_takes_every_mixer(method, mixer):

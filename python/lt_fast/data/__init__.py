@@ -16,10 +16,12 @@ from lt_fast.data.loader import Loader
 from lt_fast.data.photograph_transforms import PhotographTransform
 from lt_fast.data.plans import FixedBatches, PairPlans, Planner, SamplerPlans
 from lt_fast.data.sources import ArraySource, FileSource, ImageSource
+from lt_fast.data.strong_transforms import AutoAugment, RandAugment, SimCLR, StrongTransform, TrivialAugmentWide
 from lt_fast.data.transforms import CropFlip, FileTransform, keyed_randomness
 
 __all__ = [
     "ArraySource",
+    "AutoAugment",
     "CropFlip",
     "FeatureSource",
     "FeatureViews",
@@ -31,6 +33,10 @@ __all__ = [
     "PairPlans",
     "PhotographTransform",
     "Planner",
+    "RandAugment",
     "SamplerPlans",
+    "SimCLR",
+    "StrongTransform",
+    "TrivialAugmentWide",
     "keyed_randomness",
 ]

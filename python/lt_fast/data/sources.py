@@ -14,7 +14,7 @@ from torch import Tensor
 from lt_fast import _checks, _rust
 from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts
-from lt_fast.data.transforms import DTYPES, CropFlip, FileTransform, keyed_randomness
+from lt_fast.data.transforms import DTYPES, MEMORY_FORMATS, CropFlip, FileTransform, keyed_randomness
 from lt_fast.datasets.image_files import ImageFiles, read_image
 from lt_fast.datasets.image_set import image_array
 from lt_fast.datasets.paths import Paths
@@ -53,7 +53,7 @@ class ImageSource(Protocol):
 
 
 class ArraySource:
-    """Images of one size in memory: a batch is gathered, cropped, flipped, normalised and mixed in one pass in Rust.
+    """Images of one size in memory: a batch is gathered, augmented, normalised and mixed in one pass in Rust.
 
     Args:
         images: (N, H, W, Ch) uint8.
@@ -93,11 +93,17 @@ class ArraySource:
         return digest.hexdigest()
 
     def check(self, transform: Any) -> None:
-        """Raise unless ``transform`` is a ``CropFlip`` for the channels of these images."""
+        """Raise unless ``transform`` is a ``CropFlip``, or a kind of it, for the shape of these images."""
         if not isinstance(transform, CropFlip):
             raise TypeError(
                 f"transform must be a lt_fast.data.CropFlip for images in memory, got {type(transform).__name__}; "
                 "other transforms take image files (FileSource)"
+            )
+        shorter = min(self.images.shape[1:3])
+        if transform.crop_padding > shorter:
+            raise ValueError(
+                f"crop_padding must be at most the images' shorter side ({shorter}), got {transform.crop_padding}; a "
+                "crop further outside shows nothing of the image"
             )
         nothing = np.empty(0, np.int64)  # an empty batch: every setting passes Rust's own checks
         self.read(BatchPlan(0, 0, nothing, nothing), transform, 0)
@@ -108,7 +114,11 @@ class ArraySource:
 
     def _view(self, plan: BatchPlan, transform: CropFlip, seed: int, view: int) -> Tensor:
         _, height, width, channels = self.images.shape
-        x = torch.empty((len(plan.index), channels, height, width))
+        x = torch.empty(
+            (len(plan.index), channels, height, width),
+            dtype=DTYPES[transform.dtype],
+            memory_format=MEMORY_FORMATS[transform.memory_format],
+        )
         _rust.fill_batch(
             self.images,
             plan.index,
@@ -117,9 +127,19 @@ class ArraySource:
             _channels("mean", transform.mean),
             _channels("std", transform.std),
             plan.mix,
-            x.numpy(),
+            _memory(x, transform),
+            transform.policy(height, width),
+            transform.dtype,
+            transform.memory_format == "channels_last",
         )
-        return x.to(DTYPES[transform.dtype])
+        return x
+
+
+def _memory(x: Tensor, transform: CropFlip) -> NDArray[Any]:
+    """Return the memory of a batch as Rust writes it: dense, numbers of 16 bits as their bits."""
+    dense = x.permute(0, 2, 3, 1) if transform.memory_format == "channels_last" else x
+    memory: NDArray[Any] = (dense if transform.dtype == "float32" else dense.view(torch.uint16)).numpy()
+    return memory
 
 
 class FileSource:

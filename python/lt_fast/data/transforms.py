@@ -3,13 +3,13 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from lt_fast import _checks
+from lt_fast import _checks, _rust
 from lt_fast.registry import register
 
 FileTransform: TypeAlias = Callable[[Any], torch.Tensor]
@@ -17,7 +17,8 @@ FileTransform: TypeAlias = Callable[[Any], torch.Tensor]
 
 _MOST_PADDING = 1024
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MEMORY_FORMATS = {"contiguous_format": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @register("transform", "crop_flip")
@@ -34,11 +35,12 @@ class CropFlip:
         std: per channel, in the same units, > 0.
         crop_padding: width of the black border that crops may reach into; 0 does not move the image.
         flip: mirror left and right with probability 1/2.
-        dtype: ``"float32"`` or ``"bfloat16"``, which rounds the float32 result.
+        dtype: ``"float32"``, or ``"bfloat16"`` or ``"float16"``, which round the float32 result.
+        memory_format: ``"contiguous_format"`` or ``"channels_last"``, of the tensors; their values are the same.
 
     Raises:
-        TypeError, ValueError: if ``dtype`` is another one or ``crop_padding`` not an integer in [0, 1024]; the other
-            rules are checked by the source, which knows the images.
+        TypeError, ValueError: if ``dtype`` or ``memory_format`` is another one or ``crop_padding`` not an integer in
+            [0, 1024]; the other rules are checked by the source, which knows the images.
     """
 
     mean: Sequence[float]
@@ -46,15 +48,28 @@ class CropFlip:
     crop_padding: int = 4
     flip: bool = True
     dtype: str = "float32"
+    # Not shown: a training may resume with another one, for the values are the same.
+    memory_format: str = field(default="contiguous_format", repr=False)
 
     def __post_init__(self) -> None:
         _checks.integer("crop_padding", self.crop_padding, least=0, most=_MOST_PADDING)
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
+        _checks.choice("dtype", self.dtype, DTYPES)
+        _checks.choice("memory_format", self.memory_format, MEMORY_FORMATS)
 
     def plain(self) -> "CropFlip":
         """Return the transform without augmentation: evaluation reads images by it."""
-        return replace(self, crop_padding=0, flip=False)
+        return CropFlip(
+            mean=self.mean,
+            std=self.std,
+            crop_padding=0,
+            flip=False,
+            dtype=self.dtype,
+            memory_format=self.memory_format,
+        )
+
+    def policy(self, height: int, width: int) -> _rust.Augmentation | None:  # noqa: ARG002
+        """Return what else changes images of this size before they are normalised: nothing."""
+        return None
 
 
 @contextmanager

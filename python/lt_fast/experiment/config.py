@@ -42,6 +42,9 @@ _SMALLEST_INVERTED = 1e-6  # a ratio below it is no smallest over largest class 
 _LONGEST_NAME = 100
 _ARGUMENTS = ("method", "recipe", "data", "imbalance_ratio", "profile", "seed", "mode")
 
+_OF_THE_DATA = ("transform",)
+"""Components whose options describe the images: another one keeps those that it has, too."""
+
 MODES = ("finetune", "freeze", "scratch")
 """How a network is trained on photographs: all of it, its head alone, or all of it from new weights."""
 
@@ -406,7 +409,7 @@ def _changed(stated: Mapping[str, Any], overrides: Mapping[str, Any], recipe: st
 
 
 def _choose(settings: dict[str, Any], slot: str, value: Any) -> None:
-    """Name another component, or none; what was stated for the one before goes."""
+    """Name another component, or none; what was stated for the one before goes, unless it describes the data."""
     name = None if value is None or (isinstance(value, str) and value.lower() in ("none", "null")) else value
     if name is None and slot not in ("mixer", "reweight", "calibrator"):
         raise UsageError(f"{slot} must be named, got none; every run has one")
@@ -416,8 +419,10 @@ def _choose(settings: dict[str, Any], slot: str, value: Any) -> None:
         return
     if name is not None:
         component_of(slot, name)
+    kept = settable(slot, component_of(slot, name)) if slot in _OF_THE_DATA and name is not None else {}
     for stated in [each for each in settings if each.startswith(f"{slot}.")]:
-        del settings[stated]
+        if stated.partition(".")[2] not in kept:
+            del settings[stated]
     settings[slot] = name
 
 

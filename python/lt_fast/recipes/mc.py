@@ -25,7 +25,7 @@ _CIFAR: dict[str, Setting] = {
         weight_decay=cited(
             2e-4,
             f"{MAMMC_PAPER}; {MARC} has 5e-4. Crops and flips only: both papers' figures are at the level of "
-            "AutoAugment and Cutout, which the latter's code uses",
+            "AutoAugment and Cutout, which the latter's code uses: --set transform=autoaugment",
         )
     ),
 }

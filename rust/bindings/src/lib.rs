@@ -3,6 +3,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod arrays;
+mod augmentation;
 mod batch;
 mod confusion;
 mod detached;
@@ -50,9 +51,13 @@ mod _rust {
     const STREAM_LABEL_NOISE: u64 = stream::LABEL_NOISE;
     #[pymodule_export]
     const STREAM_CONFUSION_PAIR: u64 = stream::CONFUSION_PAIR;
+    #[pymodule_export]
+    const STREAM_POLICY: u64 = stream::POLICY;
 
     #[pymodule_export]
-    use crate::batch::{fill_batch, placements};
+    use crate::augmentation::Augmentation;
+    #[pymodule_export]
+    use crate::batch::{augmented, fill_batch, placements};
     #[pymodule_export]
     use crate::confusion::ConfusionCounts;
     #[pymodule_export]

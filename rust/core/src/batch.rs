@@ -1,93 +1,26 @@
-//! One batch in one pass: gather, crop, flip, normalise and mix uint8 images into float32 planes.
+//! One batch in one pass: gather, crop, flip, augment, normalise and mix uint8 images into one tensor.
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the caller's instruction set"
+)]
 
-use std::ops::Range;
+mod normalization;
+mod output;
+mod placement;
 
-use crate::error::{Error, Result};
-use crate::interrupt::poll;
+pub use normalization::Normalization;
+pub use output::{Layout, Output};
+pub use placement::{MAX_PADDING, Placement, placements};
+
+use crate::augment::{self, Augmentation, Augmenting};
+use crate::error::{Error, Result, collected};
+use crate::instruction_set::{self, Kernel};
+use crate::interrupt::Pace;
+use crate::planes::Planes;
+pub use crate::planes::Shape;
 use crate::profile::python_float;
-use crate::rng::{Stream, collect, stream};
-
-/// Largest padding that [`placements`] accepts.
-pub const MAX_PADDING: u64 = 1 << 31;
-
-/// Random numbers per placement.
-const DRAWS: u64 = 3;
-
-/// Positions of samples are below this, so that their draws fit into 64 bits.
-const MAX_POSITION: usize = 1 << 61;
-
-/// Height, width and channels of every image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// Values per pixel.
-    pub channels: usize,
-}
-
-impl Shape {
-    /// Values per image.
-    #[must_use]
-    pub fn size(self) -> usize {
-        self.height * self.width * self.channels
-    }
-}
-
-/// Where an output image is cropped from its source, which is zero outside its borders.
-///
-/// Output pixel `(y, x)` shows source pixel `(y + dy, x' + dx)`, with `x' = width - 1 - x` if flipped, else `x`: a crop
-/// of the padded image at `(dy + padding, dx + padding)`, then a horizontal flip.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Placement {
-    /// Rows down from the source's first.
-    pub dy: i64,
-    /// Columns right from the source's first.
-    pub dx: i64,
-    /// Whether the image is flipped horizontally after the crop.
-    pub flip: bool,
-}
-
-/// `((pixel / 255) - mean) / std` of every pixel value in every channel, in float32 as torchvision computes it.
-#[derive(Debug, Clone)]
-pub struct Normalization {
-    tables: Vec<[f32; 256]>,
-}
-
-impl Normalization {
-    /// One table per channel; `mean` and `std` are in units of `pixel / 255`.
-    ///
-    /// # Errors
-    ///
-    /// If the lengths differ, a mean is not finite, or a standard deviation not positive and finite.
-    pub fn new(mean: &[f32], std: &[f32]) -> Result<Self> {
-        if mean.len() != std.len() {
-            return value_error(format!(
-                "mean and std must have one entry per channel, got {} and {}",
-                mean.len(),
-                std.len()
-            ));
-        }
-        if let Some(c) = mean.iter().position(|m| !m.is_finite()) {
-            return value_error(format!(
-                "mean must be finite, got {} for channel {c}",
-                python_float(mean[c])
-            ));
-        }
-        if let Some(c) = std.iter().position(|s| !(s.is_finite() && *s > 0.0)) {
-            return value_error(format!(
-                "std must be positive and finite, got {} for channel {c}",
-                python_float(std[c])
-            ));
-        }
-        let table =
-            |(m, s): (&f32, &f32)| std::array::from_fn(|pixel| (pixel as f32 / 255.0 - m) / s);
-        Ok(Self {
-            tables: mean.iter().zip(std).map(table).collect(),
-        })
-    }
-}
+use crate::rng::Stream;
+use output::{Bfloat16, Blend, Float16, Float32, Format, write};
 
 /// The partner of each image and the mixing coefficients.
 #[derive(Debug, Clone, Copy)]
@@ -140,221 +73,260 @@ impl<'a> Images<'a> {
         self.pixels.len() / self.shape.size()
     }
 
-    /// The image at `index`, which must be in range, as `placement` shows it.
-    fn view(self, index: i64, placement: Placement) -> View<'a> {
+    /// The image at `index`, which must be in range.
+    #[inline(always)]
+    fn at(self, index: i64) -> &'a [u8] {
         let size = self.shape.size();
-        View {
-            image: &self.pixels[index as usize * size..][..size],
-            shape: self.shape,
-            placement,
-        }
+        &self.pixels[index as usize * size..][..size]
     }
 }
 
-/// Write the batch of `indices` to `out`, `(B, channels, height, width)`.
-///
-/// Image b is source image `indices[b]`, cropped at `placements[b]` and normalised. With `mix` it becomes
-/// `lam[b] * image b + (1 - lam[b]) * partner b`, or image b with the partner's pixels inside box b. Nothing is written
-/// if any input is invalid. O(B x pixels), no allocation.
+/// How the images of a batch are augmented, after they are cropped and flipped.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a> {
+    /// What may happen to an image.
+    pub augmentation: &'a Augmentation,
+    /// The key of each image's draws: see [`keys`].
+    pub keys: &'a [Stream],
+    /// The same of each partner.
+    pub partner_keys: &'a [Stream],
+}
+
+/// The keys of the samples at `positions`, for [`Policy`]: functions of (seed, epoch, view, position) alone.
 ///
 /// # Errors
 ///
-/// If an index or partner is out of range, a coefficient is outside `[0, 1]`, a box is outside the image, or the
-/// lengths disagree. Those of an interrupt; then some images have been written.
-pub fn fill_batch(
-    images: Images<'_>,
-    indices: &[i64],
-    placements: &[Placement],
-    mix: Option<Mix<'_>>,
-    normalization: &Normalization,
-    out: &mut [f32],
-) -> Result<()> {
-    check_lengths(images, indices, placements, normalization, out)?;
-    check_range("index", indices, images.len())?;
-    if let Some(mix) = mix {
-        check_mix(mix, indices.len(), images)?;
+/// If a position is negative or too large, or the result does not fit into memory.
+pub fn keys(seed: u64, epoch: u64, view: u64, positions: &[i64]) -> Result<Vec<Stream>> {
+    check_range("position", positions, placement::MAX_POSITION)?;
+    let keys = positions
+        .iter()
+        .map(|&at| augment::key(seed, epoch, view, at));
+    collected(positions.len(), keys)
+}
+
+/// What a batch is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Where the images are.
+    pub images: Images<'a>,
+    /// Which of them.
+    pub indices: &'a [i64],
+    /// Where each is cropped.
+    pub placements: &'a [Placement],
+    /// How each is augmented.
+    pub policy: Option<Policy<'a>>,
+    /// What each is mixed with.
+    pub mix: Option<Mix<'a>>,
+    /// Of each channel.
+    pub normalization: &'a Normalization,
+    /// Of the tensor.
+    pub layout: Layout,
+}
+
+/// Write a batch to `out`.
+///
+/// Image b is source image `indices[b]`, cropped at `placements[b]`, augmented and normalised. With `mix` it becomes
+/// `lam[b] * image b + (1 - lam[b]) * partner b`, or image b with the partner's pixels inside box b. Nothing is written
+/// if any input is invalid. O(B x pixels); room for four images is allocated.
+///
+/// # Errors
+///
+/// If an index or partner is out of range, a coefficient is outside `[0, 1]`, a box is outside the image, the lengths
+/// disagree, or the images cannot be augmented. Those of an interrupt; then some images have been written.
+pub fn fill_batch(batch: Batch<'_>, out: Output<'_>) -> Result<()> {
+    let Batch { images, .. } = batch;
+    check_lengths(batch, out.len())?;
+    check_range("index", batch.indices, images.len())?;
+    if let Some(mix) = batch.mix {
+        let keys = batch.policy.map(|policy| policy.partner_keys.len());
+        check_mix(mix, batch.indices.len(), keys, images)?;
     }
-    for (b, canvas) in out.chunks_exact_mut(images.shape.size()).enumerate() {
-        poll()?;
-        let first = images.view(indices[b], placements[b]);
-        match mix {
-            None => first.draw(normalization, canvas, |out, value| *out = value),
-            Some(mix) => mix.draw(b, &first, images, normalization, canvas),
+    let [first, second] = [Planes::new(images.shape)?, Planes::new(images.shape)?];
+    if let Some(policy) = batch.policy {
+        policy.augmentation.check(&first)?;
+    }
+    match out {
+        Output::Float32(out) => Job::<Float32>::new(batch, first, second, out).run(),
+        Output::Bfloat16(out) => Job::<Bfloat16>::new(batch, first, second, out).run(),
+        Output::Float16(out) => Job::<Float16>::new(batch, first, second, out).run(),
+    }
+}
+
+/// Change images, `(height, width, channels)` each, by their keys alone: no crop, no flip, no normalising.
+///
+/// # Errors
+///
+/// If the lengths disagree or the images cannot be augmented; those of an interrupt.
+pub fn augment_images(
+    images: Images<'_>,
+    augmentation: &Augmentation,
+    keys: &[Stream],
+    out: &mut [u8],
+) -> Result<()> {
+    if images.len() != keys.len() || images.pixels.len() != out.len() {
+        return value_error(format!(
+            "positions must have one entry per image ({}), got {}",
+            images.len(),
+            keys.len()
+        ));
+    }
+    let mut image = Planes::new(images.shape)?;
+    augmentation.check(&image)?;
+    let size = images.shape.size();
+    let mut pace = Pace::default();
+    for ((number, &key), out) in (0..).zip(keys).zip(out.chunks_exact_mut(size)) {
+        pace.step(size)?;
+        Placement::default().gather(images.at(number), images.shape, &mut image.pixels);
+        instruction_set::run(Augmenting {
+            augmentation,
+            image: &mut image,
+            key,
+        });
+        for (channel, plane) in image.pixels.chunks_exact(images.shape.area()).enumerate() {
+            let places = out.iter_mut().skip(channel).step_by(images.shape.channels);
+            for (out, &pixel) in places.zip(plane) {
+                *out = pixel;
+            }
         }
     }
     Ok(())
 }
 
-impl Mix<'_> {
-    /// Write mixture `b` of the image `first` with its partner.
-    #[inline]
-    fn draw(
-        &self,
-        b: usize,
-        first: &View<'_>,
-        images: Images<'_>,
-        normalization: &Normalization,
-        canvas: &mut [f32],
-    ) {
-        let second = images.view(self.partner[b], self.placements[b]);
-        if let Some(boxes) = self.boxes {
-            first.draw(normalization, canvas, |out, value| *out = value);
-            second.paste(normalization, canvas, boxes[b]);
-            return;
-        }
-        let (keep, add) = (self.lam[b], 1.0 - self.lam[b]);
-        first.draw(normalization, canvas, |out, value| *out = keep * value);
-        second.draw(normalization, canvas, |out, value| *out += add * value);
-    }
+/// A batch that has been checked, and room for an image and its partner.
+struct Job<'a, F: Format> {
+    batch: Batch<'a>,
+    first: Planes,
+    second: Planes,
+    out: &'a mut [F::Bits],
 }
 
-/// One source image, seen through its placement.
-struct View<'a> {
-    image: &'a [u8],
-    shape: Shape,
-    placement: Placement,
-}
-
-impl View<'_> {
-    /// Call `put` for every value of `canvas`, plane by plane, with the normalised pixel of that position.
-    #[inline]
-    fn draw(&self, normalization: &Normalization, canvas: &mut [f32], put: impl Fn(&mut f32, f32)) {
-        let Shape { height, width, .. } = self.shape;
-        for (channel, plane) in canvas.chunks_exact_mut(height * width).enumerate() {
-            let table = &normalization.tables[channel];
-            for (y, row) in plane.chunks_exact_mut(width).enumerate() {
-                self.draw_row(y, channel, table, row, &put);
-            }
+impl<'a, F: Format> Job<'a, F> {
+    fn new(batch: Batch<'a>, first: Planes, second: Planes, out: &'a mut [F::Bits]) -> Self {
+        Self {
+            batch,
+            first,
+            second,
+            out,
         }
     }
 
-    /// Write the normalised pixels of this view inside the box `(top, left, bottom, right)`, which must be inside the
-    /// image.
-    fn paste(&self, normalization: &Normalization, canvas: &mut [f32], region: [i32; 4]) {
-        let Shape {
-            height,
-            width,
-            channels,
-        } = self.shape;
-        let [top, left, bottom, right] = region.map(|edge| edge as usize);
-        for (channel, plane) in canvas.chunks_exact_mut(height * width).enumerate() {
-            let table = &normalization.tables[channel];
-            for y in top..bottom {
-                let source = self.source_row(y);
-                for (x, out) in (left..right).zip(&mut plane[y * width + left..]) {
-                    let column = if self.placement.flip {
-                        width - 1 - x
-                    } else {
-                        x
-                    };
-                    let pixel = match &source {
-                        Some((row, shown)) if shown.contains(&column) => {
-                            row[(column - shown.start) * channels + channel]
-                        }
-                        _ => 0,
-                    };
-                    *out = table[usize::from(pixel)];
+    fn run(self) -> Result<()> {
+        instruction_set::run(self)
+    }
+}
+
+impl<F: Format> Kernel for Job<'_, F> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(mut self) -> Result<()> {
+        let Batch {
+            normalization,
+            layout,
+            ..
+        } = self.batch;
+        let size = self.batch.images.shape.size();
+        let mut pace = Pace::default();
+        for (b, out) in self.out.chunks_exact_mut(size).enumerate() {
+            pace.step(size)?;
+            self.batch.show(b, &mut self.first);
+            let blend = match self.batch.mix {
+                None => None,
+                Some(mix) => {
+                    self.batch.show_partner(&mix, b, &mut self.second);
+                    mix.mixed(b, &mut self.first, &self.second)
                 }
-            }
+            };
+            write::<F, FMA>(&self.first, blend, normalization, layout, out);
         }
-    }
-
-    #[inline]
-    fn draw_row(
-        &self,
-        y: usize,
-        channel: usize,
-        table: &[f32; 256],
-        row: &mut [f32],
-        put: &impl Fn(&mut f32, f32),
-    ) {
-        let black = |out: &mut f32| put(out, table[0]);
-        let Some((source, shown)) = self.source_row(y) else {
-            return row.iter_mut().for_each(black);
-        };
-        let flip = self.placement.flip;
-        let before = if flip {
-            row.len() - shown.end
-        } else {
-            shown.start
-        };
-        let (left, rest) = row.split_at_mut(before);
-        let (middle, right) = rest.split_at_mut(shown.len());
-        left.iter_mut().for_each(black);
-        let pixels = source
-            .iter()
-            .skip(channel)
-            .step_by(self.shape.channels)
-            .map(|&pixel| table[usize::from(pixel)]);
-        if flip {
-            middle
-                .iter_mut()
-                .rev()
-                .zip(pixels)
-                .for_each(|(out, value)| put(out, value));
-        } else {
-            middle
-                .iter_mut()
-                .zip(pixels)
-                .for_each(|(out, value)| put(out, value));
-        }
-        right.iter_mut().for_each(black);
-    }
-
-    /// The source pixels of row `y` of the crop, and the columns of the crop (before the flip) that they fill; none if
-    /// the row is above or below the source.
-    #[inline]
-    fn source_row(&self, y: usize) -> Option<(&[u8], Range<usize>)> {
-        let Shape {
-            height,
-            width,
-            channels,
-        } = self.shape;
-        let Placement { dy, dx, .. } = self.placement;
-        let row = usize::try_from(dy.saturating_add(y as i64))
-            .ok()
-            .filter(|&row| row < height)?;
-        let column = |edge: i64| edge.clamp(0, width as i64) as usize;
-        let shown = column(dx.saturating_neg())..column((width as i64).saturating_sub(dx));
-        let first = row * width + column(dx); // for an empty range this may be the row's end
-        Some((
-            &self.image[first * channels..][..shown.len() * channels],
-            shown,
-        ))
+        Ok(())
     }
 }
 
-fn check_lengths(
-    images: Images<'_>,
-    indices: &[i64],
-    placements: &[Placement],
-    normalization: &Normalization,
-    out: &[f32],
-) -> Result<()> {
-    let (
-        batch,
-        Shape {
-            height,
-            width,
-            channels,
-        },
-    ) = (indices.len(), images.shape);
-    let tables = normalization.tables.len();
-    if tables != channels {
+impl Batch<'_> {
+    /// Make `image` the image `b`.
+    #[inline(always)]
+    fn show(&self, b: usize, image: &mut Planes) {
+        let pixels = self.images.at(self.indices[b]);
+        self.placements[b].gather(pixels, image.shape, &mut image.pixels);
+        if let Some(policy) = self.policy {
+            policy.augment(image, policy.keys[b]);
+        }
+    }
+
+    /// Make `image` the partner of image `b`.
+    #[inline(always)]
+    fn show_partner(&self, mix: &Mix<'_>, b: usize, image: &mut Planes) {
+        let pixels = self.images.at(mix.partner[b]);
+        mix.placements[b].gather(pixels, image.shape, &mut image.pixels);
+        if let Some(policy) = self.policy {
+            policy.augment(image, policy.partner_keys[b]);
+        }
+    }
+}
+
+impl Policy<'_> {
+    /// Not inlined, so that there is one copy for each instruction set, and not one for each kind of output as well.
+    #[inline(never)]
+    fn augment(&self, image: &mut Planes, key: Stream) {
+        instruction_set::run(Augmenting {
+            augmentation: self.augmentation,
+            image,
+            key,
+        });
+    }
+}
+
+impl Mix<'_> {
+    /// Paste the partner into the image, or say how the two are blended.
+    #[inline(always)]
+    fn mixed<'p>(&self, b: usize, first: &mut Planes, second: &'p Planes) -> Option<Blend<'p>> {
+        let Some(boxes) = self.boxes else {
+            let keep = self.lam[b];
+            return Some(Blend { second, keep });
+        };
+        let [top, left, bottom, right] = boxes[b].map(|edge| edge as usize);
+        let (area, width) = (first.shape.area(), first.shape.width);
+        let planes = second.pixels.chunks_exact(area);
+        for (plane, out) in planes.zip(first.pixels.chunks_exact_mut(area)) {
+            for y in top..bottom {
+                let row = y * width + left..y * width + right;
+                out[row.clone()].copy_from_slice(&plane[row]);
+            }
+        }
+        None
+    }
+}
+
+fn check_lengths(batch: Batch<'_>, room: usize) -> Result<()> {
+    let (count, shape) = (batch.indices.len(), batch.images.shape);
+    let Shape {
+        height,
+        width,
+        channels,
+    } = shape;
+    let entries = batch.normalization.channels().len();
+    if entries != channels {
         return value_error(format!(
-            "mean and std must have one entry per channel ({channels}), got {tables}"
+            "mean and std must have one entry per channel ({channels}), got {entries}"
         ));
     }
-    if placements.len() != batch {
+    let keys = batch.policy.map_or(count, |policy| policy.keys.len());
+    let both = [batch.placements.len(), keys];
+    if let Some(got) = both.into_iter().find(|&got| got != count) {
         return value_error(format!(
-            "positions must have one entry per index ({batch}), got {}",
-            placements.len()
+            "positions must have one entry per index ({count}), got {got}"
         ));
     }
-    if Some(out.len()) != images.shape.size().checked_mul(batch) {
+    if Some(room) != shape.size().checked_mul(count) {
+        let dimensions = match batch.layout {
+            Layout::Planes => [channels, height, width],
+            Layout::Pixels => [height, width, channels],
+        };
+        let [a, b, c] = dimensions;
         return value_error(format!(
-            "out must have shape ({batch}, {channels}, {height}, {width}), got {} values",
-            out.len()
+            "out must have shape ({count}, {a}, {b}, {c}), got {room} values"
         ));
     }
     Ok(())
@@ -371,10 +343,11 @@ fn check_range(name: &str, values: &[i64], end: usize) -> Result<()> {
     }
 }
 
-fn check_mix(mix: Mix<'_>, batch: usize, images: Images<'_>) -> Result<()> {
+fn check_mix(mix: Mix<'_>, batch: usize, keys: Option<usize>, images: Images<'_>) -> Result<()> {
     let lengths = [
         ("partner", mix.partner.len()),
         ("partner placements", mix.placements.len()),
+        ("partner keys", keys.unwrap_or(batch)),
         ("lam", mix.lam.len()),
         ("boxes", mix.boxes.map_or(batch, <[_]>::len)),
     ];
@@ -410,42 +383,6 @@ fn check_boxes(boxes: &[[i32; 4]], Shape { height, width, .. }: Shape) -> Result
     }
 }
 
-/// Placements of the samples at `positions` of an epoch, for one of their views.
-///
-/// Each is a function of (seed, epoch, view, position) alone. `dy` and `dx` are uniform over `[-padding, padding]`, a
-/// flip, if enabled, has probability 1/2.
-///
-/// # Errors
-///
-/// If the padding exceeds 2^31, a position is negative or too large, or the result does not fit into memory.
-pub fn placements(
-    seed: u64,
-    epoch: u64,
-    view: u64,
-    positions: &[i64],
-    padding: u64,
-    flip: bool,
-) -> Result<Vec<Placement>> {
-    if padding > MAX_PADDING {
-        return value_error(format!(
-            "crop_padding must lie in [0, {MAX_PADDING}], got {padding}"
-        ));
-    }
-    check_range("position", positions, MAX_POSITION)?;
-    // The first view uses the stream itself, so it does not change when more views are added.
-    let plain = Stream::new(seed, stream::AUGMENT, epoch);
-    let draws = if view == 0 { plain } else { plain.sub(view) };
-    let offset = |at: u64| draws.below(at, 2 * padding + 1) as i64 - padding as i64;
-    collect(0, positions.len(), |at| {
-        let first = DRAWS * positions[at as usize] as u64;
-        Placement {
-            dy: offset(first),
-            dx: offset(first + 1),
-            flip: flip && draws.bits(first + 2) >> 63 == 1,
-        }
-    })
-}
-
 fn value_error<T>(text: String) -> Result<T> {
     Err(Error::Value(text))
 }
@@ -454,7 +391,28 @@ fn value_error<T>(text: String) -> Result<T> {
 #[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
+    use crate::augment::{Stage, Step};
     use proptest::prelude::*;
+
+    fn filled_batch(
+        images: Images<'_>,
+        indices: &[i64],
+        placements: &[Placement],
+        mix: Option<Mix<'_>>,
+        normalization: &Normalization,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let batch = Batch {
+            images,
+            indices,
+            placements,
+            policy: None,
+            mix,
+            normalization,
+            layout: Layout::Planes,
+        };
+        fill_batch(batch, Output::Float32(out))
+    }
 
     /// The batch computed pixel by pixel from the definition.
     fn slowly(
@@ -517,14 +475,14 @@ mod tests {
                 .map(|(&index, &place)| slowly(&pixels, shape, index, place, mean, std)).collect();
 
             let mut out = vec![f32::NAN; pixels.len()];
-            fill_batch(images, &indices, &places, None, &table, &mut out).unwrap();
+            filled_batch(images, &indices, &places, None, &table, &mut out).unwrap();
             prop_assert_eq!(&out, &single.concat());
 
             let coefficients = vec![lam; n];
             let rows: Vec<i64> = partner.iter().map(|&p| indices[p as usize]).collect();
             let cuts: Vec<Placement> = partner.iter().map(|&p| places[p as usize]).collect();
             let mut mix = Mix { partner: &rows, placements: &cuts, lam: &coefficients, boxes: None };
-            fill_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
+            filled_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
             let mixed: Vec<f32> = partner.iter().enumerate().flat_map(|(b, &p)| {
                 single[b].iter().zip(&single[p as usize]).map(|(a, b)| lam * a + (1.0 - lam) * b).collect::<Vec<_>>()
             }).collect();
@@ -533,25 +491,13 @@ mod tests {
             let region = [height / 3, width / 2, height, width].map(|edge| edge as i32);
             let boxes = vec![region; n];
             mix.boxes = Some(&boxes);
-            fill_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
+            filled_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
             for (at, &value) in out.iter().enumerate() {
                 let (b, y, x) = (at / shape.size(), at / width % height, at % width);
                 let pasted = y >= height / 3 && x >= width / 2;
                 let from = if pasted { partner[b] as usize } else { b };
                 prop_assert_eq!(value.to_bits(), single[from][at % shape.size()].to_bits());
             }
-        }
-
-        #[test]
-        fn placements_do_not_depend_on_where_a_batch_is_cut(seed: u64, epoch: u64, cut in 0_usize..20, padding in 0_u64..9) {
-            let positions: Vec<i64> = (5..25).collect();
-            let drawn = |positions: &[i64]| placements(seed, epoch, 0, positions, padding, true).unwrap();
-            let whole = drawn(&positions);
-            let mut parts = drawn(&positions[..cut]);
-            parts.extend(drawn(&positions[cut..]));
-            prop_assert_eq!(&whole, &parts);
-            let limit = padding as i64;
-            prop_assert!(whole.iter().all(|p| p.dy.abs() <= limit && p.dx.abs() <= limit));
         }
 
         #[test]
@@ -566,42 +512,13 @@ mod tests {
             let boxes = [edges];
             let mut mix = Mix { partner: &[partner], placements: &place, lam: &[lam], boxes: None };
             let mut out = vec![0.0; room];
-            let _ = fill_batch(images, &[index], &place, Some(mix), &table, &mut out);
+            let _ = filled_batch(images, &[index], &place, Some(mix), &table, &mut out);
             mix.boxes = Some(&boxes);
-            let _ = fill_batch(images, &[index], &place, Some(mix), &table, &mut out);
+            let _ = filled_batch(images, &[index], &place, Some(mix), &table, &mut out);
             let mut out = [0.0; 6];
-            let _ = fill_batch(images, &[1], &place, None, &table, &mut out);
+            let _ = filled_batch(images, &[1], &place, None, &table, &mut out);
             let _ = placements(seed, seed, seed, &[position], padding, flip);
         }
-    }
-
-    #[test]
-    fn every_offset_and_both_sides_come_up_alike() {
-        let positions: Vec<i64> = (0..90_000).collect();
-        let drawn = placements(3, 1, 0, &positions, 4, true).unwrap();
-        let other_view = placements(3, 1, 1, &positions, 4, true).unwrap();
-        let alike = drawn
-            .iter()
-            .zip(&other_view)
-            .filter(|(a, b)| a == b)
-            .count() as f64;
-        assert!((alike - 90_000.0 / 162.0).abs() < 5.0 * 24.0, "{alike}");
-        let flips = drawn.iter().filter(|p| p.flip).count() as f64;
-        assert!((flips - 45_000.0).abs() < 5.0 * 150.0, "{flips}");
-        for offset in -4..=4 {
-            let rows = drawn.iter().filter(|p| p.dy == offset).count() as f64;
-            let columns = drawn.iter().filter(|p| p.dx == offset).count() as f64;
-            assert!(
-                (rows - 10_000.0).abs() < 500.0 && (columns - 10_000.0).abs() < 500.0,
-                "{offset}: {rows}, {columns}"
-            );
-        }
-        assert!(
-            placements(3, 1, 0, &positions, 4, false)
-                .unwrap()
-                .iter()
-                .all(|p| !p.flip)
-        );
     }
 
     fn mix<'a>(partner: &'a [i64], lam: &'a [f32], boxes: Option<&'a [[i32; 4]]>) -> Mix<'a> {
@@ -629,7 +546,7 @@ mod tests {
         let place = [Placement::default()];
         let message = |indices: &[i64], mix: Option<Mix<'_>>, room: usize| {
             let mut out = vec![0.0; room];
-            fill_batch(images, indices, &place, mix, &table, &mut out)
+            filled_batch(images, indices, &place, mix, &table, &mut out)
                 .unwrap_err()
                 .to_string()
         };
@@ -685,9 +602,137 @@ mod tests {
             )
             .is_err()
         );
-        assert!(
-            Normalization::new(&[0.0], &[0.0]).is_err()
-                && Normalization::new(&[f32::NAN], &[1.0]).is_err()
+    }
+
+    /// Every operation once, each value in a range where Pillow's own limits are left.
+    fn everything() -> Augmentation {
+        let steps = [
+            ("autocontrast", vec![]),
+            ("equalize", vec![]),
+            ("invert", vec![]),
+            ("grayscale", vec![]),
+            ("posterize", vec![2.0]),
+            ("solarize", vec![100.0]),
+            ("brightness", vec![1.4]),
+            ("contrast", vec![0.3]),
+            ("saturation", vec![2.0]),
+            ("sharpness", vec![1.9]),
+            ("hue", vec![-0.3]),
+            ("gaussian_blur", vec![1.7]),
+            ("shear_x", vec![0.3]),
+            ("shear_y", vec![-0.3]),
+            ("shear_x_bicubic", vec![0.2]),
+            ("shear_y_bicubic", vec![-0.4]),
+            ("translate_x", vec![2.5]),
+            ("translate_y", vec![-1.0]),
+            ("rotate", vec![33.0]),
+        ];
+        let step =
+            |(name, values): (&str, Vec<f64>)| vec![Step::new(name, 0.9, &values, false).unwrap()];
+        let alternatives = steps.into_iter().map(step).collect();
+        Augmentation::new(
+            vec![Stage::new(1.0, false, alternatives).unwrap(); 3],
+            128,
+            3,
+        )
+        .unwrap()
+    }
+
+    /// Augment with every set of instructions that this processor has.
+    #[derive(Clone)]
+    struct Each<'a>(&'a Augmentation, Planes, Stream);
+
+    impl Kernel for Each<'_> {
+        type Output = Vec<u8>;
+
+        fn run<const FMA: bool>(mut self) -> Vec<u8> {
+            self.0.apply(&mut self.1, self.2);
+            self.1.pixels
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_instruction_set_gives_the_same(
+            height in 1_usize..36, width in 1_usize..36, coloured: bool, seed: u64,
+        ) {
+            let shape = Shape { height, width, channels: if coloured { 3 } else { 1 } };
+            let mut image = Planes::new(shape).unwrap();
+            let noise = Stream::new(seed, 0, 0);
+            (0..).zip(&mut image.pixels).for_each(|(at, pixel)| *pixel = noise.bits(at) as u8);
+            let (augmentation, key) = (everything(), augment::key(seed, 1, 2, 3));
+            let found = instruction_set::each(&Each(&augmentation, image, key));
+            for (name, pixels) in &found {
+                prop_assert_eq!(pixels, &found[0].1, "{}", name);
+            }
+        }
+
+        #[test]
+        fn layouts_and_half_formats_hold_the_same_numbers(
+            height in 1_usize..12, width in 1_usize..90, channels in 1_usize..5, dy in -3_i64..4, flip: bool, lam in 0.0..=1.0_f32,
+        ) {
+            let shape = Shape { height, width, channels };
+            let pixels: Vec<u8> = (0..2 * shape.size()).map(|at| (at * 37 % 251) as u8).collect();
+            let normalization = Normalization::new(&vec![0.4; channels], &vec![0.3; channels]).unwrap();
+            let placements = [Placement { dy, dx: 1, flip }; 2];
+            let (partner, coefficients) = ([1, 0], [lam; 2]);
+            let mut batch = Batch {
+                images: Images::new(&pixels, shape).unwrap(),
+                indices: &[0, 1],
+                placements: &placements,
+                policy: None,
+                mix: Some(Mix { partner: &partner, placements: &placements, lam: &coefficients, boxes: None }),
+                normalization: &normalization,
+                layout: Layout::Planes,
+            };
+            let (mut planes, mut bits) = (vec![0.0; pixels.len()], vec![0; pixels.len()]);
+            fill_batch(batch, Output::Float32(&mut planes)).unwrap();
+            fill_batch(batch, Output::Bfloat16(&mut bits)).unwrap();
+            for (&exact, &half) in planes.iter().zip(&bits) {
+                prop_assert!((f32::from_bits(u32::from(half) << 16) - exact).abs() <= exact.abs() / 256.0);
+            }
+            let mut last = vec![0.0; pixels.len()];
+            batch.layout = Layout::Pixels;
+            fill_batch(batch, Output::Float32(&mut last)).unwrap();
+            for (at, value) in last.iter().enumerate() {
+                let (image, place, channel) = (at / shape.size(), at % shape.size() / channels, at % channels);
+                prop_assert_eq!(value.to_bits(), planes[image * shape.size() + channel * shape.area() + place].to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn augmentation_depends_on_the_key_alone() {
+        let shape = Shape {
+            height: 5,
+            width: 7,
+            channels: 3,
+        };
+        let pixels: Vec<u8> = (0..6 * shape.size())
+            .map(|at| (at * 31 % 256) as u8)
+            .collect();
+        let (augmentation, keys) = (
+            everything(),
+            keys(1, 2, 3, &[9, 8, 7, 6, 5, 1 << 60]).unwrap(),
+        );
+        let drawn = |from: usize, to: usize| {
+            let images = &pixels[from * shape.size()..to * shape.size()];
+            let mut out = vec![0; images.len()];
+            let images = Images::new(images, shape).unwrap();
+            augment_images(images, &augmentation, &keys[from..to], &mut out).unwrap();
+            out
+        };
+        assert_eq!(
+            drawn(0, 6),
+            [drawn(0, 1), drawn(1, 4), drawn(4, 6)].concat()
+        );
+        let images = Images::new(&pixels, shape).unwrap();
+        let message = augment_images(images, &augmentation, &keys[1..], &mut [])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            message,
+            "positions must have one entry per image (6), got 5"
         );
     }
 }

@@ -4,6 +4,7 @@
 //! panics on user input: see [`error::Error`].
 
 pub mod alias;
+pub mod augment;
 pub mod batch;
 pub mod beta;
 pub mod confusion;
@@ -11,9 +12,11 @@ pub mod counts;
 pub mod error;
 pub mod fault;
 pub mod image_list;
+pub mod instruction_set;
 pub mod interrupt;
 pub mod mt19937;
 pub mod permutation;
+pub mod planes;
 pub mod profile;
 pub mod rng;
 pub mod sampler;

@@ -42,6 +42,8 @@ pub mod stream {
     pub const LABEL_NOISE: u64 = 9;
     /// Pairs of samples of confused classes.
     pub const CONFUSION_PAIR: u64 = 10;
+    /// Which operations of a policy change an image, and how far.
+    pub const POLICY: u64 = 11;
 }
 
 /// Scramble 64 bits: a bijection in which every input bit flips every output bit with probability close to 1/2.
