@@ -1,12 +1,14 @@
 """What a trained network predicts, calibrated where the recipe says so, and the metrics of it."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast import metrics
@@ -15,7 +17,8 @@ from lt_fast._files import FOR_RUN, read_bytes, replace_file
 from lt_fast.calibration import collect, storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError
-from lt_fast.experiment.build import Data, Parts, source_of
+from lt_fast.experiment.build import Data, Parts, images_to_fit, source_of
+from lt_fast.experiment.scored_prior import scored_prior
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -133,8 +136,7 @@ def calibrated(
     calibrator, model = parts.calibrator, parts.method.model
     ties = ties_to(config, model)
     if fit:
-        features, _, targets = _collected(config, model, parts.data.plain_loader(), device)
-        calibrator.fit(features, targets, head=model.head)
+        fit_calibrator(config, data, parts, calibrator, device=device)
         calibrator.save(folder / CALIBRATION)
         storage.tie(folder / CALIBRATION, ties)
     else:
@@ -148,6 +150,35 @@ def calibrated(
     return Predictions(logits, labels, calibrated)
 
 
+def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, *, device: str) -> str:
+    """Fit stage 2 to the run's network, and return the name of the images that it was fitted on.
+
+    Warns where it takes the training frequencies out of scores that do not have them any more.
+
+    Raises:
+        UsageError: if it needs validation images, and there are none.
+    """
+    wanted, images = images_to_fit(calibrator, data)
+    _warn_of_second_adjustment(config, data, calibrator)
+    model = parts.method.model
+    features, _, targets = _collected(config, model, parts.data.plain_loader(source_of(images)), device)
+    calibrator.fit(features, targets, head=model.head)
+    return wanted
+
+
+def _warn_of_second_adjustment(config: Mapping[str, Any], data: Data, calibrator: Any) -> None:
+    counts = data.train.class_counts
+    scored = scored_prior(config, counts, None)
+    if not getattr(calibrator, "adjusts_prior", False) or scored.prior is None:
+        return
+    if not np.allclose(scored.prior, counts.prior):
+        warnings.warn(
+            f"{calibrator.name} takes the training set's class frequencies out of the scores, which stand for others "
+            f"already ({scored.reason}): it favours rare classes a second time",
+            stacklevel=4,
+        )
+
+
 def measure(data: Data, predictions: Predictions) -> dict[str, Any]:
     """Return ``metrics`` and ``metrics_before_calibration`` of the predictions."""
     counts = data.train.class_counts
@@ -159,16 +190,22 @@ def measure(data: Data, predictions: Predictions) -> dict[str, Any]:
 
 
 def intervals_of(predictions: Predictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
-    """Return bootstrap intervals of top-1, of each group's recall and of each class's; None where there is no image."""
+    """Return intervals over the choice of the test images, (low, high) each; None where there is no image.
+
+    Of ``top1`` and of each class's recall (``per_class``) Wilson's, of ``balanced_acc`` and of each group's recall that
+    of a mean of recalls: see ``metrics.wilson_interval`` and ``metrics.mean_recall_interval``.
+    """
     final = predictions.logits if predictions.calibrated_logits is None else predictions.calibrated_logits
-    labels = predictions.labels.numpy()
-    right = (final.argmax(dim=1).numpy() == labels).astype(np.float64)
-    groups = data.train.class_counts.groups()
-    classes = range(data.train.class_counts.num_classes)
+    labels, counts = predictions.labels.numpy(), data.train.class_counts
+    hits = labels[final.argmax(dim=1).numpy() == labels]
+    right, total = (np.bincount(each, minlength=len(counts)) for each in (hits, labels))
+    ends = metrics.wilson_interval(right, total, level).tolist()
+    groups = {name: _of_mean(right[member], total[member], level) for name, member in counts.groups().items()}
     return {
-        "top1": _interval(right, level),
-        **{f"{name}_recall": _interval(right[member[labels]], level) for name, member in groups.items()},
-        "per_class": [_interval(right[labels == label], level) for label in classes],
+        "top1": metrics.wilson_interval(len(hits), len(labels), level).tolist(),
+        "balanced_acc": _of_mean(right, total, level),
+        **{f"{name}_recall": found for name, found in groups.items()},
+        "per_class": [pair if images else None for pair, images in zip(ends, total, strict=True)],
     }
 
 
@@ -216,5 +253,6 @@ def _digest_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _interval(right: Any, level: float) -> list[float] | None:
-    return list(metrics.bootstrap_interval(right, level)) if right.size else None
+def _of_mean(right: NDArray[np.int64], total: NDArray[np.int64], level: float) -> list[float] | None:
+    found = metrics.mean_recall_interval(right, total, level)
+    return None if found is None else list(found)

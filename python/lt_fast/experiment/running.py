@@ -17,13 +17,13 @@ from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
 from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment.build import Data, Parts, build, fused_on, load_data, source_of
+from lt_fast.experiment.build import Data, Parts, build, fused_on, images_to_fit, load_data, source_of
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
 from lt_fast.experiment.photographs import home_of, rows_of
-from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
+from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, data_summary, protocol_of, selection_of
 from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of, scored_batches
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
@@ -128,6 +128,8 @@ def run_in(
     if data is None:
         data = _loaded(config, place, root=None if root is None else Path(root), download=download)
     parts = build(config, data, ranks, first_weights=_first_weights_needed(config, place), workers=place.workers)
+    if parts.calibrator is not None:
+        images_to_fit(parts.calibrator, data)
     _refuse_other_ranks(config, data, ranks)
     training.check_step(place.step, place.device, parts.method)
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
@@ -344,7 +346,7 @@ def _measured(
     predictions = calibrated(config, data, alone, directory.path, scored, device=place.device, fit=True)
     tables = _saved_tables(parts.method, directory.path)
     measured = {**measure(data, predictions), "method": dict(parts.method.summary()), "tables": tables}
-    result = {"config": dict(config), **measured, **_circumstances(data, history, started, place)}
+    result = {"config": dict(config), **measured, **_circumstances(config, data, history, started, place)}
     predictions.save(directory.path)
     save_for_use(config, data, alone, directory.path, device=place.device)
     directory.write_result(result)
@@ -388,15 +390,18 @@ def _fitted(
         ranks=place.ranks,
         step=place.step,
         callbacks=(*place.told.callbacks, *mirrors),
-        save_every=config["epochs"] if config.get(MODE) == "freeze" else 1,  # a second of training, a file of megabytes
+        # A frozen network's head is a second of training, and a checkpoint a file of megabytes.
+        save_every=max(config["epochs"], 1) if config.get(MODE) == "freeze" else 1,
     )
 
 
-def _circumstances(data: Data, history: training.History, started: float, place: Place) -> dict[str, Any]:
+def _circumstances(
+    config: Mapping[str, Any], data: Data, history: training.History, started: float, place: Place
+) -> dict[str, Any]:
     """Return what the result tells of the data, the time, the device and the versions."""
     return {
         "data": data_summary(data),
-        "selection": SELECTION,
+        "selection": selection_of(config),
         "seconds": {
             "train": sum(row["seconds"] or 0.0 for row in history),
             "calibrate_and_measure": time.perf_counter() - started,

@@ -64,7 +64,7 @@ def fit(
     Args:
         method: a ``lt_fast.methods.Method``; moved to ``device``, left there in evaluation mode.
         loaders: name to loader, as from ``method.loaders(data)``; an epoch has as many steps as the first.
-        epochs: length of the whole training, also when resuming.
+        epochs: length of the whole training, also when resuming; 0 saves the method as it is.
         learning_rate: the rate of every step; a parameter group with ``lr_scale`` gets that multiple of it.
         optimizer: from parameters to an optimizer of ``torch.optim``; SGD with momentum 0.9 and weight decay 2e-4 when
             left out.
@@ -93,7 +93,7 @@ def fit(
         UsageError: if the checkpoints were made under other settings, or are there and ``resume`` is False.
         Interrupted: if a signal stopped the training after its state was saved.
     """
-    _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
+    _checks.integer("epochs", epochs, least=0, most=MAX_EPOCHS)
     _checks.integer("save_every", save_every, least=1)
     device, settings = torch.device(device), Settings(epochs, amp, channels_last)
     check_step(step, device, method)
@@ -111,6 +111,8 @@ def fit(
     ):
         saving = Saving(run, training, watch, interruption)
         take_step = _step_runner(training, step)
+        if not epochs and saving.last is None:
+            saving.end_epoch(place)
         while place.epoch < epochs:
             _train_epoch(training, place, take_step, watch, saving, shown)
             ranks.share_buffers(method)  # DistributedDataParallel does so before every step
