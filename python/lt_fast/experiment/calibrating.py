@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lt_fast._files import make_folder, read_json, replace_file
 from lt_fast._text import nearest
-from lt_fast.calibration import CALIBRATORS, collect, storage
+from lt_fast.calibration import CALIBRATORS, storage
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, logit_scale, source_of
 from lt_fast.experiment.components import call, component_of, refuse_unknown, settable
@@ -19,10 +17,9 @@ from lt_fast.experiment.evaluate import opened
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.photographs import NAME as PHOTOGRAPHS
 from lt_fast.experiment.reading import read_as
-from lt_fast.experiment.results import Predictions, fit_calibrator, measure, predicted, ties_to
+from lt_fast.experiment.results import Predictions, fit_calibrator, measure, predicted, ties_to, transformed
 from lt_fast.records import OBJECT, SHA256, TEXT, check
 from lt_fast.registry import RegisteredFile
-from lt_fast.training import deterministic
 from lt_fast.training.run_files import PREDICTIONS
 
 _SHOWN = 5
@@ -218,7 +215,4 @@ def _calibrated(
 def _predictions(config: Mapping[str, Any], images: Any, parts: Parts, calibrator: Any, device: str) -> Predictions:
     batches = parts.data.plain_loader(source_of(images))
     logits, labels = predicted(config, parts.method, batches, device=device)
-    with deterministic(torch.device(device)):
-        collected = collect(parts.method.model, batches, device=device, amp=config["amp"])
-    given = {"features": collected.features, "logits": collected.logits}[calibrator.transforms]
-    return Predictions(logits, labels, calibrator.transform(given))
+    return Predictions(logits, labels, transformed(config, calibrator, parts.method.model, batches, device))

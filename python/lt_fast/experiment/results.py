@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lt_fast import metrics
 from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, read_bytes, replace_file
-from lt_fast.calibration import collect, storage
+from lt_fast.calibration import Collected, collect, storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError
 from lt_fast.experiment.build import Data, Parts, images_to_fit, source_of
@@ -141,10 +141,8 @@ def calibrated(
         storage.tie(folder / CALIBRATION, ties)
     else:
         calibrator = loaded_calibrator(calibrator, folder / CALIBRATION, ties)
-    collected = _collected(config, model, parts.data.plain_loader(source_of(data.test)), device)
-    given = {"features": collected.features, "logits": collected.logits}[calibrator.transforms]
     try:
-        calibrated = calibrator.transform(given)
+        calibrated = transformed(config, calibrator, model, parts.data.plain_loader(source_of(data.test)), device)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{folder / CALIBRATION} is not of this run's network: {error}") from error
     return Predictions(logits, labels, calibrated)
@@ -161,7 +159,8 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
     wanted, images = images_to_fit(calibrator, data)
     _warn_of_second_adjustment(config, data, calibrator)
     model = parts.method.model
-    features, _, targets = _collected(config, model, parts.data.plain_loader(source_of(images)), device)
+    batches = parts.data.plain_loader(source_of(images))
+    features, _, targets = _collected(config, model, batches, device, keep_logits=False)
     calibrator.fit(features, targets, head=model.head)
     return wanted
 
@@ -240,9 +239,19 @@ def ties_to(config: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
     return {"config_sha256": identity_of(config), "model_sha256": _digest_of(model)}
 
 
-def _collected(config: Mapping[str, Any], model: nn.Module, batches: Loader, device: str) -> Any:
+def transformed(config: Mapping[str, Any], calibrator: Any, model: nn.Module, batches: Loader, device: str) -> Tensor:
+    """Return the calibrated logits of every image."""
+    of_logits = calibrator.transforms == "logits"
+    collected = _collected(config, model, batches, device, keep_logits=of_logits)
+    found: Tensor = calibrator.transform(collected.logits if of_logits else collected.features)
+    return found
+
+
+def _collected(
+    config: Mapping[str, Any], model: nn.Module, batches: Loader, device: str, *, keep_logits: bool
+) -> Collected:
     with deterministic(torch.device(device)):
-        return collect(model, batches, device=device, amp=config["amp"])
+        return collect(model, batches, device=device, amp=config["amp"], keep_logits=keep_logits)
 
 
 def _digest_of(model: nn.Module) -> str:
