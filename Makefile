@@ -19,7 +19,7 @@ FUZZ_SECONDS ?= 300
 FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test lint format rust-test fuzz sanitize bench wheel test-torch-matrix docs lock clean
+.PHONY: help tools demo test lint format rust-test fuzz sanitize bench wheel gpu-bundle test-torch-matrix docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ wheel: $(VENV)/.installed  ## one abi3 wheel with all three libraries, audited, 
 	@LT_FAST_OPS=require $(MATURIN) build --release --locked --auditwheel skip --out build/wheel
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --exclude 'libtorch*.so' --wheel-dir dist build/wheel/*.whl
 	@ls -l dist
+
+gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and trains on a machine with a GPU (CIFAR=DIR, WHEELS=1)
+	@ls dist/lt_fast-*.whl >/dev/null 2>&1 || $(MAKE) wheel
+	@$(BIN)/python scripts/gpu-bundle.py $(if $(CIFAR),--cifar $(CIFAR)) $(if $(WHEELS),--wheels)
 
 test-torch-matrix: | tools  ## the wheel under torch 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)
 	@PYTHON=$(PYTHON) scripts/torch-matrix.sh

@@ -84,8 +84,8 @@ def _processor() -> tuple[str, list[str]]:
     return found.get("model name") or platform.processor() or platform.machine(), found.get("flags", "").split()
 
 
-def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write ``rows`` under a first line ``# <machine>``; a relative ``path`` lies in ``benches/results``.
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], *, about: str | None = None) -> Path:
+    """Write ``rows`` under a first line ``# <machine>``, or ``# <about>``; relative paths are in ``benches/results``.
 
     Raises:
         ValueError: if there is no row, or the rows have different columns.
@@ -99,7 +99,7 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     target = RESULTS / path
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="", encoding="utf-8") as file:
-        file.write(f"# {machine_line()}\n")
+        file.write(f"# {about or machine_line()}\n")
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -19,7 +19,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import FunctionType
 
 import torch
@@ -33,9 +32,19 @@ from benches.harness import (
     replace_between,
     write_csv,
 )
+from benches.rivals.margin_losses import (
+    SCALE,
+    Batch,
+    batch_of,
+    cross_entropy,
+    eager,
+    fused,
+    gather,
+    reference,
+    returned,
+)
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from lt_fast import ops
@@ -43,7 +52,6 @@ from lt_fast.losses import LDAMLoss
 from lt_fast.ops.options import WITH_GRADIENT, MarginOptions
 
 SHAPES = ("128x10", "128x100", "256x1000", "256x8142", "1024x8142")
-SCALE = 30.0
 ROUNDS = 3  # of all shapes and rivals, so that what disturbs the machine for a while does not meet one of them alone
 SAMPLE = 0.005  # seconds: many short samples, as a longer one is likelier to be disturbed
 CSV = "mixed_margin_loss.csv"
@@ -54,82 +62,11 @@ LARGE = 1 << 26  # elements of a buffer that no cache holds: 256 MB
 BYTES = 8  # of float32 logits read and gradient written, once each: the least that any code moves per element
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A batch with two labels a row, in the middle of training: cosine scores, LDAM margins, class weights."""
-
-    logits: Tensor
-    target: Tensor
-    target_b: Tensor
-    lam: Tensor
-    margin: Tensor
-    weight: Tensor
-
-
-def batch_of(rows: int, classes: int) -> Batch:
-    generator = torch.Generator().manual_seed(rows + classes)
-    logits = 2 * torch.rand(rows, classes, generator=generator) - 1
-    target, target_b = (torch.randint(classes, (rows,), generator=generator) for _ in range(2))
-    lam = torch.rand(rows, generator=generator)
-    margin, weight = (0.1 + 0.4 * torch.rand(classes, generator=generator) for _ in range(2))
-    return Batch(logits.requires_grad_(), target, target_b, lam, margin, weight)
-
-
-def fused(batch: Batch) -> Tensor:
-    return ops.mixed_margin_loss(
-        batch.logits, batch.target, target_b=batch.target_b, lam=batch.lam, margin=batch.margin, weight=batch.weight,
-        scale=SCALE, normalization="batch",
-    )  # fmt: skip
-
-
 def module_of(batch: Batch) -> Callable[[Batch], Tensor]:
     """Return the loss module of the same loss; its margins are those of its counts."""
     counts = list(range(batch.logits.shape[1], 0, -1))
     criterion = LDAMLoss(counts, weight=batch.weight.tolist(), normalization="batch")
     return lambda batch: criterion(batch.logits, batch.target, batch.target_b, batch.lam)
-
-
-def returned(batch: Batch) -> object:
-    """As a step does that continues the backward itself: autograd starts at the logits, once, as from a loss."""
-    _, gradient = ops.mixed_margin_loss(
-        batch.logits, batch.target, target_b=batch.target_b, lam=batch.lam, margin=batch.margin, weight=batch.weight,
-        scale=SCALE, normalization="batch", return_gradient=True,
-    )  # fmt: skip
-    return torch.autograd.grad(batch.logits, batch.logits, gradient)
-
-
-def reference(batch: Batch) -> Tensor:
-    return ops.reference.mixed_margin_loss(
-        batch.logits, batch.target, target_b=batch.target_b, lam=batch.lam, margin=batch.margin, weight=batch.weight,
-        scale=SCALE, normalization="batch",
-    )  # fmt: skip
-
-
-def _ldam_by_one_hot(batch: Batch, target: Tensor) -> Tensor:
-    # The steps of kaidic/LDAM-DRW: a one-hot mask, the margins by matrix product, torch.where.
-    mask = torch.zeros_like(batch.logits, dtype=torch.uint8).scatter_(1, target[:, None], 1)
-    margins = torch.matmul(batch.margin[None, :], mask.float().t())
-    scores = torch.where(mask.bool(), batch.logits - margins.view(-1, 1), batch.logits)
-    return F.cross_entropy(SCALE * scores, target, weight=batch.weight, reduction="none")
-
-
-def _ldam_by_gather(batch: Batch, target: Tensor) -> Tensor:
-    scores = batch.logits.scatter_add(1, target[:, None], -batch.margin[target][:, None])
-    return F.cross_entropy(SCALE * scores, target, weight=batch.weight, reduction="none")
-
-
-def eager(batch: Batch) -> Tensor:
-    first, second = (_ldam_by_one_hot(batch, target) for target in (batch.target, batch.target_b))
-    return (batch.lam * first + (1 - batch.lam) * second).mean()
-
-
-def gather(batch: Batch) -> Tensor:
-    first, second = (_ldam_by_gather(batch, target) for target in (batch.target, batch.target_b))
-    return (batch.lam * first + (1 - batch.lam) * second).mean()
-
-
-def cross_entropy(batch: Batch) -> Tensor:
-    return F.cross_entropy(batch.logits, batch.target)
 
 
 def rivals(*, compiled: bool) -> Iterator[tuple[str, Callable[[Batch], Tensor]]]:

@@ -25,6 +25,7 @@ def _listening_to_interrupts() -> Iterator[None]:
 # The files that take longest, longest first, as a fresh clone runs them: it builds a wheel and compiles crates.
 LONGEST = (
     "tests/packaging/test_wheel.py",
+    "tests/packaging/test_journey.py",
     "tests/models/test_libraries.py",
     "tests/test_contributing_rust.py",
     "tests/cli/test_runs.py",

@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
-from benches import growth, harness, rust_kernels, sampling, summary
+from benches import growth, harness, rust_kernels, sampling, sass, summary
 from benches.rivals import sampling as rivals
 
 LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 % 72)]
@@ -15,13 +15,17 @@ LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 %
 
 @pytest.mark.parametrize(
     ("page", "block", "wanted"),
-    [(summary.PAGE, summary.BLOCK, summary.tables), (summary.README, summary.HEADLINES, summary.headlines)],
-    ids=["page", "readme"],
+    [
+        (summary.PAGE, summary.BLOCK, summary.tables),
+        (summary.README, summary.HEADLINES, summary.headlines),
+        (harness.DOCS / "kernels.md", "sass", sass.table),
+    ],
+    ids=["page", "readme", "kernels"],
 )
 def test_the_pages_show_what_the_csv_files_contain(page, block, wanted):
     text = page.read_text(encoding="utf-8")
     found = text.partition(f"<!-- {block} -->\n")[2].partition(f"\n<!-- end of {block} -->")[0]
-    assert found == wanted(), "run `python -m benches summary`"
+    assert found == wanted(), "run `python -m benches summary`, or `sass`"
 
 
 def test_every_row_of_the_table_was_measured_with_every_rival():
@@ -141,11 +145,62 @@ def test_benches_are_listed_and_named(capsys):
     main = importlib.import_module("benches.__main__").main
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    assert [name for name, _ in listed] == ["growth", "mixed_margin_loss", "normalization", "sampling", "summary"]
+    names = ["cuda", "growth", "mixed_margin_loss", "normalization", "sampling", "sass", "summary"]
+    assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2
-    message = "bench must be one of growth, mixed_margin_loss, normalization, sampling, summary, got 'samplings'\n"
+    message = f"bench must be one of {', '.join(names)}, got 'samplings'\n"
     assert capsys.readouterr().err == message
+
+
+# --- machine code -----------------------------------------------------------------------------------------------------
+
+CODE = """
+.text._ZN7lt_fast4cuda14forward_stagedIfLi8EEE:
+.L_x_1:
+        /*0010*/                   LDGSTS.E.BYPASS.128 [R2], desc[UR4][R4.64] ;
+        /*0020*/              @!P0 BRA `(.L_x_1) ;
+.L_x_2:
+        /*0030*/                   LDS.128 R4, [R2] ;
+.L_x_3:
+        /*0040*/                   LDS.128 R4, [R2] ;
+        /*0050*/                   LDS.128 R8, [R2+0x80] ;
+        /*0060*/                   LDS.128 R12, [R2+0x100] ;
+        /*0070*/                   LDS.128 R16, [R2+0x180] ;
+        /*0080*/                   MUFU.EX2 R4, R4 ;
+        /*0090*/               @P1 BRA `(.L_x_4) ;
+        /*00a0*/              @!P2 BRA `(.L_x_3) ;
+.L_x_4:
+        /*00b0*/              @!P2 BRA `(.L_x_2) ;
+.text._ZN7lt_fast4cuda13backward_rowsIfLi256EEE:
+        /*0000*/                   EXIT ;
+"""
+SAID = """ptxas info    : Compiling entry function 'first' for 'sm_90'
+    48 bytes stack frame, 24 bytes spill stores, 16 bytes spill loads
+ptxas info    : Used 64 registers, used 1 barriers, 448 bytes smem
+ptxas info    : Compiling entry function 'second' for 'sm_90'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 48 registers, used 0 barriers"""
+
+
+def test_inner_loops_are_found_and_counted_per_element():
+    staged, backward = sass.functions(CODE).values()
+    assert [len(loop.instructions) for loop in sass.loops(staged)] == [2, 7]  # the outer loop from .L_x_2 is none
+    assert sass.phases(staged, element_size=4) == {"copy": 2 / 4, "sum": 7 / 16}
+    assert sass.phases(staged, element_size=2) == {"copy": 2 / 8, "sum": 7 / 32}
+    assert sass.phases(backward, element_size=4) == {}
+
+
+def test_resources_are_those_of_each_kernel():
+    first = {"registers": 64, "spilled bytes": 24, "shared bytes": 448}
+    assert sass.resources(SAID) == {"first": first, "second": {"registers": 48, "spilled bytes": 0, "shared bytes": 0}}
+
+
+def test_the_kernels_of_the_table_keep_to_18_instructions_per_element():
+    _, rows = harness.read_csv(sass.CSV)
+    now = [row for row in rows if row["code"] == "now"]
+    assert len(now) == len(sass.ARCHITECTURES) * len(sass.DTYPES) * len(sass.KERNELS)
+    assert all(0 < float(row["total"]) <= 18 for row in now)
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------

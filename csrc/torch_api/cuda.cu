@@ -38,27 +38,60 @@ void launch(void (*kernel)(Parameters...), unsigned blocks, int threads, cudaStr
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
+int attribute(cudaDeviceAttr name, int device) {
+  int value = 0;
+  STD_CUDA_CHECK(cudaDeviceGetAttribute(&value, name, device));
+  return value;
+}
+
+// As many blocks as the device holds at a time, or fewer rows ask for: each goes from rows to rows.
+template <class Kernel>
+unsigned resident_blocks(Kernel kernel, int64_t rows, int lanes, size_t shared_bytes, int device) {
+  const int64_t multiprocessors = attribute(cudaDevAttrMultiProcessorCount, device);
+  const unsigned wanted = blocks_for(rows, lanes);
+  if (wanted <= multiprocessors) return wanted;
+  int per_multiprocessor = 1;
+  STD_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, threads_per_block(lanes),
+                                                               shared_bytes));
+  return blocks_for(rows, lanes, multiprocessors * per_multiprocessor);
+}
+
+template <class In, int kLanes>
+void launch_staged(const Forward<In>& call, const Staging& staging, int device, cudaStream_t stream) {
+  const auto kernel = forward_staged<In, kLanes>;
+  const size_t bytes = staged_bytes(staging);
+  // More than any device gives without being asked.
+  if (bytes > 48 * 1024) {
+    STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  }
+  const unsigned blocks = resident_blocks(kernel, call.rows.rows, kLanes, bytes, device);
+  kernel<<<blocks, kThreads, bytes, stream>>>(call, staging);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
 template <class In, size_t... kIndex>
-void launch_in_registers(const Forward<In>& call, int layout, cudaStream_t stream, std::index_sequence<kIndex...>) {
+void launch_staged(const Forward<In>& call, const Staging& staging, int device, cudaStream_t stream,
+                   std::index_sequence<kIndex...>) {
   const auto launch_if = [&](auto index) {
-    constexpr RowLayout kLayout = kLayouts[decltype(index)::value];
-    if (layout != static_cast<int>(decltype(index)::value)) return;
-    launch(forward_in_registers<In, kLayout.lanes, kLayout.elements>, blocks_for(call.rows.rows, kLayout.lanes),
-           threads_per_block(kLayout.lanes), stream, call);
+    constexpr size_t kChoice = decltype(index)::value;
+    if (staging.choice == static_cast<int>(kChoice))
+      launch_staged<In, kLaneChoices[kChoice]>(call, staging, device, stream);
   };
   (launch_if(std::integral_constant<size_t, kIndex>{}), ...);
 }
 
 template <class In>
-void launch_forward(const Forward<In>& call, cudaStream_t stream) {
+void launch_forward(const Forward<In>& call, int device, cudaStream_t stream) {
   const Rows<In>& rows = call.rows;
   const bool aligned = reinterpret_cast<uintptr_t>(rows.logits) % kVectorBytes == 0 &&
                        rows.stride * static_cast<int64_t>(sizeof(In)) % kVectorBytes == 0;
-  const int layout = choose_layout(rows.columns, sizeof(In), aligned);
-  if (layout == kStreamed) {
-    launch(forward_streamed<In>, blocks_for(rows.rows, kStreamLanes), kStreamLanes, stream, call);
+  const int shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device) - kReservedShared;
+  const Staging staging = choose_staging(rows.columns, sizeof(In), aligned, shared_bytes);
+  if (staging.choice == kStreamed) {
+    const auto kernel = forward_streamed<In>;
+    launch(kernel, resident_blocks(kernel, rows.rows, kStreamLanes, 0, device), kStreamLanes, stream, call);
   } else {
-    launch_in_registers(call, layout, stream, std::make_index_sequence<kNumLayouts>{});
+    launch_staged(call, staging, device, stream, std::make_index_sequence<kNumChoices>{});
   }
 }
 
@@ -70,8 +103,8 @@ void launch_backward(const Backward<In>& call, cudaStream_t stream) {
 template <class In>
 void launch_backward(const Backward<In>& call, cudaStream_t stream) {
   switch (backward_lanes(call.rows.columns, sizeof(In))) {
-    case 4:
-      return launch_backward<In, 4>(call, stream);
+    case 8:
+      return launch_backward<In, 8>(call, stream);
     case 32:
       return launch_backward<In, 32>(call, stream);
     default:
@@ -180,7 +213,7 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   if (choices.with_gradient) call.grad = static_cast<In*>(kept.mutable_data_ptr());
   if (choices.with_rows) call.row_numbers = kept.mutable_data_ptr<T>();
   if (choices.with_prediction) call.prediction = prediction.mutable_data_ptr<int64_t>();
-  if (n > 0) launch_forward(call, device.stream);
+  if (n > 0) launch_forward(call, static_cast<int>(input.get_device_index()), device.stream);
   if (reduced)
     launch(reduce_loss<T>, 1, kSumThreads, device.stream, call.loss, n, denominator, loss.mutable_data_ptr<T>());
   return {loss, kept, prediction};

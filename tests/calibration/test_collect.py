@@ -36,6 +36,15 @@ def test_is_the_forward_pass_in_eval_mode(mixed):
     assert not logits.requires_grad
 
 
+def test_features_alone():
+    model = models.digits_net(3)
+    features, logits, labels = collect(model, batches(), keep_logits=False)
+    whole = collect(model, batches())
+    assert logits.shape == (0, 3)
+    assert torch.equal(features, whole.features)
+    assert torch.equal(labels, whole.labels)
+
+
 def test_modes_are_restored_one_by_one():
     model = models.digits_net(3).train()
     model.trunk[1].eval()

@@ -12,8 +12,9 @@ import lt_fast as lt
 from lt_fast import experiment
 from lt_fast.calibration import CALIBRATORS
 from lt_fast.cli import main
-from lt_fast.errors import DataError
+from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import load_data
+from lt_fast.experiment.calibrating import calibrate_run
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_the_names_of_the_papers_and_the_table(run, tmp_path, capsys):
     assert re.search(r"^margin +\d", out, re.MULTILINE)
     _, err = _said(["calibrate", copy, "--method", "mc"], capsys, 2)
     assert re.search(r"calibrations/margin is there already; name a new folder with --out, or remove it", err)
-    out, _ = _said(["calibrate", copy, "--method", "tau_norm", "--set", "tau=0.5"], capsys)
+    out, _ = _said(["calibrate", copy, "--method", "tau_norm", "--set", "calibrator.tau=0.5"], capsys)
     assert "tau_norm (tau=0.5), nothing is fitted" in out
 
 
@@ -85,14 +86,14 @@ def test_a_calibrator_of_another_run_is_refused(run, without_validation, tmp_pat
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["calibrate"], 2, "a run directory is needed: lt-fast calibrate runs/NAME --method mc"),
+        (["calibrate"], 2, "a run directory or a weights file is needed: lt-fast calibrate runs/NAME --method mc"),
         (["calibrate", "RUN"], 2, "--method is needed, one of temperature, .*margin"),
         (["calibrate", "RUN", "--method", "temprature"], 2, "got 'temprature'; did you mean 'temperature'"),
         (["calibrate", "RUN", "--method", "mc", "--set", "gama=1"], 2, "has no option 'gama'; did you mean 'gamma'"),
         (["calibrate", "RUN", "--method", "mc", "--set", "gamma=x"], 2, "calibrator.gamma must be a number, got 'x'"),
         (["calibrate", "RUN", "--method", "mc", "--set", "gamma=1", "--set", "gamma=2"], 2, "gamma must be set once"),
         (["calibrate", "RUN", "--method", "temperature"], 2, "fitted on validation images, and the run has none"),
-        (["calibrate", "RUN", "--method", "tau_norm"], 2, "give its tau with --set tau=1, or train with --set valid"),
+        (["calibrate", "RUN", "--method", "tau_norm"], 2, "give its tau with --set .*tau=1, or train with --set valid"),
         (["calibrate", "OUT", "--method", "mc"], 3, "holds no run"),
         (["calibrate", "RUN", "--method", "mc", "--out", "RUN"], 2, "is there already; name a new folder with --out"),
     ],
@@ -104,3 +105,29 @@ def test_wrong_words_are_one_line(words, status, message, without_validation, tm
     assert err.count("\n") == 1
     assert re.search(message, err), err
     assert not (without_validation / "calibrations").exists()
+
+
+def test_taking_the_training_frequencies_out_twice_is_warned_of(run, tmp_path, capsys):
+    config = experiment.resolve("balanced_softmax", "digits-lt", {"epochs": 1})
+    experiment.run(config, tmp_path / "run", progress=False)
+    _, err = _said(["calibrate", tmp_path / "run", "--method", "logit_adjustment"], capsys)
+    assert err.count("\n") == 1
+    assert (
+        "logit_adjustment takes the training set's class frequencies out of the scores, which stand for others" in err
+    )
+    assert "(balanced_softmax takes 1 times the log of the training prior out, shuffled sampling)" in err
+    for place, method in ((tmp_path / "run", "mc"), (run, "logit_adjustment")):
+        _, err = _said(["calibrate", place, "--method", method, "--out", tmp_path / f"c-{method}"], capsys)
+        assert err == ""
+
+
+def test_a_recipe_fits_its_calibrator_on_the_same_images(tmp_path):
+    config = experiment.resolve("ce", "digits-lt", {"epochs": 1, "calibrator": "temperature"})
+    with pytest.raises(UsageError, match=r"temperature is fitted on validation images, and the run has none"):
+        experiment.run(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    config = experiment.resolve("ce", "digits-lt", {"epochs": 1, "calibrator": "temperature", "validation": 0.2})
+    trained = experiment.run(config, tmp_path / "run", progress=False)
+    again = calibrate_run(tmp_path / "run", "temperature")
+    assert again["fitted_on"] == "validation"
+    assert again["metrics"] == trained["metrics"]

@@ -1,4 +1,4 @@
-"""``lt-fast inspect``: broken folders are one clear line and a next step, or handled; files, JSON, interruptions."""
+"""``lt-fast inspect``: tables, files, JSON, interruptions. Broken folders are in ``tests/test_broken_folders.py``."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 from tests.inspection.conftest import cache_home, common_user, folder_of, picture, tree
@@ -59,132 +58,6 @@ def test_the_second_time_nothing_is_read(tmp_path, capsys, cache_home):
     status, _, err = inspect(capsys, root, "--cache", "none")
     assert status == 3
     assert re.search(r"photos: none of its 4 photographs can be read; the first: image .* cannot be read", err)
-
-
-# The broken folders.
-
-
-def test_damaged_files_are_named(tmp_path, capsys):
-    root = folder_of(tmp_path, a=3, b=3)
-    (root / "a" / "zero.jpg").touch()
-    whole = (root / "b" / "p000x.png").read_bytes()
-    (root / "b" / "half.png").write_bytes(whole[: len(whole) // 2])
-    status, out, _ = inspect(capsys, root)
-    assert status == 0
-    assert line(out, "damaged") == "2:"
-    assert re.search(r"^  image .*/a/zero\.jpg cannot be read .*: it has 0 bytes$", out, re.MULTILINE)
-    assert re.search(r"^  image .*/b/half\.png cannot be read \(OSError: .*; replace it", out, re.MULTILINE)
-    assert re.search(r"^a +#+ +3 ", out, re.MULTILINE)  # counted without them
-
-
-def test_an_empty_class(tmp_path, capsys):
-    root = folder_of(tmp_path, a=3, b=2)
-    (root / "void").mkdir()
-    status, out, _ = inspect(capsys, root)
-    assert status == 0
-    assert line(out, "empty classes") == "void; remove the folders, or put images into them"
-    assert re.search(r"^void +0 +- +-$", out, re.MULTILINE)
-    assert line(out, "profile").startswith("imbalance ratio 1.5;")
-
-
-def test_one_image_per_class(tmp_path, capsys):
-    status, out, _ = inspect(capsys, folder_of(tmp_path, a=1, b=1, c=1))
-    assert status == 0
-    assert re.search(r"^a +#+ +1 +0 +- !$", out, re.MULTILINE)
-    assert line(out, "too small").startswith("3 classes with an interval of more than 25 points")
-
-
-def test_sixteen_bits_of_which_twelve_are_used(tmp_path, capsys):
-    root = folder_of(tmp_path, a=2)
-    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(root / "a" / "deep.png")
-    status, out, _ = inspect(capsys, root)
-    assert status == 0
-    assert line(out, "modes") == "RGB 2, I;16 1"
-    assert re.search(r"1; the first: image .*deep\.png has mode 'I;16' .* are 12-bit values", line(out, "warnings"))
-
-
-def test_photographs_on_their_side_are_measured_upright(tmp_path, capsys):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    root = folder_of(tmp_path, a=1)
-    picture(9).crop((0, 0, 64, 32)).save(root / "a" / "side.jpg", exif=exif)
-    status, out, _ = inspect(capsys, root)
-    assert status == 0
-    assert line(out, "sizes").startswith("32 x 64 to 64 x 64")
-
-
-def test_heic_without_the_extra(tmp_path, capsys, monkeypatch):
-    heif = pytest.importorskip("pillow_heif")
-    root = folder_of(tmp_path, a=2)
-    for name in ("1.heic", "2.HEIC"):
-        heif.from_pillow(picture(7)).save(root / "a" / name, format="HEIF")
-    assert line(inspect(capsys, root)[1], "formats") == "HEIF 2, PNG 2"
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    status, out, _ = inspect(capsys, root)
-    assert status == 0
-    assert line(out, "passed over") == "2:"
-    assert re.search(r"^  2 HEIC needs pillow-heif: pip install 'lt-fast\[photos\]' \(first 'a/.\.(heic|HEIC)'\)$", out,
-                     re.MULTILINE)  # fmt: skip
-
-
-def test_a_folder_of_folders(tmp_path, capsys):
-    folder_of(tmp_path / "photos" / "2023", a=1, b=1)
-    folder_of(tmp_path / "photos" / "2024", a=2, b=1)
-    status, out, _ = inspect(capsys, tmp_path / "photos")
-    assert status == 0
-    assert re.search(
-        r"2023, 2024 hold folders of the same names \(a, \.\.\.\): .* inspect .*2023", line(out, "structure")
-    )
-
-
-def test_no_read_permission(common_user, capsys):
-    root = folder_of(common_user / "photos", a=2, b=2, c=1)
-    (root / "b").chmod(0)
-    (root / "a" / "p000x.png").chmod(0)
-    try:
-        status, out, _ = inspect(capsys, root, "--cache", "none")
-    finally:
-        (root / "b").chmod(0o700)
-    assert status == 0
-    assert "  1 cannot be opened; allow it: chmod -R u+rX (first 'b')" in out
-    assert re.search(r"^  image .*a/p000x\.png cannot be read \(PermissionError.*chmod u\+r", out, re.MULTILINE)
-
-
-def test_links_in_a_circle(tmp_path, capsys):
-    root = folder_of(tmp_path, a=2)
-    (root / "a" / "x").symlink_to(root / "a" / "y")
-    (root / "a" / "y").symlink_to(root / "a" / "x")
-    (root / "a" / "up").symlink_to(root)
-    status, out, _ = inspect(capsys, root)
-    assert status == 0
-    assert "  2 a link that leads in a circle; remove it (first 'a/" in out
-    assert "  1 a link to a folder that it is in; remove it (first 'a/up')" in out
-    assert "2 photographs in 1 class\n" in out
-
-
-def test_twenty_thousand_classes(tmp_path, capsys):
-    picture(0).save(tmp_path / "x.png")
-    (tmp_path / "list.txt").write_text("".join(f"x.png {at}\n" for at in range(20_000)))
-    status, out, err = inspect(capsys, tmp_path / "list.txt", "--picture", tmp_path / "tail.png")
-    assert status == 0
-    assert "image 'x.png' has label 0 at line 1 and 1 at line 2, and 19998 more such pairs" in err
-    assert out.startswith(f"{tmp_path}/list.txt: 20,000 photographs in 20,000 classes\n")
-    assert "... 19,976 more" in out
-    assert len(out.splitlines()) < 60
-    assert (tmp_path / "tail.png").stat().st_size > 1000
-
-
-def test_one_image_under_two_labels(tmp_path, capsys):
-    root = folder_of(tmp_path, oak=3, elm=3)
-    (root / "elm" / "same.png").write_bytes((root / "oak" / "p001x.png").read_bytes())
-    (root / "oak" / "copy.png").write_bytes((root / "oak" / "p002x.png").read_bytes())
-    picture(0).resize((40, 40)).save(root / "elm" / "near.jpg")
-    status, out, _ = inspect(capsys, root)
-    assert status == 0
-    assert line(out, "copies").startswith("2 images in several files, 2 of them byte for byte; 1 file can go")
-    assert "  elm/same.png (elm), oak/p001x.png (oak)\n" in out
-    assert re.search(r"^3 groups of 6 photographs, 2 of them in two classes|1 group of 2", line(out, "near duplicates"))
-    assert line(out, "keep together").startswith("6 photographs in 3 groups that must not be split")
 
 
 # What it writes.
@@ -261,7 +134,8 @@ def test_a_table_and_its_columns(tmp_path, capsys):
     status, out, _ = inspect(capsys, *words, "--delimiter", ";", "--csv", tmp_path / "rows.csv")
     assert status == 0
     assert "a/gone.png is missing; take it out of the list" in out
-    assert "--image-column file --label-column kind --delimiter ';' --freeze --folds 5" in out
+    settings = "--set data.image_column=file --set data.label_column=kind --set 'data.delimiter=;'"
+    assert f"{settings} --freeze --test DIR\n" in out
 
 
 @pytest.mark.parametrize(("words", "status", "message"), [

@@ -71,6 +71,15 @@ def test_csv_and_json_say_the_same(run, photos, tmp_path, capsys):
     assert [f"{row['margin']:.6f}" if row["error"] is None else "" for row in found] == [row["margin"] for row in rows]
 
 
+def test_what_is_odd_about_images_is_one_line(run, tmp_path, capsys):
+    (tmp_path / "new").mkdir()
+    for name in "abc":
+        Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "new" / f"{name}.png")
+    _, err = _said(["predict", run, tmp_path / "new"], capsys)
+    assert err.count("\n") == 1
+    assert re.match(r"lt-fast: warning: 3 of 3 images are read with a remark; the first: image .*a\.png has mode", err)
+
+
 def test_files_and_lists_of_both_kinds(run, photos, tmp_path, capsys):
     (photos / "list.txt").write_text("0.png\nsub/ü 1.png\n\n1.png 7\n0.png\n")
     out, _ = _said(["predict", run, photos / "list.txt", photos / "3.png", "--json"], capsys)

@@ -25,6 +25,7 @@ from lt_fast.cli import main
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment import build, results
 from lt_fast.experiment.stored import stored_config
+from lt_fast.metrics import mean_recall_interval, wilson_interval
 from lt_fast.report import run_report
 from lt_fast.training import run_files
 
@@ -99,7 +100,11 @@ def test_eval_measures_again_with_intervals(trained, capsys):
     assert again["metrics"] == result["metrics"]
     low, high = again["intervals"]["many_recall"]
     assert 0 <= low <= again["metrics"]["many_recall"] <= high <= 1
-    assert len(again["intervals"]["per_class"]) == 10
+    per_class = again["metrics"]["per_class"]
+    total = [entry["n_test"] for entry in per_class]
+    right = [round(entry["recall"] * entry["n_test"]) for entry in per_class]
+    assert again["intervals"]["balanced_acc"] == list(mean_recall_interval(right, total))
+    assert again["intervals"]["per_class"] == wilson_interval(right, total).tolist()
     assert "95 % interval" in err
     assert "negative log-likelihood" in err
 

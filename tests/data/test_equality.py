@@ -94,9 +94,9 @@ def test_every_number_of_rows_and_ranks_is_shared_out_evenly():
 
 def test_a_file_is_decoded_once_for_each_augmentation_that_a_batch_needs(files, monkeypatch):
     decoded = []
-    read_image = sources.read_image
+    read = sources.image_and_remarks
     monkeypatch.setattr(
-        sources, "read_image", lambda path, **size: (decoded.append(path.name), read_image(path, **size))[1]
+        sources, "image_and_remarks", lambda path, **size: (decoded.append(path.name), read(path, **size))[1]
     )
     sampler = ShuffledBatchSampler(LABELS, batch_size=8, drop_last=False, seed=1)
     for mixer in (None, CutMix(8, per_sample=True), Partners(paste=False)):

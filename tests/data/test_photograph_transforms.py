@@ -1,5 +1,6 @@
 """``PhotographTransform``: sizes, presets against torchvision, keyed randomness, functions of one's own."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -75,8 +76,14 @@ def test_worker_processes_give_the_same_batches(tmp_path, photograph):
 
 def test_large_jpeg_files_are_decoded_no_larger_than_needed(tmp_path, monkeypatch):
     seen = []
-    read = sources.read_image
-    monkeypatch.setattr(sources, "read_image", lambda *args, **named: seen.append(read(*args, **named)) or seen[-1])
+    read = sources.image_and_remarks
+
+    def noted(*args, **named):
+        image, remarks = read(*args, **named)
+        seen.append(image)
+        return image, remarks
+
+    monkeypatch.setattr(sources, "image_and_remarks", noted)
     Image.new("RGB", (1600, 1200), (200, 40, 30)).save(tmp_path / "large.jpg")
     source = FileSource(["large.jpg"], [0], root=tmp_path)
     for augment, least in (("none", 37), ("standard", 72), ("light", 55)):
@@ -155,3 +162,15 @@ def test_a_function_that_gives_another_size_is_refused(photograph, own):
 def test_a_wrong_value_is_named(own, photograph, changes, words):
     with pytest.raises((ValueError, TypeError), match=words):
         PhotographTransform(**changes)(photograph)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_odd_about_a_file_is_warned_of_once(tmp_path, workers):
+    for name in "abcd":
+        Image.fromarray(np.full((40, 40), 4095, np.uint16)).save(tmp_path / f"{name}.png")
+    source = FileSource([f"{name}.png" for name in "abcd"], [0, 1, 0, 1], root=tmp_path)
+    loader = Loader(source, FixedBatches(4, batch_size=2), transform=PhotographTransform(size=16), workers=workers)
+    with pytest.warns(UserWarning, match="which come out almost black") as said:
+        list(itertools.chain(*(iter(loader) for _ in range(3))))
+    assert sorted(str(each.message).split()[1][-5:] for each in said) == ["a.png", "b.png", "c.png", "d.png"]

@@ -225,7 +225,7 @@ def test_images_in_no_class_folder_are_warned_of(tmp_path: Path) -> None:
 def test_splits_and_wrappings_are_warned_of(tmp_path: Path) -> None:
     root = tree(tmp_path / "photos", "train/cat/1.jpg", "train/dog/1.jpg", "val/cat/1.jpg")
     with pytest.warns(
-        UserWarning, match=r"the class folders are called train, val, .* read .*photos/train and the others"
+        UserWarning, match=r"the class folders are called train, val, .* name .*photos/train and the others"
     ):
         assert image_folder(root).classes == ("train", "val")
     assert image_folder(root / "train").classes == ("cat", "dog")

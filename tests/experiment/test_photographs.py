@@ -132,7 +132,7 @@ def test_a_test_set_of_its_own_takes_the_class_numbers_of_training(folder, tmp_p
 
 def test_a_class_that_only_the_test_set_has_is_named(folder, tmp_path):
     test = write_photographs(tmp_path / "test", {"gravel": 2, "clay": 1}, seed=9)
-    with pytest.raises(DataError, match="the folder's name must be one of classes, got 'gravel'"):
+    with pytest.raises(DataError, match="the folder's name must be a class of the training set, got 'gravel'"):
         photographs(str(folder), test=str(test))
 
 

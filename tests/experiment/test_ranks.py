@@ -2,15 +2,18 @@
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import forked
+from experiment.photographs import NET, write_photographs
 from forked import Forked
 from lt_fast.cli import main
 
+TESTS = Path(__file__).parents[1]
 TRAIN = ("train", "--data", "digits-lt", "--epochs", "2", "--quiet", "--no-plots", "--threads", "1")
 
 
@@ -26,11 +29,12 @@ def torchrun(world_size, *words, cwd):
     return forked.run([*launch, "lt_fast.cli", *words], cwd=cwd)
 
 
-def by_hand(*commands, cwd):
+def by_hand(*commands, cwd, program=("-m", "lt_fast.cli"), **environment):
     """Run one rank by each command, with the variables that torchrun sets; return their statuses and errors."""
     place = {"WORLD_SIZE": str(len(commands)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    place |= environment
     ranks = [
-        Forked(["-m", "lt_fast.cli", *words], cwd=cwd, environment={**place, "RANK": str(rank)})
+        Forked([*program, *words], cwd=cwd, environment={**place, "RANK": str(rank)})
         for rank, words in enumerate(commands)
     ]
     try:
@@ -95,6 +99,35 @@ def test_what_every_rank_refuses_is_said_once(words, message, tmp_path):
     (said,) = [line for error in errors for line in ours(error)]
     assert message in said
     assert not (tmp_path / "run").exists()
+
+
+RANK_0_ALONE_LOOKS = """
+import os, sys
+from lt_fast.inspection import scanning
+if os.environ["RANK"] == "1":
+    scanning.scan = None
+from lt_fast.cli import main
+sys.exit(main())
+"""
+
+
+def test_photographs_are_checked_by_the_first_rank(tmp_path):
+    (write_photographs(tmp_path / "photos") / "clay" / "zero.jpg").touch()
+    words = ["train", "photos", "--model", NET, "--freeze", "--epochs", "1", "--run", "run", "--threads", "1"]
+    words += ["--set", "data.groups=duplicates", "--set", "transform.size=16", "--workers", "0", "--no-plots"]
+    words += ["--quiet"]
+    statuses, errors = by_hand(
+        words,
+        words,
+        cwd=tmp_path,
+        program=("-c", RANK_0_ALONE_LOOKS),
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        PYTHONPATH=str(TESTS),
+    )
+    assert statuses == [0, 0], errors
+    (said,) = [line for error in errors for line in ours(error)]
+    assert "1 of 29 images cannot be read and are left out (clay/zero.jpg)" in said
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["ranks"] == 2
 
 
 def test_ranks_with_other_settings_end_together(tmp_path):

@@ -74,7 +74,7 @@ def test_the_command_says_how_to_prepare_images(balanced, tmp_path, capsys):
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "input: images: (N, 8, 8, 1) uint8, grey, upright by EXIF" in out
-    assert re.search(r"checked on 74 images: probabilities differ by at most \d", out)
+    assert re.search(r"checked on 74 images, 64 of them the run's test images: probabilities differ by at most \d", out)
     assert main(words) == 2
     assert "is there already; name another file, or remove it" in capsys.readouterr().err
 

@@ -22,15 +22,16 @@ from lt_fast.inspection.intervals import half_width_of_recall
     ([3, 0, 0], 32, "freeze"),
 ])  # fmt: skip
 def test_the_mode_follows_its_rule(counts, side, mode):
-    assert advise(np.array(counts), [side] * 5).mode == mode
+    assert advise(np.array(counts), [side] * 5, 9).mode == mode
 
 
 def test_classes_too_small_to_measure():
-    found = advise(np.array([60, 57, 5, 1, 0]), [100])
+    found = advise(np.array([60, 57, 5, 1, 0]), [100], 122)
     assert list(found.too_small) == [1, 2, 3]
     assert found.too_small[3] == 1  # no test image at all
     assert found.folds == 5
-    assert advise(np.array([60, 58]), [100]).folds == 0
+    assert advise(np.array([60, 58]), [100], 118).folds == 0
+    assert [advise(np.array([3, 1]), [100], groups).folds for groups in (0, 2, 3)] == [0, 2, 3]
 
 
 @pytest.mark.parametrize(("count", "tested"), [(1, 0), (2, 1), (5, 1), (7, 1), (8, 2), (60, 12), (2062, 412)])

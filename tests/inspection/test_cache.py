@@ -83,7 +83,7 @@ def test_a_damaged_row_or_file_is_warned_of(tmp_path):
     database.execute("UPDATE files SET facts = ?", (json.dumps([None] * 99),))
     database.commit()
     database.close()
-    with FactsCache(path) as cache, pytest.warns(UserWarning, match=r"c\.sqlite cannot be used \(.*remove this one"):
+    with FactsCache(path) as cache, pytest.warns(UserWarning, match=r"c\.sqlite cannot be used \(.*remove it, or name"):
         assert cache.found(Key("a", 1, 1)) is None
     data = bytearray(path.read_bytes())
     data[4096:] = bytes(len(data) - 4096)  # the header is whole

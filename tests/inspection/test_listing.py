@@ -87,8 +87,8 @@ def test_a_folder_without_images_says_what_to_do(tmp_path, names, message):
 
 
 @pytest.mark.parametrize(("names", "words"), [
-    (["train/a/1.jpg", "val/a/2.jpg"], r"called train, val, as the parts of a data set are; .* inspect .*/train and"),
-    (["photos/a/1.jpg", "photos/b/1.jpg"], r"photos is the only class, .* 2 folders \(a, \.\.\.\); .* inspect"),
+    (["train/a/1.jpg", "val/a/2.jpg"], r"called train, val, as the parts of a data set are; .* name .*/train and"),
+    (["photos/a/1.jpg", "photos/b/1.jpg"], r"photos is the only class, .* 2 folders \(a, \.\.\.\); .* name"),
     (["2023/a/1.jpg", "2023/b/1.jpg", "2024/a/1.jpg", "2024/b/2.jpg"], r"2023, 2024 hold folders of the same names"),
     (["oak/leaf/1.jpg", "oak/bark/1.jpg", "elm/1.jpg"], None),
     (["oak/tree1/1.jpg", "elm/tree2/1.jpg"], None),
@@ -99,7 +99,8 @@ def test_folders_of_folders_are_pointed_out(tmp_path, names, words):
     if words is None:
         assert found is None
     else:
-        assert re.search(words, found), found
+        assert re.search(words, found.words), found
+        assert found.inner == tmp_path / names[0].partition("/")[0]
 
 
 def test_lists_tables_and_json(tmp_path):

@@ -44,6 +44,16 @@ def test_equal_confidences_are_accepted_together():
     assert curve.risk.tolist() == [0.0, pytest.approx(1 / 3)]
 
 
+def test_a_weight_of_two_is_the_sample_twice():
+    confidence, right = np.array([0.9, 0.7, 0.7, 0.4]), np.array([True, False, True, False])
+    weight = np.array([1, 2, 1, 3])
+    weighted = metrics.risk_by_confidence(confidence, right, weight=weight)
+    repeated = metrics.risk_by_confidence(np.repeat(confidence, weight), np.repeat(right, weight))
+    for name in ("coverage", "risk", "threshold"):
+        np.testing.assert_allclose(getattr(weighted, name), getattr(repeated, name))
+    assert weighted.count.tolist() == [1, 3, 4]
+
+
 def test_the_position_of_a_coverage():
     curve = metrics.risk_coverage([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]], [0, 1, 1, 0])
     assert [curve.at(coverage) for coverage in (0, 0.25, 0.26, 0.5, 1)] == [0, 0, 1, 1, 3]

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -53,6 +54,77 @@ def test_a_factory_by_its_name_and_a_module_of_ones_own():
     assert adapt(OwnNetwork(), 3, head="cosine").features(torch.zeros(2, 3, 8, 8)).shape == (2, 6)
     with pytest.raises(UsageError, match=r"must return a torch\.nn\.Module, got OrderedDict"):
         adapt("collections:OrderedDict", 3)
+
+
+def test_a_network_of_timm_for_grey_images():
+    model = adapt("timm:test_resnet", 3, in_chans=1)
+    assert (model.input_size[0], len(model.mean), len(model.std)) == (1, 1, 1)
+    assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["timm:test_resnet", "timm:test_vit", "timm:test_byobnet", "torchvision:resnet18"])
+def test_a_network_that_keeps_its_own_head_gives_its_own_logits(name, tmp_path):
+    library, _, network = name.partition(":")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        make = timm.create_model if library == "timm" else torchvision.models.get_model
+        made = make(network, num_classes=3)
+    torch.save({f"_orig_mod.module.{key}": value for key, value in made.state_dict().items()}, tmp_path / "a.pt")
+    model = adapt(name, 3, head="own", weights=tmp_path / "a.pt").eval()
+    x = torch.randn(2, *model.input_size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(model.head(model.features(x)), made.eval()(x), rtol=1e-4, atol=1e-5)
+    assert isinstance(model.head, nn.Linear)
+
+
+def test_the_versions_of_modules_are_kept():
+    made = torchvision.models.mnasnet0_5(num_classes=3)
+    model = adapt("torchvision:mnasnet0_5", 3, head="own", weights=dict(made.state_dict())).eval()
+    assert torch.equal(model.backbone.layers[0].weight, made.layers[0].weight)
+
+
+class OneByOne(nn.Module):
+    """A convolution as the classifier; ``gated`` has something after it."""
+
+    def __init__(self, num_classes=5, *, gated=False, bias=True):
+        super().__init__()
+        self.body, self.out, self.gated = nn.Conv2d(3, 6, 3), nn.Conv2d(6, num_classes, 1, bias=bias), gated
+
+    def forward(self, x):
+        out = self.out(self.body(x).mean(dim=(2, 3), keepdim=True)).flatten(1)
+        return out.sigmoid() if self.gated else out
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_as_the_own_head_becomes_a_linear_layer(bias):
+    network = OneByOne(bias=bias)
+    model = adapt(network, 5, head="own", weights=network.state_dict())
+    x = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model(x), network(x))
+    assert isinstance(model.head, nn.Linear)
+    before = torch.random.get_rng_state()
+    adapt("models.test_adapt:OneByOne", 4, head="own")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_own_head_that_cannot_be_kept_is_refused():
+    gated = OneByOne(gated=True)
+    with pytest.raises(UsageError, match="its output is not that of out alone"):
+        adapt(gated, 5, head="own", weights=gated.state_dict())
+    with pytest.raises(UsageError, match="one output for each of the 3 classes to keep its own head, got 4"):
+        adapt(OwnNetwork(), 3, head="own")
+    with pytest.raises(UsageError, match="one output for each of the 3 classes to keep its own head, got 10"):
+        adapt(digits_net(10), 3, head="own")
+    with pytest.raises(UsageError, match=r"its output is not that of (head|head_dist) alone"):
+        adapt("timm:deit_tiny_distilled_patch16_224", 3, head="own")
+
+
+def test_a_classifier_of_ours_keeps_its_head():
+    model = digits_net(10, seed=3)
+    kept = adapt(model, 10, head="own")
+    assert torch.equal(kept.head.weight, model.head.weight)
+    made = adapt("lt_fast.models.resnet_cifar:resnet32", 4, head="own")
+    assert (made.preset.size, made.input_size[0]) == (224, 3)
 
 
 def test_a_classifier_of_ours_gets_another_head():

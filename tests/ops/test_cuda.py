@@ -49,6 +49,21 @@ def test_kernels_agree_with_the_reference(rule, classes, dtype):
         assert torch.equal(prediction, logits.argmax(1))
 
 
+@pytest.mark.parametrize(("rows", "classes"), [(300_001, 100), (9001, 1000), (4001, 2001), (2001, 8142), (601, 30_000)])
+def test_more_rows_than_a_gpu_has_at_a_time(rows, classes):
+    logits, target, options = on_gpu(make(200, classes, margin=True, weight=True, scale=30.0), torch.float32)
+    place = torch.arange(rows, device="cuda") % 200
+    repeated = options | {name: options[name][place] for name in ("target_b", "lam")}
+
+    def losses_and_gradient(z: Tensor, y: Tensor, options: dict) -> tuple[Tensor, Tensor]:
+        each = ops.mixed_margin_loss(z, y, **options | {"reduction": "none"})
+        return each.detach(), torch.autograd.grad(ops.mixed_margin_loss(z, y, **options | {"reduction": "sum"}), z)[0]
+
+    exact = losses_and_gradient(logits, target, options)
+    found = losses_and_gradient(logits.detach()[place].requires_grad_(), target[place], repeated)
+    assert all(torch.equal(one, other[place]) for one, other in zip(found, exact, strict=True))
+
+
 def test_equal_input_gives_equal_bits():
     logits, target, options = on_gpu(make(4096, 1000, margin=True, weight=True, scale=30.0), torch.float32)
     first, second = (loss_and_gradient(ops.mixed_margin_loss, logits, target, options) for _ in range(2))

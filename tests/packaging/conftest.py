@@ -4,11 +4,13 @@ import ctypes
 import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests" / "ops")]  # kernel_calls.py and hard_rows.py
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,10 @@
 The wheel is the one that LT_FAST_WHEEL names, else the newest in dist/ or target/wheels/, else one built here.
 """
 
-import importlib.util
 import io
-import os
 import re
 import struct
 import subprocess
-import sys
 import sysconfig
 import tarfile
 import tempfile
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from tests.packaging.wheels import existing_wheel, installed_in, maturin, outside, sources, sources_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # may build the wheel, from nothing
 
@@ -34,26 +32,6 @@ NEEDED = {
 UNVERSIONED = {RUST: r"_?Py\w+", CPU: r"(aoti_)?torch_\w+", CUDA: r"(aoti_)?torch_\w+"}
 EXPORTED = {RUST: {"PyInit__rust"}, CPU: set(), CUDA: set()}
 BUILD_PATH = re.compile(rb"/(?:home|root|tmp|work|build|Users)/[\w.@+-]+/[\w.@+/-]+")
-
-WITHOUT_PATHS = {  # as `make wheel` does
-    "RUSTFLAGS": f"--remap-path-prefix={os.environ.get('CARGO_HOME', Path.home() / '.cargo')}/registry/src/= "
-    f"--remap-path-prefix={ROOT}/="
-}
-
-
-def maturin(*arguments):
-    environment = {**os.environ, **WITHOUT_PATHS, "LT_FAST_OPS": "require", "VIRTUAL_ENV": sys.prefix}
-    environment["PYO3_PYTHON"] = sys.executable
-    command = [sys.executable, "-m", "maturin", *arguments]
-    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
-def existing_wheel():
-    if named := os.environ.get("LT_FAST_WHEEL"):
-        return Path(named)
-    found = [path for folder in ("dist", "target/wheels") for path in (ROOT / folder).glob("lt_fast-*.whl")]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 @pytest.fixture(scope="session")
@@ -98,9 +76,10 @@ def test_one_wheel_for_every_python_from_3_11(wheel):
     assert re.fullmatch(r"lt_fast-[\d.]+-cp311-abi3-\w+\.whl", wheel.name.replace(".manylinux", "_manylinux"))
 
 
-def test_it_holds_the_package_and_three_libraries(contents):
+def test_it_holds_the_package_and_three_libraries(wheel, contents):
     assert {name for name in contents if ".so" in name} == {RUST, CPU, CUDA}
     assert {"lt_fast/py.typed", "lt_fast/_rust.pyi", "lt_fast/ops/reference.py"} <= contents.keys()
+    assert sources_in(wheel) == sources()
     assert {f"lt_fast/report/templates/page.{ending}" for ending in ("html", "css", "js")} <= contents.keys()
     top = {name.partition("/")[0] for name in contents}
     assert {name for name in top if not name.endswith(".dist-info")} <= {"lt_fast"}
@@ -176,22 +155,11 @@ def _device_code(library):
 @pytest.fixture(scope="session")
 def installed(wheel, tmp_path_factory):
     """A Python outside the clone with the wheel; torch and numpy are seen from here, so that nothing is downloaded."""
-    folder = tmp_path_factory.mktemp("installed")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / "bin/python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*pip, "--disable-pip-version-check", wheel], check=True)
-    packages = Path(importlib.util.find_spec("torch").origin).parents[1]
-    site = folder / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-    (site / "seen-from-here.pth").write_text(
-        f"{packages}\n"
-    )  # .pth files in there, an editable install's, do not count
-    return python
+    return installed_in(tmp_path_factory.mktemp("installed"), wheel)
 
 
 def run_outside(command, folder):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LT_FAST"))}
-    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=outside(), capture_output=True, text=True, check=False)
 
 
 EXAMPLE = """

@@ -7,13 +7,14 @@ import signal
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import reference
 from lt_fast.batch import Batch
 from lt_fast.errors import Interrupted, UsageError
 from lt_fast.methods import Classification, DeferredReweighting, Method, StepOutput
-from lt_fast.training import RunDirectory, cosine, deterministic, fit, loop, multistep
+from lt_fast.training import Checkpoints, History, RunDirectory, cosine, deterministic, fit, loop, multistep
 from lt_fast.training.finite import FiniteWatch
 from training.tiny import CLASSES, IMAGES, STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_fit, tiny_model
 
@@ -52,6 +53,21 @@ def test_the_history():
     assert history.column("top1") == [0.5] * 3
     assert history.column("few_recall") == [None] * 3
     assert all(seconds > 0 for seconds in history.column("seconds"))
+
+
+def test_no_epochs_save_the_method_as_it_is(tmp_path):
+    before, weights = tiny_model(), tiny_model().state_dict()
+    with RunDirectory(tmp_path / "run", {}) as run:
+        _, history = train(before, epochs=0, run=run)
+    assert len(history) == 0
+    assert len(History.from_csv(tmp_path / "run" / "metrics.csv")) == 0
+    (saved,) = Checkpoints(tmp_path / "run" / "checkpoints").paths()
+    tensors = load_file(saved / "model.safetensors")
+    same_bits(tensors, weights)
+    written = saved.stat().st_mtime_ns
+    with RunDirectory(tmp_path / "run", {}, resume=True) as run:
+        train(tiny_model(), epochs=0, run=run, resume=True)
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "run" / "checkpoints").iterdir()] == [written]
 
 
 @pytest.mark.parametrize(("nesterov", "momentum"), [(False, 0.0), (False, 0.9), (True, 0.9)])
@@ -381,7 +397,7 @@ def test_a_method_without_a_step_says_so():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"epochs": 0}, r"epochs must be >= 1, got 0"),
+        ({"epochs": -1}, r"epochs must be >= 0, got -1"),
         ({"step": "graph"}, r"step must be 'eager' on cpu, got 'graph'; a CUDA graph needs device='cuda'"),
         ({"step": "grahp"}, r"step must be one of eager, graph, got 'grahp'; did you mean 'graph'\?"),
         ({"optimizer": torch.optim.LBFGS}, r"optimizer must step without a closure, got LBFGS; use SGD or AdamW"),

@@ -2,7 +2,7 @@
 // and a ready gradient times what the loss was multiplied by.
 #pragma once
 
-#include "mixed_margin/cuda/rows.h"
+#include "mixed_margin/cuda/gradient.h"
 
 namespace lt_fast::cuda {
 
@@ -10,16 +10,20 @@ template <class In, int kLanes>
 __global__ void __launch_bounds__(threads_per_block(kLanes)) backward_rows(const Backward<In> call) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
-  const T scale = call.settings.scale;
   const int64_t step = int64_t{gridDim.x} * rows_per_block(kLanes);
   const int64_t first = int64_t{blockIdx.x} * rows_per_block(kLanes) + threadIdx.x / kLanes;
   for (int64_t row = first; row < rows.rows; row += step) {
+    const int64_t label_a = rows.target[row], label_b = rows.target_b == nullptr ? label_a : rows.target_b[row];
     const T* numbers = call.row_numbers + row * kRowNumbers;
     const T outer = call.grad_output.at(row);
-    const RowResult<T> result{T{0}, numbers[kPull] * outer, numbers[kUniform] * outer, numbers[kOwnA] * outer,
-                              numbers[kOwnB] * outer};
-    write_gradient<kLanes>(rows, row, threadIdx.x % kLanes, labels_of(rows, row), numbers[kReference], numbers[kLevel],
-                           scale, result, call.grad);
+    const RowGradient<T> gradient{numbers[kPull] * outer, numbers[kUniform] * outer, numbers[kOwnA] * outer,
+                                  numbers[kOwnB] * outer};
+    const Exponentials<T> exponentials(numbers[kReference], numbers[kLevel], call.settings.scale, rows.bias,
+                                       rows.columns);
+    const int a = checked_label(label_a, row, rows.columns), b = checked_label(label_b, row, rows.columns);
+    const StreamedRow<In, kLanes> streamed{slots_of(rows.at(row), rows.columns), int(threadIdx.x % kLanes),
+                                           rows.at(row), a, b};
+    write_gradient<kLanes>(streamed, a, b, exponentials, gradient, call.grad + row * rows.columns);
   }
 }
 

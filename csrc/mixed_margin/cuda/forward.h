@@ -1,237 +1,278 @@
 // The CUDA kernels of the forward direction: loss, gradient, row numbers and prediction from one read of the
 // logits.
+//
+// A block goes from rows to rows. While it computes some, the next ones are copied to its shared memory; rows that do
+// not fit there are read from memory in each pass.
 #pragma once
 
-#include "mixed_margin/cuda/rows.h"
+#include "mixed_margin/cuda/ends.h"
 
 namespace lt_fast::cuda {
 
-// ---------------------------------------------------------------------------------------- a row in registers
+// ----------------------------------------------------------------------------------------------- passes over a row
 
-// The columns that one lane holds: slots lane, lane + kLanes, ...
-template <class In, int kLanes, int kSlots>
-struct Held {
-  using T = Arithmetic<In>;
-  SlottedRow shape;
-  int lane;
-  T values[kSlots][kWidth<In>];
-
-  __device__ int slot(int k) const { return lane + k * kLanes; }
-
-  __device__ void load(const In* row) {
-#pragma unroll
-    for (int k = 0; k < kSlots; ++k) load_slot(row, shape, slot(k), ScalarMaths<T>::lowest(), values[k]);
-  }
-
-  __device__ void store(In* row, bool aligned) const {
-#pragma unroll
-    for (int k = 0; k < kSlots; ++k) store_slot(row, shape, slot(k), aligned, values[k]);
-  }
-
-  // Calls visit(column, value) for all of them, ascending; the value may be changed. What lies beyond the row
-  // has a column that the shape does not contain.
-  template <class Visit>
-  __device__ void each(Visit visit) {
-#pragma unroll
-    for (int k = 0; k < kSlots; ++k) {
-#pragma unroll
-      for (int i = 0; i < kWidth<In>; ++i) visit(shape.first_column(slot(k)) + i, values[k][i]);
-    }
-  }
-};
-
-template <class In, int kLanes, int kSlots>
-__device__ int predict(Held<In, kLanes, kSlots>& held) {
+template <int kLanes, class In, class Row>
+__device__ int predict(const Row& row) {
   using T = Arithmetic<In>;
   Best<T> best = Best<T>::none();
-  held.each([&](int column, T& z) {
-    const Best<T> candidate{z, column};
-    if (held.shape.contains(column) && candidate.before(best)) best = candidate;
+  row.template each<1>([&](int slot, const Values<In>& values) {
+    for (int i = 0; i < kWidth<In>; ++i) {
+      const Best<T> candidate{values.at[i], row.shape.first_column(slot) + i};
+      if (row.shape.contains(candidate.column) && candidate.before(best)) best = candidate;
+    }
   });
   return prediction_of_row<kLanes>(best);
 }
 
-template <int kLanes, class T>
-__device__ Leader<T> leader_of_row(Leader<T> leader, T scale) {
-  return reduce_row<kLanes>(leader, [=](Leader<T> x, Leader<T> y) { return x.before(y, scale) ? x : y; });
-}
-
-// Turns the held logits into exp(t) and sums them. Labels, and what is no column, count as -inf.
-template <class In, int kLanes, int kSlots>
-__device__ Others<Arithmetic<In>> exponentiate(Held<In, kLanes, kSlots>& held, const Forward<In>& call,
-                                               const Settings<Arithmetic<In>>& s,
-                                               const Labels<Arithmetic<In>>& labels) {
+template <int kLanes, class In, class Row>
+__device__ Arithmetic<In> largest_of(const Row& row) {
   using T = Arithmetic<In>;
-  const T lowest = ScalarMaths<T>::lowest(), scale = s.scale;
-  const T* bias = call.rows.bias;
-
-  T largest = lowest;
-  held.each([&](int column, T& z) {
-    if (labels.has(column)) z = lowest;
-    largest = ScalarMaths<T>::max(largest, z);
+  T largest = ScalarMaths<T>::lowest();
+  row.template each<kBatch>([&](int, const Values<In>& values) {
+#pragma unroll
+    for (int i = 0; i < kWidth<In>; ++i) largest = ScalarMaths<T>::max(largest, values.at[i]);
   });
-  Others<T> others{};
-  others.largest = largest_of_row<kLanes>(largest);
-  others.reference = reference_of<ScalarMaths<T>>(others.largest, labels.z_a, labels.z_b);
-
-  if (bias != nullptr) {
-    Leader<T> leader = Leader<T>::none();
-    held.each([&](int column, T& z) {
-      if (z != lowest && leads<ScalarMaths<T>>(z, bias[column], leader.z, leader.bias, scale))
-        leader = {z, bias[column]};
-    });
-    leader = leader_of_row<kLanes>(leader, scale);
-    others.reference = reference_of<ScalarMaths<T>>(leader.z, labels.z_a, labels.z_b);
-    if (!leader.is_none()) others.level = leader.bias;
-  }
-
-  T rest = 0, sum_t = 0;
-  const bool smooth = s.label_smoothing > 0;
-  held.each([&](int column, T& z) {
-    const T t = z != lowest ? term(z, others.reference, others.level, scale, bias, column) : z;
-    if (smooth && held.shape.contains(column) && !labels.has(column)) sum_t += t;
-    z = ScalarMaths<T>::exp(t);
-    rest += z;
-  });
-  others.rest = sum_of_row<kLanes>(rest);
-  if (smooth) others.sum_t = sum_of_row<kLanes>(sum_t);
-  return others;
+  return largest_of_row<kLanes>(largest);
 }
 
-template <class In, int kLanes, int kElements>
-__global__ void __launch_bounds__(threads_per_block(kLanes)) forward_in_registers(const Forward<In> call) {
+// The sum of exp(t), in `Sum`: a slot in T, and those of a lane one after the other.
+template <bool kBias, int kLanes, class Sum, class In, class Row>
+__device__ Arithmetic<In> sum_of(const Row& row, const Exponentials<Arithmetic<In>>& exponentials) {
   using T = Arithmetic<In>;
-  const Rows<In>& rows = call.rows;
-  const Settings<T> s = call.settings;
-  for (int64_t block = blockIdx.x; block * rows_per_block(kLanes) < rows.rows; block += gridDim.x) {
-    // Lanes without a row of their own repeat the last one: reductions need every thread.
-    const int64_t wanted = block * rows_per_block(kLanes) + threadIdx.x / kLanes;
-    const int64_t row = wanted < rows.rows ? wanted : rows.rows - 1;
-    Held<In, kLanes, kElements / kWidth<In>> held{slots_of(rows.at(row), rows.columns), int(threadIdx.x % kLanes), {}};
-    held.load(rows.at(row));
-    const Labels<T> labels = labels_of(rows, row);
-    const int prediction = call.prediction == nullptr ? 0 : predict(held);
-    const Others<T> others = exponentiate(held, call, s, labels);
-    const RowResult<T> result = shared_result_of<kLanes>(call, s, row, labels, others);
-    if (wanted != row) continue;
-
-    if (held.lane == 0) store_numbers(call, row, others, result);
-    if (held.lane == 0 && call.prediction != nullptr) call.prediction[row] = prediction;
-    if (call.grad == nullptr) continue;
-    In* grad = call.grad + row * rows.columns;
-    held.each([&](int column, T& e) { e = gradient_of(result, labels, column, e); });
-    held.store(grad, slots_of(grad, rows.columns).lead == held.shape.lead);
-  }
+  Sum rest = 0;
+  row.template each<kBatch>([&](int slot, const Values<In>& values) {
+    const int first = row.shape.first_column(slot);
+    const auto e = [&](int i) { return exponentials.template of<kBias>(values.at[i], first + i); };
+    T sum = e(0);
+#pragma unroll
+    for (int i = 1; i < kWidth<In>; ++i) sum += e(i);
+    rest += static_cast<Sum>(sum);
+  });
+  return static_cast<T>(sum_of_row<kLanes>(rest));
 }
 
-// -------------------------------------------------------------------------------------- a row too long for
-// that
+// The sum of t over all columns but the labels, for label smoothing.
+template <int kLanes, class In, class Row>
+__device__ Arithmetic<In> sum_of_terms(const Row& row, int a, int b, const Exponentials<Arithmetic<In>>& exponentials) {
+  double sum = 0;
+  row.template each<1>([&](int slot, const Values<In>& values) {
+    for (int i = 0; i < kWidth<In>; ++i) {
+      const int column = row.shape.first_column(slot) + i;
+      if (!row.shape.contains(column) || column == a || column == b) continue;
+      sum += double{exponentials.term(values.at[i], column)};
+    }
+  });
+  return static_cast<Arithmetic<In>>(sum_of_row<kLanes>(sum));
+}
 
-// Sums over some columns, relative to the class with their largest term: any two of them can be merged. In double, as a
-// row may have many slots, and biases may level what lies far below the largest logit. Without a bias all biases are 0.
+// A class by its logit and bias: the reference and the level of terms relative to it.
 template <class T>
-struct Partial {
-  T largest;  // logit
-  Leader<T> leader;
-  double rest, sum_t;
-  double columns;  // how many, for moving sum_t
+struct Leader {
+  T z, bias;
 
-  __device__ static Partial none() { return {ScalarMaths<T>::lowest(), Leader<T>::none(), 0.0, 0.0, 0.0}; }
-
-  // The same sums relative to a class whose term is larger by `lead`. Without a leader `rest` is 0, or NaN from a NaN
-  // logit, and `sum_t` 0, -inf or NaN: they stay it.
-  __device__ Partial behind(double lead) const {
-    if (leader.is_none()) return *this;
-    return {largest, leader, rest * double{ScalarMaths<T>::exp(static_cast<T>(-lead))}, sum_t - columns * lead,
-            columns};
+  __device__ static Leader none() { return {ScalarMaths<T>::lowest(), ScalarMaths<T>::lowest()}; }
+  __device__ bool is_none() const { return z == ScalarMaths<T>::lowest(); }
+  // Both orders must give the same, so the comparison always starts from the larger logit.
+  __device__ bool before(const Leader& other, T scale) const {
+    if (z < other.z || (z == other.z && bias < other.bias)) {
+      return leads<ScalarMaths<T>>(z, bias, other.z, other.bias, scale);
+    }
+    return !leads<ScalarMaths<T>>(other.z, other.bias, z, bias, scale);
   }
 };
 
-// How far the term of `x` lies above that of `y`.
 template <class T>
-__device__ double lead_of(const Leader<T>& x, const Leader<T>& y, T scale) {
-  return biased_term<ScalarMaths<double>>(double{x.z}, double{x.bias}, double{y.z}, double{y.bias}, double{scale});
+__device__ Leader<T> from_lane(Leader<T> leader, int distance) {
+  return {from_lane(leader.z, distance), from_lane(leader.bias, distance)};
 }
 
-template <class T>
-__device__ Partial<T> merged(const Partial<T>& x, const Partial<T>& y, T scale) {
-  const T largest = ScalarMaths<T>::max(x.largest, y.largest);
-  const bool x_leads = x.leader.before(y.leader, scale);
-  const Partial<T>&first = x_leads ? x : y, &second = x_leads ? y : x;
-  const Partial<T> moved = second.behind(second.leader.is_none() ? 0.0 : -lead_of(second.leader, first.leader, scale));
-  return {largest, first.leader, first.rest + moved.rest, first.sum_t + moved.sum_t, first.columns + moved.columns};
-}
-
-template <class T>
-__device__ Partial<T> from_lane(const Partial<T>& p, int distance) {
-  return {from_lane(p.largest, distance), from_lane(p.leader, distance), from_lane(p.rest, distance),
-          from_lane(p.sum_t, distance), from_lane(p.columns, distance)};
-}
-
-// The sums of one slot's columns, with labels and what lies beyond the row left out.
-template <class In>
-__device__ Partial<Arithmetic<In>> partial_of(const Forward<In>& call, Arithmetic<In> scale, const SlottedRow& shape,
-                                              int slot, const Labels<Arithmetic<In>>& labels,
-                                              const Arithmetic<In> (&z)[kWidth<In>]) {
+template <int kLanes, class In, class Row>
+__device__ Leader<Arithmetic<In>> leader_of(const Row& row, const Arithmetic<In>* bias, Arithmetic<In> scale) {
   using T = Arithmetic<In>;
-  const int first = shape.first_column(slot);
-  const auto counts = [&](int column) { return shape.contains(column) && !labels.has(column); };
-  const auto bias = [&](int column) { return call.rows.bias == nullptr ? T{0} : call.rows.bias[column]; };
-  Partial<T> sums = Partial<T>::none();
-#pragma unroll
-  for (int i = 0; i < kWidth<In>; ++i) {
-    if (!counts(first + i)) continue;
-    sums.largest = ScalarMaths<T>::max(sums.largest, z[i]);
-    const T b = bias(first + i);
-    if (leads<ScalarMaths<T>>(z[i], b, sums.leader.z, sums.leader.bias, scale)) sums.leader = {z[i], b};
-  }
-#pragma unroll
-  for (int i = 0; i < kWidth<In>; ++i) {
-    if (!counts(first + i)) continue;
-    const bool has_term = z[i] != ScalarMaths<T>::lowest() && !sums.leader.is_none();
-    const T t = has_term ? term(z[i], sums.leader.z, sums.leader.bias, scale, call.rows.bias, first + i)
-                         : z[i] + bias(first + i);  // -inf, or NaN
-    sums.rest += double{ScalarMaths<T>::exp(t)};
-    sums.sum_t += double{t};
-    sums.columns += 1;
-  }
-  return sums;
-}
-
-template <class In>
-__global__ void __launch_bounds__(kStreamLanes) forward_streamed(const Forward<In> call) {
-  using T = Arithmetic<In>;
-  const Rows<In>& rows = call.rows;
-  const Settings<T> s = call.settings;
-  const T scale = s.scale;
-  for (int64_t row = blockIdx.x; row < rows.rows; row += gridDim.x) {
-    const In* logits = rows.at(row);
-    const SlottedRow shape = slots_of(logits, rows.columns);
-    const Labels<T> labels = labels_of(rows, row);
-    Partial<T> sums = Partial<T>::none();
-    Best<T> best = Best<T>::none();
-    T z[kWidth<In>];
-    for (int slot = threadIdx.x; slot < shape.slots(); slot += kStreamLanes) {
-      load_slot(logits, shape, slot, ScalarMaths<T>::lowest(), z);
-      sums = merged(sums, partial_of(call, scale, shape, slot, labels, z), scale);
-      if (call.prediction == nullptr) continue;
-      for (int i = 0; i < kWidth<In>; ++i) {
-        const Best<T> candidate{z[i], shape.first_column(slot) + i};
-        if (shape.contains(candidate.column) && candidate.before(best)) best = candidate;
-      }
+  Leader<T> leader = Leader<T>::none();
+  row.template each<1>([&](int slot, const Values<In>& values) {
+    for (int i = 0; i < kWidth<In>; ++i) {
+      const T z = values.at[i];
+      if (z == ScalarMaths<T>::lowest()) continue;  // also a hidden column, whose bias need not exist
+      const T own = bias[row.shape.first_column(slot) + i];
+      if (leads<ScalarMaths<T>>(z, own, leader.z, leader.bias, scale)) leader = {z, own};
     }
-    sums =
-        reduce_row<kStreamLanes>(sums, [=](const Partial<T>& x, const Partial<T>& y) { return merged(x, y, scale); });
-    const int prediction = call.prediction == nullptr ? 0 : prediction_of_row<kStreamLanes>(best);
+  });
+  return reduce_row<kLanes>(leader, [=](Leader<T> x, Leader<T> y) { return x.before(y, scale) ? x : y; });
+}
 
-    const T reference = reference_of<ScalarMaths<T>>(sums.leader.z, labels.z_a, labels.z_b);
-    const T level = sums.leader.is_none() ? T{0} : sums.leader.bias;
-    const Others<T> others{sums.largest, reference, level, static_cast<T>(sums.rest), static_cast<T>(sums.sum_t)};
-    const RowResult<T> result = shared_result_of<kStreamLanes>(call, s, row, labels, others);
-    if (threadIdx.x == 0) store_numbers(call, row, others, result);
-    if (threadIdx.x == 0 && call.prediction != nullptr) call.prediction[row] = prediction;
-    if (call.grad == nullptr) continue;
-    write_gradient<kStreamLanes>(rows, row, threadIdx.x, labels, reference, level, scale, result, call.grad);
+// All of a row but its labels, which the row hides.
+template <int kLanes, class Sum, class In, class Row>
+__device__ Others<Arithmetic<In>> others_of(const Row& row, int a, int b, const Forward<In>& call,
+                                            const Settings<Arithmetic<In>>& s) {
+  using T = Arithmetic<In>;
+  const T* bias = call.rows.bias;
+  const T lowest = ScalarMaths<T>::lowest(), largest = largest_of<kLanes, In>(row);
+  Others<T> others{largest, largest, T{0}, T{0}, T{0}, largest > lowest};
+  if (bias != nullptr) {
+    const Leader<T> leader = leader_of<kLanes, In>(row, bias, s.scale);
+    others.has_reference = !leader.is_none();
+    others.reference = leader.z;
+    others.level = leader.is_none() ? T{0} : leader.bias;
+  }
+  // Without a finite other logit every exponential is 0, or NaN, whatever they refer to.
+  if (!others.has_reference) others.reference = 0;
+  const Exponentials<T> exponentials(others.reference, others.level, s.scale, bias, call.rows.columns);
+  others.rest = bias == nullptr ? sum_of<false, kLanes, Sum, In>(row, exponentials)
+                                : sum_of<true, kLanes, Sum, In>(row, exponentials);
+  if (s.label_smoothing > 0) others.sum_t = sum_of_terms<kLanes, In>(row, a, b, exponentials);
+  return others;
+}
+
+// --------------------------------------------------------------------------------------------------- the kernels
+
+// The rows that a block has at a time, and which of them a thread belongs to.
+template <class In, int kLanes>
+struct Group {
+  static constexpr int kRows = rows_per_block(kLanes);
+  // Two lanes per row for its end, in whole warps.
+  static constexpr int kEndThreads = 2 * kRows < 32 ? 32 : 2 * kRows;
+
+  const Rows<In>* rows;
+  int64_t first;
+
+  __device__ static Group of_block(const Rows<In>& rows) { return {&rows, int64_t{blockIdx.x} * kRows}; }
+  __device__ Group next() const { return {rows, first + int64_t{gridDim.x} * kRows}; }
+  __device__ bool is_there() const { return first < rows->rows; }
+
+  __device__ static int lane() { return static_cast<int>(threadIdx.x % kLanes); }
+  __device__ static int own() { return static_cast<int>(threadIdx.x / kLanes); }
+  __device__ static bool is_end() { return threadIdx.x < kEndThreads; }
+  __device__ static int ended() {
+    const int row = static_cast<int>(threadIdx.x / 2);
+    return row < kRows ? row : kRows - 1;
+  }
+
+  // Whether this thread's end is of a row, and not repeated.
+  __device__ bool ends() const { return static_cast<int>(threadIdx.x / 2) < kRows && has(ended()); }
+
+  // Lanes without a row of their own repeat the last one: reductions need every thread.
+  __device__ bool has(int number) const { return first + number < rows->rows; }
+  __device__ int64_t row(int number) const { return has(number) ? first + number : rows->rows - 1; }
+};
+
+// The labels of a row, loaded a while before they are looked at.
+struct LoadedLabels {
+  int64_t a, b;
+};
+
+template <class In, int kLanes>
+__device__ LoadedLabels labels_of(const Group<In, kLanes>& group) {
+  const Rows<In>& rows = *group.rows;
+  const int64_t row = group.row(group.ended());
+  return {rows.target[row], (rows.target_b == nullptr ? rows.target : rows.target_b)[row]};
+}
+
+template <class In, int kLanes>
+__device__ StagedRow<In, kLanes> staged_row(const Group<In, kLanes>& group, const Staging& staging, int buffer) {
+  Slot* memory = static_cast<Slot*>(staged_memory());
+  const In* row = group.rows->at(group.row(group.own()));
+  return {slots_of(row, group.rows->columns), group.lane(),
+          memory + (buffer * Group<In, kLanes>::kRows + group.own()) * staging.slots};
+}
+
+template <class In, int kLanes>
+__device__ void copy_rows(const Group<In, kLanes>& group, const Staging& staging, int buffer) {
+  if (group.is_there()) staged_row(group, staging, buffer).copy_from(group.rows->at(group.row(group.own())));
+  end_copies();
+}
+
+// Blocks of a multiprocessor for which the compiler leaves registers.
+template <class In>
+constexpr int kBlocks = sizeof(In) == 8 ? 2 : 4;
+template <class In>
+constexpr int kStreamBlocks = sizeof(In) == 8 ? 1 : 2;
+
+// All of a group's rows but the copying: `row` is this thread's own, with its labels hidden.
+template <int kLanes, class Sum, class In, class Row>
+__device__ void compute_rows(const Group<In, kLanes>& group, const Row& row, const Forward<In>& call,
+                             const Settings<Arithmetic<In>>& s, const RowEnd<In>& end,
+                             SharedRow<Arithmetic<In>>* shared_rows) {
+  using T = Arithmetic<In>;
+  SharedRow<T>& shared = shared_rows[group.own()];
+  const int a = shared.a, b = shared.b;
+  const Others<T> others = others_of<kLanes, Sum>(row, a, b, call, s);
+  if (row.lane == 0) shared.others = others;
+  __syncthreads();
+  if (group.is_end()) end.finish(call, s, group.row(group.ended()), group.ends(), shared_rows[group.ended()]);
+  __syncthreads();
+  if (call.grad == nullptr || !group.has(group.own())) return;
+  const Exponentials<T> exponentials(shared.reference, others.level, s.scale, call.rows.bias, call.rows.columns);
+  In* grad = call.grad + group.row(group.own()) * call.rows.columns;
+  write_gradient<kLanes>(row, a, b, exponentials, shared.gradient, grad);
+}
+
+// Checks the labels of the row that this thread ends, tells them to the row's lanes and loads what depends on them.
+template <class In, int kLanes>
+__device__ RowEnd<In> begin_end(const Group<In, kLanes>& group, const LoadedLabels& loaded, const Forward<In>& call,
+                                const Settings<Arithmetic<In>>& s, SharedRow<Arithmetic<In>>* shared_rows) {
+  const int64_t row = group.row(group.ended());
+  const int columns = call.rows.columns;
+  const int a = checked_label(loaded.a, row, columns), b = checked_label(loaded.b, row, columns);
+  SharedRow<Arithmetic<In>>& shared = shared_rows[group.ended()];
+  shared.a = a;
+  shared.b = b;
+  return RowEnd<In>::of(call, s.margin_rule, row, a, b, threadIdx.x % 2 == 1);
+}
+
+template <int kLanes, class In, class Row>
+__device__ void store_prediction(const Row& row, SharedRow<Arithmetic<In>>& shared) {
+  const int prediction = predict<kLanes, In>(row);
+  if (row.lane == 0) shared.prediction = prediction;
+}
+
+template <class In, int kLanes>
+__global__ void __launch_bounds__(kThreads, kBlocks<In>) forward_staged(const Forward<In> call, const Staging staging) {
+  using T = Arithmetic<In>;
+  using Rows = Group<In, kLanes>;
+  __shared__ SharedRow<T> shared_rows[Rows::kRows];
+  const Settings<T> s = call.settings;
+  const bool ahead = staging.buffers == 2;
+  Rows group = Rows::of_block(call.rows);
+  int buffer = 0;
+  copy_rows(group, staging, buffer);
+  LoadedLabels loaded{};
+  if (Rows::is_end()) loaded = labels_of(group);
+  for (; group.is_there(); group = group.next()) {
+    const StagedRow<In, kLanes> row = staged_row(group, staging, buffer);
+    if (ahead) copy_rows(group.next(), staging, buffer ^= 1);
+    RowEnd<In> end{};
+    if (Rows::is_end()) {
+      end = begin_end(group, loaded, call, s, shared_rows);
+      loaded = labels_of(group.next());
+    }
+    wait_for_copies(ahead);
+    __syncthreads();
+    row.hide_ends();
+    if (call.prediction != nullptr) store_prediction<kLanes, In>(row, shared_rows[Rows::own()]);
+    row.hide(shared_rows[Rows::own()].a);
+    row.hide(shared_rows[Rows::own()].b);
+    compute_rows<kLanes, T>(group, row, call, s, end, shared_rows);
+    if (!ahead) copy_rows(group.next(), staging, buffer);
+  }
+}
+
+template <class In>
+__global__ void __launch_bounds__(kStreamLanes, kStreamBlocks<In>) forward_streamed(const Forward<In> call) {
+  using T = Arithmetic<In>;
+  using Rows = Group<In, kStreamLanes>;
+  __shared__ SharedRow<T> shared_rows[1];
+  const Settings<T> s = call.settings;
+  for (Rows group = Rows::of_block(call.rows); group.is_there(); group = group.next()) {
+    RowEnd<In> end{};
+    if (Rows::is_end()) end = begin_end(group, labels_of(group), call, s, shared_rows);
+    __syncthreads();
+    const In* logits = call.rows.at(group.first);
+    StreamedRow<In, kStreamLanes> row{slots_of(logits, call.rows.columns), Rows::lane(), logits, -1, -1};
+    if (call.prediction != nullptr) store_prediction<kStreamLanes, In>(row, shared_rows[0]);
+    row.hidden_a = shared_rows[0].a;
+    row.hidden_b = shared_rows[0].b;
+    compute_rows<kStreamLanes, double>(group, row, call, s, end, shared_rows);
   }
 }
 

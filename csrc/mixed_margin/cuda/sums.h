@@ -24,9 +24,9 @@ __global__ void __launch_bounds__(kSumThreads)
     sum_of_factors(Weights<T> weights, Settings<T> settings, const int64_t* target, const int64_t* target_b,
                    int classes, int64_t rows, double* sum) {
   const double total = sum_over(rows, [&](int64_t row) {
-    const int a = checked_label(target, row, classes);
-    const int b = target_b == nullptr ? a : checked_label(target_b, row, classes);
-    const LabelFactors<double> factors = factors_of(weights, settings, row, a, b);
+    const int a = checked_label(target[row], row, classes);
+    const int b = target_b == nullptr ? a : checked_label(target_b[row], row, classes);
+    const LabelFactors<double> factors = LoadedFactors<T>::of(weights, row, a, b).checked(weights, settings, row, a, b);
     return factors.a + factors.b;
   });
   if (threadIdx.x == 0) *sum = total;

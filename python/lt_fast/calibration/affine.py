@@ -33,11 +33,14 @@ class AffineCalibration:
         factor, offset: ``(C,)`` float32 tensors after ``fit`` or ``load``.
         fitted_on: which images ``lt-fast calibrate`` fits on: training images would mislead a number that says how far
             the network is to be trusted.
+        adjusts_prior: whether it takes the training frequencies out of scores that have them; of other scores, such as
+            those of balanced softmax, it would do so a second time.
     """
 
     name: ClassVar[str]
     transforms: ClassVar[str] = "logits"
     fitted_on: ClassVar[Literal["training", "validation", "nothing"]] = "validation"
+    adjusts_prior: ClassVar[bool] = False
 
     factor: Tensor | None = None
     offset: Tensor | None = None
@@ -268,6 +271,7 @@ class LogitAdjustment(AffineCalibration):
 
     name = "logit_adjustment"
     fitted_on = "nothing"
+    adjusts_prior = True
 
     def __init__(self, counts: CountsLike, *, tau: float = 1.0, scale: float = 1.0) -> None:
         super().__init__(counts, scale=scale)

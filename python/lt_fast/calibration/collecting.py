@@ -18,7 +18,7 @@ class Collected(NamedTuple):
 
     Attributes:
         features: what the head was given, ``(N, D)`` float32.
-        logits: what it returned, ``(N, C)`` float32.
+        logits: what it returned, ``(N, C)`` float32; ``(0, C)`` where they were not asked for.
         labels: ``(N,)`` int64.
     """
 
@@ -34,6 +34,7 @@ def collect(
     device: str | torch.device | None = None,
     amp: bool = False,
     head: str = "head",
+    keep_logits: bool = True,
     progress: bool = False,
 ) -> Collected:
     """Run ``model`` over ``batches`` in eval mode without gradients, and store the inputs and outputs of its head.
@@ -52,9 +53,10 @@ def collect(
         device: where to compute; the model's own when left out.
         amp: compute in bfloat16 where autocast deems it safe; the results are float32 nevertheless.
         head: name of the classifier module: ``"fc"`` for a torchvision ResNet.
+        keep_logits: False keeps the features alone, which is what calibrators are fitted on.
         progress: show a bar over the batches (needs tqdm).
 
-    Complexity: one forward pass; N (D + C) floats of memory.
+    Complexity: one forward pass; N (D + C) floats of memory, N D without logits.
 
     Raises:
         TypeError: if a batch has another form; the message says how to convert it.
@@ -74,7 +76,8 @@ def collect(
                 features, logits = _checked(own, images, calls, step=len(parts))
                 before = sum(len(part[2]) for part in parts)
                 _checks.labels_in_range("labels", labels, logits.shape[1], first=before, hint=", the model's classes")
-                parts.append((features.float().cpu(), logits.float().cpu(), labels))
+                kept = logits if keep_logits else logits[:0]
+                parts.append((features.float().cpu(), kept.float().cpu(), labels))
     finally:
         hook.remove()
     if not parts:

@@ -45,7 +45,8 @@ def _print(found: dict[str, Any], output: Output) -> None:
     output.say(run_table(found))
     measured, intervals = found["metrics"], found["intervals"]
     rows = [[name, percent(measured[key]), _range(intervals.get(key))] for name, key in COLUMNS.items()]
-    rows += [[key, percent(measured[key]), "-"] for key in ("balanced_acc", "macro_f1", "worst_class_recall")]
+    others = ("balanced_acc", "macro_f1", "worst_class_recall")
+    rows += [[key, percent(measured[key]), _range(intervals.get(key))] for key in others]
     output.say("\n" + text_table(["", "value", f"{100 * found['level']:.0f} % interval"], rows))
     output.say(f"negative log-likelihood {measured['nll']:.4f}\n")
     rows = [

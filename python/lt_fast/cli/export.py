@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="a new file (required)")
     parser.add_argument("--format", metavar="FORMAT", help="onnx or torch (default: by the ending, .onnx or .pt2)")
     parser.add_argument("--calibration", type=folder, metavar="DIR", help="a calibrator of `lt-fast calibrate`")
+    parser.add_argument(
+        "--root", type=folder, help="where the run's photographs are now, some of which it is checked on"
+    )
     add_recipe_argument(parser)
 
 
@@ -29,11 +32,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from lt_fast.inference import load  # noqa: PLC0415
 
     classifier = load(arguments.run, calibration=arguments.calibration, recipe_file=recipe_file(arguments))
-    found = export(classifier, arguments.out, format=chosen)
+    found = export(classifier, arguments.out, format=chosen, root=arguments.root)
     data = found.metadata
     output.say(f"input: {data['input']}\nresize before: {data['resize']}")
     output.say(f"output: {data['output']}; normalisation inside, calibration {data['calibration']}")
-    output.say(f"checked on {found.images} images: probabilities differ by at most {found.difference:.1e}")
+    own = f"{found.test_images} of them the run's test images" if found.test_images else "all generated"
+    output.say(f"checked on {found.images} images, {own}: probabilities differ by at most {found.difference:.1e}")
+    if found.without_test_images is not None:
+        output.say(f"no test image of the run was read: {found.without_test_images}")
     output.say(f"\nexported: {found.file}")
     output.result({"run": str(arguments.run), **found._asdict()})
     return 0

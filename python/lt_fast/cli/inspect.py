@@ -72,9 +72,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         )
     findings = Findings(listing, facts, seconds)
     summary = findings.summary()
-    command = next_command(arguments, summary)
     output.say(inspection_text(findings, summary, title=arguments.data))
-    output.say(f"\nnext: {command}\n{advice_text(summary)}")
+    if listing.structure is None:
+        command = next_command(arguments, summary)
+        output.say(f"\nnext: {command}\n{advice_text(summary)}")
+    else:
+        command = shlex.join(["lt-fast", "inspect", str(listing.structure.inner)])
+        output.say(f"\nnext: {command}")
     _write(arguments, findings, summary, output)
     output.result({**summary, "next": command})
     return 0
@@ -180,8 +184,10 @@ def next_command(arguments: argparse.Namespace, summary: Mapping[str, Any]) -> s
         words += ["--root", str(arguments.root)]
     for option in ("image_column", "label_column", "delimiter"):
         if getattr(arguments, option) is not None:
-            words += [f"--{option.replace('_', '-')}", getattr(arguments, option)]
+            words += ["--set", f"data.{option}={getattr(arguments, option)}"]
     words.append(f"--{summary['mode']}")
+    if not summary["testable"]:
+        words += ["--test", "DIR"]
     if summary["folds"]:
         words += ["--folds", str(summary["folds"])]
     return shlex.join(words)

@@ -182,7 +182,7 @@ def _say_threshold(ask: "Question", output: Output) -> None:
     if ask.chosen is not None:
         chosen = ask.chosen
         output.say(
-            f"threshold {chosen.value:.4f}: on the {chosen.images} validation images it answers "
+            f"threshold {chosen.value:.4f}: on the {chosen.images} {chosen.measured_on} images it answers "
             f"{100 * chosen.coverage:.1f} % and errs in {100 * chosen.error:.1f} % of these answers\n"
         )
 

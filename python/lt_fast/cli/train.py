@@ -195,7 +195,7 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
     file = recipe_file(arguments)
     method, place = arguments.method, _data_named(arguments)
-    data = _data_set(place, list(DATASETS))
+    data = data_set_of(place, list(DATASETS))
     own = [] if file is None else file.of("recipe")
     if method is None and len(own) == 1:
         method = own[0]
@@ -205,10 +205,7 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
         if value is None:
             raise UsageError(f"--{name} is needed, one of {', '.join(known)}")
     overrides = overrides_of(arguments)
-    of_photographs = _photographs(place, arguments, overrides) if data == PHOTOGRAPHS else {}
-    if data != PHOTOGRAPHS:
-        _refuse_photograph_options(data, arguments)
-        overrides |= {} if arguments.model is None else {"model": arguments.model}
+    of_photographs = of_data(data, place, arguments, overrides)
     config = experiment.resolve(
         method,
         data,
@@ -230,7 +227,7 @@ def _data_named(arguments: argparse.Namespace) -> str | None:
     return named
 
 
-def _data_set(place: str | None, known: list[str]) -> Any:
+def data_set_of(place: str | None, known: list[str]) -> Any:
     """Return the name of the data set that ``place`` means: one that is registered, or photographs on disk."""
     if place is None or (place in known and place != PHOTOGRAPHS):
         return place
@@ -247,8 +244,20 @@ def _data_set(place: str | None, known: list[str]) -> Any:
     )
 
 
+def of_data(data: Any, place: str | None, arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``resolve`` takes for photographs alone; options that are settings of the run go to ``overrides``.
+
+    Raises:
+        UsageError: if an option is for photographs, and the data set is another one; or a setting is given twice.
+    """
+    if data == PHOTOGRAPHS:
+        return _photographs(place, arguments, overrides)
+    _refuse_photograph_options(data, arguments)
+    overrides |= {} if arguments.model is None else {"model": arguments.model}
+    return {}
+
+
 def _photographs(place: str | None, arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``resolve`` takes for photographs alone; options that are settings of the run go to ``overrides``."""
     from lt_fast._numbers import integer_option  # noqa: PLC0415
 
     options: dict[str, Any] = {"path": _absolute(str(place))}
@@ -351,7 +360,7 @@ def _is_path(name: str) -> bool:
         name.startswith("hf:")
         or "/" in name
         or "\\" in name
-        or name.endswith((".txt", ".csv", ".json"))
+        or name.endswith((".txt", ".csv", ".tsv", ".json"))
         or os.path.isdir(name)  # noqa: PTH112  (takes any string)
     )
 

@@ -14,6 +14,7 @@ from lt_fast.counts import ClassCounts
 from lt_fast.datasets.splits import read_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.calibrating import CALIBRATION_RECORD, read_calibration
+from lt_fast.experiment.config import method_name
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.training.run_files import read_predictions, read_result
@@ -26,7 +27,7 @@ class ReadRun(NamedTuple):
 
     Attributes:
         folder: as given.
-        recipe: its name, with the calibrator of ``lt-fast calibrate`` where it is one's folder.
+        recipe: what tables call its method, with the calibrator of ``lt-fast calibrate`` where it is one's folder.
         kind: what the runs of one method share: the configuration without seeds.
         seed: of the run.
         test: fingerprint of its test images.
@@ -70,7 +71,7 @@ def read_run(folder: str | Path) -> ReadRun:
     protocol = read_json(base / PROTOCOL, {"data": OBJECT, "data.test_fingerprint?": TEXT})["data"]
     test = protocol.get("test_fingerprint") or _of_rows(base)
     config = {name: value for name, value in result["config"].items() if name not in _SEEDS}
-    recipe = config["recipe"] if added is None else f"{config['recipe']} + {added['name']}"
+    recipe = method_name(config, added)
     kind = json.dumps([config, added], sort_keys=True)
     measured = Measured(_softmax(logits), saved["labels"], counts)
     return ReadRun(str(folder), recipe, kind, result["config"]["seed"], test, counts.names, measured)

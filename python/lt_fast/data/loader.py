@@ -1,11 +1,12 @@
 """``Loader``: plans into batches, inline, in threads or in worker processes, always the same ones."""
 
 import signal
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from numpy.typing import ArrayLike
@@ -159,7 +160,7 @@ class Loader:
 
     def _in_processes(self, plans: Iterator[BatchPlan]) -> Iterator[Batch]:
         """Decode in worker processes: they are sent plans, a few hundred bytes each, and return pixels."""
-        loader: Iterable[Batch | Exception] = DataLoader(
+        loader: Iterable[_Answer] = DataLoader(
             _Reader(self.source, self.transform, self.seed),
             batch_size=None,
             sampler=plans,
@@ -169,10 +170,14 @@ class Loader:
             worker_init_fn=_ignore_interrupt,
             generator=torch.Generator(),  # otherwise DataLoader reads the global generator
         )
-        for batch in loader:
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+        # A worker lives for an epoch and knows nothing of the others: only here is it known what has been said.
+        warn = getattr(self.source, "warn_once", warnings.warn)
+        for answer in loader:
+            for category, text in answer.warned:
+                warn(text, category)
+            if isinstance(answer.batch, Exception):
+                raise answer.batch
+            yield answer.batch
 
 
 def read_batch(source: ImageSource, transform: Any, seed: int, plan: BatchPlan) -> Batch:
@@ -188,17 +193,27 @@ def read_batch(source: ImageSource, transform: Any, seed: int, plan: BatchPlan) 
     )
 
 
+class _Answer(NamedTuple):
+    """What a worker process sends: a batch, or why there is none; and what was warned of."""
+
+    batch: Batch | Exception
+    warned: Sequence[tuple[type[Warning], str]]
+
+
 class _Reader(Dataset[Any]):
     """The data set of a worker process: a plan in, a batch out."""
 
     def __init__(self, source: ImageSource, transform: Any, seed: int) -> None:
         self._source, self._transform, self._seed = source, transform, seed
 
-    def __getitem__(self, plan: Any) -> Batch | Exception:
-        try:
-            return read_batch(self._source, self._transform, self._seed, plan)
-        except Exception as error:  # noqa: BLE001  (raised again in the main process; torch would rewrite its message)
-            return error
+    def __getitem__(self, plan: Any) -> _Answer:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                batch: Batch | Exception = read_batch(self._source, self._transform, self._seed, plan)
+            except Exception as error:  # noqa: BLE001  (raised again in the main process; torch would rewrite its message)
+                batch = error
+        return _Answer(batch, [(each.category, str(each.message)) for each in caught])
 
 
 def _refuse_foreign(state: Mapping[str, Any], **wanted: Any) -> None:

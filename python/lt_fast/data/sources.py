@@ -1,6 +1,7 @@
 """Where pixels come from: images in memory, or files that are decoded when a batch needs them."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,7 +16,7 @@ from lt_fast import _checks, _rust
 from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts
 from lt_fast.data.transforms import DTYPES, MEMORY_FORMATS, CropFlip, FileTransform, keyed_randomness
-from lt_fast.datasets.image_files import ImageFiles, read_image
+from lt_fast.datasets.image_files import ImageFiles, image_and_remarks
 from lt_fast.datasets.image_set import image_array
 from lt_fast.datasets.paths import Paths
 
@@ -147,7 +148,8 @@ class FileSource:
 
     An image is opened as ``PIL.Image`` in RGB, upright by its EXIF orientation, and handed to the transform, which must
     give a (Ch, H, W) float tensor of one size. An image that a batch needs twice, for itself and as a partner with the
-    same augmentation, is decoded once.
+    same augmentation, is decoded once. What ``read_image`` would warn of is warned of once per file, however many
+    epochs and workers read it.
 
     Args:
         paths: of the images, relative to ``root`` or absolute.
@@ -164,6 +166,8 @@ class FileSource:
     """
 
     in_memory = False
+    quiet = False
+    """Whether what there is to remark about an image is left out, because it has been said."""
 
     def __init__(
         self,
@@ -179,6 +183,7 @@ class FileSource:
             raise ValueError(f"labels must have one entry per path ({len(self.paths)}), got {len(self.labels)}")
         self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
         self.classes = self.class_counts.names
+        self._said: set[str] = set()
 
     @classmethod
     def of(cls, files: ImageFiles) -> Self:
@@ -231,9 +236,18 @@ class FileSource:
         return x if plan.mix is None else mixed(x, [images[key] for key in partners], plan.mix)
 
     def _image(self, row: int, key: tuple[int, int, int, int], transform: FileTransform) -> Tensor:
-        image = read_image(self.root / self.paths[row], shorter_side=getattr(transform, "shorter_side", None))
+        shorter_side = getattr(transform, "shorter_side", None)
+        image, remarks = image_and_remarks(self.root / self.paths[row], shorter_side=shorter_side)
+        for remark in () if self.quiet else remarks:
+            self.warn_once(remark)
         with keyed_randomness(*key):
             return transform(image)
+
+    def warn_once(self, text: str, category: type[Warning] = UserWarning) -> None:
+        """Warn unless the same has been said."""
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(text, category, stacklevel=3)
 
     def _check_shapes(self, images: dict[tuple[int, int], Tensor]) -> None:
         (first, wanted), *rest = ((row, image) for (row, _), image in images.items())

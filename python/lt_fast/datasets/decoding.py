@@ -1,6 +1,7 @@
 """Open and decode one image file; every failure is one ``DataError`` that names the file and what to do."""
 
 import os
+from collections.abc import Sequence
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -15,8 +16,10 @@ from lt_fast.errors import DataError, MissingExtraError
 FilePath = str | PathLike[str]
 
 
-def decoded(file: FilePath, root: Path, name: str, *, shorter_side: int | None = None) -> Any:
+def decoded(file: FilePath, root: Path, name: str, remarks: list[str], *, shorter_side: int | None = None) -> Any:
     """Return the image of ``file``, which is ``name`` under ``root``, by the rules of ``read_image``.
+
+    What its user should know is appended to ``remarks``.
 
     Raises:
         DataError: if it cannot be read; a missing file's other spelling under ``root`` is suggested.
@@ -25,7 +28,7 @@ def decoded(file: FilePath, root: Path, name: str, *, shorter_side: int | None =
         with opened(file, file) as image:
             if shorter_side is not None:
                 decode_smaller(image, shorter_side)
-            return upright_rgb(image, file)
+            return upright_rgb(image, file, remarks)
     except (DataError, MissingExtraError):
         raise
     except FileNotFoundError:
@@ -51,6 +54,13 @@ def opened(source: FilePath | BytesIO, file: FilePath) -> Any:
         raise DataError(f"image {file} is HEIC, which needs pillow-heif; run: {HEIF_INSTALL}")
     # The class itself: the library's opener would be registered for the whole process.
     return require("pillow_heif", extra="photos", purpose="reading HEIC").HeifImageFile(source)
+
+
+def in_one_line(remarks: Sequence[str], images: int) -> str:
+    """Return what there is to remark of some of ``images`` images: the remark itself, or the first and how many."""
+    if len(remarks) == 1:
+        return remarks[0]
+    return f"{len(remarks)} of {images} images are read with a remark; the first: {remarks[0]}"
 
 
 def decode_smaller(image: Any, shorter_side: int) -> None:

@@ -68,7 +68,10 @@ class ImageFiles:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = decoded(self.file(index), self.root, self.paths[index])
+        remarks: list[str] = []
+        image = decoded(self.file(index), self.root, self.paths[index], remarks)
+        for remark in remarks:
+            warnings.warn(remark, stacklevel=2)
         return (image if self.transform is None else self.transform(image)), int(self.labels[index])
 
     def file(self, index: int) -> Path:
@@ -126,7 +129,16 @@ def read_image(file: str | PathLike[str], *, shorter_side: int | None = None) ->
     """
     if shorter_side is not None:
         shorter_side = _checks.integer("shorter_side", shorter_side, least=1, most=_MOST_SIDE)
-    return decoded(file, Path(), str(file), shorter_side=shorter_side)
+    image, remarks = image_and_remarks(file, shorter_side=shorter_side)
+    for remark in remarks:
+        warnings.warn(remark, stacklevel=2)
+    return image
+
+
+def image_and_remarks(file: str | PathLike[str], *, shorter_side: int | None = None) -> tuple[Any, list[str]]:
+    """Return what ``read_image`` returns, and what it warns of: for callers that read a file more than once."""
+    remarks: list[str] = []
+    return decoded(file, Path(), str(file), remarks, shorter_side=shorter_side), remarks
 
 
 def checked_files(

@@ -11,16 +11,12 @@ import numpy as np
 
 from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.classes import ClassesLike, GivenClasses, empty_policy, given_classes, warn_of_lookalikes
+from lt_fast.datasets.folder_structure import structure
 from lt_fast.datasets.folders import FolderId, folder_id, leads_to_folder, unreadable_folder
 from lt_fast.datasets.image_endings import image_endings, passed_over, unread_images
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files
 from lt_fast.datasets.paths import Paths
 from lt_fast.errors import DataError
-
-_SPLITS = frozenset(
-    ("train", "training", "trainset", "train_set", "test", "testing", "testset", "test_set", "val", "valid",
-     "validation", "dev")
-)  # fmt: skip
 
 
 class _Images(NamedTuple):
@@ -192,17 +188,6 @@ def _warn_of_unread(root: Path, images: Sequence[_Images]) -> None:
 
 def _warn_of_structure(root: Path, folders: Sequence[str], paths: Sequence[str]) -> None:
     warn_of_lookalikes(folders, str(root))
-    if len(folders) > 1 and _SPLITS.issuperset(name.casefold() for name in folders):
-        warnings.warn(
-            f"{root}: the class folders are called {', '.join(folders)}, as the parts of a data set are; where they "
-            f"hold the class folders, read {root / folders[0]} and the others one by one",
-            stacklevel=3,
-        )
-    if len(folders) == 1:
-        inner = {path.split("/")[1] if path.count("/") > 1 else "" for path in paths}
-        if len(inner) > 1 and "" not in inner:
-            warnings.warn(
-                f"{root}: {folders[0]} is the only class, and its images lie in {len(inner)} folders ({min(inner)}, "
-                f"...); where those are the classes, read {root / folders[0]}",
-                stacklevel=3,
-            )
+    found = structure(root, folders, paths)
+    if found is not None:
+        warnings.warn(f"{root}: {found.words}", stacklevel=3)

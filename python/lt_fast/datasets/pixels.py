@@ -1,6 +1,5 @@
 """Convert decoded images of every Pillow mode to upright 8-bit RGB, or raise an error that names the file."""
 
-import warnings
 from os import PathLike
 from typing import Any
 
@@ -15,8 +14,13 @@ _COLOUR = {"RGB": 3, "RGBA": 3, "LA": 1}  # channels before alpha
 _PHOTOMETRIC, _WHITE_IS_ZERO, _BITS = 262, 0, 258  # TIFF tags
 
 
-def upright_rgb(image: Any, file: str | PathLike[str]) -> Any:
+def upright_rgb(image: Any, file: str | PathLike[str], remarks: list[str]) -> Any:
     """Return an opened ``PIL.Image`` upright and in RGB, by the rules of ``read_image``.
+
+    Args:
+        image: opened, perhaps not loaded yet.
+        file: how messages name it.
+        remarks: gets what its user should know. Whether and how often that is said is the caller's decision.
 
     Raises:
         DataError: if the range of its pixels cannot be known.
@@ -24,12 +28,12 @@ def upright_rgb(image: Any, file: str | PathLike[str]) -> Any:
     deep = _has_sixteen_bits(image)
     image.load()
     if deep and image.mode in _COLOUR:
-        _warn_of_dark_colour(image, file)
+        remarks += _dark_colour(image, file)
     tags = dict(getattr(image, "tag_v2", {}))
-    _turn_upright(image, file)
+    remarks += _turned_upright(image, file)
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):  # "I": 16 bits in older Pillows
-        return _grey(_high_byte(np.asarray(image), tags, file))
+        return _grey(_high_byte(np.asarray(image), tags, file, remarks))
     if mode == "I":
         raise DataError(_unknown_range(image, file, "32-bit integers"))
     if mode == "F":
@@ -45,24 +49,28 @@ def _on_white(image: Any) -> Any:
     return pillow.alpha_composite(white, image).convert("RGB")
 
 
-def _turn_upright(image: Any, file: str | PathLike[str]) -> None:
+def _turned_upright(image: Any, file: str | PathLike[str]) -> list[str]:
+    """Turn an image by its EXIF orientation, in place; return what is to be said of damaged EXIF data."""
     operations = require("PIL.ImageOps", extra="train", purpose="reading images")
     try:
         operations.exif_transpose(image, in_place=True)
     except Exception as error:  # noqa: BLE001  (the parser of EXIF raises whatever damaged bytes lead it to)
-        warnings.warn(
+        remark = (
             f"image {file}: its EXIF data cannot be read ({type(error).__name__}: {error}); the image is read as "
-            "stored, perhaps not upright",
-            stacklevel=5,
+            "stored, perhaps not upright"
         )
+        return [remark]
+    return []
 
 
-def _high_byte(pixels: NDArray[Any], tags: dict[int, Any], file: str | PathLike[str]) -> NDArray[np.uint8]:
+def _high_byte(
+    pixels: NDArray[Any], tags: dict[int, Any], file: str | PathLike[str], remarks: list[str]
+) -> NDArray[np.uint8]:
     values = pixels.astype(np.uint16)
     bits = 12 if tags.get(_BITS) == (12,) else 16
     largest = int(values.max(initial=0))
     if bits == 16 and largest > 0:  # noqa: PLR2004
-        _warn_if_dark(largest, "I;16", file)
+        remarks += _dark(largest, "I;16", file)
     return _in_sense((values >> (bits - 8)).astype(np.uint8), tags)
 
 
@@ -71,20 +79,21 @@ def _has_sixteen_bits(image: Any) -> bool:
     return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
-def _warn_of_dark_colour(image: Any, file: str | PathLike[str]) -> None:
+def _dark_colour(image: Any, file: str | PathLike[str]) -> list[str]:
     colours = np.asarray(image)[..., : _COLOUR[image.mode]]
-    _warn_if_dark(int(colours.max(initial=0)) << 8 | 0xFF, f"{image.mode};16", file)
+    return _dark(int(colours.max(initial=0)) << 8 | 0xFF, f"{image.mode};16", file)
 
 
-def _warn_if_dark(largest: int, mode: str, file: str | PathLike[str]) -> None:
-    """Warn if 16-bit pixels use at most a quarter of the range: they may be values of fewer bits."""
-    if largest < _DARK:
-        warnings.warn(
-            f"image {file} has mode {mode!r} and pixels of at most {largest}, which come out almost black (16 bits are "
-            f"read as their high byte); where they are {max(largest.bit_length(), 8)}-bit values, scale the image and "
-            "save it as 8 bits",
-            stacklevel=6,
-        )
+def _dark(largest: int, mode: str, file: str | PathLike[str]) -> list[str]:
+    """Return a remark if 16-bit pixels use at most a quarter of the range: they may be values of fewer bits."""
+    if largest >= _DARK:
+        return []
+    remark = (
+        f"image {file} has mode {mode!r} and pixels of at most {largest}, which come out almost black (16 bits are "
+        f"read as their high byte); where they are {max(largest.bit_length(), 8)}-bit values, scale the image and "
+        "save it as 8 bits"
+    )
+    return [remark]
 
 
 def _scaled(image: Any, tags: dict[int, Any], file: str | PathLike[str]) -> NDArray[np.uint8]:

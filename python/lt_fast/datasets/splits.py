@@ -91,7 +91,7 @@ def folds(labels: ArrayLike, count: int, *, groups: Sequence[str] | None = None,
 
     Raises:
         TypeError, ValueError: if an argument has the wrong type or is out of range.
-        DataError: if a fold would have no image to test.
+        DataError: if a fold, or all of them, would have no image to test.
 
     >>> folds([0] * 4 + [1] * 2 + [2], 2).tolist().count(-1)
     1
@@ -115,8 +115,9 @@ def folds(labels: ArrayLike, count: int, *, groups: Sequence[str] | None = None,
             np.add.at(filled[best], array[rows], 1)
             totals[best] += len(rows)
     _keep_one_for_training(array, units, fold)
-    empty = [each for each in range(count) if not (fold == each).any()]
-    if empty:
+    if not (fold >= 0).any():
+        raise DataError("every class is a single image or group, so none can be tested; name a test set with --test")
+    if len(np.unique(fold[fold >= 0])) < count:
         raise DataError(f"folds must be at most the groups that can be tested, got {count}; lower --folds")
     return fold
 

@@ -335,6 +335,22 @@ def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
     return _made(config, "calibrator", _of_data(counts) | {"seed": config["seed"], "scale": logit_scale(config)})
 
 
+def images_to_fit(calibrator: Any, data: Data) -> tuple[str, Any]:
+    """Return which images stage 2 is fitted on, by name, and those images.
+
+    Raises:
+        UsageError: if they are validation images, and there are none.
+    """
+    wanted: str = getattr(calibrator, "fitted_on", "training")
+    if wanted == "validation" and data.validation is None:
+        hint = "give its tau with --set calibrator.tau=1, or " if hasattr(calibrator, "tau") else ""
+        raise UsageError(
+            f"{calibrator.name} is fitted on validation images, and the run has none: on the training images the "
+            f"network looks better than it is; {hint}train with --set validation=0.2"
+        )
+    return wanted, data.validation if wanted == "validation" else data.train
+
+
 def logit_scale(config: Mapping[str, Any]) -> float:
     """Return what the softmax multiplies the logits by: the loss's ``scale``, or 1 where it has none.
 
@@ -452,7 +468,8 @@ def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any
     if config[slot] is None:
         return None
     name, options = _named(config, slot)
-    required = {key: config[key] for key in ("epochs", "batch_size", "learning_rate", "seed")}
+    required = {key: config[key] for key in ("batch_size", "learning_rate", "seed")}
+    required["epochs"] = max(config["epochs"], 1)  # a schedule has a length, also where nothing is trained
     return call(slot, name, options, given, required)
 
 

@@ -1,26 +1,28 @@
-"""Stage 2 on a finished run: another calibrator for its network, in a folder of its own."""
+"""Stage 2 alone: a calibrator for the network of a finished run, or for one that was trained elsewhere."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lt_fast._files import make_folder, read_json, replace_file
 from lt_fast._text import nearest
-from lt_fast.calibration import CALIBRATORS, collect, storage
+from lt_fast.calibration import CALIBRATORS, storage
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, logit_scale, source_of
 from lt_fast.experiment.components import call, component_of, refuse_unknown, settable
+from lt_fast.experiment.config import OWN_HEAD, resolve
 from lt_fast.experiment.evaluate import opened
 from lt_fast.experiment.for_use import VALIDATION
+from lt_fast.experiment.photographs import NAME as PHOTOGRAPHS
 from lt_fast.experiment.reading import read_as
-from lt_fast.experiment.results import Predictions, measure, predicted, ties_to
+from lt_fast.experiment.results import Predictions, fit_calibrator, measure, predicted, ties_to, transformed
 from lt_fast.records import OBJECT, SHA256, TEXT, check
 from lt_fast.registry import RegisteredFile
-from lt_fast.training import deterministic
 from lt_fast.training.run_files import PREDICTIONS
+
+_SHOWN = 5
 
 CALIBRATION_RECORD = "calibration.json"
 """What was calibrated how, and the metrics before and after."""
@@ -64,6 +66,8 @@ def calibrate_run(
         What ``calibration.json`` holds: ``run``, ``calibrator`` (name and options), ``fitted_on``, ``metrics`` (after),
         ``metrics_before_calibration``, ``ties``; and ``folder``.
 
+    Warns where the calibrator takes the training frequencies out of scores that do not have them any more.
+
     Raises:
         UsageError: if the method or an option is unknown, ``out`` is there already, or the calibrator needs validation
             images that the run has not.
@@ -85,6 +89,73 @@ def calibrate_run(
              "scale": logit_scale(config)}  # fmt: skip
     calibrator = call("calibrator", name, chosen, given, {})
     return _calibrated(config, data, parts, calibrator, folder, device, {"name": name, **chosen}, Path(run_dir))
+
+
+def network_config(
+    weights: str | Path,
+    method: str,
+    *,
+    model: str,
+    data: str,
+    overrides: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> dict[str, Any]:
+    """Return the configuration of a run that trains nothing: a network as its weights are, then stage 2.
+
+    ``lt_fast.experiment.run`` carries it out: the run directory is one like any other, for ``lt_fast.load``, the report
+    and every command. The network keeps its own head, found without its name (see ``lt_fast.models.adapt``); output c
+    of the network stands for class c of the data. Photographs are split as for a training.
+
+    Args:
+        weights: file with the network's state dict: ``.safetensors``, or ``.pth`` read without running code.
+        method: the calibrator, as of ``calibrate_run``.
+        model: ``timm:NAME``, ``torchvision:NAME`` or ``package.module:factory``.
+        data: name in the registry of data sets; ``"photographs"`` with ``data_options={"path": ...}``.
+        overrides: settings as of ``resolve``; an option of the calibrator by its name alone, such as ``tau``.
+        given: other arguments of ``resolve``: ``seed``, ``data_options``, ``imbalance_ratio``, ``profile``.
+
+    Raises:
+        UsageError: if method, model, data or a setting is unknown, or a setting would train the network.
+
+    Example::
+
+        config = network_config(
+            "soil.pth", "mc", model="timm:resnet50", data="photographs", data_options={"path": "photos"}
+        )
+        result = lt_fast.experiment.run(config, "runs/calibrated")
+    """
+    name = calibrator_name(method)
+    if ":" not in model:
+        raise UsageError(f"model must be timm:NAME, torchvision:NAME or package.module:factory, got {model!r}")
+    options = settable("calibrator", component_of("calibrator", name))
+    changes = {f"calibrator.{key}" if key in options else key: value for key, value in (overrides or {}).items()}
+    fixed = {"epochs": 0, "calibrator": name, "model.head": OWN_HEAD, "model.weights": os.path.abspath(weights)}  # noqa: PTH100
+    if data == PHOTOGRAPHS:
+        fixed["feature_views"] = 0
+        given |= {"mode": "freeze", "model": model}
+    else:
+        fixed["model"] = model
+    wrong = next((key for key in changes if key in fixed), None)
+    if wrong is not None:
+        raise UsageError(f"{wrong} must be left out: nothing is trained, and the network keeps its own head")
+    return resolve("ce", data, {**fixed, **changes}, **given)
+
+
+def chance_in(result: Mapping[str, Any]) -> str | None:
+    """Return a line for a network that is no better than chance on the test images, or None.
+
+    Chance is a mean recall of ``1 / C``. The usual reason is another order of the classes.
+    """
+    before = result["metrics_before_calibration"] or result["metrics"]
+    names = result["data"]["class_names"]
+    if before["balanced_acc"] > 1 / len(names) or len(names) == 1:
+        return None
+    listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return (
+        f"the network alone is no better than chance ({100 * before['balanced_acc']:.1f} % mean recall of {len(names)} "
+        f"classes): its outputs must be in the order of the data's classes, {listed}; a LIST.txt of paths and numbers "
+        "gives another order"
+    )
 
 
 def calibrator_name(method: str) -> str:
@@ -122,7 +193,7 @@ def _calibrated(
     config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, folder: Path, device: str,
     settings: dict[str, Any], run: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    fitted_on = _fit(config, data, parts, calibrator, device)
+    fitted_on = fit_calibrator(config, data, parts, calibrator, device=device)
     if getattr(calibrator, "tau", None) is not None:
         settings = {**settings, "tau": calibrator.tau}
     test = _predictions(config, data.test, parts, calibrator, device)
@@ -141,28 +212,7 @@ def _calibrated(
     return {**record, "folder": str(folder)}
 
 
-def _fit(config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, device: str) -> str:
-    """Fit on what the calibrator is to be fitted on, and say what that was."""
-    wanted = getattr(calibrator, "fitted_on", "training")
-    if wanted == "validation" and data.validation is None:
-        hint = "give its tau with --set tau=1, or " if hasattr(calibrator, "tau") else ""
-        raise UsageError(
-            f"{calibrator.name} is fitted on validation images, and the run has none: on the training images the "
-            f"network looks better than it is; {hint}train with --set validation=0.2"
-        )
-    images = data.validation if wanted == "validation" else data.train
-    model = parts.method.model
-    with deterministic(torch.device(device)):
-        batches = parts.data.plain_loader(source_of(images))
-        features, _, targets = collect(model, batches, device=device, amp=config["amp"])
-    calibrator.fit(features, targets, head=model.head)
-    return str(wanted)
-
-
 def _predictions(config: Mapping[str, Any], images: Any, parts: Parts, calibrator: Any, device: str) -> Predictions:
     batches = parts.data.plain_loader(source_of(images))
     logits, labels = predicted(config, parts.method, batches, device=device)
-    with deterministic(torch.device(device)):
-        collected = collect(parts.method.model, batches, device=device, amp=config["amp"])
-    given = {"features": collected.features, "logits": collected.logits}[calibrator.transforms]
-    return Predictions(logits, labels, calibrator.transform(given))
+    return Predictions(logits, labels, transformed(config, calibrator, parts.method.model, batches, device))

@@ -51,6 +51,9 @@ MODES = ("finetune", "freeze", "scratch")
 MODE, DATA_OPTIONS = "mode", "data_options"
 """Settings that only the configurations of photographs have."""
 
+OWN_HEAD = "own"
+"""Value of ``model.head`` of a network that keeps the classifier that it has."""
+
 
 def run_settings(
     *,
@@ -68,7 +71,7 @@ def run_settings(
     """Return the settings of a run that belong to no component, checked.
 
     Args:
-        epochs: passes over the training set.
+        epochs: passes over the training set; 0 for a network that keeps its own head, which is taken as it is.
         batch_size: images per step.
         learning_rate: the highest rate of the schedule.
         amp: run the forward pass under bfloat16 autocast.
@@ -77,7 +80,8 @@ def run_settings(
         defer_until: fraction of the epochs after which class weights set in.
         layer_decay: learning rate of a network's first layer over that of its head; the layers between fall off evenly.
         averaging: how slowly the averaged weights follow those that are trained, in [0, 1); 0 for no average.
-        feature_views: augmented copies of each image whose features a frozen network computes.
+        feature_views: augmented copies of each image whose features a frozen network computes; 0 takes the images as
+            they are.
 
     Raises:
         TypeError, ValueError: naming the setting, its rule and the value.
@@ -85,7 +89,7 @@ def run_settings(
     if not isinstance(amp, bool):
         raise TypeError(f"amp must be true or false, got {shown(amp)}")
     return {
-        "epochs": _checks.integer("epochs", epochs, least=1, most=_MOST_EPOCHS),
+        "epochs": _checks.integer("epochs", epochs, least=0, most=_MOST_EPOCHS),
         "batch_size": _checks.integer("batch_size", batch_size, least=1, most=_MOST_ROWS),
         "learning_rate": _checks.number("learning_rate", learning_rate, above=0, most=_MOST_RATE),
         "amp": amp,
@@ -94,7 +98,7 @@ def run_settings(
         "defer_until": _checks.number("defer_until", defer_until, least=0, most=1),
         "layer_decay": _checks.number("layer_decay", layer_decay, above=0, most=1),
         "averaging": _checks.number("averaging", averaging, least=0, below=1),
-        "feature_views": _checks.integer("feature_views", feature_views, least=1, most=_MOST_VIEWS),
+        "feature_views": _checks.integer("feature_views", feature_views, least=0, most=_MOST_VIEWS),
     }
 
 
@@ -317,6 +321,22 @@ def _changed_options(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in changed.items() if name not in ("path", "root", "fold")} | places
 
 
+def method_name(config: Mapping[str, Any], calibrator: Mapping[str, Any] | None = None) -> str:
+    """Return what tables call the method of a run: its recipe; ``network`` where it was trained elsewhere.
+
+    Args:
+        config: of the run.
+        calibrator: of ``lt-fast calibrate``, in place of the run's own.
+
+    >>> method_name(resolve("mammc", "digits-lt")), method_name(resolve("ce", "digits-lt"), {"name": "retraining"})
+    ('mammc', 'ce + retraining')
+    """
+    trained = config["epochs"] > 0
+    added = calibrator if trained else calibrator or config["calibrator"]
+    base = config["recipe"] if trained else "network"
+    return base if added is None else f"{base} + {added['name']}"
+
+
 def split_assignment(text: str) -> tuple[str, str]:
     """Split ``name=value``.
 
@@ -500,6 +520,10 @@ def _checked(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str,
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
     found = {name: run.get(name, _plain_json(value)) for name, value in settings.items()}
+    if not run["epochs"] and found.get("model.head") != OWN_HEAD:
+        raise UsageError(
+            "epochs must be >= 1, got 0: only a network that keeps its own head (model.head=own) needs no training"
+        )
     for name, value in found.items():
         _require_json(name, value)
     return found

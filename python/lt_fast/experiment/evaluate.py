@@ -36,16 +36,16 @@ def evaluate_run(
         run_dir: of a run that has at least one checkpoint.
         device: where the network runs.
         root: folder of the data set's files.
-        level: of the bootstrap intervals.
+        level: of the intervals.
         recipe_file: the file that registers the run's recipe, where it is not in the place that the run records.
 
     Returns:
         ``config``, ``epochs_done``, ``metrics``, ``metrics_before_calibration`` as in ``result.json``; ``intervals``:
-        (low, high) of ``top1`` and of each group's recall, resampling the test images; both data sets' test sets are
-        balanced, so that a group's recall is the share of its images that are right. ``per_class`` has intervals of its
-        own. ``calibrated``: False where the method calibrates and the checkpoint is from before that, so that the
-        network alone was measured. ``not_written``: why the predictions in the folder are not those measured, or None:
-        they are written where they are missing or others, the checkpoint is the last, and the folder can be written.
+        (low, high) over the choice of the test images of ``top1``, ``balanced_acc`` and each group's recall, and of
+        each class's recall in ``per_class``: see ``results.intervals_of``. ``calibrated``: False where the method
+        calibrates and the checkpoint is from before that, so that the network alone was measured. ``not_written``: why
+        the predictions in the folder are not those measured, or None: they are written where they are missing or
+        others, the checkpoint is the last, and the folder can be written.
 
     Raises:
         UsageError: if the run needs a recipe file that is missing or has changed.

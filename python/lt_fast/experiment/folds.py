@@ -233,6 +233,22 @@ def _mean_history(places: list[Path]) -> History:
     return History(rows)
 
 
+def finished_folds(folder: Path, config: Mapping[str, Any]) -> list[Path]:
+    """Return the folders of the runs of a cross-validation that has finished.
+
+    Raises:
+        DataError: if one of them, or their common result, is missing.
+    """
+    places = fold_folders(folder, config)
+    lacking = next((place for place in (*places, folder) if not (place / run_files.RESULT).exists()), None)
+    if lacking is not None:
+        raise DataError(
+            f"{folder} has not finished: {lacking / run_files.RESULT} is missing; `lt-fast train --resume {folder}` "
+            "continues it"
+        )
+    return places
+
+
 def refuse_folds(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
     """Refuse to measure or use a cross-validation as if it were one run.
 

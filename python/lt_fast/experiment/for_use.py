@@ -74,20 +74,29 @@ def described_images(folder: Path) -> DescribedImages:
     Raises:
         DataError: if a file is missing or damaged.
     """
-    named = read_json(folder / PROTOCOL, _NAMES)["data"]
+    counts = described_counts(folder)
     if not (folder / INPUT).exists():
         raise DataError(
             f"{folder / INPUT} is missing: the run does not say which images its network takes; "
             f"`lt-fast eval {folder}` writes it from the data set"
         )
     record = read_json(folder / INPUT, _INPUT)
-    try:
-        counts = ClassCounts(named["class_counts"], names=named["class_names"])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{folder / PROTOCOL} is damaged: {error}") from error
     shape = None if record["height"] is None else (record["height"], record["width"], record["channels"])
     mean, std = (None if record.get(name) is None else tuple(record[name]) for name in ("mean", "std"))
     return DescribedImages(counts, shape, mean, std)
+
+
+def described_counts(folder: Path) -> ClassCounts:
+    """Return the training images per class of the run in ``folder``, with the names of the classes.
+
+    Raises:
+        DataError: if the protocol is missing or damaged.
+    """
+    named = read_json(folder / PROTOCOL, _NAMES)["data"]
+    try:
+        return ClassCounts(named["class_counts"], names=named["class_names"])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{folder / PROTOCOL} is damaged: {error}") from error
 
 
 def has_second_stage(method: Method) -> bool:

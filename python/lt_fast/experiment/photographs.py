@@ -1,10 +1,10 @@
 """The data set ``photographs``: images of your own, checked, grouped and split, and the same for a run that goes on."""
 
-import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -15,11 +15,14 @@ from lt_fast import _checks
 from lt_fast._extras import require
 from lt_fast.data import FileSource
 from lt_fast.datasets import ImageFiles, Paths, long_tailed_indices, splits
+from lt_fast.datasets.decoding import in_one_line
 from lt_fast.datasets.hugging_face import PREFIX, hugging_face_files, hugging_face_folder
-from lt_fast.datasets.photographs import Columns, damaged_images, read_photographs
+from lt_fast.datasets.photographs import TABLES, Columns, read_photographs
 from lt_fast.datasets.splits import IMAGES, TEST_SHARE, ImageRow, read_images
 from lt_fast.errors import DataError, MissingExtraError, UsageError
-from lt_fast.inspection import groups_of
+from lt_fast.inspection.facts import Facts, look_at, look_without_hash
+from lt_fast.inspection.groups import grouped
+from lt_fast.inspection.scanning import Look, facts_of
 from lt_fast.records import LIST, OBJECT, TEXT, read_json
 
 NAME = "photographs"
@@ -35,11 +38,14 @@ _SHOWN = 3
 class Photographs(FileSource):
     """Photographs of one split: a ``FileSource`` that knows how it was made.
 
+    What there is to remark about the images was said when they were checked, and is not said again in every epoch.
+
     Attributes:
         groups: (N,) name of each image's group, or "".
         protocol: how the images were chosen, in plain JSON values.
     """
 
+    quiet = True
     groups: tuple[str, ...] = ()
     protocol: Mapping[str, Any] = {}
 
@@ -48,6 +54,12 @@ class Photographs(FileSource):
         chosen = super().subset(rows)
         chosen.protocol = self.protocol
         chosen.groups = tuple(self.groups[row] for row in np.asarray(rows).tolist()) if self.groups else ()
+        return chosen
+
+    def moved(self, home: Path) -> Self:
+        """Return the same images in the folder ``home``."""
+        chosen = self.subset(np.arange(len(self)))
+        chosen.root = home
         return chosen
 
 
@@ -89,8 +101,10 @@ def photographs(
 ) -> tuple[Photographs, ...]:
     """Return the training set, the test set, and the validation set where there is one.
 
-    Every image is decoded once before: what cannot be read never stops a training. Photographs of one group are never
-    divided. The classes of the training set decide the class numbers everywhere.
+    Every image is decoded once before: what cannot be read never stops a training. What ``lt-fast inspect`` or an
+    earlier training has found is taken from the cache of ``facts_of``, and not decoded again while path, size and time
+    of a file are the same. Photographs of one group are never divided. The classes of the training set decide the class
+    numbers everywhere.
 
     Args:
         path: a folder of class folders, ``LIST.txt``, ``TABLE.csv``, ``FILE.json`` or ``hf:NAME``; see
@@ -148,7 +162,7 @@ def home_of(path: str | os.PathLike[str], root: str | os.PathLike[str] | None) -
     if root is not None:
         return Path(root)
     place = Path(path)
-    return place.parent if place.suffix.lower() in (".txt", ".csv", ".json") and not place.is_dir() else place
+    return place.parent if place.suffix.lower() in TABLES and not place.is_dir() else place
 
 
 def collect(
@@ -165,24 +179,23 @@ def collect(
     home = home_of(path, root)
     root = None if path.startswith(PREFIX) else root
     place = path if root is None or not Path(path).is_dir() else home
-    files = read_photographs(place, root, columns=columns)
-    files, without = _readable(files, damaged=damaged, progress=progress)
-    _refuse_lost_class(files)
-    names = list(files.paths)
-    labels = files.labels
-    given = 0
+    listed = read_photographs(place, root, columns=columns)
+    _refuse_one_class(listed, path)
+    look = _look(groups)
+    own = _checked(listed, look, damaged=damaged, progress=progress)
+    _refuse_lost_class(own.files)
+    names, labels, facts = list(own.files.paths), own.files.labels, own.facts
+    given, without = 0, own.damaged
     if test is not None:
-        others = read_photographs(test, classes=files, columns=columns)
-        others, more = _readable(others, damaged=damaged, progress=progress)
-        if not len(others):
-            raise DataError(f"{test} holds no image that can be read; name another --test")
-        without, given = without | more, len(others)
-        names += [os.path.relpath(others.file(row), home) for row in range(given)]
-        labels = np.concatenate([labels, others.labels])
-    whole = ImageFiles(Paths(names), labels, files.classes, home)
-    same = _same_content(whole)
+        others = read_photographs(test, classes=own.files, columns=columns)
+        tested = _checked(others, look, damaged=damaged, progress=progress)
+        without, given = {**without, **tested.damaged}, len(tested.files)
+        names += [os.path.relpath(tested.files.file(row), home) for row in range(given)]
+        labels, facts = np.concatenate([labels, tested.files.labels]), facts + tested.facts
+    whole = ImageFiles(Paths(names), labels, own.files.classes, home)
+    same = _same_content(facts)
     _warn_of_leaks(whole, same, given)
-    return Collection(whole, given, _groups(whole, same, groups, progress=progress), without)
+    return Collection(whole, given, _groups(names, facts, same, groups, look), without)
 
 
 def divide(
@@ -273,29 +286,69 @@ def _source(found: Collection, rows: NDArray[np.int64], protocol: Mapping[str, A
     return source
 
 
-def _readable(files: ImageFiles, *, damaged: str, progress: bool) -> tuple[ImageFiles, dict[str, str]]:
-    """Return the images that can be decoded, and path to reason of the others."""
-    faults = damaged_images(files, progress=progress)
+class _Checked(NamedTuple):
+    """Images that can be decoded, what each is, and path to reason of the others."""
+
+    files: ImageFiles
+    facts: list[Facts]
+    damaged: Mapping[str, str]
+
+
+def _checked(files: ImageFiles, look: Look, *, damaged: str, progress: bool) -> _Checked:
+    """Decode every image that is not known yet, and leave out those that cannot be read."""
+    with _bar(len(files), enabled=progress) as advance:
+        facts = facts_of(files.paths, files.root, advance=advance, look=look)
+    remarks = [each.warning for each in facts if each.problem is None and each.warning is not None]
+    if remarks:
+        more = f"; `lt-fast inspect {files.root} --csv FILE` writes all into a table" if len(remarks) > 1 else ""
+        warnings.warn(in_one_line(remarks, len(files)) + more, stacklevel=4)
+    faults = {row: each.problem for row, each in enumerate(facts) if each.problem is not None}
     if not faults:
-        return files, {}
+        return _Checked(files, facts, {})
+    _refuse_or_warn(files, faults, damaged)
+    reasons = {files.paths[row]: fault.replace(f"{files.root}{os.sep}", "") for row, fault in faults.items()}
+    kept = np.array([row for row in range(len(files)) if row not in faults], np.int64)
+    whole = files.subset(kept) if kept.size else _nothing(files)
+    return _Checked(whole, [facts[row] for row in kept.tolist()], reasons)
+
+
+@contextmanager
+def _bar(total: int, *, enabled: bool) -> Iterator[Callable[[int], Any]]:
+    if not enabled:
+        yield lambda _: None
+        return
+    tqdm = require("tqdm", extra="train", purpose="a progress bar").tqdm
+    with tqdm(total=total, desc="checking images", unit="image", leave=False) as bar:
+        yield bar.update
+
+
+def _refuse_or_warn(files: ImageFiles, faults: Mapping[int, str], damaged: str) -> None:
     first = faults[min(faults)]
     if damaged == "error":
         more = f" ({len(faults)} such images)" if len(faults) > 1 else ""
-        raise DataError(f"{first}{more}; damaged=exclude leaves them out")
+        raise DataError(f"{first}{more}; --set data.damaged=exclude leaves them out")
     shown = ", ".join(files.paths[row] for row in sorted(faults)[:_SHOWN])
     warnings.warn(
         f"{len(faults)} of {len(files)} images cannot be read and are left out "
         f"({shown}{', ...' * (len(faults) > _SHOWN)}); "
         "the run's protocol.json names them all",
-        stacklevel=4,
+        stacklevel=5,
     )
-    kept = np.setdiff1d(np.arange(len(files)), np.fromiter(faults, np.int64, len(faults)))
-    reasons = {files.paths[row]: fault.replace(f"{files.root}{os.sep}", "") for row, fault in sorted(faults.items())}
-    return files.subset(kept) if kept.size else _nothing(files), reasons
 
 
 def _nothing(files: ImageFiles) -> ImageFiles:
-    raise DataError(f"{files.root} holds no image that can be read, got {len(files)} damaged ones")
+    raise DataError(
+        f"{files.root} holds no image that can be read, got {len(files)} damaged ones; `lt-fast inspect {files.root}` "
+        "says what is wrong with them"
+    )
+
+
+def _refuse_one_class(files: ImageFiles, path: str) -> None:
+    if len(files.classes) == 1:
+        raise DataError(
+            f"{path} holds one class, {files.classes[0]!r}, and a classifier needs two at least; name the folder that "
+            "holds the class folders"
+        )
 
 
 def _refuse_lost_class(files: ImageFiles) -> None:
@@ -306,38 +359,34 @@ def _refuse_lost_class(files: ImageFiles) -> None:
         )
 
 
-def _same_content(files: ImageFiles) -> NDArray[np.int64]:
-    """Return for every image the first row with the same bytes; only files of one size are read."""
-    sizes: dict[int, list[int]] = {}
-    for row in range(len(files)):
-        sizes.setdefault(files.file(row).stat().st_size, []).append(row)
-    first = np.arange(len(files))
-    for rows in sizes.values():
-        seen: dict[str, int] = {}
-        for row in rows if len(rows) > 1 else ():
-            with files.file(row).open("rb") as file:
-                first[row] = seen.setdefault(hashlib.file_digest(file, "sha256").hexdigest(), row)
-    return first
+def _same_content(facts: Sequence[Facts]) -> NDArray[np.int64]:
+    """Return for every image the first row with the same bytes."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(each.content, row) for row, each in enumerate(facts)], np.int64)
 
 
-def _groups(files: ImageFiles, same: NDArray[np.int64], kind: str, *, progress: bool) -> tuple[str, ...]:
+def _look(kind: str) -> Look:
+    """Return what looks at a file: with the perceptual hash where imagehash is installed."""
+    try:
+        require("imagehash", extra="photos", purpose="the search for near duplicates")
+    except MissingExtraError as error:
+        if kind == "auto":
+            warnings.warn(f"{error}; until then exact duplicates alone are kept together", stacklevel=4)
+        return look_without_hash
+    return look_at
+
+
+def _groups(
+    names: Sequence[str], facts: Sequence[Facts], same: NDArray[np.int64], kind: str, look: Look
+) -> tuple[str, ...]:
     """Return the name of every image's group, "" where it is by itself."""
     if kind == "none":
-        return ("",) * len(files)
-    if kind == "duplicates":
+        return ("",) * len(names)
+    if kind == "duplicates" or look is look_without_hash:
         return _named_groups(same)
-    tqdm = require("tqdm", extra="train", purpose="a progress bar").tqdm if progress else None
-    bar = None if tqdm is None else tqdm(total=len(files), desc="looking for groups", unit="image", leave=False)
-    try:
-        names = groups_of(files.paths, files.root, **({} if bar is None else {"advance": bar.update}))
-    except MissingExtraError as error:
-        warnings.warn(f"{error}; until then exact duplicates alone are kept together", stacklevel=5)
-        return _named_groups(same)
-    finally:
-        if bar is not None:
-            bar.close()
-    several = {name for name, count in Counter(names).items() if count > 1}
-    return tuple(name if name in several else "" for name in names)
+    found = grouped(names, facts).names
+    several = {name for name, count in Counter(found).items() if count > 1}
+    return tuple(name if name in several else "" for name in found)
 
 
 def _named_groups(first: NDArray[np.int64]) -> tuple[str, ...]:

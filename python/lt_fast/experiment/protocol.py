@@ -13,8 +13,8 @@ from lt_fast.versions import versions
 
 PROTOCOL = "protocol.json"
 
-SELECTION = "last epoch"
-"""Which weights are measured: never the best on the test set."""
+SELECTION, AS_GIVEN = "last epoch", "as given"
+"""Which weights are measured: never the best on the test set; of a network that was trained elsewhere, its own."""
 
 # Every checkpoint records these itself, as they were when it was written.
 COMPARED_BY_CHECKPOINTS = tuple(
@@ -31,11 +31,16 @@ def protocol_of(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
             "medium": f"{FEW_BELOW} to {MANY_ABOVE}",
             "few": f"< {FEW_BELOW}",
         },
-        "selection": SELECTION,
+        "selection": selection_of(config),
         "augmentation": {"transform": config["transform"], "mixer": config["mixer"]},
         "sources": sources_of(config),
         "versions": versions(),
     } | ({START: config[START]} if START in config else {})
+
+
+def selection_of(config: Mapping[str, Any]) -> str:
+    """Return which weights of the run by ``config`` are measured."""
+    return SELECTION if config["epochs"] else AS_GIVEN
 
 
 def data_summary(data: Data) -> dict[str, Any]:

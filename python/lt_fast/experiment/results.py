@@ -1,21 +1,24 @@
 """What a trained network predicts, calibrated where the recipe says so, and the metrics of it."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast import metrics
 from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, read_bytes, replace_file
-from lt_fast.calibration import collect, storage
+from lt_fast.calibration import Collected, collect, storage
 from lt_fast.data import Loader
 from lt_fast.errors import DataError
-from lt_fast.experiment.build import Data, Parts, source_of
+from lt_fast.experiment.build import Data, Parts, images_to_fit, source_of
+from lt_fast.experiment.scored_prior import scored_prior
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -133,19 +136,46 @@ def calibrated(
     calibrator, model = parts.calibrator, parts.method.model
     ties = ties_to(config, model)
     if fit:
-        features, _, targets = _collected(config, model, parts.data.plain_loader(), device)
-        calibrator.fit(features, targets, head=model.head)
+        fit_calibrator(config, data, parts, calibrator, device=device)
         calibrator.save(folder / CALIBRATION)
         storage.tie(folder / CALIBRATION, ties)
     else:
         calibrator = loaded_calibrator(calibrator, folder / CALIBRATION, ties)
-    collected = _collected(config, model, parts.data.plain_loader(source_of(data.test)), device)
-    given = {"features": collected.features, "logits": collected.logits}[calibrator.transforms]
     try:
-        calibrated = calibrator.transform(given)
+        calibrated = transformed(config, calibrator, model, parts.data.plain_loader(source_of(data.test)), device)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{folder / CALIBRATION} is not of this run's network: {error}") from error
     return Predictions(logits, labels, calibrated)
+
+
+def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, *, device: str) -> str:
+    """Fit stage 2 to the run's network, and return the name of the images that it was fitted on.
+
+    Warns where it takes the training frequencies out of scores that do not have them any more.
+
+    Raises:
+        UsageError: if it needs validation images, and there are none.
+    """
+    wanted, images = images_to_fit(calibrator, data)
+    _warn_of_second_adjustment(config, data, calibrator)
+    model = parts.method.model
+    batches = parts.data.plain_loader(source_of(images))
+    features, _, targets = _collected(config, model, batches, device, keep_logits=False)
+    calibrator.fit(features, targets, head=model.head)
+    return wanted
+
+
+def _warn_of_second_adjustment(config: Mapping[str, Any], data: Data, calibrator: Any) -> None:
+    counts = data.train.class_counts
+    scored = scored_prior(config, counts, None)
+    if not getattr(calibrator, "adjusts_prior", False) or scored.prior is None:
+        return
+    if not np.allclose(scored.prior, counts.prior):
+        warnings.warn(
+            f"{calibrator.name} takes the training set's class frequencies out of the scores, which stand for others "
+            f"already ({scored.reason}): it favours rare classes a second time",
+            stacklevel=4,
+        )
 
 
 def measure(data: Data, predictions: Predictions) -> dict[str, Any]:
@@ -159,16 +189,22 @@ def measure(data: Data, predictions: Predictions) -> dict[str, Any]:
 
 
 def intervals_of(predictions: Predictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
-    """Return bootstrap intervals of top-1, of each group's recall and of each class's; None where there is no image."""
+    """Return intervals over the choice of the test images, (low, high) each; None where there is no image.
+
+    Of ``top1`` and of each class's recall (``per_class``) Wilson's, of ``balanced_acc`` and of each group's recall that
+    of a mean of recalls: see ``metrics.wilson_interval`` and ``metrics.mean_recall_interval``.
+    """
     final = predictions.logits if predictions.calibrated_logits is None else predictions.calibrated_logits
-    labels = predictions.labels.numpy()
-    right = (final.argmax(dim=1).numpy() == labels).astype(np.float64)
-    groups = data.train.class_counts.groups()
-    classes = range(data.train.class_counts.num_classes)
+    labels, counts = predictions.labels.numpy(), data.train.class_counts
+    hits = labels[final.argmax(dim=1).numpy() == labels]
+    right, total = (np.bincount(each, minlength=len(counts)) for each in (hits, labels))
+    ends = metrics.wilson_interval(right, total, level).tolist()
+    groups = {name: _of_mean(right[member], total[member], level) for name, member in counts.groups().items()}
     return {
-        "top1": _interval(right, level),
-        **{f"{name}_recall": _interval(right[member[labels]], level) for name, member in groups.items()},
-        "per_class": [_interval(right[labels == label], level) for label in classes],
+        "top1": metrics.wilson_interval(len(hits), len(labels), level).tolist(),
+        "balanced_acc": _of_mean(right, total, level),
+        **{f"{name}_recall": found for name, found in groups.items()},
+        "per_class": [pair if images else None for pair, images in zip(ends, total, strict=True)],
     }
 
 
@@ -203,9 +239,19 @@ def ties_to(config: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
     return {"config_sha256": identity_of(config), "model_sha256": _digest_of(model)}
 
 
-def _collected(config: Mapping[str, Any], model: nn.Module, batches: Loader, device: str) -> Any:
+def transformed(config: Mapping[str, Any], calibrator: Any, model: nn.Module, batches: Loader, device: str) -> Tensor:
+    """Return the calibrated logits of every image."""
+    of_logits = calibrator.transforms == "logits"
+    collected = _collected(config, model, batches, device, keep_logits=of_logits)
+    found: Tensor = calibrator.transform(collected.logits if of_logits else collected.features)
+    return found
+
+
+def _collected(
+    config: Mapping[str, Any], model: nn.Module, batches: Loader, device: str, *, keep_logits: bool
+) -> Collected:
     with deterministic(torch.device(device)):
-        return collect(model, batches, device=device, amp=config["amp"])
+        return collect(model, batches, device=device, amp=config["amp"], keep_logits=keep_logits)
 
 
 def _digest_of(model: nn.Module) -> str:
@@ -216,5 +262,6 @@ def _digest_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _interval(right: Any, level: float) -> list[float] | None:
-    return list(metrics.bootstrap_interval(right, level)) if right.size else None
+def _of_mean(right: NDArray[np.int64], total: NDArray[np.int64], level: float) -> list[float] | None:
+    found = metrics.mean_recall_interval(right, total, level)
+    return None if found is None else list(found)

@@ -17,13 +17,13 @@ from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
 from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment.build import Data, Parts, build, fused_on, load_data, source_of
+from lt_fast.experiment.build import Data, Parts, build, fused_on, images_to_fit, load_data, source_of
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
-from lt_fast.experiment.photographs import rows_of
-from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, SELECTION, data_summary, protocol_of
+from lt_fast.experiment.photographs import home_of, rows_of
+from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, data_summary, protocol_of, selection_of
 from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of, scored_batches
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
@@ -128,7 +128,10 @@ def run_in(
     if data is None:
         data = _loaded(config, place, root=None if root is None else Path(root), download=download)
     parts = build(config, data, ranks, first_weights=_first_weights_needed(config, place), workers=place.workers)
+    if parts.calibrator is not None:
+        images_to_fit(parts.calibrator, data)
     _refuse_other_ranks(config, data, ranks)
+    training.check_step(place.step, place.device, parts.method)
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
     config = {**config, **({} if start is None else {START: start.record})}
     if not ranks.is_main:
@@ -163,12 +166,21 @@ def _joined(config: Mapping[str, Any], data: Data, parts: Parts, start: Start | 
 
 
 def _loaded(config: Mapping[str, Any], place: Place, *, root: Path | None, download: bool) -> Data:
-    """Load the data; of several ranks, the first alone downloads and unpacks them."""
+    """Load the data; of several ranks, the first alone downloads, unpacks and checks them.
+
+    The others get the list of the photographs from the first; other data they read from the disk then.
+    """
     ranks, begun = place.ranks, place.folder if place.resume else None
     if ranks.is_main:
         data = load_data(config, root=root, download=download, run=begun, progress=place.progress)
-    ranks.barrier()
-    return data if ranks.is_main else load_data(config, root=root, run=begun)
+        ranks.broadcast(data if MODE in config else None)
+        return data
+    listed = ranks.broadcast(None)
+    if listed is None:
+        return load_data(config, root=root, run=begun)
+    options = config[DATA_OPTIONS]
+    home = home_of(options["path"], options["root"] if root is None else root)
+    return Data(*(None if part is None else part.moved(home) for part in listed))
 
 
 def _first_weights_needed(config: Mapping[str, Any], place: Place) -> bool:
@@ -334,7 +346,7 @@ def _measured(
     predictions = calibrated(config, data, alone, directory.path, scored, device=place.device, fit=True)
     tables = _saved_tables(parts.method, directory.path)
     measured = {**measure(data, predictions), "method": dict(parts.method.summary()), "tables": tables}
-    result = {"config": dict(config), **measured, **_circumstances(data, history, started, place)}
+    result = {"config": dict(config), **measured, **_circumstances(config, data, history, started, place)}
     predictions.save(directory.path)
     save_for_use(config, data, alone, directory.path, device=place.device)
     directory.write_result(result)
@@ -378,15 +390,18 @@ def _fitted(
         ranks=place.ranks,
         step=place.step,
         callbacks=(*place.told.callbacks, *mirrors),
-        save_every=config["epochs"] if config.get(MODE) == "freeze" else 1,  # a second of training, a file of megabytes
+        # A frozen network's head is a second of training, and a checkpoint a file of megabytes.
+        save_every=max(config["epochs"], 1) if config.get(MODE) == "freeze" else 1,
     )
 
 
-def _circumstances(data: Data, history: training.History, started: float, place: Place) -> dict[str, Any]:
+def _circumstances(
+    config: Mapping[str, Any], data: Data, history: training.History, started: float, place: Place
+) -> dict[str, Any]:
     """Return what the result tells of the data, the time, the device and the versions."""
     return {
         "data": data_summary(data),
-        "selection": SELECTION,
+        "selection": selection_of(config),
         "seconds": {
             "train": sum(row["seconds"] or 0.0 for row in history),
             "calibrate_and_measure": time.perf_counter() - started,

@@ -7,10 +7,11 @@
     found.to_csv("out.csv")
 """
 
+from lt_fast.experiment.scored_prior import ScoredPrior, scored_prior
 from lt_fast.inference.classifier import TrainedClassifier, load
 from lt_fast.inference.images import find_images
 from lt_fast.inference.predictions import Predictions
-from lt_fast.inference.priors import ScoredPrior, reweighted, scored_prior, target_prior
+from lt_fast.inference.priors import reweighted, target_prior
 from lt_fast.inference.thresholds import Threshold, threshold_for
 
 __all__ = [

@@ -9,20 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lt_fast import _checks
 from lt_fast._extras import require
+from lt_fast.datasets.decoding import in_one_line
 from lt_fast.errors import UsageError
+from lt_fast.experiment.config import DATA_OPTIONS, method_name
+from lt_fast.experiment.folds import has_folds
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.running import checked_device
+from lt_fast.experiment.scored_prior import scored_prior
 from lt_fast.inference import priors
 from lt_fast.inference.images import ForFiles, ForMemory, Prepared, as_items, read_batches
-from lt_fast.inference.network import Logits, Restored, restored, scored
+from lt_fast.inference.network import Restored, RestoredFolds, restored, restored_folds, scored
 from lt_fast.inference.predictions import Predictions, joined
 from lt_fast.inference.thresholds import Threshold, threshold_for
 from lt_fast.registry import RegisteredFile
-from lt_fast.training import deterministic
-from lt_fast.training.run_files import read_predictions
+from lt_fast.training import deterministic, read_config
+from lt_fast.training.run_files import PREDICTIONS, read_predictions
 
 _MOST_WORKERS = 256
 
@@ -38,17 +43,30 @@ def load(
 
     Nothing is read but the run directory: the images that it was trained on need not be there.
 
+    Of a cross-validation (``lt-fast train --folds 5``) the classifier is all of its runs together: the mean of their
+    calibrated probabilities. Its accuracy has not been measured: the result of a cross-validation is that of single
+    runs on the images that they were not trained on. ``max_error`` chooses the threshold on those out-of-fold
+    predictions, where every image is answered by one run. The largest probability of a mean is at most the mean of the
+    runs' largest ones, so that it answers fewer images than is said there. ``scored_prior`` is that of the mean class
+    counts, from which those of a fold differ by rounding.
+
     Args:
-        run: directory of a run with at least one checkpoint.
+        run: directory of a run with at least one checkpoint, or of a finished cross-validation.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        calibration: folder that ``lt-fast calibrate`` wrote, in place of the run's own calibrator.
+        calibration: folder that ``lt-fast calibrate`` wrote, in place of the run's own calibrator; not of a
+            cross-validation.
         recipe_file: the file that registers the run's recipe, where it is not where the run records it.
 
     Warns when the run has not finished: such a classifier is not calibrated.
 
     Raises:
-        UsageError: if the device is not there, or the run needs a recipe file that is missing or has changed.
-        DataError: if the folder is no run, has no checkpoint, or a file is missing or damaged.
+        UsageError: if the device is not there, a calibration is given for a cross-validation, or the run needs a recipe
+            file that is missing or has changed.
+        DataError: if the folder is no run, has no checkpoint, is a cross-validation that has not finished, or a file is
+            missing or damaged.
+
+    Source of the mean: Lakshminarayanan, Pritzel and Blundell 2017, arXiv:1612.01474 (deep ensembles), there of
+    networks that are trained on all images.
 
     Example::
 
@@ -57,6 +75,13 @@ def load(
         found.to_csv("out.csv")
     """
     checked_device(device)
+    if _is_cross_validation(Path(run)):
+        if calibration is not None:
+            raise UsageError(
+                f"calibration must be left out for the cross-validation {run}, got {calibration}, which is of one run; "
+                f"name that run, such as {Path(run) / 'fold-0'}"
+            )
+        return TrainedClassifier(restored_folds(Path(run), recipe_file=recipe_file), device, Path(run))
     found = restored(run, calibration=calibration, recipe_file=recipe_file)
     if found.epoch < found.config["epochs"]:
         calibrated = "" if found.config["calibrator"] is None else ", and not calibrated"
@@ -68,8 +93,13 @@ def load(
     return TrainedClassifier(found, device, Path(run if calibration is None else calibration))
 
 
+def _is_cross_validation(folder: Path) -> bool:
+    options = read_config(folder).get(DATA_OPTIONS)
+    return isinstance(options, Mapping) and has_folds({DATA_OPTIONS: options})
+
+
 class TrainedClassifier:
-    """The classifier of a run; made by ``lt_fast.load``.
+    """The classifier of a run, or of the runs of a cross-validation; made by ``lt_fast.load``.
 
     Attributes:
         config: configuration of the run.
@@ -77,28 +107,31 @@ class TrainedClassifier:
         class_counts: training images per class.
         network: module from prepared images (N, Ch, H, W) to calibrated logits (N, C).
         transform: prepares an image without augmentation: the run's transform, ``plain()``.
+        prepare: makes upright images in RGB what the network takes: called for each, then ``prepare.stacked(list)``.
         image_shape: (height, width, channels) that the network takes, or None where the transform makes the size.
         scored_prior: the class prior that the probabilities stand for, and why; see ``lt_fast.inference.scored_prior``.
         epoch: epochs that the network was trained for.
+        calibration: settings of the calibrator, or None where there is none.
         folder: of the run, or of its calibration.
+        run: directory of the run.
         checkpoint: SHA-256 of the weights.
         device: where it runs.
     """
 
-    def __init__(self, found: Restored, device: str, folder: Path) -> None:
+    def __init__(self, found: Restored | RestoredFolds, device: str, folder: Path) -> None:
         self.config: Mapping[str, Any] = found.config
         self.class_counts = found.images.class_counts
         self.classes: tuple[str, ...] = self.class_counts.names
         self.device, self.epoch, self.transform = torch.device(device), found.epoch, found.transform
         self.image_shape = found.images.shape
-        self.network = Logits(found.method, found.calibrator).to(self.device).eval()
+        self.network: nn.Module = found.network().to(self.device).eval()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as it was measured
-        self.scored_prior = priors.scored_prior(found.config, self.class_counts, found.calibration)
-        self.checkpoint = found.checkpoint
-        self._prepare: Any = (
+        self.scored_prior = scored_prior(found.config, self.class_counts, found.calibration)
+        self.checkpoint, self.calibration = found.checkpoint, found.calibration
+        self.prepare: Any = (
             ForFiles(found.transform) if self.image_shape is None else ForMemory(self.image_shape, found.transform)
         )
-        self.folder = folder
+        self.folder, self.run = folder, found.folder
 
     def predict(
         self,
@@ -125,7 +158,7 @@ class TrainedClassifier:
                 re-weighted by Bayes' rule. None leaves them as they were trained.
             threshold: answers with a smaller probability are ``unsure``.
             max_error: in place of ``threshold``, the smallest one whose answers on the run's validation images are
-                wrong in at most this share.
+                wrong in at most this share; of a cross-validation, on its out-of-fold predictions (see ``load``).
             trained_prior: the prior that the probabilities stand for, where ``scored_prior`` is not known: the same
                 forms as ``target_prior``.
             progress: show a bar on stderr (needs tqdm).
@@ -171,22 +204,25 @@ class TrainedClassifier:
         batch_size = _checks.integer("batch_size", batch_size, least=1)
         workers = _checks.integer("workers", workers, least=0, most=_MOST_WORKERS)
         names = [item if isinstance(item, str) else f"image {place}" for place, item in enumerate(items)]
-        done, resized = 0, 0
+        done, resized, remarks = 0, 0, list[str]()
         with _bar(len(items), enabled=progress) as bar:
-            for prepared in read_batches(items, self._prepare, batch_size=batch_size, workers=workers):
+            for prepared in read_batches(items, self.prepare, batch_size=batch_size, workers=workers):
                 yield self._answered(names[done : done + len(prepared)], prepared, ask)
                 done += len(prepared)
                 resized += sum(image.resized for image in prepared)
+                remarks += [image.remarks[0] for image in prepared if image.remarks]
                 bar.update(len(prepared))
         if resized:
-            warnings.warn(f"{resized} of {done} images had another size and were {self._prepare.words}", stacklevel=2)
+            warnings.warn(f"{resized} of {done} images had another size and were {self.prepare.words}", stacklevel=2)
+        if remarks:
+            warnings.warn(in_one_line(remarks, done), stacklevel=2)
 
     def _answered(self, names: list[str], prepared: list[Prepared], ask: "Question") -> Predictions:
         errors = {name: image.error for name, image in zip(names, prepared, strict=True) if image.error is not None}
         good = [place for place, image in enumerate(prepared) if image.error is None]
         probabilities = np.full((len(prepared), len(self.classes)), np.nan)
         if good:
-            x = self._prepare.stacked([prepared[place].pixels for place in good])
+            x = self.prepare.stacked([prepared[place].pixels for place in good])
             with deterministic(self.device):
                 logits = scored(self.network, x, device=self.device, amp=bool(self.config["amp"]))
             probabilities[good] = ask.answered(logits.double().softmax(dim=1).numpy())
@@ -210,22 +246,24 @@ class TrainedClassifier:
 
     def _threshold_for(self, max_error: float, ratio: "_Priors | None") -> Threshold:
         _checks.number("max_error", max_error, least=0, below=1)
-        if not (self.folder / VALIDATION).exists():
+        folds = has_folds(self.config)
+        name, measured_on = (PREDICTIONS, "out-of-fold") if folds else (VALIDATION, "validation")
+        if not (self.folder / name).exists():
             raise UsageError(
                 f"max_error needs validation images, and {self.folder} has no {VALIDATION}; give a threshold, or "
                 "train with --set validation=0.2"
             )
-        saved = read_predictions(self.folder, num_classes=len(self.classes), name=VALIDATION)
+        saved = read_predictions(self.folder, num_classes=len(self.classes), name=name)
         labels = saved["labels"].numpy()
         logits = saved.get("calibrated_logits", saved["logits"])
         probabilities = Question(ratio, None, None).answered(logits.double().softmax(dim=1).numpy())
         weight = None if ratio is None else ratio.weights_of(labels, len(self.classes))
         right = probabilities.argmax(axis=1) == labels
-        return threshold_for(probabilities.max(axis=1), right, max_error, weight=weight)
+        return threshold_for(probabilities.max(axis=1), right, max_error, weight=weight, measured_on=measured_on)
 
     def __repr__(self) -> str:
         return (
-            f"TrainedClassifier({self.config['recipe']} on {self.config['data']}, {len(self.classes)} classes, "
+            f"TrainedClassifier({method_name(self.config)} on {self.config['data']}, {len(self.classes)} classes, "
             f"epoch {self.epoch} of {self.config['epochs']})"
         )
 

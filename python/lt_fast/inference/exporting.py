@@ -16,16 +16,16 @@ from lt_fast import __version__, _checks
 from lt_fast._extras import require
 from lt_fast._files import make_folder, replace_file
 from lt_fast.errors import DataError, UsageError
-from lt_fast.experiment.build import load_data, needs_root
+from lt_fast.experiment.config import method_name
+from lt_fast.experiment.folds import fold_folders, has_folds
 from lt_fast.inference.classifier import TrainedClassifier
-from lt_fast.training.run_files import read_predictions
+from lt_fast.inference.tested_images import Tested, own_test_images
 
 Format: TypeAlias = Literal["onnx", "torch"]
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 _TOLERANCE = 1e-4
 _BATCHES = (1, 2, 7)
-_MOST_TESTED = 64
 _EXTRA = "lt_fast.json"
 _Run: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -38,12 +38,16 @@ class Exported(NamedTuple):
         metadata: as in the file: class names, how images are to be prepared, version.
         images: number of images that it was checked on.
         difference: largest difference of a probability from the run's own.
+        test_images: how many of these images are the run's test images; the others are generated.
+        without_test_images: why none are, or None.
     """
 
     file: str
     metadata: dict[str, Any]
     images: int
     difference: float
+    test_images: int
+    without_test_images: str | None
 
 
 class FromPixels(nn.Module):
@@ -73,35 +77,47 @@ class FromPixels(nn.Module):
         return logits, logits.softmax(dim=1)
 
 
-def export(classifier: TrainedClassifier, file: str | Path, *, format: Format | None = None) -> Exported:  # noqa: A002
+def export(
+    classifier: TrainedClassifier,
+    file: str | Path,
+    *,
+    format: Format | None = None,  # noqa: A002
+    root: str | Path | None = None,
+) -> Exported:
     """Write a classifier to ``file``, with normalisation and calibration inside and any number of images per call.
 
     The input ``images`` is (N, H, W, Ch) uint8: an RGB or grey image, upright, already scaled and cropped to H x W as
     the metadata say. The outputs are ``logits`` and ``probabilities`` (N, C) float32. Before the file takes its name,
     its content is loaded again, and its probabilities are compared with the classifier's on generated images, and with
-    the run's stored predictions of its test images where those come with the package.
+    the run's stored predictions of up to 64 of its own test images where those are there: images that come with the
+    package, and photographs, which are read as the run reads them.
 
     Args:
         classifier: of ``lt_fast.load``, on the CPU.
         file: a new file.
         format: ``"onnx"``, or ``"torch"`` for ``torch.export``; by the ending of ``file`` when left out.
+        root: where the run's photographs, or the files of its data set, are now.
 
     Raises:
-        UsageError: if the format is unknown, the file is there, or the run's transform does not say mean, std and size.
+        UsageError: if the format is unknown, the file is there, the classifier is that of a cross-validation, or the
+            run's transform does not say mean, std and size.
         DataError: if the folder cannot be written, or the written program answers differently.
         MissingExtraError: if onnx, onnxscript or onnxruntime is not installed, for ONNX.
     """
     place = Path(file)
     chosen = checked_format(place, format)
+    _refuse_folds(classifier)
     _refuse_other_device(classifier)
     module, shape = _module(classifier)
     metadata = _metadata(classifier, shape)
     example = torch.zeros((2, *shape), dtype=torch.uint8)
     content, run = {"onnx": _onnx, "torch": _torch}[chosen](module, example, metadata)
-    images, difference = _checked(classifier, module, run, shape, _stored_test(classifier, shape))
+    tested = own_test_images(classifier, root)
+    images, difference = _checked(classifier, module, run, shape, None if isinstance(tested, str) else tested)
     make_folder(place.parent)
     replace_file(place, content)
-    return Exported(str(place), metadata, images, difference)
+    own, why = (0, tested) if isinstance(tested, str) else (len(tested.pixels), None)
+    return Exported(str(place), metadata, images, difference, own, why)
 
 
 def checked_format(file: Path, chosen: str | None) -> Format:
@@ -118,6 +134,15 @@ def checked_format(file: Path, chosen: str | None) -> Format:
     if file.exists():
         raise UsageError(f"{file} is there already; name another file, or remove it")
     return _checks.choice("format", chosen, ENDINGS)  # type: ignore[return-value]
+
+
+def _refuse_folds(classifier: TrainedClassifier) -> None:
+    if has_folds(classifier.config):
+        first, *_, last = fold_folders(classifier.folder, classifier.config)
+        raise UsageError(
+            f"{classifier.folder} is a cross-validation, whose networks are not one program; export one of its runs, "
+            f"{first} to {last}"
+        )
 
 
 def _refuse_other_device(classifier: TrainedClassifier) -> None:
@@ -154,10 +179,10 @@ def _metadata(classifier: TrainedClassifier, shape: tuple[int, int, int]) -> dic
         "input": f"images: (N, {height}, {width}, {channels}) uint8, {colours}, upright by EXIF",
         "resize": resize,
         "normalisation": "inside",
-        "calibration": "inside" if classifier.network.calibrated is not None else "none",
+        "calibration": "none" if classifier.calibration is None else "inside",
         "output": "logits, probabilities: (N, classes) float32",
         "trained_prior": classifier.scored_prior.reason,
-        "recipe": classifier.config["recipe"],
+        "recipe": method_name(classifier.config),
         "data": classifier.config["data"],
         "weights_sha256": classifier.checkpoint,
         "lt_fast": __version__,
@@ -204,7 +229,7 @@ def _checked(
     module: FromPixels,
     run: _Run,
     shape: tuple[int, int, int],
-    test: tuple[NDArray[np.uint8], NDArray[np.float64]] | None,
+    test: Tested | None,
 ) -> tuple[int, float]:
     """Compare the written program with the classifier on pixels of noise, and with the run's test predictions."""
     generator = np.random.default_rng(0)
@@ -214,7 +239,7 @@ def _checked(
         x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - module.mean) / module.std
         with torch.no_grad():
             pairs.append((images, classifier.network(x).double().softmax(dim=1).numpy()))
-    pairs += [] if test is None else [test]
+    pairs += [] if test is None else [(test.pixels, test.probabilities)]
     difference = max(float(np.abs(run(images) - wanted).max()) for images, wanted in pairs)
     if not difference <= _TOLERANCE:
         raise DataError(
@@ -222,21 +247,3 @@ def _checked(
             "nothing was written: report it with the output of `lt-fast doctor`, and use lt_fast.load meanwhile"
         )
     return sum(len(images) for images, _ in pairs), difference
-
-
-def _stored_test(classifier: TrainedClassifier, shape: tuple[int, int, int]) -> Any:
-    """Return pixels and probabilities of the first test images, where data set and full precision allow it; or None.
-
-    Predictions in bfloat16 are no measure for a program in float32.
-    """
-    if classifier.config["amp"] or classifier.image_shape is None or needs_root(classifier.config["data"]):
-        return None
-    images = load_data(classifier.config).test.images[:_MOST_TESTED]
-    try:
-        saved = read_predictions(classifier.folder, num_classes=len(classifier.classes))
-    except DataError:  # the run has not finished
-        return None
-    if images.shape[1:] != shape or classifier.epoch < classifier.config["epochs"]:
-        return None
-    logits = saved.get("calibrated_logits", saved["logits"])[: len(images)]
-    return images, logits.double().softmax(dim=1).numpy()

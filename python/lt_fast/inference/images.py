@@ -18,7 +18,7 @@ from lt_fast._text import shown
 from lt_fast.batch import BatchPlan
 from lt_fast.data import ArraySource, CropFlip
 from lt_fast.datasets.image_endings import image_endings, passed_over
-from lt_fast.datasets.image_files import read_image
+from lt_fast.datasets.image_files import image_and_remarks
 from lt_fast.datasets.pixels import upright_rgb
 from lt_fast.errors import DataError, MissingExtraError, UsageError
 
@@ -87,11 +87,15 @@ def _entry(root: Path, line: str) -> Path:
 
 
 class Prepared(NamedTuple):
-    """One image: its pixels, or why there are none; whether it had another size than the network was trained on."""
+    """One image: its pixels, or why there are none; whether it had another size than the network was trained on.
+
+    ``remarks`` is what ``read_image`` would have warned of.
+    """
 
     pixels: Any
     error: str | None = None
     resized: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 Preparation: TypeAlias = Callable[[Any], Prepared]
@@ -165,8 +169,10 @@ class _Images(Dataset[Prepared]):
     def __getitem__(self, index: int) -> Prepared:
         item = self._items[index]
         try:
-            image = read_image(item, shorter_side=self._shorter) if isinstance(item, str) else _upright(item, index)
-            return self._prepare(image)
+            image, remarks = (
+                image_and_remarks(item, shorter_side=self._shorter) if isinstance(item, str) else _upright(item, index)
+            )
+            return self._prepare(image)._replace(remarks=tuple(remarks))
         except MissingExtraError:
             raise
         except (DataError, OSError, ValueError) as error:
@@ -239,8 +245,9 @@ def _is_one_image(array: Any) -> bool:
     return bool(array.ndim == 2 or (array.ndim == 3 and array.shape[2] <= _MOST_CHANNELS))  # noqa: PLR2004
 
 
-def _upright(item: Any, index: int) -> Any:
+def _upright(item: Any, index: int) -> tuple[Any, list[str]]:
     if isinstance(item, np.ndarray):
         pillow = require("PIL.Image", extra="train", purpose="reading images")
         item = pillow.fromarray(item[..., 0] if item.ndim == 3 and item.shape[2] == 1 else item)  # noqa: PLR2004
-    return upright_rgb(item.copy(), f"at position {index}")
+    remarks: list[str] = []
+    return upright_rgb(item.copy(), f"at position {index}", remarks), remarks

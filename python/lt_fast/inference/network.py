@@ -1,5 +1,12 @@
-"""The network of a run as one module: from images to final logits, with method, scale and calibrator applied."""
+"""The network of a run as one module: from images to final logits, with method, scale and calibrator applied.
 
+The networks of a cross-validation are one module too: the mean of their probabilities.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +24,19 @@ from lt_fast.experiment.build import (
     plain_of,
 )
 from lt_fast.experiment.calibrating import read_calibration
-from lt_fast.experiment.folds import refuse_folds
-from lt_fast.experiment.for_use import DescribedImages, described_images, has_second_stage, read_network
+from lt_fast.experiment.folds import finished_folds, refuse_folds
+from lt_fast.experiment.for_use import (
+    DescribedImages,
+    described_counts,
+    described_images,
+    has_second_stage,
+    read_network,
+)
 from lt_fast.experiment.results import CALIBRATION, loaded_calibrator, ties_to
 from lt_fast.experiment.start import newest_of
 from lt_fast.experiment.stored import stored_config
 from lt_fast.methods import Method
+from lt_fast.models import Classifier, Frozen
 from lt_fast.registry import CALIBRATORS, RegisteredFile
 from lt_fast.training.state import restore_method
 
@@ -43,6 +57,13 @@ class Logits(nn.Module):
         self.calibrated = None if calibrator is None else calibrator.apply(method.model)
         self.method = method if calibrator is None else None
 
+    @property
+    def model(self) -> nn.Module:
+        """The network, calibrated where it is."""
+        model: Any = self.calibrated if self.method is None else self.method.model
+        assert isinstance(model, nn.Module)
+        return model
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         logits: Tensor
@@ -52,6 +73,51 @@ class Logits(nn.Module):
             assert self.method is not None
             logits = self.method.predict(x)
         return logits
+
+
+class MeanOfFolds(nn.Module):
+    """The mean of several networks' probabilities, as the logits ``log(mean(softmax(logits)))``, whose softmax it is.
+
+    Networks that were frozen with the same layers compute their features once.
+
+    Args:
+        networks: one for each fold.
+
+    Shape:
+        x (N, Ch, H, W) float; returns (N, C) float32.
+    """
+
+    def __init__(self, networks: Sequence[Logits]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.shared = _shared_layers([network.model for network in networks])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        x = x if self.shared is None else self.shared(x)
+        every = torch.stack([network(x).log_softmax(dim=1) for network in self.networks])
+        return every.logsumexp(dim=0) - log(len(self.networks))
+
+
+def _shared_layers(models: Sequence[nn.Module]) -> nn.Module | None:
+    """Return what gives the features of all ``models``, where they are frozen and alike; they then hold it once."""
+    frozen = [model for model in models if isinstance(model, Frozen)]
+    states = [model.network.state_dict() for model in frozen]
+    alike = all(torch.equal(tensor, states[0][name]) for state in states for name, tensor in state.items())
+    if len(frozen) < len(models) or not alike:
+        return None
+    for model in frozen:
+        model.network = frozen[0].network
+    return _Features(frozen[0].network)
+
+
+class _Features(nn.Module):
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.features(x)
 
 
 class Restored(NamedTuple):
@@ -78,6 +144,56 @@ class Restored(NamedTuple):
     calibration: dict[str, Any] | None
     epoch: int
     checkpoint: str
+
+    def network(self) -> nn.Module:
+        """Return the network from prepared images to final logits."""
+        return Logits(self.method, self.calibrator)
+
+
+class RestoredFolds(NamedTuple):
+    """What a cross-validation gives: its runs, which are used together.
+
+    Attributes:
+        folder, config: of the cross-validation.
+        images: what it says of its training images; the class counts are means over the folds.
+        every: the runs.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    images: DescribedImages
+    every: tuple[Restored, ...]
+
+    @property
+    def transform(self) -> Any:
+        """Prepares an image without augmentation; the same for every run."""
+        return self.every[0].transform
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """Settings of the calibrators, or None."""
+        return self.every[0].calibration
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that every run was trained for."""
+        return self.every[0].epoch
+
+    @property
+    def checkpoint(self) -> str:
+        """SHA-256 of those of the runs' weights."""
+        return hashlib.sha256("".join(each.checkpoint for each in self.every).encode()).hexdigest()
+
+    def network(self) -> nn.Module:
+        """Return the network from prepared images to the logits of the mean probabilities."""
+        return MeanOfFolds([Logits(each.method, each.calibrator) for each in self.every])
+
+
+def restored_folds(root: Path, *, recipe_file: RegisteredFile | None = None) -> RestoredFolds:
+    """Read the runs of a finished cross-validation; arguments and errors as ``restored``."""
+    config = stored_config(root, recipe_file)
+    every = tuple(restored(place, recipe_file=recipe_file) for place in finished_folds(root, config))
+    return RestoredFolds(root, config, replace(every[0].images, class_counts=described_counts(root)), every)
 
 
 def restored(

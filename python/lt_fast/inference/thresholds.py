@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from lt_fast import _checks
 from lt_fast.errors import UsageError
+from lt_fast.metrics import risk_by_confidence
 
 
 class Threshold(NamedTuple):
@@ -17,16 +18,23 @@ class Threshold(NamedTuple):
         error: share of the answers at or above it that are wrong.
         coverage: share of the images at or above it.
         images: number of validation images.
+        measured_on: what these images are called: ``validation``, or ``out-of-fold`` of a cross-validation.
     """
 
     value: float
     error: float
     coverage: float
     images: int
+    measured_on: str = "validation"
 
 
 def threshold_for(
-    confidence: ArrayLike, right: ArrayLike, max_error: float, *, weight: ArrayLike | None = None
+    confidence: ArrayLike,
+    right: ArrayLike,
+    max_error: float,
+    *,
+    weight: ArrayLike | None = None,
+    measured_on: str = "validation",
 ) -> Threshold:
     """Return the smallest threshold whose answers are wrong in at most ``max_error`` of the cases.
 
@@ -35,6 +43,7 @@ def threshold_for(
         right: ``(N,)`` whether it is right.
         max_error: in [0, 1).
         weight: ``(N,)`` > 0 of each image, for other class frequencies than those of the validation set.
+        measured_on: what the images are called.
 
     Raises:
         UsageError: if no threshold keeps it; names the smallest error that one keeps.
@@ -47,19 +56,14 @@ def threshold_for(
     0.6
     """
     max_error = _checks.number("max_error", max_error, least=0, below=1)
-    conf, wrong = np.asarray(confidence, dtype=np.float64), 1.0 - np.asarray(right, dtype=np.float64)
-    weights = np.ones(len(conf)) if weight is None else np.asarray(weight, dtype=np.float64)
-    order = np.argsort(-conf, kind="stable")
-    covered, errors = np.cumsum(weights[order]), np.cumsum((weights * wrong)[order])
-    last = np.append(np.flatnonzero(np.diff(conf[order])), len(conf) - 1)  # ends of runs of equal confidence
-    risk = errors[last] / covered[last]
-    kept = np.flatnonzero(risk <= max_error + 1e-12)
+    curve = risk_by_confidence(np.asarray(confidence, dtype=np.float64), right, weight=weight)
+    images = int(curve.count[-1])
+    kept = np.flatnonzero(curve.risk <= max_error + 1e-12)
     if not kept.size:
         raise UsageError(
-            f"max_error {max_error:g} cannot be kept on the {len(conf)} validation images: the smallest error of any "
-            f"threshold is {risk.min():.3f}; allow more, or give a threshold of your own"
+            f"max_error {max_error:g} cannot be kept on the {images} {measured_on} images: the smallest error of any "
+            f"threshold is {curve.risk.min():.3f}; allow more, or give a threshold of your own"
         )
-    at = last[kept[-1]]
-    return Threshold(
-        float(conf[order][at]), float(errors[at] / covered[at]), float(covered[at] / covered[-1]), len(conf)
-    )
+    at = kept[-1]
+    value, risk, coverage = (float(each[at]) for each in (curve.threshold, curve.risk, curve.coverage))
+    return Threshold(value, risk, coverage, images, measured_on)

@@ -17,6 +17,7 @@ WIDEST = 0.25
 Ours: with more, a recall of 50 % cannot be told from 75 %. It takes 12 test images.
 """
 
+_FOLDS = 5
 FREEZE_BELOW = 50
 FREEZE_BELOW_IN_ALL = 5_000
 SCRATCH_FROM = 20_000
@@ -32,15 +33,17 @@ class Advice(NamedTuple):
         too_small: class number to the half width of its recall's interval with a fifth of it as test images (1 where
             that is no image at all).
         folds: number of folds, 0 for one split: with folds every photograph is tested once.
+        testable: photographs or groups that can be tested while their class keeps another one to train on.
     """
 
     mode: str
     why: str
     too_small: Mapping[int, float]
     folds: int
+    testable: int
 
 
-def advise(counts: NDArray[np.int64], sides: Sequence[int]) -> Advice:
+def advise(counts: NDArray[np.int64], sides: Sequence[int], testable: int) -> Advice:
     """Return the advice for classes of these sizes.
 
     The mode, by rules of thumb (ours, not measured):
@@ -52,17 +55,19 @@ def advise(counts: NDArray[np.int64], sides: Sequence[int]) -> Advice:
     - ``finetune``: all others.
 
     A class is too small to measure where a fifth of it gives a recall with an interval of more than 25 points to either
-    side; then five folds are advised, which test every photograph once.
+    side; then five folds are advised, which test every photograph once, or as many as there are groups to test.
 
     Args:
         counts: (C,) readable photographs of each class.
         sides: the shorter side of each photograph, in pixels.
+        testable: photographs or groups of classes that have two or more of them.
     """
     present = counts[counts > 0]
     mode, why = _mode(present, sides)
     widths = {at: half_width_of_recall(images_tested(int(n))) for at, n in enumerate(counts) if n > 0}
     too_small = {at: width for at, width in widths.items() if width > WIDEST}
-    return Advice(mode, why, too_small, 5 if too_small else 0)
+    folds = min(_FOLDS, testable) if too_small and testable > 1 else 0
+    return Advice(mode, why, too_small, folds, testable)
 
 
 def images_tested(count: int) -> int:

@@ -29,10 +29,13 @@ class Key(NamedTuple):
 
 
 def key_of(file: str) -> Key:
-    """Return the key of a file; one that is not there has the size -1."""
+    """Return the key of a file; one that is not there, or that this user may not read now, has the size -1."""
     try:
         status = os.stat(file)  # noqa: PTH116  (Path objects cost more than the question itself)
     except OSError:
+        return Key(file, -1, 0)
+    # Rights may change where size and time do not.
+    if not os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         return Key(file, -1, 0)
     return Key(file, status.st_size, status.st_mtime_ns)
 
@@ -123,8 +126,8 @@ class FactsCache:
                 self._database.close()
         self._database = None
         warnings.warn(
-            f"{self.path} cannot be used ({error}), so nothing is remembered for the next time; name another file with "
-            "--cache, or remove this one",
+            f"{self.path} cannot be used ({error}), so nothing is remembered for the next time; remove it, or name "
+            "another folder with XDG_CACHE_HOME",
             stacklevel=3,
         )
 

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import warnings
+from collections.abc import Callable
 from datetime import datetime
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ SMALL_SIDE = 16
 _FLAT = 2.0  # standard deviation of grey values, of 255: below it the signs in the perceptual hash are noise
 _MAKE, _MODEL, _EXIF, _SERIAL = 271, 272, 34665, 42033
 _TAKEN, _FRACTION = 36867, 37521  # DateTimeOriginal, SubSecTimeOriginal
+_Looks = Callable[[Any], tuple[int | None, str]]
 _DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
 
@@ -70,11 +72,24 @@ def look_at(file: str) -> Facts:
     Raises:
         MissingExtraError: if Pillow or imagehash is not installed.
     """
+    return _looked_at(file, looks_of)
+
+
+def look_without_hash(file: str) -> Facts:
+    """Return the facts of ``look_at`` that need no imagehash: ``looks`` is None and ``small`` empty for every image.
+
+    Raises:
+        MissingExtraError: if Pillow is not installed.
+    """
+    return _looked_at(file, lambda _: (None, ""))
+
+
+def _looked_at(file: str, looks: _Looks) -> Facts:
     content = ""
     try:
         data = _bytes_of(file)
         content = hashlib.blake2b(data, digest_size=16).hexdigest()
-        return _facts(file, data, content)
+        return _facts(file, data, content, looks)
     except MissingExtraError:
         raise
     except FileNotFoundError:
@@ -93,21 +108,22 @@ def _bytes_of(file: str) -> bytes:
         return read.read()
 
 
-def _facts(file: str, data: bytes, content: str) -> Facts:
-    with warnings.catch_warnings(record=True) as caught:
+def _facts(file: str, data: bytes, content: str, looks_by: _Looks) -> Facts:
+    remarks: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:  # Pillow's own
         warnings.simplefilter("always")
         with opened(BytesIO(data), file) as image:
             mode, form = image.mode, image.format or ""
-            rgb = upright_rgb(image, file)
+            rgb = upright_rgb(image, file, remarks)
             taken, camera = _exif(image)
-    looks, small = looks_of(rgb)
+    looks, small = looks_by(rgb)
     return Facts(
         problem=None,
         width=rgb.width,
         height=rgb.height,
         mode=mode,
         format=form,
-        warning=str(caught[0].message) if caught else None,
+        warning=next(iter([*remarks, *(str(each.message) for each in caught)]), None),
         content=content,
         pixels=_hash_of_pixels(rgb),
         looks=looks,

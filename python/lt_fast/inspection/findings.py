@@ -96,7 +96,15 @@ class Findings:
     def advice(self) -> Advice:
         """Classes that are too small to measure, and the next command's mode."""
         sides = [min(each.width, each.height) for each in self.facts if each.problem is None]
-        return advise(self.counts, sides)
+        return advise(self.counts, sides, self._testable())
+
+    def _testable(self) -> int:
+        """Return how many groups a test set may take: those of classes that have another one to train on."""
+        groups: dict[int, set[str]] = {}
+        for label, each, name in zip(self.listing.labels, self.facts, self.groups.names, strict=True):
+            if each.problem is None:
+                groups.setdefault(label, set()).add(name)
+        return len(set[str]().union(*(names for names in groups.values() if len(names) > 1)))
 
     def _classes_in(self, group: Sequence[int]) -> int:
         return len({self.listing.labels[at] for at in group})
@@ -129,7 +137,7 @@ class Findings:
             "warnings": {paths[at]: each.warning for at, each in enumerate(self.facts) if each.warning},
             "one_colour": [paths[at] for at in self.flat],
             "passed_over": dict(self.listing.passed_over),
-            "structure": self.listing.structure,
+            "structure": None if self.listing.structure is None else self.listing.structure.words,
             "equal_bytes": self._named(self.equal_bytes),
             "copies": self._named(self.copies),
             "near_duplicates": self._named(self.near_duplicates),
@@ -141,6 +149,7 @@ class Findings:
             "mode": self.advice.mode,
             "why": self.advice.why,
             "folds": self.advice.folds,
+            "testable": self.advice.testable,
         }  # fmt: skip
 
     def _named(self, groups: Sequence[Sequence[int]]) -> list[list[str]]:

@@ -4,13 +4,11 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from lt_fast.inspection.cache import FactsCache, default_cache
 from lt_fast.inspection.duplicates import alike, linked, near, same
 from lt_fast.inspection.facts import Facts
-from lt_fast.inspection.scanning import available_processors, scan
+from lt_fast.inspection.scanning import facts_of
 
 BURST_SECONDS = 2.0
 """Seconds between two photographs of one camera up to which they are one burst.
@@ -94,11 +92,8 @@ def groups_of(
     >>> groups_of(["a/1.jpg", "a/1_crop.jpg", "b/7.jpg"], "photos")  # doctest: +SKIP
     ['a/1.jpg', 'a/1.jpg', 'b/7.jpg']
     """
-    root = Path(root)
     names = [os.fspath(path) for path in paths]
-    files = [os.path.join(root, name) for name in names]  # noqa: PTH118  (as the readers join them)
-    with FactsCache(default_cache(root) if cache is None else Path(cache)) as known:
-        facts = scan(files, cache=known, processes=processes or available_processors(), advance=advance)
+    facts = facts_of(names, root, cache=cache, processes=processes, advance=advance)
     return grouped(names, facts, burst_seconds=burst_seconds).names
 
 

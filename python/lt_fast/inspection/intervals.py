@@ -1,8 +1,7 @@
 """How much a few test images can say. Apart from ``lt_fast.metrics``, which imports torch: seconds and 300 MB."""
 
-from statistics import NormalDist
-
 from lt_fast import _checks
+from lt_fast._wilson import wilson_ends
 
 
 def half_width_of_recall(images: int, level: float = 0.95) -> float:
@@ -17,7 +16,7 @@ def half_width_of_recall(images: int, level: float = 0.95) -> float:
     Raises:
         TypeError, ValueError: if an argument has the wrong type or is out of range.
 
-    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference, JASA 22(158).
+    Source: Wilson 1927, Journal of the American Statistical Association 22(158).
 
     >>> [round(half_width_of_recall(n), 2) for n in (0, 1, 5, 12, 100)]
     [1.0, 0.45, 0.33, 0.25, 0.1]
@@ -26,5 +25,5 @@ def half_width_of_recall(images: int, level: float = 0.95) -> float:
     level = _checks.number("level", level, above=0, below=1)
     if n == 0:
         return 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    return float(z * (0.25 / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n))
+    low, high = wilson_ends(0.5, n, level)
+    return float(high - low) / 2

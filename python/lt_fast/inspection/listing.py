@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lt_fast.datasets.csv_tables import csv_table
+from lt_fast.datasets.folder_structure import Structure, structure
 from lt_fast.datasets.folders import FolderId, folder_id, unreadable_folder
 from lt_fast.datasets.hugging_face import PREFIX, hugging_face_files
 from lt_fast.datasets.image_endings import (
@@ -26,8 +27,6 @@ from lt_fast.errors import DataError, UsageError
 
 TABLES = (".txt", ".csv", ".tsv", ".json")
 
-_SPLITS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation", "dev"))
-_SHARED = 0.5  # of the inner names: from here on two folders hold the same classes
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
 HIDDEN = "hidden, or made by an operating system"
@@ -51,7 +50,7 @@ class Listing(NamedTuple):
         labels: the class number of each.
         classes: names, in the order of their numbers; a class may have no photograph.
         passed_over: path to reason, of what is not read. A folder stands for all that is in it.
-        structure: what the folders look like, where that is probably not meant: one line with the next step, or None.
+        structure: what the folders look like, where that is probably not meant, or None.
     """
 
     root: Path
@@ -59,7 +58,7 @@ class Listing(NamedTuple):
     labels: Sequence[int]
     classes: tuple[str, ...]
     passed_over: Mapping[str, str]
-    structure: str | None = None
+    structure: Structure | None = None
 
     def files(self) -> list[str]:
         """Return the paths as the operating system takes them."""
@@ -124,7 +123,7 @@ def list_folder(root: Path) -> Listing:
     if not paths:
         raise DataError(f"{root} holds no image in its {len(classes)} class folders{_why_none(walk.passed_over)}")
     labels = [number for number, found in enumerate(images) for _ in found]
-    return Listing(root, paths, labels, tuple(classes), walk.passed_over, _structure(root, classes, paths))
+    return Listing(root, paths, labels, tuple(classes), walk.passed_over, structure(root, classes, paths))
 
 
 class _Walk:
@@ -242,39 +241,3 @@ def _why_none(reasons: Mapping[str, str]) -> str:
     reason, times = counted.most_common(1)[0]
     first = next(path for path, each in reasons.items() if each == reason)
     return f", but passed over {times} of which it says: {reason} (first {first!r})"
-
-
-def _structure(root: Path, classes: Sequence[str], paths: Sequence[str]) -> str | None:
-    """Return what the folders look like where the classes are probably one level below, or None."""
-    if len(classes) > 1 and _SPLITS.issuperset(name.casefold() for name in classes):
-        return (
-            f"the class folders are called {', '.join(classes)}, as the parts of a data set are; where they hold the "
-            f"class folders, inspect {root / classes[0]} and the others one by one"
-        )
-    inner = {name: set[str]() for name in classes}
-    for path in paths:
-        parts = path.split("/")
-        inner[parts[0]].add(parts[1] if len(parts) > 2 else "")  # noqa: PLR2004
-    return _wrapping(root, {name: names for name, names in inner.items() if names})
-
-
-def _wrapping(root: Path, inner: Mapping[str, set[str]]) -> str | None:
-    names = list(inner)
-    if not names or any("" in folders for folders in inner.values()):
-        return None  # images directly in the class folders
-    if len(names) == 1:
-        folders = sorted(inner[names[0]])
-        if len(folders) == 1:
-            return None
-        return (
-            f"{names[0]} is the only class, and its images are in {len(folders)} folders ({folders[0]}, ...); where "
-            f"those are the classes, inspect {root / names[0]}"
-        )
-    shared = set.intersection(*inner.values())
-    if len(shared) < _SHARED * max(map(len, inner.values())):
-        return None
-    return (
-        f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} hold folders of the same names "  # noqa: PLR2004
-        f"({min(shared)}, ...): a folder of folders; where those are the classes, inspect {root / names[0]} and the "
-        "others one by one, or move the images of one class into one folder"
-    )

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from os import PathLike
+from pathlib import Path
 from typing import TypeAlias
 
 from lt_fast._extras import require
-from lt_fast.inspection.cache import FactsCache, Key, key_of
-from lt_fast.inspection.facts import Facts, look_at
+from lt_fast.inspection.cache import FactsCache, Key, default_cache, key_of
+from lt_fast.inspection.facts import Facts, look_at, look_without_hash
 
 Look: TypeAlias = Callable[[str], Facts]
 Chunk: TypeAlias = list[Key]
@@ -21,6 +23,31 @@ _FILES, _BYTES = 32, 4 << 20  # of a task: some tenths of a second, so that an i
 _INLINE = 64  # so few files are looked at before other processes have started
 _AHEAD = 4  # tasks per process that wait
 _MODULE = "lt_fast.inspection.worker"
+
+
+def facts_of(
+    paths: Sequence[str],
+    root: str | PathLike[str],
+    *,
+    cache: str | PathLike[str] | None = None,
+    processes: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+    look: Look = look_at,
+) -> list[Facts]:
+    """Return the facts of every photograph, in order, as ``scan``; the cache is that of ``lt-fast inspect``.
+
+    Args:
+        paths: relative to ``root`` or absolute.
+        root: folder that the paths start from.
+        cache: file with what was found before; by default the one of this folder.
+        processes: how many work at a time; by default one per processor.
+        advance: see ``scan``.
+        look: see ``scan``.
+    """
+    root = Path(root)
+    files = [os.path.join(root, path) for path in paths]  # noqa: PTH118  (as the readers join them)
+    with FactsCache(default_cache(root) if cache is None else Path(cache)) as known:
+        return scan(files, cache=known, processes=processes or available_processors(), advance=advance, look=look)
 
 
 def scan(
@@ -41,7 +68,7 @@ def scan(
         cache: of facts found before.
         processes: how many work at a time; 1 works in this process.
         advance: called with the number of files that were done, in all as many as there are.
-        look: gives the facts of one file; a function of a module.
+        look: gives the facts of one file; a function of a module. What ``look_without_hash`` gives is not stored.
 
     Raises:
         KeyboardInterrupt: after what was done has been stored.
@@ -59,18 +86,20 @@ def scan(
             advance(1)
     advance(len(files) - len(new) - len(found))  # those that are listed twice
     if new:
-        _require_libraries()
+        _require_libraries(hashes=look is not look_without_hash)
     for chunk, facts in _looked_at(_chunks(new), processes if len(new) > _INLINE else 1, look):
         found.update((key.path, each) for key, each in zip(chunk, facts, strict=True))
-        cache.store(zip(chunk, facts, strict=True))
+        if look is not look_without_hash:
+            cache.store(zip(chunk, facts, strict=True))
         advance(len(chunk))
     return [found[file] for file in files]
 
 
-def _require_libraries() -> None:
+def _require_libraries(*, hashes: bool) -> None:
     """Raise here, not in another process, if a library is missing."""
     require("PIL.Image", extra="train", purpose="reading images")
-    require("imagehash", extra="photos", purpose="the search for near duplicates")
+    if hashes:
+        require("imagehash", extra="photos", purpose="the search for near duplicates")
 
 
 def available_processors() -> int:

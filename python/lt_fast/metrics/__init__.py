@@ -17,7 +17,7 @@ from lt_fast.metrics.evaluation import METRICS, evaluate, group_recalls
 from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_recall_interval, wilson_interval
 from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
 from lt_fast.metrics.likelihood import negative_log_likelihood
-from lt_fast.metrics.risk_coverage import RiskCoverage, risk_coverage
+from lt_fast.metrics.risk_coverage import RiskCoverage, risk_by_confidence, risk_coverage
 from lt_fast.metrics.streamed import GroupRecalls
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "negative_log_likelihood",
     "per_class_scores",
     "reliability",
+    "risk_by_confidence",
     "risk_coverage",
     "top1_accuracy",
     "wilson_interval",

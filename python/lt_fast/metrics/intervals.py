@@ -1,13 +1,13 @@
 """Confidence intervals: over seeds by Student's t, over test samples by the bootstrap or, for recalls, by Wilson."""
 
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _checks
 from lt_fast._extras import require
+from lt_fast._wilson import wilson_ends
 
 _CHUNK = 2**22  # indices drawn at once: 32 MB
 _MOST_RESAMPLES = 1_000_000
@@ -92,15 +92,7 @@ def wilson_interval(right: ArrayLike, total: ArrayLike, level: float = 0.95) -> 
     [0.862, 1.0]
     """
     hits, counts = _counted(right, total)
-    z = NormalDist().inv_cdf((1 + _checked_level(level)) / 2)
-    n = np.maximum(counts, 1)
-    share = hits / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At 0 and n the end is exact in the formula, but not in floating point.
-    low = np.where(hits == 0, 0.0, centre - half)
-    high = np.where(hits == counts, 1.0, centre + half)
-    return np.stack([low, high], axis=-1)
+    return np.stack(wilson_ends(hits / np.maximum(counts, 1), counts, _checked_level(level)), axis=-1)
 
 
 def mean_recall_interval(right: ArrayLike, total: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lt_fast.metrics.inputs import Labels, Scores, checked_scores, require_distributions
 
@@ -65,12 +65,29 @@ def risk_coverage(probabilities: Scores, labels: Labels) -> RiskCoverage:
     """
     array, target = checked_scores(probabilities, labels, name="probabilities")
     require_distributions(array)
-    confidence = array.max(axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    sorted_confidence = confidence[order]
-    wrong = np.cumsum((array.argmax(axis=1) != target)[order])
-    last = np.flatnonzero(np.append(sorted_confidence[1:] != sorted_confidence[:-1], True))
-    count = last + 1
+    return risk_by_confidence(array.max(axis=1), array.argmax(axis=1) == target)
+
+
+def risk_by_confidence(confidence: ArrayLike, right: ArrayLike, *, weight: ArrayLike | None = None) -> RiskCoverage:
+    """Error rate among the most confident answers, for every fraction of them, of answers that have been compared.
+
+    Args:
+        confidence: ``(N,)`` of each answer, N >= 1, finite.
+        right: ``(N,)`` whether it is right.
+        weight: ``(N,)`` > 0 of each sample, for other class frequencies than those of the samples; 1 when left out.
+            Coverage and risk are then shares of the weight; ``count`` stays a number of samples.
+
+    Complexity: O(N log N).
+
+    >>> risk_by_confidence([0.9, 0.8, 0.8], [True, True, False]).risk.round(2).tolist()
+    [0.0, 0.33]
+    """
+    values, wrong = np.asarray(confidence), 1.0 - np.asarray(right, dtype=np.float64)
+    weights = np.ones(len(values)) if weight is None else np.asarray(weight, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    covered, errors = np.cumsum(weights[order]), np.cumsum((weights * wrong)[order])
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # ends of runs of equal confidence
     return RiskCoverage(
-        count / len(target), wrong[last] / count, sorted_confidence[last].astype(np.float64), count.astype(np.int64)
+        covered[last] / covered[-1], errors[last] / covered[last], ordered[last].astype(np.float64), last + 1
     )

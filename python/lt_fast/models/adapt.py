@@ -25,12 +25,16 @@ from lt_fast.models.initialization import build
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIZES = (224, 299, 64, 32)
+OWN = "own"
+"""Name of the head that a network has already."""
+_WRAPPERS = ("_orig_mod.", "module.", "model.")  # of torch.compile, DistributedDataParallel, Lightning
+_STATE_DICTS = ("state_dict", "model_state_dict", "model")
 
 Weights = str | PathLike[str] | Mapping[str, Tensor] | None
 
 
 class Adapted(Classifier):
-    """A network of another library with a new head instead of its classifier.
+    """A network of another library, its classifier taken out and replaced by a head, a new one or its own.
 
     Attributes:
         backbone: the network; its classifier is now the identity, so it returns features.
@@ -90,16 +94,18 @@ def adapt(
         model: ``"timm:resnet50"``, ``"torchvision:resnet50"``, ``"package.module:factory"`` (called with ``options``),
             or a module, which is copied.
         num_classes: C >= 1.
-        head: ``"linear"`` or ``"cosine"``.
+        head: ``"linear"``, ``"cosine"``, or ``"own"``: the network's own classifier, which must have ``num_classes``
+            outputs. Then the logits are the network's own, and class c is its output c.
         weights: a state dict of the original network or a file with one (``.safetensors``, or ``.pt`` read without
-            running code), its classifier ignored; ``"pretrained"`` for the library's own, which it downloads; None for
-            new weights.
+            running code), its classifier ignored unless the head is its own; ``"pretrained"`` for the library's own,
+            which it downloads; None for new weights.
         seed: decides every new weight; the global generators are neither read nor advanced.
         input_size: (channels, height, width) of the images, if the network does not define it.
         options: for the constructor of the network.
 
     Raises:
-        UsageError: if the name is unknown (names the nearest), or the classifier cannot be found.
+        UsageError: if the name is unknown (names the nearest), the classifier cannot be found, or the network's own
+            head has another number of outputs.
         DataError: if the weights cannot be read or are not of this network.
         MissingExtraError: if the library is not installed.
 
@@ -109,16 +115,20 @@ def adapt(
     """
     if isinstance(model, Classifier):
         return _with_head(copy.deepcopy(model), num_classes, head, seed)
+    own = num_classes if head == OWN else None
     with _seeded(seed):
-        network = copy.deepcopy(model) if isinstance(model, nn.Module) else _built(model, weights, options)
+        network = copy.deepcopy(model) if isinstance(model, nn.Module) else _built(model, weights, options, own)
     if isinstance(model, str) and model.startswith("torchvision:"):
         network.preset_of_weights = weights_on_disk.torchvision_preset(model.partition(":")[2])  # type: ignore[assignment]
     if weights is not None and weights != "pretrained":
-        _load(network, weights)
-    expects = _expects(network, input_size)
+        _load(network, weights, own_head=head == OWN)
+    expects = _expects(network, input_size, options.get("in_chans"))
+    if head == OWN:
+        made = _keeping_head(network, num_classes, expects, fixed=input_size is not None, check=weights is not None)
+        return made.train(network.training)
     width, expects = _strip(network, expects, fixed=input_size is not None)
-    made = Adapted(network, _head(network, head, width, num_classes, seed), num_classes, expects)
-    return made.train(network.training)
+    adapted = Adapted(network, _head(network, head, width, num_classes, seed), num_classes, expects)
+    return adapted.train(network.training)
 
 
 def preset_of(network: nn.Module, expects: Expects) -> Preset:
@@ -162,6 +172,9 @@ def _with_head(model: Classifier, num_classes: int, head: str, seed: int) -> Cla
     weight = getattr(model.head, "weight", None)
     if weight is None:
         raise UsageError(f"model's head must have a weight (C, D), got {type(model.head).__name__}; pass its backbone")
+    if head == OWN:
+        _refuse_other_outputs(weight.shape[0], num_classes)
+        return model
     model.head, model.num_classes = _head(model, head, weight.shape[1], num_classes, seed), num_classes
     return model
 
@@ -175,7 +188,8 @@ def _head(network: nn.Module, head: str, width: int, num_classes: int, seed: int
 # --- making the network -----------------------------------------------------------------------------------------------
 
 
-def _built(name: str, weights: Weights, options: Mapping[str, Any]) -> nn.Module:
+def _built(name: str, weights: Weights, options: Mapping[str, Any], own: int | None = None) -> nn.Module:
+    """Make a network by name; with ``own`` outputs where it keeps its head."""
     library, colon, rest = name.partition(":")
     if not colon:
         raise UsageError(
@@ -185,7 +199,10 @@ def _built(name: str, weights: Weights, options: Mapping[str, Any]) -> nn.Module
     makers: dict[str, Callable[..., nn.Module]] = {"timm": _from_timm, "torchvision": _from_torchvision}
     make = makers.get(library)
     if make is not None:
-        return make(rest, pretrained=weights == "pretrained", **options)
+        outputs = {} if own is None else {"num_classes": own}
+        return make(rest, pretrained=weights == "pretrained", **outputs, **options)
+    if own is not None and "num_classes" in inspect.signature(_imported(library, rest)).parameters:
+        options = {"num_classes": own, **options}
     return _from_factory(library, rest, options)
 
 
@@ -253,10 +270,10 @@ def _seeded(seed: int) -> Iterator[None]:
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def _load(network: nn.Module, weights: str | PathLike[str] | Mapping[str, Tensor]) -> None:
+def _load(network: nn.Module, weights: str | PathLike[str] | Mapping[str, Tensor], *, own_head: bool) -> None:
     given = dict(weights) if isinstance(weights, Mapping) else _read(Path(weights))
     own = network.state_dict()
-    given = {name.removeprefix("module."): tensor for name, tensor in given.items()}  # of DistributedDataParallel
+    given = _unwrapped(given, own)
     missing, foreign = sorted(own.keys() - given), sorted(given.keys() - own)
     changed = [name for name in own.keys() & given.keys() if own[name].shape != given[name].shape]
     rows = {name for name in changed if own[name].shape[1:] == given[name].shape[1:]}  # a classifier of other classes
@@ -266,13 +283,21 @@ def _load(network: nn.Module, weights: str | PathLike[str] | Mapping[str, Tensor
             f"weights must be a state dict of {type(network).__name__}, got one that differs in {wrong!r} "
             f"({len(missing)} missing, {len(foreign)} unknown, {len(changed)} of another shape)"
         )
+    _refuse_non_finite(given)
     if rows:
         theirs, mine = (tensors[min(rows)].shape[0] for tensors in (given, own))
+        if own_head:
+            raise DataError(
+                f"weights: the classifier in {_shown(weights)} has {theirs} outputs, and {mine} are needed, one for "
+                "each class; a network of other classes gets a new head: `lt-fast train DATA --weights FILE`"
+            )
         warnings.warn(
             f"weights: the classifier of {theirs} classes is left out (the network has {mine}); the run's head is new",
             stacklevel=3,
         )
-    network.load_state_dict({name: own[name] if name in rows else tensor for name, tensor in given.items()})
+    # Into the network's own: it has the versions of its modules, which MNASNet's loading asks for.
+    own.update({name: tensor for name, tensor in given.items() if name not in rows})
+    network.load_state_dict(own)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -284,8 +309,39 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"weights {path} cannot be read: {' '.join(str(error).split())}") from error
     except Exception as error:  # safetensors and pickle raise types of their own
+        if "Unsupported global" in str(error):
+            raise DataError(
+                f"weights {path} hold more than tensors, which is not read: it could run code; save the weights alone: "
+                "torch.save(model.state_dict(), FILE)"
+            ) from error
         raise DataError(f"weights {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
-    return dict(loaded.get("state_dict", loaded.get("model", loaded)))
+    found = loaded
+    if isinstance(loaded, Mapping):
+        found = next((loaded[name] for name in _STATE_DICTS if isinstance(loaded.get(name), Mapping)), loaded)
+    if not (isinstance(found, Mapping) and found and all(isinstance(each, Tensor) for each in found.values())):
+        raise DataError(
+            f"weights {path} must hold the state dict of a network, names to tensors; torch.save(model.state_dict(), "
+            "FILE) writes one"
+        )
+    return dict(found)
+
+
+def _unwrapped(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the names of wrappers off."""
+    for prefix in _WRAPPERS:
+        if not own.keys() & given.keys() and all(name.startswith(prefix) for name in given):
+            given = {name.removeprefix(prefix): tensor for name, tensor in given.items()}
+    return given
+
+
+def _refuse_non_finite(given: Mapping[str, Tensor]) -> None:
+    for name, tensor in given.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise DataError(f"weights must be finite, got NaN or infinity in {name!r}; the training had diverged")
+
+
+def _shown(weights: Any) -> str:
+    return "the state dict" if isinstance(weights, Mapping) else str(weights)
 
 
 # --- finding the classifier -------------------------------------------------------------------------------------------
@@ -297,10 +353,15 @@ class _Call(NamedTuple):
     made: torch.Size
 
 
-def _expects(network: nn.Module, input_size: tuple[int, int, int] | None) -> Expects:
+def _expects(network: nn.Module, input_size: tuple[int, int, int] | None, channels: int | None) -> Expects:
+    """Return what the network says of its images; ``channels`` is timm's option, which its own data do not follow."""
     told: Mapping[str, Any] = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None) or {}
     size = input_size or told.get("input_size") or (3, _SIZES[0], _SIZES[0])
-    return Expects(tuple(size), tuple(told.get("mean") or IMAGENET_MEAN), tuple(told.get("std") or IMAGENET_STD))
+    mean, std = tuple(told.get("mean") or IMAGENET_MEAN), tuple(told.get("std") or IMAGENET_STD)
+    if channels is not None and channels != len(mean):
+        size = (channels, *size[1:])
+        mean, std = ((sum(each) / len(each),) * channels for each in (mean, std))
+    return Expects(tuple(size), mean, std)
 
 
 def _strip(network: nn.Module, expects: Expects, *, fixed: bool) -> tuple[int, Expects]:
@@ -315,6 +376,71 @@ def _strip(network: nn.Module, expects: Expects, *, fixed: bool) -> tuple[int, E
     if len(features) != 2 or (features == output and not callable(reset)):  # noqa: PLR2004
         raise UsageError(_not_found(network, f"without it the network returns {tuple(features)}, not (N, D)"))
     return features[1], expects
+
+
+def _keeping_head(network: nn.Module, num_classes: int, expects: Expects, *, fixed: bool, check: bool) -> Classifier:
+    """Return ``network`` as features and its own classifier; ``check`` compares the outputs before and after."""
+    calls, output, expects = _probe(network, expects, fixed=fixed)
+    if len(output) == 2:  # noqa: PLR2004
+        _refuse_other_outputs(output[1], num_classes)
+    if isinstance(network, Classifier):
+        network.input_size, network.mean, network.std = expects  # type: ignore[assignment]
+        network.preset = preset_of(network, expects)  # type: ignore[assignment]
+        return network
+    name = _classifier(network, calls, output)
+    before = _outputs(network, expects) if check else None
+    head = _as_linear(network, name)
+    network.set_submodule(name, nn.Identity())
+    made = Adapted(network, head, num_classes, expects)
+    if not _gives_features(network, expects) or not (before is None or _alike(_outputs(made, expects), before)):
+        raise UsageError(_not_found(network, f"its output is not that of {name} alone"))
+    return made
+
+
+def _gives_features(network: nn.Module, expects: Expects) -> bool:
+    """Whether the network still runs without its classifier, and returns (N, D)."""
+    try:
+        _, features, _ = _probe(network, expects, fixed=True)
+    except UsageError:
+        return False
+    return len(features) == 2  # noqa: PLR2004
+
+
+def _refuse_other_outputs(found: int, num_classes: int) -> None:
+    if found != num_classes:
+        raise UsageError(
+            f"model must have one output for each of the {num_classes} classes to keep its own head, got {found}; a "
+            "network of other classes gets a new head: `lt-fast train DATA --weights FILE`"
+        )
+
+
+def _as_linear(network: nn.Module, name: str) -> nn.Module:
+    """Return the layer called ``name``, a 1 x 1 convolution as the linear layer that it is on features (N, D)."""
+    layer = network.get_submodule(name)
+    if not isinstance(layer, nn.Conv2d):
+        return layer
+    if layer.groups > 1:
+        raise UsageError(_not_found(network, f"{name} is a convolution of {layer.groups} groups"))
+    made = build(lambda: nn.Linear(layer.in_channels, layer.out_channels, bias=layer.bias is not None), seed=0)
+    with torch.no_grad():
+        made.weight.copy_(layer.weight.flatten(1))
+        if layer.bias is not None:
+            made.bias.copy_(layer.bias)
+    return made
+
+
+def _outputs(network: nn.Module, expects: Expects) -> Tensor:
+    """Return the outputs for two images of noise, in evaluation mode."""
+    training = network.training
+    images = torch.randn(2, *expects.input_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        outputs: Tensor = network.eval()(images)
+    network.train(training)
+    return outputs
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * max(float(other.abs().max()), 1e-6))
 
 
 def _classifier(network: nn.Module, calls: list[_Call], output: torch.Size) -> str:

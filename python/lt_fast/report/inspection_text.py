@@ -45,6 +45,8 @@ def inspection_text(findings: Findings, summary: Mapping[str, Any], *, title: st
 def advice_text(summary: Mapping[str, Any]) -> str:
     """Return why the next command is what it is."""
     text = f"  --{summary['mode']}: {summary['why']}"
+    if not summary["testable"]:
+        text += "\n  --test DIR: every class is a single photograph or group, of which none can be spared for a test"
     if summary["folds"]:
         small = len(summary["too_small"])
         text += (

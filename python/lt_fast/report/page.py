@@ -10,7 +10,7 @@ from typing import Any
 from lt_fast import __version__, metrics
 from lt_fast._extras import require
 from lt_fast._files import NextStep, make_folder, replace_file
-from lt_fast.experiment.config import DATA_OPTIONS
+from lt_fast.experiment.config import DATA_OPTIONS, method_name
 from lt_fast.report import charts, findings
 from lt_fast.report.finished_run import FinishedRun
 from lt_fast.report.run_report import GROUPS, title_of
@@ -97,7 +97,8 @@ def _context(run: FinishedRun) -> dict[str, Any]:
     return {
         "title": _title(run),
         "version": run.result["versions"].get("lt-fast", __version__),
-        "sections": SECTIONS.items(),
+        "sections": [(name, words) for name, words in SECTIONS.items() if name != "curves" or len(run.history)],
+        "trained": len(run.history) > 0,
         "names": run.names,
         "labels": run.labels,
         "result": run.result,
@@ -118,7 +119,7 @@ def _title(run: FinishedRun) -> str:
     """Return the title: of photographs, with the name of their folder or list."""
     path = run.config.get(DATA_OPTIONS, {}).get("path")
     name = Path(str(path)).name if path else ""
-    return f"{run.config['recipe']} on {name}, seed {run.config['seed']}" if name else title_of(run.config)
+    return f"{method_name(run.config)} on {name}, seed {run.config['seed']}" if name else title_of(run.config)
 
 
 def _answer(run: FinishedRun) -> dict[str, Any]:
@@ -204,7 +205,7 @@ def _charts(run: FinishedRun) -> dict[str, Any]:
         "confidence": charts.confidence_chart(bins),
         "coverage": charts.coverage_chart(_curves(run)),
         "profile": charts.profile_chart(counts, run.groups),
-        **_training_charts(run),
+        **(_training_charts(run) if len(run.history) else {}),
     }
     markup = require("markupsafe", extra="train", purpose="the page of a run").Markup
     return {name: markup(chart) for name, chart in drawn.items()}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lt_fast import metrics
 from lt_fast.errors import DataError
+from lt_fast.experiment.config import method_name
 from lt_fast.records import FRACTION, NUMBER, check, whole
 from lt_fast.report import pictures
 from lt_fast.report.metrics_table import header, metrics_row
@@ -30,11 +31,12 @@ def draw_run(run: Path | str) -> list[Path]:
     plots, result = run / "plots", read_result(run)
     title = title_of(result["config"])
     stages = stages_of(result)
-    _draw_curves(plots / "curves", run / "metrics.csv", result["config"], title)
+    if result["config"]["epochs"]:
+        _draw_curves(plots / "curves", run / "metrics.csv", result["config"], title)
     _draw_recall(plots / "recall", stages, title)
     saved = read_predictions(run, num_classes=len(result["data"]["class_names"]))
     _draw_predictions(plots, {name: tensor.numpy() for name, tensor in saved.items()}, stages, title)
-    names = ["curves", "recall", "reliability", "confusion"]
+    names = ["curves"] * bool(result["config"]["epochs"]) + ["recall", "reliability", "confusion"]
     if "confusions" in result["method"]:
         _draw_confusion_pairs(plots / "confusion_pairs", run, result, title)
         names.append("confusion_pairs")
@@ -46,7 +48,7 @@ def run_table(result: Mapping[str, Any]) -> str:
     stages = stages_of(result)
     names = {"before": "before calibration", "after": "after calibration"}
     rows = [metrics_row(names[stage] if len(stages) > 1 else "test", stages[stage]) for stage in stages]
-    return text_table(header(result["config"]["recipe"]), rows)
+    return text_table(header(method_name(result["config"])), rows)
 
 
 def class_table(result: Mapping[str, Any]) -> str:
@@ -75,10 +77,10 @@ def title_of(config: Mapping[str, Any]) -> str:
     """Return the title of a plot: method, data set, imbalance ratio, seed; of photographs, their folder and network."""
     if "data_options" in config:
         place, network = Path(config["data_options"]["path"]).stem, config["model"]["name"].rpartition(":")[2]
-        return f"{config['recipe']} on {place}, {network} by {config['mode']}, seed {config['seed']}"
-    return (
-        f"{config['recipe']} on {config['data']}, imbalance ratio {config['imbalance_ratio']:g}, seed {config['seed']}"
-    )
+        how = f"by {config['mode']}" if config["epochs"] else "as given"
+        return f"{method_name(config)} on {place}, {network} {how}, seed {config['seed']}"
+    tail = f"imbalance ratio {config['imbalance_ratio']:g}, seed {config['seed']}"
+    return f"{method_name(config)} on {config['data']}, {tail}"
 
 
 def stages_of(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast.datasets import ImageSet
-from lt_fast.datasets.image_files import read_image
+from lt_fast.datasets.image_files import image_and_remarks
 from lt_fast.errors import DataError, MissingExtraError, UsageError
 from lt_fast.experiment.build import Data, load_data, takes
 from lt_fast.experiment.config import DATA_OPTIONS
@@ -56,7 +56,7 @@ def _pixels(data: Data, row: int) -> Any:
         raise DataError(f"the data set has no validation image {at} any more")
     if isinstance(images, ImageSet):
         return images.images[at]
-    return read_image(images.root / images.paths[at], shorter_side=SIDE)
+    return _thumbnail(images.root / images.paths[at])
 
 
 def _photograph_opener(run: FinishedRun, home: Path) -> Callable[[int], Any]:
@@ -65,7 +65,13 @@ def _photograph_opener(run: FinishedRun, home: Path) -> Callable[[int], Any]:
             f"{home} is missing, where the photographs of {run.folder} were; name their folder now with --root"
         )
     rows = run.judged_images
-    return lambda row: read_image(home / rows[row].path, shorter_side=SIDE)
+    return lambda row: _thumbnail(home / rows[row].path)
+
+
+def _thumbnail(file: Path) -> Any:
+    """Return an image without what there is to remark: the training has said it."""
+    image, _ = image_and_remarks(file, shorter_side=SIDE)
+    return image
 
 
 def _home(run: FinishedRun, root: Path | None) -> Path:

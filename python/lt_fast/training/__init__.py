@@ -9,7 +9,7 @@ from lt_fast.training.callbacks import Callback
 from lt_fast.training.checkpoint import Checkpoint, Checkpoints
 from lt_fast.training.determinism import deterministic
 from lt_fast.training.history import History
-from lt_fast.training.loop import fit
+from lt_fast.training.loop import check_step, fit
 from lt_fast.training.processes import process_group
 from lt_fast.training.run_directory import RunDirectory, read_config
 from lt_fast.training.schedules import LearningRate, cosine, epoch_at, multistep
@@ -23,6 +23,7 @@ __all__ = [
     "History",
     "LearningRate",
     "RunDirectory",
+    "check_step",
     "cosine",
     "deterministic",
     "epoch_at",

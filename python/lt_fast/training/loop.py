@@ -64,7 +64,7 @@ def fit(
     Args:
         method: a ``lt_fast.methods.Method``; moved to ``device``, left there in evaluation mode.
         loaders: name to loader, as from ``method.loaders(data)``; an epoch has as many steps as the first.
-        epochs: length of the whole training, also when resuming.
+        epochs: length of the whole training, also when resuming; 0 saves the method as it is.
         learning_rate: the rate of every step; a parameter group with ``lr_scale`` gets that multiple of it.
         optimizer: from parameters to an optimizer of ``torch.optim``; SGD with momentum 0.9 and weight decay 2e-4 when
             left out.
@@ -93,14 +93,10 @@ def fit(
         UsageError: if the checkpoints were made under other settings, or are there and ``resume`` is False.
         Interrupted: if a signal stopped the training after its state was saved.
     """
-    _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
-    _checks.choice("step", step, ("eager", "graph"))
+    _checks.integer("epochs", epochs, least=0, most=MAX_EPOCHS)
     _checks.integer("save_every", save_every, least=1)
     device, settings = torch.device(device), Settings(epochs, amp, channels_last)
-    if step == "graph" and device.type != "cuda":
-        raise ValueError(f"step must be 'eager' on {device.type}, got 'graph'; a CUDA graph needs device='cuda'")
-    if step == "graph":
-        _refuse_capture(method)
+    check_step(step, device, method)
     training = _set_up(method, loaders, optimizer, learning_rate, settings, device, ranks)
     training.refuse_disagreement()
     place = beginning(training, run, resume=resume)
@@ -115,6 +111,8 @@ def fit(
     ):
         saving = Saving(run, training, watch, interruption)
         take_step = _step_runner(training, step)
+        if not epochs and saving.last is None:
+            saving.end_epoch(place)
         while place.epoch < epochs:
             _train_epoch(training, place, take_step, watch, saving, shown)
             ranks.share_buffers(method)  # DistributedDataParallel does so before every step
@@ -133,8 +131,19 @@ def fit(
     return place.history
 
 
-def _refuse_capture(method: nn.Module) -> None:
-    """Raise if a part of the method does something in Python that a captured step would not repeat."""
+def check_step(step: str, device: torch.device | str, method: nn.Module) -> None:
+    """Raise unless the method's steps can be taken so: ``fit`` does it, and a caller may before it makes a folder.
+
+    Raises:
+        ValueError: if ``step`` is neither ``"eager"`` nor ``"graph"``, or a graph is asked for where there is no GPU or
+            a part of the method does something in Python that a captured step would not repeat.
+    """
+    _checks.choice("step", step, ("eager", "graph"))
+    if step == "eager":
+        return
+    kind = torch.device(device).type
+    if kind != "cuda":
+        raise ValueError(f"step must be 'eager' on {kind}, got 'graph'; a CUDA graph needs device='cuda'")
     for module in method.modules():
         if not getattr(module, "graphable", True):
             name = type(module).__name__

@@ -20,7 +20,7 @@ from lt_fast.ranks import Ranks
 _SECONDS_BETWEEN_SIGNS = 1.0
 _LOST_AFTER = 15.0  # seconds without a sign of life
 _PATIENCE = 25.0  # seconds that an error of communication waits for its cause
-_LINGER = 3.0  # seconds that a rank which has failed stays for the others to read why
+_GRACE = 3.0  # seconds that rank 0 has to meet by itself what another rank has failed of: then its own words are said
 _MEETING = timedelta(minutes=5)  # how long the ranks may take to start
 _FOR_EVER = timedelta(days=30)  # a sum may wait for a long evaluation; a lost rank is noticed by its missing signs
 _FAILED = "failed"
@@ -93,7 +93,7 @@ class _Watch(threading.Thread):
         super().__init__(name="lt-fast-ranks", daemon=True)
         self._ranks, self._store = ranks, store
         self._watched = (ranks.rank + 1) % ranks.world_size
-        self._ended = threading.Event()
+        self._ended, self._failing = threading.Event(), threading.Event()
         self._seen, self._seen_at = b"", time.monotonic()
         self._answered_at = time.monotonic()
 
@@ -119,8 +119,12 @@ class _Watch(threading.Thread):
                 cause = self._cause()
             except Exception:  # noqa: BLE001  (whatever the reason: without the store there is no rank 0)
                 cause = "rank 0 was lost"
-            if cause is not None and not self._ended.is_set():
-                self._end(cause)
+                self._end_unless_ended(cause)
+            if cause is not None:
+                self._have_a_grace()
+                with suppress(Exception):
+                    self._store.set(f"ended {self._ranks.rank}", "1")
+                self._end_unless_ended(cause)
             self._answered_at = time.monotonic()
 
     def report(self, error: BaseException) -> None:
@@ -128,6 +132,7 @@ class _Watch(threading.Thread):
         if isinstance(error, RuntimeError | KeyboardInterrupt) and not isinstance(error, NotImplementedError):
             # What gloo and NCCL raise when a peer has gone, or torchrun's signal then. The watch ends the process as
             # soon as the cause is known.
+            self._failing.set()
             time.sleep(_SECONDS_BETWEEN_SIGNS * 3)
             deadline = time.monotonic() + _PATIENCE
             while _is_of_communication(error) and time.monotonic() < deadline:
@@ -144,10 +149,19 @@ class _Watch(threading.Thread):
         with suppress(Exception):
             self._store.set(f"ended {self._ranks.rank}", "1")
 
+    def _have_a_grace(self) -> None:
+        """Let rank 0 meet what another rank has refused, which most often every rank refuses: it tidies up and says it.
+
+        Over as soon as it ends by itself, or notices that a peer has gone.
+        """
+        deadline = time.monotonic() + (_GRACE if self._ranks.is_main else 0)
+        while time.monotonic() < deadline and not self._ended.is_set() and not self._failing.is_set():
+            time.sleep(_SECONDS_BETWEEN_SIGNS / 20)
+
     def _wait_for_others(self) -> None:
         """Stay until the others have read why: when a rank has gone, torchrun ends them, and so may a lost store."""
         others = [f"ended {rank}" for rank in range(self._ranks.world_size) if rank != self._ranks.rank]
-        deadline = time.monotonic() + _LINGER
+        deadline = time.monotonic() + _LOST_AFTER
         while time.monotonic() < deadline and not self._store.check(others):
             time.sleep(_SECONDS_BETWEEN_SIGNS / 20)
 
@@ -166,6 +180,10 @@ class _Watch(threading.Thread):
         cause = f"rank {self._watched} was lost: no sign of life for {_LOST_AFTER:.0f} seconds"
         self._store.compare_set(_FAILED, "", cause)
         return cause
+
+    def _end_unless_ended(self, cause: str) -> None:
+        if not self._ended.is_set():  # by an error of its own
+            self._end(cause)
 
     def _end(self, cause: str) -> None:
         """End the process from this thread: the main thread may be inside a sum that cannot be interrupted.

@@ -47,7 +47,7 @@ _RESULT: Mapping[str, Rule] = {
     "config.imbalance_ratio": NUMBER,
     "config.profile": TEXT,
     "config.seed": whole(0, 2**64 - 1),
-    "config.epochs": whole(1),
+    "config.epochs": WHOLE,
     "config.defer_until?": FRACTION,
     "metrics": OBJECT,
     **{f"metrics.{name}": rule for name, rule in _MEASURED.items()},

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -19,6 +20,10 @@
 #define __host__
 #define __launch_bounds__(...)
 #define __shared__ static  // one block at a time
+
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 
 struct Index {
   unsigned x;
@@ -62,9 +67,27 @@ class Block {
 
   void* mailbox(unsigned thread) { return mail_[thread].bytes; }
 
+  // A thread's copies are made when it waits for them, and not before.
+  void copy(void* to, const void* from, int bytes) { copies_[threadIdx.x].back().push_back({to, from, bytes}); }
+  void end_copies() { copies_[threadIdx.x].emplace_back(); }
+  void wait_for_copies(size_t but) {
+    std::deque<std::vector<Copy>>& groups = copies_[threadIdx.x];
+    for (; groups.size() > 1 + but; groups.pop_front()) {
+      for (const Copy& copy : groups.front()) {
+        std::memset(copy.to, 0, 16);
+        std::memcpy(copy.to, copy.from, copy.bytes);
+      }
+    }
+  }
+
  private:
   struct Meeting {
     unsigned here, round;
+  };
+  struct Copy {
+    void* to;
+    const void* from;
+    int bytes;
   };
   struct Mail {
     alignas(16) char bytes[16];
@@ -77,6 +100,7 @@ class Block {
         fibers_(threads),
         done_(threads),
         mail_(threads),
+        copies_(threads, std::deque<std::vector<Copy>>(1)),
         meetings_(1 + (threads + 31) / 32),
         stacks_(new char[threads * kStack]) {
     for (unsigned thread = 0; thread < threads; ++thread) {
@@ -99,6 +123,7 @@ class Block {
   std::vector<ucontext_t> fibers_;
   std::vector<char> done_;
   std::vector<Mail> mail_;
+  std::vector<std::deque<std::vector<Copy>>> copies_;
   std::vector<Meeting> meetings_;
   std::unique_ptr<char[]> stacks_;
 };
@@ -117,12 +142,35 @@ T __shfl_xor_sync(unsigned lanes, T value, int distance) {
   return value;
 }
 
-// What `kernel<<<blocks, threads>>>(call)` does.
+// The shared memory of a launch: of just the size that it asked for, and without numbers at first.
+inline std::unique_ptr<char[]>& shared_memory() {
+  static std::unique_ptr<char[]> memory;
+  return memory;
+}
+
+namespace lt_fast::cuda {
+
+inline void* staged_memory() { return shared_memory().get(); }
+
+inline void copy_async(void* shared, const void* memory, int bytes) {
+  if (bytes <= 0 || bytes > 16) std::abort();
+  if (reinterpret_cast<uintptr_t>(shared) % 16 != 0 || reinterpret_cast<uintptr_t>(memory) % 16 != 0) std::abort();
+  Block::current()->copy(shared, memory, bytes);
+}
+
+inline void end_copies() { Block::current()->end_copies(); }
+inline void wait_for_copies(bool but_the_last) { Block::current()->wait_for_copies(but_the_last); }
+
+}  // namespace lt_fast::cuda
+
+// What `kernel<<<blocks, threads, shared_bytes>>>(arguments...)` does.
 template <class Kernel, class... Arguments>
-void launch(Kernel kernel, unsigned blocks, int threads, const Arguments&... arguments) {
+void launch(Kernel kernel, unsigned blocks, int threads, size_t shared_bytes, const Arguments&... arguments) {
   setvbuf(stdout, nullptr, _IONBF, 0);  // what a kernel prints is there even if it stops the process
   gridDim.x = blocks;
   for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
+    shared_memory().reset(new char[shared_bytes]);
+    std::memset(shared_memory().get(), 0xff, shared_bytes);  // NaN in every type
     Block::run(static_cast<unsigned>(threads), [&] { kernel(arguments...); });
   }
 }

@@ -21,7 +21,7 @@ struct Call {
   double denominator;
   void *loss, *grad, *row_numbers;
   int64_t* prediction;
-  int64_t layout, most_blocks;
+  int64_t layout, most_blocks, shared_bytes;
   const void* grad_output;
   int64_t grad_output_step;
 };
@@ -62,13 +62,21 @@ unsigned blocks(const Call& c, int lanes) {
 }
 
 template <class In, int kIndex = 0>
-void run_in_registers(const Forward<In>& call, const Call& c, int layout) {
-  if constexpr (kIndex < kNumLayouts) {
-    constexpr RowLayout kLayout = kLayouts[kIndex];
-    if (layout != kIndex) return run_in_registers<In, kIndex + 1>(call, c, layout);
-    launch(forward_in_registers<In, kLayout.lanes, kLayout.elements>, blocks(c, kLayout.lanes),
-           threads_per_block(kLayout.lanes), call);
+void run_staged(const Forward<In>& call, const Call& c, const Staging& staging) {
+  if constexpr (kIndex < kNumChoices) {
+    constexpr int kLanes = kLaneChoices[kIndex];
+    if (staging.choice != kIndex) return run_staged<In, kIndex + 1>(call, c, staging);
+    launch(forward_staged<In, kLanes>, blocks(c, kLanes), threads_per_block(kLanes), staged_bytes(staging), call,
+           staging);
   }
+}
+
+// What `layout` asks for, or what a device with so much shared memory gets: its lanes, times 10, and its buffers.
+Staging staging_of(const Call& c, int element_size) {
+  const int columns = static_cast<int>(c.columns);
+  if (c.layout < 0) return choose_staging(columns, element_size, false, c.shared_bytes);
+  if (c.layout == 10 * kStreamed) return {kStreamed, 0, 0};
+  return {static_cast<int>(c.layout / 10), most_slots(columns, element_size, false), static_cast<int>(c.layout % 10)};
 }
 
 template <class In>
@@ -83,14 +91,13 @@ int run_forward(const Call& c) {
   call.grad = static_cast<In*>(c.grad);
   call.row_numbers = static_cast<T*>(c.row_numbers);
   call.prediction = c.prediction;
-  const int layout =
-      c.layout >= 0 ? static_cast<int>(c.layout) : choose_layout(static_cast<int>(c.columns), sizeof(In), false);
-  if (layout == kStreamed) {
-    launch(forward_streamed<In>, blocks(c, kStreamLanes), kStreamLanes, call);
+  const Staging staging = staging_of(c, sizeof(In));
+  if (staging.choice == kStreamed) {
+    launch(forward_streamed<In>, blocks(c, kStreamLanes), kStreamLanes, 0, call);
   } else {
-    run_in_registers<In>(call, c, layout);
+    run_staged<In>(call, c, staging);
   }
-  return layout;
+  return 10 * staging.choice + staging.buffers;
 }
 
 template <class In>
@@ -103,9 +110,9 @@ int run_backward(const Call& c) {
   call.settings = settings_of<T>(c);
   call.grad = static_cast<In*>(c.grad);
   const int lanes = backward_lanes(static_cast<int>(c.columns), sizeof(In));
-  if (lanes == 4) launch(backward_rows<In, 4>, blocks(c, 4), threads_per_block(4), call);
-  if (lanes == 32) launch(backward_rows<In, 32>, blocks(c, 32), threads_per_block(32), call);
-  if (lanes == 256) launch(backward_rows<In, 256>, blocks(c, 256), threads_per_block(256), call);
+  if (lanes == 8) launch(backward_rows<In, 8>, blocks(c, 8), threads_per_block(8), 0, call);
+  if (lanes == 32) launch(backward_rows<In, 32>, blocks(c, 32), threads_per_block(32), 0, call);
+  if (lanes == 256) launch(backward_rows<In, 256>, blocks(c, 256), threads_per_block(256), 0, call);
   return lanes;
 }
 
@@ -134,7 +141,7 @@ void rescale_gradient(char type, void* grad, int64_t count, const void* factor, 
   const unsigned wanted = rescale_blocks(count), blocks = wanted < most_blocks ? wanted : most_blocks;
   const auto run = [&](auto element) {
     using T = decltype(element);
-    launch(rescale<T>, blocks, kRescaleThreads, static_cast<T*>(grad), count, as<T>(factor));
+    launch(rescale<T>, blocks, kRescaleThreads, 0, static_cast<T*>(grad), count, as<T>(factor));
     return 0;
   };
   type == 'd' ? run(double{}) : run(float{});
@@ -144,42 +151,45 @@ void rescale_gradient(char type, void* grad, int64_t count, const void* factor, 
 void sums(const Call* call, double* factors, double* expected, float* loss) {
   const Weights<float> weights = weights_of<float>(*call);
   const int classes = static_cast<int>(call->columns);
-  launch(sum_of_factors<float>, 1, kSumThreads, weights, settings_of<float>(*call), call->target, call->target_b,
+  launch(sum_of_factors<float>, 1, kSumThreads, 0, weights, settings_of<float>(*call), call->target, call->target_b,
          classes, call->rows, factors);
-  launch(expected_weight<float>, 1, kSumThreads, as<float>(call->class_counts), weights.weight, classes, call->rows,
+  launch(expected_weight<float>, 1, kSumThreads, 0, as<float>(call->class_counts), weights.weight, classes, call->rows,
          expected);
-  launch(reduce_loss<float>, 1, kSumThreads, as<float>(call->loss), call->rows, Denominator{call->denominator, nullptr},
-         loss);
+  launch(reduce_loss<float>, 1, kSumThreads, 0, as<float>(call->loss), call->rows,
+         Denominator{call->denominator, nullptr}, loss);
 }
 
-// How often each column is read, and by how many lanes at most slot by slot: -1 if one lies outside the row.
-int64_t cover(uint64_t address, int64_t columns, int64_t element_size, int64_t layout, int64_t* reads) {
+// How often the lanes of a row copy each of its columns: -1 if a copy begins or ends outside the row, but for the part of
+// its first slot that lies before it.
+int64_t cover(uint64_t address, int64_t columns, int64_t element_size, int64_t lanes, int64_t* copies) {
   const SlottedRow row = slotted_row(address, static_cast<int>(columns), static_cast<int>(element_size));
-  const bool streamed = layout == kStreamed;
-  const int lanes = streamed ? kStreamLanes : kLayouts[layout].lanes;
-  const int held = streamed ? row.slots() : kLayouts[layout].elements / row.width;
   int64_t whole = 0;
-  for (int lane = 0; lane < lanes; ++lane) {
-    for (int k = 0, slot = lane; k < held && slot < row.slots(); ++k, slot += lanes) {
-      const bool is_whole = row.is_whole(slot);
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    for (int64_t slot = lane; slot < row.slots(); slot += lanes) {
+      const bool is_whole = row.is_whole(static_cast<int>(slot));
       whole += is_whole;
-      if (is_whole && (address + row.first_column(slot) * element_size) % kVectorBytes != 0) return -1;
-      for (int i = 0; i < row.width; ++i) {
-        if (row.contains(row.first_column(slot) + i)) {
-          ++reads[row.first_column(slot) + i];
-        } else if (is_whole) {
-          return -1;
-        }
-      }
+      const int64_t first = row.first_column(static_cast<int>(slot)), left = row.bytes() - slot * kVectorBytes;
+      if ((address + first * element_size) % kVectorBytes != 0 || left <= 0 || (is_whole && left < kVectorBytes))
+        return -1;
+      const int64_t end = first + (left < kVectorBytes ? left : kVectorBytes) / element_size;
+      if (end > columns || (is_whole && first < 0) || (first < 0 && slot > 0)) return -1;
+      for (int64_t column = first < 0 ? 0 : first; column < end; ++column) ++copies[column];
     }
   }
   return whole;
 }
 
-int chosen_layout(int64_t columns, int64_t element_size, bool aligned) {
-  return choose_layout(static_cast<int>(columns), static_cast<int>(element_size), aligned);
+// Lanes, slots and buffers of a row, and the shared memory of its block; 0 lanes if its rows are streamed.
+void chosen_staging(int64_t columns, int64_t element_size, bool aligned, int64_t shared_bytes, int64_t* found) {
+  const Staging staging =
+      choose_staging(static_cast<int>(columns), static_cast<int>(element_size), aligned, shared_bytes);
+  found[0] = staging.choice == kStreamed ? 0 : kLaneChoices[staging.choice];
+  found[1] = staging.slots;
+  found[2] = staging.buffers;
+  found[3] = staged_bytes(staging);
 }
 
-int64_t blocks_of(int64_t rows, int64_t lanes) { return blocks_for(rows, static_cast<int>(lanes)); }
-int streamed() { return kStreamed; }
+int64_t blocks_of(int64_t rows, int64_t lanes, int64_t most) {
+  return most > 0 ? blocks_for(rows, static_cast<int>(lanes), most) : blocks_for(rows, static_cast<int>(lanes));
+}
 }

@@ -1,0 +1,57 @@
+#!/bin/sh
+# Runs the steps of the bundle on this machine; README.md lists them and their settings. A step that fails does not keep
+# the next one from running: the last line says which ones failed.
+set -u
+cd "$(dirname "$0")" || exit 1
+export OUT="${OUT:-results}" DEVICE="${DEVICE:-cuda}" PYTHONUNBUFFERED=1
+PYTHON="${PYTHON:-python3}"
+trainings="mammc:0:0 mc:0:0 balanced_softmax:0:0 ldam_drw:0:0 mammc:0:1 mammc:0:2"
+
+[ $# -gt 0 ] || set -- doctor tests bench train summary
+for step; do
+    case $step in
+    doctor | tests | bench | train | summary) ;;
+    *) echo "step must be one of doctor, tests, bench, train, summary, got $step" >&2; exit 2 ;;
+    esac
+done
+
+mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd)
+"$PYTHON" install.py wheels site || exit 1
+PYTHONPATH="$PWD/site:$PWD/tests:$PWD"
+export PYTHONPATH
+
+doctor() {
+    nvidia-smi -L 2>/dev/null
+    "$PYTHON" -m lt_fast.cli doctor
+} >"$OUT/doctor.txt" 2>&1
+
+# No settings of a project, and no cache: the folder may be read-only.
+tests() {
+    timeout "${TEST_SECONDS:-200}" "$PYTHON" -m pytest tests/ops/test_cuda.py -c /dev/null --rootdir=. -q -rs \
+        -p no:cacheprovider --import-mode=importlib
+} >"$OUT/tests.txt" 2>&1
+
+bench() {
+    seconds="${BENCH_SECONDS:-300}"
+    # shellcheck disable=SC2086
+    timeout $((seconds + 60)) "$PYTHON" -m benches.cuda --device "$DEVICE" --seconds "$seconds" \
+        --csv "$OUT/cuda.csv" ${BENCH:-}
+} >"$OUT/bench.txt" 2>&1
+
+train() {
+    [ -f "${DATA:-data}/cifar100-lt.npz" ] || { echo "no ${DATA:-data}/cifar100-lt.npz: nothing to train on"; return 0; }
+    # shellcheck disable=SC2086
+    "$PYTHON" trainings.py --data "${DATA:-data}" --device "$DEVICE" --seconds "${TRAIN_SECONDS:-600}" \
+        --width "${WIDTH:-4}" --out "$OUT" ${TRAININGS:-$trainings}
+} >"$OUT/train.txt" 2>&1
+
+summary() { "$PYTHON" summary.py "$OUT" >"$OUT/summary.md"; }
+
+failed=
+for step; do
+    begin=$(date +%s)
+    "$step" || failed="$failed $step"
+    echo "$step: $(($(date +%s) - begin)) s"
+done
+[ ! -f "$OUT/summary.md" ] || cat "$OUT/summary.md"
+[ -z "$failed" ] || { echo "failed:$failed; their words are in $OUT" >&2; exit 1; }
