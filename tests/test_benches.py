@@ -145,7 +145,7 @@ def test_benches_are_listed_and_named(capsys):
     main = importlib.import_module("benches.__main__").main
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    names = ["cuda", "growth", "mixed_margin_loss", "normalization", "sampling", "sass", "summary"]
+    names = ["augmentation", "cuda", "growth", "mixed_margin_loss", "normalization", "sampling", "sass", "summary"]
     assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2

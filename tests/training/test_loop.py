@@ -14,7 +14,7 @@ import reference
 from lt_fast.batch import Batch
 from lt_fast.errors import Interrupted, UsageError
 from lt_fast.methods import Classification, DeferredReweighting, Method, StepOutput
-from lt_fast.training import Checkpoints, History, RunDirectory, cosine, deterministic, fit, loop, multistep
+from lt_fast.training import Checkpoints, History, RunDirectory, check_step, cosine, deterministic, fit, multistep
 from lt_fast.training.finite import FiniteWatch
 from training.tiny import CLASSES, IMAGES, STEPS, TinyBatches, TinyLoss, all_state, same_bits, tiny_fit, tiny_model
 
@@ -383,8 +383,8 @@ def test_what_records_in_python_is_not_captured():
         graphable = False
 
     with pytest.raises(ValueError, match=r"step must be 'eager' for Counting, which computes something on the host"):
-        loop._refuse_capture(Counting(tiny_model(), TinyLoss()))
-    loop._refuse_capture(Classification(tiny_model(), TinyLoss()))
+        check_step("graph", "cuda", Counting(tiny_model(), TinyLoss()))
+    check_step("graph", "cuda", Classification(tiny_model(), TinyLoss()))
 
 
 def test_a_method_without_a_step_says_so():

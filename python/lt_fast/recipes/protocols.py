@@ -171,7 +171,7 @@ PHOTOGRAPHS_FREEZE = register(
             cited("adamw", "ours: one rate serves features of any scale, where SGD's depends on it"),
             weight_decay=cited(0.05, "ours: as fine-tuning; not tuned"),
         ),
-        feature_views=cited(4, "ours: four augmented copies of each photograph, computed once; not tuned"),
+        feature_views=cited(3, "ours: three augmented copies of each photograph, computed once; not tuned"),
     )
 )
 """Photographs, the head alone on the features of a frozen network."""
