@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import reference
 from lt_fast import ClassCounts, metrics
+from lt_fast.metrics import inputs
 
 
 def draw(seed, rows, num_classes):
@@ -102,6 +103,14 @@ def test_group_recalls_are_those_of_the_whole_evaluation(classes, train):
         parts[start % 2].add(torch.from_numpy(logits[start : start + 7]), labels[start : start + 7])
     parts[0].counted += parts[1].counted
     assert parts[0].result() == expected
+
+
+@pytest.mark.parametrize("block", [1, 7, 40, 119])
+def test_rows_are_scored_in_blocks_with_the_same_results(monkeypatch, block):
+    logits, labels = draw(2, 40, 3)
+    whole = metrics.evaluate(logits, labels, [200, 50, 5], bins=4)
+    monkeypatch.setattr(inputs, "_BLOCK", block)
+    assert metrics.evaluate(logits, labels, [200, 50, 5], bins=4) == whole
 
 
 def test_nothing_counted_has_no_recall():

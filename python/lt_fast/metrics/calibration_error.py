@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast import _checks
-from lt_fast.metrics.inputs import Labels, Scores, checked_scores, refuse_probabilities, require_distributions
+from lt_fast.metrics.inputs import (
+    Labels,
+    Scores,
+    checked_scores,
+    refuse_probabilities,
+    require_distributions,
+    row_blocks,
+)
 from lt_fast.metrics.likelihood import log_softmax
 
 _MOST_BINS = 1_000_000
@@ -52,13 +59,7 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
     array, target = checked_scores(probabilities, labels, name="probabilities")
     bins = _checks.integer("bins", bins, least=1, most=_MOST_BINS)
     require_distributions(array)
-    confidence, predicted = array.max(axis=1), array.argmax(axis=1)
-    which = _bin_of(confidence, bins)
-    count = np.bincount(which, minlength=bins)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of an empty bin
-        mean_confidence = np.bincount(which, weights=confidence, minlength=bins) / count
-        accuracy = np.bincount(which, weights=predicted == target, minlength=bins) / count
-    return Reliability(mean_confidence, accuracy, count)
+    return _binned(array.max(axis=1), array.argmax(axis=1) == target, bins)
 
 
 def expected_calibration_error(probabilities: Scores, labels: Labels, *, bins: int = 15) -> float:
@@ -71,9 +72,7 @@ def expected_calibration_error(probabilities: Scores, labels: Labels, *, bins: i
     Source: Guo et al. 2017, arXiv:1706.04599, equation 3, which leaves the confidence 0 and the number of bins open:
     0 is in the first bin, and 15 is what its experiments and most long-tailed code use.
     """
-    drawn = reliability(probabilities, labels, bins=bins)
-    gap = np.abs(drawn.accuracy - drawn.confidence)
-    return float(np.nansum(drawn.count * gap) / drawn.count.sum())
+    return _mean_gap(reliability(probabilities, labels, bins=bins))
 
 
 def ece15(logits: Scores, labels: Labels) -> float:
@@ -83,9 +82,38 @@ def ece15(logits: Scores, labels: Labels) -> float:
         TypeError, ValueError: if shapes, dtypes or labels are wrong, or the logits are probabilities.
         DataError: if a logit is NaN or +inf, or a row is all -inf.
     """
+    return error_of_logits(logits, labels, bins=15)
+
+
+def error_of_logits(logits: Scores, labels: Labels, *, bins: int) -> float:
+    """Return ``expected_calibration_error`` of ``softmax(logits)`` in float64, without a second matrix of (N, C).
+
+    Raises:
+        TypeError, ValueError, DataError: as ``ece15``; if ``bins`` is outside its range.
+    """
     scores, target = checked_scores(logits, labels)
+    bins = _checks.integer("bins", bins, least=1, most=_MOST_BINS)
     refuse_probabilities(scores)
-    return expected_calibration_error(np.exp(log_softmax(scores)), target, bins=15)
+    confidence, right = np.empty(len(target)), np.empty(len(target), np.bool_)
+    for rows in row_blocks(scores):
+        probabilities = np.exp(log_softmax(scores[rows]))
+        confidence[rows] = probabilities.max(axis=1)
+        right[rows] = probabilities.argmax(axis=1) == target[rows]
+    return _mean_gap(_binned(confidence, right, bins))
+
+
+def _binned(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int) -> Reliability:
+    which = _bin_of(confidence, bins)
+    count = np.bincount(which, minlength=bins)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of an empty bin
+        mean_confidence = np.bincount(which, weights=confidence, minlength=bins) / count
+        accuracy = np.bincount(which, weights=right, minlength=bins) / count
+    return Reliability(mean_confidence, accuracy, count)
+
+
+def _mean_gap(drawn: Reliability) -> float:
+    gap = np.abs(drawn.accuracy - drawn.confidence)
+    return float(np.nansum(drawn.count * gap) / drawn.count.sum())
 
 
 def _bin_of(confidence: NDArray[np.floating], bins: int) -> NDArray[np.int64]:

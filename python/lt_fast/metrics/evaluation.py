@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE, ClassCounts, CountsLike
 from lt_fast.metrics.accuracy import PerClassScores, per_class_scores
-from lt_fast.metrics.calibration_error import expected_calibration_error
+from lt_fast.metrics.calibration_error import error_of_logits
 from lt_fast.metrics.inputs import Labels, Scores, checked_scores
-from lt_fast.metrics.likelihood import log_softmax
 from lt_fast.metrics.streamed import GroupRecalls
 from lt_fast.registry import Registry
 
@@ -68,7 +67,7 @@ def evaluate(
     counts = _matching_counts(train_counts, scores.shape[1])
     by_class = per_class_scores(scores, target)
     result: dict[str, Any] = {name: metric(scores, target) for name, metric in METRICS.items()}
-    result[f"ece{bins}"] = expected_calibration_error(np.exp(log_softmax(scores)), target, bins=bins)
+    result[f"ece{bins}"] = error_of_logits(scores, target, bins=bins)
     for group, mask in counts.groups(many=groups[0], few=groups[1]).items():
         result |= _group(group, mask, by_class)
     result |= {"classes": len(counts), "images": len(target), "per_class": _per_class(counts, by_class)}

@@ -1,5 +1,6 @@
 """Check scores and labels of a test set, and return them as NumPy arrays."""
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from lt_fast.labels import refuse_missing
 Scores: TypeAlias = ArrayLike | Tensor
 Labels: TypeAlias = ArrayLike | Tensor
 
+_BLOCK = 1 << 22  # 32 MiB of float64
 _ROW_SUM_TOLERANCE = 1e-2  # wide enough for probabilities that were once bfloat16
 
 
@@ -46,6 +48,13 @@ def checked_scores(scores: Scores, labels: Labels, *, name: str = "logits") -> t
     if not np.isfinite(array).all():
         _refuse_broken(array, name)
     return array, checked
+
+
+def row_blocks(scores: NDArray[Any]) -> Iterator[slice]:
+    """Yield the rows in blocks of some 4 million scores: what is computed in float64 needs no second matrix then."""
+    rows = max(1, _BLOCK // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        yield slice(start, start + rows)
 
 
 def _refuse_broken(array: NDArray[Any], name: str) -> None:

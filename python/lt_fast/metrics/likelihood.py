@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.metrics.inputs import Labels, Scores, checked_scores, refuse_probabilities
+from lt_fast.metrics.inputs import Labels, Scores, checked_scores, refuse_probabilities, row_blocks
 
 
 def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -33,4 +33,5 @@ def negative_log_likelihood(logits: Scores, labels: Labels) -> float:
     """
     scores, target = checked_scores(logits, labels)
     refuse_probabilities(scores)
-    return float(-log_softmax(scores)[np.arange(len(target)), target].mean())
+    blocks = (log_softmax(scores[rows])[np.arange(len(target[rows])), target[rows]] for rows in row_blocks(scores))
+    return float(-np.concatenate(list(blocks)).mean())
