@@ -74,7 +74,7 @@ def test_the_loop_s_own_rates_match(monkeypatch):
     from lt_fast.training import loop
 
     runner = partial(GraphStep, capture=capture, warm_up=1)
-    monkeypatch.setattr(loop, "_step_runner", lambda training, _: runner(eager_of(training)))
+    monkeypatch.setattr(loop, "_step_runner", lambda training, *_: runner(eager_of(training)))
     captured, _ = tiny_fit(epochs=2)
     assert capture.replays > 0
     same_bits(all_state(captured), all_state(plain))
@@ -136,17 +136,12 @@ def test_the_graphs_of_a_phase_go_when_another_begins():
     assert [each() is None for each in captured] == [True, False]
 
 
-class OnGpu:
-    """As an ``EagerStep`` on a GPU, whose optimizer cannot read a rate from there."""
-
-    device, rates = torch.device("cuda"), [None]
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
-
-
 def test_an_optimizer_that_no_graph_can_hold_is_named():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    eager = EagerStep(torch.nn.Identity(), optimizer, device=torch.device("cuda"), amp=False)
     message = r"optimizer must be made with fused=True or capturable=True for step='graph', got SGD with neither"
     with pytest.raises(ValueError, match=message):
-        GraphStep(OnGpu())
+        GraphStep(eager)
 
 
 @GPU

@@ -325,9 +325,12 @@ def fused_on(device: str, optimizer: Any) -> Any:
     if isinstance(optimizer, Layerwise):
         return Layerwise(fused_on(device, optimizer.make), optimizer.rates)
     chosen = optimizer.keywords.keys() & {"fused", "foreach", "differentiable"}
-    if torch.device(device).type != "cuda" or chosen or "fused" not in parameters_of(optimizer.func):
+    parameters = parameters_of(optimizer.func)
+    if torch.device(device).type != "cuda" or chosen or "fused" not in parameters:
         return optimizer
-    return partial(optimizer, fused=True)
+    # Earlier versions of torch capture no step of Adam without the second option, which changes nothing in its kernel.
+    capturable = {"capturable": True} if "capturable" in parameters.keys() - optimizer.keywords.keys() else {}
+    return partial(optimizer, fused=True, **capturable)
 
 
 def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:

@@ -25,6 +25,7 @@ from lt_fast.experiment.results import Predictions
 from lt_fast.experiment.running import Place, Told, checked_device, read_result, run_in
 from lt_fast.ranks import Ranks
 from lt_fast.training import History, RunDirectory, process_group, run_files
+from lt_fast.training.compiling import check_compiler
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 
 
@@ -50,6 +51,7 @@ def run_folds(
     step: str = "eager",
     workers: int | None = None,
     log: Sequence[str] = (),
+    compiler: str | None = None,
 ) -> dict[str, Any]:
     """Train once for each fold, on the others, and measure all images together.
 
@@ -66,6 +68,7 @@ def run_folds(
         step: see ``run``.
         workers: see ``run``.
         log: see ``run``; every fold has its own.
+        compiler: see ``run``.
 
     Returns:
         What ``result.json`` holds, as of ``run``; ``folds`` has the metrics of each.
@@ -74,6 +77,7 @@ def run_folds(
         As ``run``.
     """
     checked_device(device)
+    check_compiler(compiler)
     told = Told(checked_log(log))
     ranks, folder = Ranks.from_environment(), Path(run_dir)
     if ranks.world_size > 1:
@@ -91,7 +95,8 @@ def run_folds(
         for number, (place, data) in enumerate(zip(places, every, strict=True)):
             own = {**config, DATA_OPTIONS: {**config[DATA_OPTIONS], "fold": number}}
             begun = (place / "config.json").exists()
-            run_in(own, Place(place, begun, device, progress, step, ranks, workers, told), root=root, data=data)
+            there = Place(place, begun, device, progress, step, ranks, workers, told, compiler)
+            run_in(own, there, root=root, data=data)
         return _pooled(config, directory, places)
 
 

@@ -18,6 +18,7 @@ from lt_fast.calibration import storage
 from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, fused_on, images_to_fit, load_data, source_of
+from lt_fast.experiment.captured import CapturedPrediction, in_large_batches
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
@@ -30,9 +31,11 @@ from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import Callback, Checkpoints, RunDirectory, process_group, run_files
+from lt_fast.training.compiling import check_compiler
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 from lt_fast.training.state import refuse_disagreement
+from lt_fast.training.times import NO_TIMES
 from lt_fast.versions import versions
 
 
@@ -50,6 +53,8 @@ def run(
     workers: int | None = None,
     log: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
+    compiler: str | None = None,
+    times: training.Times = NO_TIMES,
 ) -> dict[str, Any]:
     """Train, calibrate and measure by ``config``, with everything in ``run_dir``.
 
@@ -70,6 +75,8 @@ def run(
         workers: processes that decode photographs; one for each processor when left out.
         log: ``"tensorboard"`` and ``"wandb"``: mirrors of ``metrics.csv`` and of the final metrics.
         callbacks: told of the training as it goes; see ``lt_fast.training.Callback``.
+        compiler: backend of ``torch.compile`` for the network's steps: see ``lt_fast.training.fit``.
+        times: told of the parts of every step: see ``lt_fast.training.Measured``.
 
     Under ``torchrun`` every rank calls this, and rank 0 writes and returns the result; the others return an empty one.
 
@@ -88,7 +95,7 @@ def run(
     if ranks.world_size > 1 and torch.device(device).index is not None:
         raise UsageError(f"device must be cuda on {ranks.world_size} ranks, each with a GPU of its own, got {device!r}")
     told = Told(checked_log(log), tuple(callbacks))
-    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers, told)
+    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers, told, compiler, times)
     with process_group(ranks, device):
         return run_in(config, place, root=root, download=download, start_from=start_from)
 
@@ -111,6 +118,8 @@ class Place(NamedTuple):
     ranks: Ranks
     workers: int | None = None
     told: Told = Told()
+    compiler: str | None = None
+    times: training.Times = NO_TIMES
 
 
 def run_in(
@@ -132,6 +141,7 @@ def run_in(
         images_to_fit(parts.calibrator, data)
     _refuse_other_ranks(config, data, ranks)
     training.check_step(place.step, place.device, parts.method)
+    check_compiler(place.compiler)
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
     config = {**config, **({} if start is None else {START: start.record})}
     if not ranks.is_main:
@@ -390,6 +400,8 @@ def _fitted(
         ranks=place.ranks,
         step=place.step,
         callbacks=(*place.told.callbacks, *mirrors),
+        compiler=place.compiler,
+        times=place.times,
         # A frozen network's head is a second of training, and a checkpoint a file of megabytes.
         save_every=max(config["epochs"], 1) if config.get(MODE) == "freeze" else 1,
     )
@@ -416,11 +428,13 @@ def _evaluation(
     config: Mapping[str, Any], data: Data, parts: Parts, place: Place
 ) -> Callable[[Any], dict[str, float | None]]:
     name, images = data.measured_each_epoch()
-    batches = parts.data.plain_loader(source_of(images))
+    captured = place.step == "graph"
+    batches = (in_large_batches(parts.data) if captured else parts.data).plain_loader(source_of(images))
+    predicting = CapturedPrediction(parts.method, torch.device(place.device)) if captured else parts.method
 
-    def evaluate(method: Method) -> dict[str, float | None]:
+    def evaluate(_: Method) -> dict[str, float | None]:
         recalls = metrics.GroupRecalls(data.train.class_counts)
-        for _, logits, labels in scored_batches(config, method, batches, device=place.device):
+        for _, logits, labels in scored_batches(config, predicting, batches, device=place.device):
             recalls.add(logits, labels)
         counted = torch.from_numpy(recalls.counted).to(place.device)  # where the ranks exchange tensors
         recalls.counted = place.ranks.sum(counted).cpu().numpy()
