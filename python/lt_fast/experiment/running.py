@@ -432,7 +432,7 @@ def _evaluation(
     batches = (in_large_batches(parts.data) if captured else parts.data).plain_loader(source_of(images))
     predicting = CapturedPrediction(parts.method, torch.device(place.device)) if captured else parts.method
 
-    def evaluate(_: Method) -> dict[str, float | None]:
+    def evaluate(method: Method) -> dict[str, float | None]:  # noqa: ARG001  (it is that of `parts`)
         recalls = metrics.GroupRecalls(data.train.class_counts)
         for _, logits, labels in scored_batches(config, predicting, batches, device=place.device):
             recalls.add(logits, labels)

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,8 +45,7 @@ def compiled(method: nn.Module, compiler: str | None, *, amp: bool = False) -> I
     """
     networks = Networks(method, networks_of(method) if compiler is not None else [], amp=amp)
     try:
-        for network in networks.compiled:
-            network.compile(backend=compiler, dynamic=False)  # the full batch and the last short one are all shapes
+        networks.compile(compiler)
         yield networks
     finally:
         networks.give_up()
@@ -63,6 +62,11 @@ class Networks:
 
     def __init__(self, method: nn.Module, compiled: list[nn.Module], *, amp: bool = False) -> None:
         self.method, self.compiled, self._amp = method, compiled, amp
+
+    def compile(self, compiler: str | None) -> None:
+        """Compile each network when it is called; the full batch and the last short one are all shapes there are."""
+        # `network.compile` compiles no network whose class is one of torch's own, such as a Sequential.
+        self._set([torch.compile(_call_of(each), backend=compiler, dynamic=False) for each in self.compiled])
 
     def tried_first(self, runner: StepRunner) -> StepRunner:
         """Return ``runner``, which before its first step tries whether the networks can be compiled, if any are."""
@@ -121,6 +125,13 @@ class _TriedFirst:
             self._tried = True
             self._networks.attempt(batches)
         return self._runner(batches, phase=phase, rate=rate, weight=weight, check=check)
+
+
+def _call_of(network: nn.Module) -> Callable[..., Any]:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        return network._call_impl(*arguments, **keywords)  # noqa: SLF001  (its call would begin here again)
+
+    return call
 
 
 def _reason(error: BaseException) -> str:

@@ -86,10 +86,10 @@ class UnderWay:
     def keep(self, batches: Batches, copied: Event) -> None:
         """Keep ``batches`` until the event ``copied``."""
         self._waiting.append((copied, batches))
-        if len(self._waiting) > self._most:
-            self._waiting[0][0].synchronize()
-        while self._waiting and self._waiting[0][0].query():
+        while self._waiting[0][0].query() and len(self._waiting) > 1:
             self._waiting.popleft()
+        if len(self._waiting) > self._most:
+            self._waiting.popleft()[0].synchronize()
 
 
 class Transfer:
