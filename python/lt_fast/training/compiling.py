@@ -45,7 +45,8 @@ def compiled(method: nn.Module, compiler: str | None, *, amp: bool = False) -> I
     """
     networks = Networks(method, networks_of(method) if compiler is not None else [], amp=amp)
     try:
-        networks.compile(compiler)
+        if compiler is not None:
+            networks.compile(compiler)
         yield networks
     finally:
         networks.give_up()
@@ -63,7 +64,7 @@ class Networks:
     def __init__(self, method: nn.Module, compiled: list[nn.Module], *, amp: bool = False) -> None:
         self.method, self.compiled, self._amp = method, compiled, amp
 
-    def compile(self, compiler: str | None) -> None:
+    def compile(self, compiler: str) -> None:
         """Compile each network when it is called; the full batch and the last short one are all shapes there are."""
         # `network.compile` compiles no network whose class is one of torch's own, such as a Sequential.
         self._set([torch.compile(_call_of(each), backend=compiler, dynamic=False) for each in self.compiled])
@@ -129,7 +130,8 @@ class _TriedFirst:
 
 def _call_of(network: nn.Module) -> Callable[..., Any]:
     def call(*arguments: Any, **keywords: Any) -> Any:
-        return network._call_impl(*arguments, **keywords)  # noqa: SLF001  (its call would begin here again)
+        # Not the network's call, which would begin here again.
+        return network._call_impl(*arguments, **keywords)  # type: ignore[no-untyped-call]  # noqa: SLF001
 
     return call
 

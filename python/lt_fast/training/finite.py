@@ -56,8 +56,12 @@ class FiniteWatch:
         """
         if loss.ndim:
             raise ValueError(f'criterion must give a scalar, got shape {tuple(loss.shape)}; pass reduction="mean"')
+        seen = _Seen(epoch, step, rate)
+        if self.every == 1 and self._host is None:
+            self._look([seen], [loss.item()], last)
+            return
         self._losses[len(self._seen)].copy_(loss.detach())
-        self._seen.append(_Seen(epoch, step, rate))
+        self._seen.append(seen)
         if len(self._seen) < self.every:
             return
         if self._host is None:

@@ -207,7 +207,7 @@ class Measured(Times):
         profiler, self._profiler = self._profiler, None
         profiler.stop()
         if self._cuda:
-            self.busy = min(_busy_seconds(profiler.events()) / window, 1.0)
+            self.busy = min(busy_seconds(profiler.events()) / window, 1.0)
         self._write(profiler)
         self._left_out = time.perf_counter() - self._trace_began
 
@@ -227,7 +227,7 @@ class Measured(Times):
             torch.cuda.synchronize()
 
 
-def _busy_seconds(events: Iterable[Any]) -> float:
+def busy_seconds(events: Iterable[Any]) -> float:
     """Return the time of kernels and copies; the names of parts are on the GPU's time line as well."""
     parts, cuda = {str(part) for part in Part}, DeviceType.CUDA
     on_device = (each for each in events if each.device_type == cuda and each.name not in parts)
