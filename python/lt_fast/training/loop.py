@@ -21,7 +21,7 @@ from lt_fast.training.finite import FiniteWatch
 from lt_fast.training.graphs import SideStream
 from lt_fast.training.history import OWN_COLUMNS, History
 from lt_fast.training.interruption import Interruption
-from lt_fast.training.optimizers import MakeOptimizer, make_optimizer
+from lt_fast.training.optimizers import MakeOptimizer, give_momentum, make_optimizer
 from lt_fast.training.progress import Progress
 from lt_fast.training.random_layers import RandomLayers
 from lt_fast.training.run_directory import RunDirectory
@@ -112,6 +112,7 @@ def fit(
     training = _set_up(method, loaders, optimizer, learning_rate, settings, device, ranks)
     training.refuse_disagreement()
     place = beginning(training, run, resume=resume)
+    give_momentum(training.optimizer)
     watch = FiniteWatch(device, ranks)
     done = place.epoch * training.steps + place.step
     listeners = callbacks if ranks.is_main else ()
