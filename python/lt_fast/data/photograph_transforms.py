@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from lt_fast import _checks
+from lt_fast import _checks, _rust
 from lt_fast._extras import require
 from lt_fast._text import nearest
+from lt_fast.data.decoders import as_picture, as_tensor
 from lt_fast.errors import UsageError
 from lt_fast.registry import register
 
@@ -20,6 +23,9 @@ AUGMENTATIONS = ("light", "standard", "strong")
 """The presets that ``augment`` names; ``"none"`` and ``module:function`` are taken too."""
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
+
+_OF_TENSORS = ("bicubic", "bilinear")
+"""What torchvision resizes tensors by, antialiased as Pillow does."""
 
 _MOST_PIXELS = 4096
 _SMALLEST_SCALE = {"light": 0.35, "standard": 0.2, "strong": 0.2}
@@ -29,7 +35,12 @@ _JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.05}
 @register("transform", "photograph")
 @dataclass(frozen=True, kw_only=True)
 class PhotographTransform:
-    """From a ``PIL.Image`` in RGB to a normalised ``(3, size, size)`` float32 tensor.
+    """From a ``PIL.Image`` in RGB, or its pixels, to a normalised ``(3, size, size)`` float32 tensor.
+
+    A (3, H, W) uint8 tensor, which ``FileSource(decoder="torchvision")`` gives, is cropped and resized as a tensor, in
+    a third of the time; the crop is the same, and its pixels differ from Pillow's by rounding. Colours are changed by
+    Pillow in both cases. Other interpolations than bicubic and bilinear, and a function of your own, have a
+    ``PIL.Image`` made of it.
 
     For training, by ``augment``:
 
@@ -100,7 +111,9 @@ class PhotographTransform:
 
     def __call__(self, image: Any) -> Tensor:
         """Return the image as a normalised ``(3, size, size)`` float32 tensor."""
-        tensor: Tensor = self._pipeline(image)
+        if isinstance(image, Tensor) and ":" not in self.augment and self.interpolation in _OF_TENSORS:
+            return self._of_pixels(image)
+        tensor: Tensor = self._pipeline(as_picture(image) if isinstance(image, Tensor) else image)
         if tuple(tensor.shape) != (3, self.size, self.size):
             raise UsageError(
                 f"augment {self.augment} must give images of {self.size} x {self.size} pixels in RGB, got a tensor of "
@@ -108,34 +121,62 @@ class PhotographTransform:
             )
         return tensor
 
+    def _of_pixels(self, pixels: Tensor) -> Tensor:
+        placed, coloured = self._steps
+        for step in placed:
+            pixels = step(pixels)
+        if coloured:
+            image = as_picture(pixels)
+            for step in coloured:
+                image = step(image)
+            pixels = as_tensor(image)
+        return _normalized(pixels, self.mean, self.std)
+
+    def imports(self) -> None:
+        """Import what the first image needs: workers that are forked later share it, and need not do it each."""
+        _torchvision()
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave torchvision's objects out: a worker process makes its own."""
-        return {name: value for name, value in vars(self).items() if name != "_pipeline"}
+        return {name: value for name, value in vars(self).items() if name not in ("_pipeline", "_steps")}
 
     @cached_property
     def _pipeline(self) -> Callable[[Any], Any]:
-        import torch  # noqa: PLC0415
-
-        v2 = require("torchvision.transforms.v2", extra="train", purpose="photographs")
+        v2 = _torchvision()
         finish = [
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(mean=list(self.mean), std=list(self.std)),
         ]
-        pipeline: Callable[[Any], Any] = v2.Compose([*self._before(v2), *finish])
+        own = [_own(self.augment, self.size)] if ":" in self.augment else [*self._steps[0], *self._steps[1]]
+        pipeline: Callable[[Any], Any] = v2.Compose([*own, *finish])
         return pipeline
 
-    def _before(self, v2: Any) -> list[Any]:
-        """Return what changes the image, before it is made a normalised tensor."""
+    @cached_property
+    def _steps(self) -> tuple[list[Any], list[Any]]:
+        """What moves the pixels of an image, and what changes their colours, before they are normalised."""
+        v2 = _torchvision()
         mode = v2.InterpolationMode(self.interpolation)
         if self.augment == "none":
             shorter = max(self.size, math.floor(self.size / self.crop_share))
-            return [v2.Resize(shorter, interpolation=mode), v2.CenterCrop(self.size)]
-        if ":" in self.augment:
-            return [_own(self.augment, self.size)]
+            return [v2.Resize(shorter, interpolation=mode), v2.CenterCrop(self.size)], []
         crop = v2.RandomResizedCrop(self.size, scale=(_SMALLEST_SCALE[self.augment], 1.0), interpolation=mode)
         colour = {"light": [], "standard": [v2.ColorJitter(**_JITTER)], "strong": [v2.TrivialAugmentWide()]}
-        return [crop, v2.RandomHorizontalFlip(), *colour[self.augment]]
+        return [crop, v2.RandomHorizontalFlip()], colour[self.augment]
+
+
+def _torchvision() -> Any:
+    return require("torchvision.transforms.v2", extra="train", purpose="photographs")
+
+
+def _normalized(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return (3, H, W) uint8 pixels as ``(pixels / 255 - mean) / std``, in one pass."""
+    image = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())[None]
+    x, first = torch.empty(1, *pixels.shape), np.zeros(1, np.int64)
+    as_they_are = (0, 0, 0, 0, False)  # seed, epoch, view, padding, flip
+    centre, spread = np.array(mean, np.float32), np.array(std, np.float32)
+    _rust.fill_batch(image, first, first, as_they_are, centre, spread, None, x.numpy())
+    return x[0]
 
 
 def _own(place: str, size: int) -> Callable[[Any], Any]:
