@@ -14,7 +14,7 @@ from lt_fast import _checks
 from lt_fast.batch import Batch, BatchPlan
 from lt_fast.data.plans import FixedBatches, Mixer, NumberedBatches, Planner, SamplerPlans, described
 from lt_fast.data.sources import ImageSource
-from lt_fast.data.workers import Settings, Workers, read_batch
+from lt_fast.data.workers import Answer, Settings, Workers, read_batch
 from lt_fast.ranks import Ranks
 
 _STATE_VERSION = 1
@@ -171,15 +171,22 @@ class Loader:
         workers, self._idle = self._idle, None
         if workers is None or not workers.have(*reading):
             workers = Workers(*reading)
+        try:
+            yield from map(self._batch_in, workers.read(plans))
+        except BaseException:  # also a consumer that stops
+            workers.close()
+            raise
+        self._idle = workers
+
+    def _batch_in(self, answer: Answer) -> Batch:
+        """Return the batch of a worker, after its warnings."""
         # A worker knows nothing of the others: only here is it known what has been said.
         warn = getattr(self.source, "warn_once", warnings.warn)
-        for answer in workers.read(plans):
-            for category, text in answer.warned:
-                warn(text, category)
-            if isinstance(answer.batch, Exception):
-                raise answer.batch
-            yield answer.batch
-        self._idle = workers
+        for category, text in answer.warned:
+            warn(text, category)
+        if isinstance(answer.batch, Exception):
+            raise answer.batch
+        return answer.batch
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the worker processes out: a copy starts its own."""

@@ -1,5 +1,6 @@
 """``Workers``: processes that decode batches by their plans, from the first epoch of a loader to its last."""
 
+import atexit
 import os
 import signal
 import warnings
@@ -60,7 +61,7 @@ class Workers:
             transform.imports()
         self._parts, self._settings = _parts(source, transform), (seed, settings)
         self._inherited, self._plans = False, _Plans()
-        self._loader: Any = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             _Reader(source, transform, seed),
             batch_size=None,
             sampler=self._plans,
@@ -69,6 +70,10 @@ class Workers:
             persistent_workers=True,
             **settings._asdict(),
         )
+        # The one reference to the loader: where the garbage collector finds a cycle with this object, its processes
+        # are told to end before torch's queues to them are closed, else each is waited for.
+        self._loader = [loader]
+        self._end = weakref.finalize(self, self._loader.clear)
         _LIVING.add(self)
 
     def have(self, source: ImageSource, transform: Any, seed: int, settings: Settings) -> bool:
@@ -80,11 +85,20 @@ class Workers:
     def read(self, plans: Iterator[BatchPlan]) -> Iterator[Answer]:
         """Yield an answer for each plan, in order. Only one call at a time."""
         self._plans.following = plans
-        yield from self._loader
+        batches = iter(self._loader[0])
+        # Moved behind what torch has registered with its processes, so that it runs before: torch waits for each.
+        atexit.unregister(_end_all)
+        atexit.register(_end_all)
+        yield from batches
+
+    def close(self) -> None:
+        """End the processes."""
+        self._end()
 
     def leave_to_parent(self) -> None:
         """Do not end the processes with this object: it is the copy in a forked process, and they are the parent's."""
         self._inherited = True
+        self._end.detach()
         _INHERITED.append(self)
 
 
@@ -95,6 +109,11 @@ _INHERITED: list[Workers] = []
 def _leave_to_parent() -> None:
     for workers in list(_LIVING):
         workers.leave_to_parent()
+
+
+def _end_all() -> None:
+    for workers in list(_LIVING):
+        workers.close()
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
