@@ -135,7 +135,7 @@ def photographs(tmp_path_factory):
     return {kind: FileSource(names, LABELS, root=root, decoder=kind) for kind in ("pillow", "torchvision")}
 
 
-@pytest.mark.parametrize("augment", ["light", "standard", "strong", "none"])
+@pytest.mark.parametrize("augment", ["light", "standard", "strong", "simclr", "autoaugment", "randaugment", "none"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos"])
 def test_the_same_crop_and_colours_within_rounding(augment, interpolation):
     image = scene(120, 160)

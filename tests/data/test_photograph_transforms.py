@@ -145,7 +145,7 @@ def test_a_function_that_gives_another_size_is_refused(photograph, own):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"augment": "storng"}, "augment must be one of light, standard, strong, none or .*did you mean 'strong'"),
+        ({"augment": "storng"}, "augment must be one of light, standard, strong, .*, none or .*did you mean 'strong'"),
         ({"augment": "no_such_module:f"}, "must name an importable function as package.module:function"),
         ({"augment": "own_augmentation:missing"}, "has no attribute 'missing'"),
         ({"augment": "own_augmentation:NUMBER"}, "must name a function with the parameter size, .* a int; define"),

@@ -119,7 +119,9 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", metavar="K", help="train K times, so that every photograph is tested once")
     parser.add_argument(
-        "--augment", help="light, standard, strong, none or package.module:function (default: standard)"
+        "--augment",
+        help="light, standard, strong, autoaugment, randaugment, simclr, none or package.module:function (default: "
+        "standard)",
     )
     parser.add_argument(
         "--decoder",

@@ -19,7 +19,7 @@ from lt_fast.data.decoders import as_picture, as_tensor
 from lt_fast.errors import UsageError
 from lt_fast.registry import register
 
-AUGMENTATIONS = ("light", "standard", "strong")
+AUGMENTATIONS = ("light", "standard", "strong", "autoaugment", "randaugment", "simclr")
 """The presets that ``augment`` names; ``"none"`` and ``module:function`` are taken too."""
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
@@ -28,7 +28,7 @@ _OF_TENSORS = ("bicubic", "bilinear")
 """What torchvision resizes tensors by, antialiased as Pillow does."""
 
 _MOST_PIXELS = 4096
-_SMALLEST_SCALE = {"light": 0.35, "standard": 0.2, "strong": 0.2}
+_SMALLEST_SCALE = {**dict.fromkeys(AUGMENTATIONS, 0.2), "light": 0.35}
 _JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.05}
 
 
@@ -47,6 +47,10 @@ class PhotographTransform:
     - ``"light"``: ``RandomResizedCrop`` of 35 to 100 % of the area, and a mirror image with probability 1/2.
     - ``"standard"``: of 20 to 100 %, and ``ColorJitter`` of brightness, contrast and saturation by 0.4, hue by 0.05.
     - ``"strong"``: as standard, with ``TrivialAugmentWide`` (Müller and Hutter 2021, arXiv:2103.10158) for the jitter.
+    - ``"autoaugment"``: as standard, with the policy for ImageNet of arXiv:1805.09501 for the jitter.
+    - ``"randaugment"``: as standard, with two operations of magnitude 9 of 30 (arXiv:1909.13719) for the jitter.
+    - ``"simclr"``: for contrastive views (arXiv:2002.05709): as standard, with colours changed by 0.8 (hue by 0.2) in
+      eight of ten images, two of ten grey, and every second one blurred by a tenth of its side.
     - ``"none"``: what ``plain()`` does.
     - ``"package.module:function"``: your own. The function is called as ``function(size=size)`` when the first image is
       read, and returns a callable from a ``PIL.Image`` to a ``PIL.Image`` of ``size`` x ``size`` or to a
@@ -161,8 +165,22 @@ class PhotographTransform:
             shorter = max(self.size, math.floor(self.size / self.crop_share))
             return [v2.Resize(shorter, interpolation=mode), v2.CenterCrop(self.size)], []
         crop = v2.RandomResizedCrop(self.size, scale=(_SMALLEST_SCALE[self.augment], 1.0), interpolation=mode)
-        colour = {"light": [], "standard": [v2.ColorJitter(**_JITTER)], "strong": [v2.TrivialAugmentWide()]}
-        return [crop, v2.RandomHorizontalFlip()], colour[self.augment]
+        return [crop, v2.RandomHorizontalFlip()], self._colours(v2)
+
+    def _colours(self, v2: Any) -> list[Any]:
+        """Return what a preset does after crop and mirror image."""
+        if self.augment == "simclr":
+            kernel = self.size // 10 // 2 * 2 + 1  # odd, as a blur's must be
+            jitter = v2.ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+            blur = v2.GaussianBlur(kernel, sigma=(0.1, 2.0))
+            return [v2.RandomApply([jitter], 0.8), v2.RandomGrayscale(0.2), v2.RandomApply([blur], 0.5)]
+        return {
+            "light": [],
+            "standard": [v2.ColorJitter(**_JITTER)],
+            "strong": [v2.TrivialAugmentWide()],
+            "autoaugment": [v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET)],
+            "randaugment": [v2.RandAugment()],
+        }[self.augment]
 
 
 def _torchvision() -> Any:
