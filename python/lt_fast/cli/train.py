@@ -81,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_machine_arguments(parser)
     parser.add_argument(
-        "--workers", metavar="N", help="processes that decode photographs (default: one for each processor)"
+        "--workers",
+        metavar="N",
+        help="processes per rank that decode photographs (default: the processors, shared by the ranks)",
     )
     parser.add_argument(
         "--step", default="eager", help="eager or, on a GPU, graph: each step as one CUDA graph (default: eager)"
