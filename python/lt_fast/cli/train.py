@@ -16,7 +16,7 @@ SUMMARY = "train, calibrate and measure one method on one data set, or on photog
 PHOTOGRAPHS, USUAL_METHOD = "photographs", "mammc"
 
 # What only photographs have, with its value where it is left out.
-_OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None}
+_OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None, "decoder": None}
 
 _MOST_FOLDS = 100
 _THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may refuse to make them
@@ -81,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_machine_arguments(parser)
     parser.add_argument(
-        "--workers", metavar="N", help="processes that decode photographs (default: one for each processor)"
+        "--workers",
+        metavar="N",
+        help="processes per rank that decode photographs (default: the processors, shared by the ranks)",
     )
     parser.add_argument(
         "--step", default="eager", help="eager or, on a GPU, graph: each step as one CUDA graph (default: eager)"
@@ -130,6 +132,10 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
         "--augment",
         help="light, standard, strong, autoaugment, randaugment, simclr, none or package.module:function (default: "
         "standard)",
+    )
+    parser.add_argument(
+        "--decoder",
+        help="of photographs: pillow, or torchvision, which is faster and rounds otherwise (default: pillow)",
     )
 
 
@@ -290,6 +296,17 @@ def of_data(data: Any, place: str | None, arguments: argparse.Namespace, overrid
 def _photographs(place: str | None, arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
     from lt_fast._numbers import integer_option  # noqa: PLC0415
 
+    settings = {
+        "transform.augment": arguments.augment,
+        "model.weights": _weights(arguments.weights),
+        "data.decoder": arguments.decoder,
+    }
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if name in overrides:
+            raise UsageError(f"{name} must be set once, got {overrides[name]} and {value}")
+        overrides[name] = value
     options: dict[str, Any] = {"path": _absolute(str(place))}
     for name in [name for name in overrides if name.startswith("data.")]:
         options[name.partition(".")[2]] = overrides.pop(name)
@@ -301,13 +318,6 @@ def _photographs(place: str | None, arguments: argparse.Namespace, overrides: di
         options["test"] = _absolute(arguments.test)
     if arguments.folds is not None:
         options["folds"] = integer_option("--folds", arguments.folds, least=2, most=_MOST_FOLDS)
-    settings = {"transform.augment": arguments.augment, "model.weights": _weights(arguments.weights)}
-    for name, value in settings.items():
-        if value is None:
-            continue
-        if name in overrides:
-            raise UsageError(f"{name} must be set once, got {overrides[name]} and {value}")
-        overrides[name] = value
     return {"mode": arguments.mode, "model": arguments.model, "data_options": options}
 
 

@@ -146,7 +146,7 @@ def build(
         data: of the run.
         ranks: of this process.
         first_weights: read the pretrained weights that the configuration names; False where a checkpoint follows.
-        workers: processes that decode photographs; by default one for each processor.
+        workers: processes that decode photographs; by default one for each processor, shared by the machine's ranks.
 
     Raises:
         UsageError: if a component does not take its options.
@@ -477,8 +477,11 @@ def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any
 
 
 def _processors() -> int:
+    """Return the processors that this rank has, of a machine whose ranks share them."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(found, _MOST_WORKERS)
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "1")  # set by torchrun
+    ranks = int(sharing) if sharing.isascii() and sharing.isdigit() else 1
+    return max(1, min(found // max(1, ranks), _MOST_WORKERS))
 
 
 def _try_out(optimizer: Any, schedule: LearningRate) -> None:

@@ -137,7 +137,7 @@ def _data_of_folds(
         if done
         else Data(
             *divide(
-                found,
+                found._replace(decoder=options.get("decoder", "pillow")),
                 validation=config["validation"],
                 folds=options["folds"],
                 fold=number,
