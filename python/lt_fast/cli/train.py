@@ -19,6 +19,7 @@ PHOTOGRAPHS, USUAL_METHOD = "photographs", "mammc"
 _OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None}
 
 _MOST_FOLDS = 100
+_MOST_MIB = 1 << 30
 _THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may refuse to make them
 
 
@@ -87,6 +88,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--step", default="eager", help="eager or, on a GPU, graph: each step as one CUDA graph (default: eager)"
     )
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
+    parser.add_argument(
+        "--most-logits",
+        metavar="MIB",
+        default="256",
+        help="store the score of every class for each test image up to this size, else those of the five best classes "
+        "(default: 256)",
+    )
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
     parser.add_argument(
         "--log",
@@ -166,6 +174,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     from lt_fast import experiment  # noqa: PLC0415  (imports torch)
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
     from lt_fast.experiment.folds import has_folds  # noqa: PLC0415
 
     shared: dict[str, Any] = {
@@ -177,6 +186,7 @@ def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namesp
         "workers": None if arguments.workers is None else integer_from_0("--workers", arguments.workers),
     }
     shared["log"] = arguments.log
+    shared["most_logits"] = integer_option("--most-logits", arguments.most_logits, least=0, most=_MOST_MIB) << 20
     if has_folds(config):
         if arguments.start_from is not None:
             raise UsageError("--start-from must be left out with --folds: every fold begins with first weights")

@@ -12,16 +12,24 @@ from lt_fast.metrics.accuracy import (
     top1_accuracy,
     worst_class_recall,
 )
-from lt_fast.metrics.calibration_error import Reliability, expected_calibration_error, reliability
-from lt_fast.metrics.evaluation import METRICS, evaluate, group_recalls
+from lt_fast.metrics.answers import Answers
+from lt_fast.metrics.calibration_error import (
+    Reliability,
+    expected_calibration_error,
+    reliability,
+    reliability_by_confidence,
+)
+from lt_fast.metrics.evaluation import METRICS, Evaluation, evaluate, group_recalls
 from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_recall_interval, wilson_interval
-from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
+from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors, likely_label_errors_among
 from lt_fast.metrics.likelihood import negative_log_likelihood
 from lt_fast.metrics.risk_coverage import RiskCoverage, risk_by_confidence, risk_coverage
 from lt_fast.metrics.streamed import GroupRecalls
 
 __all__ = [
     "METRICS",
+    "Answers",
+    "Evaluation",
     "GroupRecalls",
     "LabelErrors",
     "Reliability",
@@ -33,12 +41,14 @@ __all__ = [
     "expected_calibration_error",
     "group_recalls",
     "likely_label_errors",
+    "likely_label_errors_among",
     "macro_f1",
     "mean_interval",
     "mean_recall_interval",
     "negative_log_likelihood",
     "per_class_scores",
     "reliability",
+    "reliability_by_confidence",
     "risk_by_confidence",
     "risk_coverage",
     "top1_accuracy",

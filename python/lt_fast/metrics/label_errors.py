@@ -59,19 +59,48 @@ def likely_label_errors(probabilities: Scores, labels: Labels) -> LabelErrors:
     array, target = checked_scores(probabilities, labels, name="probabilities")
     require_distributions(array)
     values = array.astype(np.float64)
-    confident = np.where(values >= _thresholds(values, target), values, -1.0)
-    suggested = confident.argmax(axis=1)
-    rows = np.flatnonzero((confident.max(axis=1) >= 0) & (suggested != target))
-    own = values[rows, target[rows]]
-    order = np.argsort(own, kind="stable")
-    rows = rows[order]
-    return LabelErrors(rows, target[rows], suggested[rows], own[order])
+    own = values[np.arange(len(target)), target]
+    confident = np.where(values >= _thresholds(own, target, values.shape[1]), values, -1.0)
+    return _errors(confident.argmax(axis=1), confident.max(axis=1), own, target)
 
 
-def _thresholds(values: NDArray[np.float64], target: NDArray[np.int64]) -> NDArray[np.float64]:
+def likely_label_errors_among(
+    classes: NDArray[np.integer], probabilities: NDArray[np.float64], own: NDArray[np.float64],
+    labels: NDArray[np.integer], *, num_classes: int,
+) -> LabelErrors:  # fmt: skip
+    """``likely_label_errors`` where only the most probable classes of each sample are known.
+
+    The thresholds need nothing else. A sample is missed where none of these classes reaches its threshold and a less
+    probable one does.
+
+    Args:
+        classes: ``(N, K)``, the most probable classes of each sample.
+        probabilities: ``(N, K)``, theirs.
+        own: ``(N,)``, the probability of each sample's label.
+        labels: ``(N,)`` in [0, num_classes).
+        num_classes: C.
+
+    Complexity: O(N K + C).
+    """
+    target = np.asarray(labels, dtype=np.int64)
+    confident = np.where(probabilities >= _thresholds(own, target, num_classes)[classes], probabilities, -1.0)
+    best = confident.argmax(axis=1)[:, None]
+    suggested = np.take_along_axis(classes, best, axis=1)[:, 0].astype(np.int64)
+    return _errors(suggested, confident.max(axis=1), own, target)
+
+
+def _errors(
+    suggested: NDArray[np.int64], confidence: NDArray[np.float64], own: NDArray[np.float64], target: NDArray[np.int64]
+) -> LabelErrors:
+    """Return the samples whose most probable confident class, of ``confidence`` >= 0, is another one than the label."""
+    rows = np.flatnonzero((confidence >= 0) & (suggested != target))
+    rows = rows[np.argsort(own[rows], kind="stable")]
+    return LabelErrors(rows, target[rows], suggested[rows], own[rows])
+
+
+def _thresholds(own: NDArray[np.float64], target: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Mean probability of each class over its own samples; infinite for a class without samples."""
-    classes = values.shape[1]
-    total = np.bincount(target, weights=values[np.arange(len(target)), target], minlength=classes)
+    total = np.bincount(target, weights=own, minlength=classes)
     count = np.bincount(target, minlength=classes)
     # A class of equal probabilities must reach its own mean, whatever the rounding of the sum.
     mean = total / np.maximum(count, 1) - 1e-9
