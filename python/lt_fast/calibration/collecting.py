@@ -100,7 +100,8 @@ def collected_batches(
                     features, logits = _checked(own, images, calls, step=step)
                 _checks.labels_in_range("labels", labels, logits.shape[1], first=before, hint=", the model's classes")
                 before += len(labels)
-                kept = logits if keep_logits else logits[:0]
+                # Not logits[:0], which would keep the memory of all of them.
+                kept = logits if keep_logits else logits.new_empty((0, logits.shape[1]))
                 yield Collected(features.float().cpu(), kept.float().cpu(), labels)
     finally:
         hook.remove()

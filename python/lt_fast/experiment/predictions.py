@@ -14,6 +14,7 @@ from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, read_bytes, replace_file
 from lt_fast.counts import ClassCounts
 from lt_fast.errors import DataError
+from lt_fast.metrics.label_errors import LabelErrors, class_thresholds, errors_among, most_confident
 from lt_fast.training.run_files import CALIBRATED, PREDICTIONS, read_saved
 
 MOST_LOGITS = 1 << 28
@@ -239,62 +240,50 @@ class Answered(NamedTuple):
         predicted: (N,) int64.
         confidence: (N,) float64, the probability of the predicted class.
         own: (N,) float64, that of the label.
-        classes: (N, K) int64, the most probable ones of each image; None where all are known, in their order.
-        probabilities: (N, K) float64, theirs; (N, C) where all are known.
+        parts: the scores, one below the other.
     """
 
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64]
     own: NDArray[np.float64]
-    classes: NDArray[np.int64] | None
-    probabilities: NDArray[np.float64]
+    parts: tuple[Scores, ...]
 
     @classmethod
-    def of_logits(cls, logits: Tensor, labels: NDArray[np.int64]) -> Self:
-        """Return the answers of logits (N, C)."""
-        found = softmax(logits.numpy())
-        own = found[np.arange(len(labels)), labels]
-        return cls(found.argmax(axis=1), found.max(axis=1), own, None, found)
+    def of(cls, scores: Scores, labels: NDArray[np.int64]) -> Self:
+        """Return the answers of logits (N, C), or of rows in short."""
+        if isinstance(scores, Best):
+            predicted, confidence = scores.classes[:, 0].numpy(), scores.confidence.numpy()
+            return cls(predicted, confidence, scores.log_likelihood.exp().numpy(), (scores,))
+        found, done = [], 0
+        for _, block in _probabilities(scores):
+            own = block[np.arange(len(block)), labels[done : done + len(block)]]
+            found.append((block.argmax(axis=1), block.max(axis=1), own))
+            done += len(block)
+        predicted, confidence, own = (np.concatenate(column) for column in zip(*found, strict=True))
+        return cls(predicted, confidence, own, (scores,))
 
-    @classmethod
-    def of_best(cls, best: Best) -> Self:
-        """Return the answers of rows in short."""
-        return cls(
-            best.classes[:, 0].numpy(),
-            best.confidence.numpy(),
-            best.log_likelihood.exp().numpy(),
-            best.classes.numpy(),
-            best.log_probabilities.exp().numpy(),
-        )
-
-    def label_errors(self, labels: NDArray[np.int64], num_classes: int) -> metrics.LabelErrors:
-        """Return the labels that are probably wrong."""
-        if self.classes is None:
-            return metrics.likely_label_errors(self.probabilities, labels)
-        return metrics.likely_label_errors_among(
-            self.classes, self.probabilities, self.own, labels, num_classes=num_classes
-        )
-
-    def with_rows(self, others: "Answered") -> "Answered":
+    def followed_by(self, others: "Answered") -> "Answered":
         """Return the rows of both, these first."""
-        if not len(others.predicted):
-            return self
-        if self.classes is None or others.classes is None:
-            both = self.classes is None and others.classes is None
-            return _stacked(self, others) if both else _stacked(self.shortened(), others.shortened())
-        return _stacked(self, others)
+        predicted, confidence, own = (np.concatenate(pair) for pair in zip(self[:3], others[:3], strict=True))
+        return Answered(predicted, confidence, own, (*self.parts, *others.parts))
 
-    def shortened(self) -> "Answered":
-        """Return the answers with the most probable classes alone."""
-        if self.classes is not None:
-            return self
-        classes = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :BEST]
-        return self._replace(classes=classes, probabilities=np.take_along_axis(self.probabilities, classes, axis=1))
+    def label_errors(self, labels: NDArray[np.int64], num_classes: int) -> LabelErrors:
+        """Return the labels that are probably wrong; of rows in short, judged by their best classes."""
+        thresholds = class_thresholds(self.own, labels, num_classes)
+        blocks = (block for scores in self.parts for block in _probabilities(scores))
+        found = [most_confident(probabilities, thresholds, classes) for classes, probabilities in blocks]
+        suggested, confidence = (np.concatenate(column) for column in zip(*found, strict=True))
+        return errors_among(suggested, confidence, self.own, labels)
 
 
-def _stacked(first: Answered, second: Answered) -> Answered:
-    columns = [None if one is None else np.concatenate([one, two]) for one, two in zip(first, second, strict=True)]
-    return Answered(*columns)  # type: ignore[arg-type]
+def _probabilities(scores: Scores) -> Iterator[tuple[NDArray[np.int64] | None, NDArray[np.float64]]]:
+    """Yield the probabilities of some rows after others, and their classes; None where they are all."""
+    if isinstance(scores, Best):
+        yield scores.classes.numpy(), scores.log_probabilities.exp().numpy()
+        return
+    rows = max(1, _BLOCK // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        yield None, softmax(scores[start : start + rows])
 
 
 class ReadPredictions(NamedTuple):
@@ -318,11 +307,11 @@ def read_answers(folder: str | Path, *, num_classes: int, name: str = PREDICTION
     found = read_predictions_of(folder, num_classes=num_classes, name=name)
     labels = found.labels.numpy()
     if isinstance(found, BestPredictions):
-        of_best = {"before": found.before, "after": found.after}
-        return ReadPredictions(labels, {k: Answered.of_best(best) for k, best in of_best.items() if best is not None})
-    of_all = {"before": found.logits, "after": found.calibrated_logits}
-    stages = {k: Answered.of_logits(logits, labels) for k, logits in of_all.items() if logits is not None}
-    return ReadPredictions(labels, stages)
+        stages: dict[str, Scores | None] = {"before": found.before, "after": found.after}
+    else:
+        stages = {"before": found.logits, "after": found.calibrated_logits}
+    answers = {stage: Answered.of(scores, labels) for stage, scores in stages.items() if scores is not None}
+    return ReadPredictions(labels, answers)
 
 
 def read_predictions_of(folder: str | Path, *, num_classes: int, name: str = PREDICTIONS) -> AnyPredictions:

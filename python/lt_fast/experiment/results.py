@@ -58,7 +58,9 @@ def predicted(
     if ranks.world_size > 1:
         columns = joined(ranks.gather(columns))
     order = columns[0].argsort()
-    _, *scores, labels = (column[order] for column in columns)
+    if not torch.equal(order, torch.arange(len(order))):  # of one rank it is: then nothing is copied
+        columns = tuple(column[order] for column in columns)
+    _, *scores, labels = columns
     return scores_in(scores, best=best), labels
 
 

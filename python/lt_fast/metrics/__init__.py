@@ -21,7 +21,7 @@ from lt_fast.metrics.calibration_error import (
 )
 from lt_fast.metrics.evaluation import METRICS, Evaluation, evaluate, group_recalls
 from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_recall_interval, wilson_interval
-from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors, likely_label_errors_among
+from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
 from lt_fast.metrics.likelihood import negative_log_likelihood
 from lt_fast.metrics.risk_coverage import RiskCoverage, risk_by_confidence, risk_coverage
 from lt_fast.metrics.streamed import GroupRecalls
@@ -41,7 +41,6 @@ __all__ = [
     "expected_calibration_error",
     "group_recalls",
     "likely_label_errors",
-    "likely_label_errors_among",
     "macro_f1",
     "mean_interval",
     "mean_recall_interval",

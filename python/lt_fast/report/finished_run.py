@@ -132,7 +132,7 @@ class FinishedRun:
         if self.validation is None:
             return self.labels, self.final
         labels, answers = self.validation
-        return np.concatenate([self.labels, labels]), self.final.with_rows(answers)
+        return np.concatenate([self.labels, labels]), self.final.followed_by(answers)
 
     @cached_property
     def judged_images(self) -> list[ImageRow]:
