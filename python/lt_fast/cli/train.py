@@ -19,6 +19,7 @@ PHOTOGRAPHS, USUAL_METHOD = "photographs", "mammc"
 _OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None, "decoder": None}
 
 _MOST_FOLDS = 100
+_MOST_MIB = 1 << 30
 _THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may refuse to make them
 
 
@@ -96,6 +97,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trace",
         action="store_true",
         help="tell where the time went, and write a trace of four steps to RUN/trace.json.gz",
+    )
+    parser.add_argument(
+        "--most-logits",
+        metavar="MIB",
+        default="256",
+        help="store the score of every class for each test image up to this size, else those of the five best classes "
+        "(default: 256)",
     )
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
     parser.add_argument(
@@ -199,6 +207,7 @@ def _times(config: dict[str, Any], place: Path, arguments: argparse.Namespace) -
 
 def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namespace, times: Any) -> dict[str, Any]:
     from lt_fast import experiment  # noqa: PLC0415  (imports torch)
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
     from lt_fast.experiment.folds import has_folds  # noqa: PLC0415
 
     shared: dict[str, Any] = {
@@ -210,6 +219,7 @@ def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namesp
         "workers": None if arguments.workers is None else integer_from_0("--workers", arguments.workers),
     }
     shared |= {"log": arguments.log, "compiler": "inductor" if arguments.compile else None}
+    shared["most_logits"] = integer_option("--most-logits", arguments.most_logits, least=0, most=_MOST_MIB) << 20
     if has_folds(config):
         if arguments.start_from is not None:
             raise UsageError("--start-from must be left out with --folds: every fold begins with first weights")
