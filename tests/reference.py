@@ -127,6 +127,13 @@ def cp_mix_loss(logits, target, target_b, lam, counts, *, num_pairs, eta=1.0, ta
     return loss
 
 
+def regmixup_loss(clean, mixed, target, target_b, lam, counts, *, eta=1.0):
+    """Pinto et al. 2022 (RegMixup): CE(clean, y) + eta CE(mixed, lam y + (1 - lam) y_b), as a mean of both halves."""
+    plain = cross_entropy_loss(clean, target, counts)
+    regular = cross_entropy_loss(mixed, target, counts, target_b=target_b, lam=lam)
+    return (plain + eta * regular) / (1 + eta)
+
+
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
     """Menon et al. 2021: -log( pi_y^tau exp(z_y) / sum_c pi_c^tau exp(z_c) )."""
     prior = torch.tensor([n / sum(counts) for n in counts], dtype=torch.float64)

@@ -75,7 +75,7 @@ def _of_training(config: Mapping[str, Any], counts: ClassCounts) -> ScoredPrior:
         return ScoredPrior(None, "the network was trained elsewhere, and nothing says how")
     names = {slot: (config[slot] or {}).get("name") for slot in ("method", "mixer", "sampler", "loss", "reweight")}
     samplers = {"shuffled": counts.prior, "class_balanced": uniform(counts), "m_per_class": uniform(counts)}
-    if names["method"] != "classification":
+    if names["method"] not in ("classification", "regmixup"):
         return ScoredPrior(None, f"the method {names['method']} has a training of its own")
     if names["mixer"] not in _KEEP_THE_FREQUENCIES:
         return ScoredPrior(None, f"the mixer {names['mixer']} moves label weight between the classes")
