@@ -73,11 +73,13 @@ def _regmixup(data, *, norm):
 MIXERS = {
     "classification": lambda train: mixing.MAM(train.class_counts, seed=3),
     "regmixup": lambda _: mixing.Mixup(20.0, seed=3),
+    "cmo": lambda train: mixing.CMO(train.labels, 8, epochs=6, probability=0.5, start_at=0.0, stop_at=1.0, seed=3),
 }
 METHODS = {
     "classification": _classification,
     "cp_mix": _cp_mix,
     "regmixup": _regmixup,
+    "cmo": lambda data, *, norm: methods.Classification(_network(norm), losses.BalancedSoftmaxLoss(data.class_counts)),
     "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
     "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
     "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),
