@@ -1,4 +1,6 @@
-"""Tables of speed in docs/benchmarks.md and README, from the CSV files of the other benches; nothing is measured here.
+"""Tables of speed in docs/benchmarks.md, docs/speed.md and README, from the CSV files of the other benches.
+
+Nothing is measured here.
 
 Each row gives the range over its counts or shapes, and every rival of the CSV file, also where we lose. A rival that
 was not measured, because it is not installed, is missing from its row.
@@ -12,9 +14,11 @@ from benches.harness import RESULTS, markdown_table, read_csv, replace_between
 
 README = Path(__file__).parent.parent / "README.md"
 PAGE = README.parent / "docs" / "benchmarks.md"
+SPEED = PAGE.with_name("speed.md")
 BLOCK = "benches"  # of the page
 HEADLINES = "speed"  # of README
 SAMPLING, LOSSES, AUGMENTATION = "sampling.csv", "mixed_margin_loss.csv", "augmentation.csv"
+TRAINING = "training.csv"
 SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
 OF_SAMPLERS = """\
 Samplers: nanoseconds per index, and how many times as long the others take, from the smallest to the largest value over
@@ -152,7 +156,9 @@ def main() -> None:
     """Write the tables into the page, and the headlines into README."""
     replace_between(PAGE, BLOCK, tables())
     replace_between(README, HEADLINES, headlines())
-    print(f"{PAGE.name}, {README.name}: the tables of speed, from {SAMPLING}, {LOSSES} and {AUGMENTATION}")
+    replace_between(SPEED, "training", training_table())
+    files = f"{SAMPLING}, {LOSSES}, {AUGMENTATION} and {TRAINING}"
+    print(f"{PAGE.name}, {SPEED.name}, {README.name}: the tables of speed, from {files}")
 
 
 def headlines() -> str:
@@ -196,6 +202,29 @@ def augmentation_table() -> tuple[str, ...]:
         return ()
     machine, rows = read_csv(AUGMENTATION)
     return OF_AUGMENTATION, markdown_table(list(augmentation_rows(rows))), f"Measured on: {machine}."
+
+
+def training_table() -> str:
+    """Return the table of training loops and its machine's line."""
+    machine, rows = read_csv(TRAINING)
+    return f"{markdown_table(list(training_rows(rows)))}\n\nMeasured on: {machine}."
+
+
+def training_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """Yield the row of each loop; a column of shares is left out where none was measured."""
+    rows = list(rows)
+    shares = [name for name in ("waiting, %", "checkpoint, %", "GPU idle, %") if any(row[name] for row in rows)]
+    for row in rows:
+        bare = row["loop"] == "bare PyTorch"
+        yield {
+            "network": row["network"],
+            "loop": row["loop"],
+            "a step": f"{digits(float(row['ms a step']))} ms",
+            "an epoch": f"{digits(float(row['seconds an epoch']))} s",
+            "over the bare loop": "-" if bare else f"{100 * (float(row['times bare']) - 1):+.1f} %",
+            "of a step": "-" if bare else f"{float(row['us over bare']):+,.0f} us",
+            **{name: f"{float(row[name]):.2f} %" if row[name] else "-" for name in shares},
+        }
 
 
 def sampling_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
