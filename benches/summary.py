@@ -211,18 +211,21 @@ def training_table() -> str:
 
 
 def training_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
-    """Yield the row of each loop; a column of shares is left out where none was measured."""
+    """Yield the row of each loop; a column of shares is left out where none was measured.
+
+    The loop's own microseconds are those of the network that takes no time, its share that of the one that does.
+    """
     rows = list(rows)
     shares = [name for name in ("waiting, %", "checkpoint, %", "GPU idle, %") if any(row[name] for row in rows)]
     for row in rows:
-        bare = row["loop"] == "bare PyTorch"
+        bare, small = row["loop"] == "bare PyTorch", row["network"] == "a few pixels"
         yield {
             "network": row["network"],
             "loop": row["loop"],
             "a step": f"{digits(float(row['ms a step']))} ms",
             "an epoch": f"{digits(float(row['seconds an epoch']))} s",
-            "over the bare loop": "-" if bare else f"{100 * (float(row['times bare']) - 1):+.1f} %",
-            "of a step": "-" if bare else f"{float(row['us over bare']):+,.0f} us",
+            "over the bare loop": "-" if bare or small else f"{100 * (float(row['times bare']) - 1):+.1f} %",
+            "of each step": f"{float(row['us over bare']):+,.0f} us" if small and not bare else "-",
             **{name: f"{float(row[name]):.2f} %" if row[name] else "-" for name in shares},
         }
 

@@ -89,9 +89,11 @@ def test_loops_of_training_are_compared_with_the_bare_one():
         {**times, "loop": "bare PyTorch", "times bare": "1.0", "us over bare": "0", **shares},
         {**times, "loop": "lt-fast", "times bare": "1.0123", "us over bare": "3712", **shares},
     ]
-    bare, ours = summary.training_rows(rows)
+    rows.append({**rows[1], "network": "a few pixels", "ms a step": "0.612", "us over bare": "41"})
+    bare, ours, small = summary.training_rows(rows)
     assert list(bare.values()) == ["ResNet-32", "bare PyTorch", "301 ms", "26 s", "-", "-", "0.50 %"]
-    assert list(ours.values())[4:] == ["+1.2 %", "+3,712 us", "0.50 %"]
+    assert list(ours.values())[4:] == ["+1.2 %", "-", "0.50 %"]
+    assert list(small.values())[2:6] == ["0.61 ms", "26 s", "-", "+41 us"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -225,7 +226,7 @@ def _step_runner(training: Training, step: str, times: Times) -> EagerStep | Gra
     method: nn.Module = training.method
     if training.ranks.world_size > 1:
         unused = getattr(method, "may_leave_parameters_unused", False)
-        with SideStream(training.device)():  # what it sets up for autograd can be captured
+        with SideStream(training.device)() if step == "graph" else nullcontext():  # what it sets up can be captured
             method = DistributedDataParallel(method, find_unused_parameters=unused)
     settings = {"amp": training.settings.amp, "channels_last": training.settings.channels_last}
     eager = EagerStep(method, training.optimizer, device=training.device, times=times, **settings)
