@@ -1,4 +1,4 @@
-"""Tables of speed in docs/benchmarks.md, docs/speed.md and README, from the CSV files of the other benches.
+"""Tables of docs/benchmarks.md, docs/speed.md, docs/scale.md and README, from the CSV files of the others.
 
 Nothing is measured here.
 
@@ -14,11 +14,11 @@ from benches.harness import RESULTS, markdown_table, read_csv, replace_between
 
 README = Path(__file__).parent.parent / "README.md"
 PAGE = README.parent / "docs" / "benchmarks.md"
-SPEED = PAGE.with_name("speed.md")
+SPEED, SCALE = PAGE.with_name("speed.md"), PAGE.with_name("scale.md")
 BLOCK = "benches"  # of the page
 HEADLINES = "speed"  # of README
 SAMPLING, LOSSES, AUGMENTATION = "sampling.csv", "mixed_margin_loss.csv", "augmentation.csv"
-TRAINING = "training.csv"
+TRAINING, FILES, RANKS, LABELS = "training.csv", "files.csv", "ranks.csv", "labels.csv"
 SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
 OF_SAMPLERS = """\
 Samplers: nanoseconds per index, and how many times as long the others take, from the smallest to the largest value over
@@ -153,10 +153,13 @@ LINES = (
 
 
 def main() -> None:
-    """Write the tables into the page, and the headlines into README."""
+    """Write the tables into the pages, and the headlines into README."""
     replace_between(PAGE, BLOCK, tables())
+    for block, table in SCALE_BLOCKS.items():
+        replace_between(SCALE, block, table())
     replace_between(README, HEADLINES, headlines())
     replace_between(SPEED, "training", training_table())
+    print(f"{SCALE.name}: the tables of scale, from {FILES}, {RANKS} and {LABELS}")
     files = f"{SAMPLING}, {LOSSES}, {AUGMENTATION} and {TRAINING}"
     print(f"{PAGE.name}, {SPEED.name}, {README.name}: the tables of speed, from {files}")
 
@@ -228,6 +231,34 @@ def training_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
             "of each step": f"{float(row['us over bare']):+,.0f} us" if small and not bare else "-",
             **{name: f"{float(row[name]):.2f} %" if row[name] else "-" for name in shares},
         }
+
+
+def files_table() -> str:
+    """Return what was measured of image files, with what is asked."""
+    machine, rows = read_csv(FILES)
+    shown = [
+        {
+            "what": row["what"],
+            "of": row["who"],
+            "measured": f"{digits(float(row['value']), fine=row['unit'] in ('x', 's'))} {row['unit']}",
+            "asked": f"{row['asked']} {row['unit']}" if row["asked"] else "-",
+        }
+        for row in rows
+    ]
+    return f"{markdown_table(shown)}\n\nMeasured on: {machine}."
+
+
+def plain_table(csv: str) -> str:
+    """Return the rows of a CSV file as they are, with their machine's line."""
+    machine, rows = read_csv(csv)
+    return f"{markdown_table(rows)}\n\nMeasured on: {machine}."
+
+
+SCALE_BLOCKS = {
+    "files": files_table,
+    "ranks": lambda: plain_table(RANKS),
+    "labels": lambda: plain_table(LABELS),
+}
 
 
 def sampling_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:

@@ -20,8 +20,9 @@ LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 %
         (summary.README, summary.HEADLINES, summary.headlines),
         (summary.SPEED, "training", summary.training_table),
         (harness.DOCS / "kernels.md", "sass", sass.table),
+        *((summary.SCALE, block, table) for block, table in summary.SCALE_BLOCKS.items()),
     ],
-    ids=["page", "readme", "speed", "kernels"],
+    ids=["page", "readme", "speed", "kernels", *summary.SCALE_BLOCKS],
 )
 def test_the_pages_show_what_the_csv_files_contain(page, block, wanted):
     text = page.read_text(encoding="utf-8")
@@ -160,17 +161,8 @@ def test_benches_are_listed_and_named(capsys):
     main = importlib.import_module("benches.__main__").main
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    names = [
-        "augmentation",
-        "cuda",
-        "growth",
-        "mixed_margin_loss",
-        "normalization",
-        "sampling",
-        "sass",
-        "summary",
-        "training",
-    ]
+    names = ["augmentation", "cuda", "files", "growth", "labels", "mixed_margin_loss", "normalization", "ranks"]
+    names += ["sampling", "sass", "summary", "training"]
     assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2

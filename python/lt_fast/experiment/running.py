@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lt_fast import metrics, training
+from lt_fast import _checks, metrics, training
 from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, replace_file
 from lt_fast.calibration import storage
@@ -24,8 +24,17 @@ from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
 from lt_fast.experiment.photographs import home_of, rows_of
+from lt_fast.experiment.predictions import MOST_LOGITS
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, data_summary, protocol_of, selection_of
-from lt_fast.experiment.results import CALIBRATION, calibrated, measure, predicted, predictions_of, scored_batches
+from lt_fast.experiment.results import (
+    CALIBRATION,
+    calibrated,
+    keeps_best,
+    measure,
+    predicted,
+    predictions_of,
+    scored_batches,
+)
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
@@ -55,6 +64,7 @@ def run(
     callbacks: Sequence[Callback] = (),
     compiler: str | None = None,
     times: training.Times = NO_TIMES,
+    most_logits: int = MOST_LOGITS,
 ) -> dict[str, Any]:
     """Train, calibrate and measure by ``config``, with everything in ``run_dir``.
 
@@ -77,6 +87,9 @@ def run(
         callbacks: told of the training as it goes; see ``lt_fast.training.Callback``.
         compiler: backend of ``torch.compile`` for the network's steps: see ``lt_fast.training.fit``.
         times: told of the parts of every step: see ``lt_fast.training.Measured``.
+        most_logits: bytes of test logits, before and after calibration together, up to which the run stores them all
+            (float32); above, the five best classes of each image, and no N x C matrix is made. The metrics are the
+            same. ``evaluate_run(..., logits=True)`` stores them later.
 
     Under ``torchrun`` every rank calls this, and rank 0 writes and returns the result; the others return an empty one.
 
@@ -95,7 +108,8 @@ def run(
     if ranks.world_size > 1 and torch.device(device).index is not None:
         raise UsageError(f"device must be cuda on {ranks.world_size} ranks, each with a GPU of its own, got {device!r}")
     told = Told(checked_log(log), tuple(callbacks))
-    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers, told, compiler, times)
+    most = _checks.integer("most_logits", most_logits, least=0)
+    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers, told, compiler, times, most)
     with process_group(ranks, device):
         return run_in(config, place, root=root, download=download, start_from=start_from)
 
@@ -120,6 +134,7 @@ class Place(NamedTuple):
     told: Told = Told()
     compiler: str | None = None
     times: training.Times = NO_TIMES
+    most_logits: int = MOST_LOGITS
 
 
 def run_in(
@@ -349,7 +364,8 @@ def _measured(
     with training.deterministic(torch.device(place.device)):
         parts.method.finish(parts.data)
     test = parts.data.plain_loader(source_of(data.test))
-    scored = predicted(config, parts.method, test, device=place.device, ranks=place.ranks)
+    best = keeps_best(data.test, data.train.class_counts, parts.calibrator, place.most_logits)
+    scored = predicted(config, parts.method, test, device=place.device, ranks=place.ranks, best=best)
     if directory is None:
         return {}
     alone = parts._replace(data=replace(parts.data, ranks=Ranks()))  # the others have nothing left to do
@@ -358,13 +374,17 @@ def _measured(
     measured = {**measure(data, predictions), "method": dict(parts.method.summary()), "tables": tables}
     result = {"config": dict(config), **measured, **_circumstances(config, data, history, started, place)}
     predictions.save(directory.path)
-    save_for_use(config, data, alone, directory.path, device=place.device)
+    save_for_use(config, data, alone, directory.path, device=place.device, most=place.most_logits)
     directory.write_result(result)
     return result
 
 
-def save_for_use(config: Mapping[str, Any], data: Data, parts: Parts, folder: Path, *, device: str) -> None:
+def save_for_use(
+    config: Mapping[str, Any], data: Data, parts: Parts, folder: Path, *, device: str, most: int = MOST_LOGITS
+) -> None:
     """Write what the finished classifier needs later in place of the data: its input, weights, validation predictions.
+
+    Of these, every logit is stored up to ``most`` bytes, else the best classes of each image.
 
     Raises:
         DataError: if the folder cannot be written.
@@ -373,7 +393,9 @@ def save_for_use(config: Mapping[str, Any], data: Data, parts: Parts, folder: Pa
     write_network(folder, parts.method)
     if data.validation is not None:
         held_out = data._replace(test=data.validation)
-        predictions_of(config, held_out, parts, folder, device=device, fit=False).save(folder, VALIDATION)
+        best = keeps_best(data.validation, data.train.class_counts, parts.calibrator, most)
+        found = predictions_of(config, held_out, parts, folder, device=device, fit=False, best=best)
+        found.save(folder, VALIDATION)
 
 
 def _fitted(
