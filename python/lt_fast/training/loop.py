@@ -19,7 +19,7 @@ from lt_fast.training.compiling import check_compiler, compiled
 from lt_fast.training.determinism import deterministic
 from lt_fast.training.evaluation import Evaluate, measure
 from lt_fast.training.finite import FiniteWatch
-from lt_fast.training.graphs import SideStream
+from lt_fast.training.graphs import SideStream, current
 from lt_fast.training.history import OWN_COLUMNS, History
 from lt_fast.training.interruption import Interruption
 from lt_fast.training.optimizers import MakeOptimizer, give_momentum, make_optimizer
@@ -118,6 +118,7 @@ def fit(
     done = place.epoch * training.steps + place.step
     listeners = callbacks if ranks.is_main else ()
     with (
+        current(device),
         deterministic(device),
         Interruption(enabled=run is not None or ranks.world_size > 1) as interruption,
         Progress(epochs=epochs, steps=training.steps, done=done, enabled=progress and ranks.is_main) as shown,
