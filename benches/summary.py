@@ -1,4 +1,6 @@
-"""Tables of docs/benchmarks.md, docs/scale.md and README, from the CSV files of the others; nothing is measured here.
+"""Tables of docs/benchmarks.md, docs/speed.md, docs/scale.md and README, from the CSV files of the others.
+
+Nothing is measured here.
 
 Each row gives the range over its counts or shapes, and every rival of the CSV file, also where we lose. A rival that
 was not measured, because it is not installed, is missing from its row.
@@ -12,11 +14,11 @@ from benches.harness import RESULTS, markdown_table, read_csv, replace_between
 
 README = Path(__file__).parent.parent / "README.md"
 PAGE = README.parent / "docs" / "benchmarks.md"
-SCALE = README.parent / "docs" / "scale.md"
+SPEED, SCALE = PAGE.with_name("speed.md"), PAGE.with_name("scale.md")
 BLOCK = "benches"  # of the page
 HEADLINES = "speed"  # of README
 SAMPLING, LOSSES, AUGMENTATION = "sampling.csv", "mixed_margin_loss.csv", "augmentation.csv"
-FILES, RANKS, LABELS = "files.csv", "ranks.csv", "labels.csv"
+TRAINING, FILES, RANKS, LABELS = "training.csv", "files.csv", "ranks.csv", "labels.csv"
 SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
 OF_SAMPLERS = """\
 Samplers: nanoseconds per index, and how many times as long the others take, from the smallest to the largest value over
@@ -156,8 +158,10 @@ def main() -> None:
     for block, table in SCALE_BLOCKS.items():
         replace_between(SCALE, block, table())
     replace_between(README, HEADLINES, headlines())
+    replace_between(SPEED, "training", training_table())
     print(f"{SCALE.name}: the tables of scale, from {FILES}, {RANKS} and {LABELS}")
-    print(f"{PAGE.name}, {README.name}: the tables of speed, from {SAMPLING}, {LOSSES} and {AUGMENTATION}")
+    files = f"{SAMPLING}, {LOSSES}, {AUGMENTATION} and {TRAINING}"
+    print(f"{PAGE.name}, {SPEED.name}, {README.name}: the tables of speed, from {files}")
 
 
 def headlines() -> str:
@@ -201,6 +205,32 @@ def augmentation_table() -> tuple[str, ...]:
         return ()
     machine, rows = read_csv(AUGMENTATION)
     return OF_AUGMENTATION, markdown_table(list(augmentation_rows(rows))), f"Measured on: {machine}."
+
+
+def training_table() -> str:
+    """Return the table of training loops and its machine's line."""
+    machine, rows = read_csv(TRAINING)
+    return f"{markdown_table(list(training_rows(rows)))}\n\nMeasured on: {machine}."
+
+
+def training_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """Yield the row of each loop; a column of shares is left out where none was measured.
+
+    The loop's own microseconds are those of the network that takes no time, its share that of the one that does.
+    """
+    rows = list(rows)
+    shares = [name for name in ("waiting, %", "checkpoint, %", "GPU idle, %") if any(row[name] for row in rows)]
+    for row in rows:
+        bare, small = row["loop"] == "bare PyTorch", row["network"] == "a few pixels"
+        yield {
+            "network": row["network"],
+            "loop": row["loop"],
+            "a step": f"{digits(float(row['ms a step']))} ms",
+            "an epoch": f"{digits(float(row['seconds an epoch']))} s",
+            "over the bare loop": "-" if bare or small else f"{100 * (float(row['times bare']) - 1):+.1f} %",
+            "of each step": f"{float(row['us over bare']):+,.0f} us" if small and not bare else "-",
+            **{name: f"{float(row[name]):.2f} %" if row[name] else "-" for name in shares},
+        }
 
 
 def files_table() -> str:

@@ -18,10 +18,11 @@ LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 %
     [
         (summary.PAGE, summary.BLOCK, summary.tables),
         (summary.README, summary.HEADLINES, summary.headlines),
+        (summary.SPEED, "training", summary.training_table),
         (harness.DOCS / "kernels.md", "sass", sass.table),
         *((summary.SCALE, block, table) for block, table in summary.SCALE_BLOCKS.items()),
     ],
-    ids=["page", "readme", "kernels", *summary.SCALE_BLOCKS],
+    ids=["page", "readme", "speed", "kernels", *summary.SCALE_BLOCKS],
 )
 def test_the_pages_show_what_the_csv_files_contain(page, block, wanted):
     text = page.read_text(encoding="utf-8")
@@ -80,6 +81,20 @@ def test_losses_are_compared_at_one_thread_and_without_a_compiler_too():
     rows += [{"shape": "128x10", "threads": "1", "code": "returned", "us": "5"}]
     _, found = summary.loss_rows(rows)
     assert list(found.values())[:4] == ["the same, gradient returned", "5 us", "19 x", "10 x"]
+
+
+def test_loops_of_training_are_compared_with_the_bare_one():
+    shares = {"waiting, %": "", "checkpoint, %": "0.5", "GPU idle, %": ""}
+    times = {"network": "ResNet-32", "ms a step": "301.4", "seconds an epoch": "25.6"}
+    rows = [
+        {**times, "loop": "bare PyTorch", "times bare": "1.0", "us over bare": "0", **shares},
+        {**times, "loop": "lt-fast", "times bare": "1.0123", "us over bare": "3712", **shares},
+    ]
+    rows.append({**rows[1], "network": "a few pixels", "ms a step": "0.612", "us over bare": "41"})
+    bare, ours, small = summary.training_rows(rows)
+    assert list(bare.values()) == ["ResNet-32", "bare PyTorch", "301 ms", "26 s", "-", "-", "0.50 %"]
+    assert list(ours.values())[4:] == ["+1.2 %", "-", "0.50 %"]
+    assert list(small.values())[2:6] == ["0.61 ms", "26 s", "-", "+41 us"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +162,7 @@ def test_benches_are_listed_and_named(capsys):
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     names = ["augmentation", "cuda", "files", "growth", "labels", "mixed_margin_loss", "normalization", "ranks"]
-    names += ["sampling", "sass", "summary"]
+    names += ["sampling", "sass", "summary", "training"]
     assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2

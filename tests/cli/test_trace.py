@@ -36,6 +36,17 @@ def test_a_trace_tells_where_the_time_went_and_changes_no_result(tmp_path, capsy
     assert "where the time went: nothing was trained" in capsys.readouterr().out
 
 
+def test_a_training_that_fails_leaves_no_trace_that_blocks_the_next_attempt(tmp_path, capsys, monkeypatch):
+    from lt_fast.training import times
+
+    monkeypatch.setattr(times, "_TRACE_FROM", 1)
+    monkeypatch.setattr(times, "_TRACE_STEPS", 1)
+    folder = tmp_path / "run"
+    assert main([*TRAIN, "--run", str(folder), "--trace", "--set", "learning_rate=1e20"]) == 1
+    assert "loss must stay finite" in capsys.readouterr().err
+    assert not folder.exists()
+
+
 def test_a_trace_of_folds_is_refused(tmp_path, capsys):
     words = ["train", "photos/", "--folds", "3", "--trace", "--quiet", "--no-plots"]
     assert main(words) == 2

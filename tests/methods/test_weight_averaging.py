@@ -49,8 +49,16 @@ def test_a_state_dict_brings_everything_back():
     made = [WeightAveraging(Classification(network(), PlainLoss()), 0.5) for _ in range(2)]
     for step in range(3):
         made[0].train().training_step(batch(step))
+    made[1].train().training_step(batch(7))  # counted, and to be forgotten
     made[1].load_state_dict(made[0].state_dict())
     assert int(made[1].steps) == 3
+    with torch.no_grad():
+        for each in made:
+            each.trained.model[0].weight.add_(1)
+    for each in made:
+        each.train().training_step(batch(4))
+    assert [int(each.steps) for each in made] == [4, 4]
+    assert torch.equal(made[0].model[0].weight, made[1].model[0].weight)
     x = batch(1)["train"].x
     assert torch.equal(made[0].eval().predict(x), made[1].eval().predict(x))
 

@@ -249,6 +249,33 @@ def test_the_watch_looks_every_few_losses_and_names_the_first_bad_one():
     assert FiniteWatch(torch.device("cpu")).every == 1
 
 
+class Copied:
+    """An event that says whether it was waited for."""
+
+    waited = False
+
+    def synchronize(self):
+        self.waited = True
+
+
+def test_where_copies_take_time_the_watch_looks_at_a_block_when_the_next_is_complete():
+    events = []
+    watch = FiniteWatch(torch.device("cpu"), every=3, mark=lambda: events.append(Copied()) or events[-1])
+    losses = [1.0, float("inf"), 1.0, 1.0, 1.0, 1.0, 1.0]
+    for step, loss in enumerate(losses[:5]):
+        watch.note(torch.tensor(loss), epoch=0, step=step, rate=0.1, last=None)
+    assert [event.waited for event in events] == [False]
+    with pytest.raises(FloatingPointError, match=r"got inf in epoch 1, step 2 "):
+        watch.note(torch.tensor(1.0), epoch=0, step=5, rate=0.1, last=None)
+    for copied, after in ((1, 4), (4, 6)):  # in a block that is under way, and in one that is not complete
+        watch = FiniteWatch(torch.device("cpu"), every=3, mark=Copied)
+        for step in range(after):
+            loss = torch.tensor(float("nan") if step == copied else 1.0)
+            watch.note(loss, epoch=0, step=step, rate=0.1, last=None)
+        with pytest.raises(FloatingPointError, match=rf"got nan in epoch 1, step {copied + 1} "):
+            watch.check(last=None)
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 

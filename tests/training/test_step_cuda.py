@@ -80,6 +80,12 @@ def test_with_short_batches_mixed_ones_and_two_phases():
     same(*states)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU on this machine")
+def test_on_another_gpu_than_the_current_one():
+    same(*(all_state(trained(step=step, device="cuda:1")[0]) for step in ("eager", "graph")))
+    assert torch.cuda.current_device() == 0
+
+
 def test_the_loop_s_own_optimizer_can_be_captured():
     same(all_state(trained(step="graph")[0]), all_state(trained(step="eager")[0]))
 

@@ -317,7 +317,7 @@ def _removed_without_checkpoint(directory: RunDirectory) -> Iterator[None]:
     except (ArithmeticError, TypeError, ValueError) as error:
         if not directory.resume and not directory.checkpoints.paths():
             with suppress(OSError):  # the error that is on its way says more
-                for name in ("config.json", "protocol.json", INPUT, "metrics.csv", IMAGES, ".lock"):
+                for name in ("config.json", "protocol.json", INPUT, "metrics.csv", IMAGES, training.TRACE, ".lock"):
                     (directory.path / name).unlink(missing_ok=True)
                 for folder in (directory.plots, directory.checkpoints.folder, directory.path):
                     folder.rmdir()

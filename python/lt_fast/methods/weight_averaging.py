@@ -42,6 +42,7 @@ class WeightAveraging(Method):
         self.may_leave_parameters_unused = method.may_leave_parameters_unused
         self.steps: Tensor
         self.register_buffer("steps", torch.tensor(0))
+        self._steps: int | None = None  # the same on the host, once it has been read: a GPU is not asked in every step
 
     def train(self, mode: bool = True) -> "WeightAveraging":
         """Set the mode of what is trained; the average stays in evaluation mode."""
@@ -73,7 +74,7 @@ class WeightAveraging(Method):
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the weights that are trained."""
-        t = int(self.steps)
+        t = int(self.steps) if self._steps is None else self._steps
         keep = min(self.decay, (1 + t) / (10 + t))
         own, theirs = self.model.state_dict(), self.trained.model.state_dict()
         floating = [name for name, tensor in own.items() if tensor.is_floating_point()]
@@ -81,6 +82,11 @@ class WeightAveraging(Method):
         for name in own.keys() - set(floating):
             own[name].copy_(theirs[name])
         self.steps += 1
+        self._steps = t + 1
+
+    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
+        self._steps = None
+        super()._load_from_state_dict(*arguments, **keywords)
 
     def begin_with(self, weights: Mapping[str, Tensor]) -> None:
         """Load first weights into both networks."""

@@ -1,7 +1,7 @@
 """Stopping when numbers stop being numbers, without making the host wait for a GPU at every step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lt_fast.ranks import Ranks
+from lt_fast.training.transfer import Event, recorded
 
 _LOSSES_AT_ONCE = 25
 
@@ -37,15 +38,26 @@ class FiniteWatch:
         device: where the losses are.
         ranks: of this process; all look at the same losses.
         every: losses between two looks; 1 on the CPU and 25 elsewhere when left out.
+        mark: returns an event behind the work that is queued, where a copy to the host takes its time: on CUDA when
+            left out.
     """
 
-    def __init__(self, device: torch.device, ranks: Ranks = Ranks(), *, every: int | None = None) -> None:  # noqa: B008  (immutable)
+    def __init__(
+        self,
+        device: torch.device,
+        ranks: Ranks = Ranks(),  # noqa: B008  (immutable)
+        *,
+        every: int | None = None,
+        mark: Callable[[], Event] | None = None,
+    ) -> None:
+        on_gpu = device.type == "cuda"
         self.every = every or (1 if device.type == "cpu" else _LOSSES_AT_ONCE)
         self._ranks = ranks
         self._losses = torch.zeros(self.every, dtype=torch.float64, device=device)
+        self._host = torch.zeros(self.every, dtype=torch.float64, pin_memory=on_gpu)
+        self._mark = mark or ((lambda: recorded(torch.cuda.current_stream(device))) if on_gpu else None)
         self._seen: list[_Seen] = []
-        self._host = torch.zeros(self.every, dtype=torch.float64, pin_memory=True) if device.type == "cuda" else None
-        self._copied: tuple[list[_Seen], torch.cuda.Event] | None = None
+        self._copied: tuple[list[_Seen], Event] | None = None
 
     def note(self, loss: Tensor, *, epoch: int, step: int, rate: float, last: Path | None) -> None:
         """Record one loss; ``epoch`` and ``step`` counted from 0, ``last`` the newest checkpoint.
@@ -57,17 +69,17 @@ class FiniteWatch:
         if loss.ndim:
             raise ValueError(f'criterion must give a scalar, got shape {tuple(loss.shape)}; pass reduction="mean"')
         seen = _Seen(epoch, step, rate)
-        if self.every == 1 and self._host is None:
+        if self.every == 1 and self._mark is None:
             self._look([seen], [loss.item()], last)
             return
         self._losses[len(self._seen)].copy_(loss.detach())
         self._seen.append(seen)
         if len(self._seen) < self.every:
             return
-        if self._host is None:
+        if self._mark is None:
             self.check(last=last)
         else:
-            self._turn(self._host, last)
+            self._turn(self._mark, last)
 
     def check(self, *, last: Path | None) -> None:
         """Look at the losses recorded since the last look.
@@ -79,15 +91,14 @@ class FiniteWatch:
         seen, self._seen = self._seen, []
         self._look(seen, self._losses[: len(seen)].tolist(), last)
 
-    def _turn(self, host: Tensor, last: Path | None) -> None:
+    def _turn(self, mark: Callable[[], Event], last: Path | None) -> None:
         """Look at the losses that have been copied, and let those since then be copied."""
         self._look_at_copied(last)
-        host.copy_(self._losses, non_blocking=True)
-        self._copied = self._seen, torch.cuda.current_stream(self._losses.device).record_event()
-        self._seen = []
+        self._host.copy_(self._losses, non_blocking=True)
+        self._copied, self._seen = (self._seen, mark()), []
 
     def _look_at_copied(self, last: Path | None) -> None:
-        if self._copied is not None and self._host is not None:
+        if self._copied is not None:
             (seen, copied), self._copied = self._copied, None
             copied.synchronize()  # it was copied many steps ago
             self._look(seen, self._host.tolist(), last)

@@ -1,7 +1,7 @@
 """CUDA graphs: what a function did on a GPU, captured once and repeated by one launch."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeAlias
 
 import torch
@@ -34,6 +34,11 @@ def cuda_graph(function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
             torch._C._cuda_endAllocateToPool(stream.device_index, pool)  # noqa: SLF001  (no public way)
         raise
     return graph.replay, output
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Make ``device`` the current GPU inside, whose streams are captured; nothing on the CPU."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 class SideStream:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from lt_fast.training.compiling import check_compiler, compiled
 from lt_fast.training.determinism import deterministic
 from lt_fast.training.evaluation import Evaluate, measure
 from lt_fast.training.finite import FiniteWatch
-from lt_fast.training.graphs import SideStream
+from lt_fast.training.graphs import SideStream, current
 from lt_fast.training.history import OWN_COLUMNS, History
 from lt_fast.training.interruption import Interruption
 from lt_fast.training.optimizers import MakeOptimizer, give_momentum, make_optimizer
@@ -117,6 +118,7 @@ def fit(
     done = place.epoch * training.steps + place.step
     listeners = callbacks if ranks.is_main else ()
     with (
+        current(device),
         deterministic(device),
         Interruption(enabled=run is not None or ranks.world_size > 1) as interruption,
         Progress(epochs=epochs, steps=training.steps, done=done, enabled=progress and ranks.is_main) as shown,
@@ -225,7 +227,7 @@ def _step_runner(training: Training, step: str, times: Times) -> EagerStep | Gra
     method: nn.Module = training.method
     if training.ranks.world_size > 1:
         unused = getattr(method, "may_leave_parameters_unused", False)
-        with SideStream(training.device)():  # what it sets up for autograd can be captured
+        with SideStream(training.device)() if step == "graph" else nullcontext():  # what it sets up can be captured
             method = DistributedDataParallel(method, find_unused_parameters=unused)
     settings = {"amp": training.settings.amp, "channels_last": training.settings.channels_last}
     eager = EagerStep(method, training.optimizer, device=training.device, times=times, **settings)

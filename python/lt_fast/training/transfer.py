@@ -55,7 +55,7 @@ class CudaStreams:
         self._copies.wait_event(after)
         with torch.cuda.stream(self._copies):
             function()
-            return self._copies.record_event()
+        return recorded(self._copies)
 
     def wait(self, event: Any) -> None:
         """Let the current stream wait."""
@@ -113,7 +113,7 @@ class Transfer:
                     name: batch.to(self._device, channels_last=self._channels_last) for name, batch in batches.items()
                 }
                 if self._device.type == "cuda":
-                    self._under_way.keep(batches, torch.cuda.current_stream(self._device).record_event())
+                    self._under_way.keep(batches, recorded(torch.cuda.current_stream(self._device)))
             yield moved
 
 
@@ -175,6 +175,13 @@ class _Slot:
     def fill(self, batches: Batches) -> None:
         for name, batch in batches.items():
             self.inputs[name].copy_(batch)
+
+
+def recorded(stream: torch.cuda.Stream) -> Event:
+    """Return an event behind what is queued; who waits for it sleeps, and leaves the processor to the loader."""
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    event.record(stream)
+    return event
 
 
 def shapes_of(batches: Batches) -> Hashable:
