@@ -9,7 +9,7 @@ its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``l
 """
 
 from lt_fast.calibration.affine import LogitAdjustment, TauNormalization, TemperatureScaling
-from lt_fast.calibration.collecting import Collected, collect
+from lt_fast.calibration.collecting import Collected, collect, collected_batches
 from lt_fast.calibration.heads import CalibratedHead, weight_norm
 from lt_fast.calibration.margin import MarginCalibration
 from lt_fast.calibration.margin_formulas import (
@@ -30,6 +30,7 @@ __all__ = [
     "TauNormalization",
     "TemperatureScaling",
     "collect",
+    "collected_batches",
     "generalized_reweighting",
     "margin_calibrated_logits",
     "margin_calibration_loss",

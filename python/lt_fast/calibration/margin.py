@@ -24,6 +24,7 @@ from lt_fast.calibration.margin_formulas import (
     margin_calibrated_logits,
     margin_calibration_loss,
 )
+from lt_fast.calibration.outputs import Outputs
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
 from lt_fast.registry import register
@@ -137,7 +138,8 @@ class MarginCalibration:
             weight_norm: the row lengths ``(C,)`` that belong to logits; 1 when left out, which measures beta in
                 units of the logits.
 
-        Complexity: O(epochs * N * C).
+        Complexity: O(epochs * N * C), times D where the logits would take more than 256 MiB: they are then computed
+        again for each batch, and no (N, C) matrix is made.
 
         Raises:
             TypeError, ValueError: if shapes, dtypes or labels are wrong, a class is missing, both ``head`` and
@@ -145,10 +147,10 @@ class MarginCalibration:
             DataError: if a logit is not finite; names its row.
         """
         with torch.inference_mode(mode=False), torch.enable_grad():  # also when the caller has switched gradients off
-            logits, norm = self._logits(features_or_logits, head, weight_norm)
+            logits, norm = self._outputs(features_or_logits, head, weight_norm)
             target = checked_labels(labels, self.counts, rows=len(logits)).to(logits.device)
             omega, beta = torch.ones_like(norm).requires_grad_(), torch.zeros_like(norm).requires_grad_()
-            weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(logits)
+            weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(norm)
 
             def loss_of(rows: Tensor) -> Tensor:
                 calibrated = margin_calibrated_logits(logits[rows], omega, beta, norm, scale=self.scale)
@@ -235,19 +237,14 @@ class MarginCalibration:
             raise RuntimeError(f"MarginCalibration must be fitted before {what}; call fit(...) or load(folder)")
         return self.omega, self.beta, self.weight_norm
 
-    def _logits(self, given: Any, head: nn.Module | None, norm: Any) -> tuple[Tensor, Tensor]:
+    def _outputs(self, given: Any, head: nn.Module | None, norm: Any) -> tuple[Outputs, Tensor]:
         if head is not None and norm is not None:
             raise ValueError("head and weight_norm must not both be given: a head knows its own row lengths")
         if head is not None:
-            logits, norm = _through(head, checked_matrix(given, name="features")), weight_norm(head)
-        else:
-            logits = checked_matrix(given, name="logits")
-            refuse_probabilities(logits)
-        if logits.shape[1] != len(self.counts):
-            hint = "; features need head=model.head" if head is None else ""
-            raise ValueError(f"logits must have one column a class ({len(self.counts)}), got {logits.shape[1]}{hint}")
+            given, norm = _fitting(head, checked_matrix(given, name="features")), weight_norm(head)
+        outputs = Outputs.of(given, head, self.counts)
         norm = torch.ones(len(self.counts)) if norm is None else torch.as_tensor(norm)
-        return logits, _checked_norm(norm.to(logits), len(self.counts))
+        return outputs, _checked_norm(norm.to(outputs.device, outputs.dtype), len(self.counts))
 
     def _minimise(self, parameters: list[Tensor], loss_of: Callable[[Tensor], Tensor], rows: int) -> list[float]:
         def rate(epoch: int) -> float:
@@ -270,15 +267,13 @@ class MarginCalibration:
         return f"MarginCalibration(num_classes={len(self.counts)}, gamma={self.gamma:g}, epochs={self.epochs}, {state})"
 
 
-def _through(head: nn.Module, features: Tensor) -> Tensor:
+def _fitting(head: nn.Module, features: Tensor) -> Tensor:
+    """Return features of the width that ``head`` takes, or raise."""
     weight = getattr(head, "weight", None)
-    if isinstance(weight, Tensor):
-        if weight.shape[-1] != features.shape[1]:
-            rule = f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}"
-            raise ValueError(f"{rule}{_as_logits(features, len(weight))}")
-        features = features.to(weight.device, weight.dtype)
-    with torch.no_grad():
-        return checked_matrix(head(features), name="logits")
+    if isinstance(weight, Tensor) and weight.shape[-1] != features.shape[1]:
+        rule = f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}"
+        raise ValueError(f"{rule}{_as_logits(features, len(weight))}")
+    return features
 
 
 def _as_logits(features: Tensor, num_classes: int) -> str:

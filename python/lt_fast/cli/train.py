@@ -19,6 +19,7 @@ PHOTOGRAPHS, USUAL_METHOD = "photographs", "mammc"
 _OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None, "decoder": None}
 
 _MOST_FOLDS = 100
+_MOST_MIB = 1 << 30
 _THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may refuse to make them
 
 
@@ -88,7 +89,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", default="eager", help="eager or, on a GPU, graph: each step as one CUDA graph (default: eager)"
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile for the network's steps; on a CPU it needs g++"
+    )
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
+    parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="tell where the time went, and write a trace of four steps to RUN/trace.json.gz",
+    )
+    parser.add_argument(
+        "--most-logits",
+        metavar="MIB",
+        default="256",
+        help="store the score of every class for each test image up to this size, else those of the five best classes "
+        "(default: 256)",
+    )
     parser.add_argument("--no-plots", action="store_true", help="draw no pictures at the end")
     parser.add_argument(
         "--log",
@@ -164,16 +180,34 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     place = Path(arguments.resume) if named else arguments.run or default_run(config)
     set_threads(arguments.threads)
     output.say(f"{_describe(config)}\nrun directory: {place}")
-    result = _carried_out(config, place, arguments)
+    times = _times(config, place, arguments)
+    result = _carried_out(config, place, arguments, times)
     if not result:  # a rank other than the first
         return 0
+    if times is not None:
+        output.say(f"\n{times.table()}")
     pictures = [] if arguments.no_plots else _draw(place)
     report(result, place, pictures, output)
     return 0
 
 
-def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def _times(config: dict[str, Any], place: Path, arguments: argparse.Namespace) -> Any:
+    """Return what measures the parts of the training under ``--trace``, or None; rank 0 writes the trace."""
+    if not arguments.trace:
+        return None
+    from lt_fast.experiment.folds import has_folds  # noqa: PLC0415
+    from lt_fast.training import TRACE, Measured  # noqa: PLC0415
+
+    if has_folds(config):
+        raise UsageError(
+            "--trace must be left out with --folds, which trains several networks; trace a run without --folds"
+        )
+    return Measured(place / TRACE if Ranks.from_environment().is_main else None)
+
+
+def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namespace, times: Any) -> dict[str, Any]:
     from lt_fast import experiment  # noqa: PLC0415  (imports torch)
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
     from lt_fast.experiment.folds import has_folds  # noqa: PLC0415
 
     shared: dict[str, Any] = {
@@ -184,12 +218,16 @@ def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namesp
         "step": arguments.step,
         "workers": None if arguments.workers is None else integer_from_0("--workers", arguments.workers),
     }
-    shared["log"] = arguments.log
+    shared |= {"log": arguments.log, "compiler": "inductor" if arguments.compile else None}
+    shared["most_logits"] = integer_option("--most-logits", arguments.most_logits, least=0, most=_MOST_MIB) << 20
     if has_folds(config):
         if arguments.start_from is not None:
             raise UsageError("--start-from must be left out with --folds: every fold begins with first weights")
         return experiment.run_folds(config, place, **shared)
-    return experiment.run(config, place, **shared, download=arguments.download, start_from=arguments.start_from)
+    measured = {} if times is None else {"times": times}
+    return experiment.run(
+        config, place, **shared, **measured, download=arguments.download, start_from=arguments.start_from
+    )
 
 
 def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
