@@ -35,7 +35,7 @@ WORLD_SIZES, BATCH, STEPS, SIZE = (1, 2, 4), 66, 8, 32  # 4 ranks do not divide 
 def main() -> None:
     """Train on one, two and four ranks, print the table and write ``results/ranks.csv``."""
     with tempfile.TemporaryDirectory() as folder:
-        make_photographs(Path(folder))
+        make_photographs(Path(folder), count=2 * BATCH)
         found = {size: launched(size, folder) for size in WORLD_SIZES}
     if len({each["rows"] for each in found.values()}) != 1:
         raise RuntimeError("the ranks together must have the batches of one rank, got others")

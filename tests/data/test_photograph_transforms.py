@@ -176,17 +176,25 @@ def test_what_is_odd_about_a_file_is_warned_of_once(tmp_path, workers):
     assert sorted(str(each.message).split()[1][-5:] for each in said) == ["a.png", "b.png", "c.png", "d.png"]
 
 
-@pytest.mark.parametrize("kind", ["light", "none"])
+@pytest.mark.parametrize("kind", ["light", "standard", "simclr", "none"])
 def test_it_is_torchvisions_pipeline_bit_for_bit(photograph, kind):
     mode = v2.InterpolationMode.BICUBIC
+    crops = {
+        least: [v2.RandomResizedCrop(48, scale=(least, 1.0), interpolation=mode), v2.RandomHorizontalFlip()]
+        for least in (0.2, 0.35)
+    }
+    strong = v2.ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+    blur = v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 2.0))], 0.5)
     placing = {
-        "light": [v2.RandomResizedCrop(48, scale=(0.35, 1.0), interpolation=mode), v2.RandomHorizontalFlip()],
+        "light": crops[0.35],
+        "standard": [*crops[0.2], v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05)],
+        "simclr": [*crops[0.2], v2.RandomApply([strong], 0.8), v2.RandomGrayscale(0.2), blur],
         "none": [v2.Resize(54, interpolation=mode), v2.CenterCrop(48)],
     }
     own = PhotographTransform(size=48, augment=kind)
     finish = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(own.mean), list(own.std))]
     theirs = v2.Compose([*placing[kind], *finish])
-    for position in range(4):
+    for position in range(8):
         with keyed_randomness(1, 0, 0, position):
             wanted = theirs(photograph)
         with keyed_randomness(1, 0, 0, position):

@@ -69,6 +69,18 @@ def test_an_epoch_left_early_ends_them_and_the_next_one_is_whole(files):
         assert all(torch.equal(a.x, b.x) for a, b in zip(whole, epoch(loader, 1), strict=True))
 
 
+def test_an_epoch_that_is_not_asked_for_its_end_is_read_to_its_end(files):
+    before, loader = processes(), make(files)
+    pids = []
+    for number in range(2):
+        batches = loader.batches(number)
+        assert len([next(batches) for _ in range(len(loader))]) == 5
+        batches.close()
+        pids.append(processes() - before)
+    assert len(pids[0]) == 2
+    assert pids[0] == pids[1]
+
+
 def test_two_epochs_at_once(files):
     loader = make(files)
     epochs = [list(pair) for pair in zip(zip(loader.batches(0), loader.batches(1), strict=True), strict=True)]

@@ -173,10 +173,11 @@ class Loader:
             workers = Workers(*reading)
         try:
             yield from map(self._batch_in, workers.read(plans))
-        except BaseException:  # also a consumer that stops
-            workers.close()
-            raise
-        self._idle = workers
+        finally:
+            if workers.are_done:
+                self._idle = workers
+            else:  # a consumer that stops, or an error
+                workers.close()
 
     def _batch_in(self, answer: Answer) -> Batch:
         """Return the batch of a worker, after its warnings."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lt_fast import _checks
+from lt_fast import _checks, _rust
 from lt_fast._extras import require
 from lt_fast._text import nearest
 from lt_fast.data.decoders import as_picture, as_tensor
@@ -37,8 +39,8 @@ class PhotographTransform:
     """From a ``PIL.Image`` in RGB, or its pixels, to a normalised ``(3, size, size)`` float32 tensor.
 
     A (3, H, W) uint8 tensor, which ``FileSource(decoder="torchvision")`` gives, is cropped and resized as a tensor, in
-    a third of the time; the crop is the same, and its pixels differ from Pillow's by rounding. Colours are changed by
-    Pillow in both cases. Other interpolations than bicubic and bilinear, and a function of your own, have a
+    a third of the time; the crop is the same, and its pixels differ from Pillow's by rounding. Colours are changed
+    as Pillow does in both cases. Other interpolations than bicubic and bilinear, and a function of your own, have a
     ``PIL.Image`` made of it.
 
     For training, by ``augment``:
@@ -130,10 +132,9 @@ class PhotographTransform:
         placed, coloured = self._steps
         for step in placed:
             image = step(image)
-        if coloured and isinstance(image, Tensor):
-            image = as_picture(image)
         for step in coloured:
-            image = step(image)
+            by_pillow = isinstance(image, Tensor) and not isinstance(step, _Jitter)
+            image = step(as_picture(image) if by_pillow else image)
         return _normalized(image if isinstance(image, Tensor) else as_tensor(image), self.mean, self.std)
 
     def imports(self) -> None:
@@ -170,16 +171,40 @@ class PhotographTransform:
         """Return what a preset does after crop and mirror image."""
         if self.augment == "simclr":
             kernel = self.size // 10 // 2 * 2 + 1  # odd, as a blur's must be
-            jitter = v2.ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+            jitter = _Jitter(v2.ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2))
             blur = v2.GaussianBlur(kernel, sigma=(0.1, 2.0))
             return [v2.RandomApply([jitter], 0.8), v2.RandomGrayscale(0.2), v2.RandomApply([blur], 0.5)]
         return {
             "light": [],
-            "standard": [v2.ColorJitter(**_JITTER)],
+            "standard": [_Jitter(v2.ColorJitter(**_JITTER))],
             "strong": [v2.TrivialAugmentWide()],
             "autoaugment": [v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET)],
             "randaugment": [v2.RandAugment()],
         }[self.augment]
+
+
+class _Jitter:
+    """``v2.ColorJitter`` of a ``PIL.Image`` by the same draws, bit for bit, in Rust; also of uint8 pixels (3, H, W)."""
+
+    def __init__(self, jitter: Any) -> None:
+        self._jitter = jitter
+
+    def __call__(self, image: Any) -> Any:
+        drawn = self._jitter.make_params([])
+        steps = []
+        for at in drawn["fn_idx"].tolist():
+            name = ("brightness", "contrast", "saturation", "hue")[at]
+            steps.append((name, 1.0, [drawn[f"{name}_factor"]], False))
+        colours = _rust.Augmentation([(1.0, False, [steps])], 0, 0)
+        if isinstance(image, Tensor):
+            return as_tensor(_coloured(image.permute(1, 2, 0).numpy(), colours))
+        return as_picture(as_tensor(_coloured(np.asarray(image), colours)))
+
+
+def _coloured(pixels: NDArray[np.uint8], colours: _rust.Augmentation) -> NDArray[np.uint8]:
+    first = np.zeros(1, np.int64)
+    (changed,) = _rust.augmented(np.ascontiguousarray(pixels)[None], first, colours, 0, 0, 0)
+    return np.asarray(changed)
 
 
 def _torchvision() -> Any:

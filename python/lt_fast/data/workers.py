@@ -60,7 +60,7 @@ class Workers:
         if hasattr(transform, "imports"):
             transform.imports()
         self._parts, self._settings = _parts(source, transform), (seed, settings)
-        self._inherited, self._plans = False, _Plans()
+        self._inherited, self._plans, self._answered = False, _Plans(), 0
         loader: DataLoader[Any] = DataLoader(
             _Reader(source, transform, seed),
             batch_size=None,
@@ -84,12 +84,18 @@ class Workers:
 
     def read(self, plans: Iterator[BatchPlan]) -> Iterator[Answer]:
         """Yield an answer for each plan, in order. Only one call at a time."""
-        self._plans.following = plans
+        self._plans.following, self._answered = plans, 0
         batches = iter(self._loader[0])
         # Moved behind what torch has registered with its processes, so that it runs before: torch waits for each.
         atexit.unregister(_end_all)
         atexit.register(_end_all)
-        yield from batches
+        for self._answered, answer in enumerate(batches, 1):
+            yield answer
+
+    @property
+    def are_done(self) -> bool:
+        """Whether every plan has been answered, also if the last call of ``read`` was not asked for its end."""
+        return self._plans.ended and self._answered == self._plans.sent
 
     def close(self) -> None:
         """End the processes."""
@@ -123,9 +129,14 @@ class _Plans:
     """The sampler of a ``DataLoader`` that lives for several epochs: the plans of the next one."""
 
     following: Iterator[BatchPlan] = iter(())
+    sent, ended = 0, False
 
     def __iter__(self) -> Iterator[BatchPlan]:
-        return self.following
+        self.sent, self.ended = 0, False
+        for plan in self.following:
+            self.sent += 1
+            yield plan
+        self.ended = True
 
 
 class _Reader(Dataset[Any]):

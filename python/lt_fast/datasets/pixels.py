@@ -38,7 +38,10 @@ def upright_rgb(image: Any, file: str | PathLike[str], remarks: list[str]) -> An
         raise DataError(_unknown_range(image, file, "32-bit integers"))
     if mode == "F":
         return _grey(_scaled(image, tags, file))
-    return _on_white(image) if image.has_transparency_data else image.convert("RGB")
+    if image.has_transparency_data:
+        return _on_white(image)
+    # As convert, which copies the pixels of an image that is RGB already; the opened file is not used again.
+    return image._new(image.im) if image.mode == "RGB" else image.convert("RGB")  # noqa: SLF001
 
 
 def _on_white(image: Any) -> Any:
