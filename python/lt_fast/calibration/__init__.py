@@ -9,8 +9,16 @@ its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``l
 """
 
 from lt_fast.calibration.affine import LogitAdjustment, TauNormalization, TemperatureScaling
+from lt_fast.calibration.batch_norm import shifted_statistics, with_statistics
 from lt_fast.calibration.collecting import Collected, collect
+from lt_fast.calibration.disalign import AlignedHead, DisAlign, aligned_logits
 from lt_fast.calibration.heads import CalibratedHead, weight_norm
+from lt_fast.calibration.label_aware_smoothing import (
+    LabelAwareSmoothing,
+    class_smoothing,
+    label_aware_smoothing_loss,
+)
+from lt_fast.calibration.lws import LearnableWeightScaling
 from lt_fast.calibration.margin import MarginCalibration
 from lt_fast.calibration.margin_formulas import (
     generalized_reweighting,
@@ -22,16 +30,25 @@ from lt_fast.registry import CALIBRATORS
 
 __all__ = [
     "CALIBRATORS",
+    "AlignedHead",
     "CalibratedHead",
     "ClassifierRetraining",
     "Collected",
+    "DisAlign",
+    "LabelAwareSmoothing",
+    "LearnableWeightScaling",
     "LogitAdjustment",
     "MarginCalibration",
     "TauNormalization",
     "TemperatureScaling",
+    "aligned_logits",
+    "class_smoothing",
     "collect",
     "generalized_reweighting",
+    "label_aware_smoothing_loss",
     "margin_calibrated_logits",
     "margin_calibration_loss",
+    "shifted_statistics",
     "weight_norm",
+    "with_statistics",
 ]

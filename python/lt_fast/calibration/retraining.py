@@ -1,6 +1,5 @@
 """Classifier retraining (cRT): train the classifier of a frozen network again, on class-balanced draws."""
 
-import copy
 import os
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
@@ -16,7 +15,8 @@ from lt_fast.calibration.checks import (
     checked_matrix,
 )
 from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise
-from lt_fast.calibration.heads import Model, named_head, wrap_head
+from lt_fast.calibration.heads import Model, wrap_head
+from lt_fast.calibration.linear_heads import head_logits, new_weight, taken_apart, with_weights
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
 from lt_fast.registry import register
@@ -122,7 +122,7 @@ class ClassifierRetraining:
 
             def loss_of(rows: Tensor) -> Tensor:
                 return F.cross_entropy(
-                    self.scale * _logits(given[rows], weight, bias, cosine=self.cosine), target[rows]
+                    self.scale * head_logits(given[rows], weight, bias, cosine=self.cosine), target[rows]
                 )
 
             self.losses = minimise(
@@ -157,7 +157,7 @@ class ClassifierRetraining:
         if given.ndim != 2 or given.shape[1] != weight.shape[1]:  # noqa: PLR2004
             raise ValueError(f"features must have shape (N, {weight.shape[1]}), got {tuple(given.shape)}")
         weight, bias = weight.to(given.device), None if bias is None else bias.to(given.device)
-        return self.scale * _logits(given.to(weight.dtype), weight, bias, cosine=self.cosine)
+        return self.scale * head_logits(given.to(weight.dtype), weight, bias, cosine=self.cosine)
 
     def apply(self, model: Model, *, head: str = "head") -> Model:
         """Return a copy of ``model`` with the retrained weights in its head. ``model`` is not changed.
@@ -172,16 +172,7 @@ class ClassifierRetraining:
             ValueError: if there is no such module, or its weights have another shape.
         """
         weight, bias = self._fitted("apply")
-        retrained = copy.deepcopy(model)
-        inner = named_head(retrained, head)
-        own = {"weight": getattr(inner, "weight", None), "bias": getattr(inner, "bias", None)}
-        for name, part in (("weight", weight), ("bias", bias)):
-            shapes = [None if each is None else tuple(each.shape) for each in (part, own[name])]
-            if shapes[0] != shapes[1]:
-                raise ValueError(f"model must have {name} {shapes[0]} in {head!r}, as was fitted, got {shapes[1]}")
-            if part is not None:
-                with torch.no_grad():
-                    own[name].copy_(part)  # type: ignore[union-attr]
+        retrained = with_weights(model, weight, bias, head=head)
         if self.scale == 1:
             return retrained
         factor = torch.full_like(weight[:, 0], self.scale)
@@ -232,49 +223,17 @@ class ClassifierRetraining:
 
     def _beginning(self, features: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor | None, bool]:
         """Return the first weights, the first offsets or None, and whether the head is a cosine one."""
-        shape = (len(self.counts), features.shape[1])
+        num_classes = len(self.counts)
         if head is None:
-            return self._fresh(shape, features), torch.zeros(shape[0]).to(features), False
-        weight, bias, cosine = _taken_apart(head, features, shape)
+            return new_weight(num_classes, features, self.seed), torch.zeros(num_classes).to(features), False
+        weight, bias, cosine = taken_apart(head, features, num_classes)
         if self.start == "fresh":
-            return self._fresh(shape, features), None if bias is None else torch.zeros_like(bias), cosine
+            fresh = new_weight(num_classes, features, self.seed)
+            return fresh, None if bias is None else torch.zeros_like(bias), cosine
         return weight, bias, cosine
-
-    def _fresh(self, shape: tuple[int, int], like: Tensor) -> Tensor:
-        """Sample ``nn.Linear``'s uniform distribution from a local generator."""
-        draw = torch.Generator().manual_seed(self.seed)
-        bound = shape[1] ** -0.5
-        drawn: Tensor = bound * (2 * torch.rand(shape, generator=draw) - 1)
-        return drawn.to(like)
 
     def __repr__(self) -> str:
         state = "not fitted" if self.weight is None else "fitted"
         return (
             f"ClassifierRetraining(num_classes={len(self.counts)}, start={self.start!r}, epochs={self.epochs}, {state})"
         )
-
-
-def _logits(features: Tensor, weight: Tensor, bias: Tensor | None, *, cosine: bool) -> Tensor:
-    if cosine:
-        return F.linear(F.normalize(features, dim=1), F.normalize(weight, dim=1), bias)
-    return F.linear(features, weight, bias)
-
-
-def _taken_apart(head: nn.Module, features: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor | None, bool]:
-    """Return copies of a head's weight and bias, and whether it is a cosine head, tested by its output."""
-    weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
-    if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
-        found = tuple(weight.shape) if isinstance(weight, Tensor) else None
-        hint = (
-            "; these look like logits: pass what the head is given, or leave head out" if shape[0] == shape[1] else ""
-        )
-        raise ValueError(f"head must have a weight of shape {shape} for these features, got {found}{hint}")
-    kind = weight.dtype
-    own = weight.detach().clone().to(features), None if bias is None else bias.detach().clone().to(features)
-    probe = features[:8]
-    with torch.no_grad():
-        wanted = head(probe.to(weight.device, kind)).to(probe)
-        for cosine in (False, True):
-            if torch.allclose(_logits(probe, *own, cosine=cosine), wanted, rtol=1e-3, atol=1e-4):
-                return *own, cosine
-    raise ValueError(f"head must be linear or cosine, got {type(head).__name__}, whose output is neither")
