@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from lt_fast.data import Loader
 from lt_fast.errors import DataError
 from lt_fast.experiment.build import Data, Parts, images_to_fit, source_of
 from lt_fast.experiment.scored_prior import scored_prior
+from lt_fast.experiment.second_stage import adapted, batches_to_fit, refuse_unfit, shift_batch_norm
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -158,9 +159,12 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
     """
     wanted, images = images_to_fit(calibrator, data)
     _warn_of_second_adjustment(config, data, calibrator)
+    refuse_unfit(config, calibrator)
     model = parts.method.model
-    batches = parts.data.plain_loader(source_of(images))
-    features, _, targets = _collected(config, model, batches, device, keep_logits=False)
+    shift_batch_norm(config, parts.data, calibrator, model, device=device)
+    network, views = adapted(calibrator, model), batches_to_fit(config, parts.data, calibrator, source_of(images))
+    collected = [_collected(config, network, batches, device, keep_logits=False) for batches in views]
+    features, _, targets = (torch.cat(column) for column in zip(*collected, strict=True))
     calibrator.fit(features, targets, head=model.head)
     return wanted
 
@@ -242,13 +246,13 @@ def ties_to(config: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
 def transformed(config: Mapping[str, Any], calibrator: Any, model: nn.Module, batches: Loader, device: str) -> Tensor:
     """Return the calibrated logits of every image."""
     of_logits = calibrator.transforms == "logits"
-    collected = _collected(config, model, batches, device, keep_logits=of_logits)
+    collected = _collected(config, adapted(calibrator, model), batches, device, keep_logits=of_logits)
     found: Tensor = calibrator.transform(collected.logits if of_logits else collected.features)
     return found
 
 
 def _collected(
-    config: Mapping[str, Any], model: nn.Module, batches: Loader, device: str, *, keep_logits: bool
+    config: Mapping[str, Any], model: nn.Module, batches: Iterable[Any], device: str, *, keep_logits: bool
 ) -> Collected:
     with deterministic(torch.device(device)):
         return collect(model, batches, device=device, amp=config["amp"], keep_logits=keep_logits)
