@@ -20,7 +20,7 @@ def test_importing_the_recipes_needs_no_torch_and_few_files():
     code = "import sys; from lt_fast.recipes import RECIPES; list(RECIPES); "
     code += "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'lt_fast.losses')))"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert len(list(FOLDER.glob("*.py"))) <= 14
+    assert len(list(FOLDER.glob("*.py"))) <= 40
 
 
 @pytest.mark.parametrize("method", list(RECIPES))
@@ -32,7 +32,7 @@ def test_a_recipe_says_what_it_is(method):
     settings = recipe.settings
     assert ("reweight" in settings) == ("defer_until" in settings) == method.endswith("_drw")
     names = {slot: getattr(spec, "name", None) for slot, spec in settings.items()}
-    assert (names.get("calibrator") == "retraining") == (names.get("method") == "cp_mix")
+    assert (names.get("calibrator") == "retraining") == (names.get("method") == "cp_mix" or method == "crt")
     assert (getattr(settings.get("model"), "options", None) == {"head": "cosine"}) == (
         names["loss"] in ("ldam", "maximum_margin")
     )
