@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import reference
 from lt_fast import ClassCounts, models
 from lt_fast.calibration import (
+    ClassifierRetraining,
     DisAlign,
     LabelAwareSmoothing,
     LearnableWeightScaling,
@@ -219,7 +220,7 @@ def test_it_helps_the_rare_classes(kind):
     assert mean_recall(after) > mean_recall(before)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, MarginCalibration])
+@pytest.mark.parametrize("kind", [*KINDS, MarginCalibration, ClassifierRetraining])
 def test_views_are_read_one_an_epoch(kind):
     features, labels = problem()
     head, options = linear(), {"epochs": 2, "batch_size": 16}

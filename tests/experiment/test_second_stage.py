@@ -17,7 +17,8 @@ from lt_fast.experiment.build import build, load_data, source_of
 from lt_fast.experiment.calibrating import calibrate_run
 from lt_fast.experiment.second_stage import adapted, batches_to_fit, refuse_unfit, shift_batch_norm
 
-SHORT = {"epochs": 2, "calibrator.epochs": 3}
+ONCE = {"epochs": 2}
+SHORT = {**ONCE, "calibrator.epochs": 3}
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +112,22 @@ def test_a_stage_2_that_is_gone_is_learned_again(run, tmp_path):
     assert (copy / file).read_bytes() == (folder / file).read_bytes()
 
 
-@pytest.mark.parametrize(("name", "options"), [("disalign", {}), ("mislas", {"shift_epochs": "1"})])
-def test_an_exported_program_answers_as_the_run(name, options, run, tmp_path):
+def test_an_exported_program_answers_as_the_run(run, tmp_path):
     pytest.importorskip("onnxscript")
     from lt_fast.inference.exporting import export
 
     folder = run[0]
-    calibrate_run(folder, name, tmp_path / "c", options={"epochs": "1", **options})
+    calibrate_run(folder, "disalign", tmp_path / "c", options={"epochs": "1"})
     assert export(lt.load(folder, calibration=tmp_path / "c"), tmp_path / "a.onnx").difference < 1e-5
+
+
+def test_tau_is_given_or_chosen_on_validation_images(tmp_path):
+    config = experiment.resolve("tau_norm", "digits-lt", {**ONCE, "calibrator.tau": "none", "validation": 0.2})
+    experiment.run(config, tmp_path / "run", progress=False)
+    assert 0 <= json.loads((tmp_path / "run/calibration/calibrator.json").read_text())["tau"] <= 2
+    config = experiment.resolve("tau_norm", "digits-lt", {**ONCE, "calibrator.tau": "none"})
+    with pytest.raises(UsageError, match="tau_norm is fitted on validation images, and the run has none"):
+        experiment.run(config, tmp_path / "other", progress=False)
 
 
 def test_a_frozen_network_has_neither():

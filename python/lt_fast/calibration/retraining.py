@@ -13,6 +13,7 @@ from lt_fast.calibration.checks import (
     MAX_EPOCHS,
     checked_labels,
     checked_matrix,
+    rows_of_a_view,
 )
 from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise
 from lt_fast.calibration.heads import Model, wrap_head
@@ -41,6 +42,8 @@ class ClassifierRetraining:
         momentum: in [0, 1).
         weight_decay: L2 penalty on weights and offsets.
         scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head).
+        views: 0, or K for features of K augmented views of the images, one view after the other: K N rows, with the
+            labels repeated. Epoch e draws from view ``e % K``.
         order: ``order(epoch, n)`` gives the rows of an epoch, repeats allowed; by default class-balanced draws keyed by
             ``(seed, epoch)``.
         seed: integer in [0, 2^64).
@@ -59,9 +62,10 @@ class ClassifierRetraining:
     Source: Kang et al. 2020, arXiv:1910.09217, section 4.1; code facebookresearch/classifier-balancing, whose settings
     for ImageNet-LT are the defaults (10 epochs, 0.2, batch 512, weight decay 5e-4). The fine-tuning of CP-Mix,
     arXiv:2411.07621, is ``start="trained"``; its settings were not available.
-    Differs from that code: the features are computed once, in eval mode and without augmentation, where the code runs
-    the frozen network for every epoch, on augmented images; classes are drawn independently, where it takes four
-    samples of each in turn.
+    Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
+    ``views``, where the code runs the frozen network for every epoch, on augmented images; an epoch has N draws, not C
+    times the largest class; classes are drawn independently, where it takes four samples of each in turn; new offsets
+    are 0, where ``nn.Linear`` draws them.
     """
 
     transforms: ClassVar[str] = "features"
@@ -81,6 +85,7 @@ class ClassifierRetraining:
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         scale: float = 1.0,
+        views: int = 0,
         order: Order | None = None,
         seed: int = 0,
         progress: bool = False,
@@ -94,6 +99,7 @@ class ClassifierRetraining:
         self.momentum = _checks.number("momentum", momentum, least=0, below=1)
         self.weight_decay = _checks.number("weight_decay", weight_decay, least=0)
         self.scale = _checks.number("scale", scale, above=0)
+        self.views = _checks.integer("views", views, least=0)
         self.seed = _checks.seed(seed)
         self.counts = ClassCounts(counts).require_no_empty(empty)
         self.empty, self.order, self.progress = empty, order, progress
@@ -103,8 +109,9 @@ class ClassifierRetraining:
         """Train the classifier; bit-identical for the same input on one machine, whatever ran before.
 
         Args:
-            features: what the head was given, ``(N, D)``; float, finite. Logits do as well, without a head.
-            labels: ``(N,)`` integers in [0, C); every class with training samples must occur.
+            features: what the head was given, ``(N, D)``, or ``(views * N, D)``; float, finite. Logits do as well,
+                without a head.
+            labels: one for each row, integers in [0, C); every class with training samples must occur.
             head: the trained head, linear or cosine; it is not changed. Where it has no bias, the new one has none.
 
         Complexity: O(epochs * N * D * C).
@@ -118,6 +125,7 @@ class ClassifierRetraining:
             given = checked_matrix(features, name="features").clone()
             target = checked_labels(labels, self.counts, rows=len(given)).to(given.device)
             weight, bias, self.cosine = self._beginning(given, head)
+            rows_of_each = rows_of_a_view(target, self.views)
             trained = [part.requires_grad_() for part in (weight, bias) if part is not None]
 
             def loss_of(rows: Tensor) -> Tensor:
@@ -128,7 +136,7 @@ class ClassifierRetraining:
             self.losses = minimise(
                 trained,
                 loss_of,
-                len(given),
+                rows_of_each,
                 rates=[
                     cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.lr, warmup_epochs=0)
                     for epoch in range(self.epochs)
@@ -136,8 +144,9 @@ class ClassifierRetraining:
                 batch_size=self.batch_size,
                 momentum=self.momentum,
                 weight_decay=self.weight_decay,
-                order=self.order or class_balanced(target.cpu().numpy(), self.seed),
+                order=self.order or class_balanced(target[:rows_of_each].cpu().numpy(), self.seed),
                 replacement=True,
+                views=max(self.views, 1),
                 progress=self.progress,
             )
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
@@ -212,7 +221,19 @@ class ClassifierRetraining:
         return calibrator
 
     def _settings(self) -> dict[str, Any]:
-        kept = ("start", "epochs", "lr", "batch_size", "momentum", "weight_decay", "scale", "seed", "empty", "cosine")
+        kept = (
+            "start",
+            "epochs",
+            "lr",
+            "batch_size",
+            "momentum",
+            "weight_decay",
+            "scale",
+            "views",
+            "seed",
+            "empty",
+            "cosine",
+        )
         counts = {"counts": self.counts.counts.tolist(), "names": list(self.counts.names)}
         return {name: getattr(self, name) for name in kept} | counts
 
