@@ -8,8 +8,9 @@ from lt_fast.data import ArraySource, FileSource
 from lt_fast.datasets.splits import ImageRow, write_images
 from lt_fast.experiment import resolve
 from lt_fast.experiment.build import Data
+from lt_fast.experiment.predictions import Predictions
 from lt_fast.experiment.protocol import SELECTION, data_summary, protocol_of
-from lt_fast.experiment.results import Predictions, measure
+from lt_fast.experiment.results import measure
 from lt_fast.training import History, RunDirectory
 from lt_fast.versions import versions
 

@@ -277,7 +277,9 @@ def test_another_head_is_refused(kind):
 
 def test_logits_without_a_head():
     features, labels = problem()
-    with pytest.raises(ValueError, match=r"features must be logits of 3 classes where there is no head, got 5 columns"):
+    with pytest.raises(
+        ValueError, match=r"logits must have one column a class \(3\), got 5; features need head=model.head"
+    ):
         DisAlign(COUNTS).fit(features, labels)
     for kind in (DisAlign, LearnableWeightScaling):
         with pytest.raises(ValueError, match="logits must be what the softmax takes"):

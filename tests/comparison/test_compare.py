@@ -37,12 +37,16 @@ def _example(seed, strength=1.0):
     return logits, labels
 
 
+def measured(probabilities, labels, counts):
+    return Measured(probabilities.argmax(1), probabilities.max(1), labels, counts)
+
+
 def test_metrics_are_those_of_evaluate():
     counts = lt.ClassCounts([500, 50, 5, 3])
     logits, labels = _example(0)
     wanted = lt.metrics.evaluate(logits, labels, counts)
     probabilities = torch.tensor(logits).softmax(1).numpy()
-    found = Measured(probabilities, labels, counts).of()
+    found = measured(probabilities, labels, counts).of()
     np.testing.assert_allclose(found, [wanted[key] for key in KEYS], rtol=1e-12)
     assert len(METRICS) == len(KEYS)
 
@@ -54,8 +58,8 @@ def test_weights_stand_for_repeated_images():
     weights = np.random.default_rng(2).integers(0, 4, 200)
     repeated = np.repeat(np.arange(200), weights)
     np.testing.assert_allclose(
-        Measured(probabilities, labels, counts).of(weights.astype(float)),
-        Measured(probabilities[repeated], labels[repeated], counts).of(),
+        measured(probabilities, labels, counts).of(weights.astype(float)),
+        measured(probabilities[repeated], labels[repeated], counts).of(),
     )
 
 

@@ -10,7 +10,7 @@ its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``l
 
 from lt_fast.calibration.affine import LogitAdjustment, TauNormalization, TemperatureScaling
 from lt_fast.calibration.batch_norm import shifted_statistics, with_statistics
-from lt_fast.calibration.collecting import Collected, collect
+from lt_fast.calibration.collecting import Collected, collect, collected_batches
 from lt_fast.calibration.disalign import AlignedHead, DisAlign, aligned_logits
 from lt_fast.calibration.heads import CalibratedHead, weight_norm
 from lt_fast.calibration.label_aware_smoothing import (
@@ -44,6 +44,7 @@ __all__ = [
     "aligned_logits",
     "class_smoothing",
     "collect",
+    "collected_batches",
     "generalized_reweighting",
     "label_aware_smoothing_loss",
     "margin_calibrated_logits",

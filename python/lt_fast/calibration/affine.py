@@ -1,6 +1,7 @@
 """Calibrators that multiply each class's logit by a factor and add an offset, found without gradient descent."""
 
 import os
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -9,15 +10,15 @@ from torch import Tensor, nn
 
 from lt_fast import _checks
 from lt_fast.calibration import storage
-from lt_fast.calibration.checks import checked_labels, checked_matrix, refuse_probabilities
+from lt_fast.calibration.checks import checked_labels, refuse_probabilities
 from lt_fast.calibration.heads import Model, weight_norm, wrap_head
+from lt_fast.calibration.outputs import Outputs
 from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.errors import DataError
 from lt_fast.registry import register
 
 _STATE = ("factor", "offset")
 _MOST_TAU = 100
-_STEPS = 200
 _LOG_RANGE = 12.0
 _TAUS = tuple(round(0.05 * step, 2) for step in range(41))
 
@@ -49,8 +50,8 @@ class AffineCalibration:
         self.counts = ClassCounts(counts)
         self.scale = _checks.number("scale", scale, above=0)
 
-    def _learned(self, logits: Tensor, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:
-        """Return factor and offset, float64, from float64 logits times ``scale``."""
+    def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:
+        """Return factor and offset, float64, for float64 logits times ``scale``: see ``_scaled``."""
         raise NotImplementedError
 
     def _settings(self) -> dict[str, Any]:
@@ -70,9 +71,9 @@ class AffineCalibration:
             DataError: if a logit is not finite; names its row.
         """
         with torch.no_grad():
-            logits = self._logits(features_or_logits, head)
+            logits = Outputs.of(features_or_logits, head, self.counts)
             target = checked_labels(labels, self.counts, rows=len(logits), every_class=self.fitted_on == "training")
-            factor, offset = self._learned(self.scale * logits.double(), target.to(logits.device), head)
+            factor, offset = self._learned(logits, target.to(logits.device), head)
             self.factor, self.offset = (self.scale * factor).float(), offset.float()
         return self
 
@@ -139,18 +140,10 @@ class AffineCalibration:
             raise RuntimeError(f"{type(self).__name__} must be fitted before {what}; call fit(...) or load(folder)")
         return self.factor, self.offset
 
-    def _logits(self, given: Any, head: nn.Module | None) -> Tensor:
-        if head is None:
-            logits = checked_matrix(given, name="logits")
-            refuse_probabilities(logits)
-        else:
-            weight = next(iter(head.parameters()), None)
-            features = checked_matrix(given, name="features")
-            logits = checked_matrix(head(features if weight is None else features.to(weight)), name="logits")
-        if logits.shape[1] != len(self.counts):
-            hint = "; features need head=model.head" if head is None else ""
-            raise ValueError(f"logits must have one column a class ({len(self.counts)}), got {logits.shape[1]}{hint}")
-        return logits
+    def _scaled(self, logits: Outputs) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the logits times ``scale`` in float64, block by block with their rows."""
+        for rows in logits.blocks():
+            yield rows, self.scale * logits[rows].double()
 
     def __repr__(self) -> str:
         state = "not fitted" if self.factor is None else "fitted"
@@ -189,16 +182,21 @@ class TemperatureScaling(AffineCalibration):
         """
         return self.scale / float(self._fitted("temperature")[0][0])
 
-    def _learned(self, logits: Tensor, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        own = logits.gather(1, target[:, None])
+    def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         low, high = -_LOG_RANGE, _LOG_RANGE
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            probabilities = (logits * np.exp(middle)).softmax(dim=1)
-            slope = float(((probabilities * logits).sum(dim=1, keepdim=True) - own).mean())
-            low, high = (low, middle) if slope > 0 else (middle, high)
-        factor = torch.full_like(logits[0], float(np.exp((low + high) / 2)))
+        while low < (middle := (low + high) / 2) < high:  # until no number lies between: 55 times
+            low, high = (low, middle) if self._slope(logits, target, float(np.exp(middle))) > 0 else (middle, high)
+        factor = torch.full((logits.num_classes,), float(np.exp(middle)), dtype=torch.float64, device=logits.device)
         return factor, torch.zeros_like(factor)
+
+    def _slope(self, logits: Outputs, target: Tensor, inverse: float) -> float:
+        """Return the derivative of the mean negative log-likelihood by the inverse temperature."""
+        slopes = []
+        for rows, scores in self._scaled(logits):
+            probabilities = (scores * inverse).softmax(dim=1)
+            own = scores.gather(1, target[rows, None])
+            slopes.append((probabilities * scores).sum(dim=1, keepdim=True) - own)
+        return float(torch.cat(slopes).mean())
 
 
 @register("calibrator", "tau_norm")
@@ -237,18 +235,26 @@ class TauNormalization(AffineCalibration):
     def _settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "scale": self.scale}
 
-    def _learned(self, logits: Tensor, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:
+    def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:
         bias = getattr(head, "bias", None)
-        shift = torch.zeros_like(logits[0]) if not isinstance(bias, Tensor) else self.scale * bias.to(logits)
-        norm = torch.ones_like(shift) if head is None else weight_norm(head).to(logits)
+        zero = torch.zeros(logits.num_classes, dtype=torch.float64, device=logits.device)
+        shift = self.scale * bias.to(zero) if isinstance(bias, Tensor) else zero
+        norm = torch.ones_like(shift) if head is None else weight_norm(head).to(zero)
         if bool((norm <= 0).any()):
             raise ValueError(f"head must have rows longer than 0, got 0 for class {int((norm <= 0).nonzero()[0])}")
         longer = norm / norm.log().mean().exp()
         if self.tau is None:
-            recalls = [_mean_recall((logits - shift) * longer**-tau, target) for tau in _TAUS]
-            self.tau = _TAUS[int(np.argmax(recalls))]
+            self.tau = _TAUS[int(np.argmax(self._recalls(logits, target, shift, longer)))]
         factor = longer**-self.tau
         return factor, -shift * factor
+
+    def _recalls(self, logits: Outputs, target: Tensor, shift: Tensor, longer: Tensor) -> list[float]:
+        """Return the mean recall under each of ``_TAUS``."""
+        right = torch.empty(len(_TAUS), len(target), dtype=torch.bool, device=target.device)
+        for rows, scores in self._scaled(logits):
+            for at, tau in enumerate(_TAUS):
+                right[at, rows] = ((scores - shift) * longer**-tau).argmax(dim=1) == target[rows]
+        return [_mean_recall(each, target, logits.num_classes) for each in right]
 
 
 @register("calibrator", "logit_adjustment")
@@ -281,14 +287,13 @@ class LogitAdjustment(AffineCalibration):
     def _settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "scale": self.scale}
 
-    def _learned(self, logits: Tensor, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        prior = torch.from_numpy(self.counts.prior).to(logits)
+    def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        prior = torch.from_numpy(self.counts.prior).to(logits.device)
         offset = -self.tau * torch.where(prior > 0, prior, 1.0).log()
         return torch.ones_like(offset), offset
 
 
-def _mean_recall(logits: Tensor, target: Tensor) -> float:
-    right = (logits.argmax(dim=1) == target).double()
-    found = torch.bincount(target, weights=right, minlength=logits.shape[1])
-    there = torch.bincount(target, minlength=logits.shape[1])
+def _mean_recall(right: Tensor, target: Tensor, num_classes: int) -> float:
+    found = torch.bincount(target, weights=right.double(), minlength=num_classes)
+    there = torch.bincount(target, minlength=num_classes)
     return float((found[there > 0] / there[there > 0]).mean())

@@ -64,25 +64,47 @@ def collect(
             [0, C), there is no module called ``head``, the forward pass does not call it exactly once, or the model
             returns something other than its output.
     """
-    target_device = _device(model, device)
-    calls, own = _Calls(head), unwrapped(model)  # a compiled model would not call the hook, a parallel one its copies'
-    hook = named_head(model, head).register_forward_hook(calls.note, with_kwargs=True)
-    parts: list[tuple[Tensor, ...]] = []
-    try:
-        with _frozen(model), torch.autocast(target_device.type, dtype=torch.bfloat16, enabled=amp):
-            for x, labels in labelled(batches, progress=progress):
-                calls.clear()
-                images = x.to(target_device, non_blocking=True)
-                features, logits = _checked(own, images, calls, step=len(parts))
-                before = sum(len(part[2]) for part in parts)
-                _checks.labels_in_range("labels", labels, logits.shape[1], first=before, hint=", the model's classes")
-                kept = logits if keep_logits else logits[:0]
-                parts.append((features.float().cpu(), kept.float().cpu(), labels))
-    finally:
-        hook.remove()
+    parts = list(
+        collected_batches(model, batches, device=device, amp=amp, head=head, keep_logits=keep_logits, progress=progress)
+    )
     if not parts:
         raise ValueError("batches must yield at least one batch, got none")
     return Collected(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def collected_batches(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    device: str | torch.device | None = None,
+    amp: bool = False,
+    head: str = "head",
+    keep_logits: bool = True,
+    progress: bool = False,
+) -> Iterator[Collected]:
+    """Yield what ``collect`` returns, batch by batch: for many classes, whose logits would not fit into memory.
+
+    Until the last batch is taken or the generator is closed, the model is in eval mode. Args, Raises: as ``collect``.
+    """
+    target_device = _device(model, device)
+    calls, own = _Calls(head), unwrapped(model)  # a compiled model would not call the hook, a parallel one its copies'
+    hook = named_head(model, head).register_forward_hook(calls.note, with_kwargs=True)
+    before = 0
+    try:
+        with _in_eval_mode(model):
+            for step, (x, labels) in enumerate(labelled(batches, progress=progress)):
+                calls.clear()
+                images = x.to(target_device, non_blocking=True)
+                # Entered for each batch: whoever takes one must not be left without gradients, or in bfloat16.
+                with torch.no_grad(), torch.autocast(target_device.type, dtype=torch.bfloat16, enabled=amp):
+                    features, logits = _checked(own, images, calls, step=step)
+                _checks.labels_in_range("labels", labels, logits.shape[1], first=before, hint=", the model's classes")
+                before += len(labels)
+                # Not logits[:0], which would keep the memory of all of them.
+                kept = logits if keep_logits else logits.new_empty((0, logits.shape[1]))
+                yield Collected(features.float().cpu(), kept.float().cpu(), labels)
+    finally:
+        hook.remove()
 
 
 def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
@@ -107,12 +129,11 @@ def _checked(model: nn.Module, images: Tensor, calls: "_Calls", *, step: int) ->
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode

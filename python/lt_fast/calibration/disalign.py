@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast import _checks
-from lt_fast.calibration.checks import checked_matrix, refuse_probabilities
+from lt_fast.calibration.checks import checked_matrix
 from lt_fast.calibration.descent import Order
 from lt_fast.calibration.heads import Model, head_path, weight_norm
 from lt_fast.calibration.linear_heads import head_logits, taken_apart, uniform
@@ -17,6 +17,7 @@ from lt_fast.calibration.margin_formulas import (
     generalized_reweighting,
     margin_calibration_loss,
 )
+from lt_fast.calibration.outputs import Outputs
 from lt_fast.calibration.trained import TrainedCalibration
 from lt_fast.counts import CountsLike, EmptyPolicy
 from lt_fast.registry import register
@@ -125,10 +126,10 @@ class DisAlign(TrainedCalibration):
         calibrated = calibrator.apply(model)
 
     Source: Zhang et al. 2021, arXiv:2103.16370; code Megvii-BaseDetection/DisAlign, whose settings for ImageNet-LT
-    (classification/imagenetlt/resnext50/...disalign.10e/config.py) are the defaults, and ``DisAlignLinear`` of cvpods.
+    (classification/imagenetlt/resnext50/...disalign.10e/config.py) are the defaults; ``DisAlignLinear`` and
+    ``GRWCrossEntropyLoss`` of Megvii-BaseDetection/cvpods.
     Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
-    ``views``, where the code sends augmented images through the network in every epoch, in train mode; the division by
-    the batch's weights is that of margin calibration's code, for the loss is in a part of cvpods that was not compared.
+    ``views``, where the code sends augmented images through the network in every epoch, in train mode.
     """
 
     name = "disalign"
@@ -188,32 +189,22 @@ class DisAlign(TrainedCalibration):
         return own | super()._settings()
 
     def _given(self, features_or_logits: Any, head: nn.Module | None) -> Tensor:  # noqa: ARG002
-        return checked_matrix(features_or_logits, name="features")
+        return checked_matrix(features_or_logits, name="features").clone()
 
     def _train(self, given: Tensor, target: Tensor, head: nn.Module | None) -> None:
-        weight, bias, cosine = self._head(given, head)
-        logits = self._before(given, weight, bias, cosine=bool(cosine))
+        weight, bias, cosine = (None, None, None) if head is None else taken_apart(head, given, len(self.counts))
+        outputs = Outputs.of(given, head, self.counts)
         learned = self._beginning(given)
         class_weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(given)
 
         def loss_of(rows: Tensor) -> Tensor:
-            aligned = _aligned(given[rows], logits[rows], learned)
+            aligned = _aligned(given[rows], self.scale * outputs[rows].to(given), learned)
             return margin_calibration_loss(aligned, target[rows], class_weight, normalization=self.normalization)
 
         self._minimise(list(learned.values()), loss_of, target)
         for name, tensor in learned.items():
             setattr(self, name, tensor.detach())
         self.weight, self.bias, self.cosine = weight, bias, cosine
-
-    def _head(self, given: Tensor, head: nn.Module | None) -> tuple[Tensor | None, Tensor | None, bool | None]:
-        """Return the numbers of the head; none where logits were given."""
-        if head is not None:
-            return taken_apart(head, given, len(self.counts))
-        if given.shape[1] != len(self.counts):
-            rule = f"features must be logits of {len(self.counts)} classes where there is no head"
-            raise ValueError(f"{rule}, got {given.shape[1]} columns; features need head=model.head")
-        refuse_probabilities(given)
-        return None, None, None
 
     def _beginning(self, given: Tensor) -> dict[str, Tensor]:
         """Return what is learned, as it is at first; the confidence is an ``nn.Linear`` with a constant weight."""

@@ -201,7 +201,7 @@ class LabelAwareSmoothing(TrainedCalibration):
         return with_statistics(model, self.statistics) if self.statistics else model
 
     def _given(self, features_or_logits: Any, head: nn.Module | None) -> Tensor:  # noqa: ARG002
-        return checked_matrix(features_or_logits, name="features")
+        return checked_matrix(features_or_logits, name="features").clone()
 
     def _train(self, given: Tensor, target: Tensor, head: nn.Module | None) -> None:
         weight, bias, self.cosine = self._beginning(given, head)

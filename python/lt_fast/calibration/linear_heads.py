@@ -1,12 +1,13 @@
 """Linear and cosine heads as numbers: taken apart, computed, begun anew, put into a copy of a model."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lt_fast.calibration.checks import checked_matrix, refuse_probabilities
+from lt_fast.calibration.checks import checked_matrix
 from lt_fast.calibration.heads import Model, named_head
 
 _PROBED = 8
@@ -73,31 +74,18 @@ def with_weights(model: Model, weight: Tensor, bias: Tensor | None, *, head: str
     return changed
 
 
-def logits_of(features_or_logits: object, head: nn.Module | None, num_classes: int) -> Tensor:
-    """Return logits ``(N, C)``: what ``head`` makes of features, or where it is None the logits that were given.
+def features_for(head: nn.Module | None, features_or_logits: Any) -> Any:
+    """Return features of the width that ``head`` takes, checked, or without a head the logits as they are.
 
     Raises:
-        TypeError, ValueError: if shape or dtype is wrong, or the logits are probabilities.
-        DataError: if a number is not finite; names its row.
+        TypeError, ValueError: if shape or dtype is wrong.
+        DataError: if a feature is not finite; names its row.
     """
-    if head is not None:
-        logits = _through(head, checked_matrix(features_or_logits, name="features"))
-    else:
-        logits = checked_matrix(features_or_logits, name="logits")
-        refuse_probabilities(logits)
-    if logits.shape[1] != num_classes:
-        hint = "; features need head=model.head" if head is None else ""
-        raise ValueError(f"logits must have one column a class ({num_classes}), got {logits.shape[1]}{hint}")
-    return logits
-
-
-def _through(head: nn.Module, features: Tensor) -> Tensor:
-    weight = getattr(head, "weight", None)
-    if isinstance(weight, Tensor):
-        if weight.shape[-1] != features.shape[1]:
-            rule = f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}"
-            logits = features.shape[1] == len(weight)
-            raise ValueError(f"{rule}{'; leave head out to fit logits' if logits else ''}")
-        features = features.to(weight.device, weight.dtype)
-    with torch.no_grad():
-        return checked_matrix(head(features), name="logits")
+    if head is None:
+        return features_or_logits
+    features, weight = checked_matrix(features_or_logits, name="features"), getattr(head, "weight", None)
+    if isinstance(weight, Tensor) and weight.shape[-1] != features.shape[1]:
+        rule = f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}"
+        hint = "; leave head out to fit logits" if features.shape[1] == len(weight) else ""
+        raise ValueError(f"{rule}{hint}")
+    return features

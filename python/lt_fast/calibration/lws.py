@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from lt_fast.calibration.checks import refuse_probabilities
 from lt_fast.calibration.descent import Order
 from lt_fast.calibration.heads import Model, wrap_head
-from lt_fast.calibration.linear_heads import logits_of
+from lt_fast.calibration.linear_heads import features_for
+from lt_fast.calibration.outputs import Outputs
 from lt_fast.calibration.trained import TrainedCalibration
 from lt_fast.counts import CountsLike, EmptyPolicy
 from lt_fast.registry import register
@@ -98,11 +99,11 @@ class LearnableWeightScaling(TrainedCalibration):
             empty=empty,
         )
 
-    def _given(self, features_or_logits: Any, head: nn.Module | None) -> Tensor:
-        return logits_of(features_or_logits, head, len(self.counts))
+    def _given(self, features_or_logits: Any, head: nn.Module | None) -> Outputs:
+        return Outputs.of(features_for(head, features_or_logits), head, self.counts)
 
-    def _train(self, given: Tensor, target: Tensor, head: nn.Module | None) -> None:  # noqa: ARG002
-        factor = torch.ones_like(given[0])
+    def _train(self, given: Outputs, target: Tensor, head: nn.Module | None) -> None:  # noqa: ARG002
+        factor = torch.ones(given.num_classes, dtype=given.dtype, device=given.device)
 
         def loss_of(rows: Tensor) -> Tensor:
             return F.cross_entropy(self.scale * (factor * given[rows]), target[rows])

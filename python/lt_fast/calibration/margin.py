@@ -12,7 +12,7 @@ from lt_fast.calibration import storage
 from lt_fast.calibration.checks import MAX_EPOCHS, checked_labels, refuse_probabilities, rows_of_a_view
 from lt_fast.calibration.descent import Order, cosine_rate, minimise, shuffled
 from lt_fast.calibration.heads import Model, weight_norm, wrap_head
-from lt_fast.calibration.linear_heads import logits_of
+from lt_fast.calibration.linear_heads import features_for
 from lt_fast.calibration.margin_formulas import (
     Normalization,
     checked_normalization,
@@ -20,6 +20,7 @@ from lt_fast.calibration.margin_formulas import (
     margin_calibrated_logits,
     margin_calibration_loss,
 )
+from lt_fast.calibration.outputs import Outputs
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
 from lt_fast.registry import register
@@ -140,7 +141,8 @@ class MarginCalibration:
             weight_norm: the row lengths ``(C,)`` that belong to logits; 1 when left out, which measures beta in
                 units of the logits.
 
-        Complexity: O(epochs * N * C).
+        Complexity: O(epochs * N * C), times D where the logits would take more than 256 MiB: they are then computed
+        again for each batch, and no (N, C) matrix is made.
 
         Raises:
             TypeError, ValueError: if shapes, dtypes or labels are wrong, a class is missing, both ``head`` and
@@ -148,10 +150,10 @@ class MarginCalibration:
             DataError: if a logit is not finite; names its row.
         """
         with torch.inference_mode(mode=False), torch.enable_grad():  # also when the caller has switched gradients off
-            logits, norm = self._logits(features_or_logits, head, weight_norm)
+            logits, norm = self._outputs(features_or_logits, head, weight_norm)
             target = checked_labels(labels, self.counts, rows=len(logits)).to(logits.device)
             omega, beta = torch.ones_like(norm).requires_grad_(), torch.zeros_like(norm).requires_grad_()
-            weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(logits)
+            weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(norm)
 
             def loss_of(rows: Tensor) -> Tensor:
                 calibrated = margin_calibrated_logits(logits[rows], omega, beta, norm, scale=self.scale)
@@ -238,13 +240,13 @@ class MarginCalibration:
             raise RuntimeError(f"MarginCalibration must be fitted before {what}; call fit(...) or load(folder)")
         return self.omega, self.beta, self.weight_norm
 
-    def _logits(self, given: Any, head: nn.Module | None, norm: Any) -> tuple[Tensor, Tensor]:
+    def _outputs(self, given: Any, head: nn.Module | None, norm: Any) -> tuple[Outputs, Tensor]:
         if head is not None and norm is not None:
             raise ValueError("head and weight_norm must not both be given: a head knows its own row lengths")
         norm = norm if head is None else weight_norm(head)
-        logits = logits_of(given, head, len(self.counts))
+        outputs = Outputs.of(features_for(head, given), head, self.counts)
         norm = torch.ones(len(self.counts)) if norm is None else torch.as_tensor(norm)
-        return logits, _checked_norm(norm.to(logits), len(self.counts))
+        return outputs, _checked_norm(norm.to(outputs.device, outputs.dtype), len(self.counts))
 
     def _minimise(self, parameters: list[Tensor], loss_of: Callable[[Tensor], Tensor], rows: int) -> list[float]:
         def rate(epoch: int) -> float:

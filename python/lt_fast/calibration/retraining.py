@@ -122,7 +122,8 @@ class ClassifierRetraining:
             DataError: if a feature is not finite; names its row.
         """
         with torch.inference_mode(mode=False), torch.enable_grad():  # also when the caller has switched gradients off
-            given = checked_matrix(features, name="features").clone()
+            given = checked_matrix(features, name="features")
+            given = given.clone() if given.is_inference() else given  # which autograd refuses to keep
             target = checked_labels(labels, self.counts, rows=len(given)).to(given.device)
             weight, bias, self.cosine = self._beginning(given, head)
             rows_of_each = rows_of_a_view(target, self.views)

@@ -163,16 +163,16 @@ class TrainedCalibration:
             DataError: if a number is not finite; names its row.
         """
         with torch.inference_mode(mode=False), torch.enable_grad():  # also when the caller has switched gradients off
-            given = self._given(features_or_logits, head).clone()
+            given = self._given(features_or_logits, head)
             target = checked_labels(labels, self.counts, rows=len(given)).to(given.device)
             self._train(given, target, head)
         return self
 
-    def _given(self, features_or_logits: Any, head: nn.Module | None) -> Tensor:
-        """Return the checked rows that are trained on."""
+    def _given(self, features_or_logits: Any, head: nn.Module | None) -> Any:
+        """Return the checked rows that are trained on, a tensor or ``Outputs``."""
         raise NotImplementedError
 
-    def _train(self, given: Tensor, target: Tensor, head: nn.Module | None) -> None:
+    def _train(self, given: Any, target: Tensor, head: nn.Module | None) -> None:
         """Learn and set the tensors that are kept."""
         raise NotImplementedError
 

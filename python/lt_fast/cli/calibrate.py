@@ -1,10 +1,12 @@
 """``lt-fast calibrate RUN|FILE --method NAME``: another second stage for a run, or one for a network of your own."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lt_fast.cli.evaluate import add_logits_argument
 from lt_fast.cli.output import Output
 from lt_fast.cli.train import (
     add_machine_arguments,
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of a FILE also a setting of the run, such as validation=0.2",
     )  # fmt: skip
     parser.add_argument("--root", type=folder, help="folder of the data set's files")
+    add_logits_argument(parser)
     _add_network_arguments(parser)
     add_recipe_argument(parser)
     add_machine_arguments(parser)
@@ -114,6 +117,7 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
         device=arguments.device,
         root=arguments.root,
         recipe_file=recipe_file(arguments),
+        logits=arguments.logits,
     )
     _print(found, arguments.run, output)
     output.result(found)
@@ -133,6 +137,7 @@ def _network(arguments: argparse.Namespace, output: Output) -> int:
     output.say(f"{arguments.run}: {config['model']['name']} with its own head; run directory: {place}")
     workers = None if arguments.workers is None else integer_from_0("--workers", arguments.workers)
     how = {"device": arguments.device, "root": arguments.root, "progress": not arguments.quiet}
+    how |= {"most_logits": sys.maxsize} if arguments.logits else {}
     result = experiment.run(config, place, resume=stopped, workers=workers, **how)
     words = chance_in(result)
     if words is not None:
@@ -183,7 +188,8 @@ def _config(arguments: argparse.Namespace) -> dict[str, Any]:
     data = data_set_of(arguments.data, list(DATASETS))
     overrides: dict[str, Any] = _settings(arguments.set)
     # What `lt-fast train` would be given for these photographs.
-    words = {**vars(arguments), "model": None, "mode": None, "weights": None, "folds": None, "augment": None}
+    of_training = dict.fromkeys(("model", "mode", "weights", "folds", "augment", "decoder"))
+    words = {**vars(arguments), **of_training}
     of_photographs = of_data(data, arguments.data, argparse.Namespace(**words), overrides)
     return network_config(
         arguments.run,

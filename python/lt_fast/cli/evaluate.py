@@ -14,8 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast eval``."""
     parser.add_argument("run", nargs="?", type=folder, help="run directory")
     parser.add_argument("--root", type=folder, help="folder of the data set's files")
+    add_logits_argument(parser)
     add_recipe_argument(parser)
     add_machine_arguments(parser)
+
+
+def add_logits_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--logits``."""
+    parser.add_argument(
+        "--logits",
+        action="store_true",
+        help="store the score of every class for each image, however many (default: the five best where all would "
+        "take more than 256 MiB)",
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -26,7 +37,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from lt_fast import experiment  # noqa: PLC0415
 
     found = experiment.evaluate_run(
-        arguments.run, device=arguments.device, root=arguments.root, recipe_file=recipe_file(arguments)
+        arguments.run,
+        device=arguments.device,
+        root=arguments.root,
+        recipe_file=recipe_file(arguments),
+        logits=arguments.logits,
     )
     _print(found, output)
     output.result({"run": str(arguments.run), **found})

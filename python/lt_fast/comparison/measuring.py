@@ -27,13 +27,19 @@ class Measured:
     """The answers of one run on its test images, ready to be measured under any weights of the images.
 
     Args:
-        probabilities: ``(N, C)``.
+        answers: ``(N,)``, the predicted classes.
+        confidence: ``(N,)``, their probabilities.
         labels: ``(N,)``.
         counts: training images per class.
     """
 
-    def __init__(self, probabilities: NDArray[np.float64], labels: NDArray[np.int64], counts: ClassCounts) -> None:
-        answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    def __init__(
+        self,
+        answers: NDArray[np.int64],
+        confidence: NDArray[np.float64],
+        labels: NDArray[np.int64],
+        counts: ClassCounts,
+    ) -> None:
         self._classes, self._groups = len(counts), counts.groups()
         self._labels, self._answers = labels, answers
         self._right, self._confidence = (answers == labels).astype(np.float64), confidence

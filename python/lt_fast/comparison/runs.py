@@ -4,10 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from lt_fast.comparison.measuring import Measured
 from lt_fast.counts import ClassCounts
@@ -15,9 +12,10 @@ from lt_fast.datasets.splits import read_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.calibrating import CALIBRATION_RECORD, read_calibration
 from lt_fast.experiment.config import method_name
+from lt_fast.experiment.predictions import read_answers
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.records import OBJECT, TEXT, read_json
-from lt_fast.training.run_files import read_predictions, read_result
+from lt_fast.training.run_files import read_result
 
 _SEEDS = ("seed", "subset_seed", "start_from", "recipe_file")
 
@@ -66,14 +64,13 @@ def read_run(folder: str | Path) -> ReadRun:
         raise DataError(f"{base} holds no run: {base / 'config.json'} is missing")
     result = read_result(base)
     counts = ClassCounts(result["data"]["class_counts"], names=result["data"]["class_names"])
-    saved = {name: tensor.numpy() for name, tensor in read_predictions(place, num_classes=len(counts)).items()}
-    logits = saved.get("calibrated_logits", saved["logits"])
+    saved = read_answers(place, num_classes=len(counts))
     protocol = read_json(base / PROTOCOL, {"data": OBJECT, "data.test_fingerprint?": TEXT})["data"]
     test = protocol.get("test_fingerprint") or _of_rows(base)
     config = {name: value for name, value in result["config"].items() if name not in _SEEDS}
     recipe = method_name(config, added)
     kind = json.dumps([config, added], sort_keys=True)
-    measured = Measured(_softmax(logits), saved["labels"], counts)
+    measured = Measured(saved.final.predicted, saved.final.confidence, saved.labels, counts)
     return ReadRun(str(folder), recipe, kind, result["config"]["seed"], test, counts.names, measured)
 
 
@@ -124,10 +121,3 @@ def _of_rows(folder: Path) -> str:
     """Return a fingerprint of the test images of a cross-validation: their paths and classes, in order."""
     rows = [[row.path, row.class_name] for row in read_images(folder) if row.split == "test"]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    found: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return found

@@ -147,7 +147,7 @@ def build(
         data: of the run.
         ranks: of this process.
         first_weights: read the pretrained weights that the configuration names; False where a checkpoint follows.
-        workers: processes that decode photographs; by default one for each processor.
+        workers: processes that decode photographs; by default one for each processor, shared by the machine's ranks.
 
     Raises:
         UsageError: if a component does not take its options.
@@ -327,9 +327,12 @@ def fused_on(device: str, optimizer: Any) -> Any:
     if isinstance(optimizer, Layerwise):
         return Layerwise(fused_on(device, optimizer.make), optimizer.rates)
     chosen = optimizer.keywords.keys() & {"fused", "foreach", "differentiable"}
-    if torch.device(device).type != "cuda" or chosen or "fused" not in parameters_of(optimizer.func):
+    parameters = parameters_of(optimizer.func)
+    if torch.device(device).type != "cuda" or chosen or "fused" not in parameters:
         return optimizer
-    return partial(optimizer, fused=True)
+    # Earlier versions of torch capture no step of Adam without the second option, which changes nothing in its kernel.
+    capturable = {"capturable": True} if "capturable" in parameters.keys() - optimizer.keywords.keys() else {}
+    return partial(optimizer, fused=True, **capturable)
 
 
 def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
@@ -476,8 +479,11 @@ def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any
 
 
 def _processors() -> int:
+    """Return the processors that this rank has, of a machine whose ranks share them."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(found, _MOST_WORKERS)
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "1")  # set by torchrun
+    ranks = int(sharing) if sharing.isascii() and sharing.isdigit() else 1
+    return max(1, min(found // max(1, ranks), _MOST_WORKERS))
 
 
 def _try_out(optimizer: Any, schedule: LearningRate) -> None:

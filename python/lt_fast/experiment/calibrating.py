@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from lt_fast.experiment.config import OWN_HEAD, resolve
 from lt_fast.experiment.evaluate import opened
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.photographs import NAME as PHOTOGRAPHS
+from lt_fast.experiment.predictions import MOST_LOGITS, AnyPredictions, predictions
 from lt_fast.experiment.reading import read_as
-from lt_fast.experiment.results import Predictions, fit_calibrator, measure, predicted, ties_to, transformed
+from lt_fast.experiment.results import fit_calibrator, keeps_best, measure, predicted, ties_to, transformed
 from lt_fast.records import OBJECT, SHA256, TEXT, check
 from lt_fast.registry import RegisteredFile
 from lt_fast.training.run_files import PREDICTIONS
@@ -52,6 +54,7 @@ def calibrate_run(
     device: str = "cpu",
     root: str | Path | None = None,
     recipe_file: RegisteredFile | None = None,
+    logits: bool = False,
 ) -> dict[str, Any]:
     """Fit a calibrator to the network of a finished run, measure before and after, and write both into ``out``.
 
@@ -64,6 +67,7 @@ def calibrate_run(
         device: where the network runs.
         root: folder of the data set's files.
         recipe_file: the file that registers the run's recipe, where it is not where the run records it.
+        logits: store every logit of the images, however many, as of ``evaluate_run``.
 
     Returns:
         What ``calibration.json`` holds: ``run``, ``calibrator`` (name and options), ``fitted_on``, ``metrics`` (after),
@@ -91,7 +95,9 @@ def calibrate_run(
     given = {"counts": counts, "class_counts": counts, "num_classes": len(counts), "seed": config["seed"],
              "scale": logit_scale(config)}  # fmt: skip
     calibrator = call("calibrator", name, chosen, given, {})
-    return _calibrated(config, data, parts, calibrator, folder, device, {"name": name, **chosen}, Path(run_dir))
+    settings = {"name": name, **chosen}
+    most = sys.maxsize if logits else MOST_LOGITS
+    return _calibrated(config, data, parts, calibrator, folder, device, settings, Path(run_dir), most)
 
 
 def network_config(
@@ -194,12 +200,12 @@ def read_calibration(folder: Path) -> dict[str, Any]:
 
 def _calibrated(
     config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, folder: Path, device: str,
-    settings: dict[str, Any], run: Path,
+    settings: dict[str, Any], run: Path, most: int,
 ) -> dict[str, Any]:  # fmt: skip
     fitted_on = fit_calibrator(config, data, parts, calibrator, device=device)
     if getattr(calibrator, "tau", None) is not None:
         settings = {**settings, "tau": calibrator.tau}
-    test = _predictions(config, data.test, parts, calibrator, device)
+    test = _predictions(config, data.test, parts, calibrator, device, most)
     measured = measure(data, test)
     ties = ties_to(config, parts.method.model)
     record = {
@@ -210,12 +216,16 @@ def _calibrated(
     storage.tie(folder, ties)
     test.save(folder, PREDICTIONS)
     if data.validation is not None:
-        _predictions(config, data.validation, parts, calibrator, device).save(folder, VALIDATION)
+        _predictions(config, data.validation, parts, calibrator, device, most).save(folder, VALIDATION)
     replace_file(folder / CALIBRATION_RECORD, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
     return {**record, "folder": str(folder)}
 
 
-def _predictions(config: Mapping[str, Any], images: Any, parts: Parts, calibrator: Any, device: str) -> Predictions:
+def _predictions(
+    config: Mapping[str, Any], images: Any, parts: Parts, calibrator: Any, device: str, most: int
+) -> AnyPredictions:
     batches = parts.data.plain_loader(source_of(images))
-    logits, labels = predicted(config, parts.method, batches, device=device)
-    return Predictions(logits, labels, transformed(config, calibrator, parts.method.model, batches, device))
+    best = keeps_best(images, calibrator.counts, calibrator, most)
+    scores, labels = predicted(config, parts.method, batches, device=device, best=best)
+    after = transformed(config, calibrator, parts.method.model, batches, device, best=best)
+    return predictions(scores, labels, after)

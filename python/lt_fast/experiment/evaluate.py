@@ -1,5 +1,6 @@
 """A finished or stopped run measured again from its checkpoint, with intervals."""
 
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +13,14 @@ from lt_fast.experiment.build import Data, Parts, build, load_data
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.folds import refuse_folds
 from lt_fast.experiment.for_use import INPUT, NETWORK, VALIDATION, has_second_stage
+from lt_fast.experiment.predictions import MOST_LOGITS, AnyPredictions, save_if_other
 from lt_fast.experiment.protocol import PROTOCOL, other_images
-from lt_fast.experiment.results import Predictions, intervals_of, measure, predictions_of
+from lt_fast.experiment.results import intervals_of, measure, predictions_of
 from lt_fast.experiment.running import checked_device, save_for_use
 from lt_fast.experiment.start import newest_of
 from lt_fast.experiment.stored import stored_config
 from lt_fast.registry import RegisteredFile
-from lt_fast.training import Checkpoint, deterministic
+from lt_fast.training import Checkpoint, deterministic, run_files
 from lt_fast.training.state import restore_method
 
 
@@ -29,6 +31,7 @@ def evaluate_run(
     root: str | Path | None = None,
     level: float = 0.95,
     recipe_file: RegisteredFile | None = None,
+    logits: bool = False,
 ) -> dict[str, Any]:
     """Load the newest checkpoint of ``run_dir``, predict the test set and measure.
 
@@ -38,6 +41,8 @@ def evaluate_run(
         root: folder of the data set's files.
         level: of the intervals.
         recipe_file: the file that registers the run's recipe, where it is not in the place that the run records.
+        logits: store every logit of the test and validation images, however many. Without it the folder keeps the form
+            that it has, and a new file has all up to ``predictions.MOST_LOGITS`` bytes.
 
     Returns:
         ``config``, ``epochs_done``, ``metrics``, ``metrics_before_calibration`` as in ``result.json``; ``intervals``:
@@ -57,7 +62,8 @@ def evaluate_run(
     last = checkpoint.epoch == config["epochs"]
     calibrated = last or parts.calibrator is None
     measured = parts if calibrated else parts._replace(calibrator=None)
-    predictions = predictions_of(config, data, measured, folder, device=device, fit=False)
+    best = False if logits else _best_in(folder)
+    predictions = predictions_of(config, data, measured, folder, device=device, fit=False, best=best)
     early = f"the checkpoint is that of epoch {checkpoint.epoch} of {config['epochs']}"
     return {
         "config": config,
@@ -66,8 +72,16 @@ def evaluate_run(
         **measure(data, predictions),
         "intervals": intervals_of(predictions, data, level=level),
         "level": level,
-        "not_written": _not_written(config, data, measured, folder, predictions, device=device) if last else early,
+        "not_written": early
+        if not last
+        else _not_written(config, data, measured, folder, predictions, device=device, logits=logits),
     }
+
+
+def _best_in(folder: Path) -> bool | None:
+    """Return whether the folder's predictions are the best classes alone; None where there are none."""
+    holds = run_files.holds_logits(folder)
+    return None if holds is None else not holds
 
 
 def opened(
@@ -96,15 +110,23 @@ def opened(
 
 
 def _not_written(
-    config: Mapping[str, Any], data: Data, parts: Parts, folder: Path, predictions: Predictions, *, device: str
+    config: Mapping[str, Any],
+    data: Data,
+    parts: Parts,
+    folder: Path,
+    predictions: AnyPredictions,
+    *,
+    device: str,
+    logits: bool,
 ) -> str | None:
     """Write what is missing or other than measured; return why it could not be written, or None."""
-    reason = predictions.save_if_other(folder)
+    reason = save_if_other(predictions, folder)
     lacking = [INPUT] + [NETWORK] * has_second_stage(parts.method) + [VALIDATION] * (data.validation is not None)
-    if reason is not None or all((folder / name).exists() for name in lacking):
+    wanted = logits and data.validation is not None and run_files.holds_logits(folder, VALIDATION) is False
+    if reason is not None or (not wanted and all((folder / name).exists() for name in lacking)):
         return reason
     try:
-        save_for_use(config, data, parts, folder, device=device)
+        save_for_use(config, data, parts, folder, device=device, most=sys.maxsize if logits else MOST_LOGITS)
     except DataError as error:
         cause = error.__cause__  # without the advice to those who train
         return f"{folder} cannot be written ({cause.strerror if isinstance(cause, OSError) else error})"

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lt_fast import metrics
+from lt_fast import _checks
 from lt_fast._files import FOR_RUN, replace_file
 from lt_fast._files import read_json as plain_json
 from lt_fast.counts import ClassCounts
@@ -20,11 +20,12 @@ from lt_fast.experiment.build import Data
 from lt_fast.experiment.config import DATA_OPTIONS
 from lt_fast.experiment.mirrors import checked_log
 from lt_fast.experiment.photographs import collect, divide
+from lt_fast.experiment.predictions import MOST_LOGITS, measured, pooled, read_predictions_of
 from lt_fast.experiment.protocol import PROTOCOL
-from lt_fast.experiment.results import Predictions
 from lt_fast.experiment.running import Place, Told, checked_device, read_result, run_in
 from lt_fast.ranks import Ranks
 from lt_fast.training import History, RunDirectory, process_group, run_files
+from lt_fast.training.compiling import check_compiler
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 
 
@@ -50,6 +51,8 @@ def run_folds(
     step: str = "eager",
     workers: int | None = None,
     log: Sequence[str] = (),
+    compiler: str | None = None,
+    most_logits: int = MOST_LOGITS,
 ) -> dict[str, Any]:
     """Train once for each fold, on the others, and measure all images together.
 
@@ -66,6 +69,8 @@ def run_folds(
         step: see ``run``.
         workers: see ``run``.
         log: see ``run``; every fold has its own.
+        compiler: see ``run``.
+        most_logits: see ``run``; of each fold, and of all together.
 
     Returns:
         What ``result.json`` holds, as of ``run``; ``folds`` has the metrics of each.
@@ -74,7 +79,8 @@ def run_folds(
         As ``run``.
     """
     checked_device(device)
-    told = Told(checked_log(log))
+    check_compiler(compiler)
+    told, most = Told(checked_log(log)), _checks.integer("most_logits", most_logits, least=0)
     ranks, folder = Ranks.from_environment(), Path(run_dir)
     if ranks.world_size > 1:
         raise UsageError("folds must be trained in one process; leave torchrun out")
@@ -91,8 +97,11 @@ def run_folds(
         for number, (place, data) in enumerate(zip(places, every, strict=True)):
             own = {**config, DATA_OPTIONS: {**config[DATA_OPTIONS], "fold": number}}
             begun = (place / "config.json").exists()
-            run_in(own, Place(place, begun, device, progress, step, ranks, workers, told), root=root, data=data)
-        return _pooled(config, directory, places)
+            there = Place(
+                place, begun, device, progress, step, ranks, workers, told, compiler=compiler, most_logits=most
+            )
+            run_in(own, there, root=root, data=data)
+        return _pooled(config, directory, places, most)
 
 
 def _finished(directory: RunDirectory) -> bool:
@@ -132,7 +141,7 @@ def _data_of_folds(
         if done
         else Data(
             *divide(
-                found,
+                found._replace(decoder=options.get("decoder", "pillow")),
                 validation=config["validation"],
                 folds=options["folds"],
                 fold=number,
@@ -145,7 +154,7 @@ def _data_of_folds(
     ]
 
 
-def _pooled(config: Mapping[str, Any], directory: RunDirectory, places: list[Path]) -> dict[str, Any]:
+def _pooled(config: Mapping[str, Any], directory: RunDirectory, places: list[Path], most: int) -> dict[str, Any]:
     """Write the files of all folds together, and return the result."""
     started = time.perf_counter()
     results = [run_files.read_result(place) for place in places]
@@ -153,13 +162,13 @@ def _pooled(config: Mapping[str, Any], directory: RunDirectory, places: list[Pat
     # Each class's mean number of training images over the folds.
     means = torch.tensor([each["data"]["class_counts"] for each in results], dtype=torch.float64).mean(0)
     counts = ClassCounts(means.round().long().tolist(), names=names)
-    predictions = _predictions(places, num_classes=len(names))
+    predictions = pooled([read_predictions_of(place, num_classes=len(names)) for place in places], most=most)
     protocol = _protocol(places, counts, tested=len(predictions.labels))
     seconds = {name: sum(each["seconds"][name] for each in results) for name in results[0]["seconds"]}
     seconds["calibrate_and_measure"] += time.perf_counter() - started
     result = {
         "config": dict(config),
-        **_measured(predictions, counts),
+        **measured(predictions, counts),
         "method": {},
         "tables": [],
         "data": protocol["data"],
@@ -173,21 +182,6 @@ def _pooled(config: Mapping[str, Any], directory: RunDirectory, places: list[Pat
     replace_file(directory.metrics_path, _mean_history(places).to_csv().encode(), next_step=FOR_RUN)
     directory.write_result(result)
     return result
-
-
-def _predictions(places: list[Path], *, num_classes: int) -> Predictions:
-    saved = [run_files.read_predictions(place, num_classes=num_classes) for place in places]
-    names = ("logits", "labels", *(["calibrated_logits"] if "calibrated_logits" in saved[0] else []))
-    columns = {name: torch.cat([each[name] for each in saved]) for name in names}
-    return Predictions(columns["logits"], columns["labels"], columns.get("calibrated_logits"))
-
-
-def _measured(predictions: Predictions, counts: ClassCounts) -> dict[str, Any]:
-    before = metrics.evaluate(predictions.logits, predictions.labels, counts)
-    if predictions.calibrated_logits is None:
-        return {"metrics": before, "metrics_before_calibration": None}
-    after = metrics.evaluate(predictions.calibrated_logits, predictions.labels, counts)
-    return {"metrics": after, "metrics_before_calibration": before}
 
 
 def _protocol(places: list[Path], counts: ClassCounts, *, tested: int) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,59 +12,33 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast import metrics
-from lt_fast._extras import require
-from lt_fast._files import FOR_RUN, read_bytes, replace_file
-from lt_fast.calibration import Collected, collect, storage
+from lt_fast.calibration import collect, collected_batches, storage
+from lt_fast.counts import ClassCounts
 from lt_fast.data import Loader
 from lt_fast.errors import DataError
 from lt_fast.experiment.build import Data, Parts, images_to_fit, source_of
+from lt_fast.experiment.predictions import (
+    MOST_LOGITS,
+    AnyPredictions,
+    Best,
+    Scores,
+    in_blocks,
+    joined,
+    keeps_all,
+    kept,
+    measured,
+    predictions,
+    scores_in,
+)
 from lt_fast.experiment.scored_prior import scored_prior
 from lt_fast.experiment.second_stage import adapted, batches_to_fit, refuse_unfit, shift_batch_norm
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
 from lt_fast.training.run_directory import identity_of
-from lt_fast.training.run_files import PREDICTIONS
 
 CALIBRATION = "calibration"
 """Folder of a run that holds its calibrator."""
-
-
-class Predictions(NamedTuple):
-    """Logits ``(N, C)`` float32 before and, where there is a calibrator, after calibration; labels ``(N,)`` int64."""
-
-    logits: Tensor
-    labels: Tensor
-    calibrated_logits: Tensor | None
-
-    def save(self, folder: Path, name: str = PREDICTIONS) -> None:
-        """Write them into ``folder``, to a temporary file that is renamed to ``name``.
-
-        Raises:
-            DataError: if the folder cannot be written.
-        """
-        replace_file(folder / name, self._encoded(), next_step=FOR_RUN)
-
-    def save_if_other(self, folder: Path) -> str | None:
-        """Write them into ``folder`` unless they are there; return why they could not be written, or None."""
-        data = self._encoded()
-        try:
-            if read_bytes(folder / PREDICTIONS) == data:
-                return None
-        except DataError:
-            pass  # missing or damaged: all the more to be written
-        try:
-            replace_file(folder / PREDICTIONS, data, next_step=FOR_RUN)
-        except DataError as error:
-            cause = error.__cause__  # without the advice to those who train
-            return f"{folder} cannot be written ({cause.strerror if isinstance(cause, OSError) else error})"
-        return None
-
-    def _encoded(self) -> bytes:
-        safetensors = require("safetensors.torch", extra="train", purpose="saving predictions")
-        tensors = {name: tensor.contiguous() for name, tensor in self._asdict().items() if tensor is not None}
-        data: bytes = safetensors.save(tensors)
-        return data
 
 
 def predicted(
@@ -74,18 +48,21 @@ def predicted(
     *,
     device: str,
     ranks: Ranks = Ranks(),  # noqa: B008
-) -> tuple[Tensor, Tensor]:
-    """Return the logits of ``method.predict`` and the labels of every image once, in the order of the data set.
+    best: bool = False,
+) -> tuple[Scores, Tensor]:
+    """Return the scores of ``method.predict`` and the labels of every image once, in the order of the data set.
 
-    Each rank predicts its shard of every batch; all ranks get the whole.
+    Each rank predicts its shard of every batch; all ranks get the whole. The scores are all logits, or with ``best``
+    the best classes of each image, block by block: then no rank has a matrix of N x C.
     """
-    parts = list(scored_batches(config, method, loader, device=device))
-    index, logits, labels = (torch.cat(column) for column in zip(*parts, strict=True))
+    columns = kept(in_blocks(scored_batches(config, method, loader, device=device)), best=best)
     if ranks.world_size > 1:
-        gathered = ranks.gather((index, logits, labels))
-        index, logits, labels = (torch.cat(column) for column in zip(*gathered, strict=True))
-    order = index.argsort()
-    return logits[order], labels[order]
+        columns = joined(ranks.gather(columns))
+    order = columns[0].argsort()
+    if not torch.equal(order, torch.arange(len(order))):  # of one rank it is: then nothing is copied
+        columns = tuple(column[order] for column in columns)
+    _, *scores, labels = columns
+    return scores_in(scores, best=best), labels
 
 
 def scored_batches(
@@ -102,10 +79,23 @@ def scored_batches(
                 yield batch.index, logits.float().cpu(), batch.target
 
 
+def keeps_best(images: Any, counts: ClassCounts, calibrator: Any, most: int) -> bool:
+    """Return whether the logits of ``images`` take more than ``most`` bytes, so that the best alone are kept."""
+    stages = 1 if calibrator is None else 2
+    return not keeps_all(len(images), len(counts), stages=stages, most=most)
+
+
 def predictions_of(
-    config: Mapping[str, Any], data: Data, parts: Parts, folder: Path, *, device: str, fit: bool
-) -> Predictions:
-    """Return the test set's logits, before and after calibration.
+    config: Mapping[str, Any],
+    data: Data,
+    parts: Parts,
+    folder: Path,
+    *,
+    device: str,
+    fit: bool,
+    best: bool | None = None,
+) -> AnyPredictions:
+    """Return the test set's predictions, before and after calibration.
 
     Args:
         config: from ``resolve``.
@@ -114,9 +104,12 @@ def predictions_of(
         folder: of the run; the calibrator is in its subfolder ``calibration``.
         device: where the model runs.
         fit: learn the calibrator and save it, or read the saved one.
+        best: keep the best classes of each image alone; None decides by the size of the logits.
     """
     loader = parts.data.plain_loader(source_of(data.test))
-    before = predicted(config, parts.method, loader, device=device)
+    if best is None:
+        best = keeps_best(data.test, data.train.class_counts, parts.calibrator, MOST_LOGITS)
+    before = predicted(config, parts.method, loader, device=device, best=best)
     return calibrated(config, data, parts, folder, before, device=device, fit=fit)
 
 
@@ -125,15 +118,15 @@ def calibrated(
     data: Data,
     parts: Parts,
     folder: Path,
-    before: tuple[Tensor, Tensor],
+    before: tuple[Scores, Tensor],
     *,
     device: str,
     fit: bool,
-) -> Predictions:
-    """Return the predictions ``before``, logits and labels, with their calibration; see ``predictions_of``."""
-    logits, labels = before
+) -> AnyPredictions:
+    """Return the predictions ``before``, scores and labels, with their calibration; see ``predictions_of``."""
+    scores, labels = before
     if parts.calibrator is None:
-        return Predictions(logits, labels, None)
+        return predictions(scores, labels, None)
     calibrator, model = parts.calibrator, parts.method.model
     ties = ties_to(config, model)
     if fit:
@@ -142,11 +135,12 @@ def calibrated(
         storage.tie(folder / CALIBRATION, ties)
     else:
         calibrator = loaded_calibrator(calibrator, folder / CALIBRATION, ties)
+    batches = parts.data.plain_loader(source_of(data.test))
     try:
-        calibrated = transformed(config, calibrator, model, parts.data.plain_loader(source_of(data.test)), device)
+        after = transformed(config, calibrator, model, batches, device, best=isinstance(scores, Best))
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{folder / CALIBRATION} is not of this run's network: {error}") from error
-    return Predictions(logits, labels, calibrated)
+    return predictions(scores, labels, after)
 
 
 def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, *, device: str) -> str:
@@ -163,8 +157,9 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
     model = parts.method.model
     shift_batch_norm(config, parts.data, calibrator, model, device=device)
     network, views = adapted(calibrator, model), batches_to_fit(config, parts.data, calibrator, source_of(images))
-    collected = [_collected(config, network, batches, device, keep_logits=False) for batches in views]
-    features, _, targets = (torch.cat(column) for column in zip(*collected, strict=True))
+    with deterministic(torch.device(device)):
+        found = [collect(network, each, device=device, amp=config["amp"], keep_logits=False) for each in views]
+    features, _, targets = (torch.cat(column) for column in zip(*found, strict=True))
     calibrator.fit(features, targets, head=model.head)
     return wanted
 
@@ -182,32 +177,26 @@ def _warn_of_second_adjustment(config: Mapping[str, Any], data: Data, calibrator
         )
 
 
-def measure(data: Data, predictions: Predictions) -> dict[str, Any]:
+def measure(data: Data, found: AnyPredictions) -> dict[str, Any]:
     """Return ``metrics`` and ``metrics_before_calibration`` of the predictions."""
-    counts = data.train.class_counts
-    before = metrics.evaluate(predictions.logits, predictions.labels, counts)
-    if predictions.calibrated_logits is None:
-        return {"metrics": before, "metrics_before_calibration": None}
-    after = metrics.evaluate(predictions.calibrated_logits, predictions.labels, counts)
-    return {"metrics": after, "metrics_before_calibration": before}
+    return measured(found, data.train.class_counts)
 
 
-def intervals_of(predictions: Predictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
+def intervals_of(found: AnyPredictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
     """Return intervals over the choice of the test images, (low, high) each; None where there is no image.
 
     Of ``top1`` and of each class's recall (``per_class``) Wilson's, of ``balanced_acc`` and of each group's recall that
     of a mean of recalls: see ``metrics.wilson_interval`` and ``metrics.mean_recall_interval``.
     """
-    final = predictions.logits if predictions.calibrated_logits is None else predictions.calibrated_logits
-    labels, counts = predictions.labels.numpy(), data.train.class_counts
-    hits = labels[final.argmax(dim=1).numpy() == labels]
+    labels, counts = found.labels.numpy(), data.train.class_counts
+    hits = labels[found.final() == labels]
     right, total = (np.bincount(each, minlength=len(counts)) for each in (hits, labels))
     ends = metrics.wilson_interval(right, total, level).tolist()
     groups = {name: _of_mean(right[member], total[member], level) for name, member in counts.groups().items()}
     return {
         "top1": metrics.wilson_interval(len(hits), len(labels), level).tolist(),
         "balanced_acc": _of_mean(right, total, level),
-        **{f"{name}_recall": found for name, found in groups.items()},
+        **{f"{name}_recall": interval for name, interval in groups.items()},
         "per_class": [pair if images else None for pair, images in zip(ends, total, strict=True)],
     }
 
@@ -243,19 +232,26 @@ def ties_to(config: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
     return {"config_sha256": identity_of(config), "model_sha256": _digest_of(model)}
 
 
-def transformed(config: Mapping[str, Any], calibrator: Any, model: nn.Module, batches: Loader, device: str) -> Tensor:
-    """Return the calibrated logits of every image."""
-    of_logits = calibrator.transforms == "logits"
-    collected = _collected(config, adapted(calibrator, model), batches, device, keep_logits=of_logits)
-    found: Tensor = calibrator.transform(collected.logits if of_logits else collected.features)
-    return found
-
-
-def _collected(
-    config: Mapping[str, Any], model: nn.Module, batches: Iterable[Any], device: str, *, keep_logits: bool
-) -> Collected:
+def transformed(
+    config: Mapping[str, Any], calibrator: Any, model: nn.Module, batches: Loader, device: str, *, best: bool = False
+) -> Scores:
+    """Return the calibrated scores of every image: all logits, or with ``best`` the best classes of each image."""
     with deterministic(torch.device(device)):
-        return collect(model, batches, device=device, amp=config["amp"], keep_logits=keep_logits)
+        _, *scores, _ = kept(_transformed_blocks(config, calibrator, model, batches, device), best=best)
+    return scores_in(scores, best=best)
+
+
+def _transformed_blocks(
+    config: Mapping[str, Any], calibrator: Any, model: nn.Module, batches: Loader, device: str
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield (labels, calibrated logits, labels) of block after block of images."""
+    of_logits = calibrator.transforms == "logits"
+    found = collected_batches(
+        adapted(calibrator, model), batches, device=device, amp=config["amp"], keep_logits=of_logits
+    )
+    columns = ((each.logits if of_logits else each.features, each.labels) for each in found)
+    for given, labels in in_blocks(columns, classes=len(calibrator.counts)):
+        yield labels, calibrator.transform(given), labels
 
 
 def _digest_of(model: nn.Module) -> str:

@@ -18,6 +18,7 @@ from lt_fast.errors import UsageError
 from lt_fast.experiment.config import DATA_OPTIONS, method_name
 from lt_fast.experiment.folds import has_folds
 from lt_fast.experiment.for_use import VALIDATION
+from lt_fast.experiment.predictions import read_answers
 from lt_fast.experiment.running import checked_device
 from lt_fast.experiment.scored_prior import scored_prior
 from lt_fast.inference import priors
@@ -27,7 +28,7 @@ from lt_fast.inference.predictions import Predictions, joined
 from lt_fast.inference.thresholds import Threshold, threshold_for
 from lt_fast.registry import RegisteredFile
 from lt_fast.training import deterministic, read_config
-from lt_fast.training.run_files import PREDICTIONS, read_predictions
+from lt_fast.training.run_files import PREDICTIONS, holds_logits, read_predictions
 
 _MOST_WORKERS = 256
 
@@ -129,7 +130,9 @@ class TrainedClassifier:
         self.scored_prior = scored_prior(found.config, self.class_counts, found.calibration)
         self.checkpoint, self.calibration = found.checkpoint, found.calibration
         self.prepare: Any = (
-            ForFiles(found.transform) if self.image_shape is None else ForMemory(self.image_shape, found.transform)
+            ForFiles(found.transform, decoder=found.config.get(DATA_OPTIONS, {}).get("decoder", "pillow"))
+            if self.image_shape is None
+            else ForMemory(self.image_shape, found.transform)
         )
         self.folder, self.run = folder, found.folder
 
@@ -253,13 +256,19 @@ class TrainedClassifier:
                 f"max_error needs validation images, and {self.folder} has no {VALIDATION}; give a threshold, or "
                 "train with --set validation=0.2"
             )
+        labels, predicted, confidence = self._judged(name, ratio)
+        weight = None if ratio is None else ratio.weights_of(labels, len(self.classes))
+        return threshold_for(confidence, predicted == labels, max_error, weight=weight, measured_on=measured_on)
+
+    def _judged(self, name: str, ratio: "_Priors | None") -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return labels, predicted classes and confidence of stored predictions, re-weighted where that is asked."""
+        if ratio is None and not holds_logits(self.folder, name):
+            found = read_answers(self.folder, num_classes=len(self.classes), name=name)
+            return found.labels, found.final.predicted, found.final.confidence
         saved = read_predictions(self.folder, num_classes=len(self.classes), name=name)
-        labels = saved["labels"].numpy()
         logits = saved.get("calibrated_logits", saved["logits"])
         probabilities = Question(ratio, None, None).answered(logits.double().softmax(dim=1).numpy())
-        weight = None if ratio is None else ratio.weights_of(labels, len(self.classes))
-        right = probabilities.argmax(axis=1) == labels
-        return threshold_for(probabilities.max(axis=1), right, max_error, weight=weight, measured_on=measured_on)
+        return saved["labels"].numpy(), probabilities.argmax(axis=1), probabilities.max(axis=1)
 
     def __repr__(self) -> str:
         return (

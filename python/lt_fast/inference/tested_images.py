@@ -99,6 +99,6 @@ def _stored(classifier: TrainedClassifier) -> Tensor | None:
     try:
         saved = read_predictions(classifier.folder, num_classes=len(classifier.classes))
         device = read_result(classifier.run)["device"]
-    except DataError:  # the run has not finished
+    except DataError:  # the run has not finished, or has not kept every score
         return None
     return saved.get("calibrated_logits", saved["logits"]) if device == "cpu" else None

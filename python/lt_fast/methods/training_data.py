@@ -14,6 +14,7 @@ from lt_fast.ranks import Ranks
 
 _THE_RUNS: Any = object()
 _EVALUATION_BATCH = 512
+_SCORES_AT_ONCE = 1 << 24  # 64 MiB of float32, of which a pass has several copies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,8 @@ class TrainingData:
         seed: of the run.
         ranks: of this process.
         workers: threads (images in memory) or processes (files) of each loader.
-        evaluation_batch: images per batch where nothing is trained.
+        evaluation_batch: images per batch where nothing is trained; fewer of so many classes that the logits of a batch
+            would be more than 16 million.
     """
 
     source: ImageSource
@@ -96,7 +98,8 @@ class TrainingData:
     def plain_loader(self, source: ImageSource | None = None) -> Loader:
         """Return a loader of the images of ``source`` (by default the training images), in order, not augmented."""
         chosen = self.source if source is None else source
-        in_order = FixedBatches(len(chosen), batch_size=self.evaluation_batch)
+        rows = min(self.evaluation_batch, max(1, _SCORES_AT_ONCE // len(self.classes)))
+        in_order = FixedBatches(len(chosen), batch_size=rows)
         return Loader(
             chosen, in_order, transform=self.plain_transform, seed=self.seed, workers=self.workers, ranks=self.ranks
         )

@@ -12,8 +12,14 @@ from lt_fast.metrics.accuracy import (
     top1_accuracy,
     worst_class_recall,
 )
-from lt_fast.metrics.calibration_error import Reliability, expected_calibration_error, reliability
-from lt_fast.metrics.evaluation import METRICS, evaluate, group_recalls
+from lt_fast.metrics.answers import Answers
+from lt_fast.metrics.calibration_error import (
+    Reliability,
+    expected_calibration_error,
+    reliability,
+    reliability_by_confidence,
+)
+from lt_fast.metrics.evaluation import METRICS, Evaluation, evaluate, group_recalls
 from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_recall_interval, wilson_interval
 from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
 from lt_fast.metrics.likelihood import negative_log_likelihood
@@ -22,6 +28,8 @@ from lt_fast.metrics.streamed import GroupRecalls
 
 __all__ = [
     "METRICS",
+    "Answers",
+    "Evaluation",
     "GroupRecalls",
     "LabelErrors",
     "Reliability",
@@ -39,6 +47,7 @@ __all__ = [
     "negative_log_likelihood",
     "per_class_scores",
     "reliability",
+    "reliability_by_confidence",
     "risk_by_confidence",
     "risk_coverage",
     "top1_accuracy",

@@ -52,8 +52,13 @@ def per_class_scores(logits: Scores, labels: Labels) -> PerClassScores:
     Args, Raises: as ``confusion_matrix``.
     """
     scores, target = checked_scores(logits, labels)
+    return scores_by_class(target, scores.argmax(axis=1), scores.shape[1])
+
+
+def scores_by_class(target: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int) -> PerClassScores:
+    """Return ``per_class_scores`` of labels and predictions, ``(N,)`` integers in [0, num_classes)."""
     precision, recall, f1, support = _sklearn().precision_recall_fscore_support(
-        target, scores.argmax(axis=1), labels=range(scores.shape[1]), average=None, zero_division=np.nan
+        target, predicted, labels=range(num_classes), average=None, zero_division=np.nan
     )
     return PerClassScores(recall, precision, f1, support)
 

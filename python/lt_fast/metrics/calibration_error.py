@@ -3,18 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _checks
-from lt_fast.metrics.inputs import (
-    Labels,
-    Scores,
-    checked_scores,
-    refuse_probabilities,
-    require_distributions,
-    row_blocks,
-)
-from lt_fast.metrics.likelihood import log_softmax
+from lt_fast.metrics.answers import Answers
+from lt_fast.metrics.inputs import Labels, Scores, checked_scores, require_distributions
 
 _MOST_BINS = 1_000_000
 
@@ -57,7 +50,7 @@ def reliability(probabilities: Scores, labels: Labels, *, bins: int = 15) -> Rel
     bin of its own behind the last.
     """
     array, target = checked_scores(probabilities, labels, name="probabilities")
-    bins = _checks.integer("bins", bins, least=1, most=_MOST_BINS)
+    bins = checked_bins(bins)
     require_distributions(array)
     return _binned(array.max(axis=1), array.argmax(axis=1) == target, bins)
 
@@ -91,15 +84,38 @@ def error_of_logits(logits: Scores, labels: Labels, *, bins: int) -> float:
     Raises:
         TypeError, ValueError, DataError: as ``ece15``; if ``bins`` is outside its range.
     """
-    scores, target = checked_scores(logits, labels)
-    bins = _checks.integer("bins", bins, least=1, most=_MOST_BINS)
-    refuse_probabilities(scores)
-    confidence, right = np.empty(len(target)), np.empty(len(target), np.bool_)
-    for rows in row_blocks(scores):
-        probabilities = np.exp(log_softmax(scores[rows]))
-        confidence[rows] = probabilities.max(axis=1)
-        right[rows] = probabilities.argmax(axis=1) == target[rows]
-    return _mean_gap(_binned(confidence, right, bins))
+    bins = checked_bins(bins)
+    answers = Answers.of(logits, labels)
+    answers.refuse_probabilities()
+    return error_of_answers(answers, bins)
+
+
+def error_of_answers(answers: Answers, bins: int) -> float:
+    """Return the expected calibration error of answers that have been compared with their labels."""
+    return _mean_gap(reliability_by_confidence(answers.confidence, answers.likeliest == answers.label, bins=bins))
+
+
+def checked_bins(bins: int) -> int:
+    """Return ``bins`` if it is an integer from 1 to 1,000,000.
+
+    Raises:
+        TypeError, ValueError: otherwise.
+    """
+    return _checks.integer("bins", bins, least=1, most=_MOST_BINS)
+
+
+def reliability_by_confidence(confidence: ArrayLike, right: ArrayLike, *, bins: int = 15) -> Reliability:
+    """Sort answers by their confidence into bins, as ``reliability`` does, of answers that have been compared.
+
+    Args:
+        confidence: ``(N,)`` float, the largest probability of each answer.
+        right: ``(N,)`` whether it is right.
+        bins: from 1 to 1,000,000.
+
+    >>> reliability_by_confidence([0.9, 0.8], [True, False], bins=1).accuracy.tolist()
+    [0.5]
+    """
+    return _binned(np.asarray(confidence), np.asarray(right), checked_bins(bins))
 
 
 def _binned(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int) -> Reliability:

@@ -1,13 +1,15 @@
 """Evaluate a classifier on a test set: all metrics in one dictionary of JSON values."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_fast import _checks
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE, ClassCounts, CountsLike
-from lt_fast.metrics.accuracy import PerClassScores, per_class_scores
-from lt_fast.metrics.calibration_error import error_of_logits
+from lt_fast.metrics.accuracy import PerClassScores, scores_by_class
+from lt_fast.metrics.answers import Answers
+from lt_fast.metrics.calibration_error import checked_bins, error_of_answers
 from lt_fast.metrics.inputs import Labels, Scores, checked_scores
 from lt_fast.metrics.streamed import GroupRecalls
 from lt_fast.registry import Registry
@@ -63,15 +65,112 @@ def evaluate(
     Source: groups by Liu et al. 2019 (OLTR), arXiv:1904.05160, with the thresholds of
     facebookresearch/classifier-balancing. Peers print 0 or NaN for a group without classes; here it is None.
     """
-    scores, target = checked_scores(logits, labels)
-    counts = _matching_counts(train_counts, scores.shape[1])
-    by_class = per_class_scores(scores, target)
-    result: dict[str, Any] = {name: metric(scores, target) for name, metric in METRICS.items()}
-    result[f"ece{bins}"] = error_of_logits(scores, target, bins=bins)
-    for group, mask in counts.groups(many=groups[0], few=groups[1]).items():
-        result |= _group(group, mask, by_class)
-    result |= {"classes": len(counts), "images": len(target), "per_class": _per_class(counts, by_class)}
-    return result
+    found = Evaluation(train_counts, bins=bins, groups=groups).update(logits, labels).compute()
+    others = {name: metric(logits, labels) for name, metric in METRICS.items() if name not in found}
+    return {**others, **found}
+
+
+class Evaluation:
+    """``evaluate``, batch by batch: O(N + C) memory, 41 bytes a row, where the logits would take 4 C bytes.
+
+    ``compute`` returns what ``evaluate`` returns for all rows at once, bit for bit: what is kept of a row is computed
+    from that row alone. Metrics that were added to ``METRICS`` need all logits: ``evaluate`` has them, this has not.
+
+    Args:
+        train_counts, bins, groups: as of ``evaluate``.
+
+    Raises:
+        TypeError, ValueError: if counts or a setting is wrong.
+
+    Example::
+
+        evaluation = metrics.Evaluation(train_counts)
+        for x, y in loader:
+            evaluation.update(model(x), y)
+        evaluation.compute()["few_recall"]
+    """
+
+    def __init__(
+        self, train_counts: CountsLike, *, bins: int = 15, groups: tuple[int, int] = (MANY_ABOVE, FEW_BELOW)
+    ) -> None:
+        self._counts = train_counts if isinstance(train_counts, ClassCounts) else ClassCounts(train_counts)
+        self._groups = self._counts.groups(many=groups[0], few=groups[1])
+        self._bins = checked_bins(bins)
+        self._parts: list[Answers] = []
+
+    def __len__(self) -> int:
+        """Return the number of rows so far."""
+        return sum(len(part.label) for part in self._parts)
+
+    def update(self, logits: Scores, labels: Labels) -> Self:
+        """Add a batch: ``logits`` (N, C) float, ``labels`` (N,) integers in [0, C). O(N C).
+
+        Raises:
+            TypeError, ValueError, DataError: as ``evaluate``; nothing is added then.
+        """
+        scores, target = checked_scores(logits, labels)
+        if scores.shape[1] != len(self._counts):
+            raise ValueError(
+                f"train_counts must have one entry a column of logits ({scores.shape[1]}), got {len(self._counts)}"
+            )
+        self._parts.append(Answers.of(scores, target))
+        return self
+
+    def merge(self, answers: Answers) -> Self:
+        """Add rows that were evaluated elsewhere, such as ``other.answers`` of another process, behind those here.
+
+        The order of rows changes no count, and the means ``nll`` and ``ece15`` in their last bits alone.
+
+        Raises:
+            ValueError: if a label or a prediction is outside [0, C).
+        """
+        for name in ("label", "prediction", "likeliest"):
+            _checks.labels_in_range(name, getattr(answers, name), len(self._counts))
+        self._parts.append(answers)
+        return self
+
+    @property
+    def answers(self) -> Answers:
+        """All rows so far.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if not self._parts:
+            raise ValueError("the evaluation must hold a row, got none; call update first")
+        self._parts = [Answers.joined(self._parts)]
+        return self._parts[0]
+
+    def compute(self) -> dict[str, Any]:
+        """Return the metrics of all rows so far, as ``evaluate``; more rows may follow.
+
+        Complexity: O(N + C).
+
+        Raises:
+            ValueError: if there is no row, or the logits are probabilities.
+            MissingExtraError: if scikit-learn is not installed.
+        """
+        answers = self.answers
+        answers.refuse_probabilities()
+        by_class = scores_by_class(answers.label, answers.prediction, len(self._counts))
+        result = _numbers(answers, by_class)
+        result[f"ece{self._bins}"] = error_of_answers(answers, self._bins)
+        for group, mask in self._groups.items():
+            result |= _group(group, mask, by_class)
+        sizes = {"classes": len(self._counts), "images": len(answers.label)}
+        return result | sizes | {"per_class": _per_class(self._counts, by_class)}
+
+
+def _numbers(answers: Answers, by_class: PerClassScores) -> dict[str, Any]:
+    """Return what ``METRICS`` names: each equals the function of that name."""
+    return {
+        "balanced_acc": float(np.nanmean(by_class.recall)),
+        "ece15": error_of_answers(answers, 15),
+        "macro_f1": float(np.nanmean(by_class.f1)),
+        "nll": float(-answers.log_likelihood.mean()),
+        "top1": float((answers.prediction == answers.label).mean()),
+        "worst_class_recall": float(np.nanmin(by_class.recall)),
+    }
 
 
 def group_recalls(
@@ -82,13 +181,6 @@ def group_recalls(
     Args, Raises: as ``evaluate``, at a quarter of its cost. ``GroupRecalls`` counts batch by batch.
     """
     return GroupRecalls(train_counts, groups=groups).add(logits, labels).result()
-
-
-def _matching_counts(train_counts: CountsLike, num_classes: int) -> ClassCounts:
-    counts = train_counts if isinstance(train_counts, ClassCounts) else ClassCounts(train_counts)
-    if len(counts) != num_classes:
-        raise ValueError(f"train_counts must have one entry a column of logits ({num_classes}), got {len(counts)}")
-    return counts
 
 
 def _group(name: str, mask: NDArray[np.bool_], by_class: PerClassScores) -> dict[str, float | int | None]:

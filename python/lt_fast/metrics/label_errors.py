@@ -59,20 +59,47 @@ def likely_label_errors(probabilities: Scores, labels: Labels) -> LabelErrors:
     array, target = checked_scores(probabilities, labels, name="probabilities")
     require_distributions(array)
     values = array.astype(np.float64)
-    confident = np.where(values >= _thresholds(values, target), values, -1.0)
-    suggested = confident.argmax(axis=1)
-    rows = np.flatnonzero((confident.max(axis=1) >= 0) & (suggested != target))
-    own = values[rows, target[rows]]
-    order = np.argsort(own, kind="stable")
-    rows = rows[order]
-    return LabelErrors(rows, target[rows], suggested[rows], own[order])
+    own = values[np.arange(len(target)), target]
+    suggested, confidence = most_confident(values, class_thresholds(own, target, values.shape[1]))
+    return errors_among(suggested, confidence, own, target)
 
 
-def _thresholds(values: NDArray[np.float64], target: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean probability of each class over its own samples; infinite for a class without samples."""
-    classes = values.shape[1]
-    total = np.bincount(target, weights=values[np.arange(len(target)), target], minlength=classes)
-    count = np.bincount(target, minlength=classes)
+def class_thresholds(own: NDArray[np.float64], labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:
+    """Return the mean probability of each class over its own samples, ``(C,)``; infinite for a class without samples.
+
+    Args:
+        own: ``(N,)``, the probability of each sample's label.
+        labels: ``(N,)`` in [0, num_classes).
+        num_classes: C.
+    """
+    total = np.bincount(labels, weights=own, minlength=num_classes)
+    count = np.bincount(labels, minlength=num_classes)
     # A class of equal probabilities must reach its own mean, whatever the rounding of the sum.
     mean = total / np.maximum(count, 1) - 1e-9
     return np.where(count > 0, mean, np.inf)
+
+
+def most_confident(
+    probabilities: NDArray[np.float64], thresholds: NDArray[np.float64], classes: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the most probable class of each sample that reaches its threshold, and its probability, -1 without one.
+
+    Args:
+        probabilities: ``(N, K)``.
+        thresholds: ``(C,)``.
+        classes: ``(N, K)``, whose they are; all classes in their order when left out. Of the most probable K alone a
+            sample is missed where none of them reaches its threshold and a less probable one does.
+    """
+    confident = np.where(probabilities >= (thresholds if classes is None else thresholds[classes]), probabilities, -1.0)
+    best = confident.argmax(axis=1)
+    suggested = best if classes is None else np.take_along_axis(classes, best[:, None], axis=1)[:, 0]
+    return suggested, confident.max(axis=1)
+
+
+def errors_among(
+    suggested: NDArray[np.int64], confidence: NDArray[np.float64], own: NDArray[np.float64], labels: NDArray[np.int64]
+) -> LabelErrors:
+    """Return the samples that ``most_confident`` puts into another class than their label; all ``(N,)``."""
+    rows = np.flatnonzero((confidence >= 0) & (suggested != labels))
+    rows = rows[np.argsort(own[rows], kind="stable")]
+    return LabelErrors(rows, labels[rows], suggested[rows], own[rows])

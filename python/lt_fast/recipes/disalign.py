@@ -30,10 +30,11 @@ DISALIGN = register(
             epochs=cited(10, f"{CODE} MAX_EPOCH"),
             lr=cited(0.1, f"{CODE} BASE_LR, a cosine by epochs"),
             batch_size=cited(256, f"{CODE} IMS_PER_BATCH"),
-            momentum=cited(0.9, "ours: the usual one; the config leaves it to cvpods, whose file was not available"),
+            momentum=cited(0.9, "Megvii-BaseDetection/cvpods: cvpods/configs/base_config.py MOMENTUM"),
             weight_decay=cited(5e-4, f"{CODE} WEIGHT_DECAY"),
             normalization=cited(
-                "weights", "as microsoft/robustlearn: marc, which takes this loss over; cvpods' file was not available"
+                "weights",
+                "GRWCrossEntropyLoss of cvpods: F.cross_entropy(weight=...), divided by the batch's weight sum",
             ),
         ),
         on={"digits-lt": _SMALL, "photographs": _SMALL},

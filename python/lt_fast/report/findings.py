@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lt_fast import metrics
 from lt_fast.experiment.config import DATA_OPTIONS, MODE
+from lt_fast.report.confusion_map import reduced_shares
 from lt_fast.report.finished_run import FinishedRun
 from lt_fast.report.run_report import stages_of
 
@@ -21,7 +22,6 @@ MOST_LABEL_ERRORS = 24
 MOST_NAMED = 10
 """Files that are listed by name, of each kind."""
 MATRIX_AS_TABLE = 15
-_LARGEST_MAP = 500  # pixels of the confusion matrix as a picture
 _GIVEN = ("recipe", "data", MODE, DATA_OPTIONS, "imbalance_ratio", "profile", "seed")
 _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
@@ -85,7 +85,7 @@ def mean_recall(run: FinishedRun, member: NDArray[np.bool_] | None = None) -> Es
 
 def group_rows(run: FinishedRun) -> list[dict[str, Any]]:
     """Return rows of the table of groups: all images, mean over classes, many, medium, few."""
-    before = stages_of(run.result)["before"] if len(run.probabilities) > 1 else None
+    before = stages_of(run.result)["before"] if len(run.answers) > 1 else None
     total, counts = _tested(run), run.counts.counts
     everything = np.ones(len(total), np.bool_)
     rows = [("All test images", accuracy(run), everything, "top1")]
@@ -154,15 +154,15 @@ def test_sizes(run: FinishedRun) -> tuple[int, int]:
 
 def largest_cells(run: FinishedRun) -> list[Cell]:
     """Return the largest cells off the diagonal of the confusion matrix, each with its most confident errors."""
-    errors = run.confusion * ~np.eye(len(run.names), dtype=np.bool_)
+    true, predicted, images = _errors(run)
     total = _tested(run)
-    flat = np.argsort(-errors, axis=None, kind="stable")[:MOST_CELLS]
     found = []
-    for true, predicted in (divmod(int(cell), len(run.names)) for cell in flat if errors.flat[cell] > 0):
-        rows = np.flatnonzero((run.labels == true) & (run.predicted == predicted))
+    for at in np.argsort(-images, kind="stable")[:MOST_CELLS]:
+        own, other, count = int(true[at]), int(predicted[at]), int(images[at])
+        rows = np.flatnonzero((run.labels == own) & (run.predicted == other))
         rows = rows[np.argsort(-run.confidence[rows], kind="stable")]
-        images, shown = int(errors[true, predicted]), rows[:MOST_IN_CELL].tolist()
-        found.append(Cell(run.names[true], run.names[predicted], images, images / int(total[true]), shown))
+        shown = rows[:MOST_IN_CELL].tolist()
+        found.append(Cell(run.names[own], run.names[other], count, count / int(total[own]), shown))
     return found
 
 
@@ -171,15 +171,15 @@ def confusion_shares(run: FinishedRun) -> NDArray[np.float64]:
 
     A reduced entry is the largest of those that it stands for, so that no large cell disappears.
     """
-    shares = run.confusion / np.maximum(_tested(run), 1)[:, None]
-    step = -(-len(shares) // _LARGEST_MAP)
-    if step == 1:
-        return shares
-    size = -(-len(shares) // step) * step
-    padded = np.zeros((size, size))
-    padded[: len(shares), : len(shares)] = shares
-    reduced: NDArray[np.float64] = padded.reshape(size // step, step, size // step, step).max(axis=(1, 3))
-    return reduced
+    classes, (true, predicted, images) = len(run.names), run.confusion
+    return reduced_shares(true, predicted, images / np.maximum(_tested(run), 1)[true], classes)
+
+
+def confusion_table(run: FinishedRun) -> NDArray[np.int64]:
+    """Return the confusion matrix (C, C) of a few classes, true class by row."""
+    table = np.zeros((len(run.names),) * 2, np.int64)
+    table[run.confusion.target, run.confusion.predicted] = run.confusion.counts
+    return table
 
 
 def confident_errors(run: FinishedRun) -> list[Doubt]:
@@ -194,11 +194,11 @@ def confident_errors(run: FinishedRun) -> list[Doubt]:
 
 def label_errors(run: FinishedRun) -> tuple[list[Doubt], int]:
     """Return the labels that are most probably wrong among ``run.judged``, and how many were found."""
-    labels, probabilities = run.judged
-    found = metrics.likely_label_errors(probabilities, labels)
-    columns = zip(found.rows, found.given, found.suggested, found.self_confidence, strict=True)
+    labels, answers = run.judged
+    found = answers.label_errors(labels, len(run.names))
+    columns = zip(*(column[:MOST_LABEL_ERRORS] for column in vars(found).values()), strict=True)
     doubts = [Doubt(int(row), run.names[given], run.names[other], float(own)) for row, given, other, own in columns]
-    return doubts[:MOST_LABEL_ERRORS], len(doubts)
+    return doubts, len(found)
 
 
 def coverage_rows(curve: metrics.RiskCoverage) -> list[dict[str, Any]]:
@@ -303,16 +303,12 @@ def _flat(config: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _class_row(run: FinishedRun, entry: Mapping[str, Any], at: int, right: int, ends: tuple[float, float]) -> ClassRow:
-    group = next(name for name, member in run.groups.items() if member[at])
-    errors = run.confusion[at].copy()
-    errors[at] = 0
-    other = int(errors.argmax())
-    mistaken = int(errors[other])
+    other, mistaken = _mistaken_for(run, at)
     return ClassRow(
         name=run.names[at],
-        group=group,
+        group=next(name for name, member in run.groups.items() if member[at]),
         n_train=entry["n_train"],
-        n_test=int(run.confusion[at].sum()),
+        n_test=entry["n_test"],
         right=right,
         recall=entry["recall"],
         ends=ends,
@@ -320,6 +316,24 @@ def _class_row(run: FinishedRun, entry: Mapping[str, Any], at: int, right: int, 
         mistaken_for=run.names[other] if mistaken else None,
         mistaken=mistaken,
     )
+
+
+def _mistaken_for(run: FinishedRun, at: int) -> tuple[int, int]:
+    """Return the class that images of class ``at`` are most often taken for, of several the first, and how often."""
+    true, predicted, images = run.confusion
+    own = slice(*np.searchsorted(true, [at, at + 1]))  # the pairs are sorted by the true class
+    wrong = np.where(predicted[own] == at, 0, images[own])
+    if not wrong.any():
+        return at, 0
+    first = int(wrong.argmax())
+    return int(predicted[own][first]), int(wrong[first])
+
+
+def _errors(run: FinishedRun) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of classes off the diagonal: true class, predicted class, images."""
+    true, predicted, images = run.confusion
+    wrong = true != predicted
+    return true[wrong], predicted[wrong], images[wrong]
 
 
 def _right(run: FinishedRun) -> NDArray[np.int64]:

@@ -13,11 +13,13 @@ from lt_fast.counts import ClassCounts
 from lt_fast.datasets.splits import IMAGES, ImageRow, read_images
 from lt_fast.errors import DataError
 from lt_fast.experiment.for_use import VALIDATION
+from lt_fast.experiment.predictions import Answered, read_answers
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.records import OBJECT, TEXT, read_json
-from lt_fast.report.run_report import read_history, softmax, stages_of
+from lt_fast.report.run_report import read_history, stages_of
+from lt_fast.sampling.confusion_counts import ConfusionCounts, ConfusionEntries
 from lt_fast.training import History
-from lt_fast.training.run_files import read_predictions, read_result
+from lt_fast.training.run_files import read_result
 
 _PROTOCOL = {"data": OBJECT, "data.construction": OBJECT, "groups": OBJECT, "sources": OBJECT, "sources.*": TEXT}
 
@@ -32,9 +34,9 @@ class FinishedRun:
         protocol: ``protocol.json``.
         history: ``metrics.csv``.
         labels: of the test images, (N,) int64.
-        probabilities: ``before`` and perhaps ``after`` calibration to (N, C) float64.
+        answers: ``before`` and perhaps ``after`` calibration to what the run answered to these images.
         images: rows of ``images.csv``; none where the run has no such file.
-        validation: labels (M,) and final probabilities (M, C) of the validation images; none where nothing tells them.
+        validation: labels (M,) and final answers of the validation images; None where nothing tells them.
     """
 
     folder: Path
@@ -42,9 +44,9 @@ class FinishedRun:
     protocol: Mapping[str, Any]
     history: History
     labels: NDArray[np.int64]
-    probabilities: Mapping[str, NDArray[np.float64]]
+    answers: Mapping[str, Answered]
     images: list[ImageRow]
-    validation: tuple[NDArray[np.int64], NDArray[np.float64]]
+    validation: tuple[NDArray[np.int64], Answered] | None
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -56,21 +58,22 @@ class FinishedRun:
         """
         folder = Path(folder)
         result = read_result(folder)
-        saved = read_predictions(folder, num_classes=len(result["data"]["class_names"]))
-        logits = {"before": saved["logits"], "after": saved.get("calibrated_logits")}
-        stages = stages_of(result)
+        classes = len(result["data"]["class_names"])
+        saved = read_answers(folder, num_classes=classes)
+        stages = list(stages_of(result))
         for stage in stages:
-            if logits[stage] is None:
+            if stage not in saved.stages:
                 raise DataError(f"{folder} holds no predictions {stage} calibration; `lt-fast eval {folder}` does")
-        validation = _validation(folder, len(result["data"]["class_names"]), calibrated=len(stages) > 1)
+        validation = _validation(folder, classes, stage=stages[-1])
+        held_out = 0 if validation is None else len(validation[0])
         return cls(
             folder=folder,
             result=result,
             protocol=read_json(folder / PROTOCOL, _PROTOCOL),
             history=read_history(folder / "metrics.csv", result["config"]["epochs"]),
-            labels=saved["labels"].numpy(),
-            probabilities={stage: softmax(logits[stage]) for stage in stages},
-            images=_images(folder, {"test": len(saved["labels"]), "validation": len(validation[0])}),
+            labels=saved.labels,
+            answers={stage: saved.stages[stage] for stage in stages},
+            images=_images(folder, {"test": len(saved.labels), "validation": held_out}),
             validation=validation,
         )
 
@@ -97,35 +100,39 @@ class FinishedRun:
         return self.counts.groups()
 
     @property
-    def final(self) -> NDArray[np.float64]:
-        """The probabilities that the run's metrics are of."""
-        return list(self.probabilities.values())[-1]
+    def final(self) -> Answered:
+        """The answers that the run's metrics are of."""
+        return list(self.answers.values())[-1]
 
-    @cached_property
+    @property
     def predicted(self) -> NDArray[np.int64]:
         """The predicted class of every test image."""
-        predicted: NDArray[np.int64] = self.final.argmax(axis=1)
-        return predicted
+        return self.final.predicted
 
-    @cached_property
+    @property
     def confidence(self) -> NDArray[np.float64]:
         """The probability of the predicted class of every test image."""
-        highest: NDArray[np.float64] = self.final.max(axis=1)
-        return highest
+        return self.final.confidence
+
+    def right(self, stage: str) -> NDArray[np.bool_]:
+        """Return which test images are predicted right at a stage of ``answers``."""
+        right: NDArray[np.bool_] = self.answers[stage].predicted == self.labels
+        return right
 
     @cached_property
-    def confusion(self) -> NDArray[np.int64]:
-        """(C, C) test images: true class by row, predicted class by column."""
-        classes = len(self.names)
-        counted = np.bincount(self.labels * classes + self.predicted, minlength=classes * classes)
-        cells: NDArray[np.int64] = counted.reshape(classes, classes)
-        return cells
+    def confusion(self) -> ConfusionEntries:
+        """Test images by true and predicted class: the pairs of classes that occur."""
+        counts = ConfusionCounts(len(self.names))
+        counts.update(self.labels, self.predicted)
+        return counts.entries()
 
     @cached_property
-    def judged(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Labels and final probabilities of all images that were not trained on: the test images, then validation."""
-        labels, probabilities = self.validation
-        return np.concatenate([self.labels, labels]), np.concatenate([self.final, probabilities])
+    def judged(self) -> tuple[NDArray[np.int64], Answered]:
+        """Labels and final answers of all images that were not trained on: the test images, then validation."""
+        if self.validation is None:
+            return self.labels, self.final
+        labels, answers = self.validation
+        return np.concatenate([self.labels, labels]), self.final.followed_by(answers)
 
     @cached_property
     def judged_images(self) -> list[ImageRow]:
@@ -138,11 +145,11 @@ class FinishedRun:
         return [row for row in self.images if row.split == "test"]
 
 
-def _validation(folder: Path, classes: int, *, calibrated: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _validation(folder: Path, classes: int, *, stage: str) -> tuple[NDArray[np.int64], Answered] | None:
     if not (folder / VALIDATION).exists():
-        return np.empty(0, np.int64), np.empty((0, classes))
-    saved = read_predictions(folder, num_classes=classes, name=VALIDATION)
-    return saved["labels"].numpy(), softmax(saved["calibrated_logits" if calibrated else "logits"])
+        return None
+    saved = read_answers(folder, num_classes=classes, name=VALIDATION)
+    return saved.labels, saved.stages[stage]
 
 
 def _images(folder: Path, predicted: Mapping[str, int]) -> list[ImageRow]:

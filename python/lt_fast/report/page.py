@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lt_fast import __version__, metrics
 from lt_fast._extras import require
 from lt_fast._files import NextStep, make_folder, replace_file
@@ -102,7 +104,7 @@ def _context(run: FinishedRun) -> dict[str, Any]:
         "names": run.names,
         "labels": run.labels,
         "result": run.result,
-        "calibrated": len(run.probabilities) > 1,
+        "calibrated": len(run.answers) > 1,
         "charts": _charts(run),
         **_answer(run),
         **_confusion(run),
@@ -141,7 +143,7 @@ def _confusion(run: FinishedRun) -> dict[str, Any]:
     as_table = len(run.names) <= findings.MATRIX_AS_TABLE
     shares = findings.confusion_shares(run)
     return {
-        "matrix": _matrix(run.confusion, shares) if as_table else None,
+        "matrix": _matrix(findings.confusion_table(run), shares) if as_table else None,
         "map": None if as_table else {"url": heat_map(shares), "reduced": len(shares) < len(run.names)},
         "longest_name": max(map(len, run.names)),
         "cells": findings.largest_cells(run),
@@ -163,7 +165,7 @@ def _doubts(run: FinishedRun) -> dict[str, Any]:
         "wrong": int((run.predicted != run.labels).sum()),
         "label_errors": label_errors,
         "label_errors_found": number,
-        "judged_validation": len(run.validation[0]),
+        "judged_validation": len(run.judged[0]) - len(run.labels),
         "file_of": lambda row: _file_of(run, row),
     }
 
@@ -197,10 +199,15 @@ def _is_new(name: str) -> bool:
 
 def _charts(run: FinishedRun) -> dict[str, Any]:
     counts = run.counts.counts.tolist()
-    tested = run.confusion.sum(axis=1)
-    bins = {stage: metrics.reliability(found, run.labels) for stage, found in run.probabilities.items()}
+    right, tested = (
+        np.bincount(each, minlength=len(counts)) for each in (run.labels[run.predicted == run.labels], run.labels)
+    )
+    bins = {
+        stage: metrics.reliability_by_confidence(found.confidence, run.right(stage))
+        for stage, found in run.answers.items()
+    }
     drawn = {
-        "recall": charts.recall_chart(counts, run.confusion.diagonal(), tested, run.groups),
+        "recall": charts.recall_chart(counts, right, tested, run.groups),
         "reliability": charts.reliability_chart(bins),
         "confidence": charts.confidence_chart(bins),
         "coverage": charts.coverage_chart(_curves(run)),
@@ -227,7 +234,9 @@ def _measured_on(run: FinishedRun) -> str:
 
 
 def _curves(run: FinishedRun) -> dict[str, metrics.RiskCoverage]:
-    return {stage: metrics.risk_coverage(found, run.labels) for stage, found in run.probabilities.items()}
+    return {
+        stage: metrics.risk_by_confidence(found.confidence, run.right(stage)) for stage, found in run.answers.items()
+    }
 
 
 def _environment(run: FinishedRun) -> list[tuple[str, str]]:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE
+from lt_fast.report.confusion_map import reduced_shares
 from lt_fast.report.style import BLACK, BLUE, COLOURS, GREEN, MARKERS, SKY, VERMILION, figure
+from lt_fast.sampling.confusion_counts import ConfusionEntries
 
 _CELLS_WITH_NUMBERS = 12
 _NAMED_CLASSES = 30
@@ -158,22 +160,22 @@ def recall_by_method(path: Path, n_train: Sequence[int], recalls: Mapping[str, S
         axes.legend(loc="lower left")
 
 
-def confusion_picture(path: Path, matrix: NDArray[np.int64], names: Sequence[str], *, title: str) -> None:
+def confusion_picture(path: Path, cells: ConfusionEntries, names: Sequence[str], *, title: str) -> None:
     """Plot the confusion matrix, rows normalised to percent of the true class, classes in the order of the data set.
+
+    Of more than 500 classes, a point stands for the largest of several cells.
 
     Args:
         path: without its ending.
-        matrix: ``(C, C)`` counts, true class by row.
+        cells: pairs of classes with their counts.
         names: of the classes; written out up to 30 of them.
         title: of the picture.
     """
-    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    share = 100 * matrix / total
+    share = _shares(cells, len(names))
     with figure(path, width=6.0, height=5.4) as (drawn, axes):
         drawn.suptitle(title, x=0.01, ha="left")
-        image = axes.imshow(share, cmap="cividis", vmin=0, vmax=100, interpolation="nearest")
+        image = _draw_shares(axes, share, len(names), most=100)
         drawn.colorbar(image, ax=axes, label="percent of the true class", shrink=0.85)
-        axes.grid(visible=False)
         axes.set(xlabel="predicted class", ylabel="true class")
         _name_classes(axes, names)
         if len(names) <= _CELLS_WITH_NUMBERS:
@@ -183,33 +185,46 @@ def confusion_picture(path: Path, matrix: NDArray[np.int64], names: Sequence[str
                     axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8)
 
 
-def confusion_pairs(path: Path, matrix: NDArray[np.int64], names: Sequence[str], *, title: str) -> None:
+def confusion_pairs(path: Path, cells: ConfusionEntries, names: Sequence[str], *, title: str) -> None:
     """Plot which classes were confused in training: each class's errors by class, and the most frequent pairs.
 
     Args:
         path: without its ending.
-        matrix: ``(C, C)`` counts over the whole training, true class by row; the diagonal is left out.
+        cells: pairs of classes with their counts over the whole training; those on the diagonal are left out.
         names: of the classes; written out up to 30 of them.
         title: of the picture.
     """
-    errors = matrix * ~np.eye(len(matrix), dtype=np.bool_)
-    share = 100 * errors / np.maximum(errors.sum(axis=1, keepdims=True), 1)
+    wrong = cells.target != cells.predicted
+    errors = ConfusionEntries(*(column[wrong] for column in cells))
+    share = _shares(errors, len(names))
     with figure(path, width=6.0, height=5.0, columns=2) as (drawn, (left, right)):
         drawn.suptitle(title, x=0.01, ha="left")
-        image = left.imshow(share, cmap="cividis", vmin=0, vmax=max(share.max(), 1), interpolation="nearest")
+        image = _draw_shares(left, share, len(names), most=max(share.max(), 1))
         drawn.colorbar(image, ax=left, label="percent of the class's errors while training", shrink=0.85)
-        left.grid(visible=False)
         left.set(title="Predictions of wrong images", xlabel="predicted class", ylabel="true class")
         _name_classes(left, names)
         _draw_bars(right, errors, names)
 
 
-def _draw_bars(axes: Any, errors: NDArray[np.int64], names: Sequence[str]) -> None:
-    cells = np.argsort(-errors, axis=None, kind="stable")[:_PAIRS_AS_BARS]
-    pairs = [divmod(int(cell), len(errors)) for cell in cells if errors.flat[cell] > 0]
-    words = [f"{names[true]} \u2192 {names[predicted]}" for true, predicted in pairs]
-    axes.barh(range(len(pairs)), [errors[pair] for pair in pairs], color=BLUE, height=0.7)
-    axes.set_yticks(range(len(pairs)), words)
+def _shares(cells: ConfusionEntries, num_classes: int) -> NDArray[np.float64]:
+    """Return the cells as percent of their true class, as a matrix of at most 500 entries a side."""
+    total = np.maximum(np.bincount(cells.target, weights=cells.counts, minlength=num_classes), 1)
+    return reduced_shares(cells.target, cells.predicted, 100 * cells.counts / total[cells.target], num_classes)
+
+
+def _draw_shares(axes: Any, share: NDArray[np.float64], num_classes: int, *, most: float) -> Any:
+    """Draw a matrix of shares; its axes count classes, however many a point stands for."""
+    reduced = len(share) < num_classes
+    place: dict[str, Any] = {"extent": (-0.5, num_classes - 0.5, num_classes - 0.5, -0.5)} if reduced else {}
+    axes.grid(visible=False)
+    return axes.imshow(share, cmap="cividis", vmin=0, vmax=most, interpolation="nearest", **place)
+
+
+def _draw_bars(axes: Any, errors: ConfusionEntries, names: Sequence[str]) -> None:
+    cells = [at for at in np.argsort(-errors.counts, kind="stable")[:_PAIRS_AS_BARS] if errors.counts[at] > 0]
+    words = [f"{names[errors.target[at]]} \u2192 {names[errors.predicted[at]]}" for at in cells]
+    axes.barh(range(len(cells)), errors.counts[cells], color=BLUE, height=0.7)
+    axes.set_yticks(range(len(cells)), words)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set(title="Most frequent pairs", xlabel="times in training (class \u2192 predicted class)")

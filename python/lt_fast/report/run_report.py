@@ -4,18 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lt_fast import metrics
 from lt_fast.errors import DataError
 from lt_fast.experiment.config import method_name
+from lt_fast.experiment.predictions import ReadPredictions, read_answers
 from lt_fast.records import FRACTION, NUMBER, check, whole
 from lt_fast.report import pictures
 from lt_fast.report.metrics_table import header, metrics_row
 from lt_fast.report.tables import percent, text_table
+from lt_fast.sampling.confusion_counts import ConfusionCounts, ConfusionEntries
 from lt_fast.training import History
-from lt_fast.training.run_files import read_confusion_entries, read_predictions, read_result
+from lt_fast.training.run_files import read_confusion_entries, read_result
 
 GROUPS = {"overall": "top1", "many": "many_recall", "medium": "medium_recall", "few": "few_recall"}
 
@@ -34,8 +33,8 @@ def draw_run(run: Path | str) -> list[Path]:
     if result["config"]["epochs"]:
         _draw_curves(plots / "curves", run / "metrics.csv", result["config"], title)
     _draw_recall(plots / "recall", stages, title)
-    saved = read_predictions(run, num_classes=len(result["data"]["class_names"]))
-    _draw_predictions(plots, {name: tensor.numpy() for name, tensor in saved.items()}, stages, title)
+    saved = read_answers(run, num_classes=len(result["data"]["class_names"]))
+    _draw_predictions(plots, saved, stages, title)
     names = ["curves"] * bool(result["config"]["epochs"]) + ["recall", "reliability", "confusion"]
     if "confusions" in result["method"]:
         _draw_confusion_pairs(plots / "confusion_pairs", run, result, title)
@@ -128,30 +127,23 @@ def _draw_recall(path: Path, stages: Mapping[str, Any], title: str) -> None:
     pictures.recall_by_count(path, n_train, recalls, title=title)
 
 
-def _draw_predictions(plots: Path, saved: Mapping[str, NDArray[Any]], stages: Mapping[str, Any], title: str) -> None:
-    logits = {"before": saved["logits"], "after": saved.get("calibrated_logits", saved["logits"])}
-    labels = saved["labels"]
-    bins = {stage: metrics.reliability(softmax(logits[stage]), labels) for stage in stages}
-    errors = {stage: found["ece15"] for stage, found in stages.items()}
+def _draw_predictions(plots: Path, saved: ReadPredictions, stages: Mapping[str, Any], title: str) -> None:
+    answers = {stage: saved.stages.get(stage, saved.stages["before"]) for stage in stages}
+    labels, errors = saved.labels, {stage: found["ece15"] for stage, found in stages.items()}
+    bins = {
+        stage: metrics.reliability_by_confidence(found.confidence, found.predicted == labels)
+        for stage, found in answers.items()
+    }
     pictures.reliability_diagram(plots / "reliability", bins, errors, title=title)
     final = list(stages)[-1]
     names = [entry["name"] for entry in stages[final]["per_class"]]
-    matrix = metrics.confusion_matrix(logits[final], labels)
+    counts = ConfusionCounts(len(names))
+    counts.update(labels, answers[final].predicted)
     words = f"{title}{', after calibration' if final == 'after' else ''}"
-    pictures.confusion_picture(plots / "confusion", np.asarray(matrix), names, title=words)
+    pictures.confusion_picture(plots / "confusion", counts.entries(), names, title=words)
 
 
 def _draw_confusion_pairs(path: Path, run: Path, result: Mapping[str, Any], title: str) -> None:
     names = result["data"]["class_names"]
-    target, predicted, counts = read_confusion_entries(run, num_classes=len(names)).numpy().T
-    matrix = np.zeros((len(names), len(names)), dtype=np.int64)
-    matrix[target, predicted] = counts
-    pictures.confusion_pairs(path, matrix, names, title=title)
-
-
-def softmax(logits: Any) -> NDArray[np.float64]:
-    """Return the probabilities of each row, in float64."""
-    shifted = np.asarray(logits, dtype=np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
+    entries = read_confusion_entries(run, num_classes=len(names)).numpy()
+    pictures.confusion_pairs(path, ConfusionEntries(*entries.T), names, title=title)

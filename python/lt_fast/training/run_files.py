@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lt_fast._extras import require
 from lt_fast.errors import DataError
 from lt_fast.records import (
     FRACTION,
@@ -26,6 +27,9 @@ from lt_fast.records import (
 
 RESULT, METRICS = "result.json", "metrics.csv"
 PREDICTIONS, CONFUSIONS = "predictions.safetensors", "confusion_counts.safetensors"
+
+CALIBRATED = "calibrated_"
+"""Prefix of the tensors after calibration."""
 
 _MEASURED: Mapping[str, Rule] = {
     **dict.fromkeys(("top1", "balanced_acc", "macro_f1", "worst_class_recall", "ece15"), FRACTION),
@@ -124,19 +128,70 @@ def read_predictions(folder: str | Path, *, num_classes: int, name: str = PREDIC
     """Return ``labels`` (N,) int64, ``logits`` (N, C) and perhaps ``calibrated_logits``, of the test set by default.
 
     Raises:
+        DataError: if the file is missing or damaged, or of another number of classes, or holds the best classes of each
+            image in place of all logits.
+    """
+    tensors = read_saved(folder, num_classes=num_classes, name=name)
+    if "logits" not in tensors:
+        rows, kept = tensors["classes"].shape
+        raise DataError(
+            f"{Path(folder) / name} holds the {kept} best classes of each image, and the score of every class is "
+            f"needed; `lt-fast eval {folder} --logits` writes them ({rows * num_classes * 4 / 1e9:.1f} GB)"
+        )
+    return tensors
+
+
+def read_saved(folder: str | Path, *, num_classes: int, name: str = PREDICTIONS) -> dict[str, Tensor]:
+    """Return the tensors of predictions: as ``read_predictions``, or the best classes of each image.
+
+    The latter are the columns of ``lt_fast.experiment.predictions.Best``, and perhaps the same with the prefix
+    ``calibrated_``.
+
+    Raises:
         DataError: if the file is missing or damaged, or of another number of classes.
     """
     path = Path(folder) / name
     try:
         tensors = read_tensors(path)
-        rows = len(tensors["labels"]) if "labels" in tensors and tensors["labels"].ndim else 0
-        logits = TensorRule(_FLOATS, (rows, num_classes))
-        rules = {"labels": TensorRule(("int64",), (rows,)), "logits": logits, "calibrated_logits?": logits}
-        check_tensors(tensors, rules, path)
-        _refuse_outside(path, tensors["labels"], num_classes)
+        check_tensors(tensors, _rules_of(tensors, num_classes), path)
+        for key, tensor in tensors.items():
+            if key == "labels" or key.removeprefix(CALIBRATED) in ("classes", "likeliest"):
+                _refuse_outside(path, tensor, num_classes)
     except DataError as error:
         raise DataError(f"{error}; `lt-fast eval {folder}` writes it again") from error
     return tensors
+
+
+def _rules_of(tensors: Mapping[str, Tensor], num_classes: int) -> dict[str, TensorRule]:
+    rows = len(tensors["labels"]) if "labels" in tensors and tensors["labels"].ndim else 0
+    labels = {"labels": TensorRule(("int64",), (rows,))}
+    if "classes" not in tensors or "logits" in tensors:
+        logits = TensorRule(_FLOATS, (rows, num_classes))
+        return labels | {"logits": logits, "calibrated_logits?": logits}
+    stages = ("", CALIBRATED) if any(name.startswith(CALIBRATED) for name in tensors) else ("",)
+    best = tensors["classes"].shape[1] if tensors["classes"].ndim > 1 else 0
+    return labels | {f"{stage}{name}": rule for stage in stages for name, rule in _rules_of_best(rows, best).items()}
+
+
+def _rules_of_best(rows: int, best: int) -> dict[str, TensorRule]:
+    number = TensorRule(("float64",), (rows,))
+    return {
+        "classes": TensorRule(("int64",), (rows, best)),
+        "log_probabilities": TensorRule(("float64",), (rows, best)),
+        **dict.fromkeys(("confidence", "log_likelihood", "log_sum"), number),
+        "likeliest": TensorRule(("int64",), (rows,)),
+        "kind": TensorRule(("int8",), (rows,)),
+    }
+
+
+def holds_logits(folder: str | Path, name: str = PREDICTIONS) -> bool | None:
+    """Return whether a file of predictions has all logits; None where it is not there or cannot be read."""
+    safetensors = require("safetensors", extra="train", purpose=f"reading {name}")
+    try:
+        with safetensors.safe_open(Path(folder) / name, "numpy") as file:
+            return "logits" in file.keys()  # noqa: SIM118  (it is no mapping)
+    except (OSError, safetensors.SafetensorError):
+        return None
 
 
 def read_confusion_entries(folder: str | Path, *, num_classes: int) -> Tensor:
