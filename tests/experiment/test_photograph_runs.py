@@ -161,6 +161,19 @@ def test_a_mixer_that_pastes_pixels_is_refused_for_features(folder, tmp_path, lt
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("method", ["lobm", "regmixup"])
+def test_methods_that_blend_train_on_features(method, folder, tmp_path, lt_fast):
+    words = ["--method", method, "--model", NET, "--freeze", "--epochs", 1, "--run", tmp_path / "run", *SHORT]
+    lt_fast("train", folder, *words)
+    agrees(tmp_path / "run", folder)
+
+
+def test_cmo_pastes_photographs(folder, tmp_path, lt_fast):
+    words = ["--method", "cmo", "--model", NET, "--epochs", 1, "--set", "probability=1", *SHORT]
+    lt_fast("train", folder, "--run", tmp_path / "run", *words)
+    agrees(tmp_path / "run", folder)
+
+
 def test_the_second_stages_train_on_features(folder, tmp_path, lt_fast):
     shifted = ["--set", "calibrator.shift_epochs=1"]
     for method, setting in (("mislas", "calibrator.epochs=3"), ("disalign", "calibrator.views=2")):

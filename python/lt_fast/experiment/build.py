@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -256,12 +257,20 @@ def make_training_data(
 
 def make_mixer(config: Mapping[str, Any], data: Data, transform: Any = None) -> Any:
     """Return the mixer, or None."""
-    given = _of_data(data.train.class_counts) | {"seed": config["seed"]}
+    given = _of_data(data.train.class_counts) | {"labels": _labels_of(data.train), "seed": config["seed"]}
     shape = shape_of(data.train)
     size = {} if shape is None else {"image_size": shape[:2]}
     if hasattr(transform, "size"):
         size = {"image_size": (transform.size, transform.size)}
     return _made(config, "mixer", given | size)
+
+
+def _labels_of(images: Any) -> Any:
+    """Return the labels of a set of images; of one that is only described, and so never mixed, as many per class."""
+    if hasattr(images, "labels"):
+        return images.labels
+    counts = images.class_counts.counts
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def make_transform(config: Mapping[str, Any], data: Data, model: nn.Module | None = None) -> Any:
