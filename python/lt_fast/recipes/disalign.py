@@ -26,7 +26,7 @@ DISALIGN = register(
         calibrator=Spec(
             "disalign",
             gamma=cited(1.2, f"{CODE} GRW_SCALE"),
-            first_scale=cited(1.0, "DisAlignLinear of cvpods: logit_scale starts at 1; the paper's form would be 0"),
+            first_scale=cited(1.0, "Megvii-BaseDetection/cvpods: DisAlignLinear logit_scale; the paper has 0"),
             epochs=cited(10, f"{CODE} MAX_EPOCH"),
             lr=cited(0.1, f"{CODE} BASE_LR, a cosine by epochs"),
             batch_size=cited(256, f"{CODE} IMS_PER_BATCH"),
@@ -34,7 +34,7 @@ DISALIGN = register(
             weight_decay=cited(5e-4, f"{CODE} WEIGHT_DECAY"),
             normalization=cited(
                 "weights",
-                "GRWCrossEntropyLoss of cvpods: F.cross_entropy(weight=...), divided by the batch's weight sum",
+                "Megvii-BaseDetection/cvpods: GRWCrossEntropyLoss, F.cross_entropy(weight=...)",
             ),
         ),
         on={"digits-lt": _SMALL, "photographs": _SMALL},
