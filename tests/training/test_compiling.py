@@ -74,6 +74,13 @@ def test_a_stopped_training_goes_on_with_and_without(first, tmp_path):
     close(all_state(method), all_state(tiny_fit()[0]))
 
 
+def test_layers_draw_what_they_draw_without_it():
+    def network():
+        return nn.Sequential(*tiny_model()[:-1], nn.Dropout(0.5), tiny_model()[-1])
+
+    same_bits(all_state(tiny_fit(network(), compiler="eager")[0]), all_state(tiny_fit(network())[0]))
+
+
 def test_what_cannot_be_compiled_runs_as_it_is(broken):
     with pytest.warns(UserWarning, match=r"^the network is not compiled: no compiler on this machine$") as told:
         method, _ = tiny_fit(compiler=broken)

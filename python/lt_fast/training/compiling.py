@@ -94,11 +94,13 @@ class Networks:
         Part of the backward pass is compiled when it is first run, so that nothing less finds every failure.
         """
         state = copy.deepcopy(self.method.state_dict())
-        device = next(iter(batches.values())).x.device.type
+        device = next(iter(batches.values())).x.device
+        drawn_on = [device] if device.type == "cuda" else []
         try:
-            with torch.autocast(device, torch.bfloat16, enabled=self._amp):
-                output = self.method(batches)
-            output.loss.backward()
+            # What layers draw here is drawn again by the step itself.
+            with torch.random.fork_rng(drawn_on), torch.autocast(device.type, torch.bfloat16, enabled=self._amp):
+                loss = self.method(batches).loss
+            loss.backward()
         except Exception as error:  # noqa: BLE001  (a compiler raises anything; a fault of the method comes again)
             self.give_up()
             warnings.warn(f"the network is not compiled: {_reason(error)}", stacklevel=5)
