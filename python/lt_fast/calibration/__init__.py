@@ -6,6 +6,9 @@ its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``l
     features, logits, labels = collect(model, batches)
     calibrator = MarginCalibration(counts).fit(features, labels, head=model.head)
     calibrated = calibrator.apply(model)
+
+A run asks a calibrator for more where it has it: ``views``, how many augmented views of the images it is fitted to;
+``shift_epochs`` and ``shift(model, batches)``; ``adapted(model)``, the network whose features it takes.
 """
 
 from lt_fast.calibration.affine import LogitAdjustment, TauNormalization, TemperatureScaling

@@ -114,7 +114,8 @@ class LabelAwareSmoothing(TrainedCalibration):
     ``views``. There batch norm stays in train mode through stage 2, so that the classifier learns on features
     normalised by their batch and is tested on features normalised by the running statistics; here the statistics are
     moved first, and it learns on features normalised by them. Classes are drawn independently, where it goes through
-    them in shuffled rounds; an epoch has no step beyond N draws, where it has one or two.
+    them in shuffled rounds; an epoch has no step beyond N draws, where it has one or two; the last epoch is kept, not
+    the best on the test set.
     """
 
     name = "label_aware_smoothing"

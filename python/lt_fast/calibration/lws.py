@@ -57,8 +57,10 @@ class LearnableWeightScaling(TrainedCalibration):
     models/TauNormClassifier.py, whose settings for ImageNet-LT (config/ImageNet_LT/cls_lws.yaml) are the defaults;
     Places-LT has lr 0.1 and batch 256, iNaturalist a weight decay of 1e-4.
     Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
-    ``views``, where the code runs the frozen network for every epoch, on augmented images; an epoch has N draws, not C
-    times the largest class; classes are drawn independently, where it takes four samples of each in turn.
+    ``views``, where the code runs the frozen network for every epoch, on augmented images, in train mode; classes are
+    drawn independently, where it takes four samples of each in turn; the last, smaller batch of an epoch is used; the
+    cosine begins with ``lr``, where the code takes its first step before the first epoch, so that its last epoch has
+    the rate 0; the last epoch is kept, not the best on validation images.
     """
 
     name = "lws"

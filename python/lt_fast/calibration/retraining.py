@@ -63,9 +63,11 @@ class ClassifierRetraining:
     for ImageNet-LT are the defaults (10 epochs, 0.2, batch 512, weight decay 5e-4). The fine-tuning of CP-Mix,
     arXiv:2411.07621, is ``start="trained"``; its settings were not available.
     Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
-    ``views``, where the code runs the frozen network for every epoch, on augmented images; an epoch has N draws, not C
-    times the largest class; classes are drawn independently, where it takes four samples of each in turn; new offsets
-    are 0, where ``nn.Linear`` draws them.
+    ``views``, where the code runs the frozen network for every epoch, on augmented images, in train mode; classes are
+    drawn independently, where it takes four samples of each in turn; the last, smaller batch of an epoch is used; the
+    cosine begins with ``lr``, where the code takes its first step before the first epoch, so that its last epoch has
+    the rate 0; the last epoch is kept, not the best on validation images; new offsets are 0, where ``nn.Linear`` draws
+    them.
     """
 
     transforms: ClassVar[str] = "features"
