@@ -377,6 +377,52 @@ def margin_calibration_fit(logits, target, counts, weight_norm, *, rates, batche
     return omega, beta
 
 
+def scaled_logits_fit(logits, target, *, rates, batches, momentum, weight_decay, scale=1.0):
+    """Kang et al. 2020 (LWS): factors f of fixed logits z, d loss / d f_j = mean_i (p_ij - [j = y_i]) scale z_ij."""
+    factor, speed = [1.0] * len(logits[0]), [0.0] * len(logits[0])
+    for rate, epoch in zip(rates, batches, strict=True):
+        for batch in epoch:
+            slope = [weight_decay * f for f in factor]
+            for i in batch:
+                row = [scale * f * float(z) for f, z in zip(factor, logits[i], strict=True)]
+                evidence = math.fsum(math.exp(value - max(row)) for value in row)
+                for j, value in enumerate(row):
+                    error = math.exp(value - max(row)) / evidence - (j == int(target[i]))
+                    slope[j] += error * scale * float(logits[i][j]) / len(batch)
+            for j in range(len(factor)):
+                speed[j] = momentum * speed[j] + slope[j]
+                factor[j] -= rate * speed[j]
+    return factor
+
+
+def aligned_logits(logits, confidence, alpha, beta):
+    """Zhang et al. 2021 (DisAlign): s (alpha_j z_j + beta_j) + (1 - s) z_j, s the sigmoid of a sample's confidence."""
+    aligned = torch.zeros(len(logits), len(alpha), dtype=torch.float64)
+    for i in range(len(logits)):
+        sure = 1 / (1 + math.exp(-float(confidence[i])))
+        for j in range(len(alpha)):
+            z = float(logits[i][j])
+            aligned[i, j] = sure * (float(alpha[j]) * z + float(beta[j])) + (1 - sure) * z
+    return aligned
+
+
+def class_smoothing(counts, head, tail):
+    """Zhong et al. 2021 (MiSLAS), eq. 5, the concave form of the authors' code."""
+    most, least = max(counts), min(counts)
+    return [tail + (head - tail) * math.sin((n - least) * math.pi / (2 * (most - least))) for n in counts]
+
+
+def label_aware_smoothing_loss(logits, target, smoothing):
+    """Eq. 3 as the authors' code has it: the label 1 - e_y, plus e_y / C on every class."""
+    total = 0.0
+    for row, label in zip(logits.tolist(), target.tolist(), strict=True):
+        evidence = max(row) + math.log(math.fsum(math.exp(value - max(row)) for value in row))
+        for j, value in enumerate(row):
+            share = smoothing[label] / len(row) + (1 - smoothing[label]) * (j == label)
+            total += share * (evidence - value)
+    return total / len(logits)
+
+
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,8 @@ def test_the_names_of_the_papers_and_the_table(run, tmp_path, capsys):
     assert re.search(r"calibrations/margin is there already; name a new folder with --out, or remove it", err)
     out, _ = _said(["calibrate", copy, "--method", "tau_norm", "--set", "calibrator.tau=0.5"], capsys)
     assert "tau_norm (tau=0.5), nothing is fitted" in out
+    out, _ = _said(["calibrate", copy, "--method", "mislas", "--set", "shift_epochs=1", "--set", "views=2"], capsys)
+    assert "label_aware_smoothing (shift_epochs=1, views=2), fitted on the training images" in out
 
 
 def test_a_calibrated_run_is_compared_with_its_network_alone(without_validation, tmp_path, capsys):
@@ -94,6 +96,8 @@ def test_a_calibrator_of_another_run_is_refused(run, without_validation, tmp_pat
         (["calibrate", "RUN", "--method", "mc", "--set", "gamma=1", "--set", "gamma=2"], 2, "gamma must be set once"),
         (["calibrate", "RUN", "--method", "temperature"], 2, "fitted on validation images, and the run has none"),
         (["calibrate", "RUN", "--method", "tau_norm"], 2, "give its tau with --set .*tau=1, or train with --set valid"),
+        (["calibrate", "RUN", "--method", "mislas", "--set", "smooth_head=1"], 2, r"smooth_head must lie in \[0, 1\)"),
+        (["calibrate", "RUN", "--method", "lsw"], 2, "got 'lsw'; did you mean 'lws'"),
         (["calibrate", "OUT", "--method", "mc"], 3, "holds no run"),
         (["calibrate", "RUN", "--method", "mc", "--out", "RUN"], 2, "is there already; name a new folder with --out"),
     ],

@@ -174,6 +174,18 @@ def test_cmo_pastes_photographs(folder, tmp_path, lt_fast):
     agrees(tmp_path / "run", folder)
 
 
+def test_the_second_stages_train_on_features(folder, tmp_path, lt_fast):
+    shifted = ["--set", "calibrator.shift_epochs=1"]
+    for method, setting in (("mislas", "calibrator.epochs=3"), ("disalign", "calibrator.views=2")):
+        words = ["--model", NET, "--freeze", "--epochs", 1, "--run", tmp_path / method, "--set", setting, *SHORT]
+        found = lt_fast("train", folder, "--method", method, *words)
+        assert found["metrics"] != found["metrics_before_calibration"]
+    words = ["--model", NET, "--freeze", "--run", tmp_path / "run", *shifted, *SHORT]
+    refused = lt_fast("train", folder, "--method", "mislas", *words, status=2)
+    assert "calibrator.shift_epochs must be 0 where the network is frozen, got 1" in refused
+    assert not (tmp_path / "run").exists()
+
+
 def test_cp_mix_trains_on_features(folder, tmp_path, lt_fast):
     words = ["--method", "cp_mix", "--model", NET, "--freeze", "--epochs", 3, "--run", tmp_path / "run", *SHORT]
     assert lt_fast("train", folder, *words)["method"]["confusions"]["predictions"] > 0

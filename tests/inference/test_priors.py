@@ -89,6 +89,10 @@ def test_what_stands_for_no_prior_says_why():
     config = experiment.resolve("mammc", "digits-lt")
     margin = scored_prior(config, COUNTS, {"name": "margin", "gamma": 1.0})
     np.testing.assert_allclose(margin.prior, 1 / 3)
+    aligned = scored_prior(config, COUNTS, {"name": "disalign", "gamma": 1.2})
+    np.testing.assert_allclose(aligned.prior, scored_prior(config, COUNTS, {"name": "margin"}).prior)
+    assert aligned.reason.startswith("DisAlign weights the classes by n**-1.2")
+    assert scored_prior(config, COUNTS, {"name": "lws"}).prior is None
     retrained = scored_prior(config, COUNTS, {"name": "retraining"})
     np.testing.assert_allclose(retrained.prior, 1 / 3)
 

@@ -32,7 +32,7 @@ def test_a_recipe_says_what_it_is(method):
     settings = recipe.settings
     assert ("reweight" in settings) == ("defer_until" in settings) == method.endswith("_drw")
     names = {slot: getattr(spec, "name", None) for slot, spec in settings.items()}
-    assert (names.get("calibrator") == "retraining") == (names.get("method") == "cp_mix")
+    assert (names.get("calibrator") == "retraining") == (names.get("method") == "cp_mix" or method == "crt")
     assert (getattr(settings.get("model"), "options", None) == {"head": "cosine"}) == (
         names["loss"] in ("ldam", "maximum_margin")
     )

@@ -6,11 +6,22 @@ its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``l
     features, logits, labels = collect(model, batches)
     calibrator = MarginCalibration(counts).fit(features, labels, head=model.head)
     calibrated = calibrator.apply(model)
+
+A run asks a calibrator for more where it has it: ``views``, how many augmented views of the images it is fitted to;
+``shift_epochs`` and ``shift(model, batches)``; ``adapted(model)``, the network whose features it takes.
 """
 
 from lt_fast.calibration.affine import LogitAdjustment, TauNormalization, TemperatureScaling
+from lt_fast.calibration.batch_norm import shifted_statistics, with_statistics
 from lt_fast.calibration.collecting import Collected, collect, collected_batches
+from lt_fast.calibration.disalign import AlignedHead, DisAlign, aligned_logits
 from lt_fast.calibration.heads import CalibratedHead, weight_norm
+from lt_fast.calibration.label_aware_smoothing import (
+    LabelAwareSmoothing,
+    class_smoothing,
+    label_aware_smoothing_loss,
+)
+from lt_fast.calibration.lws import LearnableWeightScaling
 from lt_fast.calibration.margin import MarginCalibration
 from lt_fast.calibration.margin_formulas import (
     generalized_reweighting,
@@ -22,17 +33,26 @@ from lt_fast.registry import CALIBRATORS
 
 __all__ = [
     "CALIBRATORS",
+    "AlignedHead",
     "CalibratedHead",
     "ClassifierRetraining",
     "Collected",
+    "DisAlign",
+    "LabelAwareSmoothing",
+    "LearnableWeightScaling",
     "LogitAdjustment",
     "MarginCalibration",
     "TauNormalization",
     "TemperatureScaling",
+    "aligned_logits",
+    "class_smoothing",
     "collect",
     "collected_batches",
     "generalized_reweighting",
+    "label_aware_smoothing_loss",
     "margin_calibrated_logits",
     "margin_calibration_loss",
+    "shifted_statistics",
     "weight_norm",
+    "with_statistics",
 ]

@@ -95,6 +95,21 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int, every_class: 
     return target
 
 
+def rows_of_a_view(target: Tensor, views: int) -> int:
+    """Return N, where labels ``(views * N,)`` repeat view by view; 0 views are one that is not augmented.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    rows, rest = divmod(len(target), max(views, 1))
+    if rest or not torch.equal(target, target[:rows].repeat(max(views, 1))):
+        raise ValueError(
+            f"labels must repeat view by view for views={views}, got {len(target)} that do not; pass the features of "
+            f"all images of one view, then of the next, and labels.repeat({views})"
+        )
+    return rows
+
+
 def shape_hint(labels: Tensor, rows: int) -> str:
     """Return a hint for labels that are not ``(rows,)``: a column, or one-hot rows."""
     if labels.ndim != 1 and labels.numel() == rows:

@@ -58,6 +58,8 @@ def minimise(
     weight_decay: float,
     order: Order,
     replacement: bool = False,
+    views: int = 1,
+    factors: Sequence[float] | None = None,
     progress: bool = False,
 ) -> list[float]:
     """Train for one epoch per entry of ``rates``, and return the mean loss of each epoch.
@@ -65,13 +67,15 @@ def minimise(
     Args:
         parameters: leaves that require gradients; changed in place.
         loss_of: from row indices ``(batch,)`` int64 to a scalar.
-        rows: N; the last batch of an epoch may be smaller.
+        rows: N of one view; the last batch of an epoch may be smaller.
         rates: learning rate of each epoch.
         batch_size: rows per step.
         momentum: of SGD, not Nesterov's.
         weight_decay: L2 penalty on every parameter.
         order: gives the rows of an epoch: each once, unless there is ``replacement``.
         replacement: whether rows may come more than once, and others not at all.
+        views: blocks of N rows that ``loss_of`` knows, one after the other; an epoch reads block ``epoch % views``.
+        factors: what each parameter's learning rate is relative to ``rates``; 1 when left out.
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
@@ -80,14 +84,19 @@ def minimise(
     """
     # Torch refuses a larger one with its own message; a rate of this size diverges, which is reported below.
     largest = torch.finfo(parameters[0].dtype).max
+    factors = [1.0] * len(parameters) if factors is None else factors
     optimizer = torch.optim.SGD(
-        parameters, lr=min(rates[0], largest), momentum=momentum, weight_decay=min(weight_decay, largest)
+        [{"params": [parameter]} for parameter in parameters],
+        lr=min(rates[0], largest),
+        momentum=momentum,
+        weight_decay=min(weight_decay, largest),
     )
     losses: list[float] = []
     for epoch, rate in enumerate(_shown(rates, progress=progress)):
-        optimizer.param_groups[0]["lr"] = min(rate, largest)
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["lr"] = min(factor * rate, largest)
         total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
-        drawn = _drawn(order, epoch, rows, replacement=replacement)
+        drawn = _drawn(order, epoch, rows, replacement=replacement) + epoch % views * rows
         for batch in torch.split(drawn.to(total.device), min(batch_size, rows)):
             optimizer.zero_grad()
             loss = loss_of(batch)

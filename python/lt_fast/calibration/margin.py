@@ -9,14 +9,10 @@ from torch import Tensor, nn
 
 from lt_fast import _checks
 from lt_fast.calibration import storage
-from lt_fast.calibration.checks import (
-    MAX_EPOCHS,
-    checked_labels,
-    checked_matrix,
-    refuse_probabilities,
-)
+from lt_fast.calibration.checks import MAX_EPOCHS, checked_labels, refuse_probabilities, rows_of_a_view
 from lt_fast.calibration.descent import Order, cosine_rate, minimise, shuffled
 from lt_fast.calibration.heads import Model, weight_norm, wrap_head
+from lt_fast.calibration.linear_heads import features_for
 from lt_fast.calibration.margin_formulas import (
     Normalization,
     checked_normalization,
@@ -63,6 +59,9 @@ class MarginCalibration:
         normalization: ``"weights"`` or ``"batch"``, see ``margin_calibration_loss``.
         scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head). The softmax that is
             calibrated is that of ``scale * logits``.
+        views: 0, or K for logits or features of K augmented views of the images, one view after the other: K N rows,
+            with the labels repeated. Epoch e reads view ``e % K``; with ``views=epochs`` every epoch has images of its
+            own, as in the source. A run computes them (``--set calibrator.views=K``) by the training's augmentation.
         order: ``order(epoch, n)`` gives the permutation of the rows; by default one keyed by ``(seed, epoch)``.
         seed: integer in [0, 2^64).
         progress: show a bar over the epochs (needs tqdm).
@@ -77,9 +76,10 @@ class MarginCalibration:
         UsageError: if ``normalization`` is an unknown name.
 
     Source: Wang et al. 2022, ACML, arXiv:2112.07225; code microsoft/robustlearn, marc/.
-    Differs from that code: the features are computed once, in eval mode and without augmentation, where the code
-    recomputes them in train mode, so that batch norm uses the batch and its running statistics change; the last,
-    smaller batch of an epoch is used; the rate of the warm-up starts at ``lr`` exactly.
+    Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
+    ``views``, where the code sends augmented images (AutoAugment and Cutout on CIFAR) through the network in every
+    epoch, in train mode, so that batch norm uses the batch and its running statistics change; the last, smaller batch
+    of an epoch is used; the rate of the warm-up starts at ``lr`` exactly.
     """
 
     transforms: ClassVar[str] = "logits"
@@ -102,6 +102,7 @@ class MarginCalibration:
         weight_decay: float = 5e-4,
         normalization: Normalization = "weights",
         scale: float = 1.0,
+        views: int = 0,
         order: Order | None = None,
         seed: int = 0,
         progress: bool = False,
@@ -118,6 +119,7 @@ class MarginCalibration:
         self.momentum = _checks.number("momentum", momentum, least=0, below=1)
         self.weight_decay = _checks.number("weight_decay", weight_decay, least=0)
         self.scale = _checks.number("scale", scale, above=0)
+        self.views = _checks.integer("views", views, least=0)
         self.seed = _checks.seed(seed)
         self.counts = ClassCounts(counts).require_no_empty(empty)
         _require_weights(self.counts, gamma)
@@ -133,7 +135,8 @@ class MarginCalibration:
 
         Args:
             features_or_logits: features ``(N, D)`` when ``head`` is given, else logits ``(N, C)``; float, finite.
-            labels: ``(N,)`` integers in [0, C); every class with training samples must occur.
+            labels: ``(N,)`` integers in [0, C); every class with training samples must occur. With ``views``, N is
+                that of all views together.
             head: the trained head: gives the logits and the row lengths ``||W_j||``; it is not changed.
             weight_norm: the row lengths ``(C,)`` that belong to logits; 1 when left out, which measures beta in
                 units of the logits.
@@ -156,7 +159,7 @@ class MarginCalibration:
                 calibrated = margin_calibrated_logits(logits[rows], omega, beta, norm, scale=self.scale)
                 return margin_calibration_loss(calibrated, target[rows], weight, normalization=self.normalization)
 
-            self.losses = self._minimise([omega, beta], loss_of, len(logits))
+            self.losses = self._minimise([omega, beta], loss_of, rows_of_a_view(target, self.views))
         self.omega, self.beta, self.weight_norm = omega.detach(), beta.detach(), norm
         return self
 
@@ -229,7 +232,7 @@ class MarginCalibration:
 
     def _settings(self) -> dict[str, Any]:
         kept = ("gamma", "epochs", "lr", "peak_lr", "warmup_epochs", "batch_size", "momentum", "weight_decay")
-        settings = {name: getattr(self, name) for name in (*kept, "normalization", "scale", "seed", "empty")}
+        settings = {name: getattr(self, name) for name in (*kept, "normalization", "scale", "views", "seed", "empty")}
         return {**settings, "counts": self.counts.counts.tolist(), "names": list(self.counts.names)}
 
     def _fitted(self, what: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -240,9 +243,8 @@ class MarginCalibration:
     def _outputs(self, given: Any, head: nn.Module | None, norm: Any) -> tuple[Outputs, Tensor]:
         if head is not None and norm is not None:
             raise ValueError("head and weight_norm must not both be given: a head knows its own row lengths")
-        if head is not None:
-            given, norm = _fitting(head, checked_matrix(given, name="features")), weight_norm(head)
-        outputs = Outputs.of(given, head, self.counts)
+        norm = norm if head is None else weight_norm(head)
+        outputs = Outputs.of(features_for(head, given), head, self.counts)
         norm = torch.ones(len(self.counts)) if norm is None else torch.as_tensor(norm)
         return outputs, _checked_norm(norm.to(outputs.device, outputs.dtype), len(self.counts))
 
@@ -259,25 +261,13 @@ class MarginCalibration:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             order=self.order or shuffled(self.seed),
+            views=max(self.views, 1),
             progress=self.progress,
         )
 
     def __repr__(self) -> str:
         state = "not fitted" if self.omega is None else "fitted"
         return f"MarginCalibration(num_classes={len(self.counts)}, gamma={self.gamma:g}, epochs={self.epochs}, {state})"
-
-
-def _fitting(head: nn.Module, features: Tensor) -> Tensor:
-    """Return features of the width that ``head`` takes, or raise."""
-    weight = getattr(head, "weight", None)
-    if isinstance(weight, Tensor) and weight.shape[-1] != features.shape[1]:
-        rule = f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}"
-        raise ValueError(f"{rule}{_as_logits(features, len(weight))}")
-    return features
-
-
-def _as_logits(features: Tensor, num_classes: int) -> str:
-    return "; leave head out to fit logits" if features.shape[1] == num_classes else ""
 
 
 def _require_weights(counts: ClassCounts, gamma: float) -> None:

@@ -1,6 +1,5 @@
 """Classifier retraining (cRT): train the classifier of a frozen network again, on class-balanced draws."""
 
-import copy
 import os
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
@@ -14,9 +13,11 @@ from lt_fast.calibration.checks import (
     MAX_EPOCHS,
     checked_labels,
     checked_matrix,
+    rows_of_a_view,
 )
 from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise
-from lt_fast.calibration.heads import Model, named_head, wrap_head
+from lt_fast.calibration.heads import Model, wrap_head
+from lt_fast.calibration.linear_heads import head_logits, new_weight, taken_apart, with_weights
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
 from lt_fast.registry import register
@@ -41,6 +42,8 @@ class ClassifierRetraining:
         momentum: in [0, 1).
         weight_decay: L2 penalty on weights and offsets.
         scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head).
+        views: 0, or K for features of K augmented views of the images, one view after the other: K N rows, with the
+            labels repeated. Epoch e draws from view ``e % K``.
         order: ``order(epoch, n)`` gives the rows of an epoch, repeats allowed; by default class-balanced draws keyed by
             ``(seed, epoch)``.
         seed: integer in [0, 2^64).
@@ -59,9 +62,12 @@ class ClassifierRetraining:
     Source: Kang et al. 2020, arXiv:1910.09217, section 4.1; code facebookresearch/classifier-balancing, whose settings
     for ImageNet-LT are the defaults (10 epochs, 0.2, batch 512, weight decay 5e-4). The fine-tuning of CP-Mix,
     arXiv:2411.07621, is ``start="trained"``; its settings were not available.
-    Differs from that code: the features are computed once, in eval mode and without augmentation, where the code runs
-    the frozen network for every epoch, on augmented images; classes are drawn independently, where it takes four
-    samples of each in turn.
+    Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
+    ``views``, where the code runs the frozen network for every epoch, on augmented images, in train mode; classes are
+    drawn independently, where it takes four samples of each in turn; the last, smaller batch of an epoch is used; the
+    cosine begins with ``lr``, where the code takes its first step before the first epoch, so that its last epoch has
+    the rate 0; the last epoch is kept, not the best on validation images; new offsets are 0, where ``nn.Linear`` draws
+    them.
     """
 
     transforms: ClassVar[str] = "features"
@@ -81,6 +87,7 @@ class ClassifierRetraining:
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         scale: float = 1.0,
+        views: int = 0,
         order: Order | None = None,
         seed: int = 0,
         progress: bool = False,
@@ -94,6 +101,7 @@ class ClassifierRetraining:
         self.momentum = _checks.number("momentum", momentum, least=0, below=1)
         self.weight_decay = _checks.number("weight_decay", weight_decay, least=0)
         self.scale = _checks.number("scale", scale, above=0)
+        self.views = _checks.integer("views", views, least=0)
         self.seed = _checks.seed(seed)
         self.counts = ClassCounts(counts).require_no_empty(empty)
         self.empty, self.order, self.progress = empty, order, progress
@@ -103,8 +111,9 @@ class ClassifierRetraining:
         """Train the classifier; bit-identical for the same input on one machine, whatever ran before.
 
         Args:
-            features: what the head was given, ``(N, D)``; float, finite. Logits do as well, without a head.
-            labels: ``(N,)`` integers in [0, C); every class with training samples must occur.
+            features: what the head was given, ``(N, D)``, or ``(views * N, D)``; float, finite. Logits do as well,
+                without a head.
+            labels: one for each row, integers in [0, C); every class with training samples must occur.
             head: the trained head, linear or cosine; it is not changed. Where it has no bias, the new one has none.
 
         Complexity: O(epochs * N * D * C).
@@ -119,17 +128,18 @@ class ClassifierRetraining:
             given = given.clone() if given.is_inference() else given  # which autograd refuses to keep
             target = checked_labels(labels, self.counts, rows=len(given)).to(given.device)
             weight, bias, self.cosine = self._beginning(given, head)
+            rows_of_each = rows_of_a_view(target, self.views)
             trained = [part.requires_grad_() for part in (weight, bias) if part is not None]
 
             def loss_of(rows: Tensor) -> Tensor:
                 return F.cross_entropy(
-                    self.scale * _logits(given[rows], weight, bias, cosine=self.cosine), target[rows]
+                    self.scale * head_logits(given[rows], weight, bias, cosine=self.cosine), target[rows]
                 )
 
             self.losses = minimise(
                 trained,
                 loss_of,
-                len(given),
+                rows_of_each,
                 rates=[
                     cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.lr, warmup_epochs=0)
                     for epoch in range(self.epochs)
@@ -137,8 +147,9 @@ class ClassifierRetraining:
                 batch_size=self.batch_size,
                 momentum=self.momentum,
                 weight_decay=self.weight_decay,
-                order=self.order or class_balanced(target.cpu().numpy(), self.seed),
+                order=self.order or class_balanced(target[:rows_of_each].cpu().numpy(), self.seed),
                 replacement=True,
+                views=max(self.views, 1),
                 progress=self.progress,
             )
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
@@ -158,7 +169,7 @@ class ClassifierRetraining:
         if given.ndim != 2 or given.shape[1] != weight.shape[1]:  # noqa: PLR2004
             raise ValueError(f"features must have shape (N, {weight.shape[1]}), got {tuple(given.shape)}")
         weight, bias = weight.to(given.device), None if bias is None else bias.to(given.device)
-        return self.scale * _logits(given.to(weight.dtype), weight, bias, cosine=self.cosine)
+        return self.scale * head_logits(given.to(weight.dtype), weight, bias, cosine=self.cosine)
 
     def apply(self, model: Model, *, head: str = "head") -> Model:
         """Return a copy of ``model`` with the retrained weights in its head. ``model`` is not changed.
@@ -173,16 +184,7 @@ class ClassifierRetraining:
             ValueError: if there is no such module, or its weights have another shape.
         """
         weight, bias = self._fitted("apply")
-        retrained = copy.deepcopy(model)
-        inner = named_head(retrained, head)
-        own = {"weight": getattr(inner, "weight", None), "bias": getattr(inner, "bias", None)}
-        for name, part in (("weight", weight), ("bias", bias)):
-            shapes = [None if each is None else tuple(each.shape) for each in (part, own[name])]
-            if shapes[0] != shapes[1]:
-                raise ValueError(f"model must have {name} {shapes[0]} in {head!r}, as was fitted, got {shapes[1]}")
-            if part is not None:
-                with torch.no_grad():
-                    own[name].copy_(part)  # type: ignore[union-attr]
+        retrained = with_weights(model, weight, bias, head=head)
         if self.scale == 1:
             return retrained
         factor = torch.full_like(weight[:, 0], self.scale)
@@ -222,7 +224,19 @@ class ClassifierRetraining:
         return calibrator
 
     def _settings(self) -> dict[str, Any]:
-        kept = ("start", "epochs", "lr", "batch_size", "momentum", "weight_decay", "scale", "seed", "empty", "cosine")
+        kept = (
+            "start",
+            "epochs",
+            "lr",
+            "batch_size",
+            "momentum",
+            "weight_decay",
+            "scale",
+            "views",
+            "seed",
+            "empty",
+            "cosine",
+        )
         counts = {"counts": self.counts.counts.tolist(), "names": list(self.counts.names)}
         return {name: getattr(self, name) for name in kept} | counts
 
@@ -233,49 +247,17 @@ class ClassifierRetraining:
 
     def _beginning(self, features: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor | None, bool]:
         """Return the first weights, the first offsets or None, and whether the head is a cosine one."""
-        shape = (len(self.counts), features.shape[1])
+        num_classes = len(self.counts)
         if head is None:
-            return self._fresh(shape, features), torch.zeros(shape[0]).to(features), False
-        weight, bias, cosine = _taken_apart(head, features, shape)
+            return new_weight(num_classes, features, self.seed), torch.zeros(num_classes).to(features), False
+        weight, bias, cosine = taken_apart(head, features, num_classes)
         if self.start == "fresh":
-            return self._fresh(shape, features), None if bias is None else torch.zeros_like(bias), cosine
+            fresh = new_weight(num_classes, features, self.seed)
+            return fresh, None if bias is None else torch.zeros_like(bias), cosine
         return weight, bias, cosine
-
-    def _fresh(self, shape: tuple[int, int], like: Tensor) -> Tensor:
-        """Sample ``nn.Linear``'s uniform distribution from a local generator."""
-        draw = torch.Generator().manual_seed(self.seed)
-        bound = shape[1] ** -0.5
-        drawn: Tensor = bound * (2 * torch.rand(shape, generator=draw) - 1)
-        return drawn.to(like)
 
     def __repr__(self) -> str:
         state = "not fitted" if self.weight is None else "fitted"
         return (
             f"ClassifierRetraining(num_classes={len(self.counts)}, start={self.start!r}, epochs={self.epochs}, {state})"
         )
-
-
-def _logits(features: Tensor, weight: Tensor, bias: Tensor | None, *, cosine: bool) -> Tensor:
-    if cosine:
-        return F.linear(F.normalize(features, dim=1), F.normalize(weight, dim=1), bias)
-    return F.linear(features, weight, bias)
-
-
-def _taken_apart(head: nn.Module, features: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor | None, bool]:
-    """Return copies of a head's weight and bias, and whether it is a cosine head, tested by its output."""
-    weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
-    if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
-        found = tuple(weight.shape) if isinstance(weight, Tensor) else None
-        hint = (
-            "; these look like logits: pass what the head is given, or leave head out" if shape[0] == shape[1] else ""
-        )
-        raise ValueError(f"head must have a weight of shape {shape} for these features, got {found}{hint}")
-    kind = weight.dtype
-    own = weight.detach().clone().to(features), None if bias is None else bias.detach().clone().to(features)
-    probe = features[:8]
-    with torch.no_grad():
-        wanted = head(probe.to(weight.device, kind)).to(probe)
-        for cosine in (False, True):
-            if torch.allclose(_logits(probe, *own, cosine=cosine), wanted, rtol=1e-3, atol=1e-4):
-                return *own, cosine
-    raise ValueError(f"head must be linear or cosine, got {type(head).__name__}, whose output is neither")

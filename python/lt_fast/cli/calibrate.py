@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "FILE.safetensors, or FILE.pth read without running code",
     )  # fmt: skip
     parser.add_argument(
-        "--method", help="mc (margin), crt (retraining), temperature, tau_norm, logit_adjustment, or a registered one"
+        "--method",
+        help="mc (margin), crt (retraining), lws, disalign, mislas (label_aware_smoothing), temperature, "
+        "tau_norm, logit_adjustment, or a registered one",
     )
     parser.add_argument(
         "--out",

@@ -18,6 +18,7 @@ from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, protocol_of
 from lt_fast.experiment.layer_rates import Layerwise, rates_by_layer
+from lt_fast.experiment.second_stage import refuse_unfit
 from lt_fast.methods import DeferredReweighting, Method, TrainingData, WeightAveraging
 from lt_fast.models import Classifier, Frozen
 from lt_fast.models.weights_on_disk import require_weights
@@ -165,6 +166,7 @@ def build(
             optimizer = Layerwise(optimizer, rates_by_layer(model, config["layer_decay"]))
         _try_out(optimizer, schedule)
         calibrator = make_calibrator(config, data.train.class_counts)
+        refuse_unfit(config, calibrator)
     except (TypeError, ValueError, OverflowError) as error:
         raise error if isinstance(error, UsageError | DataError) else UsageError(str(error)) from error
     return Parts(method, training_data, loaders, optimizer, schedule, calibrator)

@@ -29,7 +29,10 @@ _SHOWN = 5
 CALIBRATION_RECORD = "calibration.json"
 """What was calibrated how, and the metrics before and after."""
 
-ALIASES = {"mc": "margin", "crt": "retraining", "tau-norm": "tau_norm", "logit-adjustment": "logit_adjustment"}
+ALIASES = {
+    "mc": "margin", "crt": "retraining", "mislas": "label_aware_smoothing", "tau-norm": "tau_norm",
+    "logit-adjustment": "logit_adjustment",
+}  # fmt: skip
 """Names of the papers for calibrators of the registry."""
 
 _RULES = {
@@ -58,7 +61,7 @@ def calibrate_run(
     Args:
         run_dir: of the run; nothing in it changes unless ``out`` is left out.
         method: of the registry of calibrators: ``margin`` (``mc``), ``retraining`` (``crt``), ``temperature``,
-            ``tau_norm``, ``logit_adjustment``, ...
+            ``tau_norm``, ``logit_adjustment``, ``lws``, ``disalign``, ``label_aware_smoothing`` (``mislas``), ...
         out: a new folder; ``<run_dir>/calibrations/<method>`` when left out.
         options: of the calibrator, as values or as text.
         device: where the network runs.

@@ -31,6 +31,7 @@ from lt_fast.experiment.predictions import (
     scores_in,
 )
 from lt_fast.experiment.scored_prior import scored_prior
+from lt_fast.experiment.second_stage import adapted, batches_to_fit, refuse_unfit, shift_batch_norm
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -152,10 +153,13 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
     """
     wanted, images = images_to_fit(calibrator, data)
     _warn_of_second_adjustment(config, data, calibrator)
+    refuse_unfit(config, calibrator)
     model = parts.method.model
-    batches = parts.data.plain_loader(source_of(images))
+    shift_batch_norm(config, parts.data, calibrator, model, device=device)
+    network, views = adapted(calibrator, model), batches_to_fit(config, parts.data, calibrator, source_of(images))
     with deterministic(torch.device(device)):
-        features, _, targets = collect(model, batches, device=device, amp=config["amp"], keep_logits=False)
+        found = [collect(network, each, device=device, amp=config["amp"], keep_logits=False) for each in views]
+    features, _, targets = (torch.cat(column) for column in zip(*found, strict=True))
     calibrator.fit(features, targets, head=model.head)
     return wanted
 
@@ -242,7 +246,9 @@ def _transformed_blocks(
 ) -> Iterator[tuple[Tensor, ...]]:
     """Yield (labels, calibrated logits, labels) of block after block of images."""
     of_logits = calibrator.transforms == "logits"
-    found = collected_batches(model, batches, device=device, amp=config["amp"], keep_logits=of_logits)
+    found = collected_batches(
+        adapted(calibrator, model), batches, device=device, amp=config["amp"], keep_logits=of_logits
+    )
     columns = ((each.logits if of_logits else each.features, each.labels) for each in found)
     for given, labels in in_blocks(columns, classes=len(calibrator.counts)):
         yield labels, calibrator.transform(given), labels

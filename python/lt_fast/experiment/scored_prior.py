@@ -13,6 +13,7 @@ from lt_fast.losses.class_weights import effective_number_weights, inverse_frequ
 Vector = NDArray[np.float64]
 
 _KEEP_THE_FREQUENCIES = (None, "mixup", "cutmix")
+_REWEIGHTED = {"margin": "margin calibration", "disalign": "DisAlign"}
 _WEIGHTS = {"effective_number": effective_number_weights, "inverse_frequency": inverse_frequency_weights}
 
 
@@ -54,11 +55,11 @@ def _after(calibrator: Mapping[str, Any], base: ScoredPrior, counts: ClassCounts
     name = calibrator["name"]
     if name == "temperature":
         return base
-    if name == "margin":
+    if name in _REWEIGHTED:
         gamma = calibrator.get("gamma", 1.2)
         prior = normalized(counts.prior * generalized_reweighting(counts, gamma))
         return ScoredPrior(
-            prior, f"margin calibration weights the classes by n**-{gamma:g}: the prior n**{1 - gamma:g}"
+            prior, f"{_REWEIGHTED[name]} weights the classes by n**-{gamma:g}: the prior n**{1 - gamma:g}"
         )
     if name == "retraining":
         return ScoredPrior(uniform(counts), "the classifier was retrained on class-balanced samples: uniform")

@@ -1,0 +1,91 @@
+"""Linear and cosine heads as numbers: taken apart, computed, begun anew, put into a copy of a model."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lt_fast.calibration.checks import checked_matrix
+from lt_fast.calibration.heads import Model, named_head
+
+_PROBED = 8
+
+
+def head_logits(features: Tensor, weight: Tensor, bias: Tensor | None, *, cosine: bool) -> Tensor:
+    """Return what a linear head ``(N, C)``, or a cosine head, makes of features ``(N, D)``."""
+    if cosine:
+        return F.linear(F.normalize(features, dim=1), F.normalize(weight, dim=1), bias)
+    return F.linear(features, weight, bias)
+
+
+def taken_apart(head: nn.Module, features: Tensor, num_classes: int) -> tuple[Tensor, Tensor | None, bool]:
+    """Return copies of a head's weight and bias, and whether it is a cosine head, tested by its output.
+
+    Raises:
+        ValueError: if it has no weight of shape ``(C, D)``, or is neither linear nor cosine.
+    """
+    weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
+    shape = (num_classes, features.shape[1])
+    if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
+        found = tuple(weight.shape) if isinstance(weight, Tensor) else None
+        logits = shape[0] == shape[1]
+        hint = "; these look like logits: pass what the head is given, or leave head out" if logits else ""
+        raise ValueError(f"head must have a weight of shape {shape} for these features, got {found}{hint}")
+    own = weight.detach().clone().to(features), None if bias is None else bias.detach().clone().to(features)
+    probe = features[:_PROBED]
+    with torch.no_grad():
+        wanted = head(probe.to(weight.device, weight.dtype)).to(probe)
+        for cosine in (False, True):
+            if torch.allclose(head_logits(probe, *own, cosine=cosine), wanted, rtol=1e-3, atol=1e-4):
+                return *own, cosine
+    raise ValueError(f"head must be linear or cosine, got {type(head).__name__}, whose output is neither")
+
+
+def new_weight(num_classes: int, like: Tensor, seed: int) -> Tensor:
+    """Return a new weight ``(C, D)`` for features ``like`` ``(N, D)``, distributed as that of ``nn.Linear``."""
+    return uniform((num_classes, like.shape[1]), like, seed)
+
+
+def uniform(shape: tuple[int, ...], like: Tensor, seed: int) -> Tensor:
+    """Return draws of a local generator in ``[-D**-0.5, D**-0.5)``, as ``nn.Linear`` has for features ``like``."""
+    draw = torch.Generator().manual_seed(seed)
+    drawn: Tensor = like.shape[1] ** -0.5 * (2 * torch.rand(shape, generator=draw) - 1)
+    return drawn.to(like)
+
+
+def with_weights(model: Model, weight: Tensor, bias: Tensor | None, *, head: str) -> Model:
+    """Return a copy of ``model`` whose module called ``head`` has this weight and bias.
+
+    Raises:
+        ValueError: if there is no such module, or its weights have another shape.
+    """
+    changed = copy.deepcopy(model)
+    inner = named_head(changed, head)
+    own = {"weight": getattr(inner, "weight", None), "bias": getattr(inner, "bias", None)}
+    for name, part in (("weight", weight), ("bias", bias)):
+        shapes = [None if each is None else tuple(each.shape) for each in (part, own[name])]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"model must have {name} {shapes[0]} in {head!r}, as was fitted, got {shapes[1]}")
+        if part is not None:
+            with torch.no_grad():
+                own[name].copy_(part)  # type: ignore[union-attr]
+    return changed
+
+
+def features_for(head: nn.Module | None, features_or_logits: Any) -> Any:
+    """Return features of the width that ``head`` takes, checked, or without a head the logits as they are.
+
+    Raises:
+        TypeError, ValueError: if shape or dtype is wrong.
+        DataError: if a feature is not finite; names its row.
+    """
+    if head is None:
+        return features_or_logits
+    features, weight = checked_matrix(features_or_logits, name="features"), getattr(head, "weight", None)
+    if isinstance(weight, Tensor) and weight.shape[-1] != features.shape[1]:
+        rule = f"features must have {weight.shape[-1]} columns, as head takes, got {features.shape[1]}"
+        hint = "; leave head out to fit logits" if features.shape[1] == len(weight) else ""
+        raise ValueError(f"{rule}{hint}")
+    return features
