@@ -15,6 +15,8 @@ PAGE = README.parent / "docs" / "benchmarks.md"
 BLOCK = "benches"  # of the page
 HEADLINES = "speed"  # of README
 SAMPLING, LOSSES, AUGMENTATION = "sampling.csv", "mixed_margin_loss.csv", "augmentation.csv"
+CLASSES, CLASSES_BLOCK = "classes.csv", "classes"
+MANY_CLASSES = PAGE.parent / "many_classes.md"
 SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
 OF_SAMPLERS = """\
 Samplers: nanoseconds per index, and how many times as long the others take, from the smallest to the largest value over
@@ -152,7 +154,9 @@ def main() -> None:
     """Write the tables into the page, and the headlines into README."""
     replace_between(PAGE, BLOCK, tables())
     replace_between(README, HEADLINES, headlines())
+    replace_between(MANY_CLASSES, CLASSES_BLOCK, classes_table())
     print(f"{PAGE.name}, {README.name}: the tables of speed, from {SAMPLING}, {LOSSES} and {AUGMENTATION}")
+    print(f"{MANY_CLASSES.name}: the table of many classes, from {CLASSES}")
 
 
 def headlines() -> str:
@@ -188,6 +192,16 @@ def tables() -> str:
         *augmentation_table(),
     )
     return "\n\n".join(parts)
+
+
+def classes_table() -> str:
+    """Return seconds and peak memory by the number of classes, with the machine's line, as Markdown."""
+    machine, rows = read_csv(CLASSES)
+    lines: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cell = f"{digits(float(row['seconds']))} s, {float(row['MiB']):,.0f} MiB"
+        lines.setdefault(row["what"], {"what": row["what"]})[f"{int(row['classes']):,} classes"] = cell
+    return f"{markdown_table(list(lines.values()))}\n\nMeasured on: {machine}."
 
 
 def augmentation_table() -> tuple[str, ...]:
