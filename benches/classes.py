@@ -1,8 +1,9 @@
 """Many classes, 1,000 to 100,000: seconds and peak memory of counts, losses, metrics, calibrators and the report.
 
 Each row is measured in a process of its own, a copy of this one, after the same work on a few classes; its peak is what
-it needs in addition to its input. "whole" is the same work on a matrix of all logits: what there is without streaming. Rows and features
-are few, so that the table takes a minute; time grows with the rows, and the peak of what is streamed does not.
+it needs in addition to its input. "whole" is the same work on a matrix of all logits: what there is without streaming.
+Rows and features are few, so that the table takes a minute; time grows with the rows, and the peak of what is streamed
+does not.
 """
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Tables of speed in docs/benchmarks.md and README, from the CSV files of the other benches; nothing is measured here.
+"""Tables of docs/benchmarks.md, docs/scale.md and README, from the CSV files of the others; nothing is measured here.
 
 Each row gives the range over its counts or shapes, and every rival of the CSV file, also where we lose. A rival that
 was not measured, because it is not installed, is missing from its row.
@@ -12,11 +12,11 @@ from benches.harness import RESULTS, markdown_table, read_csv, replace_between
 
 README = Path(__file__).parent.parent / "README.md"
 PAGE = README.parent / "docs" / "benchmarks.md"
+SCALE = README.parent / "docs" / "scale.md"
 BLOCK = "benches"  # of the page
 HEADLINES = "speed"  # of README
 SAMPLING, LOSSES, AUGMENTATION = "sampling.csv", "mixed_margin_loss.csv", "augmentation.csv"
-CLASSES, CLASSES_BLOCK = "classes.csv", "classes"
-MANY_CLASSES = PAGE.parent / "many_classes.md"
+FILES, RANKS, LABELS, CLASSES = "files.csv", "ranks.csv", "labels.csv", "classes.csv"
 SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
 OF_SAMPLERS = """\
 Samplers: nanoseconds per index, and how many times as long the others take, from the smallest to the largest value over
@@ -151,12 +151,13 @@ LINES = (
 
 
 def main() -> None:
-    """Write the tables into the page, and the headlines into README."""
+    """Write the tables into the pages, and the headlines into README."""
     replace_between(PAGE, BLOCK, tables())
+    for block, table in SCALE_BLOCKS.items():
+        replace_between(SCALE, block, table())
     replace_between(README, HEADLINES, headlines())
-    replace_between(MANY_CLASSES, CLASSES_BLOCK, classes_table())
+    print(f"{SCALE.name}: the tables of scale, from {FILES}, {RANKS}, {LABELS} and {CLASSES}")
     print(f"{PAGE.name}, {README.name}: the tables of speed, from {SAMPLING}, {LOSSES} and {AUGMENTATION}")
-    print(f"{MANY_CLASSES.name}: the table of many classes, from {CLASSES}")
 
 
 def headlines() -> str:
@@ -210,6 +211,35 @@ def augmentation_table() -> tuple[str, ...]:
         return ()
     machine, rows = read_csv(AUGMENTATION)
     return OF_AUGMENTATION, markdown_table(list(augmentation_rows(rows))), f"Measured on: {machine}."
+
+
+def files_table() -> str:
+    """Return what was measured of image files, with what is asked."""
+    machine, rows = read_csv(FILES)
+    shown = [
+        {
+            "what": row["what"],
+            "of": row["who"],
+            "measured": f"{digits(float(row['value']), fine=row['unit'] in ('x', 's'))} {row['unit']}",
+            "asked": f"{row['asked']} {row['unit']}" if row["asked"] else "-",
+        }
+        for row in rows
+    ]
+    return f"{markdown_table(shown)}\n\nMeasured on: {machine}."
+
+
+def plain_table(csv: str) -> str:
+    """Return the rows of a CSV file as they are, with their machine's line."""
+    machine, rows = read_csv(csv)
+    return f"{markdown_table(rows)}\n\nMeasured on: {machine}."
+
+
+SCALE_BLOCKS = {
+    "files": files_table,
+    "ranks": lambda: plain_table(RANKS),
+    "labels": lambda: plain_table(LABELS),
+    "classes": classes_table,
+}
 
 
 def sampling_rows(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:

@@ -20,8 +20,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PARTS = ROOT / "scripts" / "gpu_bundle"
-BENCHES = ("__init__.py", "harness.py", "cuda.py", "rivals/margin_losses.py")
-TESTS = ("ops/cases.py", "ops/conftest.py", "ops/test_cuda.py")
+BENCHES = ("__init__.py", "harness.py", "cuda.py", "training.py", "rivals/margin_losses.py", "rivals/training_loops.py")
+TESTS = ("ops/cases.py", "ops/conftest.py", "ops/test_cuda.py", "training/tiny.py", "training/test_step_cuda.py")
 IMBALANCE_RATIO = 100
 # What the tests and `lt-fast train` import besides numpy and torch, with what these import.
 PACKAGES = (

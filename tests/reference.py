@@ -111,6 +111,14 @@ def balanced_softmax_loss(logits, target, counts, **options):
     return _loss(lambda i, _: logits[i] + log_counts, target, counts, **options)
 
 
+def bayias_loss(logits, target, counts, *, test_prior=None, **options):
+    """Xu et al. 2021 (Bayias): cross entropy of z + log pi - log pi'; pi' is the class distribution at test time."""
+    prior = [math.log(n / sum(counts)) for n in counts]
+    test = [1.0] * len(counts) if test_prior is None else test_prior
+    bias = torch.tensor([p - math.log(t / sum(test)) for p, t in zip(prior, test, strict=True)], dtype=torch.float64)
+    return _loss(lambda i, _: logits[i] + bias, target, counts, **options)
+
+
 def cp_mix_loss(logits, target, target_b, lam, counts, *, num_pairs, eta=1.0, tau=0.5, regularize=True, plain=None):
     """CP-Mix, eqs. 13 to 16: plain rows, then confused pairs, then the plain rows' images mixed among themselves."""
     rows = (len(target) - num_pairs) // (2 if regularize else 1)
@@ -125,6 +133,13 @@ def cp_mix_loss(logits, target, target_b, lam, counts, *, num_pairs, eta=1.0, ta
             total = total + own * (log_sum - z[int(a)]) + (1 - own) * (log_sum - z[int(b)])
         loss = loss + eta * total / len(target[part])
     return loss
+
+
+def regmixup_loss(clean, mixed, target, target_b, lam, counts, *, eta=1.0):
+    """Pinto et al. 2022 (RegMixup): CE(clean, y) + eta CE(mixed, lam y + (1 - lam) y_b), as a mean of both halves."""
+    plain = cross_entropy_loss(clean, target, counts)
+    regular = cross_entropy_loss(mixed, target, counts, target_b=target_b, lam=lam)
+    return (plain + eta * regular) / (1 + eta)
 
 
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
@@ -286,6 +301,27 @@ def cutmix_images(x, partner, boxes):
     for i, (top, left, bottom, right) in enumerate(boxes.tolist()):
         out[i, ..., top:bottom, left:right] = x[int(partner[i]), ..., top:bottom, left:right]
     return out
+
+
+def cmo_share(counts, weighted_alpha):
+    """Park et al. 2022 (CMO): how often a foreground is of each class, by get_weighted_sampler of naver-ai/cmo."""
+    class_weight = [1.0 / n**weighted_alpha for n in counts]
+    samples = [class_weight[label] for label, n in enumerate(counts) for _ in range(n)]
+    return [n * weight / sum(samples) for n, weight in zip(counts, class_weight, strict=True)]
+
+
+def cmo_mixes(epoch, epochs, start_data_aug=3, end_data_aug=3):
+    """The same code's condition on the epoch, counted from 0."""
+    return start_data_aug < epoch < epochs - end_data_aug
+
+
+def cmo_images(background, foreground, boxes):
+    """The same code's input[:, :, x1:x2, y1:y2] = input2[:, :, x1:x2, y1:y2]; and the background's share of pixels."""
+    out, shares = background.clone(), []
+    for i, (top, left, bottom, right) in enumerate(boxes.tolist()):
+        out[i, ..., top:bottom, left:right] = foreground[i, ..., top:bottom, left:right]
+        shares.append(1 - (bottom - top) * (right - left) / (background.shape[-1] * background.shape[-2]))
+    return out, shares
 
 
 # --- calibration ------------------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 %
         (summary.PAGE, summary.BLOCK, summary.tables),
         (summary.README, summary.HEADLINES, summary.headlines),
         (harness.DOCS / "kernels.md", "sass", sass.table),
+        *((summary.SCALE, block, table) for block, table in summary.SCALE_BLOCKS.items()),
     ],
-    ids=["page", "readme", "kernels"],
+    ids=["page", "readme", "kernels", *summary.SCALE_BLOCKS],
 )
 def test_the_pages_show_what_the_csv_files_contain(page, block, wanted):
     text = page.read_text(encoding="utf-8")
@@ -145,7 +146,8 @@ def test_benches_are_listed_and_named(capsys):
     main = importlib.import_module("benches.__main__").main
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    names = ["augmentation", "cuda", "growth", "mixed_margin_loss", "normalization", "sampling", "sass", "summary"]
+    names = ["augmentation", "cuda", "files", "growth", "labels", "mixed_margin_loss", "normalization", "ranks"]
+    names += ["sampling", "sass", "summary"]
     assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2

@@ -23,10 +23,16 @@ from mixing.plans import plan_of
 COUNTS = [500, 120, 40, 9, 1]
 TARGET = torch.tensor([0, 4, 2, 2, 1, 3, 0, 0, 1])
 every_mixer = pytest.mark.parametrize("name", sorted(MIXERS))
+# Mixers of a batch with itself; those that take partners from the whole data set are in tests/mixing/test_partners.py.
+within_a_batch = pytest.mark.parametrize(
+    "name", [name for name in sorted(MIXERS) if "labels" not in inspect.signature(MIXERS[name]).parameters]
+)
 
 
 # An image so large that no two rectangles of a test have the same area.
-GIVEN = {"counts": COUNTS, "class_counts": COUNTS, "image_size": (4001, 3001)}
+GIVEN = {
+    "counts": COUNTS, "class_counts": COUNTS, "labels": TARGET, "epochs": 20, "image_size": (4001, 3001),
+}  # fmt: skip
 
 
 def needs_counts(name):
@@ -46,7 +52,7 @@ def mix(name, target=TARGET, **settings):
     return function(target, **{**given(function), **settings})
 
 
-@every_mixer
+@within_a_batch
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_function_and_object_give_the_same_batch(name, per_sample):
     mixer = build(name, per_sample=per_sample, seed=7)
@@ -60,7 +66,7 @@ def test_function_and_object_give_the_same_batch(name, per_sample):
     assert torch.equal(label, made.lam_label)
 
 
-@every_mixer
+@within_a_batch
 def test_shapes_dtypes_and_ranges(name):
     for size in (0, 1, 2, 33):
         made = mix(name, torch.arange(size) % 5, seed=1)
@@ -70,7 +76,7 @@ def test_shapes_dtypes_and_ranges(name):
         assert made.boxes is None or made.boxes.shape == (size, 4)
 
 
-@every_mixer
+@within_a_batch
 def test_partners_are_rows_of_the_data_set_with_their_own_augmentation(name):
     batch = BatchPlan(2, 5, np.arange(9) * 10 + 7, np.arange(9) + 45)
     plan, inner = build(name, seed=3).plan(batch, TARGET.numpy()), plan_of(build(name, seed=3), TARGET, 2, 5)
@@ -98,7 +104,7 @@ def test_label_weight_equals_the_reference(name):
         np.testing.assert_allclose(weight, expected, atol=1e-12)
 
 
-@every_mixer
+@within_a_batch
 def test_one_coefficient_per_batch_by_default(name):
     one_class = torch.full((9,), 2)  # unimix: classes of different size have different coefficients
     for per_sample, distinct in ((False, 1), (True, len(TARGET))):
@@ -108,7 +114,7 @@ def test_one_coefficient_per_batch_by_default(name):
     assert default == (name == "unimix")  # as in its authors' code
 
 
-@every_mixer
+@within_a_batch
 def test_every_key_counts_and_nothing_else(name):
     def first(**key):
         return mix(name, per_sample=True, **key).lam_input.tolist()
@@ -118,7 +124,7 @@ def test_every_key_counts_and_nothing_else(name):
     assert first(seed=1, epoch=2, step=3) == first(seed=1, epoch=2, step=3)
 
 
-@every_mixer
+@within_a_batch
 def test_no_global_generator_is_read_or_written(name):
     before, drawn = torch.random.get_rng_state(), mix(name, seed=4)
     numpy_before = pickle.dumps(np.random.get_state())  # noqa: NPY002  (the global state is what is checked)
@@ -140,7 +146,10 @@ def test_copies_draw_the_same(name, copied):
 @every_mixer
 def test_the_repr_shows_every_setting_exactly(name):
     """It tells the batches of a stopped training from those of another mixer."""
-    other = {"image_size": (3001, 4001), "counts": [100, 30, 10, 9, 2], "seed": 2**64 - 1}
+    other = {
+        "image_size": (3001, 4001), "counts": [100, 30, 10, 9, 2], "seed": 2**64 - 1, "labels": TARGET.flip(0),
+        "epochs": 21,
+    }  # fmt: skip
     shown = repr(build(name))
     for setting, parameter in inspect.signature(MIXERS[name]).parameters.items():
         if setting == "empty":  # whether counts of 0 are refused
@@ -153,7 +162,7 @@ def test_the_repr_shows_every_setting_exactly(name):
         assert repr(build(name, **{setting: value})) != shown, f"{setting}={value} makes no difference to {shown}"
 
 
-@every_mixer
+@within_a_batch
 def test_label_rule_is_one_that_the_losses_know(name):
     from lt_fast.losses import CrossEntropyLoss
 
@@ -181,7 +190,7 @@ def to_tensor(image):
     return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
 
 
-@every_mixer
+@within_a_batch
 @pytest.mark.parametrize("per_sample", [False, True])
 @pytest.mark.parametrize("from_files", [False, True])
 def test_loaders_mix_as_the_mixer_says(name, per_sample, from_files, tmp_path):
@@ -201,7 +210,7 @@ def test_loaders_mix_as_the_mixer_says(name, per_sample, from_files, tmp_path):
         assert torch.equal(mixer.label_weight(found.lam, y, found.target_b), expected.lam_label)
 
 
-@every_mixer
+@within_a_batch
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
@@ -222,7 +231,7 @@ def test_wrong_settings_are_named(name, settings, error, message):
         mix(name, **settings)
 
 
-@every_mixer
+@within_a_batch
 @pytest.mark.parametrize(
     ("target", "error", "message"),
     [
@@ -252,14 +261,14 @@ def test_a_setting_cannot_be_assigned(name):
     for option in options:
         with pytest.raises(AttributeError, match=rf"{option} of \w+ cannot be set: .*; make a new one, \w+\("):
             setattr(mixer, option, 0.5)
-    np.testing.assert_array_equal(plan_of(mixer, TARGET, 0, 1).lam, mix(name, seed=3, step=1).lam_input)
+    np.testing.assert_array_equal(plan_of(mixer, TARGET, 0, 1).lam, plan_of(build(name, seed=3), TARGET, 0, 1).lam)
     mixer.note = "mine"
     assert copy.deepcopy(mixer).note == "mine"
     with pytest.raises(AttributeError, match="alpha of"):
         copy.deepcopy(mixer).alpha = 2.0
 
 
-@every_mixer
+@within_a_batch
 def test_the_advice_for_labels_works(name):
     one_hot = torch.nn.functional.one_hot(TARGET, 5)
     for target in (one_hot, one_hot.float(), one_hot.bool()):
@@ -285,7 +294,8 @@ def test_the_advice_for_labels_works(name):
 
 @every_mixer
 def test_the_docstrings_say_what_they_must(name):
-    for documented in (MIXERS[name], getattr(lt_fast.mixing, name)):
+    function = [getattr(lt_fast.mixing, name)] if "labels" not in inspect.signature(MIXERS[name]).parameters else []
+    for documented in (MIXERS[name], *function):
         text = inspect.getdoc(documented)
         assert "Source:" in text
         assert "Shape:" in text
@@ -328,13 +338,15 @@ def test_the_label_weight_of_an_object_compiles_in_one_graph(name):
 @every_mixer
 @pytest.mark.parametrize("value", ["a", "0.5", None, True, [0.5], torch.ones(2)])
 def test_settings_that_are_no_numbers_are_named(name, value):
-    for setting in {"alpha", "omega", "kappa", "tau", "probability"} & set(inspect.signature(MIXERS[name]).parameters):
+    for setting in {"alpha", "omega", "kappa", "tau", "probability", "q", "start_at", "stop_at"} & set(
+        inspect.signature(MIXERS[name]).parameters
+    ):
         got = re.escape(f"{setting} must be a number, got {shown(value)}")
         with pytest.raises(TypeError, match=f"^{got}"):
             build(name, **{setting: value})
 
 
-@every_mixer
+@within_a_batch
 def test_a_column_of_labels_is_told_how_to_be_flattened(name):
     with pytest.raises(ValueError, match=r"; use target\.reshape\(-1\)$"):
         mix(name, TARGET[:, None])

@@ -71,6 +71,17 @@ def test_measuring_again_gives_the_same_figures(finished, name):
     assert low <= result["metrics"]["top1"] <= high
 
 
+@pytest.mark.parametrize("name", ["cmo", "regmixup"])
+def test_a_run_is_used_without_its_images(finished, name):
+    """A mixer of the whole data set is made again from the class sizes, which are all that a loaded run has."""
+    import lt_fast
+
+    folder, result = finished(name)
+    test = load_data(result["config"]).test
+    found = lt_fast.load(folder).predict(test.images).probabilities.argmax(1)
+    assert (found == test.labels).mean() == pytest.approx(result["metrics"]["top1"])
+
+
 def test_mc_is_ce_before_calibration(finished):
     assert finished("mc")[1]["metrics_before_calibration"] == finished("ce")[1]["metrics"]
 

@@ -4,6 +4,7 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/macros.h>
 
+#include <atomic>
 #include <tuple>
 #include <utility>
 
@@ -44,11 +45,11 @@ int attribute(cudaDeviceAttr name, int device) {
   return value;
 }
 
-// As many blocks as the device holds at a time, or fewer rows ask for: each goes from rows to rows.
+// As many blocks as the device holds at a time, or fewer rows ask for: each goes from rows to rows. One if there is none.
 template <class Kernel>
 unsigned resident_blocks(Kernel kernel, int64_t rows, int lanes, size_t shared_bytes, int device) {
   const int64_t multiprocessors = attribute(cudaDevAttrMultiProcessorCount, device);
-  const unsigned wanted = blocks_for(rows, lanes);
+  const unsigned wanted = blocks_for(rows > 0 ? rows : 1, lanes);
   if (wanted <= multiprocessors) return wanted;
   int per_multiprocessor = 1;
   STD_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, threads_per_block(lanes),
@@ -56,8 +57,34 @@ unsigned resident_blocks(Kernel kernel, int64_t rows, int lanes, size_t shared_b
   return blocks_for(rows, lanes, multiprocessors * per_multiprocessor);
 }
 
+// Two launches must not count their arrivals in one place at a time, so each takes the next; a captured launch keeps its
+// own, as it may run again at any time.
+unsigned next_place(cudaStream_t stream) {
+  constexpr unsigned kHalf = kArrivals / 2;
+  static std::atomic<unsigned> eager{0}, captured{0};
+  cudaStreamCaptureStatus status;
+  STD_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
+  // So many launches later it has long come to its end.
+  if (status == cudaStreamCaptureStatusNone) return eager.fetch_add(1) % kHalf;
+  const unsigned place = captured.fetch_add(1);
+  STD_TORCH_CHECK(
+      place < kHalf, "at most ", kHalf,
+      " calls of the op can be captured in CUDA graphs by a process; replay graphs, or start another process");
+  return kHalf + place;
+}
+
+// Gives a launch of so many blocks what they add their losses up in; the tensor has to live until it is launched.
+template <class T>
+OptionalTensor with_room(Total<T>& total, unsigned blocks, const Tensor& like, cudaStream_t stream) {
+  if (total.loss == nullptr) return {};
+  Tensor sums = empty_like(like, {blocks}, ScalarType::Double);
+  total.of_block = sums.mutable_data_ptr<double>();
+  total.place = next_place(stream);
+  return sums;
+}
+
 template <class In, int kLanes>
-void launch_staged(const Forward<In>& call, const Staging& staging, int device, cudaStream_t stream) {
+void launch_staged(Forward<In>& call, const Staging& staging, const Tensor& like, int device, cudaStream_t stream) {
   const auto kernel = forward_staged<In, kLanes>;
   const size_t bytes = staged_bytes(staging);
   // More than any device gives without being asked.
@@ -65,23 +92,24 @@ void launch_staged(const Forward<In>& call, const Staging& staging, int device, 
     STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
   }
   const unsigned blocks = resident_blocks(kernel, call.rows.rows, kLanes, bytes, device);
+  const OptionalTensor room = with_room(call.total, blocks, like, stream);
   kernel<<<blocks, kThreads, bytes, stream>>>(call, staging);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 template <class In, size_t... kIndex>
-void launch_staged(const Forward<In>& call, const Staging& staging, int device, cudaStream_t stream,
+void launch_staged(Forward<In>& call, const Staging& staging, const Tensor& like, int device, cudaStream_t stream,
                    std::index_sequence<kIndex...>) {
   const auto launch_if = [&](auto index) {
     constexpr size_t kChoice = decltype(index)::value;
     if (staging.choice == static_cast<int>(kChoice))
-      launch_staged<In, kLaneChoices[kChoice]>(call, staging, device, stream);
+      launch_staged<In, kLaneChoices[kChoice]>(call, staging, like, device, stream);
   };
   (launch_if(std::integral_constant<size_t, kIndex>{}), ...);
 }
 
 template <class In>
-void launch_forward(const Forward<In>& call, int device, cudaStream_t stream) {
+void launch_forward(Forward<In>& call, const Tensor& like, int device, cudaStream_t stream) {
   const Rows<In>& rows = call.rows;
   const bool aligned = reinterpret_cast<uintptr_t>(rows.logits) % kVectorBytes == 0 &&
                        rows.stride * static_cast<int64_t>(sizeof(In)) % kVectorBytes == 0;
@@ -89,9 +117,11 @@ void launch_forward(const Forward<In>& call, int device, cudaStream_t stream) {
   const Staging staging = choose_staging(rows.columns, sizeof(In), aligned, shared_bytes);
   if (staging.choice == kStreamed) {
     const auto kernel = forward_streamed<In>;
-    launch(kernel, resident_blocks(kernel, rows.rows, kStreamLanes, 0, device), kStreamLanes, stream, call);
+    const unsigned blocks = resident_blocks(kernel, rows.rows, kStreamLanes, 0, device);
+    const OptionalTensor room = with_room(call.total, blocks, like, stream);
+    launch(kernel, blocks, kStreamLanes, stream, call);
   } else {
-    launch_staged(call, staging, device, stream, std::make_index_sequence<kNumChoices>{});
+    launch_staged(call, staging, like, device, stream, std::make_index_sequence<kNumChoices>{});
   }
 }
 
@@ -151,30 +181,32 @@ Settings<T> checked_settings(const Constants<T>& constants, const Choices& choic
   return settings_of(constants.numbers, choices.label_rule, choices.margin_rule, classes);
 }
 
-// What the mean divides by, and the memory where it is computed. No rows: 1, but for the batch's own weight sum, of which
-// 0 / 0 is torch's NaN.
+// What the mean divides by, and the memory where it is computed, if it is. No rows: 1, but for the batch's own weight sum,
+// of which 0 / 0 is torch's NaN.
 template <class In>
-std::pair<Denominator, OptionalTensor> denominator_of(const Choices& choices,
-                                                      const Constants<Arithmetic<In>>& constants,
-                                                      const Forward<In>& call, const Tensor& logits,
-                                                      cudaStream_t stream) {
+std::pair<Denominator<Arithmetic<In>>, OptionalTensor> denominator_of(const Choices& choices,
+                                                                      const Constants<Arithmetic<In>>& constants,
+                                                                      const Forward<In>& call, const Tensor& logits,
+                                                                      cudaStream_t stream) {
   using T = Arithmetic<In>;
   const Rows<In>& rows = call.rows;
-  if (choices.reduction != Reduction::kMean) return {{1, nullptr}, {}};
-  const bool own = choices.normalization == Normalization::kWeights;
-  if (!own && rows.rows == 0) return {{1, nullptr}, {}};
-  if (!own && (choices.normalization == Normalization::kBatch || constants.weight == nullptr))
-    return {{static_cast<double>(rows.rows), nullptr}, {}};
-  Tensor memory = empty_like(logits, {1}, ScalarType::Double);
-  double* result = memory.mutable_data_ptr<double>();
-  if (own) {
+  Denominator<T> denominator{1, nullptr, nullptr, nullptr};
+  if (choices.reduction != Reduction::kMean) return {denominator, {}};
+  if (choices.normalization == Normalization::kWeights) {
+    Tensor memory = empty_like(logits, {1}, ScalarType::Double);
+    double* result = memory.mutable_data_ptr<double>();
     launch(sum_of_factors<T>, 1, kSumThreads, stream, call.weights, call.settings, rows.target, rows.target_b,
            rows.columns, rows.rows, result);
-  } else {
-    launch(expected_weight<T>, 1, kSumThreads, stream, constants.class_counts, constants.weight, rows.columns,
-           rows.rows, result);
+    denominator.computed = result;
+    return {denominator, memory};
   }
-  return {{0, result}, memory};
+  if (rows.rows == 0) return {denominator, {}};
+  denominator.known = static_cast<double>(rows.rows);
+  if (choices.normalization == Normalization::kExpected && constants.weight != nullptr) {
+    denominator.class_counts = constants.class_counts;
+    denominator.weight = constants.weight;
+  }
+  return {denominator, {}};
 }
 
 using Outputs = std::tuple<Tensor, Tensor, Tensor>;
@@ -205,17 +237,15 @@ Outputs run(const Tensor& input, const Tensor& target, const OptionalTensor& tar
   call.denominator = denominator;
 
   const bool reduced = choices.reduction != Reduction::kNone;
-  Tensor row_loss = empty_like(logits, {n}, kScalarType<T>);
-  Tensor loss = reduced ? empty_like(logits, {}, kScalarType<T>) : row_loss;
+  Tensor loss = reduced ? empty_like(logits, {}, kScalarType<T>) : empty_like(logits, {n}, kScalarType<T>);
   std::pair<Tensor, Tensor> wanted = kept_and_prediction(logits, choices, kScalarType<T>, raw);
   Tensor &kept = wanted.first, &prediction = wanted.second;
-  call.loss = row_loss.mutable_data_ptr<T>();
+  (reduced ? call.total.loss : call.loss) = loss.mutable_data_ptr<T>();
   if (choices.with_gradient) call.grad = static_cast<In*>(kept.mutable_data_ptr());
   if (choices.with_rows) call.row_numbers = kept.mutable_data_ptr<T>();
   if (choices.with_prediction) call.prediction = prediction.mutable_data_ptr<int64_t>();
-  if (n > 0) launch_forward(call, static_cast<int>(input.get_device_index()), device.stream);
-  if (reduced)
-    launch(reduce_loss<T>, 1, kSumThreads, device.stream, call.loss, n, denominator, loss.mutable_data_ptr<T>());
+  // Also without rows: their total is written like any other.
+  if (n > 0 || reduced) launch_forward(call, logits, static_cast<int>(input.get_device_index()), device.stream);
   return {loss, kept, prediction};
 }
 

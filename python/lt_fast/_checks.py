@@ -21,6 +21,8 @@ MAX_CLASSES = 1 << 24
 MAX_SEED = (1 << 64) - 1
 """The largest seed; every seed is an integer in [0, 2**64)."""
 
+_MANY = 1 << 20  # labels whose range is found before a mask of them is made
+
 _FIRST_POWER = 24  # bounds from 2**24 are written as powers of two
 
 
@@ -228,6 +230,9 @@ def labels_in_range(name: str, labels: Any, num_classes: int, *, first: int = 0,
     Raises:
         ValueError: naming the first position that is out of range.
     """
+    # Many labels without a mask as long as they are; few by the mask, which is faster for them.
+    if len(labels) > _MANY and labels.min() >= 0 and labels.max() < num_classes:
+        return
     outside = np.flatnonzero(np.asarray((labels < 0) | (labels >= num_classes)))
     if outside.size:
         at = int(outside[0])

@@ -119,6 +119,16 @@ class Batch:
         """Copy every tensor to page-locked memory, from where the copy to a GPU does not block."""
         return self._mapped(Tensor.pin_memory, Tensor.pin_memory)
 
+    def empty(self, device: torch.device | str, *, channels_last: bool = False) -> Self:
+        """Return tensors of the same shapes and dtypes on ``device``, of any value: ``copy_`` fills them."""
+        keep = torch.channels_last if channels_last else torch.contiguous_format
+
+        def image(view: Tensor) -> Tensor:
+            layout = keep if view.ndim == 4 else torch.contiguous_format  # noqa: PLR2004
+            return torch.empty_like(view, device=device, memory_format=layout, pin_memory=False)
+
+        return self._mapped(image, lambda tensor: torch.empty_like(tensor, device=device, pin_memory=False))
+
     def clone(self) -> Self:
         """Copy every tensor."""
         return self._mapped(Tensor.clone, Tensor.clone)

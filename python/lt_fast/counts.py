@@ -13,7 +13,7 @@ from lt_fast.labels import (
     class_numbers_of,
     is_missing,
     is_own,
-    labels_of,
+    narrow_labels_of,
     numbers_every_word,
     refuse_missing,
     refuse_negative,
@@ -24,6 +24,8 @@ EmptyPolicy: TypeAlias = Literal["error", "ignore"]
 
 MANY_ABOVE, FEW_BELOW = 100, 20
 """Thresholds of the class groups: many has more training samples than 100, few has less than 20, medium the rest."""
+
+_AT_ONCE = 1 << 24  # labels that are converted at once
 
 _WRONG_COUNT = "counts must be integers >= 0 and < 2**63, got {} for class {}; pass the samples of each class"
 
@@ -99,7 +101,7 @@ class ClassCounts:
                 )
         num_classes = _checks.integer("num_classes", num_classes, least=1)
         _checks.labels_in_range("labels", array, num_classes)
-        return cls(np.bincount(array, minlength=num_classes), names=names)
+        return cls(_counted(array, num_classes), names=names)
 
     @classmethod
     def from_dataset(cls, dataset: Any) -> "ClassCounts":
@@ -241,9 +243,9 @@ def in_class_order(name: str, values: Any, names: "ClassCounts | Sequence[str] |
 
 
 class NumberedLabels(NamedTuple):
-    """The class number of each sample, ``(N,)``; the class names, if there are any; whether the labels were words."""
+    """The class of each sample, ``(N,)`` integers of any width; the class names, if any; whether labels were words."""
 
-    numbers: NDArray[np.int64]
+    numbers: NDArray[Any]
     names: list[str] | None
     words: bool
 
@@ -256,7 +258,7 @@ def numbered_labels(dataset: Any) -> NumberedLabels:
     Args:
         dataset: as ``labels_of`` takes.
     """
-    labels = labels_of(dataset)
+    labels = narrow_labels_of(dataset)
     if labels.dtype.kind != "U":
         return NumberedLabels(labels, class_names_of(dataset), words=False)
     places = class_numbers_of(dataset) or {}
@@ -294,6 +296,16 @@ def _integer_labels(labels: Any) -> NDArray[Any]:
     return array
 
 
+def _counted(labels: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
+    """Return ``bincount(labels, minlength=num_classes)``, which converts labels that are not int64 a part at a time."""
+    if labels.dtype == np.int64:
+        return np.bincount(labels, minlength=num_classes)
+    counts = np.zeros(max(num_classes, int(labels.max(initial=0)) + 1), np.int64)
+    for start in range(0, len(labels), _AT_ONCE):
+        counts += np.bincount(labels[start : start + _AT_ONCE].astype(np.int64), minlength=len(counts))
+    return counts
+
+
 def _ready_counts(dataset: Any) -> ClassCounts | None:
     """Return the counts that a data set has, None if it has none."""
     name = f"{type(dataset).__name__}.class_counts"
@@ -326,7 +338,7 @@ def _agrees(dataset: Any, counts: ClassCounts) -> bool:
     except TypeError:
         return True  # it has none
     refuse_negative(labels)
-    counted = np.bincount(labels, minlength=len(counts)) if labels.size else counts.counts
+    counted = _counted(labels, len(counts)) if labels.size else counts.counts
     if np.array_equal(counted, counts.counts):
         return True
     if not is_own(dataset, "class_counts"):

@@ -14,6 +14,7 @@ from lt_fast import _checks
 _ATTRIBUTES = ("targets", "labels")
 _MISSING_AS_WORDS = ("nan", "NaN", "<NA>", "NaT")
 _ORDERS = ("indices", "indexes", "index", "idx", "idxs", "perm", "permutation", "order")
+_WIDE = 8  # bytes of an integer that is not narrow
 _PASS_THEM = "pass the label of each sample yourself"  # noqa: S105  (no password)
 
 
@@ -41,11 +42,20 @@ def labels_of(dataset: Any) -> NDArray[Any]:
         ValueError: if they are not one-dimensional, one is missing or masked, they are not as many as the data set has
             samples, they contradict its structure, or a ``Subset`` names a sample that is not there.
     """
+    labels = narrow_labels_of(dataset)
+    return labels.astype(np.int64, copy=False) if labels.dtype.kind in "iu" else labels
+
+
+def narrow_labels_of(dataset: Any) -> NDArray[Any]:
+    """Return what ``labels_of`` does, but integers of 32 bits or less in an array as they are.
+
+    A billion labels of 8 bits take 1 GB so, and 8 GB more as int64.
+    """
     refuse_sampler(dataset)
     if _is_hugging_face_column(dataset):
         dataset = _entries(dataset)
     if isinstance(dataset, list | tuple | range | np.ndarray) or _is_tensor(dataset) or _is_column(dataset):
-        return _checked(dataset)
+        return _checked_narrow(dataset)
     structural = _structural(dataset)
     own = _own_labels(dataset, trusted=structural is None)
     if own is not None:
@@ -176,6 +186,8 @@ def refuse_missing(name: str, array: NDArray[Any]) -> None:
 
 def refuse_negative(labels: NDArray[Any]) -> None:
     """Raise ``ValueError`` for a label below 0, naming its position."""
+    if labels.size == 0 or labels.dtype.kind == "u" or labels.min() >= 0:  # without a mask as long as the labels
+        return
     negative = np.flatnonzero(labels < 0)
     if negative.size:
         at = int(negative[0])
@@ -586,7 +598,13 @@ def _entries(column: Any) -> list[Any]:
 
 
 def _checked(labels: Any, source: str | None = None, *, hint: str | None = None) -> NDArray[Any]:
-    """Return ``(N,)`` int64 or strings.
+    """Return ``(N,)`` int64 or strings; the arguments are those of ``_checked_narrow``."""
+    array = _checked_narrow(labels, source, hint=hint)
+    return array.astype(np.int64, copy=False) if array.size and array.dtype.kind in "iu" else array
+
+
+def _checked_narrow(labels: Any, source: str | None = None, *, hint: str | None = None) -> NDArray[Any]:
+    """Return ``(N,)`` integers, of 32 bits or less as they are, others as int64; or strings.
 
     Args:
         labels: anything one-dimensional.
@@ -615,7 +633,7 @@ def _checked(labels: Any, source: str | None = None, *, hint: str | None = None)
         raise TypeError(f"labels must be integers or strings, got dtype {array.dtype}{where}; {then}")
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"labels must be < 2**63, got {array.max()}; number the classes 0..C-1 first")
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.int64, copy=False) if array.dtype.itemsize == _WIDE else array
 
 
 def as_array(values: Any) -> NDArray[Any]:

@@ -7,11 +7,11 @@ export OUT="${OUT:-results}" DEVICE="${DEVICE:-cuda}" PYTHONUNBUFFERED=1
 PYTHON="${PYTHON:-python3}"
 trainings="mammc:0:0 mc:0:0 balanced_softmax:0:0 ldam_drw:0:0 mammc:0:1 mammc:0:2"
 
-[ $# -gt 0 ] || set -- doctor tests bench train summary
+[ $# -gt 0 ] || set -- doctor tests bench loops train summary
 for step; do
     case $step in
-    doctor | tests | bench | train | summary) ;;
-    *) echo "step must be one of doctor, tests, bench, train, summary, got $step" >&2; exit 2 ;;
+    doctor | tests | bench | loops | train | summary) ;;
+    *) echo "step must be one of doctor, tests, bench, loops, train, summary, got $step" >&2; exit 2 ;;
     esac
 done
 
@@ -27,7 +27,7 @@ doctor() {
 
 # No settings of a project, and no cache: the folder may be read-only.
 tests() {
-    timeout "${TEST_SECONDS:-200}" "$PYTHON" -m pytest tests/ops/test_cuda.py -c /dev/null --rootdir=. -q -rs \
+    timeout "${TEST_SECONDS:-200}" "$PYTHON" -m pytest tests/ops/test_cuda.py tests/training/test_step_cuda.py -c /dev/null --rootdir=. -q -rs \
         -p no:cacheprovider --import-mode=importlib
 } >"$OUT/tests.txt" 2>&1
 
@@ -37,6 +37,15 @@ bench() {
     timeout $((seconds + 60)) "$PYTHON" -m benches.cuda --device "$DEVICE" --seconds "$seconds" \
         --csv "$OUT/cuda.csv" ${BENCH:-}
 } >"$OUT/bench.txt" 2>&1
+
+# In float32 and under bfloat16 autocast.
+loops() {
+    for amp in "" --amp; do
+        # shellcheck disable=SC2086
+        timeout "${LOOPS_SECONDS:-120}" "$PYTHON" -m benches.training --device "$DEVICE" $amp \
+            --csv "$OUT/training$amp.csv" ${LOOPS:-} || return 1
+    done
+} >"$OUT/loops.txt" 2>&1
 
 train() {
     [ -f "${DATA:-data}/cifar100-lt.npz" ] || { echo "no ${DATA:-data}/cifar100-lt.npz: nothing to train on"; return 0; }

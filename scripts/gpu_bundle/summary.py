@@ -52,6 +52,21 @@ def cells(of: dict[str, dict[str, str]]) -> Iterator[str]:
         yield of[name]["us"] if name in of else "-"
 
 
+def loops(folder: Path) -> Iterator[str]:
+    """Yield a row per loop of training steps, in float32 and under bfloat16 autocast."""
+    for name, kind in (("training.csv", "float32"), ("training--amp.csv", "bfloat16")):
+        if not (folder / name).exists():
+            yield f"{kind}: " + (read(folder / "loops.txt").strip()[-300:] or "not run")
+            continue
+        with (folder / name).open(newline="") as file:
+            yield f"{kind}: " + file.readline().removeprefix("# ").strip() + "\n"
+            rows = list(csv.DictReader(file))
+        yield "| " + " | ".join(rows[0]) + " |"
+        yield "| " + " | ".join(["---"] * len(rows[0])) + " |"
+        yield from ("| " + " | ".join(value or "-" for value in row.values()) + " |" for row in rows)
+        yield ""
+
+
 def train(folder: Path) -> Iterator[str]:
     """Yield a row per training."""
     lines = [json.loads(line) for line in read(folder / "trainings.jsonl").splitlines()]
@@ -81,7 +96,8 @@ def read(file: Path) -> str:
 def main(folder: Path) -> None:
     """Print the page."""
     print("# lt-fast on this GPU")
-    for title, part in (("Checks", doctor), ("CUDA tests", tests), ("Loss and gradient", bench), ("Trainings", train)):
+    parts = {"Checks": doctor, "CUDA tests": tests, "Loss and gradient": bench, "Steps": loops, "Trainings": train}
+    for title, part in parts.items():
         print(f"\n## {title}\n")
         print("\n".join(part(folder)))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_image
 from torchvision.transforms import autoaugment, v2
 
 import reference
@@ -48,6 +48,9 @@ def pictures():
 COLOURED = pictures()
 SETS = {
     "colour": COLOURED,
+    "photographs": np.stack(
+        [load_sample_image("china.jpg")[100:132, 300:332], load_sample_image("flower.jpg")[:32, 90:122]]
+    ),
     "grey": COLOURED[..., :1].copy(),
     "wide": noise(2, 7, 12, 3),
     "high": noise(2, 33, 9, 1),

@@ -145,7 +145,7 @@ def test_a_function_that_gives_another_size_is_refused(photograph, own):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"augment": "storng"}, "augment must be one of light, standard, strong, none or .*did you mean 'strong'"),
+        ({"augment": "storng"}, "augment must be one of light, standard, strong, .*, none or .*did you mean 'strong'"),
         ({"augment": "no_such_module:f"}, "must name an importable function as package.module:function"),
         ({"augment": "own_augmentation:missing"}, "has no attribute 'missing'"),
         ({"augment": "own_augmentation:NUMBER"}, "must name a function with the parameter size, .* a int; define"),
@@ -174,3 +174,20 @@ def test_what_is_odd_about_a_file_is_warned_of_once(tmp_path, workers):
     with pytest.warns(UserWarning, match="which come out almost black") as said:
         list(itertools.chain(*(iter(loader) for _ in range(3))))
     assert sorted(str(each.message).split()[1][-5:] for each in said) == ["a.png", "b.png", "c.png", "d.png"]
+
+
+@pytest.mark.parametrize("kind", ["light", "none"])
+def test_it_is_torchvisions_pipeline_bit_for_bit(photograph, kind):
+    mode = v2.InterpolationMode.BICUBIC
+    placing = {
+        "light": [v2.RandomResizedCrop(48, scale=(0.35, 1.0), interpolation=mode), v2.RandomHorizontalFlip()],
+        "none": [v2.Resize(54, interpolation=mode), v2.CenterCrop(48)],
+    }
+    own = PhotographTransform(size=48, augment=kind)
+    finish = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(own.mean), list(own.std))]
+    theirs = v2.Compose([*placing[kind], *finish])
+    for position in range(4):
+        with keyed_randomness(1, 0, 0, position):
+            wanted = theirs(photograph)
+        with keyed_randomness(1, 0, 0, position):
+            assert torch.equal(own(photograph), wanted)

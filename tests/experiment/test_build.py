@@ -21,6 +21,8 @@ def test_one_kernel_on_a_gpu(name, device):
     made, plain = (make([nn.Parameter(torch.zeros(2))]) for make in (optimizer, optimizer_on("cpu", optimizer=name)))
     assert made.param_groups[0].pop("fused") is True
     assert not plain.param_groups[0].pop("fused")
+    assert made.param_groups[0].pop("capturable", True) is True  # of those that have it, for a graph
+    assert plain.param_groups[0].pop("capturable", False) is False
     assert {**made.param_groups[0], "params": []} == {**plain.param_groups[0], "params": []}
 
 

@@ -2,18 +2,24 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from experiment.photographs import NET, TinyNet, write_photographs
+from lt_fast.batch import BatchPlan
 from lt_fast.cli import main
+from lt_fast.datasets import read_image
 from lt_fast.datasets.splits import read_images
-from lt_fast.experiment.build import build, load_data
+from lt_fast.experiment.build import _processors, build, load_data
 from lt_fast.experiment.config import resolve, run_name
 from lt_fast.experiment.stored import stored_config
+from lt_fast.inference import load
+from lt_fast.inference.images import read_batches
 from lt_fast.models import Frozen
 from lt_fast.report.run_report import title_of
 from lt_fast.training.run_files import read_predictions
@@ -81,6 +87,49 @@ def test_a_run_of_every_mode_is_measured_again_from_its_folder(lt_fast, folder, 
     assert lt_fast("train", "--resume", run, *ALONE)["metrics"] == trained["metrics"]
 
 
+def test_a_run_is_decoded_as_it_says_in_every_use(lt_fast, folder, tmp_path, cache):
+    runs = {decoder: tmp_path / decoder for decoder in ("pillow", "torchvision")}
+    for decoder, run in runs.items():
+        words = [folder, "--model", NET, "--freeze", "--epochs", 1, "--run", run, "--decoder", decoder, *SHORT]
+        trained = lt_fast("train", *words)
+        assert trained["config"]["data_options"]["decoder"] == decoder
+        assert lt_fast("eval", run, "--threads", "1")["metrics"] == trained["metrics"]
+    assert len(list(cache.iterdir())) == 2 * 6  # features of one decoder are not those of the other
+    config = stored_config(runs["torchvision"])
+    data = load_data(config, run=runs["torchvision"])
+    assert {images.decoder for images in data} == {"torchvision"}
+    source, classifier = data.test, load(runs["torchvision"])
+    rows = np.arange(len(source))
+    (wanted,) = source.read(BatchPlan(0, 0, rows, rows), classifier.transform, 0)
+    files = [str(source.root / path) for path in source.paths]
+    (prepared,) = read_batches(files, classifier.prepare, batch_size=len(files), workers=0)
+    assert torch.equal(classifier.prepare.stacked([each.pixels for each in prepared]), wanted)
+    opened = [read_image(file) for file in files]
+    (prepared,) = read_batches(opened, classifier.prepare, batch_size=len(files), workers=0)
+    assert torch.equal(classifier.prepare.stacked([each.pixels for each in prepared]), wanted)
+
+
+def test_a_decoder_is_named_once_and_known(lt_fast, folder, tmp_path):
+    words = ["train", folder, "--model", NET, "--freeze", "--run", tmp_path / "run", *SHORT]
+    twice = lt_fast(*words, "--decoder", "pillow", "--set", "data.decoder=torchvision", status=2)
+    assert "data.decoder must be set once, got torchvision and pillow" in twice
+    unknown = lt_fast(*words, "--decoder", "turbo", status=2)
+    assert "decoder must be one of pillow, torchvision, got 'turbo'" in unknown
+    other = lt_fast("train", "digits-lt", "--method", "ce", "--decoder", "pillow", *ALONE, status=2)
+    assert "--decoder is for photographs, got digits-lt; leave it out" in other
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("ranks", "wanted"), [(None, 12), ("4", 3), ("5", 2), ("64", 1), ("x", 12), ("0", 12)])
+def test_the_ranks_of_a_machine_share_its_processors(monkeypatch, ranks, wanted):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12), raising=False)
+    if ranks is None:
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    assert _processors() == wanted
+
+
 def test_a_frozen_network_learns_on_features_and_takes_images(folder, tmp_path, lt_fast, cache):
     run = tmp_path / "run"
     lt_fast("train", folder, "--method", "ldam_drw", "--model", NET, "--freeze", "--epochs", 3, "--run", run, *SHORT)
@@ -110,6 +159,19 @@ def test_a_mixer_that_pastes_pixels_is_refused_for_features(folder, tmp_path, lt
     words = ["--model", NET, "--freeze", "--set", "mixer=cutmix", "--epochs", 1, "--run", tmp_path / "run", *SHORT]
     assert "mixer must blend where a network is frozen" in lt_fast("train", folder, *words, status=2)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["lobm", "regmixup"])
+def test_methods_that_blend_train_on_features(method, folder, tmp_path, lt_fast):
+    words = ["--method", method, "--model", NET, "--freeze", "--epochs", 1, "--run", tmp_path / "run", *SHORT]
+    lt_fast("train", folder, *words)
+    agrees(tmp_path / "run", folder)
+
+
+def test_cmo_pastes_photographs(folder, tmp_path, lt_fast):
+    words = ["--method", "cmo", "--model", NET, "--epochs", 1, "--set", "probability=1", *SHORT]
+    lt_fast("train", folder, "--run", tmp_path / "run", *words)
+    agrees(tmp_path / "run", folder)
 
 
 def test_cp_mix_trains_on_features(folder, tmp_path, lt_fast):

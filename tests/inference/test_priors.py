@@ -36,13 +36,23 @@ def test_reweighting_is_bayes_rule():
         reweighted(_posterior(x, uniform), scored=[1, 1, 0], target=uniform)
 
 
-@pytest.mark.parametrize(("method", "changes"), [("ce", {}), ("balanced_softmax", {}), ("logit_adjustment", {}),
-                                                 ("ce", {"reweight": "inverse_frequency"})])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("ce", {}),
+        ("balanced_softmax", {}),
+        ("logit_adjustment", {}),
+        ("regmixup", {}),
+        ("ce", {"loss": "bayias"}),
+        ("ce", {"loss": "bayias", "loss.test_prior": [0.2, 0.3, 0.5]}),
+        ("ce", {"reweight": "inverse_frequency"}),
+    ],
+)
 def test_the_stated_prior_is_the_one_that_the_loss_trains_for(method, changes):
     """Minimise the recipe's loss over the three normals: the scores are the posterior under the stated prior."""
     config = experiment.resolve(method, "digits-lt", changes)
     options = {name: value for name, value in config["loss"].items() if name not in ("name", "normalization")}
-    if changes:
+    if "reweight" in changes:
         options["weight"] = losses.inverse_frequency_weights(COUNTS)
     criterion = lt.registry.LOSSES[config["loss"]["name"]](COUNTS, normalization="batch", **options)
     generator = torch.Generator().manual_seed(0)

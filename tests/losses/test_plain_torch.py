@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import reference
 from losses.calls import loss_of
 from lt_fast.losses import (
     BalancedSoftmaxLoss,
+    BayiasLoss,
     ClassBalancedLoss,
     CrossEntropyLoss,
     FocalLoss,
@@ -64,6 +66,40 @@ def test_logit_adjusted(logits, tau):
     torch.testing.assert_close(
         loss, F.cross_entropy(logits + tau * torch.from_numpy(log_prior(COUNTS)), TARGET, WEIGHT)
     )
+
+
+@pytest.mark.parametrize("test_prior", [[1, 2, 3, 4, 5, 6], torch.tensor([0.5, 0.1, 0.1, 0.1, 0.1, 0.1])])
+def test_bayias(logits, test_prior):
+    loss = loss_of(BayiasLoss, logits, TARGET, COUNTS, test_prior=test_prior, weight=WEIGHT, normalization="weights")
+    test = torch.as_tensor(test_prior, dtype=torch.float64)
+    bias = torch.from_numpy(log_prior(COUNTS)) - (test / test.sum()).log()
+    torch.testing.assert_close(loss, F.cross_entropy(logits + bias, TARGET, WEIGHT))
+    exact = reference.bayias_loss(logits, TARGET, COUNTS, test_prior=[float(one) for one in test_prior])
+    torch.testing.assert_close(loss_of(BayiasLoss, logits, TARGET, COUNTS, test_prior=test_prior), exact)
+    torch.testing.assert_close(
+        loss_of(BayiasLoss, logits, TARGET, COUNTS, test_prior=COUNTS), F.cross_entropy(logits, TARGET)
+    )
+
+
+def test_bayias_for_a_balanced_test_set_is_balanced_softmax(logits):
+    assert torch.equal(
+        loss_of(BayiasLoss, logits, TARGET, COUNTS), loss_of(BalancedSoftmaxLoss, logits, TARGET, COUNTS)
+    )
+
+
+@pytest.mark.parametrize(
+    ("test_prior", "error", "message"),
+    [
+        ([1, 1, 1, 1, 1, 0], ValueError, r"test_prior must be finite and > 0 in every class, got 0 for class 5; give"),
+        ([1, 1, -1, 1, 1, 1], ValueError, r"test_prior must be finite and > 0 in every class, got -1 for class 2"),
+        ([1, 1, float("nan"), 1, 1, 1], ValueError, r"test_prior must be finite and > 0 in every class, got nan"),
+        ([1, 1], ValueError, "test_prior"),
+        ("equal", TypeError, "test_prior"),
+    ],
+)
+def test_a_wrong_test_prior_is_named(logits, test_prior, error, message):
+    with pytest.raises(error, match=message):
+        loss_of(BayiasLoss, logits, TARGET, COUNTS, test_prior=test_prior)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.7])

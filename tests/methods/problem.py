@@ -1,7 +1,5 @@
 """Long-tailed digits and a small network, for trainings by methods of all kinds."""
 
-from functools import partial
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -46,7 +44,7 @@ def training_data(ranks=ALONE, *, mixer=None, workers=0, batch_size=BATCH):
         ),
         transform=data.CropFlip(mean=mean, std=std, crop_padding=1, flip=False),
         plain_transform=data.CropFlip(mean=mean, std=std, crop_padding=0, flip=False),
-        mixer=None if mixer is None else mixer(train.class_counts),
+        mixer=None if mixer is None else mixer(train),
         batch_size=batch_size,
         seed=3,
         ranks=ranks,
@@ -68,9 +66,20 @@ def _cp_mix(data, *, norm):
     return methods.ConfusionPairing(_network(norm), counts, plain, pairs_per_batch=32, stage_2_from=0.5, seed=3)
 
 
+def _regmixup(data, *, norm):
+    return methods.RegMixup(_network(norm), losses.LOSSES["cross_entropy"](data.class_counts), eta=0.5)
+
+
+MIXERS = {
+    "classification": lambda train: mixing.MAM(train.class_counts, seed=3),
+    "regmixup": lambda _: mixing.Mixup(20.0, seed=3),
+    "cmo": lambda train: mixing.CMO(train.labels, 8, epochs=6, probability=0.5, start_at=0.0, stop_at=1.0, seed=3),
+}
 METHODS = {
     "classification": _classification,
     "cp_mix": _cp_mix,
+    "regmixup": _regmixup,
+    "cmo": lambda data, *, norm: methods.Classification(_network(norm), losses.BalancedSoftmaxLoss(data.class_counts)),
     "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
     "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
     "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),
@@ -79,8 +88,7 @@ METHODS = {
 
 def made(name, ranks=ALONE, *, norm=True, **options):
     """Return the method ``name`` and its loaders."""
-    mixer = partial(mixing.MAM, seed=3) if name == "classification" else None
-    found = training_data(ranks, mixer=mixer, **options)
+    found = training_data(ranks, mixer=MIXERS.get(name), **options)
     method = METHODS[name](found, norm=norm)
     return method, method.loaders(found)
 

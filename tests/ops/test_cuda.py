@@ -104,6 +104,26 @@ def test_a_call_can_be_captured_in_a_graph():
     assert all(torch.equal(one, other) for one, other in zip(captured, step(), strict=True))
 
 
+def test_losses_that_run_at_the_same_time_do_not_count_each_others_blocks():
+    logits, target, options = on_gpu(make(4096, 1000, margin=True, weight=True, scale=30.0), torch.float32)
+    logits = logits.detach()
+    exact = ops.mixed_margin_loss(logits, target, **options)
+    streams = [torch.cuda.Stream() for _ in range(8)]
+    graphs, captured = [torch.cuda.CUDAGraph() for _ in streams], []
+    for graph in graphs:
+        with torch.cuda.graph(graph):
+            captured.append(ops.mixed_margin_loss(logits, target, **options))
+    torch.cuda.synchronize()
+    eager = []
+    for _ in range(30):
+        for stream, graph in zip(streams, graphs, strict=True):
+            with torch.cuda.stream(stream):
+                graph.replay()
+                eager.append(ops.mixed_margin_loss(logits, target, **options))
+    torch.cuda.synchronize()
+    assert (torch.stack(eager + captured) == exact).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_a_returned_gradient_has_the_bits_of_the_graphs(dtype):
     logits, target, options = on_gpu(make(64, 100, margin=True, weight=True, scale=9.0), dtype)

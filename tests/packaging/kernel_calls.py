@@ -29,6 +29,8 @@ class Call(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("layout", "most_blocks", "shared_bytes")),
         ("grad_output", ctypes.c_void_p),
         ("grad_output_step", ctypes.c_int64),
+        ("mean_counts", ctypes.c_void_p),
+        ("total", ctypes.c_void_p),
     ]
 
 
@@ -104,3 +106,18 @@ def forward(kernels, problem, *, guard=5, **choices):
     assert (memory[:guard] == 7).all()
     assert (memory[-guard:] == 7).all()
     return loss, memory[guard:-guard].view(rows, columns), numbers, prediction, layout
+
+
+def forward_total(kernels, problem, *, mean_counts=None, **choices):
+    """Run the forward kernel as a reduced loss does; the total and the gradient, and NaN where nothing is written."""
+    rows, columns = problem.logits.shape
+    dtype, call = problem.logits.dtype, problem.call(**choices)
+    total, grad = (
+        torch.full((), torch.nan, dtype=arithmetic(dtype)),
+        torch.full((rows, columns), torch.nan, dtype=dtype),
+    )
+    call.total, call.grad = total.data_ptr(), grad.data_ptr()
+    if mean_counts is not None:
+        call.mean_counts = mean_counts.data_ptr()
+    kernels.forward(ctypes.c_char(TYPES[dtype]), ctypes.byref(call))
+    return total, grad

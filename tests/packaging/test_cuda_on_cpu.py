@@ -16,7 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_calls import LABEL_RULES, LAYOUTS, STREAMED, TYPES, Problem, arithmetic, forward
+from kernel_calls import LABEL_RULES, LAYOUTS, STREAMED, TYPES, Problem, arithmetic, forward, forward_total
 
 pytestmark = pytest.mark.slow  # compiles the kernels once a session
 
@@ -213,21 +213,49 @@ def test_nan_makes_the_loss_nan_and_is_predicted(kernels, layout, where):
     assert prediction[1] == column
 
 
-def test_sums(kernels):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("columns", "most_blocks"), [(10, 1), (10, 3), (365, 3), (1000, 99), (100_003, 2)])
+def test_blocks_add_up_their_losses(kernels, columns, most_blocks, dtype):
+    problem = Problem(5 if columns > 50_000 else 75, columns, dtype=dtype)
+    losses, grad, *_ = forward(kernels, problem)
+    for _ in range(2):  # the count of arrivals is as it was
+        total, same_grad = forward_total(kernels, problem, most_blocks=most_blocks)
+        assert total.item() == pytest.approx(losses.double().sum().item(), rel=1e-6)
+        assert torch.equal(same_grad, grad)
+
+
+@pytest.mark.parametrize("columns", [2, 7, 1000, 30_000])
+def test_the_expected_weight_divides_loss_and_gradient(kernels, columns):
+    problem = Problem(6, columns)
+    problem.vectors["weight"] = problem.vector(columns, low=0.1, high=5)
+    counts = problem.vector(columns, low=1, high=900).round()
+    mean = (counts.double() @ problem.vectors["weight"].double() / counts.sum(dtype=torch.float64)).item()
+    total, grad = forward_total(kernels, problem, mean_counts=counts)
+    divided, divided_grad = forward_total(kernels, problem, denominator=6 * mean)
+    assert total.item() == pytest.approx(divided.item(), rel=1e-6)
+    assert torch.allclose(grad, divided_grad, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("columns", [10, 365, 30_000])
+@pytest.mark.parametrize(("denominator", "expected"), [(1.0, 0.0), (0.0, math.nan)])
+def test_the_total_of_no_rows(kernels, columns, denominator, expected):
+    problem = Problem(1, columns)
+    problem.logits = problem.logits[:0]
+    total, _ = forward_total(kernels, problem, denominator=denominator)
+    assert total.item() == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_sum_of_a_batch_s_factors(kernels):
     problem = Problem(1500, 7)
     problem.vectors["weight"] = problem.vector(7, low=0.1, high=5)
     problem.vectors["class_counts"] = counts = problem.vector(7, low=1, high=900).round()
     weight, lam = problem.vectors["weight"].double(), problem.vectors["lam"].double()
-    call, losses = problem.call(denominator=3.0), problem.vector(1500)
-    call.class_counts, call.loss = counts.data_ptr(), losses.data_ptr()
+    call, factors = problem.call(), ctypes.c_double()
+    call.class_counts = counts.data_ptr()  # which the rule mixup must not read
     call.label_rule = 0
-    factors, expected, loss = ctypes.c_double(), ctypes.c_double(), ctypes.c_float()
-    kernels.sums(ctypes.byref(call), *map(ctypes.byref, (factors, expected, loss)))
+    kernels.sum_factors(ctypes.byref(call), ctypes.byref(factors))
     drawn = (lam * weight[problem.target] + (1 - lam) * weight[problem.target_b]).sum()
-    # `sums` gives its kernels the counts, which the rule mixup must not read.
     assert factors.value == pytest.approx(drawn.item(), rel=1e-6)
-    assert expected.value == pytest.approx(1500 * (counts.double() @ weight / counts.sum()).item(), rel=1e-12)
-    assert loss.value == pytest.approx(losses.double().sum().item(), rel=1e-6)  # of shares of the mean already
 
 
 SPOILT = {

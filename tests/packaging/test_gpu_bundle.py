@@ -3,6 +3,8 @@
 import argparse
 import importlib.util
 import json
+import os
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -48,7 +50,8 @@ def data(bundle):
 
 def test_every_file_of_the_bundle_is_there_and_parses(bundle):
     files = {str(path.relative_to(bundle)) for path in bundle.rglob("*") if path.is_file()}
-    assert {"README.md", "run.sh", "benches/cuda.py", "tests/ops/test_cuda.py", f"wheels/{WHEEL}"} <= files
+    assert {"README.md", "run.sh", "benches/cuda.py", "benches/training.py", f"wheels/{WHEEL}"} <= files
+    assert {"tests/ops/test_cuda.py", "tests/training/test_step_cuda.py"} <= files
     for path in bundle.rglob("*.py"):
         compile(path.read_text(encoding="utf-8"), path, "exec")
     run = bundle / "run.sh"
@@ -56,7 +59,7 @@ def test_every_file_of_the_bundle_is_there_and_parses(bundle):
     assert subprocess.run(["sh", "-n", run], check=False).returncode == 0
     refused = subprocess.run([run, "benches"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert refused.stderr == "step must be one of doctor, tests, bench, train, summary, got benches\n"
+    assert refused.stderr == "step must be one of doctor, tests, bench, loops, train, summary, got benches\n"
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.14"])
@@ -109,3 +112,27 @@ def test_the_bench_and_its_summary(bundle, tmp_path, capsys):
     assert "1 failed, 2 passed in 1.0s" in page
     assert "| ce:0:0 | - | - | stopped: the time is up | - | - |" in page
     assert "## Checks\n\nnot run" in page
+    assert "## Steps\n\nfloat32: not run" in page
+
+
+def test_the_loops_of_training_and_their_summary(bundle, tmp_path, capsys, monkeypatch):
+    from benches import training
+
+    monkeypatch.setattr(training, "network", lambda _: training.FewPixels())
+    monkeypatch.setattr(training, "SMALL_STEPS", 3)
+    training.main(["--rounds", "1", "--steps", "2", "--csv", str(tmp_path / "training.csv")])
+    capsys.readouterr()
+    lines = list(loaded(bundle / "summary.py").loops(tmp_path))
+    assert [line.split(" | ")[1] for line in lines if line.startswith("| ResNet-32")] == [
+        "bare PyTorch", "in the manner of timm", "Lightning", "lt-fast", "lt-fast, one worker",
+    ]  # fmt: skip
+    assert lines[-1] == "bfloat16: not run"
+
+
+def test_its_tests_are_collected_where_the_bundle_lies(bundle):
+    places = [str(bundle / "tests"), str(bundle), str(ROOT / "python")]
+    words = ["-m", "pytest", "tests/training/test_step_cuda.py", "-c", "/dev/null", "--rootdir=.", "-q"]
+    words += ["-p", "no:cacheprovider", "--import-mode=importlib"]
+    done = forked.run(words, cwd=bundle, environment={"PYTHONPATH": os.pathsep.join(places)})
+    assert "error" not in done.stdout, done.stdout
+    assert re.search(r"\d+ (skipped|passed)", done.stdout)

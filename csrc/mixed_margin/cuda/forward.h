@@ -191,7 +191,7 @@ constexpr int kStreamBlocks = sizeof(In) == 8 ? 1 : 2;
 // All of a group's rows but the copying: `row` is this thread's own, with its labels hidden.
 template <int kLanes, class Sum, class In, class Row>
 __device__ void compute_rows(const Group<In, kLanes>& group, const Row& row, const Forward<In>& call,
-                             const Settings<Arithmetic<In>>& s, const RowEnd<In>& end,
+                             const Settings<Arithmetic<In>>& s, const RowEnd<In>& end, const double& per_loss,
                              SharedRow<Arithmetic<In>>* shared_rows) {
   using T = Arithmetic<In>;
   SharedRow<T>& shared = shared_rows[group.own()];
@@ -199,7 +199,7 @@ __device__ void compute_rows(const Group<In, kLanes>& group, const Row& row, con
   const Others<T> others = others_of<kLanes, Sum>(row, a, b, call, s);
   if (row.lane == 0) shared.others = others;
   __syncthreads();
-  if (group.is_end()) end.finish(call, s, group.row(group.ended()), group.ends(), shared_rows[group.ended()]);
+  if (group.is_end()) end.finish(call, s, group.row(group.ended()), group.ends(), per_loss, shared_rows[group.ended()]);
   __syncthreads();
   if (call.grad == nullptr || !group.has(group.own())) return;
   const Exponentials<T> exponentials(shared.reference, others.level, s.scale, call.rows.bias, call.rows.columns);
@@ -220,6 +220,27 @@ __device__ RowEnd<In> begin_end(const Group<In, kLanes>& group, const LoadedLabe
   return RowEnd<In>::of(call, s.margin_rule, row, a, b, threadIdx.x % 2 == 1);
 }
 
+// What a block has before its first rows: no losses, and what they will be divided by.
+template <int kThreadCount, int kRows, class In>
+__device__ void begin_sums(const Forward<In>& call, SharedRow<Arithmetic<In>> (&shared_rows)[kRows],
+                           double& denominator, double& per_loss) {
+  if (threadIdx.x < kRows) shared_rows[threadIdx.x].sum = 0;
+  const double value = value_of<kThreadCount>(call.denominator, call.rows.rows, call.rows.columns);
+  if (threadIdx.x != 0) return;
+  denominator = value;
+  per_loss = 1 / value;
+}
+
+template <int kThreadCount, int kRows, class In>
+__device__ void end_sums(const Forward<In>& call, const SharedRow<Arithmetic<In>> (&shared_rows)[kRows],
+                         const double& denominator) {
+  static_assert(kRows <= 32);
+  __syncthreads();
+  const unsigned place = threadIdx.x % 32;
+  const double sum = sum_of_row<32>(place < kRows ? shared_rows[place].sum : 0.0);
+  add_to_total<kThreadCount>(call.total, sum, call.rows.rows, denominator);
+}
+
 template <int kLanes, class In, class Row>
 __device__ void store_prediction(const Row& row, SharedRow<Arithmetic<In>>& shared) {
   const int prediction = predict<kLanes, In>(row);
@@ -231,13 +252,15 @@ __global__ void __launch_bounds__(kThreads, kBlocks<In>) forward_staged(const Fo
   using T = Arithmetic<In>;
   using Rows = Group<In, kLanes>;
   __shared__ SharedRow<T> shared_rows[Rows::kRows];
+  __shared__ double denominator, per_loss;
   const Settings<T> s = call.settings;
   const bool ahead = staging.buffers == 2;
   Rows group = Rows::of_block(call.rows);
   int buffer = 0;
   copy_rows(group, staging, buffer);
   LoadedLabels loaded{};
-  if (Rows::is_end()) loaded = labels_of(group);
+  if (Rows::is_end() && group.is_there()) loaded = labels_of(group);
+  begin_sums<kThreads>(call, shared_rows, denominator, per_loss);
   for (; group.is_there(); group = group.next()) {
     const StagedRow<In, kLanes> row = staged_row(group, staging, buffer);
     if (ahead) copy_rows(group.next(), staging, buffer ^= 1);
@@ -252,9 +275,10 @@ __global__ void __launch_bounds__(kThreads, kBlocks<In>) forward_staged(const Fo
     if (call.prediction != nullptr) store_prediction<kLanes, In>(row, shared_rows[Rows::own()]);
     row.hide(shared_rows[Rows::own()].a);
     row.hide(shared_rows[Rows::own()].b);
-    compute_rows<kLanes, T>(group, row, call, s, end, shared_rows);
+    compute_rows<kLanes, T>(group, row, call, s, end, per_loss, shared_rows);
     if (!ahead) copy_rows(group.next(), staging, buffer);
   }
+  end_sums<kThreads>(call, shared_rows, denominator);
 }
 
 template <class In>
@@ -262,7 +286,9 @@ __global__ void __launch_bounds__(kStreamLanes, kStreamBlocks<In>) forward_strea
   using T = Arithmetic<In>;
   using Rows = Group<In, kStreamLanes>;
   __shared__ SharedRow<T> shared_rows[1];
+  __shared__ double denominator, per_loss;
   const Settings<T> s = call.settings;
+  begin_sums<kStreamLanes>(call, shared_rows, denominator, per_loss);
   for (Rows group = Rows::of_block(call.rows); group.is_there(); group = group.next()) {
     RowEnd<In> end{};
     if (Rows::is_end()) end = begin_end(group, labels_of(group), call, s, shared_rows);
@@ -272,8 +298,9 @@ __global__ void __launch_bounds__(kStreamLanes, kStreamBlocks<In>) forward_strea
     if (call.prediction != nullptr) store_prediction<kStreamLanes, In>(row, shared_rows[0]);
     row.hidden_a = shared_rows[0].a;
     row.hidden_b = shared_rows[0].b;
-    compute_rows<kStreamLanes, double>(group, row, call, s, end, shared_rows);
+    compute_rows<kStreamLanes, double>(group, row, call, s, end, per_loss, shared_rows);
   }
+  end_sums<kStreamLanes>(call, shared_rows, denominator);
 }
 
 }  // namespace lt_fast::cuda

@@ -83,12 +83,21 @@ struct Weights {
   const T* margin;  // may be null
 };
 
-// What the sum of the losses is divided by. Where it depends on data it stands on the device: no one waits
-// for it.
+// What the sum of the losses is divided by, by one of three ways. Where it depends on data it stands on the device: no
+// one waits for it. With class counts every block computes it for itself: rows times the training set's mean weight.
+template <class T>
 struct Denominator {
   double known;
-  const double* computed;  // null: `known` counts
-  __device__ double value() const { return computed == nullptr ? known : *computed; }
+  const double* computed;          // null: not this one
+  const T *class_counts, *weight;  // null: not this one
+};
+
+// Where the sum of the losses goes. Each block writes its own, and the last one to come adds them up in their order.
+template <class T>
+struct Total {
+  double* of_block;
+  unsigned place;  // of the launch's count of arrivals
+  T* loss;         // null: none is wanted
 };
 
 template <class In>
@@ -97,8 +106,9 @@ struct Forward {
   Rows<In> rows;
   Weights<T> weights;
   Settings<T> settings;
-  Denominator denominator;
-  T* loss;              // (N,) over the denominator
+  Denominator<T> denominator;
+  Total<T> total;
+  T* loss;              // (N,) over the denominator; null with a total
   In* grad;             // may be null
   T* row_numbers;       // may be null
   int64_t* prediction;  // may be null

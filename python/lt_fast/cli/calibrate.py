@@ -186,7 +186,8 @@ def _config(arguments: argparse.Namespace) -> dict[str, Any]:
     data = data_set_of(arguments.data, list(DATASETS))
     overrides: dict[str, Any] = _settings(arguments.set)
     # What `lt-fast train` would be given for these photographs.
-    words = {**vars(arguments), "model": None, "mode": None, "weights": None, "folds": None, "augment": None}
+    of_training = dict.fromkeys(("model", "mode", "weights", "folds", "augment", "decoder"))
+    words = {**vars(arguments), **of_training}
     of_photographs = of_data(data, arguments.data, argparse.Namespace(**words), overrides)
     return network_config(
         arguments.run,

@@ -16,7 +16,7 @@ SUMMARY = "train, calibrate and measure one method on one data set, or on photog
 PHOTOGRAPHS, USUAL_METHOD = "photographs", "mammc"
 
 # What only photographs have, with its value where it is left out.
-_OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None}
+_OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None, "decoder": None}
 
 _MOST_FOLDS = 100
 _MOST_MIB = 1 << 30
@@ -82,12 +82,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_machine_arguments(parser)
     parser.add_argument(
-        "--workers", metavar="N", help="processes that decode photographs (default: one for each processor)"
+        "--workers",
+        metavar="N",
+        help="processes per rank that decode photographs (default: the processors, shared by the ranks)",
     )
     parser.add_argument(
         "--step", default="eager", help="eager or, on a GPU, graph: each step as one CUDA graph (default: eager)"
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile for the network's steps; on a CPU it needs g++"
+    )
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast in the forward pass")
+    parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="tell where the time went, and write a trace of four steps to RUN/trace.json.gz",
+    )
     parser.add_argument(
         "--most-logits",
         metavar="MIB",
@@ -127,7 +137,13 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", metavar="K", help="train K times, so that every photograph is tested once")
     parser.add_argument(
-        "--augment", help="light, standard, strong, none or package.module:function (default: standard)"
+        "--augment",
+        help="light, standard, strong, autoaugment, randaugment, simclr, none or package.module:function (default: "
+        "standard)",
+    )
+    parser.add_argument(
+        "--decoder",
+        help="of photographs: pillow, or torchvision, which is faster and rounds otherwise (default: pillow)",
     )
 
 
@@ -164,15 +180,32 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     place = Path(arguments.resume) if named else arguments.run or default_run(config)
     set_threads(arguments.threads)
     output.say(f"{_describe(config)}\nrun directory: {place}")
-    result = _carried_out(config, place, arguments)
+    times = _times(config, place, arguments)
+    result = _carried_out(config, place, arguments, times)
     if not result:  # a rank other than the first
         return 0
+    if times is not None:
+        output.say(f"\n{times.table()}")
     pictures = [] if arguments.no_plots else _draw(place)
     report(result, place, pictures, output)
     return 0
 
 
-def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def _times(config: dict[str, Any], place: Path, arguments: argparse.Namespace) -> Any:
+    """Return what measures the parts of the training under ``--trace``, or None; rank 0 writes the trace."""
+    if not arguments.trace:
+        return None
+    from lt_fast.experiment.folds import has_folds  # noqa: PLC0415
+    from lt_fast.training import TRACE, Measured  # noqa: PLC0415
+
+    if has_folds(config):
+        raise UsageError(
+            "--trace must be left out with --folds, which trains several networks; trace a run without --folds"
+        )
+    return Measured(place / TRACE if Ranks.from_environment().is_main else None)
+
+
+def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namespace, times: Any) -> dict[str, Any]:
     from lt_fast import experiment  # noqa: PLC0415  (imports torch)
     from lt_fast._numbers import integer_option  # noqa: PLC0415
     from lt_fast.experiment.folds import has_folds  # noqa: PLC0415
@@ -185,13 +218,16 @@ def _carried_out(config: dict[str, Any], place: Path, arguments: argparse.Namesp
         "step": arguments.step,
         "workers": None if arguments.workers is None else integer_from_0("--workers", arguments.workers),
     }
-    shared["log"] = arguments.log
+    shared |= {"log": arguments.log, "compiler": "inductor" if arguments.compile else None}
     shared["most_logits"] = integer_option("--most-logits", arguments.most_logits, least=0, most=_MOST_MIB) << 20
     if has_folds(config):
         if arguments.start_from is not None:
             raise UsageError("--start-from must be left out with --folds: every fold begins with first weights")
         return experiment.run_folds(config, place, **shared)
-    return experiment.run(config, place, **shared, download=arguments.download, start_from=arguments.start_from)
+    measured = {} if times is None else {"times": times}
+    return experiment.run(
+        config, place, **shared, **measured, download=arguments.download, start_from=arguments.start_from
+    )
 
 
 def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -270,6 +306,17 @@ def of_data(data: Any, place: str | None, arguments: argparse.Namespace, overrid
 def _photographs(place: str | None, arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
     from lt_fast._numbers import integer_option  # noqa: PLC0415
 
+    settings = {
+        "transform.augment": arguments.augment,
+        "model.weights": _weights(arguments.weights),
+        "data.decoder": arguments.decoder,
+    }
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if name in overrides:
+            raise UsageError(f"{name} must be set once, got {overrides[name]} and {value}")
+        overrides[name] = value
     options: dict[str, Any] = {"path": _absolute(str(place))}
     for name in [name for name in overrides if name.startswith("data.")]:
         options[name.partition(".")[2]] = overrides.pop(name)
@@ -281,13 +328,6 @@ def _photographs(place: str | None, arguments: argparse.Namespace, overrides: di
         options["test"] = _absolute(arguments.test)
     if arguments.folds is not None:
         options["folds"] = integer_option("--folds", arguments.folds, least=2, most=_MOST_FOLDS)
-    settings = {"transform.augment": arguments.augment, "model.weights": _weights(arguments.weights)}
-    for name, value in settings.items():
-        if value is None:
-            continue
-        if name in overrides:
-            raise UsageError(f"{name} must be set once, got {overrides[name]} and {value}")
-        overrides[name] = value
     return {"mode": arguments.mode, "model": arguments.model, "data_options": options}
 
 

@@ -1,21 +1,20 @@
 """``Loader``: plans into batches, inline, in threads or in worker processes, always the same ones."""
 
-import signal
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from numpy.typing import ArrayLike
-from torch.utils.data import DataLoader, Dataset
 
 from lt_fast import _checks
 from lt_fast.batch import Batch, BatchPlan
 from lt_fast.data.plans import FixedBatches, Mixer, NumberedBatches, Planner, SamplerPlans, described
 from lt_fast.data.sources import ImageSource
+from lt_fast.data.workers import Answer, Settings, Workers, read_batch
 from lt_fast.ranks import Ranks
 
 _STATE_VERSION = 1
@@ -47,6 +46,10 @@ class Loader:
 
     *Epochs.* ``iter()`` starts the current epoch, or, once after ``load_state_dict``, continues at the saved position.
     An iterator that reaches its end moves ``epoch`` to the next one.
+
+    *Processes.* Those of a ``FileSource`` stay for the next epoch when an epoch is read to its end. They end with the
+    loader, and when an epoch is left early. What is assigned to the source or the transform between epochs starts new
+    ones.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Loader:
         self.planner = _planner(source, batch_sampler, mixer, _checks.integer("views", views, least=1))
         self._views = getattr(self.planner, "views", 1)
         self.epoch, self._position = 0, 0
+        self._idle: Workers | None = None
 
     def __len__(self) -> int:
         """Return the batches in an epoch, the same on every rank."""
@@ -98,7 +102,9 @@ class Loader:
     def identity(self) -> dict[str, Any]:
         """Return what tells these batches from others, JSON values: not the position, the ranks or the workers."""
         plans = {name: value for name, value in self.planner.state_dict().items() if name not in ("epoch", "position")}
-        return {"seed": self.seed, "plans": plans, "views": self._views, "transform": described(self.transform)}
+        own = {"seed": self.seed, "plans": plans, "views": self._views, "transform": described(self.transform)}
+        decoder = getattr(self.source, "decoder", "pillow")
+        return own if decoder == "pillow" else {**own, "decoder": decoder}  # a state without one is of Pillow
 
     def set_epoch(self, epoch: int) -> None:
         """Start ``epoch`` with the next ``iter()``; the current one changes nothing."""
@@ -159,61 +165,32 @@ class Loader:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _in_processes(self, plans: Iterator[BatchPlan]) -> Iterator[Batch]:
-        """Decode in worker processes: they are sent plans, a few hundred bytes each, and return pixels."""
-        loader: Iterable[_Answer] = DataLoader(
-            _Reader(self.source, self.transform, self.seed),
-            batch_size=None,
-            sampler=plans,
-            num_workers=self.workers,
-            prefetch_factor=self.prefetch,
-            pin_memory=self.pin_memory,
-            worker_init_fn=_ignore_interrupt,
-            generator=torch.Generator(),  # otherwise DataLoader reads the global generator
-        )
-        # A worker lives for an epoch and knows nothing of the others: only here is it known what has been said.
+        """Decode in worker processes, which are kept for the next epoch if this one is read to its end."""
+        settings = Settings(self.workers, self.prefetch, self.pin_memory)
+        reading = (self.source, self.transform, self.seed, settings)
+        workers, self._idle = self._idle, None
+        if workers is None or not workers.have(*reading):
+            workers = Workers(*reading)
+        try:
+            yield from map(self._batch_in, workers.read(plans))
+        except BaseException:  # also a consumer that stops
+            workers.close()
+            raise
+        self._idle = workers
+
+    def _batch_in(self, answer: Answer) -> Batch:
+        """Return the batch of a worker, after its warnings."""
+        # A worker knows nothing of the others: only here is it known what has been said.
         warn = getattr(self.source, "warn_once", warnings.warn)
-        for answer in loader:
-            for category, text in answer.warned:
-                warn(text, category)
-            if isinstance(answer.batch, Exception):
-                raise answer.batch
-            yield answer.batch
+        for category, text in answer.warned:
+            warn(text, category)
+        if isinstance(answer.batch, Exception):
+            raise answer.batch
+        return answer.batch
 
-
-def read_batch(source: ImageSource, transform: Any, seed: int, plan: BatchPlan) -> Batch:
-    """Return the batch of a plan: pixels, labels, mixing coefficients."""
-    labels, mix = source.labels, plan.mix
-    return Batch(
-        views=source.read(plan, transform, seed),
-        target=torch.from_numpy(labels[plan.index]),
-        target_b=None if mix is None else torch.from_numpy(labels[mix.partner]),
-        lam=None if mix is None else torch.from_numpy(mix.lam),
-        index=torch.from_numpy(plan.index),
-        weight=plan.weight,
-    )
-
-
-class _Answer(NamedTuple):
-    """What a worker process sends: a batch, or why there is none; and what was warned of."""
-
-    batch: Batch | Exception
-    warned: Sequence[tuple[type[Warning], str]]
-
-
-class _Reader(Dataset[Any]):
-    """The data set of a worker process: a plan in, a batch out."""
-
-    def __init__(self, source: ImageSource, transform: Any, seed: int) -> None:
-        self._source, self._transform, self._seed = source, transform, seed
-
-    def __getitem__(self, plan: Any) -> _Answer:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                batch: Batch | Exception = read_batch(self._source, self._transform, self._seed, plan)
-            except Exception as error:  # noqa: BLE001  (raised again in the main process; torch would rewrite its message)
-                batch = error
-        return _Answer(batch, [(each.category, str(each.message)) for each in caught])
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the worker processes out: a copy starts its own."""
+        return {**vars(self), "_idle": None}
 
 
 def _refuse_foreign(state: Mapping[str, Any], **wanted: Any) -> None:
@@ -227,11 +204,6 @@ def _refuse_foreign(state: Mapping[str, Any], **wanted: Any) -> None:
         raise ValueError(  # noqa: TRY004  (a state is damaged, whatever is wrong with it)
             f"state['plans'] must be what identifies the batches, got {state.get('plans')!r}"
         )
-
-
-def _ignore_interrupt(worker: int) -> None:  # noqa: ARG001  (DataLoader's signature)
-    """Leave Ctrl-C to the main process, which finishes its step and saves; workers then end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _planner(source: ImageSource, batches: Any, mixer: Mixer | None, views: int) -> Planner:

@@ -8,34 +8,48 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lt_fast import _checks
 from lt_fast._extras import require
 from lt_fast._text import nearest
+from lt_fast.data.decoders import as_picture, as_tensor
 from lt_fast.errors import UsageError
 from lt_fast.registry import register
 
-AUGMENTATIONS = ("light", "standard", "strong")
+AUGMENTATIONS = ("light", "standard", "strong", "autoaugment", "randaugment", "simclr")
 """The presets that ``augment`` names; ``"none"`` and ``module:function`` are taken too."""
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
 
+_OF_TENSORS = ("bicubic", "bilinear")
+"""What torchvision resizes tensors by, antialiased as Pillow does."""
+
 _MOST_PIXELS = 4096
-_SMALLEST_SCALE = {"light": 0.35, "standard": 0.2, "strong": 0.2}
+_SMALLEST_SCALE = {**dict.fromkeys(AUGMENTATIONS, 0.2), "light": 0.35}
 _JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.05}
 
 
 @register("transform", "photograph")
 @dataclass(frozen=True, kw_only=True)
 class PhotographTransform:
-    """From a ``PIL.Image`` in RGB to a normalised ``(3, size, size)`` float32 tensor.
+    """From a ``PIL.Image`` in RGB, or its pixels, to a normalised ``(3, size, size)`` float32 tensor.
+
+    A (3, H, W) uint8 tensor, which ``FileSource(decoder="torchvision")`` gives, is cropped and resized as a tensor, in
+    a third of the time; the crop is the same, and its pixels differ from Pillow's by rounding. Colours are changed by
+    Pillow in both cases. Other interpolations than bicubic and bilinear, and a function of your own, have a
+    ``PIL.Image`` made of it.
 
     For training, by ``augment``:
 
     - ``"light"``: ``RandomResizedCrop`` of 35 to 100 % of the area, and a mirror image with probability 1/2.
     - ``"standard"``: of 20 to 100 %, and ``ColorJitter`` of brightness, contrast and saturation by 0.4, hue by 0.05.
     - ``"strong"``: as standard, with ``TrivialAugmentWide`` (Müller and Hutter 2021, arXiv:2103.10158) for the jitter.
+    - ``"autoaugment"``: as standard, with the policy for ImageNet of arXiv:1805.09501 for the jitter.
+    - ``"randaugment"``: as standard, with two operations of magnitude 9 of 30 (arXiv:1909.13719) for the jitter.
+    - ``"simclr"``: for contrastive views (arXiv:2002.05709): as standard, with colours changed by 0.8 (hue by 0.2) in
+      eight of ten images, two of ten grey, and every second one blurred by a tenth of its side.
     - ``"none"``: what ``plain()`` does.
     - ``"package.module:function"``: your own. The function is called as ``function(size=size)`` when the first image is
       read, and returns a callable from a ``PIL.Image`` to a ``PIL.Image`` of ``size`` x ``size`` or to a
@@ -100,6 +114,10 @@ class PhotographTransform:
 
     def __call__(self, image: Any) -> Tensor:
         """Return the image as a normalised ``(3, size, size)`` float32 tensor."""
+        if isinstance(image, Tensor) and (":" in self.augment or self.interpolation not in _OF_TENSORS):
+            image = as_picture(image)
+        if ":" not in self.augment:
+            return self._by_preset(image)
         tensor: Tensor = self._pipeline(image)
         if tuple(tensor.shape) != (3, self.size, self.size):
             raise UsageError(
@@ -108,34 +126,75 @@ class PhotographTransform:
             )
         return tensor
 
+    def _by_preset(self, image: Any) -> Tensor:
+        placed, coloured = self._steps
+        for step in placed:
+            image = step(image)
+        if coloured and isinstance(image, Tensor):
+            image = as_picture(image)
+        for step in coloured:
+            image = step(image)
+        return _normalized(image if isinstance(image, Tensor) else as_tensor(image), self.mean, self.std)
+
+    def imports(self) -> None:
+        """Import what the first image needs: workers that are forked later share it, and need not do it each."""
+        _torchvision()
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave torchvision's objects out: a worker process makes its own."""
-        return {name: value for name, value in vars(self).items() if name != "_pipeline"}
+        return {name: value for name, value in vars(self).items() if name not in ("_pipeline", "_steps")}
 
     @cached_property
     def _pipeline(self) -> Callable[[Any], Any]:
-        import torch  # noqa: PLC0415
-
-        v2 = require("torchvision.transforms.v2", extra="train", purpose="photographs")
+        v2 = _torchvision()
         finish = [
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(mean=list(self.mean), std=list(self.std)),
         ]
-        pipeline: Callable[[Any], Any] = v2.Compose([*self._before(v2), *finish])
+        pipeline: Callable[[Any], Any] = v2.Compose([_own(self.augment, self.size), *finish])
         return pipeline
 
-    def _before(self, v2: Any) -> list[Any]:
-        """Return what changes the image, before it is made a normalised tensor."""
+    @cached_property
+    def _steps(self) -> tuple[list[Any], list[Any]]:
+        """What moves the pixels of an image, and what changes their colours, before they are normalised."""
+        v2 = _torchvision()
         mode = v2.InterpolationMode(self.interpolation)
         if self.augment == "none":
             shorter = max(self.size, math.floor(self.size / self.crop_share))
-            return [v2.Resize(shorter, interpolation=mode), v2.CenterCrop(self.size)]
-        if ":" in self.augment:
-            return [_own(self.augment, self.size)]
+            return [v2.Resize(shorter, interpolation=mode), v2.CenterCrop(self.size)], []
         crop = v2.RandomResizedCrop(self.size, scale=(_SMALLEST_SCALE[self.augment], 1.0), interpolation=mode)
-        colour = {"light": [], "standard": [v2.ColorJitter(**_JITTER)], "strong": [v2.TrivialAugmentWide()]}
-        return [crop, v2.RandomHorizontalFlip(), *colour[self.augment]]
+        return [crop, v2.RandomHorizontalFlip()], self._colours(v2)
+
+    def _colours(self, v2: Any) -> list[Any]:
+        """Return what a preset does after crop and mirror image."""
+        if self.augment == "simclr":
+            kernel = self.size // 10 // 2 * 2 + 1  # odd, as a blur's must be
+            jitter = v2.ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+            blur = v2.GaussianBlur(kernel, sigma=(0.1, 2.0))
+            return [v2.RandomApply([jitter], 0.8), v2.RandomGrayscale(0.2), v2.RandomApply([blur], 0.5)]
+        return {
+            "light": [],
+            "standard": [v2.ColorJitter(**_JITTER)],
+            "strong": [v2.TrivialAugmentWide()],
+            "autoaugment": [v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET)],
+            "randaugment": [v2.RandAugment()],
+        }[self.augment]
+
+
+def _torchvision() -> Any:
+    return require("torchvision.transforms.v2", extra="train", purpose="photographs")
+
+
+def _normalized(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return (3, H, W) uint8 pixels as ``v2.ToDtype(scale=True)`` and ``v2.Normalize`` do, bit for bit."""
+    # In one piece of memory, which a tensor of an image, (H, W, 3) in memory, is not: their way takes twice as long.
+    x = torch.empty(pixels.shape).copy_(pixels)
+    return x.mul_(1 / 255).sub_(_per_channel(mean)).div_(_per_channel(std))
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
 
 
 def _own(place: str, size: int) -> Callable[[Any], Any]:

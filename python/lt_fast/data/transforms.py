@@ -79,14 +79,26 @@ def keyed_randomness(seed: int, epoch: int, view: int, position: int) -> Iterato
     For transforms of other libraries, which use the global generators: inside, their random numbers are a pure function
     of the key; outside, nothing has changed.
     """
-    words = np.random.SeedSequence([seed, epoch, view, position]).generate_state(3)
+    with kept_randomness():
+        key_randomness(seed, epoch, view, position)
+        yield
+
+
+@contextmanager
+def kept_randomness() -> Iterator[None]:
+    """Restore the global generators at the end: once per batch, for a state takes longer to copy than to set."""
     states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002
     try:
-        random.seed(int(words[0]))
-        np.random.seed(words[1])  # noqa: NPY002  (the legacy generator is what such transforms use)
-        torch.default_generator.manual_seed(int(words[2]))
         yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         torch.default_generator.set_state(states[2])
+
+
+def key_randomness(seed: int, epoch: int, view: int, position: int) -> None:
+    """Give the global generators the state of ``keyed_randomness``, within ``kept_randomness``."""
+    words = np.random.SeedSequence([seed, epoch, view, position]).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])  # noqa: NPY002  (the legacy generator is what such transforms use)
+    torch.default_generator.manual_seed(int(words[2]))

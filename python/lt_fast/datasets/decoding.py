@@ -14,6 +14,7 @@ from lt_fast.datasets.spelling import other_spelling
 from lt_fast.errors import DataError, MissingExtraError
 
 FilePath = str | PathLike[str]
+_USUAL_BYTES = 1 << 24
 
 
 def decoded(file: FilePath, root: Path, name: str, remarks: list[str], *, shorter_side: int | None = None) -> Any:
@@ -25,7 +26,7 @@ def decoded(file: FilePath, root: Path, name: str, remarks: list[str], *, shorte
         DataError: if it cannot be read; a missing file's other spelling under ``root`` is suggested.
     """
     try:
-        with opened(file, file) as image:
+        with opened(_content(file), file) as image:
             if shorter_side is not None:
                 decode_smaller(image, shorter_side)
             return upright_rgb(image, file, remarks)
@@ -89,6 +90,13 @@ def _remedy(file: FilePath, error: Exception) -> str:
     if os.stat(file).st_size == 0:  # noqa: PTH116  (one call, any kind of path)
         return f"{remedy}: it has 0 bytes"
     return f"{remedy}; where it is whole, this Pillow does not decode its format: convert it to PNG or JPEG"
+
+
+def _content(file: FilePath) -> FilePath | BytesIO:
+    """Return the bytes of a file of usual size, which Pillow would read in many small pieces; else the file."""
+    with open(file, "rb") as opened_file:  # noqa: PTH123  (any kind of path)
+        content = opened_file.read(_USUAL_BYTES)
+        return BytesIO(content) if len(content) < _USUAL_BYTES else file
 
 
 def _first_bytes(source: FilePath | BytesIO) -> bytes:

@@ -28,6 +28,14 @@ def leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def leads_to_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file or a link to one; the folder's own listing says so, without a look at each file."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def unreadable_folder(folder: Path, error: OSError) -> DataError:
     """Return the error that says why ``folder`` cannot be listed, and the next step."""
     step = f"; allow it: chmod -R u+rX {folder}" if isinstance(error, PermissionError) else ""

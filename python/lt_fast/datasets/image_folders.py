@@ -12,7 +12,7 @@ import numpy as np
 from lt_fast.counts import EmptyPolicy
 from lt_fast.datasets.classes import ClassesLike, GivenClasses, empty_policy, given_classes, warn_of_lookalikes
 from lt_fast.datasets.folder_structure import structure
-from lt_fast.datasets.folders import FolderId, folder_id, leads_to_folder, unreadable_folder
+from lt_fast.datasets.folders import FolderId, folder_id, leads_to_file, leads_to_folder, unreadable_folder
 from lt_fast.datasets.image_endings import image_endings, passed_over, unread_images
 from lt_fast.datasets.image_files import ImageFiles, Transform, checked_files
 from lt_fast.datasets.paths import Paths
@@ -165,7 +165,7 @@ def _walk(root: Path, folder: str, above: frozenset[FolderId]) -> Iterator[tuple
         if leads_to_folder(entry):
             yield from _walk(root, f"{folder}/{entry.name}", above | {here})
         else:
-            yield folder, entry.name, Path(entry.path).is_file()
+            yield folder, entry.name, leads_to_file(entry)
 
 
 def _warn_of_unread(root: Path, images: Sequence[_Images]) -> None:
@@ -176,7 +176,7 @@ def _warn_of_unread(root: Path, images: Sequence[_Images]) -> None:
             stacklevel=3,
         )
     with os.scandir(root) as entries:
-        loose = sorted(entry.name for entry in entries if not passed_over(entry.name) and Path(entry.path).is_file())
+        loose = sorted(entry.name for entry in entries if not passed_over(entry.name) and leads_to_file(entry))
     loose = [name for name in loose if name.lower().endswith(image_endings())]
     if loose:
         warnings.warn(

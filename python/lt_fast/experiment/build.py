@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -146,7 +147,7 @@ def build(
         data: of the run.
         ranks: of this process.
         first_weights: read the pretrained weights that the configuration names; False where a checkpoint follows.
-        workers: processes that decode photographs; by default one for each processor.
+        workers: processes that decode photographs; by default one for each processor, shared by the machine's ranks.
 
     Raises:
         UsageError: if a component does not take its options.
@@ -254,12 +255,20 @@ def make_training_data(
 
 def make_mixer(config: Mapping[str, Any], data: Data, transform: Any = None) -> Any:
     """Return the mixer, or None."""
-    given = _of_data(data.train.class_counts) | {"seed": config["seed"]}
+    given = _of_data(data.train.class_counts) | {"labels": _labels_of(data.train), "seed": config["seed"]}
     shape = shape_of(data.train)
     size = {} if shape is None else {"image_size": shape[:2]}
     if hasattr(transform, "size"):
         size = {"image_size": (transform.size, transform.size)}
     return _made(config, "mixer", given | size)
+
+
+def _labels_of(images: Any) -> Any:
+    """Return the labels of a set of images; of one that is only described, and so never mixed, as many per class."""
+    if hasattr(images, "labels"):
+        return images.labels
+    counts = images.class_counts.counts
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def make_transform(config: Mapping[str, Any], data: Data, model: nn.Module | None = None) -> Any:
@@ -325,9 +334,12 @@ def fused_on(device: str, optimizer: Any) -> Any:
     if isinstance(optimizer, Layerwise):
         return Layerwise(fused_on(device, optimizer.make), optimizer.rates)
     chosen = optimizer.keywords.keys() & {"fused", "foreach", "differentiable"}
-    if torch.device(device).type != "cuda" or chosen or "fused" not in parameters_of(optimizer.func):
+    parameters = parameters_of(optimizer.func)
+    if torch.device(device).type != "cuda" or chosen or "fused" not in parameters:
         return optimizer
-    return partial(optimizer, fused=True)
+    # Earlier versions of torch capture no step of Adam without the second option, which changes nothing in its kernel.
+    capturable = {"capturable": True} if "capturable" in parameters.keys() - optimizer.keywords.keys() else {}
+    return partial(optimizer, fused=True, **capturable)
 
 
 def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
@@ -474,8 +486,11 @@ def _made(config: Mapping[str, Any], slot: str, given: Mapping[str, Any]) -> Any
 
 
 def _processors() -> int:
+    """Return the processors that this rank has, of a machine whose ranks share them."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(found, _MOST_WORKERS)
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "1")  # set by torchrun
+    ranks = int(sharing) if sharing.isascii() and sharing.isdigit() else 1
+    return max(1, min(found // max(1, ranks), _MOST_WORKERS))
 
 
 def _try_out(optimizer: Any, schedule: LearningRate) -> None:

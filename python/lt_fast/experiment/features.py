@@ -104,6 +104,8 @@ class Views:
         transform = self._data.transform if number else self._data.plain_transform
         seed = self._data.seed if number else 0
         key = [self._network, fingerprint, described(transform), seed, number, self._amp]
+        decoder = getattr(images, "decoder", "pillow")
+        key += [] if decoder == "pillow" else [decoder]
         path = self._folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.safetensors"
         found = _read(path, len(images))
         if found is not None:

@@ -25,6 +25,7 @@ from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.experiment.running import Place, Told, checked_device, read_result, run_in
 from lt_fast.ranks import Ranks
 from lt_fast.training import History, RunDirectory, process_group, run_files
+from lt_fast.training.compiling import check_compiler
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 
 
@@ -50,6 +51,7 @@ def run_folds(
     step: str = "eager",
     workers: int | None = None,
     log: Sequence[str] = (),
+    compiler: str | None = None,
     most_logits: int = MOST_LOGITS,
 ) -> dict[str, Any]:
     """Train once for each fold, on the others, and measure all images together.
@@ -67,6 +69,7 @@ def run_folds(
         step: see ``run``.
         workers: see ``run``.
         log: see ``run``; every fold has its own.
+        compiler: see ``run``.
         most_logits: see ``run``; of each fold, and of all together.
 
     Returns:
@@ -76,6 +79,7 @@ def run_folds(
         As ``run``.
     """
     checked_device(device)
+    check_compiler(compiler)
     told, most = Told(checked_log(log)), _checks.integer("most_logits", most_logits, least=0)
     ranks, folder = Ranks.from_environment(), Path(run_dir)
     if ranks.world_size > 1:
@@ -93,7 +97,10 @@ def run_folds(
         for number, (place, data) in enumerate(zip(places, every, strict=True)):
             own = {**config, DATA_OPTIONS: {**config[DATA_OPTIONS], "fold": number}}
             begun = (place / "config.json").exists()
-            run_in(own, Place(place, begun, device, progress, step, ranks, workers, told, most), root=root, data=data)
+            there = Place(
+                place, begun, device, progress, step, ranks, workers, told, compiler=compiler, most_logits=most
+            )
+            run_in(own, there, root=root, data=data)
         return _pooled(config, directory, places, most)
 
 
@@ -134,7 +141,7 @@ def _data_of_folds(
         if done
         else Data(
             *divide(
-                found,
+                found._replace(decoder=options.get("decoder", "pillow")),
                 validation=config["validation"],
                 folds=options["folds"],
                 fold=number,

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from lt_fast import _checks
 from lt_fast._extras import require
 from lt_fast.data import FileSource
+from lt_fast.data.decoders import DECODERS, checked_decoder
 from lt_fast.datasets import ImageFiles, Paths, long_tailed_indices, splits
 from lt_fast.datasets.decoding import in_one_line
 from lt_fast.datasets.hugging_face import PREFIX, hugging_face_files, hugging_face_folder
@@ -71,12 +72,14 @@ class Collection(NamedTuple):
         given_test: how many of them are of a test set of its own.
         groups: (N,) name of each image's group, or "".
         damaged: path to reason, of the images that were left out.
+        decoder: of the images, see ``FileSource``.
     """
 
     files: ImageFiles
     given_test: int
     groups: tuple[str, ...]
     damaged: Mapping[str, str]
+    decoder: str = "pillow"
 
 
 def photographs(
@@ -90,6 +93,7 @@ def photographs(
     fold: int | None = None,
     groups: str = "auto",
     damaged: str = "exclude",
+    decoder: str = "pillow",
     image_column: str = "path",
     label_column: str = "label",
     delimiter: str = ",",
@@ -119,6 +123,7 @@ def photographs(
             versions of a file, without the extra ``photos`` exact duplicates alone; ``"duplicates"`` those alone;
             ``"none"`` takes every image by itself.
         damaged: ``"exclude"`` leaves images out that cannot be read, with a warning; ``"error"`` refuses them.
+        decoder: ``"pillow"`` or ``"torchvision"``; see ``FileSource``.
         image_column: of a table.
         label_column: of a table.
         delimiter: of a table.
@@ -135,16 +140,17 @@ def photographs(
     if run is not None and (run / IMAGES).exists() and (run / _PROTOCOL).exists():
         if path.startswith(PREFIX):
             hugging_face_files(path)  # its files may have been removed from the cache
-        return _of_run(run, home_of(path, root))
+        return _of_run(run, home_of(path, root), checked_decoder(decoder))
     if not path:
         raise UsageError("path must name a folder of class folders, LIST.txt, TABLE.csv or FILE.json, got none")
-    options = {"damaged": (damaged, DAMAGED), "groups": (groups, GROUPS)}
+    options = {"damaged": (damaged, DAMAGED), "groups": (groups, GROUPS), "decoder": (decoder, DECODERS)}
     for name, (value, known) in options.items():
         _checks.choice(name, value, known)
     columns = Columns(image_column, label_column, delimiter)
+    checked_decoder(decoder)
     found = collect(path, root, test=test, columns=columns, damaged=damaged, groups=groups, progress=progress)
     return divide(
-        found,
+        found._replace(decoder=decoder),
         test_share=test_share,
         validation=validation,
         folds=folds,
@@ -251,7 +257,7 @@ def rows_of(train: Any, test: Any, validation: Any = None, *, fold: str = "") ->
             yield ImageRow(path, images.classes[label], name, fold, group)
 
 
-def _of_run(run: Path, home: Path) -> tuple[Photographs, ...]:
+def _of_run(run: Path, home: Path, decoder: str) -> tuple[Photographs, ...]:
     """Return the images of a run that has begun, from its ``images.csv``."""
     if not home.is_dir():
         raise DataError(f"{home} is missing, where the photographs of {run} were; name their folder now with --root")
@@ -268,7 +274,8 @@ def _of_run(run: Path, home: Path) -> tuple[Photographs, ...]:
         chosen = [row for row in rows if row.split == name]
         if chosen:
             labels = np.array([number[row.class_name] for row in chosen], np.int64)
-            source = Photographs(Paths(row.path for row in chosen), labels, classes, root=home)
+            paths = Paths(row.path for row in chosen)
+            source = Photographs(paths, labels, classes, root=home, decoder=decoder)
             source.groups, source.protocol = tuple(row.group for row in chosen), recorded["construction"]
             parts.append(source)
     missing = next((path for part in parts for path in part.paths if not os.path.isfile(home / path)), None)  # noqa: PTH113
@@ -281,7 +288,8 @@ def _of_run(run: Path, home: Path) -> tuple[Photographs, ...]:
 
 def _source(found: Collection, rows: NDArray[np.int64], protocol: Mapping[str, Any]) -> Photographs:
     files = found.files
-    source = Photographs(files.paths.take(rows), files.labels[rows], files.classes, root=files.root)
+    paths, labels = files.paths.take(rows), files.labels[rows]
+    source = Photographs(paths, labels, files.classes, root=files.root, decoder=found.decoder)
     source.groups, source.protocol = tuple(found.groups[row] for row in rows.tolist()), protocol
     return source
 

@@ -18,6 +18,7 @@ from lt_fast.calibration import storage
 from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, fused_on, images_to_fit, load_data, source_of
+from lt_fast.experiment.captured import CapturedPrediction, in_large_batches
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
@@ -39,9 +40,11 @@ from lt_fast.experiment.stored import START, stored_config
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import Callback, Checkpoints, RunDirectory, process_group, run_files
+from lt_fast.training.compiling import check_compiler
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import METRICS, PREDICTIONS
 from lt_fast.training.state import refuse_disagreement
+from lt_fast.training.times import NO_TIMES
 from lt_fast.versions import versions
 
 
@@ -59,6 +62,8 @@ def run(
     workers: int | None = None,
     log: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
+    compiler: str | None = None,
+    times: training.Times = NO_TIMES,
     most_logits: int = MOST_LOGITS,
 ) -> dict[str, Any]:
     """Train, calibrate and measure by ``config``, with everything in ``run_dir``.
@@ -80,6 +85,8 @@ def run(
         workers: processes that decode photographs; one for each processor when left out.
         log: ``"tensorboard"`` and ``"wandb"``: mirrors of ``metrics.csv`` and of the final metrics.
         callbacks: told of the training as it goes; see ``lt_fast.training.Callback``.
+        compiler: backend of ``torch.compile`` for the network's steps: see ``lt_fast.training.fit``.
+        times: told of the parts of every step: see ``lt_fast.training.Measured``.
         most_logits: bytes of test logits, before and after calibration together, up to which the run stores them all
             (float32); above, the five best classes of each image, and no N x C matrix is made. The metrics are the
             same. ``evaluate_run(..., logits=True)`` stores them later.
@@ -102,7 +109,7 @@ def run(
         raise UsageError(f"device must be cuda on {ranks.world_size} ranks, each with a GPU of its own, got {device!r}")
     told = Told(checked_log(log), tuple(callbacks))
     most = _checks.integer("most_logits", most_logits, least=0)
-    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers, told, most)
+    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers, told, compiler, times, most)
     with process_group(ranks, device):
         return run_in(config, place, root=root, download=download, start_from=start_from)
 
@@ -125,6 +132,8 @@ class Place(NamedTuple):
     ranks: Ranks
     workers: int | None = None
     told: Told = Told()
+    compiler: str | None = None
+    times: training.Times = NO_TIMES
     most_logits: int = MOST_LOGITS
 
 
@@ -147,6 +156,7 @@ def run_in(
         images_to_fit(parts.calibrator, data)
     _refuse_other_ranks(config, data, ranks)
     training.check_step(place.step, place.device, parts.method)
+    check_compiler(place.compiler)
     start = None if start_from is None else _start(Path(start_from), folder, config, data)
     config = {**config, **({} if start is None else {START: start.record})}
     if not ranks.is_main:
@@ -412,6 +422,8 @@ def _fitted(
         ranks=place.ranks,
         step=place.step,
         callbacks=(*place.told.callbacks, *mirrors),
+        compiler=place.compiler,
+        times=place.times,
         # A frozen network's head is a second of training, and a checkpoint a file of megabytes.
         save_every=max(config["epochs"], 1) if config.get(MODE) == "freeze" else 1,
     )
@@ -438,11 +450,13 @@ def _evaluation(
     config: Mapping[str, Any], data: Data, parts: Parts, place: Place
 ) -> Callable[[Any], dict[str, float | None]]:
     name, images = data.measured_each_epoch()
-    batches = parts.data.plain_loader(source_of(images))
+    captured = place.step == "graph"
+    batches = (in_large_batches(parts.data) if captured else parts.data).plain_loader(source_of(images))
+    predicting = CapturedPrediction(parts.method, torch.device(place.device)) if captured else parts.method
 
-    def evaluate(method: Method) -> dict[str, float | None]:
+    def evaluate(method: Method) -> dict[str, float | None]:  # noqa: ARG001  (it is that of `parts`)
         recalls = metrics.GroupRecalls(data.train.class_counts)
-        for _, logits, labels in scored_batches(config, method, batches, device=place.device):
+        for _, logits, labels in scored_batches(config, predicting, batches, device=place.device):
             recalls.add(logits, labels)
         counted = torch.from_numpy(recalls.counted).to(place.device)  # where the ranks exchange tensors
         recalls.counted = place.ranks.sum(counted).cpu().numpy()

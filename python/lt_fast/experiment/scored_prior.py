@@ -75,7 +75,7 @@ def _of_training(config: Mapping[str, Any], counts: ClassCounts) -> ScoredPrior:
         return ScoredPrior(None, "the network was trained elsewhere, and nothing says how")
     names = {slot: (config[slot] or {}).get("name") for slot in ("method", "mixer", "sampler", "loss", "reweight")}
     samplers = {"shuffled": counts.prior, "class_balanced": uniform(counts), "m_per_class": uniform(counts)}
-    if names["method"] != "classification":
+    if names["method"] not in ("classification", "regmixup"):
         return ScoredPrior(None, f"the method {names['method']} has a training of its own")
     if names["mixer"] not in _KEEP_THE_FREQUENCIES:
         return ScoredPrior(None, f"the mixer {names['mixer']} moves label weight between the classes")
@@ -93,9 +93,12 @@ def _of_loss(loss: Mapping[str, Any], counts: ClassCounts, drawn: Vector, how: s
         return ScoredPrior(None, "the loss has class weights of its own")
     if name == "cross_entropy":
         return ScoredPrior(drawn, f"cross entropy, {how}")
-    if name in ("balanced_softmax", "logit_adjusted", "lade"):
+    if name in ("balanced_softmax", "logit_adjusted", "lade", "bayias"):
         tau = float(loss.get("tau", 1.0)) if name == "logit_adjusted" else 1.0
         prior = normalized(np.divide(drawn, counts.prior**tau, out=np.zeros(len(counts)), where=drawn > 0))
+        if loss.get("test_prior") is not None:
+            stated = normalized(prior * np.asarray(loss["test_prior"], dtype=np.float64))
+            return ScoredPrior(stated, f"{name} puts test_prior in the place of the training prior, {how}")
         return ScoredPrior(prior, f"{name} takes {tau:g} times the log of the training prior out, {how}")
     return ScoredPrior(None, f"the loss {name} does not aim at class probabilities")
 

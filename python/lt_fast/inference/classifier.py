@@ -130,7 +130,9 @@ class TrainedClassifier:
         self.scored_prior = scored_prior(found.config, self.class_counts, found.calibration)
         self.checkpoint, self.calibration = found.checkpoint, found.calibration
         self.prepare: Any = (
-            ForFiles(found.transform) if self.image_shape is None else ForMemory(self.image_shape, found.transform)
+            ForFiles(found.transform, decoder=found.config.get(DATA_OPTIONS, {}).get("decoder", "pillow"))
+            if self.image_shape is None
+            else ForMemory(self.image_shape, found.transform)
         )
         self.folder, self.run = folder, found.folder
 

@@ -17,6 +17,7 @@ from lt_fast._files import read_bytes
 from lt_fast._text import shown
 from lt_fast.batch import BatchPlan
 from lt_fast.data import ArraySource, CropFlip
+from lt_fast.data.decoders import as_tensor, checked_decoder, pixels_and_remarks
 from lt_fast.datasets.image_endings import image_endings, passed_over
 from lt_fast.datasets.image_files import image_and_remarks
 from lt_fast.datasets.pixels import upright_rgb
@@ -141,16 +142,22 @@ class ForMemory:
 
 
 class ForFiles:
-    """Preparation for a network trained on image files: the run's own transform without augmentation."""
+    """Preparation for a network trained on image files: the run's own transform without augmentation.
+
+    Args:
+        transform: the transform.
+        decoder: of the run's images; see ``FileSource``.
+    """
 
     words = "resized"
 
-    def __init__(self, transform: Callable[[Any], Tensor]) -> None:
-        self.transform = transform
+    def __init__(self, transform: Callable[[Any], Tensor], *, decoder: str = "pillow") -> None:
+        self.transform, self.decoder = transform, checked_decoder(decoder)
 
     def __call__(self, image: Any) -> Prepared:
         """Return the pixels (Ch, H, W) float."""
-        return Prepared(self.transform(image))
+        as_tensors = self.decoder != "pillow" and not isinstance(image, Tensor)
+        return Prepared(self.transform(as_tensor(image) if as_tensors else image))
 
     def stacked(self, pixels: list[Tensor]) -> Tensor:
         """Return the batch (B, Ch, H, W)."""
@@ -162,6 +169,8 @@ class _Images(Dataset[Prepared]):
         self._items, self._prepare = items, prepare
         # As in training: the decoder may stop at this size, and its pixels then differ in the last bits.
         self._shorter = getattr(getattr(prepare, "transform", None), "shorter_side", None)
+        is_pillow = getattr(prepare, "decoder", "pillow") == "pillow"
+        self._read: Any = image_and_remarks if is_pillow else pixels_and_remarks
 
     def __len__(self) -> int:
         return len(self._items)
@@ -170,7 +179,7 @@ class _Images(Dataset[Prepared]):
         item = self._items[index]
         try:
             image, remarks = (
-                image_and_remarks(item, shorter_side=self._shorter) if isinstance(item, str) else _upright(item, index)
+                self._read(item, shorter_side=self._shorter) if isinstance(item, str) else _upright(item, index)
             )
             return self._prepare(image)._replace(remarks=tuple(remarks))
         except MissingExtraError:

@@ -11,6 +11,7 @@ The options that all losses share are documented in ``Loss``. ``lt.ops.mixed_mar
 
 from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss, log_prior
 from lt_fast.losses.base import Loss, RowLoss, SharedOptions
+from lt_fast.losses.bayias import BayiasLoss
 from lt_fast.losses.class_balanced import ClassBalancedLoss
 from lt_fast.losses.class_weights import effective_number_weights, inverse_frequency_weights
 from lt_fast.losses.cross_entropy import CrossEntropyLoss
@@ -24,7 +25,8 @@ from lt_fast.losses.seesaw import SeesawLoss
 from lt_fast.registry import LOSSES
 
 __all__ = [
-    "LOSSES", "BalancedSoftmaxLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss", "FocalLoss",
-    "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss", "RowLoss", "SeesawLoss", "SharedOptions",
-    "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_prior",
+    "LOSSES", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
+    "FocalLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss", "RowLoss", "SeesawLoss",
+    "SharedOptions", "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins",
+    "log_prior",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from lt_fast.methods.classification import Classification
 from lt_fast.methods.cp_mix import ConfusionPairing
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.method import Method, StepOutput
+from lt_fast.methods.regmixup import RegMixup
 from lt_fast.methods.training_data import TrainingData
 from lt_fast.methods.weight_averaging import WeightAveraging
 
@@ -15,6 +16,7 @@ __all__ = [
     "ConfusionPairing",
     "DeferredReweighting",
     "Method",
+    "RegMixup",
     "StepOutput",
     "TrainingData",
     "WeightAveraging",

@@ -14,11 +14,15 @@ The function of the same name mixes a batch of tensors in any loop, by a ``Mix``
     logits = model(mix.apply(x))
     loss = criterion(logits, y, y[mix.partner], mix.lam_label)     # a criterion with label_rule="mixup"
 
+``CMO`` and ``LOBM`` take partners from the whole data set rather than the batch, so they are for a ``Loader`` alone.
+
 ``plan(batch, labels)`` is all that a ``Loader`` asks for: see ``Mixer`` for one of your own.
 """
 
+from lt_fast.mixing.cmo import CMO
 from lt_fast.mixing.cp_mix import CPMix, cp_mix, cp_mix_label_weight
 from lt_fast.mixing.cutmix import CutMix, cutmix
+from lt_fast.mixing.lobm import LOBM
 from lt_fast.mixing.mam import MAM, mam, mam_label_weight
 from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup, mixup
@@ -27,6 +31,8 @@ from lt_fast.mixing.unimix import UniMix, unimix, unimix_coefficient
 from lt_fast.registry import MIXERS
 
 __all__ = [
+    "CMO",
+    "LOBM",
     "MAM",
     "MIXERS",
     "CPMix",

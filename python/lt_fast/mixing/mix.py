@@ -84,7 +84,8 @@ class Mixer(FixedSettings, ABC):
     def plan(self, batch: BatchPlan, labels: Labels) -> MixPlan:
         """Return the partner of every image, and how much of the image remains.
 
-        The partners are images of the same batch, with the augmentation that they have in their own position.
+        The partners are images of the same batch, with the augmentation that they have in their own position, or images
+        of the whole data set with an augmentation of their own (``CMO``, ``LOBM``).
 
         Args:
             batch: the images before mixing.

@@ -484,7 +484,7 @@ def _unsettable(kind: type[Any], name: str) -> str:
 def fingerprint(array: NDArray[Any]) -> str:
     """Return the first 32 hexadecimal digits of the SHA-256 of an array's bytes, little endian."""
     plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return hashlib.sha256(plain.tobytes()).hexdigest()[:32]
+    return hashlib.sha256(plain.data).hexdigest()[:32]
 
 
 def _epoch_size(num_samples: int, batch_size: int, num_batches: int | None, *, drop_last: bool) -> tuple[int, int]:

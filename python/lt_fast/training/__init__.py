@@ -13,8 +13,10 @@ from lt_fast.training.loop import check_step, fit
 from lt_fast.training.processes import process_group
 from lt_fast.training.run_directory import RunDirectory, read_config
 from lt_fast.training.schedules import LearningRate, cosine, epoch_at, multistep
+from lt_fast.training.times import TRACE, Measured, Times
 
 __all__ = [
+    "TRACE",
     "Batch",
     "Batches",
     "Callback",
@@ -22,7 +24,9 @@ __all__ = [
     "Checkpoints",
     "History",
     "LearningRate",
+    "Measured",
     "RunDirectory",
+    "Times",
     "check_step",
     "cosine",
     "deterministic",

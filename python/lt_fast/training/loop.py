@@ -14,21 +14,25 @@ from lt_fast.batch import Batch
 from lt_fast.ranks import Ranks
 from lt_fast.training.batches import Batches, check_loaders, steps_from
 from lt_fast.training.callbacks import Callback, telling
+from lt_fast.training.compiling import check_compiler, compiled
 from lt_fast.training.determinism import deterministic
 from lt_fast.training.evaluation import Evaluate, measure
 from lt_fast.training.finite import FiniteWatch
+from lt_fast.training.graphs import SideStream
 from lt_fast.training.history import OWN_COLUMNS, History
 from lt_fast.training.interruption import Interruption
-from lt_fast.training.optimizers import MakeOptimizer, make_optimizer
+from lt_fast.training.optimizers import MakeOptimizer, give_momentum, make_optimizer
 from lt_fast.training.progress import Progress
 from lt_fast.training.random_layers import RandomLayers
 from lt_fast.training.run_directory import RunDirectory
 from lt_fast.training.saving import Saving, beginning
 from lt_fast.training.schedules import MAX_EPOCHS, LearningRate
 from lt_fast.training.state import Place, Settings, Training
-from lt_fast.training.step_runner import EagerStep, GraphStep
+from lt_fast.training.step_runner import EagerStep, GraphStep, StepRunner
+from lt_fast.training.times import NO_TIMES, Part, Times, measuring
 
 _SGD: MakeOptimizer = partial(torch.optim.SGD, momentum=0.9, weight_decay=2e-4)
+_FUSED_SGD: MakeOptimizer = partial(torch.optim.SGD, momentum=0.9, weight_decay=2e-4, fused=True)
 
 
 def fit(
@@ -49,6 +53,8 @@ def fit(
     step: str = "eager",
     save_every: int = 1,
     callbacks: Sequence[Callback] = (),
+    compiler: str | None = None,
+    times: Times = NO_TIMES,
 ) -> History:
     """Train ``method`` in place; with a run directory, it can stop at any time and continue bit-identically.
 
@@ -78,8 +84,13 @@ def fit(
         resume: continue with the newest checkpoint of ``run``; with none there, start.
         ranks: of this process; with several, the process group is there and every rank has its shard of the batches.
         save_every: epochs from one checkpoint to the next; the last epoch has one as well. A signal saves at once.
-        step: ``"eager"``, or ``"graph"``: the whole step as a CUDA graph, with the same results and fewer launches.
+        step: ``"eager"``, or ``"graph"``: the whole step as a CUDA graph, with the same results and fewer launches; a
+            step that cannot be captured runs eagerly, with a warning.
         callbacks: told of the start, of every epoch and of the end, on rank 0.
+        compiler: backend of ``torch.compile`` for the networks in a step, such as ``"inductor"``; none by default. The
+            results are those without it within rounding, names and checkpoints are the same, and ``evaluate`` and the
+            caller find the networks as they were. What cannot be compiled runs as it is, with a warning.
+        times: told of the parts of every step; see ``lt_fast.training.Measured``.
 
     Returns:
         One row per epoch, those before the resumption included.
@@ -97,9 +108,11 @@ def fit(
     _checks.integer("save_every", save_every, least=1)
     device, settings = torch.device(device), Settings(epochs, amp, channels_last)
     check_step(step, device, method)
+    check_compiler(compiler)
     training = _set_up(method, loaders, optimizer, learning_rate, settings, device, ranks)
     training.refuse_disagreement()
     place = beginning(training, run, resume=resume)
+    give_momentum(training.optimizer)
     watch = FiniteWatch(device, ranks)
     done = place.epoch * training.steps + place.step
     listeners = callbacks if ranks.is_main else ()
@@ -108,23 +121,27 @@ def fit(
         Interruption(enabled=run is not None or ranks.world_size > 1) as interruption,
         Progress(epochs=epochs, steps=training.steps, done=done, enabled=progress and ranks.is_main) as shown,
         telling(listeners, epochs, place.history),
+        compiled(method, compiler, amp=amp) as networks,
+        measuring(times, device),
     ):
         saving = Saving(run, training, watch, interruption)
-        take_step = _step_runner(training, step)
+        take_step = networks.tried_first(_step_runner(training, step, times))
         if not epochs and saving.last is None:
             saving.end_epoch(place)
         while place.epoch < epochs:
-            _train_epoch(training, place, take_step, watch, saving, shown)
+            _train_epoch(training, place, take_step, watch, saving, shown, times)
             ranks.share_buffers(method)  # DistributedDataParallel does so before every step
             try:
-                measured = measure(evaluate, method)
+                with times.part(Part.EVALUATION), networks.as_they_are():
+                    measured = measure(evaluate, method)
             except Exception:
                 if ranks.world_size == 1:  # else the other ranks are elsewhere, and cannot join
                     saving.save(place)  # the epoch is done, whatever failed after it
                 raise
             shown.epoch(place.finish_epoch(training.rate(place.epoch, training.steps - 1), measured))
             if place.epoch % save_every == 0 or place.epoch == epochs or saving.due():
-                saving.end_epoch(place)
+                with times.part(Part.CHECKPOINT):
+                    saving.end_epoch(place)
             for callback in listeners:
                 callback.on_epoch_end(dict(place.history[-1]))
     method.eval()
@@ -151,7 +168,13 @@ def check_step(step: str, device: torch.device | str, method: nn.Module) -> None
 
 
 def _train_epoch(
-    training: Training, place: Place, take_step: Any, watch: FiniteWatch, saving: Saving, shown: Progress
+    training: Training,
+    place: Place,
+    take_step: StepRunner,
+    watch: FiniteWatch,
+    saving: Saving,
+    shown: Progress,
+    times: Times,
 ) -> None:
     """Continue from ``place`` to the end of its epoch."""
     method, epoch, epochs = training.method, place.epoch, training.settings.epochs
@@ -160,17 +183,19 @@ def _train_epoch(
     method.train()
     phase, sums = method.phase(epoch), _Sums(place, training)
     drawing = RandomLayers(training.loaders, training.device, training.ranks.rank)
+    steps = steps_from(training.loaders, method.active(epoch, epochs), epoch, place.step, training.steps)
 
-    for batches in steps_from(training.loaders, method.active(epoch, epochs), epoch, place.step, training.steps):
-        moved = {name: training.on_device(batch) for name, batch in batches.items()}
-        rate, weight = training.rate(epoch, place.step), next(iter(moved.values())).weight
+    for batches in take_step.moved(times.waiting(steps)):
+        first = next(iter(batches.values()))
+        rate = training.rate(epoch, place.step)
         check = partial(watch.note, epoch=epoch, step=place.step, rate=rate, last=saving.last)
         with drawing.keyed(epoch, place.step):
-            output = take_step(moved, phase=phase, rate=rate, weight=weight, check=check)
+            output = take_step(batches, phase=phase, rate=rate, weight=first.weight, check=check)
 
-        sums.add(output, next(iter(moved.values())))
+        sums.add(output, first)
         place.step += 1
         shown.step()
+        times.step()
         if saving.due():
             sums.settle()
             raise saving.stop(place)
@@ -186,22 +211,24 @@ def _set_up(
     device: torch.device,
     ranks: Ranks,
 ) -> Training:
-    steps = check_loaders(loaders)
-    if ranks.world_size > 1 and device.type == "cuda":  # torch has no batch norm over ranks for the CPU
+    steps, on_gpu = check_loaders(loaders), device.type == "cuda"
+    if ranks.world_size > 1 and on_gpu:  # torch has no batch norm over ranks for the CPU
         nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
     method.to(device)
     if settings.channels_last:
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    made = make_optimizer(optimizer, method)
+    made = make_optimizer(_FUSED_SGD if optimizer is _SGD and on_gpu else optimizer, method)
     return Training(method, loaders, made, learning_rate, settings, device, steps, ranks)
 
 
-def _step_runner(training: Training, step: str) -> EagerStep | GraphStep:
+def _step_runner(training: Training, step: str, times: Times) -> EagerStep | GraphStep:
     method: nn.Module = training.method
     if training.ranks.world_size > 1:
         unused = getattr(method, "may_leave_parameters_unused", False)
-        method = DistributedDataParallel(method, find_unused_parameters=unused)
-    eager = EagerStep(method, training.optimizer, device=training.device, amp=training.settings.amp)
+        with SideStream(training.device)():  # what it sets up for autograd can be captured
+            method = DistributedDataParallel(method, find_unused_parameters=unused)
+    settings = {"amp": training.settings.amp, "channels_last": training.settings.channels_last}
+    eager = EagerStep(method, training.optimizer, device=training.device, times=times, **settings)
     return GraphStep(eager) if step == "graph" else eager
 
 
@@ -224,7 +251,8 @@ class _Sums:
             if name not in self._sums:
                 self._sums[name] = self._number(0.0)
                 _refuse_own_column(name, output.logs)
-            self._sums[name] += value.detach().double() * rows
+            # The product of a float32 and a number of rows is exact in float64, with or without a fused addition.
+            self._sums[name].add_(value.detach(), alpha=rows)
         self._samples += rows
 
     def settle(self) -> None:
@@ -237,7 +265,7 @@ class _Sums:
         self._place.seconds = time.perf_counter() - self._began
 
     def _number(self, value: float) -> Tensor:
-        return torch.tensor(float(value), dtype=torch.float64, device=self._device)
+        return torch.full((), float(value), dtype=torch.float64, device=self._device)  # no copy from the host
 
 
 def _refuse_own_column(name: str, logs: Mapping[str, Tensor]) -> None:

@@ -38,6 +38,20 @@ def make_optimizer(make: MakeOptimizer, method: nn.Module) -> Optimizer:
     return optimizer
 
 
+def give_momentum(optimizer: Optimizer) -> None:
+    """Give every parameter of a fused SGD its momentum, 0 before the first gradient: the same numbers from then on.
+
+    torch's kernel takes momentum for all parameters or for none, and fails where one gets its first gradient later than
+    the others, such as a head that is trained in a second stage.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
+        if group["fused"] and group["momentum"] and not group["dampening"]:
+            for parameter in group["params"]:
+                state = optimizer.state[parameter]
+                if state.get("momentum_buffer") is None:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def settings_of(optimizer: Optimizer) -> dict[str, Any]:
     """Return the name and options of an optimizer, JSON values: what must be the same when a training resumes."""
     groups = [

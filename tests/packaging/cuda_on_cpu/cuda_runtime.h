@@ -142,6 +142,20 @@ T __shfl_xor_sync(unsigned lanes, T value, int distance) {
   return value;
 }
 
+// Blocks run one after the other, so nothing has to be waited for.
+inline void __threadfence() {}
+
+template <class T>
+T __ldcg(const T* memory) {
+  return *memory;
+}
+
+inline unsigned atomicInc(unsigned* counter, unsigned most) {
+  const unsigned before = *counter;
+  *counter = before >= most ? 0 : before + 1;
+  return before;
+}
+
 // The shared memory of a launch: of just the size that it asked for, and without numbers at first.
 inline std::unique_ptr<char[]>& shared_memory() {
   static std::unique_ptr<char[]> memory;

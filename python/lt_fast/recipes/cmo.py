@@ -1,0 +1,43 @@
+"""CMO of Park et al. 2022 over balanced softmax; ``--set loss=NAME`` puts it over any other loss.
+
+The authors' other setting, cross entropy with deferred re-weighting: ``--set loss=cross_entropy --set
+reweight=effective_number --set defer_until=0.8``.
+"""
+
+from lt_fast.recipes.protocols import LDAM_CODE
+from lt_fast.recipes.recipe import Paper, Recipe, Spec, cited, register
+
+_CODE = "naver-ai/cmo"
+
+CMO = register(
+    Recipe(
+        "cmo",
+        Paper(
+            "Park, Hong, Heo, Yun, Choi 2022, The Majority Can Help The Minority: Context-rich Minority Oversampling "
+            "for Long-tailed Classification",
+            arxiv="2112.00412",
+        ),
+        "Section 3, Algorithm 1",
+        title="Context-rich minority oversampling (CMO)",
+        cost="one forward and one backward pass per step; half of the batches read twice the images",
+        mixer=Spec(
+            "cmo",
+            q=cited(0.0, f"{_CODE}: opts.py --weighted_alpha 1, which is 1 - q"),
+            alpha=cited(1.0, f"{_CODE}: cifar_train.py, np.random.beta(1, 1)"),
+            probability=cited(0.5, f"{_CODE}: opts.py --mixup_prob"),
+            start_at=cited(
+                0.02, f"{_CODE}: opts.py --start_data_aug 3, cifar_train.py: not in the first four of 200 epochs"
+            ),
+            stop_at=cited(0.985, f"{_CODE}: opts.py --end_data_aug 3, not in the last three of 200 epochs"),
+            per_sample=cited(False, f"{_CODE}: cifar_train.py, one rectangle per batch"),
+        ),
+        loss=Spec(
+            cited("balanced_softmax", f"{_CODE}: README.md, BS + CMO; the other setting there is CE-DRW + CMO"),
+            normalization=cited(
+                "batch",
+                f"{_CODE}: losses.py, F.cross_entropy without weights. The protocol is the authors' too: that of "
+                f"{LDAM_CODE}",
+            ),
+        ),
+    )
+)
