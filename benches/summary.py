@@ -18,7 +18,7 @@ SPEED, SCALE = PAGE.with_name("speed.md"), PAGE.with_name("scale.md")
 BLOCK = "benches"  # of the page
 HEADLINES = "speed"  # of README
 SAMPLING, LOSSES, AUGMENTATION = "sampling.csv", "mixed_margin_loss.csv", "augmentation.csv"
-TRAINING, FILES, RANKS, LABELS = "training.csv", "files.csv", "ranks.csv", "labels.csv"
+TRAINING, FILES, RANKS, LABELS, CLASSES = "training.csv", "files.csv", "ranks.csv", "labels.csv", "classes.csv"
 SETS = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
 OF_SAMPLERS = """\
 Samplers: nanoseconds per index, and how many times as long the others take, from the smallest to the largest value over
@@ -159,7 +159,7 @@ def main() -> None:
         replace_between(SCALE, block, table())
     replace_between(README, HEADLINES, headlines())
     replace_between(SPEED, "training", training_table())
-    print(f"{SCALE.name}: the tables of scale, from {FILES}, {RANKS} and {LABELS}")
+    print(f"{SCALE.name}: the tables of scale, from {FILES}, {RANKS}, {LABELS} and {CLASSES}")
     files = f"{SAMPLING}, {LOSSES}, {AUGMENTATION} and {TRAINING}"
     print(f"{PAGE.name}, {SPEED.name}, {README.name}: the tables of speed, from {files}")
 
@@ -197,6 +197,16 @@ def tables() -> str:
         *augmentation_table(),
     )
     return "\n\n".join(parts)
+
+
+def classes_table() -> str:
+    """Return seconds and peak memory by the number of classes, with the machine's line, as Markdown."""
+    machine, rows = read_csv(CLASSES)
+    lines: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cell = f"{digits(float(row['seconds']))} s, {float(row['MiB']):,.0f} MiB"
+        lines.setdefault(row["what"], {"what": row["what"]})[f"{int(row['classes']):,} classes"] = cell
+    return f"{markdown_table(list(lines.values()))}\n\nMeasured on: {machine}."
 
 
 def augmentation_table() -> tuple[str, ...]:
@@ -258,6 +268,7 @@ SCALE_BLOCKS = {
     "files": files_table,
     "ranks": lambda: plain_table(RANKS),
     "labels": lambda: plain_table(LABELS),
+    "classes": classes_table,
 }
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import lt_fast.recipes
+from lt_fast.datasets import long_tailed_counts
 from lt_fast.errors import UsageError
+from lt_fast.experiment import resolve, sources_of
 from lt_fast.recipes import PROTOCOLS, RECIPES, Cited, Paper, Protocol, Recipe, Spec, cited, register
 from lt_fast.recipes.recipe import flat, merge
 
@@ -139,3 +141,26 @@ def test_the_docstring_examples_run():
         result = doctest.testmod(module)
         assert result.attempted > 0
         assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", ["mc", "mammc", "balanced_softmax"])
+@pytest.mark.parametrize(("data", "epochs", "stage_2"), [("cifar100-lt", 614, 94), ("cifar10-lt", 537, 83)])
+def test_the_variant_with_autoaugment_is_the_published_protocol(name, data, epochs, stage_2):
+    plain, strong = (resolve(method, data) for method in (name, f"{name}_autoaugment"))
+    assert strong["transform"] == plain["transform"] | {"name": "autoaugment", "cutout": 16, "fill": 128}
+    assert (strong["epochs"], strong["batch_size"], strong["optimizer"]["weight_decay"]) == (epochs, 512, 5e-4)
+    assert strong["schedule"] == {"name": "cosine", "warmup": 800 / 13_000, "warmup_start": 0.05}
+    assert [strong[part] for part in ("loss", "mixer", "model")] == [plain[part] for part in ("loss", "mixer", "model")]
+    if name == "balanced_softmax":
+        assert strong["calibrator"] is None
+    else:
+        rates = {"epochs": stage_2, "lr": 0.05, "peak_lr": 0.1, "warmup_epochs": round(0.4 * stage_2)}
+        assert strong["calibrator"] == plain["calibrator"] | rates | {"batch_size": 512, "weight_decay": 5e-4}
+    sources = sources_of(strong)
+    assert all(sources[each].startswith("microsoft/robustlearn: marc") for each in ("epochs", "transform", "schedule"))
+
+
+def test_the_length_of_that_variant_follows_the_number_of_images():
+    epochs = {ratio: resolve("mc_autoaugment", "cifar100-lt", imbalance_ratio=ratio)["epochs"] for ratio in (10, 100)}
+    counts = {ratio: long_tailed_counts(500, 100, imbalance_ratio=ratio).sum() for ratio in epochs}
+    assert epochs == {ratio: round(13_000 * 512 / counts[ratio]) for ratio in counts}

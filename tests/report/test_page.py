@@ -191,7 +191,9 @@ def test_a_thousand_classes_and_more_stay_bounded(tmp_path):
     written = write_page(run)
     text = read(written).text
     assert written.size < 2_000_000
-    assert "The table has the 1,000 classes of the lowest recall; 7 others are left out." in text
+    assert "The table has the 1,000 classes of the lowest recall; 7 others are left out here." in text
+    rows = (tmp_path / "run" / "report.csv").read_text().splitlines()
+    assert len(rows) == 1008
     assert "1,007 classes do not fit" in text
     assert "This run has no calibration step." in text
     rows = findings.class_rows(FinishedRun.read(run))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast import _checks
+from lt_fast._columns import Columns
 from lt_fast.calibration.heads import named_head, unwrapped
 from lt_fast.calibration.labelled_batches import labelled
 from lt_fast.calibration.model_output import modules_that_return, refuse_other_output
@@ -64,12 +65,16 @@ def collect(
             [0, C), there is no module called ``head``, the forward pass does not call it exactly once, or the model
             returns something other than its output.
     """
-    parts = list(
-        collected_batches(model, batches, device=device, amp=amp, head=head, keep_logits=keep_logits, progress=progress)
-    )
-    if not parts:
+    columns, empty = Columns(), torch.empty(0)
+    for features, logits, labels in collected_batches(
+        model, batches, device=device, amp=amp, head=head, keep_logits=keep_logits, progress=progress
+    ):
+        columns.add((features, labels, logits) if keep_logits else (features, labels))
+        empty = logits[:0].clone()
+    if not len(columns):
         raise ValueError("batches must yield at least one batch, got none")
-    return Collected(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    features, labels, *kept = columns.tensors()
+    return Collected(features, kept[0] if kept else empty, labels)
 
 
 def collected_batches(

@@ -9,6 +9,8 @@ from lt_fast.errors import UsageError
 
 SUMMARY = "measure a run from its checkpoint: groups, classes, calibration error, with intervals"
 
+_MOST_CLASSES, _MOST_SHOWN = 1000, 50
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast eval``."""
@@ -64,14 +66,27 @@ def _print(found: dict[str, Any], output: Output) -> None:
     rows += [[key, percent(measured[key]), _range(intervals.get(key))] for key in others]
     output.say("\n" + text_table(["", "value", f"{100 * found['level']:.0f} % interval"], rows))
     output.say(f"negative log-likelihood {measured['nll']:.4f}\n")
-    rows = [
-        [entry["name"], str(entry["n_train"]), str(entry["n_test"]), percent(entry["recall"]), _range(interval),
-         percent(entry["precision"])]
-        for entry, interval in zip(measured["per_class"], intervals["per_class"], strict=True)
-    ]  # fmt: skip
-    output.say(text_table(["class", "train", "test", "recall", "interval", "precision"], rows))
+    _say_classes(measured["per_class"], intervals["per_class"], output)
     if found["not_written"]:
         output.say(f"\nthe predictions were not written: {found['not_written']}")
+
+
+def _say_classes(entries: list[dict[str, Any]], intervals: list[Any], output: Output) -> None:
+    """Print a row for each class; of many classes, those of the lowest recall."""
+    from lt_fast.report.tables import percent, text_table  # noqa: PLC0415
+
+    shown = list(range(len(entries)))
+    if len(entries) > _MOST_CLASSES:
+        tested = [at for at in shown if entries[at]["recall"] is not None]
+        shown = sorted(tested, key=lambda at: entries[at]["recall"])[:_MOST_SHOWN]
+    rows = [
+        [each["name"], str(each["n_train"]), str(each["n_test"]), percent(each["recall"]), _range(intervals[at]),
+         percent(each["precision"])]
+        for at, each in ((at, entries[at]) for at in shown)
+    ]  # fmt: skip
+    output.say(text_table(["class", "train", "test", "recall", "interval", "precision"], rows))
+    if len(rows) < len(entries):
+        output.say(f"the {len(rows)} classes of the lowest recall, of {len(entries):,}; --json prints all")
 
 
 def _range(interval: list[float] | None) -> str:

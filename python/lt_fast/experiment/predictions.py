@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_fast import metrics
+from lt_fast._columns import Columns
 from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, read_bytes, replace_file
 from lt_fast.counts import ClassCounts
@@ -192,16 +193,17 @@ def save_if_other(found: AnyPredictions, folder: Path) -> str | None:
     return None
 
 
-def kept(blocks: Iterable[tuple[Tensor, ...]], *, best: bool) -> tuple[Tensor, ...]:
+def kept(blocks: Iterable[tuple[Tensor, ...]], *, best: bool, rows: int = 0) -> tuple[Tensor, ...]:
     """Return what is kept of blocks of (other columns..., logits, labels), as columns; logits in short if ``best``.
 
-    The columns of ``Best`` take the place of the logits, so that nothing of size N x C is ever there.
+    The columns of ``Best`` take the place of the logits, so that nothing of size N x C is ever there. ``rows`` is their
+    number, where it is known.
     """
-    parts = []
+    columns = Columns(rows)
     for *others, logits, labels in blocks:
         short = Best.of(logits, labels) if best else (logits,)
-        parts.append((*others, *short, labels))
-    return joined(parts)
+        columns.add((*others, *short, labels))
+    return columns.tensors()
 
 
 def scores_in(columns: Sequence[Tensor], *, best: bool) -> Scores:

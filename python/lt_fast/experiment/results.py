@@ -55,7 +55,8 @@ def predicted(
     Each rank predicts its shard of every batch; all ranks get the whole. The scores are all logits, or with ``best``
     the best classes of each image, block by block: then no rank has a matrix of N x C.
     """
-    columns = kept(in_blocks(scored_batches(config, method, loader, device=device)), best=best)
+    blocks = in_blocks(scored_batches(config, method, loader, device=device))
+    columns = kept(blocks, best=best, rows=len(loader.source) // ranks.world_size)
     if ranks.world_size > 1:
         columns = joined(ranks.gather(columns))
     order = columns[0].argsort()
@@ -237,7 +238,9 @@ def transformed(
 ) -> Scores:
     """Return the calibrated scores of every image: all logits, or with ``best`` the best classes of each image."""
     with deterministic(torch.device(device)):
-        _, *scores, _ = kept(_transformed_blocks(config, calibrator, model, batches, device), best=best)
+        _, *scores, _ = kept(
+            _transformed_blocks(config, calibrator, model, batches, device), best=best, rows=len(batches.source)
+        )
     return scores_in(scores, best=best)
 
 

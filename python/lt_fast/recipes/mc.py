@@ -7,8 +7,8 @@ paper" mean the one that joins the two for soil images and numbers its equations
 from lt_fast.recipes import mam
 from lt_fast.recipes.protocols import LDAM_CODE
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
+from lt_fast.recipes.strong_augmentation import MARC, strongly_augmented
 
-MARC = "microsoft/robustlearn: marc"
 MAMMC_PAPER = "MAMMC paper"
 
 _CIFAR: dict[str, Setting] = {
@@ -25,7 +25,7 @@ _CIFAR: dict[str, Setting] = {
         weight_decay=cited(
             2e-4,
             f"{MAMMC_PAPER}; {MARC} has 5e-4. Crops and flips only: both papers' figures are at the level of "
-            "AutoAugment and Cutout, which the latter's code uses: --set transform=autoaugment",
+            "AutoAugment and Cutout, which the latter's code uses: mc_autoaugment, mammc_autoaugment",
         )
     ),
 }
@@ -87,3 +87,6 @@ MAMMC = register(
         loss=mam.MAM.settings["loss"],
     )
 )
+
+MC_AUTOAUGMENT = register(strongly_augmented(MC, stage_2=True))
+MAMMC_AUTOAUGMENT = register(strongly_augmented(MAMMC, stage_2=True))

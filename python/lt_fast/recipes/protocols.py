@@ -10,6 +10,20 @@ LDAM_CODE = "kaidic/LDAM-DRW: cifar_train.py"
 AS_SEED = "seed"
 """Value of ``subset_seed`` that stands for the run's own seed."""
 
+CROPS = {
+    "crop_padding": cited(4, f"{LDAM_CODE}: RandomCrop(32, padding=4)"),
+    "flip": cited(True, f"{LDAM_CODE}: RandomHorizontalFlip"),
+}
+CROPS_OF_DIGITS = {
+    "crop_padding": cited(1, "ours: four pixels would cut an 8 x 8 digit in half"),
+    "flip": cited(False, "ours: a mirrored digit is another sign or none"),
+}
+CIFAR_STATISTICS = {
+    "mean": cited((0.4914, 0.4822, 0.4465), f"{LDAM_CODE}: Normalize, CIFAR-10's for CIFAR-100 too"),
+    "std": cited((0.2023, 0.1994, 0.2010), f"{LDAM_CODE}: Normalize, CIFAR-10's for CIFAR-100 too"),
+}
+"""Options of a transform, which another one of the same images shares."""
+
 _SHUFFLED = Spec(
     cited("shuffled", f"{LDAM_CODE}: DataLoader(shuffle=True)"),
     drop_last=cited(False, f"{LDAM_CODE}: the last, smaller batch of an epoch is trained on"),
@@ -48,11 +62,7 @@ USUAL = Protocol(
         milestones=cited((0.8, 0.9), f"{LDAM_CODE}: epochs 160 and 180 of 200"),
         factor=cited(0.01, f"{LDAM_CODE}: 0.1, 1e-3, 1e-5"),
     ),
-    transform=Spec(
-        cited("crop_flip", LDAM_CODE),
-        crop_padding=cited(4, f"{LDAM_CODE}: RandomCrop(32, padding=4)"),
-        flip=cited(True, f"{LDAM_CODE}: RandomHorizontalFlip"),
-    ),
+    transform=Spec(cited("crop_flip", LDAM_CODE), **CROPS),
     amp=cited(False, "ours: float32 as in the papers' time; --amp turns it on"),
 )
 """Protocol of a data set that registers none of its own: CIFAR's, normalised by the training images' own statistics."""
@@ -60,10 +70,7 @@ USUAL = Protocol(
 CIFAR10_LT = register(
     USUAL.derive(
         "cifar10-lt",
-        transform=Spec(
-            mean=cited((0.4914, 0.4822, 0.4465), f"{LDAM_CODE}: Normalize, CIFAR-10's for CIFAR-100 too"),
-            std=cited((0.2023, 0.1994, 0.2010), f"{LDAM_CODE}: Normalize, CIFAR-10's for CIFAR-100 too"),
-        ),
+        transform=Spec(**CIFAR_STATISTICS),
     )
 )
 
@@ -103,11 +110,7 @@ DIGITS_LT = register(
             milestones=cited((0.8, 0.9), f"as on CIFAR: {LDAM_CODE}"),
             factor=cited(0.1, "ours: LDAM's 0.01 twice leaves the last tenth of a short run without steps that count"),
         ),
-        transform=Spec(
-            cited("crop_flip", f"as on CIFAR: {LDAM_CODE}"),
-            crop_padding=cited(1, "ours: four pixels would cut an 8 x 8 digit in half"),
-            flip=cited(False, "ours: a mirrored digit is another sign or none"),
-        ),
+        transform=Spec(cited("crop_flip", f"as on CIFAR: {LDAM_CODE}"), **CROPS_OF_DIGITS),
         amp=cited(False, "ours: nothing to gain at this size"),
     )
 )

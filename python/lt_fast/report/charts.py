@@ -45,6 +45,7 @@ _WORDS = {"before": "before calibration", "after": "after"}
 _SIZE = (4.6, 3.1)  # inches: a text of 10 points has about 11 pixels where the chart fills a telephone's width
 _MOST_BARS = 200
 _MOST_POINTS = 500
+_MOST_ALIKE = 2000  # classes from which on those at one place are drawn once
 _SHORT = 300  # a logarithmic axis below this ratio of its ends has few powers of ten
 _LOWEST = 0.7  # lower end of a logarithmic axis of counts: one image is visible
 
@@ -72,7 +73,8 @@ def recall_chart(
             if chosen.any() and len(counts) <= _MOST_BARS:
                 axes.vlines(sizes[chosen], *ends[chosen].T, color=colour, linewidth=1, alpha=0.6)
             if chosen.any():
-                points = axes.plot(sizes[chosen], recall[chosen], marker, color=colour, label=name, clip_on=False)
+                drawn = distinct(sizes[chosen], recall[chosen])
+                points = axes.plot(*drawn, marker, color=colour, label=name, clip_on=False)
                 points[0].set_alpha(1 if len(counts) <= _MOST_BARS else 0.5)
         axes.set(xlabel="training images of the class", ylabel="recall, percent", ylim=(0, 102), xscale="log")
         axes.set_xlim(sizes.min() / 1.3, sizes.max() * 1.3)
@@ -143,8 +145,8 @@ def profile_chart(n_train: Sequence[int], groups: Mapping[str, NDArray[np.bool_]
         for name, member in groups.items():
             chosen = np.flatnonzero(member[order])
             if chosen.size:
-                edges = np.arange(chosen[0], chosen[-1] + 2) + 0.5  # in this order, a group's classes follow each other
-                tops = np.maximum(counts[order][chosen], _LOWEST)
+                tops, edges = _steps(np.maximum(counts[order][chosen], _LOWEST))
+                edges = edges + chosen[0] + 0.5  # in this order, a group's classes follow each other
                 axes.stairs(tops, edges, baseline=_LOWEST, fill=True, color=_GROUPS[name][0], label=name)
         axes.locator_params(axis="x", integer=True)
         axes.set(xlabel="classes, largest first", ylabel="training images", yscale="log")
@@ -153,6 +155,22 @@ def profile_chart(n_train: Sequence[int], groups: Mapping[str, NDArray[np.bool_]
         _legend(axes)
 
     return _svg("profile", draw, "Training images of each class, the largest class first")
+
+
+def distinct(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return points, of more than 2,000 those at one place once: a picture of 100,000 has some hundred places."""
+    if len(x) <= _MOST_ALIKE:
+        return x, y
+    places = np.unique(np.stack([x, y]), axis=1)
+    return places[0], places[1]
+
+
+def _steps(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the tops and edges of bars of width 1; of more than 2,000, bars of one height are one."""
+    if len(values) <= _MOST_ALIKE:
+        return values, np.arange(len(values) + 1.0)
+    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    return values[starts], np.append(starts, len(values)).astype(np.float64)
 
 
 def loss_chart(epochs: Sequence[int], loss: Sequence[float], mark: float | None = None) -> str:

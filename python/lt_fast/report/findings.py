@@ -1,5 +1,7 @@
 """What the page says of a finished run: numbers with their intervals, and the rows of its tables."""
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -122,6 +124,20 @@ def class_rows(run: FinishedRun) -> list[ClassRow]:
         weakest[np.argsort(recall, kind="stable")[:MOST_CLASSES]] = True
         order = order[weakest[order]]
     return [_class_row(run, entries[at], int(at), int(right[at]), _pair(ends[at])) for at in order]
+
+
+def classes_csv(run: FinishedRun) -> str:
+    """Return a table of all classes as CSV, in the order of the data set; fractions, empty where nothing tells them."""
+    entries, right = run.result["metrics"]["per_class"], _right(run).tolist()
+    ends = metrics.wilson_interval(right, _tested(run)).tolist()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", "training", "test", "right", "recall", "low", "high", "precision", "f1"])
+    for entry, hits, (low, high) in zip(entries, right, ends, strict=True):
+        interval = [low, high] if entry["n_test"] else [None, None]
+        numbers = [entry["n_train"], entry["n_test"], hits, entry["recall"], *interval]
+        writer.writerow([entry["name"], *numbers, entry["precision"], entry["f1"]])
+    return text.getvalue()
 
 
 def weakest(run: FinishedRun) -> tuple[ClassRow, int] | None:

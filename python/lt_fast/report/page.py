@@ -64,6 +64,7 @@ def write_page(
 ) -> WrittenPage:
     """Write the page of a finished run.
 
+    Of more than 1,000 classes it has the 1,000 of the lowest recall; all are in a CSV file of its name next to it.
     The page is a function of the run's files and the test images. It loads nothing from the network, works without
     scripts, and has at most ``thumbnails.MOST_BYTES`` of pictures.
 
@@ -85,12 +86,15 @@ def write_page(
     context = _context(found)
     thumbnails.make(_with_progress(_shown_rows(context), enabled=progress and pictures is not None))
     notes = _notes(thumbnails, missing)
+    path = found.folder / PAGE if out is None else Path(out)
+    context |= {"table": path.with_suffix(".csv").name}
     context |= {"pictures": len(thumbnails) > 0, "picture_notes": notes, "thumbnail": thumbnails.of}
     data = _render(context).encode("utf-8", "backslashreplace")
-    path = found.folder / PAGE if out is None else Path(out)
     step = NextStep("name another file with --out", "then run the same command again")
     make_folder(path.parent, next_step=step)
     replace_file(path, data, next_step=step)
+    if len(context["classes"]) < len(found.names):
+        replace_file(path.with_suffix(".csv"), findings.classes_csv(found).encode(), next_step=step)
     return WrittenPage(path, len(data), len(thumbnails), tuple(notes))
 
 

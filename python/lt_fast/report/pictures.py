@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE
+from lt_fast.report.charts import distinct
 from lt_fast.report.confusion_map import reduced_shares
 from lt_fast.report.style import BLACK, BLUE, COLOURS, GREEN, MARKERS, SKY, VERMILION, figure
 from lt_fast.sampling.confusion_counts import ConfusionEntries
@@ -15,6 +16,7 @@ from lt_fast.sampling.confusion_counts import ConfusionEntries
 _CELLS_WITH_NUMBERS = 12
 _NAMED_CLASSES = 30
 _PAIRS_AS_BARS = 12
+_MOST_ARROWS = 1000  # of more classes they would cover the points
 
 
 def training_curves(
@@ -123,9 +125,18 @@ def recall_by_count(
         for stage, marker in zip(recalls, "os", strict=False):
             values = np.array([np.nan if recall is None else 100 * recall for recall in recalls[stage]])
             label = _STAGE[stage] if len(recalls) > 1 else None
-            axes.scatter(counts, values, color=COLOURS[stage], marker=marker, label=label, zorder=3, clip_on=False)
+            there = ~np.isnan(values) if len(values) > _MOST_ARROWS else slice(None)
+            axes.scatter(
+                *distinct(counts[there], values[there]),
+                color=COLOURS[stage],
+                marker=marker,
+                label=label,
+                zorder=3,
+                clip_on=False,
+            )
         if len(recalls) > 1:
-            _arrows(axes, counts, *(recalls[stage] for stage in recalls))
+            if len(counts) <= _MOST_ARROWS:
+                _arrows(axes, counts, *(recalls[stage] for stage in recalls))
             axes.legend(loc="lower right")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
