@@ -5,9 +5,11 @@ all crops by one index, flips by another, and normalises and mixes whole batches
 of one's own. "torchvision v2" is ``torchvision.transforms.v2`` on one image after the other, as its users have it: on
 tensors, and with AutoAugment on PIL images as well, stacked to a batch. With two workers the same runs in a
 ``DataLoader`` of two processes, which are started before the clock. AutoAugment is the policy for CIFAR-10; Cutout,
-which torchvision does not have, is a few lines. "kernel" is the call of Rust into memory that is there already;
-"lt-fast" is the read of a source, with a new tensor, by plans that are there: rows, keys and partners, which samplers
-and mixers draw. The column "times faster" compares with "lt-fast".
+which torchvision does not have, is a few lines. "copy" copies a batch of the same size to memory that is there already,
+which no way to a batch can be faster than, and "kernel" is the call of Rust into such memory. "lt-fast" is the read of
+a source by plans that are there: rows, keys and partners, which samplers and mixers draw. "lt-fast, Loader" is an epoch
+of a ``Loader``, plans included, as a training has it, for a consumer that does nothing: inline, in one thread, in two.
+The column "times faster" compares with "lt-fast".
 """
 
 import itertools
@@ -24,7 +26,9 @@ from torchvision.transforms import v2
 
 from lt_fast import _rust
 from lt_fast.batch import BatchPlan, MixPlan
-from lt_fast.data import ArraySource, AutoAugment, CropFlip, RandAugment, TrivialAugmentWide
+from lt_fast.data import ArraySource, AutoAugment, CropFlip, Loader, RandAugment, TrivialAugmentWide
+from lt_fast.mixing import Mixup
+from lt_fast.sampling import ShuffledBatchSampler
 
 BATCHES = (128, 512)
 IMAGES, SIDE, PADDING = 10_000, 32, 4
@@ -73,14 +77,17 @@ def tasks(images: np.ndarray, batch: int) -> dict[str, Calls]:
         "crop, flip, normalise": {
             "batched torch": batched(images, batch, mix=False),
             "torchvision v2": one_by_one(tensors, plain, batch, mix=False),
+            "copy": copied(batch),
             "kernel": kernel(images, usual, batch, mix=False),
             "lt-fast": ours(images, usual, batch, mix=False),
+            **loaded(images, usual, batch, mix=False),
         },
         "crop, flip, mix, normalise": {
             "batched torch": batched(images, batch, mix=True),
             "torchvision v2": one_by_one(tensors, plain, batch, mix=True),
             "kernel": kernel(images, usual, batch, mix=True),
             "lt-fast": ours(images, usual, batch, mix=True),
+            **loaded(images, usual, batch, mix=True),
             **{
                 f"lt-fast, {name}": ours(images, CropFlip(**look, **kind), batch, mix=True)
                 for name, kind in kinds.items()
@@ -93,6 +100,11 @@ def tasks(images: np.ndarray, batch: int) -> dict[str, Calls]:
             f"torchvision v2 on PIL images, {WORKERS} workers": in_workers(opened, on_pictures, batch),
             "kernel": kernel(images, strong, batch, mix=False),
             "lt-fast": ours(images, strong, batch, mix=False),
+            **loaded(images, strong, batch, mix=False),
+        },
+        "crop, flip, AutoAugment, Cutout, mix, normalise": {
+            "lt-fast": ours(images, strong, batch, mix=True),
+            **loaded(images, strong, batch, mix=True),
         },
         "crop, flip, RandAugment, normalise": {
             "torchvision v2": one_by_one(tensors, v2.Compose([*flat, v2.RandAugment(), *end]), batch, mix=False),
@@ -201,11 +213,40 @@ def ours(images: np.ndarray, transform: CropFlip, batch: int, *, mix: bool) -> t
     return (lambda: source.read(next(drawn), transform, 0)), batch
 
 
+def loaded(
+    images: np.ndarray, transform: CropFlip, batch: int, *, mix: bool
+) -> dict[str, tuple[Callable[[], Any], int]]:
+    """Return an epoch of a ``Loader`` in each way, by name."""
+    source = ArraySource(images, np.arange(IMAGES) % 10)
+    sampler = ShuffledBatchSampler(source.labels, batch_size=batch, seed=0)
+    ways = {"lt-fast, Loader": 0, "lt-fast, Loader, 1 thread": 1, "lt-fast, Loader, 2 threads": 2}
+    mixer = Mixup(per_sample=True, seed=0) if mix else None
+
+    def epoch(workers: int) -> tuple[Callable[[], Any], int]:
+        loader = Loader(source, sampler, transform=transform, mixer=mixer, seed=0, workers=workers)
+        return (lambda: sum(1 for _ in loader)), len(loader) * batch
+
+    return {name: epoch(workers) for name, workers in ways.items()}
+
+
+def copied(batch: int) -> tuple[Callable[[], Any], int]:
+    """Return the copy of a finished batch."""
+    done, out = torch.ones(batch, 3, SIDE, SIDE), torch.empty(batch, 3, SIDE, SIDE)
+    return (lambda: out.copy_(done)), batch
+
+
 def kernel(images: np.ndarray, transform: CropFlip, batch: int, *, mix: bool) -> tuple[Callable[[], Any], int]:
     """Return Rust's part of it alone."""
-    plan, out = next(plans(batch, mix=mix)), np.empty((batch, 3, SIDE, SIDE), np.float32)
-    look = ((0, 0, 0, PADDING, True), np.float32(MEAN), np.float32(STD), plan.mix, out, transform.policy(SIDE, SIDE))
-    return (lambda: _rust.fill_batch(images, plan.index, plan.position, *look)), batch
+    drawn = itertools.cycle(itertools.islice(plans(batch, mix=mix), PLANS))
+    out = torch.empty(batch, 3, SIDE, SIDE).numpy()  # aligned, as a source's memory is
+    look, policy = (np.float32(MEAN), np.float32(STD)), transform.policy(SIDE, SIDE)
+
+    def call() -> None:
+        plan = next(drawn)
+        crop = (0, 0, 0, PADDING, True)
+        _rust.fill_batch(images, plan.index, plan.position, crop, *look, plan.mix, out, policy)
+
+    return call, batch
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """``Loader``: plans into batches, inline, in threads or in worker processes, always the same ones."""
 
+import os
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,22 @@ from numpy.typing import ArrayLike
 
 from lt_fast import _checks
 from lt_fast.batch import Batch, BatchPlan
-from lt_fast.data.plans import FixedBatches, Mixer, NumberedBatches, Planner, SamplerPlans, described
-from lt_fast.data.sources import ImageSource
+from lt_fast.data.plans import (
+    FixedBatches,
+    Mixer,
+    NumberedBatches,
+    Planner,
+    SamplerPlans,
+    checked_plan,
+    described,
+)
+from lt_fast.data.sources import ArraySource, ImageSource
 from lt_fast.data.workers import Answer, Settings, Workers, read_batch
 from lt_fast.ranks import Ranks
 
 _STATE_VERSION = 1
+_OF_PARENTS: list[Iterator[Batch]] = []
+"""Iterators that this process inherited when it was forked. Closing one would stop the workers of its parent."""
 
 
 class Loader:
@@ -36,13 +47,13 @@ class Loader:
         seed: key of the augmentation, in [0, 2**64).
         workers: threads (images in memory) or processes (files) that prepare batches ahead; 0 prepares them inline.
         prefetch: batches prepared ahead per worker.
-        pin_memory: copy batches to page-locked memory; ``"auto"`` does so where a GPU is there.
+        pin_memory: batches in page-locked memory; ``"auto"`` does so where a GPU is there.
         ranks: of this process; every rank gets its rows of the same global batches.
 
     Raises:
         TypeError: if the sampler does not give its batches by number, or a number is not an integer.
-        ValueError: if a number is out of its range; when a batch is read, if the mixer's ``image_size`` is not that of
-            the images.
+        ValueError: if a number is out of its range, or memory cannot be page-locked; when a batch is read, if the
+            mixer's ``image_size`` is not that of the images.
 
     *Epochs.* ``iter()`` starts the current epoch, or, once after ``load_state_dict``, continues at the saved position.
     An iterator that reaches its end moves ``epoch`` to the next one.
@@ -71,7 +82,8 @@ class Loader:
         self.seed = _checks.seed(seed)
         self.workers = _checks.integer("workers", workers, least=0)
         self.prefetch = _checks.integer("prefetch", prefetch, least=1)
-        self.pin_memory = torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory)
+        self.pin_memory = _pin_memory(pin_memory)
+        self._reader = source.page_locked() if self.pin_memory and isinstance(source, ArraySource) else source
         self.planner = _planner(source, batch_sampler, mixer, _checks.integer("views", views, least=1))
         self._views = getattr(self.planner, "views", 1)
         self.epoch, self._position = 0, 0
@@ -89,14 +101,26 @@ class Loader:
         self.epoch, self._position = epoch + 1, 0
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of ``epoch`` from step ``start`` on, whatever has been read before."""
-        for batch in self._batches(self.plan(epoch, step) for step in range(start, len(self))):
-            self._check_size(batch)
-            yield batch
+        """Yield the batches of ``epoch`` from step ``start`` on, whatever has been read before.
+
+        A process that is forked meanwhile and continues the iterator gets the rest of the batches from workers of its
+        own.
+        """
+        process, batches = os.getpid(), self._batches(self.plan(epoch, step) for step in range(start, len(self)))
+        try:
+            for done, batch in enumerate(batches, start + 1):
+                self._check_size(batch)
+                yield batch
+                if os.getpid() != process:
+                    yield from self.batches(epoch, done)
+                    return
+        finally:
+            if os.getpid() != process:
+                _OF_PARENTS.append(batches)
 
     def plan(self, epoch: int, step: int) -> BatchPlan:
         """Return this rank's rows of the plan of one batch."""
-        plan = self.planner.plan(epoch, step)
+        plan = checked_plan(self.planner, self.planner.plan(epoch, step))
         return plan if self.ranks.world_size == 1 else plan.shard(*self.ranks)
 
     def identity(self) -> dict[str, Any]:
@@ -133,7 +157,7 @@ class Loader:
 
     def read(self, plan: BatchPlan) -> Batch:
         """Return the batch of a plan: pixels, labels, mixing coefficients."""
-        return read_batch(self.source, self.transform, self.seed, plan)
+        return read_batch(self._reader, self.transform, self.seed, plan)
 
     def _check_size(self, batch: Batch) -> None:
         """Raise unless a mixer that plans boxes was made for images of this size: it does not get them."""
@@ -153,15 +177,16 @@ class Loader:
 
     def _in_threads(self, plans: Iterator[BatchPlan]) -> Iterator[Batch]:
         """Read ahead in threads: the Rust pass runs without the interpreter lock."""
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="lt-fast-loader") as pool:
-            ahead: deque[Future[Batch]] = deque()
-            try:
-                ahead.extend(pool.submit(self.read, plan) for plan in islice(plans, self.workers * self.prefetch))
-                while ahead:
-                    batch = ahead.popleft().result()
-                    ahead.extend(pool.submit(self.read, plan) for plan in islice(plans, 1))
-                    yield batch
-            finally:
+        process, ahead = os.getpid(), deque[Future[Batch]]()
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="lt-fast-loader")
+        try:
+            ahead.extend(pool.submit(self.read, plan) for plan in islice(plans, self.workers * self.prefetch))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(pool.submit(self.read, plan) for plan in islice(plans, 1))
+                yield batch
+        finally:
+            if os.getpid() == process:  # a forked process has none of the threads, but perhaps a lock that one held
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _in_processes(self, plans: Iterator[BatchPlan]) -> Iterator[Batch]:
@@ -192,6 +217,14 @@ class Loader:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the worker processes out: a copy starts its own."""
         return {**vars(self), "_idle": None}
+
+
+def _pin_memory(pin_memory: bool | Literal["auto"]) -> bool:
+    if pin_memory == "auto":
+        return torch.cuda.is_available()
+    if pin_memory and not torch.accelerator.is_available():
+        raise ValueError("pin_memory must be False or 'auto' where torch finds no GPU, got True")
+    return bool(pin_memory)
 
 
 def _refuse_foreign(state: Mapping[str, Any], **wanted: Any) -> None:

@@ -230,6 +230,27 @@ def described(part: Any) -> str | None:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part))
 
 
+def checked_plan(planner: Planner, plan: Any) -> BatchPlan:
+    """Return a planner's plan; what its values may be depends on the source, which checks them.
+
+    Raises:
+        TypeError: if it is no ``BatchPlan``, or an array is of another kind than its documentation says.
+    """
+    if not isinstance(plan, BatchPlan):
+        raise TypeError(
+            f"plan() of {type(planner).__name__} must return a lt_fast.batch.BatchPlan, got {type(plan).__name__}"
+        )
+    arrays: list[tuple[str, Any, type]] = [("index", plan.index, np.int64), ("position", plan.position, np.int64)]
+    if plan.mix is not None:
+        arrays += [("mix.partner", plan.mix.partner, np.int64), ("mix.position", plan.mix.position, np.int64)]
+        arrays += [("mix.lam", plan.mix.lam, np.float32)]
+    for name, array, dtype in arrays:
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(f"{name} of a BatchPlan must be a NumPy array of {dtype.__name__}, got {found}")
+    return plan
+
+
 def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:
     """Return one batch of indices as int64 (B,), rows (i, j) flattened.
 

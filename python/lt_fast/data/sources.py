@@ -1,5 +1,6 @@
 """Where pixels come from: images in memory, or files that are decoded when a batch needs them."""
 
+import copy
 import hashlib
 import os
 import warnings
@@ -17,10 +18,10 @@ from torch.utils.data import get_worker_info
 from lt_fast import _checks, _rust
 from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.counts import ClassCounts
+from lt_fast.data.buffers import Buffers, PageLockedBuffers
 from lt_fast.data.decoders import checked_decoder, pixels_and_remarks
 from lt_fast.data.transforms import (
     DTYPES,
-    MEMORY_FORMATS,
     CropFlip,
     FileTransform,
     kept_randomness,
@@ -73,6 +74,7 @@ class ArraySource:
 
     Attributes:
         class_counts: images per class.
+        buffers: the memory of its batches.
 
     Raises:
         TypeError: if the images are not uint8 or the labels not integers.
@@ -87,9 +89,16 @@ class ArraySource:
             raise ValueError(f"labels must have one entry per image ({len(self.images)}), got {len(self.labels)}")
         self.class_counts = ClassCounts.from_labels(self.labels, names=classes)
         self.classes = self.class_counts.names
+        self.buffers: Buffers | PageLockedBuffers = Buffers()
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def page_locked(self) -> Self:
+        """Return the same images, read into page-locked memory; copies no pixel."""
+        other = copy.copy(self)
+        other.buffers = PageLockedBuffers()
+        return other
 
     def subset(self, rows: ArrayLike) -> Self:
         """Return the images at ``rows``, in that order, with the same classes; copies their pixels."""
@@ -120,16 +129,18 @@ class ArraySource:
         self.read(BatchPlan(0, 0, nothing, nothing), transform, 0)
 
     def read(self, plan: BatchPlan, transform: CropFlip, seed: int) -> tuple[Tensor, ...]:
-        """Return the plan's images, one (B, Ch, H, W) tensor per view. O(B x pixels)."""
+        """Return the plan's images, one (B, Ch, H, W) tensor per view. O(B x pixels).
+
+        The memory of a tensor is used again after nothing refers to it any more, directly or through a view.
+        """
         return tuple(self._view(plan, transform, seed, view) for view in range(plan.views))
 
     def _view(self, plan: BatchPlan, transform: CropFlip, seed: int, view: int) -> Tensor:
         _, height, width, channels = self.images.shape
-        x = torch.empty(
-            (len(plan.index), channels, height, width),
-            dtype=DTYPES[transform.dtype],
-            memory_format=MEMORY_FORMATS[transform.memory_format],
-        )
+        channels_last = transform.memory_format == "channels_last"
+        image = (height, width, channels) if channels_last else (channels, height, width)
+        numbers = np.float32 if transform.dtype == "float32" else np.uint16  # Rust writes 16 bits as bits
+        dense, memory = self.buffers.empty((len(plan.index), *image), numbers)
         _rust.fill_batch(
             self.images,
             plan.index,
@@ -138,19 +149,13 @@ class ArraySource:
             _channels("mean", transform.mean),
             _channels("std", transform.std),
             plan.mix,
-            _memory(x, transform),
+            memory,
             transform.policy(height, width),
             transform.dtype,
-            transform.memory_format == "channels_last",
+            channels_last,
         )
-        return x
-
-
-def _memory(x: Tensor, transform: CropFlip) -> NDArray[Any]:
-    """Return the memory of a batch as Rust writes it: dense, numbers of 16 bits as their bits."""
-    dense = x.permute(0, 2, 3, 1) if transform.memory_format == "channels_last" else x
-    memory: NDArray[Any] = (dense if transform.dtype == "float32" else dense.view(torch.uint16)).numpy()
-    return memory
+        x = dense if numbers is np.float32 else dense.view(DTYPES[transform.dtype])
+        return x.permute(0, 3, 1, 2) if channels_last else x
 
 
 class FileSource:

@@ -141,13 +141,17 @@ impl Inputs<'_, '_> {
             if let Some(mix) = mix {
                 others = Drawn::of(&mix.positions, *cropping, augmentation.is_some())?;
                 let boxes = mix.boxes.as_ref().map(Source::to_copy).transpose()?;
-                arrays = Some((mix.partner.to_copy()?, mix.lam.to_copy()?, boxes));
+                let partner = mix.partner.to_copy()?;
+                let [own, theirs] = [positions.to_copy()?, mix.positions.to_copy()?];
+                let within = batch::partners_within((&index, &own), (&partner, &theirs))?;
+                arrays = Some((partner, mix.lam.to_copy()?, boxes, within));
             }
-            let mix = arrays.as_ref().map(|(partner, lam, boxes)| Mix {
+            let mix = arrays.as_ref().map(|(partner, lam, boxes, within)| Mix {
                 partner,
                 placements: &others.placements,
                 lam,
                 boxes: boxes.as_deref().map(|edges| edges.as_chunks::<4>().0),
+                within,
             });
             let policy = augmentation.map(|augmentation| Policy {
                 augmentation,

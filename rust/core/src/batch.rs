@@ -4,13 +4,16 @@
     reason = "what is not inlined is not compiled for the caller's instruction set"
 )]
 
+mod colours;
 mod normalization;
 mod output;
 mod placement;
+mod shared;
 
 pub use normalization::Normalization;
 pub use output::{Layout, Output};
 pub use placement::{MAX_PADDING, Placement, placements};
+pub use shared::partners_within;
 
 use crate::augment::{self, Augmentation, Augmenting};
 use crate::error::{Error, Result, collected};
@@ -21,6 +24,7 @@ pub use crate::planes::Shape;
 use crate::profile::python_float;
 use crate::rng::Stream;
 use output::{Bfloat16, Blend, Float16, Float32, Format, write};
+use shared::{Room, Shared};
 
 /// The partner of each image and the mixing coefficients.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +38,9 @@ pub struct Mix<'a> {
     /// With boxes `(top, left, bottom, right)` the partner's pixels replace those inside the box, and `lam` changes no
     /// pixel; without, the two images are blended.
     pub boxes: Option<&'a [[i32; 4]]>,
+    /// Where each partner is in the batch, augmented alike, so that it is read once: see [`partners_within`]. Empty if
+    /// nothing is known.
+    pub within: &'a [Option<u32>],
 }
 
 /// The images a batch is gathered from: `(N, height, width, channels)`, dense.
@@ -128,7 +135,8 @@ pub struct Batch<'a> {
 ///
 /// Image b is source image `indices[b]`, cropped at `placements[b]`, augmented and normalised. With `mix` it becomes
 /// `lam[b] * image b + (1 - lam[b]) * partner b`, or image b with the partner's pixels inside box b. Nothing is written
-/// if any input is invalid. O(B x pixels); room for four images is allocated.
+/// if any input is invalid. O(B x pixels); room for four images is allocated, and for all of them where partners are
+/// among them.
 ///
 /// # Errors
 ///
@@ -146,10 +154,12 @@ pub fn fill_batch(batch: Batch<'_>, out: Output<'_>) -> Result<()> {
     if let Some(policy) = batch.policy {
         policy.augmentation.check(&first)?;
     }
+    let mut room = Room::of(batch)?;
+    let images = (first, second, room.shared()?);
     match out {
-        Output::Float32(out) => Job::<Float32>::new(batch, first, second, out).run(),
-        Output::Bfloat16(out) => Job::<Bfloat16>::new(batch, first, second, out).run(),
-        Output::Float16(out) => Job::<Float16>::new(batch, first, second, out).run(),
+        Output::Float32(out) => Job::<Float32>::new(batch, images, out).run(),
+        Output::Bfloat16(out) => Job::<Bfloat16>::new(batch, images, out).run(),
+        Output::Float16(out) => Job::<Float16>::new(batch, images, out).run(),
     }
 }
 
@@ -198,15 +208,22 @@ struct Job<'a, F: Format> {
     batch: Batch<'a>,
     first: Planes,
     second: Planes,
+    /// Images that others are mixed with.
+    shared: Shared<'a>,
     out: &'a mut [F::Bits],
 }
 
 impl<'a, F: Format> Job<'a, F> {
-    fn new(batch: Batch<'a>, first: Planes, second: Planes, out: &'a mut [F::Bits]) -> Self {
+    fn new(
+        batch: Batch<'a>,
+        (first, second, shared): (Planes, Planes, Shared<'a>),
+        out: &'a mut [F::Bits],
+    ) -> Self {
         Self {
             batch,
             first,
             second,
+            shared,
             out,
         }
     }
@@ -221,24 +238,45 @@ impl<F: Format> Kernel for Job<'_, F> {
 
     #[inline(always)]
     fn run<const FMA: bool>(mut self) -> Result<()> {
-        let Batch {
-            normalization,
-            layout,
-            ..
-        } = self.batch;
-        let size = self.batch.images.shape.size();
+        let Self {
+            batch,
+            first,
+            second,
+            shared,
+            out,
+        } = &mut self;
+        let size = batch.images.shape.size();
         let mut pace = Pace::default();
-        for (b, out) in self.out.chunks_exact_mut(size).enumerate() {
+        for (b, out) in out.chunks_exact_mut(size).enumerate() {
             pace.step(size)?;
-            self.batch.show(b, &mut self.first);
-            let blend = match self.batch.mix {
-                None => None,
-                Some(mix) => {
-                    self.batch.show_partner(&mix, b, &mut self.second);
-                    mix.mixed(b, &mut self.first, &self.second)
-                }
+            if !shared.has(b) {
+                batch.show(b, first);
+                shared.add(b, &first.pixels);
+            }
+            let Some(mix) = batch.mix else {
+                batch.prefetch(b + 1, shared);
+                batch.write::<F, FMA>(&first.pixels, None, out);
+                continue;
             };
-            write::<F, FMA>(&self.first, blend, normalization, layout, out);
+            let at = mix.within.get(b).copied().flatten().map(|at| at as usize);
+            if !at.is_some_and(|at| shared.has(at)) {
+                batch.show_partner(&mix, b, second);
+                at.inspect(|&at| shared.add(at, &second.pixels));
+            }
+            batch.prefetch(b + 1, shared);
+            let partner = at.and_then(|at| shared.get(at)).unwrap_or(&second.pixels);
+            let Some(boxes) = mix.boxes else {
+                let keep = mix.lam[b];
+                let own = shared.get(b).unwrap_or(&first.pixels);
+                let second = partner;
+                batch.write::<F, FMA>(own, Some(Blend { second, keep }), out);
+                continue;
+            };
+            if let Some(own) = shared.get(b) {
+                first.pixels.copy_from_slice(own);
+            }
+            paste(boxes[b], partner, first);
+            batch.write::<F, FMA>(&first.pixels, None, out);
         }
         Ok(())
     }
@@ -264,6 +302,33 @@ impl Batch<'_> {
             policy.augment(image, policy.partner_keys[b]);
         }
     }
+
+    /// Ask for the pixels of image `b` and its partner while those of the image before are written.
+    #[inline(always)]
+    fn prefetch(&self, b: usize, shared: &Shared<'_>) {
+        if b >= self.indices.len() {
+            return;
+        }
+        if !shared.has(b) {
+            instruction_set::prefetch(self.images.at(self.indices[b]));
+        }
+        if let Some(mix) = self.mix {
+            let at = mix.within.get(b).copied().flatten();
+            if !at.is_some_and(|at| shared.has(at as usize)) {
+                instruction_set::prefetch(self.images.at(mix.partner[b]));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write<F: Format, const FMA: bool>(
+        &self,
+        first: &[u8],
+        blend: Option<Blend<'_>>,
+        out: &mut [F::Bits],
+    ) {
+        write::<F, FMA>(first, blend, self.normalization, self.layout, out);
+    }
 }
 
 impl Policy<'_> {
@@ -278,24 +343,17 @@ impl Policy<'_> {
     }
 }
 
-impl Mix<'_> {
-    /// Paste the partner into the image, or say how the two are blended.
-    #[inline(always)]
-    fn mixed<'p>(&self, b: usize, first: &mut Planes, second: &'p Planes) -> Option<Blend<'p>> {
-        let Some(boxes) = self.boxes else {
-            let keep = self.lam[b];
-            return Some(Blend { second, keep });
-        };
-        let [top, left, bottom, right] = boxes[b].map(|edge| edge as usize);
-        let (area, width) = (first.shape.area(), first.shape.width);
-        let planes = second.pixels.chunks_exact(area);
-        for (plane, out) in planes.zip(first.pixels.chunks_exact_mut(area)) {
-            for y in top..bottom {
-                let row = y * width + left..y * width + right;
-                out[row.clone()].copy_from_slice(&plane[row]);
-            }
+/// Replace the pixels of `image` inside a box by those of its partner.
+#[inline(always)]
+fn paste(region: [i32; 4], partner: &[u8], image: &mut Planes) {
+    let [top, left, bottom, right] = region.map(|edge| edge as usize);
+    let (area, width) = (image.shape.area(), image.shape.width);
+    let planes = partner.chunks_exact(area);
+    for (plane, out) in planes.zip(image.pixels.chunks_exact_mut(area)) {
+        for y in top..bottom {
+            let row = y * width + left..y * width + right;
+            out[row.clone()].copy_from_slice(&plane[row]);
         }
-        None
     }
 }
 
@@ -350,6 +408,14 @@ fn check_mix(mix: Mix<'_>, batch: usize, keys: Option<usize>, images: Images<'_>
         ("partner keys", keys.unwrap_or(batch)),
         ("lam", mix.lam.len()),
         ("boxes", mix.boxes.map_or(batch, <[_]>::len)),
+        (
+            "within",
+            if mix.within.is_empty() {
+                batch
+            } else {
+                mix.within.len()
+            },
+        ),
     ];
     if let Some((name, got)) = lengths.iter().find(|(_, length)| *length != batch) {
         return value_error(format!(
@@ -481,7 +547,7 @@ mod tests {
             let coefficients = vec![lam; n];
             let rows: Vec<i64> = partner.iter().map(|&p| indices[p as usize]).collect();
             let cuts: Vec<Placement> = partner.iter().map(|&p| places[p as usize]).collect();
-            let mut mix = Mix { partner: &rows, placements: &cuts, lam: &coefficients, boxes: None };
+            let mut mix = Mix { partner: &rows, placements: &cuts, lam: &coefficients, boxes: None, within: &[] };
             filled_batch(images, &indices, &places, Some(mix), &table, &mut out).unwrap();
             let mixed: Vec<f32> = partner.iter().enumerate().flat_map(|(b, &p)| {
                 single[b].iter().zip(&single[p as usize]).map(|(a, b)| lam * a + (1.0 - lam) * b).collect::<Vec<_>>()
@@ -510,7 +576,7 @@ mod tests {
             let table = Normalization::new(&[lam], &[1.0]).or_else(|_| Normalization::new(&[0.0], &[1.0])).unwrap();
             let place = [Placement { dy, dx, flip }];
             let boxes = [edges];
-            let mut mix = Mix { partner: &[partner], placements: &place, lam: &[lam], boxes: None };
+            let mut mix = Mix { partner: &[partner], placements: &place, lam: &[lam], boxes: None, within: &[] };
             let mut out = vec![0.0; room];
             let _ = filled_batch(images, &[index], &place, Some(mix), &table, &mut out);
             mix.boxes = Some(&boxes);
@@ -531,6 +597,7 @@ mod tests {
             }],
             lam,
             boxes,
+            within: &[],
         }
     }
 
@@ -668,6 +735,57 @@ mod tests {
         }
 
         #[test]
+        fn a_partner_in_the_batch_is_the_same_as_one_that_is_read_by_itself(
+            width in prop::sample::select(vec![5_usize, 32]), seed: u64, start in 0_i64..1000, policy: bool, paste: bool,
+        ) {
+            let shape = Shape { height: 7, width, channels: 3 };
+            let pixels: Vec<u8> = (0..8 * shape.size()).map(|at| (at * 31 % 253) as u8).collect();
+            let noise = Stream::new(seed, 0, 0);
+            let indices: Vec<i64> = (0..6).map(|at| noise.below(at, 8) as i64).collect();
+            let positions: Vec<i64> = (start..start + 6).collect();
+            // Partners of the batch, in any order and repeated, and at last one from elsewhere.
+            let order: Vec<usize> = (0..5).map(|at| noise.below(10 + at, 6) as usize).collect();
+            let pick = |of: &[i64], last: i64| order.iter().map(|&at| of[at]).chain([last]).collect::<Vec<_>>();
+            let (partner, others) = (pick(&indices, 3), pick(&positions, start + 77));
+            let within = partners_within((&indices, &positions), (&partner, &others)).unwrap();
+            prop_assert!(within[..5].iter().zip(&order).all(|(at, &wanted)| *at == Some(wanted as u32)));
+            prop_assert_eq!(within[5], None);
+
+            let cut = |positions: &[i64]| placements(seed, 1, 0, positions, 2, true).unwrap();
+            let (own, theirs) = (cut(&positions), cut(&others));
+            let key = |positions: &[i64]| keys(seed, 1, 0, positions).unwrap();
+            let (own_keys, their_keys, augmentation) = (key(&positions), key(&others), everything());
+            let normalization = Normalization::new(&[0.4; 3], &[0.3; 3]).unwrap();
+            let boxes = [[1, 2, 6, 5]; 6];
+            let written = |within: &[Option<u32>]| {
+                let mix = Mix {
+                    partner: &partner,
+                    placements: &theirs,
+                    lam: &[0.1, 0.3, 0.5, 0.7, 0.9, 1.0],
+                    boxes: paste.then_some(&boxes),
+                    within,
+                };
+                let batch = Batch {
+                    images: Images::new(&pixels, shape).unwrap(),
+                    indices: &indices,
+                    placements: &own,
+                    policy: policy.then_some(Policy {
+                        augmentation: &augmentation,
+                        keys: &own_keys,
+                        partner_keys: &their_keys,
+                    }),
+                    mix: Some(mix),
+                    normalization: &normalization,
+                    layout: Layout::Planes,
+                };
+                let mut out = vec![0.0; 6 * shape.size()];
+                fill_batch(batch, Output::Float32(&mut out)).unwrap();
+                out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(written(&within), written(&[]));
+        }
+
+        #[test]
         fn layouts_and_half_formats_hold_the_same_numbers(
             height in 1_usize..12, width in 1_usize..90, channels in 1_usize..5, dy in -3_i64..4, flip: bool, lam in 0.0..=1.0_f32,
         ) {
@@ -681,7 +799,7 @@ mod tests {
                 indices: &[0, 1],
                 placements: &placements,
                 policy: None,
-                mix: Some(Mix { partner: &partner, placements: &placements, lam: &coefficients, boxes: None }),
+                mix: Some(Mix { partner: &partner, placements: &placements, lam: &coefficients, boxes: None, within: &[] }),
                 normalization: &normalization,
                 layout: Layout::Planes,
             };

@@ -46,16 +46,18 @@ fn portable<K: Kernel>(kernel: K) -> K::Output {
     }
 }
 
+/// AVX-512 as processors have it since Ice Lake and Zen 4; older ones lower their clock for it.
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
+    is_x86_feature_detected!("avx512vbmi")
+        && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,fma")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<true>()
 }
@@ -64,6 +66,32 @@ fn avx512<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "avx2,fma")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<true>()
+}
+
+/// Whether [`run`] chooses instructions that permute the bytes of a register in any way.
+#[inline(always)]
+#[must_use]
+pub fn permutes_bytes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return has_avx512();
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// Bytes that [`prefetch`] asks for: the processor sees by itself that memory after them is read in order.
+const MOST_PREFETCHED: usize = 4096;
+
+/// Ask for the start of `bytes`, which will be read soon, to be brought from memory.
+#[inline(always)]
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes[..bytes.len().min(MOST_PREFETCHED)].chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address is valid, and nothing is read or written.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
 }
 
 /// `value` cut off at 0 and 255 and truncated, in one conversion; 0 for a NaN.

@@ -1,7 +1,6 @@
 //! The tensor that is written: its numbers, and the order of its dimensions.
 
 use super::normalization::{Channel, Normalization};
-use crate::planes::Planes;
 
 /// The memory of a batch.
 #[derive(Debug)]
@@ -98,27 +97,28 @@ impl Format for Float16 {
 #[derive(Debug, Clone, Copy)]
 pub struct Blend<'a> {
     /// The other image.
-    pub second: &'a Planes,
+    pub second: &'a [u8],
     /// The share of the first.
     pub keep: f32,
 }
 
-/// Write one image of a batch.
+/// Write one image of a batch, which is given as planes.
 #[inline(always)]
 pub fn write<F: Format, const FMA: bool>(
-    first: &Planes,
+    first: &[u8],
     blend: Option<Blend<'_>>,
     normalization: &Normalization,
     layout: Layout,
     out: &mut [F::Bits],
 ) {
-    let (area, count) = (first.shape.area(), first.shape.channels);
+    let count = normalization.channels().len();
+    let area = first.len() / count;
     if let (Layout::Pixels, 3) = (layout, count) {
         return colours::<F, FMA>(first, blend, normalization, out);
     }
     for (number, channel) in normalization.channels().iter().enumerate() {
-        let pixels = &first.pixels[number * area..][..area];
-        let second = blend.map(|blend| (&blend.second.pixels[number * area..][..area], blend.keep));
+        let pixels = &first[number * area..][..area];
+        let second = blend.map(|blend| (&blend.second[number * area..][..area], blend.keep));
         match layout {
             Layout::Planes => {
                 let out = &mut out[number * area..][..area];
@@ -138,12 +138,12 @@ const TOGETHER: usize = 64;
 /// Write an image in colour, pixel after pixel.
 #[inline(always)]
 fn colours<F: Format, const FMA: bool>(
-    first: &Planes,
+    first: &[u8],
     blend: Option<Blend<'_>>,
     normalization: &Normalization,
     out: &mut [F::Bits],
 ) {
-    let area = first.shape.area();
+    let area = first.len() / 3;
     for (start, out) in (0..area)
         .step_by(TOGETHER)
         .zip(out.chunks_mut(3 * TOGETHER))
@@ -154,13 +154,8 @@ fn colours<F: Format, const FMA: bool>(
             values.iter_mut().zip(normalization.channels()).enumerate()
         {
             let place = number * area + start..number * area + start + count;
-            let second = blend.map(|blend| (&blend.second.pixels[place.clone()], blend.keep));
-            plane::<F, FMA>(
-                &first.pixels[place],
-                second,
-                channel,
-                values[..count].iter_mut(),
-            );
+            let second = blend.map(|blend| (&blend.second[place.clone()], blend.keep));
+            plane::<F, FMA>(&first[place], second, channel, values[..count].iter_mut());
         }
         for (at, pixel) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             *pixel = [values[0][at], values[1][at], values[2][at]];

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::{check_range, value_error};
+use super::{check_range, colours, value_error};
 use crate::error::Result;
+use crate::instruction_set;
 use crate::planes::Shape;
 use crate::rng::{Stream, collect, stream};
 
@@ -81,6 +82,13 @@ impl Placement {
         let (area, rows, columns) = (shape.area(), height as i64, width as i64);
         if !(-rows < self.dy && self.dy < rows && -columns < self.dx && self.dx < columns) {
             return planes.fill(0);
+        }
+        if width == colours::WIDTH && channels == 3 && instruction_set::permutes_bytes() {
+            return if self.flip {
+                colours::gather::<true>(self, image, planes);
+            } else {
+                colours::gather::<false>(self, image, planes);
+            };
         }
         let offset = self.dy * columns + self.dx;
         let (from, to) = (offset.max(0) as usize, (-offset).max(0) as usize);
@@ -198,6 +206,15 @@ mod tests {
             let image: Vec<u8> = (0..shape.size()).map(|at| (at * 29 % 255) as u8 + 1).collect();
             let mut planes = vec![7; shape.size()];
             place.gather(&image, shape, &mut planes);
+            if channels == 3 && dx.abs() < 32 {
+                let mut permuted = vec![7; shape.size()];
+                if flip {
+                    colours::gather::<true>(place, &image, &mut permuted);
+                } else {
+                    colours::gather::<false>(place, &image, &mut permuted);
+                }
+                prop_assert_eq!(&permuted, &planes);
+            }
             for (at, &pixel) in planes.iter().enumerate() {
                 let (channel, y, x) = (at / shape.area(), at / 32 % 9, at % 32);
                 let (row, column) = (y as i64 + dy, (if flip { 31 - x } else { x }) as i64 + dx);
