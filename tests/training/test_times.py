@@ -28,8 +28,7 @@ def test_the_parts_of_a_training_and_a_trace_of_four_steps(tmp_path):
     assert set(times.seconds) == set(Part) - {Part.GRAPH}
     assert all(seconds > 0 for seconds in times.seconds.values())
     assert sum(times.seconds.values()) <= times.total
-    untraced = EPOCHS * STEPS - 4
-    assert 0.01 * untraced <= times.seconds[Part.DATA] < 0.01 * (untraced + 4)
+    assert times.seconds[Part.DATA] >= 0.01 * (EPOCHS * STEPS - 4)  # all steps but those of the trace
     named = [
         event.get("name")
         for event in json.loads(gzip.decompress((tmp_path / "trace.json.gz").read_bytes()))["traceEvents"]
@@ -45,7 +44,7 @@ def test_the_parts_of_a_training_and_a_trace_of_four_steps(tmp_path):
 def test_a_training_that_is_shorter_than_the_trace_has_one_of_fewer_steps(tmp_path):
     times = Measured(tmp_path / "trace.json.gz")
     tiny_fit(epochs=2, times=times)
-    assert (tmp_path / "trace.json.gz").exists() == (2 * STEPS >= 8)
+    assert (tmp_path / "trace.json.gz").exists()  # it begins after the last step of these, and ends with them
     assert not torch.autograd.profiler._is_profiler_enabled
 
 
