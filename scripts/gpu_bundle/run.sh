@@ -5,7 +5,12 @@ set -u
 cd "$(dirname "$0")" || exit 1
 export OUT="${OUT:-results}" DEVICE="${DEVICE:-cuda}" PYTHONUNBUFFERED=1
 PYTHON="${PYTHON:-python3}"
-trainings="mammc:0:0 mc:0:0 balanced_softmax:0:0 ldam_drw:0:0 mammc:0:1 mammc:0:2"
+trainings=
+for seed in 0 1 2; do
+    trainings="$trainings mammc:200:$seed:transform=autoaugment mc:200:$seed:transform=autoaugment"
+    trainings="$trainings balanced_softmax:200:$seed:transform=autoaugment"
+    trainings="$trainings mammc:200:$seed mc:200:$seed ldam_drw:200:$seed"
+done
 
 [ $# -gt 0 ] || set -- doctor tests bench loops train summary
 for step; do

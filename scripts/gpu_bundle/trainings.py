@@ -27,6 +27,7 @@ def command(words: str, options: argparse.Namespace) -> list[str]:
     found += ["--data", "cifar100-lt", "--root", str(options.data), "--seed", seed, "--device", options.device]
     found += ["--run", str(folder_of(words, options)), "--threads", "1", "--no-plots", "--quiet", "--json", "--amp"]
     found += ["--epochs", epochs] if int(epochs) else []
+    found += ["--step", "graph"] if options.device.startswith("cuda") else []
     return found + [word for setting in (rest[0].split(",") if rest else []) for word in ("--set", setting)]
 
 
