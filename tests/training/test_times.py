@@ -4,10 +4,11 @@ import gzip
 import json
 import time
 
+import pytest
 import torch
 
 from lt_fast.errors import Interrupted
-from lt_fast.training import Measured, RunDirectory
+from lt_fast.training import Measured, RunDirectory, times
 from lt_fast.training.times import NO_TIMES, Part, measuring
 from training.tiny import STEPS, TinyBatches, all_state, same_bits, tiny_fit
 
@@ -19,39 +20,42 @@ def slow_data(epoch, step):
 
 
 def test_the_parts_of_a_training_and_a_trace_of_four_steps(tmp_path):
-    times = Measured(tmp_path / "trace.json.gz")
+    measured = Measured(tmp_path / "trace.json.gz")
     plain, _ = tiny_fit(epochs=EPOCHS)
     with RunDirectory(tmp_path / "run", {}) as run:
         batches = TinyBatches(before=slow_data)
-        measured, _ = tiny_fit(batches=batches, epochs=EPOCHS, run=run, times=times, evaluate=lambda _: {"a": 1.0})
-    same_bits(all_state(measured), all_state(plain))
-    assert set(times.seconds) == set(Part) - {Part.GRAPH}
-    assert all(seconds > 0 for seconds in times.seconds.values())
-    assert sum(times.seconds.values()) <= times.total
-    untraced = EPOCHS * STEPS - 4
-    assert 0.01 * untraced <= times.seconds[Part.DATA] < 0.01 * (untraced + 4)
+        method, _ = tiny_fit(batches=batches, epochs=EPOCHS, run=run, times=measured, evaluate=lambda _: {"a": 1.0})
+    same_bits(all_state(method), all_state(plain))
+    assert set(measured.seconds) == set(Part) - {Part.GRAPH}
+    assert all(seconds > 0 for seconds in measured.seconds.values())
+    assert sum(measured.seconds.values()) <= measured.total
+    assert measured.seconds[Part.DATA] >= 0.01 * (EPOCHS * STEPS - 4)  # all steps but those of the trace
     named = [
         event.get("name")
         for event in json.loads(gzip.decompress((tmp_path / "trace.json.gz").read_bytes()))["traceEvents"]
     ]
     assert named.count(str(Part.BACKWARD)) == 4
-    table = times.table().splitlines()
+    table = measured.table().splitlines()
     assert table[0].split() == ["where", "the", "time", "went", "seconds", "share"]
-    assert [line.partition("  ")[0] for line in table[1:-1]] == [*map(str, times.seconds), "rest"]
+    assert [line.partition("  ")[0] for line in table[1:-1]] == [*map(str, measured.seconds), "rest"]
     assert table[-1] == f"trace of 4 steps: {tmp_path / 'trace.json.gz'}"
     assert abs(sum(float(line.split()[-2]) for line in table[1:-1]) - 100) < 1
 
 
-def test_a_training_that_is_shorter_than_the_trace_has_one_of_fewer_steps(tmp_path):
-    times = Measured(tmp_path / "trace.json.gz")
-    tiny_fit(epochs=2, times=times)
-    assert (tmp_path / "trace.json.gz").exists() == (2 * STEPS >= 8)
+@pytest.mark.parametrize(("begin", "said"), [(6, "trace of 2 steps: "), (7, "trace of 1 step: "), (8, None)])
+def test_a_training_that_is_shorter_than_the_trace_has_one_of_fewer_steps(begin, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(times, "_TRACE_FROM", begin)
+    measured = Measured(tmp_path / "trace.json.gz")
+    tiny_fit(epochs=2, times=measured)
+    assert (tmp_path / "trace.json.gz").exists() == (said is not None)
+    assert measured.table().splitlines()[-1].startswith("rest " if said is None else said)
     assert not torch.autograd.profiler._is_profiler_enabled
 
 
 def test_a_trace_that_cannot_be_written_is_a_warning(tmp_path, recwarn):
-    times = Measured(tmp_path / "missing" / "trace.json.gz")
-    tiny_fit(epochs=EPOCHS, times=times)
+    measured = Measured(tmp_path / "missing" / "trace.json.gz")
+    tiny_fit(epochs=EPOCHS, times=measured)
+    assert "trace" not in measured.table()
     assert [str(warning.message).startswith("no trace: ") for warning in recwarn] == [True]
 
 
@@ -60,11 +64,11 @@ def test_the_clock_stops_with_the_training(tmp_path):
         def step(self):
             raise Interrupted("stopped")
 
-    times = Stopping()
+    stopping = Stopping()
     try:
-        tiny_fit(times=times)
+        tiny_fit(times=stopping)
     except Interrupted:
-        assert times.total > 0
+        assert stopping.total > 0
     assert Measured().table() == "where the time went: nothing was trained"
 
 

@@ -108,7 +108,7 @@ class Measured(Times):
         self.busy: float | None = None
         self._trace, self._left_out, self._began = trace, 0.0, time.perf_counter()
         self._events: deque[tuple[Part, Any, Any]] = deque()
-        self._steps, self._cuda = 0, False
+        self._steps, self._traced, self._cuda = 0, 0, False
         self._profiler: Any = None
 
     def begin(self, device: torch.device) -> None:
@@ -179,10 +179,10 @@ class Measured(Times):
         return "\n".join(told + self._about_trace())
 
     def _about_trace(self) -> list[str]:
-        if self._trace is None or not self._left_out:
+        if not self._traced:
             return []
-        busy = "" if self.busy is None else f"; the GPU computed for {100 * self.busy:.0f} % of their time"
-        return [f"trace of {_TRACE_STEPS} steps: {self._trace}{busy}"]
+        busy = "" if self.busy is None else f"; the GPU computed for {100 * self.busy:.0f} % of the time"
+        return [f"trace of {self._traced} step{'s' * (self._traced != 1)}: {self._trace}{busy}"]
 
     def _event(self) -> Any:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -208,7 +208,8 @@ class Measured(Times):
         profiler.stop()
         if self._cuda:
             self.busy = min(busy_seconds(profiler.events()) / window, 1.0)
-        self._write(profiler)
+        if self._steps > _TRACE_FROM:  # else the training has ended
+            self._write(profiler)
         self._left_out = time.perf_counter() - self._trace_began
 
     def _write(self, profiler: Any) -> None:
@@ -219,6 +220,7 @@ class Measured(Times):
             packed = gzip.compress(plain.read_bytes())
         try:
             replace_file(self._trace, packed, next_step=FOR_RUN)
+            self._traced = self._steps - _TRACE_FROM
         except DataError as error:
             warnings.warn(f"no trace: {error}", stacklevel=2)
 
