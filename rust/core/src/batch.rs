@@ -23,7 +23,7 @@ use crate::planes::Planes;
 pub use crate::planes::Shape;
 use crate::profile::python_float;
 use crate::rng::Stream;
-use output::{Bfloat16, Blend, Float16, Float32, Format, write};
+use output::{Ahead, Bfloat16, Blend, Float16, Float32, Format, write};
 use shared::{Room, Shared};
 
 /// The partner of each image and the mixing coefficients.
@@ -254,8 +254,8 @@ impl<F: Format> Kernel for Job<'_, F> {
                 shared.add(b, &first.pixels);
             }
             let Some(mix) = batch.mix else {
-                batch.prefetch(b + 1, shared);
-                batch.write::<F, FMA>(&first.pixels, None, out);
+                let next = batch.unread(b + 1, shared);
+                batch.write::<F, FMA>(&first.pixels, None, next, out);
                 continue;
             };
             let at = mix.within.get(b).copied().flatten().map(|at| at as usize);
@@ -263,20 +263,20 @@ impl<F: Format> Kernel for Job<'_, F> {
                 batch.show_partner(&mix, b, second);
                 at.inspect(|&at| shared.add(at, &second.pixels));
             }
-            batch.prefetch(b + 1, shared);
+            let next = batch.unread(b + 1, shared);
             let partner = at.and_then(|at| shared.get(at)).unwrap_or(&second.pixels);
             let Some(boxes) = mix.boxes else {
                 let keep = mix.lam[b];
                 let own = shared.get(b).unwrap_or(&first.pixels);
                 let second = partner;
-                batch.write::<F, FMA>(own, Some(Blend { second, keep }), out);
+                batch.write::<F, FMA>(own, Some(Blend { second, keep }), next, out);
                 continue;
             };
             if let Some(own) = shared.get(b) {
                 first.pixels.copy_from_slice(own);
             }
             paste(boxes[b], partner, first);
-            batch.write::<F, FMA>(&first.pixels, None, out);
+            batch.write::<F, FMA>(&first.pixels, None, next, out);
         }
         Ok(())
     }
@@ -303,21 +303,23 @@ impl Batch<'_> {
         }
     }
 
-    /// Ask for the pixels of image `b` and its partner while those of the image before are written.
+    /// The pixels of image `b` and its partner that are still to be read; empty for what is not.
     #[inline(always)]
-    fn prefetch(&self, b: usize, shared: &Shared<'_>) {
+    fn unread(&self, b: usize, shared: &Shared<'_>) -> [&[u8]; 2] {
+        let mut found = [&[][..]; 2];
         if b >= self.indices.len() {
-            return;
+            return found;
         }
         if !shared.has(b) {
-            instruction_set::prefetch(self.images.at(self.indices[b]));
+            found[0] = self.images.at(self.indices[b]);
         }
         if let Some(mix) = self.mix {
             let at = mix.within.get(b).copied().flatten();
             if !at.is_some_and(|at| shared.has(at as usize)) {
-                instruction_set::prefetch(self.images.at(mix.partner[b]));
+                found[1] = self.images.at(mix.partner[b]);
             }
         }
+        found
     }
 
     #[inline(always)]
@@ -325,9 +327,11 @@ impl Batch<'_> {
         &self,
         first: &[u8],
         blend: Option<Blend<'_>>,
+        next: [&[u8]; 2],
         out: &mut [F::Bits],
     ) {
-        write::<F, FMA>(first, blend, self.normalization, self.layout, out);
+        let ahead = Ahead(next);
+        write::<F, FMA>(first, blend, ahead, self.normalization, self.layout, out);
     }
 }
 

@@ -78,14 +78,11 @@ pub fn permutes_bytes() -> bool {
     return false;
 }
 
-/// Bytes that [`prefetch`] asks for: the processor sees by itself that memory after them is read in order.
-const MOST_PREFETCHED: usize = 4096;
-
-/// Ask for the start of `bytes`, which will be read soon, to be brought from memory.
+/// Ask for `bytes`, which will be read soon, to be brought from memory.
 #[inline(always)]
 pub fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes[..bytes.len().min(MOST_PREFETCHED)].chunks(64) {
+    for line in bytes.chunks(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: the address is valid, and nothing is read or written.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };

@@ -1,6 +1,7 @@
 //! The tensor that is written: its numbers, and the order of its dimensions.
 
 use super::normalization::{Channel, Normalization};
+use crate::instruction_set;
 
 /// The memory of a batch.
 #[derive(Debug)]
@@ -102,11 +103,32 @@ pub struct Blend<'a> {
     pub keep: f32,
 }
 
+/// Images that are read next. They are asked for from memory while one is written, a part at a time: a processor waits
+/// for a few dozen lines of memory at once, and then for nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead<'a>(pub [&'a [u8]; 2]);
+
+/// Bytes of an image that are asked for: the processor sees by itself that memory after them is read in order.
+const MOST_AHEAD: usize = 4096;
+
+impl Ahead<'_> {
+    /// Ask for part `number` of `parts`.
+    #[inline(always)]
+    fn ask(self, number: usize, parts: usize) {
+        for image in self.0 {
+            let len = image.len().min(MOST_AHEAD);
+            let part = number * len / parts..(number + 1) * len / parts;
+            instruction_set::prefetch(&image[part]);
+        }
+    }
+}
+
 /// Write one image of a batch, which is given as planes.
 #[inline(always)]
 pub fn write<F: Format, const FMA: bool>(
     first: &[u8],
     blend: Option<Blend<'_>>,
+    ahead: Ahead<'_>,
     normalization: &Normalization,
     layout: Layout,
     out: &mut [F::Bits],
@@ -114,9 +136,10 @@ pub fn write<F: Format, const FMA: bool>(
     let count = normalization.channels().len();
     let area = first.len() / count;
     if let (Layout::Pixels, 3) = (layout, count) {
-        return colours::<F, FMA>(first, blend, normalization, out);
+        return colours::<F, FMA>(first, blend, ahead, normalization, out);
     }
     for (number, channel) in normalization.channels().iter().enumerate() {
+        ahead.ask(number, count);
         let pixels = &first[number * area..][..area];
         let second = blend.map(|blend| (&blend.second[number * area..][..area], blend.keep));
         match layout {
@@ -140,6 +163,7 @@ const TOGETHER: usize = 64;
 fn colours<F: Format, const FMA: bool>(
     first: &[u8],
     blend: Option<Blend<'_>>,
+    ahead: Ahead<'_>,
     normalization: &Normalization,
     out: &mut [F::Bits],
 ) {
@@ -148,6 +172,7 @@ fn colours<F: Format, const FMA: bool>(
         .step_by(TOGETHER)
         .zip(out.chunks_mut(3 * TOGETHER))
     {
+        ahead.ask(start / TOGETHER, area.div_ceil(TOGETHER));
         let count = out.len() / 3;
         let mut values = [[F::of(0.0); TOGETHER]; 3];
         for (number, (values, channel)) in
