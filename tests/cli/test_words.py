@@ -25,7 +25,10 @@ TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
         ([*TRAIN, "spare"], r"DATA must be given once, got 'spare' and --data 'digits-lt'"),
         ([*TRAIN, "spare", "more"], r"lt-fast train does not take 'more'; see `lt-fast train --help`"),
         (["train", "--metod", "ce", "--data", "digits-lt"], r"has no option '--metod'; did you mean '--method'\?"),
-        (["train", "--data", "digits-lt"], r"--method is needed, one of balanced_softmax, cmo, cp_mix, "),
+        (
+            ["train", "--data", "digits-lt"],
+            r"--method is needed, one of balanced_softmax, balanced_softmax_auto",
+        ),
         (["train", "--method", "ce"], r"--data is needed, one of photographs, digits-lt, "),
         (["train", "--method", "mamc", "--data", "digits-lt"], r"got 'mamc'; did you mean 'mammc'\?"),
         (["train", "--method", "ce", "--data", "digit-lt"], r"got 'digit-lt'; did you mean 'digits-lt'\?"),

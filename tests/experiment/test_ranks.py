@@ -57,6 +57,17 @@ def trained(tmp_path_factory):
     return folder / "run", done.stdout
 
 
+def test_two_ranks_keep_the_best_classes_of_every_image_once(trained, tmp_path):
+    done = torchrun(2, *TRAIN, "--method", "mammc", "--run", "run", "--most-logits", "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    saved, logits = (load_file(folder / "predictions.safetensors") for folder in (tmp_path / "run", trained[0]))
+    assert torch.equal(saved["labels"], logits["labels"])
+    assert torch.equal(saved["classes"][:, 0], logits["logits"].argmax(1))
+    assert torch.equal(saved["calibrated_classes"][:, 0], logits["calibrated_logits"].argmax(1))
+    results = [json.loads((folder / "result.json").read_text()) for folder in (tmp_path / "run", trained[0])]
+    assert results[0]["metrics"] == results[1]["metrics"]
+
+
 def test_a_run_on_two_ranks_is_one_run(trained):
     run, stdout = trained
     assert stdout.count("run directory:") == 1
