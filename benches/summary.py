@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benches.goals import goals_table
 from benches.harness import RESULTS, markdown_table, read_csv, replace_between
 
 README = Path(__file__).parent.parent / "README.md"
@@ -159,6 +160,7 @@ def main() -> None:
         replace_between(SCALE, block, table())
     replace_between(README, HEADLINES, headlines())
     replace_between(SPEED, "training", training_table())
+    replace_between(SPEED, "goals", goals_table())
     print(f"{SCALE.name}: the tables of scale, from {FILES}, {RANKS}, {LABELS} and {CLASSES}")
     files = f"{SAMPLING}, {LOSSES}, {AUGMENTATION} and {TRAINING}"
     print(f"{PAGE.name}, {SPEED.name}, {README.name}: the tables of speed, from {files}")
