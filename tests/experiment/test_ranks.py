@@ -60,6 +60,7 @@ def trained(tmp_path_factory):
 def test_two_ranks_keep_the_best_classes_of_every_image_once(trained, tmp_path):
     done = torchrun(2, *TRAIN, "--method", "mammc", "--run", "run", "--most-logits", "0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "`lt-fast eval run --logits` stores every score" in done.stdout
     saved, logits = (load_file(folder / "predictions.safetensors") for folder in (tmp_path / "run", trained[0]))
     assert torch.equal(saved["labels"], logits["labels"])
     assert torch.equal(saved["classes"][:, 0], logits["logits"].argmax(1))

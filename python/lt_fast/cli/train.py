@@ -497,6 +497,7 @@ def integer_from_0(name: str, text: str) -> int:
 def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: Output) -> None:
     """Print the table and where the files are."""
     from lt_fast.report.run_report import confusion_table, run_table  # noqa: PLC0415
+    from lt_fast.training.run_files import holds_logits  # noqa: PLC0415
 
     data = result["data"]
     output.say(
@@ -510,6 +511,8 @@ def report(result: dict[str, Any], folder: Path, pictures: list[Path], output: O
     output.say(f"\nresult: {folder / 'result.json'}; `lt-fast report {folder}` makes one page of it")
     if pictures:
         output.say(f"pictures: {folder / 'plots'}")
+    if holds_logits(folder) is False:
+        output.say(f"predictions: the best classes of each image; `lt-fast eval {folder} --logits` stores every score")
     output.result({"run": str(folder), "pictures": [str(path) for path in pictures], **result})
 
 
