@@ -65,9 +65,11 @@ def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], output: Out
     lines = []
     for slot, parameters in arguments_of(resolve(method, data)).items():
         rest = [
-            f"{name}={parameter.default}" for name, parameter in parameters.items() if f"{slot}.{name}" not in stated
+            f"{name}={parameter.default}"
+            for name, parameter in parameters.items()
+            if f"{slot}.{name}" not in stated and parameter.default is not parameter.empty  # else the run gives it
         ]
-        lines += [f"  {slot}: {', '.join(rest).replace('=<class inspect._empty>', '')}"] if rest else []
+        lines += [f"  {slot}: {', '.join(rest)}"] if rest else []
     output.say("  defaults, changed with --set COMPONENT.NAME=VALUE:\n  " + "\n  ".join(lines))
 
 
