@@ -19,6 +19,7 @@ PHOTOGRAPHS, USUAL_METHOD = "photographs", "mammc"
 _OF_PHOTOGRAPHS: dict[str, Any] = {"weights": None, "test": None, "folds": None, "augment": None, "decoder": None}
 
 _MOST_FOLDS = 100
+_MOST_NAMED = 12  # names that one line lists
 _MOST_MIB = 1 << 30
 _THREADS_PER_PROCESSOR = 4  # with many more, a run crawls, and the system may refuse to make them
 
@@ -249,7 +250,9 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
         method = USUAL_METHOD
     for name, value, known in (("method", method, own or list(RECIPES)), ("data", data, list(DATASETS))):
         if value is None:
-            raise UsageError(f"--{name} is needed, one of {', '.join(known)}")
+            some = [*known][:_MOST_NAMED]
+            more = "; `lt-fast methods` lists all" if len(some) < len(known) else ""
+            raise UsageError(f"--{name} is needed, one of {', '.join(some)}{', ...' if more else ''}{more}")
     overrides = overrides_of(arguments)
     of_photographs = of_data(data, place, arguments, overrides)
     config = experiment.resolve(
