@@ -1,11 +1,11 @@
 """Whole training steps: our loop beside a bare one, one in the manner of timm, and Lightning, on the same batches.
 
 A ResNet-32 on batches of 128 images of 32 x 32, cropped, flipped and normalised by our loader, with SGD. The loops run
-in turn, a few steps each, round after round; times are medians over the rounds, and "times bare" is the median of the
-ratios within a round. "an epoch" is one of CIFAR-100-LT at ratio 100: 85 steps. A network of a few pixels, on batches
-that are there, shows what the loop itself costs: "us over bare" is of a step. "waiting" is the share of the time in
-which our loop waits for data, "checkpoint" what saving after each epoch adds to one. On a GPU, "idle" is the share of
-the time in which it computes nothing, under torch's profiler.
+in turn, a few steps each, round after round; times are the shortest of the rounds, so that what disturbs the machine
+for a while does not meet one loop alone. "an epoch" is one of CIFAR-100-LT at ratio 100: 85 steps. A network of a few
+pixels, on batches that are there, shows what the loop itself costs: "us over bare" is of a step. "waiting" is the share
+of the time in which our loop waits for data, "checkpoint" what saving after each epoch adds to one. On a GPU, "idle" is
+the share of the time in which it computes nothing, under torch's profiler.
 
     python -m benches.training [--device cuda] [--amp] [--threads 1] [--rounds 5] [--steps 4] [--csv FILE]
 """
@@ -13,7 +13,6 @@ the time in which it computes nothing, under torch's profiler.
 import argparse
 import itertools
 import logging
-import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -147,9 +146,8 @@ def compared(name: str, steps: int, settings: argparse.Namespace) -> list[Row]:
 
 def row_of(name: str, loop: str, seconds: Sequence[Any], of_bare: Sequence[Any], steps: int) -> Row:
     """Return the row of one loop."""
-    step = statistics.median(seconds) / steps
-    ratio = statistics.median(one / other for one, other in zip(seconds, of_bare, strict=True))
-    over = statistics.median(one - other for one, other in zip(seconds, of_bare, strict=True)) / steps
+    step, bare_step = min(seconds) / steps, min(of_bare) / steps
+    ratio, over = step / bare_step, step - bare_step
     return {
         "network": name,
         "loop": loop,
