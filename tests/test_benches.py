@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
-from benches import growth, harness, rust_kernels, sampling, sass, summary
+from benches import goals, growth, harness, rust_kernels, sampling, sass, summary
 from benches.rivals import sampling as rivals
 
 LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 % 72)]
@@ -19,10 +19,11 @@ LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 %
         (summary.PAGE, summary.BLOCK, summary.tables),
         (summary.README, summary.HEADLINES, summary.headlines),
         (summary.SPEED, "training", summary.training_table),
+        (summary.SPEED, "goals", goals.goals_table),
         (harness.DOCS / "kernels.md", "sass", sass.table),
         *((summary.SCALE, block, table) for block, table in summary.SCALE_BLOCKS.items()),
     ],
-    ids=["page", "readme", "speed", "kernels", *summary.SCALE_BLOCKS],
+    ids=["page", "readme", "speed", "goals", "kernels", *summary.SCALE_BLOCKS],
 )
 def test_the_pages_show_what_the_csv_files_contain(page, block, wanted):
     text = page.read_text(encoding="utf-8")
@@ -155,6 +156,24 @@ def test_the_best_is_of_every_run_and_counts_its_calls():
     calls = []
     assert harness.best_of(lambda: calls.append(1), 3, at_least=1e-4) > 0
     assert len(calls) >= 5  # one unmeasured, at least one to find out how many, three runs
+
+
+def test_goals_on_a_gpu_are_filled_from_its_tables(tmp_path, monkeypatch):
+    assert [measured for *_, measured in goals.of_gpu()] == [goals.NOT_MEASURED] * 8
+    row = {"shape": "16384x8142", "dtype": "float32", "code": "fused", "us": 500.0, "of copy": 0.871}
+    small = {"shape": "256x1000", "dtype": "float32", "code": "fused", "us": 5.5, "of copy": 0.4}
+    calls = [
+        {"shape": "128x100", "dtype": "float32", "code": f"call {code}", "us": us, "of copy": None}
+        for code, us in (("fused", 45.0), ("cross_entropy", 50.0))
+    ]
+    steps = [{"loop": "lt-fast", "ms a step": 9, "GPU idle, %": 80}]
+    steps += [{"loop": "lt-fast, step as a graph", "ms a step": 2.5, "GPU idle, %": 3.1}]
+    for module in (goals, harness):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    harness.write_csv(goals.GPU, [row, small, *calls], about="one GPU")
+    harness.write_csv(goals.OF_GPU_STEPS, steps, about="one GPU")
+    no = goals.NOT_MEASURED
+    assert [found for *_, found in goals.of_gpu()] == ["87 %", no, no, no, "5.5 us", "0.90 x", "2.5 ms", "3.1 %"]
 
 
 def test_benches_are_listed_and_named(capsys):

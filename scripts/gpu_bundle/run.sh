@@ -40,8 +40,18 @@ bench() {
     seconds="${BENCH_SECONDS:-300}"
     # shellcheck disable=SC2086
     timeout $((seconds + 60)) "$PYTHON" -m benches.cuda --device "$DEVICE" --seconds "$seconds" \
-        --csv "$OUT/cuda.csv" ${BENCH:-}
+        --csv "$OUT/cuda.csv" ${BENCH:-} || return 1
+    ncu_of_bench
 } >"$OUT/bench.txt" 2>&1
+
+# What the memory did while the kernel ran, by NVIDIA's profiler where the machine has it and lets it read the counters.
+ncu_of_bench() {
+    command -v ncu >/dev/null || { echo "no ncu on this machine"; return 0; }
+    timeout 120 ncu --kernel-name regex:forward_ --launch-count 3 \
+        --metrics dram__bytes.sum.per_second,dram__throughput.avg.pct_of_peak_sustained_elapsed \
+        "$PYTHON" -m benches.cuda --device "$DEVICE" --shapes 16384x8142 --dtypes float32 --no-compile \
+        --csv "$OUT/ncu.csv" || echo "ncu failed"
+} >"$OUT/ncu.txt" 2>&1
 
 # In float32 and under bfloat16 autocast.
 loops() {

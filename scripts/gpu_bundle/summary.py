@@ -38,6 +38,8 @@ def bench(folder: Path) -> Iterator[str]:
     for key in dict.fromkeys((row["dtype"], row["shape"]) for row in rows):
         of = {row["code"]: row for row in rows if (row["dtype"], row["shape"]) == key}
         yield "| " + " | ".join([*key, *cells(of)]) + " |"
+    of_memory = [" ".join(line.split()) for line in read(folder / "ncu.txt").splitlines() if "dram__" in line]
+    yield from ["", "16384x8142, float32, under ncu:", "", *(f"- {line}" for line in of_memory)] if of_memory else []
 
 
 def cells(of: dict[str, dict[str, str]]) -> Iterator[str]:

@@ -102,6 +102,7 @@ def test_the_bench_and_its_summary(bundle, tmp_path, capsys):
     table = tmp_path / "cuda.csv"
     words = ["--device", "cpu", "--shapes", "8x10", "--dtypes", "float32", "bfloat16", "--no-compile", "--csv"]
     cuda.main([*words, str(table)])
+    (tmp_path / "ncu.txt").write_text("  forward_staged\n    dram__throughput.avg   %     88.1\n")
     (tmp_path / "tests.txt").write_text("FAILED test_cuda.py::test_a - assert 1\n1 failed, 2 passed in 1.0s\n")
     (tmp_path / "trainings.jsonl").write_text('{"training": "ce:0:0", "failed": "stopped: the time is up"}\n')
     capsys.readouterr()
@@ -109,6 +110,7 @@ def test_the_bench_and_its_summary(bundle, tmp_path, capsys):
     page = capsys.readouterr().out
     assert "| float32 | 8x10 | " in page
     assert "| bfloat16 | 8x10 | " in page
+    assert "- dram__throughput.avg % 88.1" in page
     assert "1 failed, 2 passed in 1.0s" in page
     assert "| ce:0:0 | - | - | stopped: the time is up | - | - |" in page
     assert "## Checks\n\nnot run" in page
