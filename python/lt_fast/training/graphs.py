@@ -9,9 +9,8 @@ import torch
 Capture: TypeAlias = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 """From a function to a function that repeats it on the same tensors, and what it returned; runs nothing on the GPU."""
 
-_failed: list[
-    Any
-] = []  # torch's allocator keeps a pointer to a graph whose capture failed: it must outlive the process
+# Torch's allocator keeps a pointer to a graph whose capture failed: it must outlive the process.
+_failed: list[Any] = []
 
 
 def cuda_graph(function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
