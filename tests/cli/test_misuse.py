@@ -1,5 +1,6 @@
 """Options that do not apply, are given twice or name nothing; launchers; what is printed of a path."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from lt_fast.cli import main
 from lt_fast.cli.demo import _in_words_of_the_demo, _refuse_gaps
 from lt_fast.cli.output import Output
-from lt_fast.cli.train import most_threads
+from lt_fast.cli.train import add_arguments, config_of, most_threads
 from lt_fast.errors import DataError
 
 TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
@@ -109,10 +110,20 @@ def test_one_process_of_a_launcher_goes_on(variables, monkeypatch, capsys):
         ([*TRAIN, "--root", "."], "--root is for photographs, cifar10-lt, cifar100-lt, got digits-lt; leave it out"),
         ([*TRAIN, "--download"], "--download is for cifar10-lt, cifar100-lt, got digits-lt; leave it out"),
         (["eval", "--", "-x", "--threads", "1"], "lt-fast eval takes no option after --, got '--threads'; put it"),
+        ([*TRAIN, "--augment", "light"], "augment must be one of autoaugment, randaugment, trivialaugment, simclr, "),
+        ([*TRAIN, "--augment", "autoagment"], "got 'autoagment'; did you mean 'autoaugment'?"),
+        ([*TRAIN, "--augment", "simclr", "--set", "transform=crop_flip"], "transform must be set once, got crop_flip"),
     ],
 )
 def test_options_twice_without_a_name_or_without_use(words, message, capsys):
     assert message in _refused(words, capsys)
+
+
+def test_augment_is_a_transform_of_images_in_memory_too():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    found = config_of(parser.parse_args([*TRAIN[1:], "--augment", "autoaugment"]))
+    assert found == config_of(parser.parse_args([*TRAIN[1:], "--set", "transform=autoaugment"]))
 
 
 @pytest.mark.parametrize(

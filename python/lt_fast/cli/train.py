@@ -139,8 +139,9 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", metavar="K", help="train K times, so that every photograph is tested once")
     parser.add_argument(
         "--augment",
-        help="light, standard, strong, autoaugment, randaugment, simclr, none or package.module:function (default: "
-        "standard)",
+        help="of photographs: light, standard, strong, autoaugment, randaugment, simclr, none or "
+        "package.module:function (default: standard); of built-in sets: crop_flip, autoaugment, randaugment, "
+        "trivialaugment or simclr (default: the recipe's)",
     )
     parser.add_argument(
         "--decoder",
@@ -302,8 +303,26 @@ def of_data(data: Any, place: str | None, arguments: argparse.Namespace, overrid
     if data == PHOTOGRAPHS:
         return _photographs(place, arguments, overrides)
     _refuse_photograph_options(data, arguments)
+    if arguments.augment is not None:
+        _set_once(overrides, "transform", _transform_of_images(arguments.augment))
     overrides |= {} if arguments.model is None else {"model": arguments.model}
     return {}
+
+
+def _transform_of_images(name: str) -> str:
+    """Return the transform of images in memory that ``--augment`` names."""
+    from lt_fast.registry import TRANSFORMS  # noqa: PLC0415
+
+    known = [each for each in TRANSFORMS if each != "photograph"]
+    if name not in known:
+        raise UsageError(f"augment must be one of {', '.join(known)} here, got {name!r}{nearest(name, known)}")
+    return name
+
+
+def _set_once(overrides: dict[str, Any], name: str, value: Any) -> None:
+    if name in overrides:
+        raise UsageError(f"{name} must be set once, got {overrides[name]} and {value}")
+    overrides[name] = value
 
 
 def _photographs(place: str | None, arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -315,11 +334,8 @@ def _photographs(place: str | None, arguments: argparse.Namespace, overrides: di
         "data.decoder": arguments.decoder,
     }
     for name, value in settings.items():
-        if value is None:
-            continue
-        if name in overrides:
-            raise UsageError(f"{name} must be set once, got {overrides[name]} and {value}")
-        overrides[name] = value
+        if value is not None:
+            _set_once(overrides, name, value)
     options: dict[str, Any] = {"path": _absolute(str(place))}
     for name in [name for name in overrides if name.startswith("data.")]:
         options[name.partition(".")[2]] = overrides.pop(name)
@@ -348,7 +364,8 @@ def _absolute(path: str) -> str:
 
 
 def _refuse_photograph_options(data: Any, arguments: argparse.Namespace) -> None:
-    given = [name for name, usual in _OF_PHOTOGRAPHS.items() if getattr(arguments, name) != usual]
+    own = {**_OF_PHOTOGRAPHS, "augment": arguments.augment}  # other sets have augmentations, too
+    given = [name for name, usual in own.items() if getattr(arguments, name) != usual]
     given += [arguments.mode] if arguments.mode is not None else []
     if given:
         raise UsageError(f"--{given[0]} is for photographs, got {data}; leave it out")
