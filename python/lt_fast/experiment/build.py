@@ -251,6 +251,7 @@ def make_training_data(
         batch_size=config["batch_size"],
         seed=config["seed"],
         ranks=ranks,
+        validation=None if data.validation is None else source_of(data.validation),
         **(reading if decoded else {}),
     )
 

@@ -31,6 +31,8 @@ class TrainingData:
         seed: of the run.
         ranks: of this process.
         workers: threads (images in memory) or processes (files) of each loader.
+        validation: images held out of training, from which a method may learn during it, or None. Test images are never
+            here.
         evaluation_batch: images per batch where nothing is trained; fewer of so many classes that the logits of a batch
             would be more than 16 million.
     """
@@ -44,6 +46,7 @@ class TrainingData:
     seed: int = 0
     ranks: Ranks = Ranks()  # noqa: RUF009  (immutable)
     workers: int = 0
+    validation: ImageSource | None = None
     evaluation_batch: int = _EVALUATION_BATCH
 
     @property
