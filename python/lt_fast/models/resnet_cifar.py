@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,6 +13,8 @@ from lt_fast.models.initialization import build
 from lt_fast.registry import register
 
 _WIDTHS = (16, 32, 64)
+_BLOCKS = 5
+_MOST_LAST_BLOCKS = 64
 
 
 class BasicBlock(nn.Module):
@@ -49,23 +52,50 @@ class ResNetCifar(Classifier):
     The constructor leaves PyTorch's default weights, which come from its global generator; a cosine head has the weight
     of seed 0.
 
+    Args:
+        blocks: of each stage.
+        num_classes: C.
+        head: ``"linear"`` or ``"cosine"``.
+        in_channels: of the images.
+        bias: of a linear head.
+        uniform_head: whether ``resnet32`` fills a linear head as ``nn.Linear`` does itself.
+        last_blocks: blocks side by side in the place of the last one, whose features are concatenated.
+
     Shape:
-        x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 64)``; returns ``(N, num_classes)``. Any H and W.
+        x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 64 * last_blocks)``; returns ``(N, num_classes)``. Any
+        H and W.
     """
 
-    def __init__(self, blocks: int, num_classes: int, *, head: str = "linear", in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        blocks: int,
+        num_classes: int,
+        *,
+        head: str = "linear",
+        in_channels: int = 3,
+        bias: bool = True,
+        uniform_head: bool = False,
+        last_blocks: int = 1,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.conv1 = nn.Conv2d(in_channels, _WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
         widths = (_WIDTHS[0], *_WIDTHS)
         self.stages = nn.Sequential(*(_stage(before, after, blocks) for before, after in pairwise(widths)))
-        self.head = make_head(head, _WIDTHS[-1], num_classes)
+        # The last block stays in its stage, so that a network with one has the names that it always had.
+        self.beside = nn.ModuleList(BasicBlock(_WIDTHS[-1], _WIDTHS[-1]) for _ in range(last_blocks - 1))
+        self.head = make_head(head, last_blocks * _WIDTHS[-1], num_classes, bias=bias, uniform=uniform_head)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the pooled activations before the head, ``(N, 64)``."""
-        out: Tensor = self.stages(F.relu(self.bn1(self.conv1(x))))
-        return out.mean(dim=(2, 3))
+        """Return the pooled activations before the head, ``(N, 64 * last_blocks)``."""
+        out: Tensor = F.relu(self.bn1(self.conv1(x)))
+        if not len(self.beside):
+            return self.stages(out).mean(dim=(2, 3))  # type: ignore[no-any-return]
+        *before, last = self.stages
+        for stage in (*before, last[:-1]):  # type: ignore[index]
+            out = stage(out)
+        return torch.cat([block(out).mean(dim=(2, 3)) for block in (last[-1], *self.beside)], dim=1)  # type: ignore[index]
 
 
 def _stage(in_planes: int, planes: int, blocks: int) -> nn.Sequential:
@@ -73,13 +103,27 @@ def _stage(in_planes: int, planes: int, blocks: int) -> nn.Sequential:
 
 
 @register("model", "resnet32")
-def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, seed: int = 0) -> ResNetCifar:
+def resnet32(
+    num_classes: int,
+    *,
+    head: str = "linear",
+    in_channels: int = 3,
+    bias: bool = True,
+    uniform_head: bool = False,
+    last_blocks: int = 1,
+    seed: int = 0,
+) -> ResNetCifar:
     """ResNet-32 for CIFAR: 0.46 M parameters, 69 M multiply-adds on a 32 x 32 image.
 
     Args:
         num_classes: C >= 1.
         head: ``"linear"``, or ``"cosine"`` for losses with a scale of their own, such as LDAM.
         in_channels: 3 for colour, 1 for grey.
+        bias: whether a linear head has offsets; a cosine head has none. ntucllab/imbalanced-DL has none.
+        uniform_head: first weights of a linear head uniform in ``1 / sqrt(D)``, as ``nn.Linear`` has them itself, in
+            place of Kaiming-normal ones, 2.45 times as wide. Those of ntucllab/imbalanced-DL and microsoft/robustlearn.
+        last_blocks: blocks side by side in the place of the last one, whose features are concatenated. 2 make the
+            network of hyperconnect/LADE, which is that of megvii-research/BBN: 128 features.
         seed: determines every weight; the global generator is neither read nor advanced. Two heads of one seed share
             their backbone's weights.
 
@@ -88,10 +132,22 @@ def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, se
         TypeError, ValueError: if a size is not an integer >= 1, or ``seed`` not one in [0, 2^64).
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2, with option A shortcuts; Kaiming-normal initialisation and
-    use for long tails as in kaidic/LDAM-DRW, models/resnet_cifar.py.
+    use for long tails as in kaidic/LDAM-DRW, models/resnet_cifar.py; two last blocks as in megvii-research/BBN,
+    lib/backbone/resnet_cifar.py BBN_ResNet_Cifar.
     Differs from that code: global average pooling for any image size, where the code pools a square.
     """
     _checks.num_classes(num_classes)
     _checks.integer("in_channels", in_channels, least=1)
-    blocks = 5
-    return build(lambda: ResNetCifar(blocks, num_classes, head=head, in_channels=in_channels), seed=seed)
+    _checks.integer("last_blocks", last_blocks, least=1, most=_MOST_LAST_BLOCKS)
+    return build(
+        lambda: ResNetCifar(
+            _BLOCKS,
+            num_classes,
+            head=head,
+            in_channels=in_channels,
+            bias=bias,
+            uniform_head=uniform_head,
+            last_blocks=last_blocks,
+        ),
+        seed=seed,
+    )
