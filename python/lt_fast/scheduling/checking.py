@@ -24,9 +24,9 @@ def check_data(jobs: Sequence[Job], machine: Machine, *, download: bool = False)
         UsageError: if a data set needs ``root``, or an imbalance ratio leaves a class without images.
         DataError: if a file is missing or damaged; names it.
     """
-    unfinished = [job.config for job in jobs if finished_result(job) is None]
-    for config in {_data_of(config): config for config in unfinished}.values():
-        load_data(config, root=machine.root, download=download)
+    unfinished = [job for job in jobs if finished_result(job) is None]
+    for job in {_data_of(job.config): job for job in unfinished}.values():
+        load_data(job.config, root=job.root or machine.root, download=download)
 
 
 def _data_of(config: Mapping[str, Any]) -> str:

@@ -74,6 +74,7 @@ def _carry_out(given: Mapping[str, Any], report: TextIO) -> None:
         compiler=given["compiler"],
         workers=given["threads"] if MODE in config else None,
         callbacks=[_Reporting(report)],
+        test_curves=given["test_curves"],
     )
 
 

@@ -19,11 +19,13 @@ class Job(NamedTuple):
         config: from ``experiment.resolve``. Its recipe is one of the package, of an installed package, or of the recipe
             file that the configuration records: the run is carried out in a process of its own.
         folder: the run directory; new, or that of an earlier attempt.
+        root: folder of the data set's files, where it is not that of the machine.
     """
 
     name: str
     config: Mapping[str, Any]
     folder: Path
+    root: Path | None = None
 
     @property
     def log(self) -> Path:

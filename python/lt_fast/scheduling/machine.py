@@ -17,9 +17,10 @@ class Machine(NamedTuple):
         workers: runs at a time; left out, ``processors() // threads`` on a CPU, and one per GPU on CUDA.
         threads: threads of torch in each run; left out, 1 on a CPU, and the processors divided by the workers on CUDA.
         device: ``"cpu"``; ``"cuda"``, where the runs are distributed over all GPUs; or ``"cuda:N"``.
-        root: folder of the data set's files.
+        root: folder of the data set's files, where a job names no other.
         step: ``"eager"`` or, on a GPU, ``"graph"``: see ``lt_fast.training.fit``.
         compiler: backend of ``torch.compile`` for the networks' steps.
+        test_curves: measure the test images after every epoch too, where images are held out for validation.
     """
 
     workers: int | None = None
@@ -28,6 +29,7 @@ class Machine(NamedTuple):
     root: Path | None = None
     step: str = "eager"
     compiler: str | None = None
+    test_curves: bool = False
 
     def slots(self) -> list[str]:
         """Return the device of each worker.

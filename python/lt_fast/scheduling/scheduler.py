@@ -43,11 +43,10 @@ def carry_out(jobs: Sequence[Job], machine: Machine = Machine(), *, progress: bo
         failed = [outcome for outcome in carry_out(jobs, Machine(workers=2)) if outcome.status == "failed"]
     """
     _refuse_shared(jobs)
-    slots, threads = machine.slots(), machine.threads_per_run()
-    options = {"root": None if machine.root is None else str(machine.root), "step": machine.step}
-    options |= {"compiler": machine.compiler}
+    options = {"threads": machine.threads_per_run(), "step": machine.step, "compiler": machine.compiler}
+    options |= {"test_curves": machine.test_curves}
     with Overview(jobs, enabled=progress) as shown, Interruption() as interruption:
-        crew = _Crew(jobs, slots, shown, threads=threads, **options)
+        crew = _Crew(jobs, machine, shown, **options)
         try:
             outcomes = crew.work(interruption)
         except BaseException:
@@ -61,8 +60,9 @@ def carry_out(jobs: Sequence[Job], machine: Machine = Machine(), *, progress: bo
 class _Crew:
     """The workers: each has a device and at most one run."""
 
-    def __init__(self, jobs: Sequence[Job], slots: Sequence[str], shown: Overview, **options: Any) -> None:
-        self._waiting, self._free, self._shown, self._options = deque(jobs), deque(slots), shown, options
+    def __init__(self, jobs: Sequence[Job], machine: Machine, shown: Overview, **options: Any) -> None:
+        self._waiting, self._free, self._shown = deque(jobs), deque(machine.slots()), shown
+        self._root, self._options = machine.root, options
         self._running: list[Running] = []
         self._outcomes: dict[str, Outcome] = {}
 
@@ -88,7 +88,9 @@ class _Crew:
         if finished_result(job) is not None:
             self._end(Outcome(job, "finished"), earlier=True)
             return
-        self._running.append(Running(job, device=self._free[0], **self._options))
+        root = job.root or self._root
+        given = {"root": None if root is None else str(root.resolve()), **self._options}
+        self._running.append(Running(job, device=self._free[0], **given))
         self._free.popleft()
 
     def _look(self, run: Running) -> None:
