@@ -142,6 +142,34 @@ def regmixup_loss(clean, mixed, target, target_b, lam, counts, *, eta=1.0):
     return (plain + eta * regular) / (1 + eta)
 
 
+def bbn_share(epoch, epochs):
+    """Zhou et al. 2020 (BBN), section 4.3: 1 - ((e - 1) / E)^2 with e counted from 1; here ``epoch`` is e - 1."""
+    number = epoch + 1
+    return 1 - ((number - 1) / epochs) ** 2
+
+
+def bbn_logits(first, second, share, weight, bias):
+    """BBN, eq. (1), with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
+    rows = []
+    for one, other in zip(first, second, strict=True):
+        mixed = [2 * share * value for value in one] + [2 * (1 - share) * value for value in other]
+        rows.append(
+            torch.stack(
+                [sum(w * v for w, v in zip(row, mixed, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
+            )
+        )
+    return torch.stack(rows)
+
+
+def bbn_loss(logits, conventional, rebalancing, share):
+    """BBN, eq. (3): share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
+    losses = []
+    for row, one, other in zip(logits, conventional, rebalancing, strict=True):
+        total = torch.logsumexp(row, 0)
+        losses.append(share * (total - row[one]) + (1 - share) * (total - row[other]))
+    return sum(losses) / len(losses)
+
+
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
     """Menon et al. 2021: -log( pi_y^tau exp(z_y) / sum_c pi_c^tau exp(z_c) )."""
     prior = torch.tensor([n / sum(counts) for n in counts], dtype=torch.float64)

@@ -5,6 +5,7 @@ weights are a function of ``seed`` alone. ``adapt`` makes one of any network of 
 """
 
 from lt_fast.models.adapt import Adapted, adapt
+from lt_fast.models.bilateral_branches import BilateralBranchNetwork, bbn
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.cosine_head import CosineHead
 from lt_fast.models.digits_net import DigitsNet, digits_net
@@ -16,12 +17,14 @@ from lt_fast.registry import MODELS
 __all__ = [
     "MODELS",
     "Adapted",
+    "BilateralBranchNetwork",
     "Classifier",
     "CosineHead",
     "DigitsNet",
     "Frozen",
     "ResNetCifar",
     "adapt",
+    "bbn",
     "digits_net",
     "resnet32",
     "swap_head",
