@@ -1065,6 +1065,18 @@ def confusion_pair_shares(matrix, temperature, uniform_fraction):
     return shares
 
 
+def error_pair_shares(matrix, temperature, uniform_fraction):
+    """Probability of each (true, predicted) pair where errors of all classes are drawn at once: (C, C), sum 1."""
+    size = len(matrix)
+    cells = [(c, d) for c in range(size) for d in range(size) if c != d]
+    powers = {cell: float(matrix[cell[0]][cell[1]]) ** (1 / temperature) for cell in cells if matrix[cell[0]][cell[1]]}
+    shares = [[0.0] * size for _ in range(size)]
+    for c, d in cells:
+        by_count = powers.get((c, d), 0.0) / math.fsum(powers.values())
+        shares[c][d] = (1 - uniform_fraction) * by_count + uniform_fraction / len(cells)
+    return shares
+
+
 def weighted_distinct(weights, seed, epoch, count):
     """Efraimidis-Spirakis: the smallest exponential keys E / w, in order."""
     keys = []
