@@ -254,7 +254,7 @@ class _Cells:
         keys = np.concatenate([self.target * num_classes + self.predicted, self.predicted * num_classes + self.target])
         unique, place = np.unique(keys, return_inverse=True)
         weight = np.bincount(place, weights=np.tile(self.weight, 2), minlength=len(unique))
-        return _Cells(unique // num_classes, unique % num_classes, weight)
+        return _Cells(unique // num_classes, unique % num_classes, weight.astype(np.float64))
 
     @classmethod
     def from_packed(cls, text: str) -> "_Cells":
