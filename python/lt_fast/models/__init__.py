@@ -11,6 +11,7 @@ from lt_fast.models.cosine_head import CosineHead
 from lt_fast.models.digits_net import DigitsNet, digits_net
 from lt_fast.models.frozen import Frozen
 from lt_fast.models.heads import swap_head
+from lt_fast.models.resnet import resnet10, resnet50, resnet152, resnext50
 from lt_fast.models.resnet_cifar import ResNetCifar, resnet32
 from lt_fast.registry import MODELS
 
@@ -26,6 +27,10 @@ __all__ = [
     "adapt",
     "bbn",
     "digits_net",
+    "resnet10",
     "resnet32",
+    "resnet50",
+    "resnet152",
+    "resnext50",
     "swap_head",
 ]
