@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from lt_fast.cli.output import Output
@@ -60,9 +61,14 @@ def _show(method: str, data: str | None, output: Output) -> None:
 
 def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], output: Output) -> None:
     """Name the arguments that are at their defaults, which ``--set`` reaches too."""
-    from lt_fast.experiment.config import arguments_of, resolve  # noqa: PLC0415
+    from lt_fast.experiment.config import arguments_of, resolve, run_settings  # noqa: PLC0415
 
-    lines = []
+    usual = ", ".join(
+        f"{name}={signature(run_settings).parameters[name].default}"
+        for name in ("many_above", "few_below")
+        if name not in stated
+    )
+    lines = [f"  run: {usual}"] if usual else []
     for slot, parameters in arguments_of(resolve(method, data)).items():
         rest = [
             f"{name}={parameter.default}"
@@ -70,7 +76,7 @@ def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], output: Out
             if f"{slot}.{name}" not in stated and parameter.default is not parameter.empty  # else the run gives it
         ]
         lines += [f"  {slot}: {', '.join(rest)}"] if rest else []
-    output.say("  defaults, changed with --set COMPONENT.NAME=VALUE:\n  " + "\n  ".join(lines))
+    output.say("  defaults, changed with --set NAME=VALUE or COMPONENT.NAME=VALUE:\n  " + "\n  ".join(lines))
 
 
 def _shown(value: Any) -> str:
