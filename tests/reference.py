@@ -170,6 +170,37 @@ def bbn_loss(logits, conventional, rebalancing, share):
     return sum(losses) / len(losses)
 
 
+def _unit(row):
+    return row / sum(value * value for value in row) ** 0.5
+
+
+def sup_con_loss(embeddings, target, *, temperature=0.1):
+    """Khosla et al. 2020, eq. (2): the mean over anchors; an anchor without a positive adds 0."""
+    unit, total = [_unit(row) for row in embeddings], 0.0
+    for i in range(len(unit)):
+        scores = [torch.dot(unit[i], other) / temperature for other in unit]
+        below = sum(torch.exp(score) for k, score in enumerate(scores) if k != i)
+        positives = [j for j in range(len(unit)) if j != i and target[j] == target[i]]
+        for j in positives:
+            total = total - torch.log(torch.exp(scores[j]) / below) / len(positives)
+    return total / len(unit)
+
+
+def prototypical_sup_con_loss(embeddings, prototypes, target, *, temperature=0.1):
+    """Wang et al. 2021 (PSC): the own prototype over the sum of all others."""
+    total = 0.0
+    for row, label in zip(embeddings, target, strict=True):
+        scores = [torch.exp(torch.dot(_unit(row), _unit(one)) / temperature) for one in prototypes]
+        total = total - torch.log(scores[label] / sum(score for c, score in enumerate(scores) if c != label))
+    return total / len(target)
+
+
+def hybrid_loss(contrast, cross_entropy, epoch, epochs):
+    """Wang et al. 2021: alpha * L_contrast + (1 - alpha) * L_CE with alpha = 1 - (T / T_max)^2."""
+    alpha = 1 - (epoch / epochs) ** 2
+    return alpha * contrast + (1 - alpha) * cross_entropy
+
+
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
     """Menon et al. 2021: -log( pi_y^tau exp(z_y) / sum_c pi_c^tau exp(z_c) )."""
     prior = torch.tensor([n / sum(counts) for n in counts], dtype=torch.float64)

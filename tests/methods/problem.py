@@ -82,6 +82,14 @@ def _bbn(data, *, norm):
     return methods.BilateralBranches(network, losses.LOSSES["cross_entropy"](data.class_counts), seed=3)
 
 
+def _hybrid(kind):
+    def made(data, *, norm):
+        criterion = losses.LOSSES["cross_entropy"](data.class_counts)
+        return kind(_network(norm), criterion, temperature=0.5, width=16, seed=3)
+
+    return made
+
+
 MIXERS = {
     "classification": lambda train: mixing.MAM(train.class_counts, seed=3),
     "regmixup": lambda _: mixing.Mixup(20.0, seed=3),
@@ -93,6 +101,8 @@ METHODS = {
     "regmixup": _regmixup,
     "cmo": lambda data, *, norm: methods.Classification(_network(norm), losses.BalancedSoftmaxLoss(data.class_counts)),
     "bbn": _bbn,
+    "hybrid_sc": _hybrid(methods.HybridSC),
+    "hybrid_psc": _hybrid(methods.HybridPSC),
     "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
     "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
     "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),
