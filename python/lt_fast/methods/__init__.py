@@ -6,6 +6,7 @@ A method of your own is a subclass of ``Method`` in your own file; ``lt_fast.tra
 from lt_fast.methods.classification import Classification
 from lt_fast.methods.cp_mix import ConfusionPairing
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
+from lt_fast.methods.feature_mixing import FeatureMixer, FeatureMixing
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.methods.regmixup import RegMixup
 from lt_fast.methods.training_data import TrainingData
@@ -15,6 +16,8 @@ __all__ = [
     "Classification",
     "ConfusionPairing",
     "DeferredReweighting",
+    "FeatureMixer",
+    "FeatureMixing",
     "Method",
     "RegMixup",
     "StepOutput",
