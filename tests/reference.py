@@ -383,6 +383,30 @@ def cmo_images(background, foreground, boxes):
     return out, shares
 
 
+def otmix_backgrounds(foreground, background, y_front, y_behind, counts, *, w=0.05, reg=0.01, iterations=1000):
+    """Gao et al. 2023: train_OTmix of JintongGao/Enhancing-Minority-Classes-by-Mixing, with Sinkhorn's iteration."""
+    rates = [[n / sum(row) if i != j and sum(row) else 0.0 for j, n in enumerate(row)] for i, row in enumerate(counts)]
+    F, B = len(foreground), len(background)
+    K = torch.zeros(F, B, dtype=torch.float64)
+    for i in range(F):
+        for j in range(B):
+            f, b = foreground[i].double(), background[j].double()
+            cosine = float(f @ b) / (max(float(f.norm()), 1e-8) * max(float(b.norm()), 1e-8))
+            cost = w * (1 - cosine) + (1 - w) * (1 - rates[y_front[i]][y_behind[j]])
+            K[i, j] = math.exp(-cost / reg)
+    u = torch.full((F,), 1 / F, dtype=torch.float64)
+    for _ in range(iterations):
+        v = (1 / B) / (K.T @ u)
+        u = (1 / F) / (K @ v)
+    plan = u[:, None] * K * v
+    return [max(range(B), key=lambda j, i=i: plan[i, j]) for i in range(F)]
+
+
+def otmix_goes_by_transport(uniform, epoch, epochs, u):
+    """The same code's np.random.binomial(n=1, p=(epoch / epochs) ** u), for a given uniform draw."""
+    return uniform < (epoch / epochs) ** u
+
+
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 

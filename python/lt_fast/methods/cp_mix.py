@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast import _checks, mixing
+from lt_fast._schedules import epoch_at
 from lt_fast.batch import Batch
 from lt_fast.counts import ClassCounts
 from lt_fast.data import Loader, PairPlans
@@ -20,7 +21,6 @@ from lt_fast.ops import mixed_margin_loss
 from lt_fast.registry import register
 from lt_fast.sampling import ConfusionCounts, ConfusionPairBatchSampler
 from lt_fast.sampling.confusion_pairs import Condition
-from lt_fast.training.schedules import epoch_at
 
 _PAIRS = 0x70616972
 """Changes the seed of the run into one for the pairs: their augmentation and coefficients are independent of the plain
