@@ -34,6 +34,13 @@ class NoBatchNorm(nn.Module):
         return self.head(self.features(x))
 
 
+class TwoFeatures(NoBatchNorm):
+    """Its features in two parts, which stand for the two branches of a network with a doubled block."""
+
+    def branch_features(self, x, branch):
+        return self.features(x)[:, :64] if branch == "conventional" else self.features(x)[:, 64:]
+
+
 def training_data(ranks=ALONE, *, mixer=None, workers=0, batch_size=BATCH):
     train = datasets.digits_lt(imbalance_ratio=20, seed=0)
     mean, std = datasets.channel_stats(train.images)
@@ -70,6 +77,11 @@ def _regmixup(data, *, norm):
     return methods.RegMixup(_network(norm), losses.LOSSES["cross_entropy"](data.class_counts), eta=0.5)
 
 
+def _bbn(data, *, norm):
+    network = models.bbn(10, backbone="digits_net", in_channels=1, seed=1) if norm else TwoFeatures(10)
+    return methods.BilateralBranches(network, losses.LOSSES["cross_entropy"](data.class_counts), seed=3)
+
+
 MIXERS = {
     "classification": lambda train: mixing.MAM(train.class_counts, seed=3),
     "regmixup": lambda _: mixing.Mixup(20.0, seed=3),
@@ -80,6 +92,7 @@ METHODS = {
     "cp_mix": _cp_mix,
     "regmixup": _regmixup,
     "cmo": lambda data, *, norm: methods.Classification(_network(norm), losses.BalancedSoftmaxLoss(data.class_counts)),
+    "bbn": _bbn,
     "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
     "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
     "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),

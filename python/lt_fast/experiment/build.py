@@ -16,7 +16,7 @@ from lt_fast.data import ArraySource, FileSource, Loader
 from lt_fast.datasets import ImageSet, channel_stats, validation_split
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
-from lt_fast.experiment.config import DATA_OPTIONS, MODE, groups_of, protocol_of
+from lt_fast.experiment.config import DATA_OPTIONS, MODE, groups_of, library_name, protocol_of
 from lt_fast.experiment.layer_rates import Layerwise, rates_by_layer
 from lt_fast.experiment.second_stage import refuse_unfit
 from lt_fast.methods import DeferredReweighting, Method, TrainingData, WeightAveraging
@@ -82,7 +82,7 @@ def load_data(
     name = config["data"]
     factory = component_of("data", name)
     if root is None and needs_root(name):
-        raise UsageError(f"--root is needed for {name}: the folder of its files; --download fetches them there")
+        raise UsageError(how_to_give_root(name))
     options = dict(config.get(DATA_OPTIONS, {})) | ({} if root is None else {"root": str(root)})
     given = {
         "root": root,
@@ -125,6 +125,14 @@ def _divided(data: Data, config: Mapping[str, Any]) -> Data:
 def takes(name: str, argument: str) -> bool:
     """Return whether the data set called ``name`` has ``argument``: ``root`` where it consists of files in a folder."""
     return argument in parameters_of(component_of("data", name))
+
+
+def how_to_give_root(name: str) -> str:
+    """Return the message that the folder of the data set called ``name`` is needed."""
+    hint = (
+        "--download fetches them there" if takes(name, "download") else "add --root DIR, which holds lists and images"
+    )
+    return f"--root is needed for {name}: the folder of its files; {hint}"
 
 
 def needs_root(name: str) -> bool:
@@ -207,7 +215,7 @@ def make_model(config: Mapping[str, Any], data: Data, *, first_weights: bool = T
     if not first_weights and "weights" in config["model"]:
         config = {**config, "model": {**config["model"], "weights": None}}
     if config["model"].get("weights") == "pretrained":
-        require_weights(config["model"]["name"])
+        require_weights(library_name(config["model"]["name"]))
     model: nn.Module = _made(config, "model", given)
     if config.get(MODE) == "freeze":
         model = _frozen(config, model)

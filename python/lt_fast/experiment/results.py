@@ -32,7 +32,7 @@ from lt_fast.experiment.predictions import (
     scores_in,
 )
 from lt_fast.experiment.scored_prior import scored_prior
-from lt_fast.experiment.second_stage import adapted, batches_to_fit, refuse_unfit, shift_batch_norm
+from lt_fast.experiment.second_stage import adapted, batches_to_fit, fine_tune, refuse_unfit, shift_batch_norm
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -163,6 +163,7 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
         found = [collect(network, each, device=device, amp=config["amp"], keep_logits=False) for each in views]
     features, _, targets = (torch.cat(column) for column in zip(*found, strict=True))
     calibrator.fit(features, targets, head=model.head)
+    fine_tune(config, parts.data, calibrator, model, device=device)
     return wanted
 
 

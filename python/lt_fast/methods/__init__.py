@@ -3,6 +3,7 @@
 A method of your own is a subclass of ``Method`` in your own file; ``lt_fast.training.fit`` trains it.
 """
 
+from lt_fast.methods.bilateral_branches import BilateralBranches
 from lt_fast.methods.classification import Classification
 from lt_fast.methods.cp_mix import ConfusionPairing
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
@@ -12,6 +13,7 @@ from lt_fast.methods.training_data import TrainingData
 from lt_fast.methods.weight_averaging import WeightAveraging
 
 __all__ = [
+    "BilateralBranches",
     "Classification",
     "ConfusionPairing",
     "DeferredReweighting",

@@ -75,7 +75,7 @@ def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
 
 def title_of(config: Mapping[str, Any]) -> str:
     """Return the title of a plot: method, data set, imbalance ratio, seed; of photographs, their folder and network."""
-    if "data_options" in config:
+    if "mode" in config:
         place, network = Path(config["data_options"]["path"]).stem, config["model"]["name"].rpartition(":")[2]
         how = f"by {config['mode']}" if config["epochs"] else "as given"
         return f"{method_name(config)} on {place}, {network} {how}, seed {config['seed']}"
