@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lt_fast._text import nearest, shown
+from lt_fast._text import shown
 from lt_fast.errors import UsageError
 from lt_fast.experiment.components import component_of, settable, takes_any
 from lt_fast.experiment.lengths import training_images
@@ -33,16 +33,10 @@ def training_protocol_of(name: str, data: str | None = None) -> TrainingProtocol
         where = TRAINING_PROTOCOLS.where(name)
         raise UsageError(f"protocol {name!r} must be a TrainingProtocol, got {shown(found)} from {where}")
     if data is not None and data not in found.on:
-        hint = nearest(data, found.on) if data.partition("-")[0] != "photographs" else _other_mode(found)
-        raise UsageError(
-            f"protocol {found.name} is stated for {', '.join(found.on)}, got {data}{hint or '; leave --protocol out'}"
-        )
+        mode = next((name.partition("-")[2] for name in found.on if name.startswith("photographs-")), "")
+        hint = f"add --{mode}" if mode and data.startswith("photographs-") else "leave --protocol out"
+        raise UsageError(f"protocol {found.name} is stated for {', '.join(found.on)}, got {data}; {hint}")
     return found
-
-
-def _other_mode(protocol: TrainingProtocol) -> str:
-    modes = [name.partition("-")[2] for name in protocol.on if name.startswith("photographs-")]
-    return f"; add --{modes[0]}" if modes else ""
 
 
 def laid_over(
@@ -75,7 +69,7 @@ def laid_over(
             f"protocol {protocol.name} has its length in steps on {data}, whose number of training images is not known "
             "before they are read; leave --protocol out"
         )
-    network = recipe.settings_for(data, tail["profile"], tail["imbalance_ratio"]).get("model")
+    network = recipe.settings.get("model")  # on one data set a recipe may name a size, which is the protocol's
     own = own_network or (isinstance(network, Spec) and network.name is not None)
     merged = protocol.over(stated, usual, images, own_network=own)
     for slot, setting in protocol.settings_for(usual, images).items():

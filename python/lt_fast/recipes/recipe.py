@@ -15,7 +15,7 @@ COMPONENTS = (
 
 VALUES = (
     "epochs", "batch_size", "learning_rate", "amp", "subset_seed", "validation", "defer_until",
-    "layer_decay", "averaging", "feature_views",
+    "many_above", "few_below", "layer_decay", "averaging", "feature_views",
 )  # fmt: skip
 """Settings of a run that belong to no component, or to several."""
 
@@ -252,8 +252,8 @@ class TrainingProtocol:
     Batches, length, schedule, optimizer, augmentation and network are those of the protocol where it states them. A
     component that it names is wholly the protocol's, so that no option of the recipe's is left; a spec without a name
     changes options of the recipe's. The head stays the recipe's, for it belongs to the loss, and so does a network that
-    the recipe itself names. Of the parts of a method (``OF_THE_METHOD``) a protocol may change options alone, and does
-    so where a recipe has the one that it names.
+    the recipe names on every data set. Of the parts of a method (``OF_THE_METHOD``) a protocol may change options
+    alone, and does so where a recipe has the one that it names.
 
     Args:
         name: what ``lt-fast train --protocol`` calls it.

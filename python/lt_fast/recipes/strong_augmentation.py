@@ -8,6 +8,7 @@ The training protocol ``marc`` lays the same values over any recipe.
 from collections.abc import Mapping
 from typing import Any
 
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.protocols import CIFAR_STATISTICS, CROPS, CROPS_OF_DIGITS
 from lt_fast.recipes.recipe import Cited, Recipe, Setting, Settings, Spec, cited
 
@@ -48,7 +49,12 @@ def strongly_augmented(recipe: Recipe, *, stage_2: bool = False) -> Recipe:
         f"{recipe.name}_autoaugment",
         title=f"{recipe.title}, with AutoAugment and Cutout",
         transform=autoaugment(CROPS, None),
-        on={**own, "digits-lt": {"transform": autoaugment(CROPS_OF_DIGITS, None)}, "photographs": _OF_PHOTOGRAPHS},
+        on={
+            **own,
+            "digits-lt": {"transform": autoaugment(CROPS_OF_DIGITS, None)},
+            "photographs": _OF_PHOTOGRAPHS,
+            **dict.fromkeys((IMAGENET_LT, PLACES_LT, INATURALIST_2018), _LARGE),
+        },
         at=tails,
     )
 
@@ -57,6 +63,14 @@ _OF_PHOTOGRAPHS: dict[str, Setting] = {
     "transform": Spec(
         cited("photograph", "ours: AutoAugment's policy here is CIFAR's, for small images in memory"),
         augment=cited("strong", "ours: what photographs have in its place, of torchvision"),
+    )
+}
+
+
+_LARGE: dict[str, Setting] = {
+    "transform": Spec(
+        cited("photograph", "ours: AutoAugment's policy here is CIFAR's, for small images in memory"),
+        augment=cited("autoaugment", "ours: torchvision's policy for ImageNet; the authors' codes have none there"),
     )
 }
 

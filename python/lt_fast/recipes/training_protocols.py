@@ -4,6 +4,7 @@
 table are comparable where they share one: recipes alone follow each its own authors.
 """
 
+from lt_fast.recipes.large_scale import IMAGENET_LT
 from lt_fast.recipes.mam import IDL
 from lt_fast.recipes.mc import MAMMC_PAPER
 from lt_fast.recipes.protocols import CIFAR_STATISTICS, CROPS, CROPS_OF_DIGITS, LDAM_CODE, USUAL
@@ -34,12 +35,12 @@ _SMALL = f"{MAMMC_PAPER}, CIFAR and soil, ResNet-32"
 _LARGE = f"{MAMMC_PAPER}, ImageNet-LT, ResNet-50"
 
 
-def _mammc_stage_2(epochs: int, batch: int, source: str) -> Spec:
+def _mammc_stage_2(epochs: int, rate: float, batch: int, source: str) -> Spec:
     return Spec(
         cited("margin", source),
         epochs=cited(epochs, source),
-        lr=cited(0.05, source),
-        peak_lr=cited(0.05, f"{source}: no warm-up is named"),
+        lr=cited(rate, f"{source}: a cosine, {rate:g} to 0"),
+        peak_lr=cited(rate, f"{source}: no warm-up is named"),
         warmup_epochs=cited(0, f"{source}: no warm-up is named"),
         batch_size=cited(batch, source),
         momentum=cited(0.9, source),
@@ -54,18 +55,22 @@ _OF_THE_PAPER: dict[str, Setting] = {
     "schedule": _cosine(_SMALL),
     "optimizer": _sgd(2e-4, _SMALL),
     "defer_until": cited(0.8, f"ours: {LDAM_CODE}, epoch 160 of 200; the {MAMMC_PAPER} names none for MAM-DRW"),
-    "calibrator": _mammc_stage_2(10, 256, _SMALL),
+    "calibrator": _mammc_stage_2(10, 0.05, 256, _SMALL),
 }
 _ON_DIGITS: dict[str, Setting] = {
     "epochs": cited(60, "ours: 420 steps; the paper has no digits"),
     "batch_size": cited(64, "ours: seven steps per epoch from 417 images"),
-    "calibrator": _mammc_stage_2(40, 64, "ours: 280 steps from 417 images; the rest is the paper's"),
+    "calibrator": _mammc_stage_2(40, 0.05, 64, "ours: 280 steps from 417 images; the rest is the paper's"),
 }
 _ON_IMAGENET: dict[str, Setting] = {
-    "model": Spec(cited("torchvision:resnet50", _LARGE), weights=cited(None, f"{_LARGE}: from new weights")),
+    "model": Spec(cited("resnet50", _LARGE)),
     "epochs": cited(100, _LARGE),
     "batch_size": cited(128, _LARGE),
-    "calibrator": _mammc_stage_2(10, 128, _LARGE),
+    "calibrator": _mammc_stage_2(10, 0.1, 128, _LARGE),
+}
+_ON_PHOTOGRAPHS: dict[str, Setting] = {
+    **_ON_IMAGENET,
+    "model": Spec(cited("torchvision:resnet50", _LARGE), weights=cited(None, f"{_LARGE}: from new weights")),
 }
 
 MAMMC_TABLE = register(
@@ -73,7 +78,7 @@ MAMMC_TABLE = register(
         "mammc-paper",
         MAMMC_PAPER,
         title="MAMMC paper: all rows of its tables alike; augmentation is the recipe's, for it names none",
-        on={**_ON_CIFAR, "digits-lt": _ON_DIGITS, "photographs-scratch": _ON_IMAGENET},
+        on={**_ON_CIFAR, "digits-lt": _ON_DIGITS, IMAGENET_LT: _ON_IMAGENET, "photographs-scratch": _ON_PHOTOGRAPHS},
         **_OF_THE_PAPER,
     )
 )
@@ -115,10 +120,7 @@ def _marc_on_cifar(images: int) -> dict[str, Setting]:
 
 
 _MARC_ON_IMAGENET: dict[str, Setting] = {
-    "model": Spec(
-        cited("torchvision:resnext50_32x4d", f"{_MARC_IMAGENET}/softmax_resnext50.yaml"),
-        weights=cited(None, f"{_MARC_IMAGENET}/softmax_resnext50.yaml: from new weights"),
-    ),
+    "model": Spec(cited("resnext50", f"{_MARC_IMAGENET}/softmax_resnext50.yaml")),
     "epochs": cited(90, f"{_MARC_IMAGENET}/softmax_resnext50.yaml"),
     "batch_size": cited(256, f"{_MARC_IMAGENET}/softmax_resnext50.yaml"),
     "learning_rate": cited(0.1, f"{_MARC_IMAGENET}/softmax_resnext50.yaml"),
@@ -132,13 +134,24 @@ _MARC_ON_IMAGENET: dict[str, Setting] = {
         weight_decay=cited(5e-4, f"{_MARC_IMAGENET}/MARC.yaml"),
     ),
 }
+_MARC_ON_PHOTOGRAPHS: dict[str, Setting] = {
+    **_MARC_ON_IMAGENET,
+    "model": Spec(
+        cited("torchvision:resnext50_32x4d", f"{_MARC_IMAGENET}/softmax_resnext50.yaml"),
+        weights=cited(None, f"{_MARC_IMAGENET}/softmax_resnext50.yaml: from new weights"),
+    ),
+}
 
 MARC_CODE = register(
     TrainingProtocol(
         "marc",
         MARC,
         title="MARC's code: 13,000 + 2,000 iterations of 512 images, AutoAugment and Cutout",
-        on={**dict.fromkeys(_CIFAR, _marc_on_cifar), "photographs-scratch": _MARC_ON_IMAGENET},
+        on={
+            **dict.fromkeys(_CIFAR, _marc_on_cifar),
+            IMAGENET_LT: _MARC_ON_IMAGENET,
+            "photographs-scratch": _MARC_ON_PHOTOGRAPHS,
+        },
     )
 )
 
