@@ -58,7 +58,8 @@ def test_the_fit_is_that_of_the_authors_code(images, loader):
     theirs = copy.deepcopy(model)
     omega, beta, moved = reference.marc_second_stage(
         theirs, theirs.head, lambda epoch: ((each.x, each.target) for each in loader.batches(epoch)),
-        len(images.labels), counts.counts.tolist(), batch_size=64, rates=rates, gamma=1.2, momentum=0.9, weight_decay=5e-4,
+        len(images.labels), counts.counts.tolist(), batch_size=64, rates=rates, gamma=1.2, momentum=0.9,
+        weight_decay=5e-4,
     )  # fmt: skip
     torch.testing.assert_close(calibrator.omega, omega, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(calibrator.beta, beta, rtol=1e-6, atol=1e-6)

@@ -270,7 +270,16 @@ class MarginCalibration(TrainedCalibration):
         return wrap_head(self.adapted(model), self.scale * omega, self.scale * beta * norm, head=head)
 
     def _settings(self) -> dict[str, Any]:
-        kept = ("gamma", "epochs", "lr", "peak_lr", "warmup_epochs", "batch_size", "momentum", "weight_decay")
+        kept: tuple[str, ...] = (
+            "gamma",
+            "epochs",
+            "lr",
+            "peak_lr",
+            "warmup_epochs",
+            "batch_size",
+            "momentum",
+            "weight_decay",
+        )
         kept += ("normalization", "scale", "views", "seed", "empty") + ("as_published",) * self.as_published
         return {name: getattr(self, name) for name in kept}
 
