@@ -17,6 +17,11 @@ def _schedule(epochs: int, warmup: int, milestones: tuple[int, int, int]) -> dic
     }
 
 
+ON_CIFAR = {
+    "cifar10-lt": _schedule(1241, 20, (604, 926, 1128)),
+    "cifar100-lt": _schedule(1419, 22, (691, 1059, 1290)),
+}
+
 LOGIT_ADJUSTMENT = register(
     Recipe(
         "logit_adjustment",
@@ -33,9 +38,6 @@ LOGIT_ADJUSTMENT = register(
             normalization=cited("batch", f"{CODE}/utils.py, reduce_mean; without weights all three agree"),
         ),
         optimizer=Spec(nesterov=cited(True, f"{CODE}/main.py")),
-        on={
-            "cifar10-lt": _schedule(1241, 20, (604, 926, 1128)),
-            "cifar100-lt": _schedule(1419, 22, (691, 1059, 1290)),
-        },
+        on=ON_CIFAR,
     )
 )
