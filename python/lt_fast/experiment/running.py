@@ -19,7 +19,7 @@ from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, fused_on, images_to_fit, load_data, source_of
 from lt_fast.experiment.captured import CapturedPrediction, in_large_batches
-from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
+from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE, groups_of
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
@@ -377,7 +377,11 @@ def _measured(
     alone = parts._replace(data=replace(parts.data, ranks=Ranks()))  # the others have nothing left to do
     predictions = calibrated(config, data, alone, directory.path, scored, device=place.device, fit=True)
     tables = _saved_tables(parts.method, directory.path)
-    measured = {**measure(data, predictions), "method": dict(parts.method.summary()), "tables": tables}
+    measured = {
+        **measure(data, predictions, groups_of(config)),
+        "method": dict(parts.method.summary()),
+        "tables": tables,
+    }
     result = {"config": dict(config), **measured, **_circumstances(config, data, history, started, place)}
     predictions.save(directory.path)
     save_for_use(config, data, alone, directory.path, device=place.device, most=place.most_logits)
@@ -470,7 +474,7 @@ def _evaluation(
     predicting = CapturedPrediction(parts.method, torch.device(place.device)) if captured else parts.method
 
     def evaluate(method: Method) -> dict[str, float | None]:  # noqa: ARG001  (it is that of `parts`)
-        recalls = metrics.GroupRecalls(data.train.class_counts)
+        recalls = metrics.GroupRecalls(data.train.class_counts, groups=groups_of(config))
         for _, logits, labels in scored_batches(config, predicting, batches, device=place.device):
             recalls.add(logits, labels)
         counted = torch.from_numpy(recalls.counted).to(place.device)  # where the ranks exchange tensors

@@ -7,6 +7,7 @@ A loss is made once from the counts and called with one label per row, or with t
     loss = criterion(mixed_logits, target_a, target_b, lam)
 
 The options that all losses share are documented in ``Loss``. ``lt.ops.mixed_margin_loss`` is the same as a function.
+Losses of embeddings, ``SupConLoss`` and ``PrototypicalSupConLoss``, take no counts.
 """
 
 from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss, log_prior
@@ -22,11 +23,12 @@ from lt_fast.losses.ldam import LDAMLoss, ldam_margins
 from lt_fast.losses.logit_adjusted import LogitAdjustedLoss
 from lt_fast.losses.maximum_margin import MaximumMarginLoss
 from lt_fast.losses.seesaw import SeesawLoss
+from lt_fast.losses.supervised_contrastive import PrototypicalSupConLoss, SupConLoss
 from lt_fast.registry import LOSSES
 
 __all__ = [
     "LOSSES", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
-    "FocalLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss", "RowLoss", "SeesawLoss",
-    "SharedOptions", "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins",
-    "log_prior",
+    "FocalLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss",
+    "PrototypicalSupConLoss", "RowLoss", "SeesawLoss", "SharedOptions", "SupConLoss", "effective_number_weights",
+    "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_prior",
 ]  # fmt: skip
