@@ -687,6 +687,27 @@ def resnet_features(x, layers):
     return x.flatten(2).mean(dim=2)
 
 
+def basic_resnet_features(x, layers):
+    """He et al. 2016, Table 1, the network for photographs, with one basic block in each of the four stages.
+
+    A 7 x 7 convolution by steps of two, a 3 x 3 maximum by steps of two, then pairs of convolutions; where a stage
+    makes the image smaller, the shortcut is a 1 x 1 convolution by steps of two (option B). The mean over the pixels.
+    ``layers``: (convolution weight, batch norm state) in the order of the network, shortcuts after their pair.
+    """
+    (weight, norm), *rest = layers
+    x = torch.relu(_normalized(torch.conv2d(x, weight, stride=2, padding=3), norm))
+    x = torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1)
+    while rest:
+        (first, norm1), (second, norm2), *rest = rest
+        stride, shortcut = 1, x
+        if first.shape[0] != first.shape[1]:
+            (narrow, norm3), *rest = rest
+            stride, shortcut = 2, _normalized(torch.conv2d(x, narrow, stride=2), norm3)
+        out = torch.relu(_normalized(torch.conv2d(x, first, stride=stride, padding=1), norm1))
+        x = torch.relu(_normalized(torch.conv2d(out, second, padding=1), norm2) + shortcut)
+    return x.flatten(2).mean(dim=2)
+
+
 def cosines(x, weight):
     """<x_i, w_j> / (|x_i| |w_j|)."""
     out = torch.zeros(len(x), len(weight), dtype=torch.float64)
