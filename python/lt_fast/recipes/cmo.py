@@ -6,6 +6,7 @@ reweight=effective_number --set defer_until=0.8``.
 
 from lt_fast.recipes.protocols import LDAM_CODE
 from lt_fast.recipes.recipe import Paper, Recipe, Spec, cited, register
+from lt_fast.recipes.ride import RIDE
 
 _CODE = "naver-ai/cmo"
 
@@ -39,5 +40,16 @@ CMO = register(
                 f"{LDAM_CODE}",
             ),
         ),
+    )
+)
+
+CMO_RIDE = register(
+    RIDE.derive(
+        "cmo_ride",
+        paper=CMO.paper,
+        equations="Section 3, Algorithm 1; Table of CIFAR-100-LT, row RIDE + CMO",
+        title="CMO with RIDE's three experts",
+        cost="as ride; half of the batches read twice the images",
+        mixer=CMO.settings["mixer"],
     )
 )
