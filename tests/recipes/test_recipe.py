@@ -130,7 +130,7 @@ def test_register_takes_recipes_and_protocols():
             register(Recipe("base", Paper("P"), "eq. 1"))
         with pytest.raises(UsageError, match=r"recipe 'ce' is registered twice: by .*ldam.py:\d+ and by "):
             register(BASE.derive("ce"))
-        with pytest.raises(TypeError, match="entry must be a Recipe or a Protocol, got Spec"):
+        with pytest.raises(TypeError, match="entry must be a Recipe, a Protocol or a TrainingProtocol, got Spec"):
             register(Spec("ce"))
     finally:
         RECIPES.forget("base")

@@ -73,7 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start-from", type=folder, metavar="RUN", help="begin with the weights of another run, under a new schedule"
     )
     parser.add_argument("--seed", default="0", help="of network, draws and, on digits-lt, split (default: 0)")
-    parser.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
+    add_protocol_argument(parser)
+    lengths = parser.add_mutually_exclusive_group()
+    lengths.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
+    lengths.add_argument("--steps", metavar="N", help="length in steps of one batch: as many epochs as come nearest")
+    lengths.add_argument(
+        "--images", dest="images_seen", metavar="N", help="length in images: as many epochs as come nearest"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -152,6 +158,16 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
 def add_recipe_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--recipe``."""
     parser.add_argument("--recipe", type=Path, metavar="FILE.py", help="a file that registers recipes and components")
+
+
+def add_protocol_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--protocol``."""
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="train as one paper or code trains all of its methods, such as marc: batches, length, schedule, "
+        "optimizer, augmentation; `lt-fast methods` lists them (default: each recipe as its own authors)",
+    )
 
 
 def folder(text: str) -> Path:
@@ -264,6 +280,7 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
         profile=arguments.profile,
         seed=arguments.seed,
         recipe_file=file,
+        protocol=arguments.protocol,
         **of_photographs,
     )
     _require_root(config, arguments)
@@ -418,11 +435,13 @@ def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": "0",
     }
     usual |= {"epochs": None, "set": [], "amp": False, "start_from": None, "images": None, "model": None, "mode": None}
+    usual |= {"protocol": None, "steps": None, "images_seen": None}
     usual |= _OF_PHOTOGRAPHS
     given = [name for name, default in usual.items() if getattr(arguments, name) != default]
     if given:
         option = f"--{given[0].replace('_', '-')}"
-        option = {"images": "DATA", "mode": f"--{arguments.mode}"}.get(given[0], option)
+        others = {"images": "DATA", "mode": f"--{arguments.mode}", "images_seen": "--images"}
+        option = others.get(given[0], option)
         raise UsageError(f"{option} must be left out with --resume {place}, whose config.json has every setting")
     config = {name: value for name, value in stored_config(place, recipe_file(arguments)).items() if name != START}
     _require_root(config, arguments)
@@ -453,7 +472,7 @@ def _is_path(name: str) -> bool:
 
 
 def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
-    """Return ``--set``, ``--epochs`` and ``--amp`` as one mapping.
+    """Return ``--set``, ``--epochs``, ``--steps``, ``--images`` and ``--amp`` as one mapping.
 
     Raises:
         UsageError: if a setting is given twice.
@@ -461,7 +480,8 @@ def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
     from lt_fast.experiment.config import split_assignment  # noqa: PLC0415
 
     pairs: list[tuple[str, str | bool]] = [split_assignment(text) for text in arguments.set]
-    pairs += [("epochs", arguments.epochs)] if arguments.epochs is not None else []
+    lengths = {"epochs": arguments.epochs, "steps": arguments.steps, "images": arguments.images_seen}
+    pairs += [(name, value) for name, value in lengths.items() if value is not None]
     pairs += [("amp", True)] if arguments.amp else []
     overrides = dict(pairs)
     for name in overrides:
@@ -560,15 +580,15 @@ def _draw(folder: Path) -> list[Path]:
 
 
 def _describe(config: dict[str, Any]) -> str:
+    recipe = config["recipe"] + (f" by the protocol {config['protocol']}" if "protocol" in config else "")
     if "mode" in config:
         options, network = config["data_options"], config["model"]["name"]
         folds = f", {options['folds']} folds" if options["folds"] else ""
         how = {"freeze": "frozen", "finetune": "fine-tuned", "scratch": "from new weights"}[config["mode"]]
         return (
-            f"{config['recipe']} on {options['path']}: {network} {how}{folds}, seed {config['seed']}, "
-            f"{config['epochs']} epochs"
+            f"{recipe} on {options['path']}: {network} {how}{folds}, seed {config['seed']}, {config['epochs']} epochs"
         )
     return (
-        f"{config['recipe']} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
+        f"{recipe} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
         f"{config['profile']} profile, seed {config['seed']}, {config['epochs']} epochs"
     )
