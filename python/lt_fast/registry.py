@@ -233,10 +233,15 @@ SCHEDULES = Registry(
     group="lt_fast.schedules",
 )
 CALIBRATORS = Registry("calibrator", folder="calibration", group="lt_fast.calibrators")
-# Photographs are split by the rules of a run: more than `datasets`, which reads, knows of.
+# Image files are sources of a run's loader, and photographs are split by its rules: more than `datasets` knows of.
 DATASETS = Registry(
     "data",
-    {"photographs": "lt_fast.experiment.photographs:photographs"},
+    {
+        "photographs": "lt_fast.experiment.photographs:photographs",
+        "imagenet-lt": "lt_fast.experiment.large_scale:imagenet_lt",
+        "places-lt": "lt_fast.experiment.large_scale:places_lt",
+        "inaturalist-2018": "lt_fast.experiment.large_scale:inaturalist_2018",
+    },
     folder="datasets",
     group="lt_fast.datasets",
 )

@@ -295,18 +295,44 @@ def data_set_of(place: str | None, known: list[str]) -> Any:
 
 
 def of_data(data: Any, place: str | None, arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``resolve`` takes for photographs alone; options that are settings of the run go to ``overrides``.
+    """Return what ``resolve`` takes for this kind of data; options that are settings of the run go to ``overrides``.
 
     Raises:
         UsageError: if an option is for photographs, and the data set is another one; or a setting is given twice.
     """
     if data == PHOTOGRAPHS:
         return _photographs(place, arguments, overrides)
-    _refuse_photograph_options(data, arguments)
+    of_files = _is_of_files(data)
+    _refuse_photograph_options(data, arguments, of_files=of_files)
+    if of_files:
+        return {"model": arguments.model, "data_options": _options_of_files(arguments, overrides)}
     if arguments.augment is not None:
         _set_once(overrides, "transform", _transform_of_images(arguments.augment))
-    overrides |= {} if arguments.model is None else {"model": arguments.model}
-    return {}
+    return {} if arguments.model is None else {"model": arguments.model}
+
+
+def _is_of_files(data: str) -> bool:
+    """Whether a built-in set consists of image files, which are decoded while a network trains."""
+    from lt_fast.experiment.config import protocol_of  # noqa: PLC0415
+    from lt_fast.recipes.recipe import plain  # noqa: PLC0415
+    from lt_fast.registry import DATASETS  # noqa: PLC0415
+
+    transform = protocol_of(data).settings["transform"] if data in DATASETS else None
+    return plain(getattr(transform, "name", None)) == "photograph"
+
+
+def _options_of_files(arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Move the options of image files to ``overrides``, and return those of the data set itself."""
+    settings = {
+        "transform.augment": arguments.augment,
+        "model.weights": _weights(arguments.weights),
+        "data.decoder": arguments.decoder,
+    }
+    for name, value in settings.items():
+        if value is not None:
+            _set_once(overrides, name, value)
+    own = [name for name in overrides if name.startswith("data.")]
+    return {name.partition(".")[2]: overrides.pop(name) for name in own}
 
 
 def _transform_of_images(name: str) -> str:
@@ -328,17 +354,7 @@ def _set_once(overrides: dict[str, Any], name: str, value: Any) -> None:
 def _photographs(place: str | None, arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
     from lt_fast._numbers import integer_option  # noqa: PLC0415
 
-    settings = {
-        "transform.augment": arguments.augment,
-        "model.weights": _weights(arguments.weights),
-        "data.decoder": arguments.decoder,
-    }
-    for name, value in settings.items():
-        if value is not None:
-            _set_once(overrides, name, value)
-    options: dict[str, Any] = {"path": _absolute(str(place))}
-    for name in [name for name in overrides if name.startswith("data.")]:
-        options[name.partition(".")[2]] = overrides.pop(name)
+    options: dict[str, Any] = {"path": _absolute(str(place)), **_options_of_files(arguments, overrides)}
     if arguments.root is not None:
         if os.path.isdir(str(place)):  # noqa: PTH112
             raise UsageError(f"--root must be left out for a folder of photographs, got {arguments.root} with {place}")
@@ -363,8 +379,9 @@ def _absolute(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100  (keeps links as the user has them)
 
 
-def _refuse_photograph_options(data: Any, arguments: argparse.Namespace) -> None:
-    own = {**_OF_PHOTOGRAPHS, "augment": arguments.augment}  # other sets have augmentations, too
+def _refuse_photograph_options(data: Any, arguments: argparse.Namespace, *, of_files: bool) -> None:
+    shared = ("augment", "weights", "decoder") if of_files else ("augment",)
+    own = {**_OF_PHOTOGRAPHS, **{name: getattr(arguments, name) for name in shared}}
     given = [name for name, usual in own.items() if getattr(arguments, name) != usual]
     given += [arguments.mode] if arguments.mode is not None else []
     if given:
@@ -413,7 +430,7 @@ def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _require_root(config: dict[str, Any], arguments: argparse.Namespace) -> None:
-    from lt_fast.experiment.build import needs_root, takes  # noqa: PLC0415
+    from lt_fast.experiment.build import how_to_give_root, needs_root, takes  # noqa: PLC0415
     from lt_fast.registry import DATASETS  # noqa: PLC0415
 
     data = config["data"]
@@ -422,7 +439,7 @@ def _require_root(config: dict[str, Any], arguments: argparse.Namespace) -> None
             having = ", ".join(name for name in DATASETS if takes(name, option))
             raise UsageError(f"--{option} is for {having}, got {data}; leave it out")
     if arguments.root is None and needs_root(data):
-        raise UsageError(f"--root is needed for {data}: the folder of its files; --download fetches them there")
+        raise UsageError(how_to_give_root(data))
 
 
 def _is_path(name: str) -> bool:
@@ -543,7 +560,7 @@ def _draw(folder: Path) -> list[Path]:
 
 
 def _describe(config: dict[str, Any]) -> str:
-    if "data_options" in config:
+    if "mode" in config:
         options, network = config["data_options"], config["model"]["name"]
         folds = f", {options['folds']} folds" if options["folds"] else ""
         how = {"freeze": "frozen", "finetune": "fine-tuned", "scratch": "from new weights"}[config["mode"]]

@@ -12,6 +12,7 @@ from typing import Any
 from lt_fast import _checks
 from lt_fast._numbers import integer_option, read_number
 from lt_fast._text import nearest, shown
+from lt_fast.counts import FEW_BELOW, MANY_ABOVE
 from lt_fast.errors import UsageError
 from lt_fast.experiment.components import FROM_THE_RUN, component_of, settable, takes_any
 from lt_fast.experiment.reading import read_as
@@ -49,7 +50,7 @@ MODES = ("finetune", "freeze", "scratch")
 """How a network is trained on photographs: all of it, its head alone, or all of it from new weights."""
 
 MODE, DATA_OPTIONS = "mode", "data_options"
-"""Settings that only the configurations of photographs have."""
+"""Settings of photographs; options of the data set are recorded for every data set that has some."""
 
 OWN_HEAD = "own"
 """Value of ``model.head`` of a network that keeps the classifier that it has."""
@@ -64,6 +65,8 @@ def run_settings(
     subset_seed: int,
     validation: float = 0.0,
     defer_until: float = 0.8,
+    many_above: int = MANY_ABOVE,
+    few_below: int = FEW_BELOW,
     layer_decay: float = 1.0,
     averaging: float = 0.0,
     feature_views: int = 1,
@@ -78,6 +81,8 @@ def run_settings(
         subset_seed: which images the long-tailed subset keeps, and which are held out for validation.
         validation: fraction of each class's training images held out to measure each epoch; 0 for none.
         defer_until: fraction of the epochs after which class weights set in.
+        many_above: classes with more training images are the group "many"; it changes no training.
+        few_below: classes with less training images are the group "few"; the rest is "medium".
         layer_decay: learning rate of a network's first layer over that of its head; the layers between fall off evenly.
         averaging: how slowly the averaged weights follow those that are trained, in [0, 1); 0 for no average.
         feature_views: augmented copies of each image whose features a frozen network computes; 0 takes the images as
@@ -96,6 +101,7 @@ def run_settings(
         "subset_seed": _checks.seed(subset_seed, "subset_seed"),
         "validation": _checks.number("validation", validation, least=0, below=1),
         "defer_until": _checks.number("defer_until", defer_until, least=0, most=1),
+        **_group_limits(many_above, few_below),
         "layer_decay": _checks.number("layer_decay", layer_decay, above=0, most=1),
         "averaging": _checks.number("averaging", averaging, least=0, below=1),
         "feature_views": _checks.integer("feature_views", feature_views, least=0, most=_MOST_VIEWS),
@@ -103,6 +109,26 @@ def run_settings(
 
 
 _RUN = signature(run_settings).parameters
+
+
+def _group_limits(many_above: int, few_below: int) -> dict[str, int]:
+    limits = {"many_above": many_above, "few_below": few_below}
+    found = {name: _checks.integer(name, value, least=1) for name, value in limits.items()}
+    if found["few_below"] > found["many_above"] + 1:
+        raise ValueError(
+            f"few_below must be <= many_above + 1, or a class is in two groups, got few_below={few_below} and "
+            f"many_above={many_above}; set both"
+        )
+    return found
+
+
+def groups_of(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Return ``(many_above, few_below)``, the thresholds of a run's groups, as ``metrics.evaluate`` takes them.
+
+    >>> groups_of(resolve("ce", "digits-lt")), groups_of(resolve("ce", "digits-lt", {"many_above": 50}))
+    ((100, 20), (50, 20))
+    """
+    return config.get("many_above", MANY_ABOVE), config.get("few_below", FEW_BELOW)
 
 
 def recipe_of(method: str) -> Recipe:
@@ -147,14 +173,33 @@ def protocol_of(data: str, mode: str | None = None, model: str | None = None) ->
 def _with_model(protocol: Protocol, model: str) -> Protocol:
     usual = protocol.settings["model"]
     assert isinstance(usual, Spec)
+    factory = component_of("model", model)
+    taken = usual.options if takes_any(factory) else settable("model", factory)
     # Weights by name are those of a library; a factory of one's own brings its own.
+    of_library = library_name(model).startswith(("timm:", "torchvision:"))
     kept = {
-        name: option
-        for name, option in usual.options.items()
-        if name != "weights" or model.startswith(("timm:", "torchvision:"))
+        name: option for name, option in usual.options.items() if name in taken and (name != "weights" or of_library)
     }
     settings = {**protocol.settings, "model": Spec(cited(model, "named by the user"), **kept)}
     return Protocol(protocol.name, imbalance_ratio=protocol.imbalance_ratio, **settings)
+
+
+def _of_model(stated: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Return a recipe's settings with ``model`` for the network that it names; its head stays."""
+    own = stated.get("model")
+    if not isinstance(own, Spec) or own.name is None:
+        return dict(stated)
+    kept = {name: option for name, option in own.options.items() if name != "weights"}
+    return {**stated, "model": Spec(cited(model, "named by the user"), **kept)}
+
+
+def library_name(model: str) -> str:
+    """Return the name of a network in the library that has pretrained weights of it: ``torchvision:resnet50``.
+
+    A registered network names it as ``weights_of``; every other name is returned as it is.
+    """
+    found: str = getattr(component_of("model", model), "weights_of", model)
+    return found
 
 
 def values_of(
@@ -182,6 +227,8 @@ def values_of(
     recipe, protocol = recipe_of(method), protocol_of(data, mode, model)
     ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
     stated = recipe.settings_for(data, _checked_profile(profile), ratio)
+    if model is not None:
+        stated = _of_model(stated, model)
     return flat({**dict.fromkeys(COMPONENTS), **merge(protocol.settings, stated)}, owner=recipe.name)
 
 
@@ -238,20 +285,17 @@ def given_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``resolve`` that ``config`` was made with, but method, data set and overrides."""
     found = {name: config[name] for name in ("imbalance_ratio", "profile", "seed")}
     if MODE in config:
-        found |= {MODE: config[MODE], "model": config["model"]["name"], DATA_OPTIONS: config[DATA_OPTIONS]}
-    return found
+        found |= {MODE: config[MODE], "model": config["model"]["name"]}
+    return found | ({DATA_OPTIONS: config[DATA_OPTIONS]} if DATA_OPTIONS in config else {})
 
 
 def _of_data(data: str, protocol: Protocol, mode: str | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return mode and options of a data set that has them, the options complete, read and in the factory's order."""
-    if protocol.name == data:
-        if options:
-            raise UsageError(f"{data} takes no options, got {', '.join(options)}; leave them out")
-        return {}
-    parameters = {
-        name: each for name, each in settable("data", component_of("data", data)).items() if name not in _NOT_OPTIONS
-    }
+    has_modes = protocol.name != data
+    parameters = options_of(data)
     unknown = [name for name in options or {} if name not in parameters]
+    if unknown and not parameters:
+        raise UsageError(f"{data} takes no options, got {', '.join(unknown)}; leave them out")
     if unknown:
         raise UsageError(
             f"option of {data} must be one of {', '.join(parameters)}, got {shown(unknown[0])}"
@@ -261,7 +305,21 @@ def _of_data(data: str, protocol: Protocol, mode: str | None, options: Mapping[s
     chosen = {name: given.get(name, each.default) for name, each in parameters.items()}
     for name, value in chosen.items():
         _require_json(name, value)
-    return {MODE: mode or MODES[0], DATA_OPTIONS: chosen}
+    recorded = {DATA_OPTIONS: chosen} if parameters else {}
+    return {MODE: mode or MODES[0], **recorded} if has_modes else recorded
+
+
+def options_of(data: str) -> dict[str, Parameter]:
+    """Return the arguments of a data set that a configuration records: those with a default that JSON holds.
+
+    Settings of the run are none of them, nor is a folder that must be given: its files may move.
+    """
+    parameters = settable("data", component_of("data", data))
+    return {
+        name: each
+        for name, each in parameters.items()
+        if name not in _NOT_OPTIONS and isinstance(each.default, str | int | float | None)
+    }
 
 
 def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
@@ -302,6 +360,7 @@ def run_name(config: Mapping[str, Any]) -> str:
         tail = tail if config["imbalance_ratio"] > 1 else ""
         network = config["model"]["name"].rpartition(":")[2]
         name = f"{config['recipe']}-{Path(options['path']).stem}{tail}-{network}-{config[MODE]}-{config['seed']}"
+    if DATA_OPTIONS in config:
         changed |= _changed_options(config)
     for key, value in changed.items():
         name += f"-{key}={','.join(map(_short, value)) if isinstance(value, list) else _short(value)}"

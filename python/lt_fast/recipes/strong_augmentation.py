@@ -7,6 +7,7 @@ It is that of MARC's code. Balanced Meta-Softmax was published at the same lengt
 from collections.abc import Mapping
 from typing import Any
 
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.protocols import CIFAR_STATISTICS, CROPS, CROPS_OF_DIGITS
 from lt_fast.recipes.recipe import Recipe, Setting, Settings, Spec, cited
 
@@ -42,7 +43,12 @@ def strongly_augmented(recipe: Recipe, *, stage_2: bool = False) -> Recipe:
         f"{recipe.name}_autoaugment",
         title=f"{recipe.title}, with AutoAugment and Cutout",
         transform=_transform(CROPS, None),
-        on={**own, "digits-lt": {"transform": _transform(CROPS_OF_DIGITS, None)}, "photographs": _OF_PHOTOGRAPHS},
+        on={
+            **own,
+            "digits-lt": {"transform": _transform(CROPS_OF_DIGITS, None)},
+            "photographs": _OF_PHOTOGRAPHS,
+            **dict.fromkeys((IMAGENET_LT, PLACES_LT, INATURALIST_2018), _LARGE),
+        },
         at=tails,
     )
 
@@ -51,6 +57,14 @@ _OF_PHOTOGRAPHS: dict[str, Setting] = {
     "transform": Spec(
         cited("photograph", "ours: AutoAugment's policy here is CIFAR's, for small images in memory"),
         augment=cited("strong", "ours: what photographs have in its place, of torchvision"),
+    )
+}
+
+
+_LARGE: dict[str, Setting] = {
+    "transform": Spec(
+        cited("photograph", "ours: AutoAugment's policy here is CIFAR's, for small images in memory"),
+        augment=cited("autoaugment", "ours: torchvision's policy for ImageNet; the authors' codes have none there"),
     )
 }
 
