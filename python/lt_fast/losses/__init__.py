@@ -33,7 +33,6 @@ __all__ = [
     "LOSSES", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
     "ExpertLosses", "FocalLoss", "InverseSoftmaxLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss",
     "MaximumMarginLoss", "PrototypicalSupConLoss", "RIDELoss", "RowLoss", "SADELoss", "SeesawLoss", "SharedOptions",
-    "SupConLoss", "class_temperatures",
-    "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_inverse_prior",
-    "log_prior", "sum_over_experts",
+    "SupConLoss", "class_temperatures", "effective_number_weights", "inverse_frequency_weights", "lade_regularizer",
+    "ldam_margins", "log_inverse_prior", "log_prior", "sum_over_experts",
 ]  # fmt: skip
