@@ -88,7 +88,7 @@ FIGURE_1 = Target(
     "Figure 1: gamma of margin calibration",
     _PAPER,
     tuple(
-        Row(f"gamma = {gamma:g}", tail, "mammc", {"calibrator.gamma": gamma}, at=gamma)
+        Row(f"gamma = {gamma:g}", tail, "mammc", {"calibrator.gamma": gamma}, at=gamma, refit=True)
         for tail in _RATIO_100
         for gamma in (0.0, 0.4, 0.8, 1.2, 1.6, 2.0)
     ),

@@ -53,6 +53,7 @@ class Row(NamedTuple):
         reason: why the row cannot be run, or None.
         note: what differs from the published row, or "".
         at: place on the x axis of a figure, or None.
+        refit: rows that differ in settings of the calibrator alone share one training, to which each fits its own.
     """
 
     label: str
@@ -62,6 +63,7 @@ class Row(NamedTuple):
     reason: str | None = None
     note: str = ""
     at: float | None = None
+    refit: bool = False
 
     @property
     def place(self) -> Place:
