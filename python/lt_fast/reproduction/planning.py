@@ -10,6 +10,7 @@ from lt_fast import registry
 from lt_fast._text import nearest
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve, run_name
+from lt_fast.experiment.config import flattened, given_of
 from lt_fast.registry import DATASETS, RECIPES
 from lt_fast.reproduction.target import OWN, Row, Target
 from lt_fast.scheduling import Job
@@ -131,6 +132,7 @@ def _planned(
         return PlannedRow(row, (), reason)
     try:
         jobs = [_job(row, folder, seed, protocol, overrides, roots) for seed in range(seeds)]
+        _refuse_options_of_another(jobs[0].config)
     except (ValueError, TypeError) as error:  # a setting that this version does not have
         return PlannedRow(row, (), str(error))
     return PlannedRow(row, tuple(jobs), stage=next(iter(jobs[0].second_stages), ""))
@@ -159,11 +161,22 @@ def _job(
     return Job(name, config, folder / run_name(config), roots.get(row.tail.data), stages)
 
 
+def _refuse_options_of_another(config: Mapping[str, Any]) -> None:
+    """Raise where a recipe sets options that the data set's network lacks, such as the number of its experts.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    resolve(config["recipe"], config["data"], flattened(config), **given_of(config))
+
+
 def _config(row: Row, settings: Mapping[str, Any], seed: int, protocol: str) -> dict[str, Any]:
     assert row.recipe is not None
     tail = {"imbalance_ratio": row.tail.imbalance_ratio, "profile": row.tail.profile, "seed": seed}
-    named = {} if protocol == OWN else {"protocol": protocol}
-    return resolve(row.recipe, row.tail.data, settings, **tail, **named)  # type: ignore[arg-type]
+    named = {"model": settings["model"]} if "model" in settings else {}
+    named |= {} if protocol == OWN else {"protocol": protocol}
+    changes = {name: value for name, value in settings.items() if name != "model"}
+    return resolve(row.recipe, row.tail.data, changes, **tail, **named)  # type: ignore[arg-type]
 
 
 def _stage_of(row: Row) -> str:

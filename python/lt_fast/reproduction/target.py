@@ -49,7 +49,8 @@ class Row(NamedTuple):
         label: what the table calls it.
         tail: the data set.
         recipe: name of the recipe; None where the package has none, and ``reason`` says why.
-        settings: over the recipe, as ``experiment.resolve`` takes them.
+        settings: over the recipe, as ``experiment.resolve`` takes them; ``model`` names a network that keeps the
+            recipe's head.
         reason: why the row cannot be run, or None.
         note: what differs from the published row, or "".
         at: place on the x axis of a figure, or None.
