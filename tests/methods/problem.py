@@ -90,6 +90,11 @@ def _hybrid(kind):
     return made
 
 
+def _risda(data, *, norm):
+    criterion = losses.LOSSES["cross_entropy"](data.class_counts)
+    return methods.RISDA(_network(norm), data.class_counts, criterion, start_at=0.5)
+
+
 MIXERS = {
     "classification": lambda train: mixing.MAM(train.class_counts, seed=3),
     "regmixup": lambda _: mixing.Mixup(20.0, seed=3),
@@ -103,6 +108,7 @@ METHODS = {
     "bbn": _bbn,
     "hybrid_sc": _hybrid(methods.HybridSC),
     "hybrid_psc": _hybrid(methods.HybridPSC),
+    "risda": _risda,
     "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
     "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
     "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),

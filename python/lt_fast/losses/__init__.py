@@ -18,6 +18,7 @@ from lt_fast.losses.class_weights import effective_number_weights, inverse_frequ
 from lt_fast.losses.cross_entropy import CrossEntropyLoss
 from lt_fast.losses.equalization import EqualizationLoss
 from lt_fast.losses.focal import FocalLoss
+from lt_fast.losses.implicit_augmentation import ClassMoments, augmented_logits
 from lt_fast.losses.lade import LADELoss, lade_regularizer
 from lt_fast.losses.ldam import LDAMLoss, ldam_margins
 from lt_fast.losses.logit_adjusted import LogitAdjustedLoss
@@ -27,8 +28,8 @@ from lt_fast.losses.supervised_contrastive import PrototypicalSupConLoss, SupCon
 from lt_fast.registry import LOSSES
 
 __all__ = [
-    "LOSSES", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
-    "FocalLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss",
-    "PrototypicalSupConLoss", "RowLoss", "SeesawLoss", "SharedOptions", "SupConLoss", "effective_number_weights",
-    "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_prior",
+    "LOSSES", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "ClassMoments", "CrossEntropyLoss",
+    "EqualizationLoss", "FocalLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss",
+    "PrototypicalSupConLoss", "RowLoss", "SeesawLoss", "SharedOptions", "SupConLoss", "augmented_logits",
+    "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_prior",
 ]  # fmt: skip
