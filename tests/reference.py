@@ -204,7 +204,7 @@ def bbn_share(epoch, epochs):
 
 
 def bbn_logits(first, second, share, weight, bias):
-    """BBN, eq. (1), with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
+    """BBN, section 4, with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
     rows = []
     for one, other in zip(first, second, strict=True):
         mixed = [2 * share * value for value in one] + [2 * (1 - share) * value for value in other]
@@ -217,7 +217,7 @@ def bbn_logits(first, second, share, weight, bias):
 
 
 def bbn_loss(logits, conventional, rebalancing, share):
-    """BBN, eq. (3): share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
+    """BBN, section 4: share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
     losses = []
     for row, one, other in zip(logits, conventional, rebalancing, strict=True):
         total = torch.logsumexp(row, 0)
@@ -254,6 +254,39 @@ def hybrid_loss(contrast, cross_entropy, epoch, epochs):
     """Wang et al. 2021: alpha * L_contrast + (1 - alpha) * L_CE with alpha = 1 - (T / T_max)^2."""
     alpha = 1 - (epoch / epochs) ** 2
     return alpha * contrast + (1 - alpha) * cross_entropy
+
+
+def augmented_logits(logits, weight, target, shift, covariance, *, alpha, beta):
+    """Chen et al. 2022 (RISDA), the loss: z_k + alpha (w_k - w_y) . mu_y + beta / 2 (w_k - w_y)^T S_y (w_k - w_y)."""
+    rows = []
+    for row, label in zip(logits, target.tolist(), strict=True):
+        apart = [one - weight[label] for one in weight]
+        moved = [torch.dot(each, shift[label]) for each in apart]
+        spread = [torch.dot(each, covariance[label] @ each) for each in apart]
+        rows.append(torch.stack([z + alpha * m + beta / 2 * s for z, m, s in zip(row, moved, spread, strict=True)]))
+    return torch.stack(rows)
+
+
+def class_moments(features, target, num_classes):
+    """Mean and covariance (divisor n) of the features of each class; zeros for a class without rows."""
+    width = features.shape[1]
+    means, covariances = torch.zeros(num_classes, width).double(), torch.zeros(num_classes, width, width).double()
+    for label in set(target.tolist()):
+        rows = [row for row, own in zip(features, target.tolist(), strict=True) if own == label]
+        means[label] = sum(rows) / len(rows)
+        covariances[label] = sum(torch.outer(row - means[label], row - means[label]) for row in rows) / len(rows)
+    return means, covariances
+
+
+def reasoned(confusion, means, covariances, tail):
+    """RISDA, RISDA.py and loss.py: shifts and covariances from the rows of the confusion matrix, to two decimals."""
+    shifts, after = [], []
+    for label, row in enumerate(confusion.tolist()):
+        shares = [round(count / sum(row), 2) for count in row]
+        shifts.append(sum(share * mean for share, mean in zip(shares, means, strict=True)) - means[label])
+        mixed = sum(share * one for share, one in zip(shares, covariances, strict=True))
+        after.append(mixed if label in tail else covariances[label])
+    return torch.stack(shifts), torch.stack(after)
 
 
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):

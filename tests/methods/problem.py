@@ -97,6 +97,11 @@ def _otmix(data, *, norm):
     return methods.FeatureMixing(plain, data.mixer, data.num_classes)
 
 
+def _risda(data, *, norm):
+    criterion = losses.LOSSES["cross_entropy"](data.class_counts)
+    return methods.RISDA(_network(norm), data.class_counts, criterion, start_at=0.5)
+
+
 MIXERS = {
     "otmix": lambda train: mixing.OTMix(
         train.labels, 8, epochs=6, probability=0.6, start_at=0.0, stop_at=1.0, transport_exponent=0.3, seed=3
@@ -116,6 +121,7 @@ METHODS = {
     "bbn": _bbn,
     "hybrid_sc": _hybrid(methods.HybridSC),
     "hybrid_psc": _hybrid(methods.HybridPSC),
+    "risda": _risda,
     "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
     "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
     "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),
