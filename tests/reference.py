@@ -88,6 +88,61 @@ def ldam_loss(logits, target, counts, *, max_margin=0.5, scale=30.0, **options):
     return _loss(scores, target, counts, **options)
 
 
+def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread=0.05, max_margin=0.5, scale=30.0,
+              **options):  # fmt: skip
+    """Wang et al. 2021 (RIDE): sum_e LDAM(z_e) - diversity T^2 KL(softmax(z/T_c) || softmax(z_e/T_c)), z the mean."""
+    experts = logits[:, None] if logits.ndim == 2 else logits
+    total = sum(
+        ldam_loss(experts[:, e], target, counts, max_margin=max_margin, scale=scale, **options)
+        for e in range(experts.shape[1])
+    )
+    prior, classes = [n / sum(counts) for n in counts], len(counts)
+    share = [classes * p * spread + 1 - spread for p in prior]
+    weighted = options.get("weight") is not None
+    each = [temperature * s / max(share) if weighted else temperature for s in share]
+    mean_temperature, per_class = sum(each) / classes, torch.tensor(each, dtype=torch.float64)
+    rows = []
+    for image in experts:
+        mean = (scale * image.mean(0) / per_class).softmax(0).detach()
+        distance = 0.0
+        for z in image:
+            own = (scale * z / per_class).softmax(0)
+            pairs = zip(mean, own, strict=True)
+            distance = distance + sum(m * (torch.log(m) - torch.log(q)) for m, q in pairs if m > 0)
+        rows.append(diversity * mean_temperature**2 * distance)
+    rows = torch.stack(rows) if rows else logits.new_zeros(0)
+    if experts.shape[1] == 1:
+        return total
+    return total - {"mean": rows.mean(), "sum": rows.sum(), "none": rows}[options.get("reduction", "mean")]
+
+
+def inverse_prior(counts):
+    """Zhang et al. 2022 (SADE): the k-th rarest class gets the prior of the k-th most frequent one."""
+    order = sorted(range(len(counts)), key=lambda c: counts[c])
+    found = [0.0] * len(counts)
+    for at, c in enumerate(order):
+        found[c] = counts[order[len(counts) - 1 - at]] / sum(counts)
+    return found
+
+
+def inverse_softmax_loss(logits, target, counts, *, strength=2.0, scale=1.0, **options):
+    """Zhang et al. 2022 (SADE), expert 3: cross entropy of z + log pi - tau log pi', pi' the inverse prior."""
+    inverse = inverse_prior(counts)
+    bias = [math.log(n / sum(counts)) - strength * math.log(p) for n, p in zip(counts, inverse, strict=True)]
+    bias = torch.tensor(bias, dtype=torch.float64)
+    return _loss(lambda i, _: scale * logits[i] + bias, target, counts, **options)
+
+
+def sade_loss(logits, target, counts, *, strength=2.0, scale=30.0, **options):
+    """Zhang et al. 2022 (SADE): softmax, balanced softmax and inverse softmax for experts 1, 2 and 3."""
+    first, second, third = logits.unbind(1)
+    return (
+        cross_entropy_loss(scale * first, target, counts, **options)
+        + balanced_softmax_loss(scale * second, target, counts, **options)
+        + inverse_softmax_loss(third, target, counts, strength=strength, scale=scale, **options)
+    )
+
+
 def effective_number_weights(counts, beta):
     """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -723,6 +778,27 @@ def resnet_features(x, layers):
         out = torch.relu(_normalized(torch.conv2d(x, first, stride=2 if widens else 1, padding=1), norm1))
         out = _normalized(torch.conv2d(out, second, padding=1), norm2)
         x = torch.relu(out + (_option_a(x, first.shape[0]) if widens else x))
+    return x.flatten(2).mean(dim=2)
+
+
+def basic_resnet_features(x, layers):
+    """He et al. 2016, Table 1, the network for photographs, with one basic block in each of the four stages.
+
+    A 7 x 7 convolution by steps of two, a 3 x 3 maximum by steps of two, then pairs of convolutions; where a stage
+    makes the image smaller, the shortcut is a 1 x 1 convolution by steps of two (option B). The mean over the pixels.
+    ``layers``: (convolution weight, batch norm state) in the order of the network, shortcuts after their pair.
+    """
+    (weight, norm), *rest = layers
+    x = torch.relu(_normalized(torch.conv2d(x, weight, stride=2, padding=3), norm))
+    x = torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1)
+    while rest:
+        (first, norm1), (second, norm2), *rest = rest
+        stride, shortcut = 1, x
+        if first.shape[0] != first.shape[1]:
+            (narrow, norm3), *rest = rest
+            stride, shortcut = 2, _normalized(torch.conv2d(x, narrow, stride=2), norm3)
+        out = torch.relu(_normalized(torch.conv2d(x, first, stride=stride, padding=1), norm1))
+        x = torch.relu(_normalized(torch.conv2d(out, second, padding=1), norm2) + shortcut)
     return x.flatten(2).mean(dim=2)
 
 

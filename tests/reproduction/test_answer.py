@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lt_fast.reproduction import Row, Tail, Target, answer, plan
-from lt_fast.reproduction.answer import verdict
+from lt_fast.reproduction.answers import verdict
+from lt_fast.reproduction.numbers import Place, Published
 from lt_fast.reproduction.picture import draw
-from lt_fast.reproduction.published import Place, Published
 from lt_fast.reproduction.writing import as_json, table_csv, table_text, write
 from lt_fast.training import History
 from made_runs import in_memory, made_run

@@ -7,8 +7,8 @@ import pytest
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve
 from lt_fast.reproduction import TARGETS, Row, Tail, Target, plan, published, register_target, rows_on, target_of
+from lt_fast.reproduction.numbers import MEMORY, METRICS, READ, targets_with_numbers
 from lt_fast.reproduction.planning import chosen_rows, recipe_hash
-from lt_fast.reproduction.published import MEMORY, METRICS, READ, targets_with_numbers
 from lt_fast.reproduction.target import OWN
 
 RUNS = Path("runs")

@@ -399,6 +399,7 @@ class MixedLabels(nn.Module):
     def __init__(self, criterion: nn.Module, mixer: Any) -> None:
         super().__init__()
         self.criterion, self.mixer = criterion, mixer
+        self.of_experts = getattr(criterion, "of_experts", False)
 
     def forward(
         self, logits: Tensor, target: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None

@@ -146,7 +146,7 @@ def _job(
 ) -> Job:
     assert row.recipe is not None
     tail = row.tail
-    named = {} if protocol == OWN else {"protocol": protocol}
+    named: dict[str, Any] = {} if protocol == OWN else {"protocol": protocol}
     config = resolve(
         row.recipe,
         tail.data,

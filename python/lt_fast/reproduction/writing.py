@@ -9,7 +9,7 @@ from typing import Any
 
 from lt_fast._files import make_folder, replace_file
 from lt_fast.report.tables import NOTHING, text_table
-from lt_fast.reproduction.answer import LOST, Answer, Entry
+from lt_fast.reproduction.answers import LOST, Answer, Entry
 from lt_fast.reproduction.target import OWN, Tail
 
 _UNVERIFIED = "unverified"
