@@ -622,6 +622,45 @@ def linear_probe_fit(x, target, pool, *, variant, rates, batches, momentum, weig
     return sum(weights) / len(pool), sum(biases) / len(pool)
 
 
+def meta_sampling_logits(counts, init_pow):
+    """Ren et al. 2020 (BALMS): init_weights_sampler of BalancedMetaSoftmax-Classification, data/MetaSampler.py."""
+    total = sum(counts)
+    shares = [1 / (n / total) ** init_pow for n in counts]
+    rates = [share / (min(shares) + max(shares)) for share in shares]
+    return [math.log(rate) - math.log(1 - rate) for rate in rates]
+
+
+def balanced_meta_softmax_fit(
+    features, target, counts, weight, bias, exponential, balanced, *, rates, logits, meta_lr, momentum, weight_decay
+):
+    """The same code's meta_forward, then its plain step, for given noise (B, N) and balanced rows of each step."""
+    weight, bias, phi = (each.clone().requires_grad_() for each in (weight, bias, logits))
+    prior, classifier = torch.tensor(counts, dtype=torch.float64).log(), [weight, bias]
+    sgd = torch.optim.SGD(classifier, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    adam = torch.optim.Adam([phi], lr=meta_lr)
+    for lr, noise, meta in zip(rates, exponential, balanced, strict=True):
+        sgd.param_groups[0]["lr"] = lr
+        scores = phi.sigmoid()[target].log() - noise.log()  # log probability plus Gumbel noise of all N rows
+        soft = scores.softmax(dim=1)
+        hard = torch.nn.functional.one_hot(soft.argmax(1), len(target)).double()
+        chosen, sampled = soft.argmax(1), hard - soft.detach() + soft
+        shifted = features[chosen] @ weight.T + bias + prior
+        losses = torch.nn.functional.cross_entropy(shifted, target[chosen], reduction="none")
+        loss = (losses[:, None] * sampled.detach() * sampled).sum(1).mean()
+        moved = []
+        for part, gradient in zip(classifier, torch.autograd.grad(loss, classifier, create_graph=True), strict=True):
+            buffer = sgd.state[part].get("momentum_buffer", torch.zeros_like(part))
+            moved.append(part - lr * (momentum * buffer + gradient + weight_decay * part))
+        validation = torch.nn.functional.cross_entropy(features[meta] @ moved[0].T + moved[1], target[meta])
+        adam.zero_grad()
+        phi.grad = torch.autograd.grad(validation, phi)[0]
+        adam.step()
+        sgd.zero_grad()
+        torch.nn.functional.cross_entropy(features[chosen] @ weight.T + bias + prior, target[chosen]).backward()
+        sgd.step()
+    return weight.detach(), bias.detach(), phi.detach().sigmoid()
+
+
 def aligned_logits(logits, confidence, alpha, beta):
     """Zhang et al. 2021 (DisAlign): s (alpha_j z_j + beta_j) + (1 - s) z_j, s the sigmoid of a sample's confidence."""
     aligned = torch.zeros(len(logits), len(alpha), dtype=torch.float64)
