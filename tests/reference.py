@@ -768,6 +768,39 @@ def risk_at(probabilities, labels, threshold):
     return len(accepted) / len(labels), sum(guesses[i] != labels[i] for i in accepted) / len(accepted)
 
 
+def grouped_confusion(matrix, sizes, groups, *, correct=False):
+    """CP-Mix, eq. 5 and Figures 3 to 6: share of group a's test samples that are predicted, wrongly, as group b."""
+    order = sorted(range(len(sizes)), key=lambda c: (-sizes[c], c))
+    most, rest = divmod(len(order), groups)
+    members, start = [], 0
+    for a in range(groups):
+        stop = start + most + (a < rest)
+        members.append(order[start:stop])
+        start = stop
+    shares = [[math.nan] * groups for _ in range(groups)]
+    for a, b in itertools.product(range(groups), repeat=2):
+        total = sum(sum(matrix[i]) for i in members[a])
+        found = sum(matrix[i][j] for i in members[a] for j in members[b] if correct or i != j)
+        if total:
+            shares[a][b] = found / total
+    return shares, members
+
+
+def spread_of_errors(matrix):
+    """Mean over the classes with errors of their sorted shares, and exp of each class's entropy."""
+    size, rows, effective = len(matrix), [], []
+    for i in range(size):
+        wrong = [matrix[i][j] for j in range(size) if j != i]
+        total = sum(wrong)
+        if not total:
+            effective.append(math.nan)
+            continue
+        rows.append(sorted((n / total for n in wrong), reverse=True))
+        effective.append(math.exp(-math.fsum(n / total * math.log(n / total) for n in wrong if n)))
+    share = [math.fsum(row[r] for row in rows) / len(rows) if rows else math.nan for r in range(size - 1)]
+    return share, effective
+
+
 def likely_label_errors(probabilities, labels):
     """Northcutt et al. 2021, eq. 1 and 2: (row, given, suggested) off the diagonal, the least likely label first."""
     classes = range(len(probabilities[0]))
