@@ -88,6 +88,61 @@ def ldam_loss(logits, target, counts, *, max_margin=0.5, scale=30.0, **options):
     return _loss(scores, target, counts, **options)
 
 
+def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread=0.05, max_margin=0.5, scale=30.0,
+              **options):  # fmt: skip
+    """Wang et al. 2021 (RIDE): sum_e LDAM(z_e) - diversity T^2 KL(softmax(z/T_c) || softmax(z_e/T_c)), z the mean."""
+    experts = logits[:, None] if logits.ndim == 2 else logits
+    total = sum(
+        ldam_loss(experts[:, e], target, counts, max_margin=max_margin, scale=scale, **options)
+        for e in range(experts.shape[1])
+    )
+    prior, classes = [n / sum(counts) for n in counts], len(counts)
+    share = [classes * p * spread + 1 - spread for p in prior]
+    weighted = options.get("weight") is not None
+    each = [temperature * s / max(share) if weighted else temperature for s in share]
+    mean_temperature, per_class = sum(each) / classes, torch.tensor(each, dtype=torch.float64)
+    rows = []
+    for image in experts:
+        mean = (scale * image.mean(0) / per_class).softmax(0).detach()
+        distance = 0.0
+        for z in image:
+            own = (scale * z / per_class).softmax(0)
+            pairs = zip(mean, own, strict=True)
+            distance = distance + sum(m * (torch.log(m) - torch.log(q)) for m, q in pairs if m > 0)
+        rows.append(diversity * mean_temperature**2 * distance)
+    rows = torch.stack(rows) if rows else logits.new_zeros(0)
+    if experts.shape[1] == 1:
+        return total
+    return total - {"mean": rows.mean(), "sum": rows.sum(), "none": rows}[options.get("reduction", "mean")]
+
+
+def inverse_prior(counts):
+    """Zhang et al. 2022 (SADE): the k-th rarest class gets the prior of the k-th most frequent one."""
+    order = sorted(range(len(counts)), key=lambda c: counts[c])
+    found = [0.0] * len(counts)
+    for at, c in enumerate(order):
+        found[c] = counts[order[len(counts) - 1 - at]] / sum(counts)
+    return found
+
+
+def inverse_softmax_loss(logits, target, counts, *, strength=2.0, scale=1.0, **options):
+    """Zhang et al. 2022 (SADE), expert 3: cross entropy of z + log pi - tau log pi', pi' the inverse prior."""
+    inverse = inverse_prior(counts)
+    bias = [math.log(n / sum(counts)) - strength * math.log(p) for n, p in zip(counts, inverse, strict=True)]
+    bias = torch.tensor(bias, dtype=torch.float64)
+    return _loss(lambda i, _: scale * logits[i] + bias, target, counts, **options)
+
+
+def sade_loss(logits, target, counts, *, strength=2.0, scale=30.0, **options):
+    """Zhang et al. 2022 (SADE): softmax, balanced softmax and inverse softmax for experts 1, 2 and 3."""
+    first, second, third = logits.unbind(1)
+    return (
+        cross_entropy_loss(scale * first, target, counts, **options)
+        + balanced_softmax_loss(scale * second, target, counts, **options)
+        + inverse_softmax_loss(third, target, counts, strength=strength, scale=scale, **options)
+    )
+
+
 def effective_number_weights(counts, beta):
     """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -140,6 +195,65 @@ def regmixup_loss(clean, mixed, target, target_b, lam, counts, *, eta=1.0):
     plain = cross_entropy_loss(clean, target, counts)
     regular = cross_entropy_loss(mixed, target, counts, target_b=target_b, lam=lam)
     return (plain + eta * regular) / (1 + eta)
+
+
+def bbn_share(epoch, epochs):
+    """Zhou et al. 2020 (BBN), section 4.3: 1 - ((e - 1) / E)^2 with e counted from 1; here ``epoch`` is e - 1."""
+    number = epoch + 1
+    return 1 - ((number - 1) / epochs) ** 2
+
+
+def bbn_logits(first, second, share, weight, bias):
+    """BBN, eq. (1), with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
+    rows = []
+    for one, other in zip(first, second, strict=True):
+        mixed = [2 * share * value for value in one] + [2 * (1 - share) * value for value in other]
+        rows.append(
+            torch.stack(
+                [sum(w * v for w, v in zip(row, mixed, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
+            )
+        )
+    return torch.stack(rows)
+
+
+def bbn_loss(logits, conventional, rebalancing, share):
+    """BBN, eq. (3): share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
+    losses = []
+    for row, one, other in zip(logits, conventional, rebalancing, strict=True):
+        total = torch.logsumexp(row, 0)
+        losses.append(share * (total - row[one]) + (1 - share) * (total - row[other]))
+    return sum(losses) / len(losses)
+
+
+def _unit(row):
+    return row / sum(value * value for value in row) ** 0.5
+
+
+def sup_con_loss(embeddings, target, *, temperature=0.1):
+    """Khosla et al. 2020, eq. (2): the mean over anchors; an anchor without a positive adds 0."""
+    unit, total = [_unit(row) for row in embeddings], 0.0
+    for i in range(len(unit)):
+        scores = [torch.dot(unit[i], other) / temperature for other in unit]
+        below = sum(torch.exp(score) for k, score in enumerate(scores) if k != i)
+        positives = [j for j in range(len(unit)) if j != i and target[j] == target[i]]
+        for j in positives:
+            total = total - torch.log(torch.exp(scores[j]) / below) / len(positives)
+    return total / len(unit)
+
+
+def prototypical_sup_con_loss(embeddings, prototypes, target, *, temperature=0.1):
+    """Wang et al. 2021 (PSC): the own prototype over the sum of all others."""
+    total = 0.0
+    for row, label in zip(embeddings, target, strict=True):
+        scores = [torch.exp(torch.dot(_unit(row), _unit(one)) / temperature) for one in prototypes]
+        total = total - torch.log(scores[label] / sum(score for c, score in enumerate(scores) if c != label))
+    return total / len(target)
+
+
+def hybrid_loss(contrast, cross_entropy, epoch, epochs):
+    """Wang et al. 2021: alpha * L_contrast + (1 - alpha) * L_CE with alpha = 1 - (T / T_max)^2."""
+    alpha = 1 - (epoch / epochs) ** 2
+    return alpha * contrast + (1 - alpha) * cross_entropy
 
 
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
@@ -324,6 +438,30 @@ def cmo_images(background, foreground, boxes):
     return out, shares
 
 
+def otmix_backgrounds(foreground, background, y_front, y_behind, counts, *, w=0.05, reg=0.01, iterations=1000):
+    """Gao et al. 2023: train_OTmix of JintongGao/Enhancing-Minority-Classes-by-Mixing, with Sinkhorn's iteration."""
+    rates = [[n / sum(row) if i != j and sum(row) else 0.0 for j, n in enumerate(row)] for i, row in enumerate(counts)]
+    F, B = len(foreground), len(background)
+    K = torch.zeros(F, B, dtype=torch.float64)
+    for i in range(F):
+        for j in range(B):
+            f, b = foreground[i].double(), background[j].double()
+            cosine = float(f @ b) / (max(float(f.norm()), 1e-8) * max(float(b.norm()), 1e-8))
+            cost = w * (1 - cosine) + (1 - w) * (1 - rates[y_front[i]][y_behind[j]])
+            K[i, j] = math.exp(-cost / reg)
+    u = torch.full((F,), 1 / F, dtype=torch.float64)
+    for _ in range(iterations):
+        v = (1 / B) / (K.T @ u)
+        u = (1 / F) / (K @ v)
+    plan = u[:, None] * K * v
+    return [max(range(B), key=lambda j, i=i: plan[i, j]) for i in range(F)]
+
+
+def otmix_goes_by_transport(uniform, epoch, epochs, u):
+    """The same code's np.random.binomial(n=1, p=(epoch / epochs) ** u), for a given uniform draw."""
+    return uniform < (epoch / epochs) ** u
+
+
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +531,62 @@ def scaled_logits_fit(logits, target, *, rates, batches, momentum, weight_decay,
                 speed[j] = momentum * speed[j] + slope[j]
                 factor[j] -= rate * speed[j]
     return factor
+
+
+def _probe_probabilities(x, weight, bias):
+    return torch.softmax(x @ weight.T + bias, dim=1)
+
+
+def adversarial_direction(x, weight, bias, radius, distance):
+    """VAT of Trivedi et al. 2023: d KL(p || q) / dx = (q - p) W at x + distance x / |x|, scaled to length radius."""
+    p = _probe_probabilities(x, weight, bias)
+    q = _probe_probabilities(x + distance * x / x.norm(dim=1, keepdim=True), weight, bias)
+    slope = (q - p) @ weight
+    return radius * slope / slope.norm(dim=1, keepdim=True)
+
+
+def uncertain_perturbation(x, weight, bias, radius, step_size, steps):
+    """UDP of Trivedi et al. 2023: d entropy / dz_j = -p_j (log p_j + entropy), times W; only its sign counts."""
+    r = torch.zeros_like(x)
+    for _ in range(steps):
+        p = _probe_probabilities(x + r, weight, bias)
+        entropy = -(p * p.log()).sum(1, keepdim=True)
+        r = r + step_size * torch.sign(-p * (p.log() + entropy) @ weight)
+        r = torch.where(r.abs() > radius, radius * torch.sign(r), r)
+    return r
+
+
+def linear_probe_fit(x, target, pool, *, variant, rates, batches, momentum, weight_decay, penalty, radius, distance,
+                     step_size, steps):  # fmt: skip
+    """Trivedi et al. 2023: each probe (W, b) of the pool by its gradients, written out, and SGD of Nesterov; the mean.
+
+    d cross entropy / dW = (p - y)^T x / B; of the VAT term (q - p)^T (x + r) / B with p constant.
+    """
+    pool = [[weight.clone(), bias.clone()] for weight, bias in pool]
+    speed = [[torch.zeros_like(part) for part in each] for each in pool]
+    for rate, epoch in zip(rates, batches, strict=True):
+        for rows in epoch:
+            given, wanted = x[rows], torch.eye(len(pool[0][0]), dtype=x.dtype)[target[rows]]
+            for number, (weight, bias) in enumerate(pool):
+                p = _probe_probabilities(given, weight, bias)
+                terms = [(given, p - wanted, 1.0)]
+                if variant == "vat":
+                    moved = given + adversarial_direction(given, weight, bias, radius, distance)
+                    terms.append((moved, _probe_probabilities(moved, weight, bias) - p, penalty))
+                if variant == "udp":
+                    moved = given + uncertain_perturbation(given, weight, bias, radius, step_size, steps)
+                    terms.append((moved, _probe_probabilities(moved, weight, bias) - wanted, penalty))
+                share = 1 / (len(rows) * len(pool))
+                slopes = (
+                    sum(factor * error.T @ points for points, error, factor in terms) * share,
+                    sum(factor * error.sum(0) for _, error, factor in terms) * share,
+                )
+                for at, slope in enumerate(slopes):
+                    full = slope + weight_decay * pool[number][at]
+                    speed[number][at] = momentum * speed[number][at] + full
+                    pool[number][at] = pool[number][at] - rate * (full + momentum * speed[number][at])
+    weights, biases = zip(*pool, strict=True)
+    return sum(weights) / len(pool), sum(biases) / len(pool)
 
 
 def aligned_logits(logits, confidence, alpha, beta):
@@ -1083,6 +1277,18 @@ def confusion_pair_shares(matrix, temperature, uniform_fraction):
         else:
             mixed = zip(powers, uniform, strict=True)
             shares.append([(1 - uniform_fraction) * p / total + uniform_fraction * u for p, u in mixed])
+    return shares
+
+
+def error_pair_shares(matrix, temperature, uniform_fraction):
+    """Probability of each (true, predicted) pair where errors of all classes are drawn at once: (C, C), sum 1."""
+    size = len(matrix)
+    cells = [(c, d) for c in range(size) for d in range(size) if c != d]
+    powers = {cell: float(matrix[cell[0]][cell[1]]) ** (1 / temperature) for cell in cells if matrix[cell[0]][cell[1]]}
+    shares = [[0.0] * size for _ in range(size)]
+    for c, d in cells:
+        by_count = powers.get((c, d), 0.0) / math.fsum(powers.values())
+        shares[c][d] = (1 - uniform_fraction) * by_count + uniform_fraction / len(cells)
     return shares
 
 

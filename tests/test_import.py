@@ -30,6 +30,8 @@ SUBPACKAGES = (
     "training",
     "methods",
     "recipes",
+    "reproduction",
+    "scheduling",
     "experiment",
     "inspection",
 )
@@ -70,6 +72,40 @@ def test_subpackages_load_on_first_use_where_no_extra_is_installed():
         f"print(json.dumps([getattr(lt, name).__name__ for name in {SUBPACKAGES}]))"
     )
     assert fresh(code) == [f"lt_fast.{name}" for name in SUBPACKAGES]
+
+
+DRAWS = """
+import json, pickle, sys
+import lt_fast as lt, numpy as np
+labels = np.repeat([0, 1, 2], [50, 10, 3])
+seen = lt.sampling.ConfusionCounts(3)
+seen.update(labels, np.roll(labels, 7))
+counts = lt.ClassCounts.from_labels(labels)
+samplers = [
+    lt.sampling.ShuffledBatchSampler(labels, batch_size=8),
+    lt.sampling.ClassBalancedBatchSampler(labels, batch_size=8).shard(1, 2),
+    lt.sampling.ClassBalancedSampler(labels, class_probs=[1, 2, 3]).shard(0, 2),
+    lt.sampling.ConfusionPairBatchSampler(labels, seen, pairs_per_batch=4),
+    lt.sampling.DualBatchSampler(
+        lt.sampling.ShuffledBatchSampler(63, batch_size=8), lt.sampling.ShuffledBatchSampler(63, batch_size=8, seed=1)
+    ),
+    lt.sampling.StratifiedBatchSampler(labels, batch_size=8),
+    lt.sampling.MPerClassBatchSampler(labels, m=2, classes_per_batch=3),
+    lt.sampling.WeightedRandomSampler([1.0, 2.0, 0.5], num_samples=9),
+    lt.sampling.RepeatFactorSampler([1.0, 1.5, 2.0]),
+]
+again = pickle.loads(pickle.dumps(samplers))
+assert [list(sampler) for sampler in again] == [list(sampler) for sampler in samplers]
+kept = lt.datasets.long_tailed_indices(np.tile(np.arange(10), 50), imbalance_ratio=10)
+assert pickle.loads(pickle.dumps(seen)) == seen
+print(json.dumps([[list(sampler) for sampler in samplers], counts.counts.tolist(), np.asarray(kept).tolist(),
+                  seen.matrix().tolist()], default=str))
+"""
+
+
+def test_samplers_counts_and_data_sets_need_numpy_alone():
+    without = fresh("import sys\nsys.modules['torch'] = None" + DRAWS)
+    assert without == fresh("import torch" + DRAWS)
 
 
 def test_the_namespace_is_what_it_says():

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         models,
         ops,
         recipes,
+        reproduction,
         sampling,
+        scheduling,
         training,
     )
     from lt_fast.comparison.table import results
@@ -56,8 +58,10 @@ __all__ = [
     "models",
     "ops",
     "recipes",
+    "reproduction",
     "results",
     "sampling",
+    "scheduling",
     "show_versions",
     "training",
 ]

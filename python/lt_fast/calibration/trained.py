@@ -48,7 +48,7 @@ class TrainedCalibration:
     transforms: ClassVar[Literal["features", "logits"]]
     kept: ClassVar[dict[str, str]]
     """Tensors that a fitted calibrator has, and their shape as letters, C for classes; "?" ends an optional one."""
-    balanced: ClassVar[bool]
+    balanced: bool
     """Whether an epoch has N class-balanced draws, repeats allowed, in place of each row once."""
 
     cosine: bool | None = None
@@ -183,6 +183,7 @@ class TrainedCalibration:
         target: Tensor,
         *,
         factors: Sequence[float] | None = None,
+        nesterov: bool = False,
     ) -> None:
         rows = rows_of_a_view(target, self.views)
         order = class_balanced(target[:rows].cpu().numpy(), self.seed) if self.balanced else shuffled(self.seed)
@@ -201,6 +202,7 @@ class TrainedCalibration:
             replacement=self.balanced,
             views=max(self.views, 1),
             factors=factors,
+            nesterov=nesterov,
             progress=self.progress,
         )
 

@@ -1,11 +1,18 @@
 """``lt-fast methods``: every recipe with its paper and what it needs; one recipe with every value and its source."""
 
 import argparse
+import textwrap
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from lt_fast.cli.output import Output
 from lt_fast.cli.train import add_recipe_argument, recipe_file
+
+_WIDTH = 100  # of a line
+_DATA = 9  # of the column "data"; a longer entry moves what follows
+_TWO_DIGITS = 10
+_NOT_MEASURED = "not measured"  # as wide as the two columns that it stands in
 
 SUMMARY = "list the methods, or show one with every value and its source"
 
@@ -28,25 +35,84 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _list(output: Output) -> None:
+    from lt_fast.recipes.costs import measured_costs  # noqa: PLC0415
     from lt_fast.registry import DATASETS, RECIPES  # noqa: PLC0415
-    from lt_fast.report.tables import text_table  # noqa: PLC0415
 
-    listed = list(RECIPES.working().values())
-    rows = [[recipe.name, _preprint(recipe), _needs(recipe.settings), recipe.title] for recipe in listed]
-    output.say(text_table(["method", "paper", "needs", "title"], rows, left=4))
-    output.say("\ndata sets: " + ", ".join(DATASETS) + "; one method in full: lt-fast methods mammc")
-    output.result([_as_json(recipe) for recipe in listed])
+    listed, costs = list(RECIPES.working().values()), measured_costs()
+    output.say(_table(listed, costs))
+    output.say(f"\n{_wrapped(_about(costs))}")
+    output.say("\ndata sets: " + ", ".join(DATASETS))
+    output.say("one method in full: lt-fast methods mammc")
+    output.result([_as_json(recipe, costs) for recipe in listed])
+
+
+def _table(listed: list[Any], costs: Any) -> str:
+    """Return the recipes under their papers, in lines of at most 100 characters."""
+    longest = max(len(recipe.name) for recipe in listed)
+    header = f"{'method':<{longest}}  stages  step  memory  {'data':<{_DATA}}  what it is"
+    papers: dict[Any, list[Any]] = {}
+    for recipe in listed:
+        papers.setdefault(recipe.paper, []).append(recipe)
+    lines = [header]
+    for paper, recipes in papers.items():
+        preprint = f" (arXiv:{paper.arxiv})" if paper.arxiv else ""
+        lines += ["", _wrapped(f"{paper.title}{preprint}")]
+        lines += [_line(recipe, costs.of.get(recipe.name), longest) for recipe in recipes]
+    return "\n".join(lines)
+
+
+def _line(recipe: Any, cost: Any, longest: int) -> str:
+    measured = _NOT_MEASURED if cost is None else f"{_times(cost.relative_step):>4}  {_times(cost.relative_memory):>6}"
+    start = f"{recipe.name:<{longest}}  {_stages(recipe, cost):>6}  {measured}  {_data(recipe, cost):<{_DATA}}  "
+    return textwrap.fill(recipe.title, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}" if ratio < _TWO_DIGITS else f"{ratio:.1f}"
+
+
+def _stages(recipe: Any, cost: Any) -> int:
+    """Return the stages of the training: measured, or as far as the recipe itself tells."""
+    found: int = 1 + (recipe.settings.get("calibrator") is not None) if cost is None else cost.stages
+    return found
+
+
+def _data(recipe: Any, cost: Any) -> str:
+    """Return what a recipe needs of the data in addition to labelled training images, one for each row of a batch."""
+    words = [f"{cost.images_per_row:g} images"] if cost is not None and cost.images_per_row > 1 else []
+    return ", ".join(words + ["validation"] * (_held_out(recipe) > 0)) or "-"
+
+
+def _held_out(recipe: Any) -> float:
+    stated = recipe.settings.get("validation")
+    return 0.0 if stated is None else float(stated.value)
+
+
+def _about(costs: Any) -> str:
+    words = (
+        "stages: of the training, with a second stage on frozen features; data: images read per row of a batch where "
+        "they are several, and validation where training images are held out for the method; step, memory: a "
+        "training step's time and peak memory, 1 for ce"
+    )
+    return f"{words}; measured with {costs.about}" if costs.of else f"{words}; no measurement comes with this version"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, break_on_hyphens=False)
 
 
 def _show(method: str, data: str | None, output: Output) -> None:
     from lt_fast import experiment  # noqa: PLC0415
+    from lt_fast.recipes.costs import measured_costs  # noqa: PLC0415
     from lt_fast.registry import DATASETS  # noqa: PLC0415
 
     recipe = experiment.recipe_of(method)
     chosen = list(DATASETS) if data is None else [data]
     values = {name: experiment.values_of(recipe.name, name) for name in chosen}
     output.say(f"{recipe.name}: {recipe.title}\n  {recipe.paper.title} ({_preprint(recipe)}; {recipe.equations})")
+    costs = measured_costs()
     output.say(f"  needs: {_needs(recipe.settings)}; costs: {recipe.cost}")
+    output.say(f"  {_in_words(recipe.name, costs)}")
     for name, stated in values.items():
         ratio = experiment.protocol_of(name).imbalance_ratio
         output.say(f"\n{name}, imbalance ratio {ratio:g} by default")
@@ -55,14 +121,19 @@ def _show(method: str, data: str | None, output: Output) -> None:
                 output.say(f"  {setting} = {_shown(value)}\n      {source}")
         _say_the_rest(recipe.name, name, stated, output)
     shown = {name: {key: value._asdict() for key, value in stated.items()} for name, stated in values.items()}
-    output.result({**_as_json(recipe), "values": shown})
+    output.result({**_as_json(recipe, costs), "values": shown})
 
 
 def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], output: Output) -> None:
     """Name the arguments that are at their defaults, which ``--set`` reaches too."""
-    from lt_fast.experiment.config import arguments_of, resolve  # noqa: PLC0415
+    from lt_fast.experiment.config import arguments_of, resolve, run_settings  # noqa: PLC0415
 
-    lines = []
+    usual = ", ".join(
+        f"{name}={signature(run_settings).parameters[name].default}"
+        for name in ("many_above", "few_below")
+        if name not in stated
+    )
+    lines = [f"  run: {usual}"] if usual else []
     for slot, parameters in arguments_of(resolve(method, data)).items():
         rest = [
             f"{name}={parameter.default}"
@@ -70,7 +141,7 @@ def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], output: Out
             if f"{slot}.{name}" not in stated and parameter.default is not parameter.empty  # else the run gives it
         ]
         lines += [f"  {slot}: {', '.join(rest)}"] if rest else []
-    output.say("  defaults, changed with --set COMPONENT.NAME=VALUE:\n  " + "\n  ".join(lines))
+    output.say("  defaults, changed with --set NAME=VALUE or COMPONENT.NAME=VALUE:\n  " + "\n  ".join(lines))
 
 
 def _shown(value: Any) -> str:
@@ -92,9 +163,20 @@ def _needs(settings: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _as_json(recipe: Any) -> dict[str, Any]:
+def _in_words(name: str, costs: Any) -> str:
+    cost = costs.of.get(name)
+    if cost is None:
+        return "measured: not measured"
+    relative = f"{_times(cost.relative_step)} x the step of ce, {_times(cost.relative_memory)} x its memory"
+    return f"measured: {relative} ({cost.step_ms:g} ms, {cost.memory_mib:g} MiB) with {costs.about}"
+
+
+def _as_json(recipe: Any, costs: Any) -> dict[str, Any]:
     from lt_fast.recipes.recipe import flat  # noqa: PLC0415
 
+    cost = costs.of.get(recipe.name)
     words = {name: getattr(recipe, name) for name in ("name", "title", "equations", "cost")}
     parts = {name: value for name, (value, _) in flat(recipe.settings, owner=recipe.name).items() if "." not in name}
-    return {**words, "paper": recipe.paper.title, "arxiv": recipe.paper.arxiv, "parts": parts}
+    words |= {"paper": recipe.paper.title, "arxiv": recipe.paper.arxiv, "parts": parts}
+    needs = {"stages": _stages(recipe, cost), "validation": _held_out(recipe)}
+    return {**words, **needs, "measured": None if cost is None else {**cost._asdict(), "with": costs.about}}

@@ -16,10 +16,10 @@ from lt_fast.data import ArraySource, FileSource, Loader
 from lt_fast.datasets import ImageSet, channel_stats, validation_split
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
-from lt_fast.experiment.config import DATA_OPTIONS, MODE, library_name, protocol_of
+from lt_fast.experiment.config import DATA_OPTIONS, MODE, groups_of, library_name, protocol_of
 from lt_fast.experiment.layer_rates import Layerwise, rates_by_layer
 from lt_fast.experiment.second_stage import refuse_unfit
-from lt_fast.methods import DeferredReweighting, Method, TrainingData, WeightAveraging
+from lt_fast.methods import DeferredReweighting, FeatureMixer, FeatureMixing, Method, TrainingData, WeightAveraging
 from lt_fast.models import Classifier, Frozen
 from lt_fast.models.weights_on_disk import require_weights
 from lt_fast.ranks import Ranks
@@ -174,6 +174,7 @@ def build(
             optimizer = Layerwise(optimizer, rates_by_layer(model, config["layer_decay"]))
         _try_out(optimizer, schedule)
         calibrator = make_calibrator(config, data.train.class_counts)
+        _refuse_one_group(config, data.train.class_counts)
         refuse_unfit(config, calibrator)
     except (TypeError, ValueError, OverflowError) as error:
         raise error if isinstance(error, UsageError | DataError) else UsageError(str(error)) from error
@@ -193,6 +194,8 @@ def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None, *, mod
     method: Method = _made(config, "method", given)
     if not isinstance(method, Method):
         raise UsageError(f"method {config['method']['name']} must be a lt_fast.methods.Method, got {method!r}")
+    if isinstance(mixer, FeatureMixer):
+        method = FeatureMixing(method, mixer, counts.num_classes)
     averaging = config.get("averaging", 0.0)
     return WeightAveraging(method, averaging) if averaging else method
 
@@ -396,6 +399,7 @@ class MixedLabels(nn.Module):
     def __init__(self, criterion: nn.Module, mixer: Any) -> None:
         super().__init__()
         self.criterion, self.mixer = criterion, mixer
+        self.of_experts = getattr(criterion, "of_experts", False)
 
     def forward(
         self, logits: Tensor, target: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None
@@ -424,6 +428,19 @@ def _refuse_unused_rule(config: Mapping[str, Any]) -> None:
         raise UsageError(
             f"loss.{given[0]} needs a mixer, whose mixed labels it weighs, and this run has none; leave it out, or "
             "name one with --set mixer=NAME"
+        )
+
+
+def _refuse_one_group(config: Mapping[str, Any], counts: ClassCounts) -> None:
+    """Refuse thresholds that were chosen and leave all classes in one group: nothing would be compared."""
+    limits = {name: config[name] for name in ("many_above", "few_below") if name in config}
+    many, few = groups_of(config)
+    full = [name for name, member in counts.groups(many=many, few=few).items() if member.any()]
+    if limits and len(full) == 1 and len(counts) > 1:
+        given = " and ".join(f"{name}={value}" for name, value in limits.items())
+        raise UsageError(
+            f"many_above and few_below must divide the classes, got {given}, which leaves all {len(counts)} in "
+            f"{full[0]!r}: they have {counts.counts.min()} to {counts.counts.max()} training images; set others between"
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from lt_fast import _checks
 from lt_fast._numbers import integer_option, read_number
 from lt_fast._text import nearest, shown
+from lt_fast.counts import FEW_BELOW, MANY_ABOVE
 from lt_fast.errors import UsageError
 from lt_fast.experiment.components import FROM_THE_RUN, component_of, settable, takes_any
 from lt_fast.experiment.reading import read_as
@@ -64,6 +65,8 @@ def run_settings(
     subset_seed: int,
     validation: float = 0.0,
     defer_until: float = 0.8,
+    many_above: int = MANY_ABOVE,
+    few_below: int = FEW_BELOW,
     layer_decay: float = 1.0,
     averaging: float = 0.0,
     feature_views: int = 1,
@@ -78,6 +81,8 @@ def run_settings(
         subset_seed: which images the long-tailed subset keeps, and which are held out for validation.
         validation: fraction of each class's training images held out to measure each epoch; 0 for none.
         defer_until: fraction of the epochs after which class weights set in.
+        many_above: classes with more training images are the group "many"; it changes no training.
+        few_below: classes with less training images are the group "few"; the rest is "medium".
         layer_decay: learning rate of a network's first layer over that of its head; the layers between fall off evenly.
         averaging: how slowly the averaged weights follow those that are trained, in [0, 1); 0 for no average.
         feature_views: augmented copies of each image whose features a frozen network computes; 0 takes the images as
@@ -96,6 +101,7 @@ def run_settings(
         "subset_seed": _checks.seed(subset_seed, "subset_seed"),
         "validation": _checks.number("validation", validation, least=0, below=1),
         "defer_until": _checks.number("defer_until", defer_until, least=0, most=1),
+        **_group_limits(many_above, few_below),
         "layer_decay": _checks.number("layer_decay", layer_decay, above=0, most=1),
         "averaging": _checks.number("averaging", averaging, least=0, below=1),
         "feature_views": _checks.integer("feature_views", feature_views, least=0, most=_MOST_VIEWS),
@@ -103,6 +109,26 @@ def run_settings(
 
 
 _RUN = signature(run_settings).parameters
+
+
+def _group_limits(many_above: int, few_below: int) -> dict[str, int]:
+    limits = {"many_above": many_above, "few_below": few_below}
+    found = {name: _checks.integer(name, value, least=1) for name, value in limits.items()}
+    if found["few_below"] > found["many_above"] + 1:
+        raise ValueError(
+            f"few_below must be <= many_above + 1, or a class is in two groups, got few_below={few_below} and "
+            f"many_above={many_above}; set both"
+        )
+    return found
+
+
+def groups_of(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Return ``(many_above, few_below)``, the thresholds of a run's groups, as ``metrics.evaluate`` takes them.
+
+    >>> groups_of(resolve("ce", "digits-lt")), groups_of(resolve("ce", "digits-lt", {"many_above": 50}))
+    ((100, 20), (50, 20))
+    """
+    return config.get("many_above", MANY_ABOVE), config.get("few_below", FEW_BELOW)
 
 
 def recipe_of(method: str) -> Recipe:

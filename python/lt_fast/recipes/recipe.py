@@ -15,7 +15,7 @@ COMPONENTS = (
 
 VALUES = (
     "epochs", "batch_size", "learning_rate", "amp", "subset_seed", "validation", "defer_until",
-    "layer_decay", "averaging", "feature_views",
+    "many_above", "few_below", "layer_decay", "averaging", "feature_views",
 )  # fmt: skip
 """Settings of a run that belong to no component, or to several."""
 
