@@ -88,6 +88,61 @@ def ldam_loss(logits, target, counts, *, max_margin=0.5, scale=30.0, **options):
     return _loss(scores, target, counts, **options)
 
 
+def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread=0.05, max_margin=0.5, scale=30.0,
+              **options):  # fmt: skip
+    """Wang et al. 2021 (RIDE): sum_e LDAM(z_e) - diversity T^2 KL(softmax(z/T_c) || softmax(z_e/T_c)), z the mean."""
+    experts = logits[:, None] if logits.ndim == 2 else logits
+    total = sum(
+        ldam_loss(experts[:, e], target, counts, max_margin=max_margin, scale=scale, **options)
+        for e in range(experts.shape[1])
+    )
+    prior, classes = [n / sum(counts) for n in counts], len(counts)
+    share = [classes * p * spread + 1 - spread for p in prior]
+    weighted = options.get("weight") is not None
+    each = [temperature * s / max(share) if weighted else temperature for s in share]
+    mean_temperature, per_class = sum(each) / classes, torch.tensor(each, dtype=torch.float64)
+    rows = []
+    for image in experts:
+        mean = (scale * image.mean(0) / per_class).softmax(0).detach()
+        distance = 0.0
+        for z in image:
+            own = (scale * z / per_class).softmax(0)
+            pairs = zip(mean, own, strict=True)
+            distance = distance + sum(m * (torch.log(m) - torch.log(q)) for m, q in pairs if m > 0)
+        rows.append(diversity * mean_temperature**2 * distance)
+    rows = torch.stack(rows) if rows else logits.new_zeros(0)
+    if experts.shape[1] == 1:
+        return total
+    return total - {"mean": rows.mean(), "sum": rows.sum(), "none": rows}[options.get("reduction", "mean")]
+
+
+def inverse_prior(counts):
+    """Zhang et al. 2022 (SADE): the k-th rarest class gets the prior of the k-th most frequent one."""
+    order = sorted(range(len(counts)), key=lambda c: counts[c])
+    found = [0.0] * len(counts)
+    for at, c in enumerate(order):
+        found[c] = counts[order[len(counts) - 1 - at]] / sum(counts)
+    return found
+
+
+def inverse_softmax_loss(logits, target, counts, *, strength=2.0, scale=1.0, **options):
+    """Zhang et al. 2022 (SADE), expert 3: cross entropy of z + log pi - tau log pi', pi' the inverse prior."""
+    inverse = inverse_prior(counts)
+    bias = [math.log(n / sum(counts)) - strength * math.log(p) for n, p in zip(counts, inverse, strict=True)]
+    bias = torch.tensor(bias, dtype=torch.float64)
+    return _loss(lambda i, _: scale * logits[i] + bias, target, counts, **options)
+
+
+def sade_loss(logits, target, counts, *, strength=2.0, scale=30.0, **options):
+    """Zhang et al. 2022 (SADE): softmax, balanced softmax and inverse softmax for experts 1, 2 and 3."""
+    first, second, third = logits.unbind(1)
+    return (
+        cross_entropy_loss(scale * first, target, counts, **options)
+        + balanced_softmax_loss(scale * second, target, counts, **options)
+        + inverse_softmax_loss(third, target, counts, strength=strength, scale=scale, **options)
+    )
+
+
 def effective_number_weights(counts, beta):
     """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -168,6 +223,37 @@ def bbn_loss(logits, conventional, rebalancing, share):
         total = torch.logsumexp(row, 0)
         losses.append(share * (total - row[one]) + (1 - share) * (total - row[other]))
     return sum(losses) / len(losses)
+
+
+def _unit(row):
+    return row / sum(value * value for value in row) ** 0.5
+
+
+def sup_con_loss(embeddings, target, *, temperature=0.1):
+    """Khosla et al. 2020, eq. (2): the mean over anchors; an anchor without a positive adds 0."""
+    unit, total = [_unit(row) for row in embeddings], 0.0
+    for i in range(len(unit)):
+        scores = [torch.dot(unit[i], other) / temperature for other in unit]
+        below = sum(torch.exp(score) for k, score in enumerate(scores) if k != i)
+        positives = [j for j in range(len(unit)) if j != i and target[j] == target[i]]
+        for j in positives:
+            total = total - torch.log(torch.exp(scores[j]) / below) / len(positives)
+    return total / len(unit)
+
+
+def prototypical_sup_con_loss(embeddings, prototypes, target, *, temperature=0.1):
+    """Wang et al. 2021 (PSC): the own prototype over the sum of all others."""
+    total = 0.0
+    for row, label in zip(embeddings, target, strict=True):
+        scores = [torch.exp(torch.dot(_unit(row), _unit(one)) / temperature) for one in prototypes]
+        total = total - torch.log(scores[label] / sum(score for c, score in enumerate(scores) if c != label))
+    return total / len(target)
+
+
+def hybrid_loss(contrast, cross_entropy, epoch, epochs):
+    """Wang et al. 2021: alpha * L_contrast + (1 - alpha) * L_CE with alpha = 1 - (T / T_max)^2."""
+    alpha = 1 - (epoch / epochs) ** 2
+    return alpha * contrast + (1 - alpha) * cross_entropy
 
 
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
@@ -350,6 +436,30 @@ def cmo_images(background, foreground, boxes):
         out[i, ..., top:bottom, left:right] = foreground[i, ..., top:bottom, left:right]
         shares.append(1 - (bottom - top) * (right - left) / (background.shape[-1] * background.shape[-2]))
     return out, shares
+
+
+def otmix_backgrounds(foreground, background, y_front, y_behind, counts, *, w=0.05, reg=0.01, iterations=1000):
+    """Gao et al. 2023: train_OTmix of JintongGao/Enhancing-Minority-Classes-by-Mixing, with Sinkhorn's iteration."""
+    rates = [[n / sum(row) if i != j and sum(row) else 0.0 for j, n in enumerate(row)] for i, row in enumerate(counts)]
+    F, B = len(foreground), len(background)
+    K = torch.zeros(F, B, dtype=torch.float64)
+    for i in range(F):
+        for j in range(B):
+            f, b = foreground[i].double(), background[j].double()
+            cosine = float(f @ b) / (max(float(f.norm()), 1e-8) * max(float(b.norm()), 1e-8))
+            cost = w * (1 - cosine) + (1 - w) * (1 - rates[y_front[i]][y_behind[j]])
+            K[i, j] = math.exp(-cost / reg)
+    u = torch.full((F,), 1 / F, dtype=torch.float64)
+    for _ in range(iterations):
+        v = (1 / B) / (K.T @ u)
+        u = (1 / F) / (K @ v)
+    plan = u[:, None] * K * v
+    return [max(range(B), key=lambda j, i=i: plan[i, j]) for i in range(F)]
+
+
+def otmix_goes_by_transport(uniform, epoch, epochs, u):
+    """The same code's np.random.binomial(n=1, p=(epoch / epochs) ** u), for a given uniform draw."""
+    return uniform < (epoch / epochs) ** u
 
 
 # --- calibration ------------------------------------------------------------------------------------------------------
@@ -629,6 +739,27 @@ def resnet_features(x, layers):
         out = torch.relu(_normalized(torch.conv2d(x, first, stride=2 if widens else 1, padding=1), norm1))
         out = _normalized(torch.conv2d(out, second, padding=1), norm2)
         x = torch.relu(out + (_option_a(x, first.shape[0]) if widens else x))
+    return x.flatten(2).mean(dim=2)
+
+
+def basic_resnet_features(x, layers):
+    """He et al. 2016, Table 1, the network for photographs, with one basic block in each of the four stages.
+
+    A 7 x 7 convolution by steps of two, a 3 x 3 maximum by steps of two, then pairs of convolutions; where a stage
+    makes the image smaller, the shortcut is a 1 x 1 convolution by steps of two (option B). The mean over the pixels.
+    ``layers``: (convolution weight, batch norm state) in the order of the network, shortcuts after their pair.
+    """
+    (weight, norm), *rest = layers
+    x = torch.relu(_normalized(torch.conv2d(x, weight, stride=2, padding=3), norm))
+    x = torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1)
+    while rest:
+        (first, norm1), (second, norm2), *rest = rest
+        stride, shortcut = 1, x
+        if first.shape[0] != first.shape[1]:
+            (narrow, norm3), *rest = rest
+            stride, shortcut = 2, _normalized(torch.conv2d(x, narrow, stride=2), norm3)
+        out = torch.relu(_normalized(torch.conv2d(x, first, stride=stride, padding=1), norm1))
+        x = torch.relu(_normalized(torch.conv2d(out, second, padding=1), norm2) + shortcut)
     return x.flatten(2).mean(dim=2)
 
 

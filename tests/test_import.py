@@ -30,6 +30,8 @@ SUBPACKAGES = (
     "training",
     "methods",
     "recipes",
+    "reproduction",
+    "scheduling",
     "experiment",
     "inspection",
 )

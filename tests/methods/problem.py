@@ -52,6 +52,7 @@ def training_data(ranks=ALONE, *, mixer=None, workers=0, batch_size=BATCH):
         transform=data.CropFlip(mean=mean, std=std, crop_padding=1, flip=False),
         plain_transform=data.CropFlip(mean=mean, std=std, crop_padding=0, flip=False),
         mixer=None if mixer is None else mixer(train),
+        validation=data.ArraySource(train.images[::5], train.labels[::5], train.classes),
         batch_size=batch_size,
         seed=3,
         ranks=ranks,
@@ -82,7 +83,23 @@ def _bbn(data, *, norm):
     return methods.BilateralBranches(network, losses.LOSSES["cross_entropy"](data.class_counts), seed=3)
 
 
+def _hybrid(kind):
+    def made(data, *, norm):
+        criterion = losses.LOSSES["cross_entropy"](data.class_counts)
+        return kind(_network(norm), criterion, temperature=0.5, width=16, seed=3)
+
+    return made
+
+
+def _otmix(data, *, norm):
+    plain = methods.Classification(_network(norm), losses.CrossEntropyLoss(data.class_counts))
+    return methods.FeatureMixing(plain, data.mixer, data.num_classes)
+
+
 MIXERS = {
+    "otmix": lambda train: mixing.OTMix(
+        train.labels, 8, epochs=6, probability=0.6, start_at=0.0, stop_at=1.0, transport_exponent=0.3, seed=3
+    ),
     "classification": lambda train: mixing.MAM(train.class_counts, seed=3),
     "regmixup": lambda _: mixing.Mixup(20.0, seed=3),
     "cmo": lambda train: mixing.CMO(train.labels, 8, epochs=6, probability=0.5, start_at=0.0, stop_at=1.0, seed=3),
@@ -90,9 +107,12 @@ MIXERS = {
 METHODS = {
     "classification": _classification,
     "cp_mix": _cp_mix,
+    "otmix": _otmix,
     "regmixup": _regmixup,
     "cmo": lambda data, *, norm: methods.Classification(_network(norm), losses.BalancedSoftmaxLoss(data.class_counts)),
     "bbn": _bbn,
+    "hybrid_sc": _hybrid(methods.HybridSC),
+    "hybrid_psc": _hybrid(methods.HybridPSC),
     "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
     "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
     "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),

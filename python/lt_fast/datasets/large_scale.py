@@ -1,7 +1,7 @@
 """ImageNet-LT, Places-LT and iNaturalist 2018: their published lists and images on disk. Nothing is downloaded."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -235,11 +235,15 @@ def _warn_of_other_sizes(kind: _DataSet, sets: Mapping[str, ImageFiles]) -> None
     found = {split: len(files) for split, files in sets.items()}
     classes = len(sets["train"].classes)
     if found != dict(kind.images) or classes != kind.classes:
-        theirs, ours = (
-            ", ".join(f"{number} {split}" for split, number in each.items()) for each in (kind.images, found)
-        )
+        published = _listed(f"{number:,} {split}" for split, number in kind.images.items())
+        here = _listed(f"{found[split]:,}" for split in kind.images)
         warnings.warn(
-            f"{kind.name} is published with {theirs} images of {kind.classes} classes, these lists have {ours} of "
-            f"{classes}: results do not compare with published ones",
+            f"{kind.name} is published with {published} images of {kind.classes:,} classes, these lists have {here} of "
+            f"{classes:,}: results do not compare with published ones",
             stacklevel=4,
         )
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}"

@@ -19,7 +19,7 @@ from lt_fast.experiment.components import arguments_for, call, component_of, par
 from lt_fast.experiment.config import DATA_OPTIONS, MODE, groups_of, library_name, protocol_of
 from lt_fast.experiment.layer_rates import Layerwise, rates_by_layer
 from lt_fast.experiment.second_stage import refuse_unfit
-from lt_fast.methods import DeferredReweighting, Method, TrainingData, WeightAveraging
+from lt_fast.methods import DeferredReweighting, FeatureMixer, FeatureMixing, Method, TrainingData, WeightAveraging
 from lt_fast.models import Classifier, Frozen
 from lt_fast.models.weights_on_disk import require_weights
 from lt_fast.ranks import Ranks
@@ -194,6 +194,8 @@ def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None, *, mod
     method: Method = _made(config, "method", given)
     if not isinstance(method, Method):
         raise UsageError(f"method {config['method']['name']} must be a lt_fast.methods.Method, got {method!r}")
+    if isinstance(mixer, FeatureMixer):
+        method = FeatureMixing(method, mixer, counts.num_classes)
     averaging = config.get("averaging", 0.0)
     return WeightAveraging(method, averaging) if averaging else method
 
@@ -397,6 +399,7 @@ class MixedLabels(nn.Module):
     def __init__(self, criterion: nn.Module, mixer: Any) -> None:
         super().__init__()
         self.criterion, self.mixer = criterion, mixer
+        self.of_experts = getattr(criterion, "of_experts", False)
 
     def forward(
         self, logits: Tensor, target: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None

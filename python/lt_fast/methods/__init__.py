@@ -7,6 +7,8 @@ from lt_fast.methods.bilateral_branches import BilateralBranches
 from lt_fast.methods.classification import Classification
 from lt_fast.methods.cp_mix import ConfusionPairing
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
+from lt_fast.methods.feature_mixing import FeatureMixer, FeatureMixing
+from lt_fast.methods.hybrid_contrast import HybridContrast, HybridPSC, HybridSC
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.methods.regmixup import RegMixup
 from lt_fast.methods.training_data import TrainingData
@@ -17,6 +19,11 @@ __all__ = [
     "Classification",
     "ConfusionPairing",
     "DeferredReweighting",
+    "FeatureMixer",
+    "FeatureMixing",
+    "HybridContrast",
+    "HybridPSC",
+    "HybridSC",
     "Method",
     "RegMixup",
     "StepOutput",

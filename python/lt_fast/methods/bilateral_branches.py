@@ -1,6 +1,5 @@
 """``BilateralBranches``: a branch of uniform and one of reversed sampling, mixed by a share that changes (BBN)."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -14,7 +13,6 @@ from lt_fast.methods.method import StepOutput
 from lt_fast.methods.training_data import TrainingData
 from lt_fast.models import BilateralBranchNetwork
 from lt_fast.registry import register
-from lt_fast.sampling import ClassBalancedBatchSampler
 
 _REVERSED = 0x72657673
 """Changes the seed of the run into that of the reversed draws and of their augmentation."""
@@ -81,20 +79,9 @@ class BilateralBranches(Classification):
 
     def loaders(self, data: TrainingData) -> Mapping[str, Loader]:
         """Return uniform and reversed batches of the same sizes."""
-        uniform = data.loader(mixer=None)
-        steps, usual = len(uniform), math.ceil(len(data.labels) / data.batch_size)
-        drawn = ClassBalancedBatchSampler(
-            data.labels,
-            batch_size=data.batch_size,
-            q=self.q,
-            within_class="replace",
-            num_batches=None if steps <= usual else steps,
-            drop_last=False,
-            output="numpy",
-            seed=self.seed ^ _REVERSED,
-            empty="ignore",
-        )
-        return {"train": uniform, "reversed": data.loader(drawn, mixer=None, seed=self.seed ^ _REVERSED)}
+        uniform, seed = data.loader(mixer=None), self.seed ^ _REVERSED
+        drawn = data.drawn_batches(self.q, seed=seed, steps=len(uniform))
+        return {"train": uniform, "reversed": data.loader(drawn, mixer=None, seed=seed)}
 
     def on_epoch_start(self, epoch: int, epochs: int) -> None:
         """Choose the share of the first branch, and the loss."""

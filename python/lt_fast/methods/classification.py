@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast.batch import Batch
+from lt_fast.losses import sum_over_experts
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.registry import register
@@ -15,8 +16,11 @@ from lt_fast.registry import register
 class Classification(Method):
     """Train ``model`` by a loss of its logits: ``criterion(model(x).float(), target, target_b, lam)``.
 
+    A network of several experts is trained by the sum of the experts' losses (``lt_fast.losses.sum_over_experts``), or
+    by a loss of all of them at once, such as ``RIDELoss``.
+
     Args:
-        model: gives the logits (N, C).
+        model: gives the logits (N, C), and with ``num_experts`` above 1 those of all experts, (N, E, C).
         criterion: called with float32 logits, labels, and the labels and mixing coefficients of the partners (None
             without mixing); returns a scalar. A ``DeferredReweighting`` changes the loss at its epoch.
         logit_scale: what predictions multiply the logits by.
@@ -45,7 +49,7 @@ class Classification(Method):
     def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
         """Return the loss of the batch ``"train"``."""
         batch = batches["train"]
-        return StepOutput(self.loss(self.model(batch.x), batch.target, batch.target_b, batch.lam))
+        return StepOutput(self.loss(self.training_logits(batch.x), batch.target, batch.target_b, batch.lam))
 
     def loss(self, logits: Tensor, target: Tensor, target_b: Tensor | None, lam: Tensor | None) -> Tensor:
         """Return the loss of the current epoch, computed in float32 also under autocast."""
@@ -54,5 +58,4 @@ class Classification(Method):
                 "on_epoch_start(epoch, epochs) must be called before the first step: it chooses the loss"
             )
         with torch.autocast(logits.device.type, enabled=False):
-            loss: Tensor = self._loss(logits.float(), target, target_b, lam)
-        return loss
+            return sum_over_experts(self._loss, logits.float(), target, target_b, lam)

@@ -87,6 +87,12 @@ class Method(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define training_step(batches)")
 
+    def training_logits(self, x: Tensor) -> Tensor:
+        """Return the logits that a step is trained on: (N, C), or (N, E, C) of a network of E experts."""
+        each = {"each": True} if getattr(self.model, "num_experts", 1) > 1 else {}
+        logits: Tensor = self.model(x, **each)
+        return logits
+
     def forward(self, batches: Mapping[str, Batch]) -> StepOutput:
         """Run ``training_step``, so that ``DistributedDataParallel`` can wrap a method."""
         return self.training_step(batches)

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
+from lt_fast.models.experts import ExpertHeads, MultiExpert, check_experts, multi_expert, narrowed, pooled
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
 from lt_fast.registry import register
@@ -72,8 +73,31 @@ def _stage(in_planes: int, planes: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(BasicBlock(in_planes, planes), *(BasicBlock(planes, planes) for _ in range(blocks - 1)))
 
 
+def _of_experts(
+    blocks: int, num_classes: int, *, head: str, in_channels: int, experts: int, expert_width: float
+) -> MultiExpert:
+    """Return a ResNet whose experts share all but the last two stages."""
+    first, *own = _WIDTHS
+    second, third = (narrowed(width, expert_width) for width in own)
+    stem = [nn.Conv2d(in_channels, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU()]
+    return multi_expert(
+        nn.Sequential(*stem, _stage(first, first, blocks)),
+        lambda: pooled(_stage(first, second, blocks), _stage(second, third, blocks)),
+        lambda: ExpertHeads(experts, head, third, num_classes),
+        experts=experts,
+    )
+
+
 @register("model", "resnet32")
-def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, seed: int = 0) -> ResNetCifar:
+def resnet32(
+    num_classes: int,
+    *,
+    head: str = "linear",
+    in_channels: int = 3,
+    seed: int = 0,
+    experts: int = 1,
+    expert_width: float = 1.0,
+) -> ResNetCifar | MultiExpert:
     """ResNet-32 for CIFAR: 0.46 M parameters, 69 M multiply-adds on a 32 x 32 image.
 
     Args:
@@ -82,16 +106,28 @@ def resnet32(num_classes: int, *, head: str = "linear", in_channels: int = 3, se
         in_channels: 3 for colour, 1 for grey.
         seed: determines every weight; the global generator is neither read nor advanced. Two heads of one seed share
             their backbone's weights.
+        experts: 1, or E > 1 for a ``MultiExpert`` network: each expert has its own second and third stage and head.
+        expert_width: channels of an expert's stages as a fraction of the usual ones, in (0, 1]; 0.75 makes 24 and 48.
 
     Raises:
         UsageError: if ``head`` is unknown.
-        TypeError, ValueError: if a size is not an integer >= 1, or ``seed`` not one in [0, 2^64).
+        TypeError, ValueError: if a size is not an integer >= 1, ``expert_width`` is out of range or given for one
+            expert, or ``seed`` is not an integer in [0, 2^64).
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2, with option A shortcuts; Kaiming-normal initialisation and
-    use for long tails as in kaidic/LDAM-DRW, models/resnet_cifar.py.
+    use for long tails as in kaidic/LDAM-DRW, models/resnet_cifar.py. Experts: frank-xwang/RIDE-LongTailRecognition,
+    model/ldam_drw_resnets/ride_resnet_cifar.py, whose ``reduce_dimension`` is ``expert_width=0.75``.
     Differs from that code: global average pooling for any image size, where the code pools a square.
     """
     _checks.num_classes(num_classes)
     _checks.integer("in_channels", in_channels, least=1)
     blocks = 5
-    return build(lambda: ResNetCifar(blocks, num_classes, head=head, in_channels=in_channels), seed=seed)
+    check_experts(experts, expert_width)
+    if experts == 1:
+        return build(lambda: ResNetCifar(blocks, num_classes, head=head, in_channels=in_channels), seed=seed)
+    return build(
+        lambda: _of_experts(
+            blocks, num_classes, head=head, in_channels=in_channels, experts=experts, expert_width=expert_width
+        ),
+        seed=seed,
+    )

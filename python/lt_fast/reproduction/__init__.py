@@ -5,9 +5,9 @@
 """
 
 from lt_fast.reproduction import cp_mix, losses_with_margins, mammc, second_stages
-from lt_fast.reproduction.answer import Answer, Entry, answer
+from lt_fast.reproduction.answers import Answer, Entry, answer
+from lt_fast.reproduction.numbers import Published, published
 from lt_fast.reproduction.planning import Plan, plan
-from lt_fast.reproduction.published import Published, published
 from lt_fast.reproduction.target import TARGETS, Row, Tail, Target, register_target, rows_on, target_of
 
 __all__ = [

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast.report.style import BLUE, VERMILION, figure
-from lt_fast.reproduction.answer import Answer, Entry
+from lt_fast.reproduction.answers import Answer, Entry
 from lt_fast.reproduction.target import Tail
 
 _COLUMNS = 4

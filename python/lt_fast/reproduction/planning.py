@@ -93,12 +93,15 @@ def chosen_rows(
     Raises:
         UsageError: if a name fits no row, or no row is left.
     """
-    known = list(dict.fromkeys(name for row in target.rows for name in (row.label, row.recipe) if name))
-    wanted = {_folded(name) for name in names}
+    labels = list(dict.fromkeys(row.label for row in target.rows))
+    recipes = list(dict.fromkeys(row.recipe for row in target.rows if row.recipe))
+    found = [row for row in target.rows if not names or any(_names(name, row, labels) for name in names)]
     for name in names:
-        if _folded(name) not in map(_folded, known):
-            raise UsageError(f"rows must be some of {', '.join(known)}, got {name!r}{nearest(name, known)}")
-    found = [row for row in target.rows if not wanted or wanted & {_folded(row.label), _folded(row.recipe or "")}]
+        if _folded(name) not in map(_folded, [*labels, *recipes]):
+            raise UsageError(
+                f"rows must be some of {', '.join(labels)}, or recipes of theirs, got {name!r}"
+                f"{nearest(name, [*labels, *recipes])}"
+            )
     found = [row for row in found if data is None or row.tail.data == data]
     found = [row for row in found if imbalance_ratio is None or row.tail.imbalance_ratio == imbalance_ratio]
     if not found:
@@ -143,7 +146,7 @@ def _job(
 ) -> Job:
     assert row.recipe is not None
     tail = row.tail
-    named = {} if protocol == OWN else {"protocol": protocol}
+    named: dict[str, Any] = {} if protocol == OWN else {"protocol": protocol}
     config = resolve(
         row.recipe,
         tail.data,
@@ -162,6 +165,13 @@ def _checked_protocol(name: str) -> str:
     if name not in known:
         raise UsageError(f"protocol must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
     return name
+
+
+def _names(name: str, row: Row, labels: Sequence[str]) -> bool:
+    """Whether ``name`` means the row: its label, or its recipe where no row has that label."""
+    if _folded(name) in map(_folded, labels):
+        return _folded(name) == _folded(row.label)
+    return _folded(name) == _folded(row.recipe or "")
 
 
 def _folded(name: str) -> str:

@@ -17,7 +17,7 @@ def _on_imagenet(*rows: tuple[Any, ...]) -> Any:
     return rows_on(_LARGE[:1], *((*row, _RESNEXT) if len(row) == 2 else row for row in rows))  # noqa: PLR2004
 
 
-_NO_NCM = ("NCM", None, {}, "no recipe has a classifier of nearest class means")
+_NO_NCM: tuple[Any, ...] = ("NCM", None, {}, "no recipe has a classifier of nearest class means")
 _STAGES = (("Joint", "ce"), ("cRT", "crt"), ("Tau-normalisation", "tau_norm"), ("LWS", "lws"))
 
 DECOUPLE = Target(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from lt_fast._text import nearest
 from lt_fast.errors import UsageError
-from lt_fast.reproduction.published import Place, Published, published
+from lt_fast.reproduction.numbers import Place, Published, published
 
 OWN = "own"
 """Name for no training protocol: every recipe as its own authors ran it."""
@@ -78,7 +78,7 @@ class Target:
         title: in words.
         paper: authors, year and title.
         rows: all rows on all data sets.
-        metrics: the columns of the table, of ``published.METRICS``.
+        metrics: the columns of the table, of ``numbers.METRICS``.
         protocol: training protocol of the table, or ``OWN``.
         protocols: others that its numbers may come from, each with the reason.
         lost: what of its numbers is not known, or "".

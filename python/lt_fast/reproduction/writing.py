@@ -2,13 +2,14 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lt_fast._files import make_folder, replace_file
 from lt_fast.report.tables import NOTHING, text_table
-from lt_fast.reproduction.answer import LOST, Answer, Entry
+from lt_fast.reproduction.answers import LOST, Answer, Entry
 from lt_fast.reproduction.target import OWN, Tail
 
 _UNVERIFIED = "unverified"
@@ -53,13 +54,14 @@ def as_json(found: Answer) -> dict[str, Any]:
 
 
 def write(found: Answer, folder: Path) -> list[Path]:
-    """Write ``table.csv`` and ``table.txt`` into ``folder`` and return the files.
+    """Write ``table.csv``, ``table.json`` and ``table.txt`` into ``folder`` and return the files.
 
     Raises:
         DataError: if the folder cannot be written.
     """
     make_folder(folder)
-    files = {"table.csv": table_csv(found), "table.txt": f"{table_text(found)}\n"}
+    values = json.dumps(as_json(found), indent=1, allow_nan=False)
+    files = {"table.csv": table_csv(found), "table.json": f"{values}\n", "table.txt": f"{table_text(found)}\n"}
     for name, text in files.items():
         replace_file(folder / name, text.encode())
     return [folder / name for name in files]

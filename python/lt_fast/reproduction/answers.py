@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.metrics import mean_interval
 from lt_fast.records import OBJECT, TEXT, read_json
+from lt_fast.reproduction.numbers import METRICS, Published
 from lt_fast.reproduction.planning import Plan, PlannedRow, recipe_hash
-from lt_fast.reproduction.published import METRICS, Published
 from lt_fast.reproduction.target import Tail
 from lt_fast.scheduling import finished_result
 from lt_fast.training import History
