@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lt_fast.batch import Batch
 from lt_fast.losses import sum_over_experts
+from lt_fast.losses.experts import require_experts
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.registry import register
@@ -27,12 +28,14 @@ class Classification(Method):
 
     Raises:
         TypeError: if ``criterion`` is not an ``nn.Module``.
+        ValueError: if it is a loss of another number of experts than ``model`` has.
     """
 
     def __init__(self, model: nn.Module, criterion: nn.Module, *, logit_scale: float = 1.0) -> None:
         super().__init__(model)
         if not isinstance(criterion, nn.Module):
             raise TypeError(f"criterion must be a loss (an nn.Module), got {type(criterion).__name__}")
+        require_experts(criterion, model)
         self.criterion, self.logit_scale = criterion, logit_scale
         self._loss = None if isinstance(criterion, DeferredReweighting) else criterion
 
