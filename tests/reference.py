@@ -143,6 +143,29 @@ def sade_loss(logits, target, counts, *, strength=2.0, scale=30.0, **options):
     )
 
 
+def ace_loss(logits, target, counts, *, experts=3, scale=30.0, **options):
+    """After Cai et al. 2021 (ACE): for each expert cross entropy over its classes, of the images of its classes."""
+    total, rarest = 0.0, sorted(range(len(counts)), key=lambda c: (-counts[c], c))
+    weight = options.pop("weight", None) or [1.0] * len(counts)
+    for e in range(experts):
+        known = set(rarest[e * len(counts) // experts :]) if e else set(range(len(counts)))
+        own = [w if c in known else 0.0 for c, w in enumerate(weight)]
+        columns = sorted(known)
+
+        def rows(i, label, e=e, known=known, columns=columns):
+            row = scale * logits[i, e]
+            return torch.logsumexp(row[columns], 0) - row[label] if label in known else 0 * row.sum()
+
+        total = total + _reduced_loss(rows, target, counts, weight=own, **options)
+    return total
+
+
+def distillation_loss(student, teacher, temperature):
+    """Hinton et al. 2015: T^2 KL(softmax(teacher / T) || softmax(student / T)), a mean over the rows."""
+    p, q = (teacher / temperature).softmax(1).detach(), (student / temperature).softmax(1)
+    return temperature**2 * (p * (torch.log(p) - torch.log(q))).sum() / len(student)
+
+
 def effective_number_weights(counts, beta):
     """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -687,6 +710,41 @@ def label_aware_smoothing_loss(logits, target, smoothing):
             share = smoothing[label] / len(row) + (1 - smoothing[label]) * (j == label)
             total += share * (evidence - value)
     return total / len(logits)
+
+
+def expert_assignment(router, features, logits, target, *, top, positive_weight):
+    """Wang et al. 2021 (RIDE), stage 2: the loss of the router, and for each image the logits and experts of its route.
+
+    router: (hidden weights, hidden offsets) of every expert but the last, output weight, output offset. features (N, E,
+    D), logits (N, E, C) of every expert, scaled.
+    """
+    hidden, output, offset = router
+    experts, losses, answers, used = logits.shape[1], [], [], []
+    for feature, z, y in zip(features, logits, target.tolist(), strict=True):
+        sums = [z[: e + 1].sum(0) for e in range(experts)]
+        right = [int(s.argmax()) == y for s in sums]
+        scores = []
+        for e in range(experts - 1):
+            weight, bias = hidden[e]
+            inner = (weight @ (feature[e] / feature[e].norm()) + bias).clamp(min=0)
+            largest = torch.stack(sorted(sums[e] / (e + 1), reverse=True)[:top])
+            scores.append(torch.cat([largest, inner]) @ output + offset)
+            p = torch.sigmoid(scores[e])
+            helps = not right[e] and any(right[e + 1 :])
+            losses.append(-positive_weight * torch.log(p) if helps else -torch.log(1 - p))
+        last = next((e for e in range(experts - 1) if torch.sigmoid(scores[e]) <= 0.5), experts - 1)
+        answers.append(sums[last] / (last + 1))
+        used.append(last + 1)
+    return sum(losses) / len(losses), torch.stack(answers), used
+
+
+def prediction_stability(first, second, share):
+    """Zhang et al. 2022 (SADE), eq. 4: mean cosine of the softmax of the weighted logits of two views."""
+    found = []
+    for one, other in zip(first, second, strict=True):
+        p, q = (sum(w * z for w, z in zip(share, view, strict=True)).softmax(0) for view in (one, other))
+        found.append((p @ q) / (p.norm() * q.norm()))
+    return sum(found) / len(found)
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
