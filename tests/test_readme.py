@@ -43,13 +43,7 @@ def test_the_loss_example_prints_a_usual_loss(example: str) -> None:
 
 
 PAGES = [
-    "batches.md",
-    "methods.md",
-    "methods/confusion-pairs.md",
-    "methods/margins.md",
-    "methods/mixing.md",
-    "methods/second-stages.md",
-]
+PAGES = ["batches.md", "methods.md", *(f"methods/{page.name}" for page in sorted((ROOT / "docs" / "methods").iterdir()))]
 
 
 @pytest.mark.parametrize("page", PAGES)
