@@ -204,7 +204,7 @@ def bbn_share(epoch, epochs):
 
 
 def bbn_logits(first, second, share, weight, bias):
-    """BBN, eq. (1), with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
+    """BBN, section 4, with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
     rows = []
     for one, other in zip(first, second, strict=True):
         mixed = [2 * share * value for value in one] + [2 * (1 - share) * value for value in other]
@@ -217,7 +217,7 @@ def bbn_logits(first, second, share, weight, bias):
 
 
 def bbn_loss(logits, conventional, rebalancing, share):
-    """BBN, eq. (3): share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
+    """BBN, section 4: share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
     losses = []
     for row, one, other in zip(logits, conventional, rebalancing, strict=True):
         total = torch.logsumexp(row, 0)
@@ -254,6 +254,39 @@ def hybrid_loss(contrast, cross_entropy, epoch, epochs):
     """Wang et al. 2021: alpha * L_contrast + (1 - alpha) * L_CE with alpha = 1 - (T / T_max)^2."""
     alpha = 1 - (epoch / epochs) ** 2
     return alpha * contrast + (1 - alpha) * cross_entropy
+
+
+def augmented_logits(logits, weight, target, shift, covariance, *, alpha, beta):
+    """Chen et al. 2022 (RISDA), the loss: z_k + alpha (w_k - w_y) . mu_y + beta / 2 (w_k - w_y)^T S_y (w_k - w_y)."""
+    rows = []
+    for row, label in zip(logits, target.tolist(), strict=True):
+        apart = [one - weight[label] for one in weight]
+        moved = [torch.dot(each, shift[label]) for each in apart]
+        spread = [torch.dot(each, covariance[label] @ each) for each in apart]
+        rows.append(torch.stack([z + alpha * m + beta / 2 * s for z, m, s in zip(row, moved, spread, strict=True)]))
+    return torch.stack(rows)
+
+
+def class_moments(features, target, num_classes):
+    """Mean and covariance (divisor n) of the features of each class; zeros for a class without rows."""
+    width = features.shape[1]
+    means, covariances = torch.zeros(num_classes, width).double(), torch.zeros(num_classes, width, width).double()
+    for label in set(target.tolist()):
+        rows = [row for row, own in zip(features, target.tolist(), strict=True) if own == label]
+        means[label] = sum(rows) / len(rows)
+        covariances[label] = sum(torch.outer(row - means[label], row - means[label]) for row in rows) / len(rows)
+    return means, covariances
+
+
+def reasoned(confusion, means, covariances, tail):
+    """RISDA, RISDA.py and loss.py: shifts and covariances from the rows of the confusion matrix, to two decimals."""
+    shifts, after = [], []
+    for label, row in enumerate(confusion.tolist()):
+        shares = [round(count / sum(row), 2) for count in row]
+        shifts.append(sum(share * mean for share, mean in zip(shares, means, strict=True)) - means[label])
+        mixed = sum(share * one for share, one in zip(shares, covariances, strict=True))
+        after.append(mixed if label in tail else covariances[label])
+    return torch.stack(shifts), torch.stack(after)
 
 
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
@@ -589,6 +622,45 @@ def linear_probe_fit(x, target, pool, *, variant, rates, batches, momentum, weig
     return sum(weights) / len(pool), sum(biases) / len(pool)
 
 
+def meta_sampling_logits(counts, init_pow):
+    """Ren et al. 2020 (BALMS): init_weights_sampler of BalancedMetaSoftmax-Classification, data/MetaSampler.py."""
+    total = sum(counts)
+    shares = [1 / (n / total) ** init_pow for n in counts]
+    rates = [share / (min(shares) + max(shares)) for share in shares]
+    return [math.log(rate) - math.log(1 - rate) for rate in rates]
+
+
+def balanced_meta_softmax_fit(
+    features, target, counts, weight, bias, exponential, balanced, *, rates, logits, meta_lr, momentum, weight_decay
+):
+    """The same code's meta_forward, then its plain step, for given noise (B, N) and balanced rows of each step."""
+    weight, bias, phi = (each.clone().requires_grad_() for each in (weight, bias, logits))
+    prior, classifier = torch.tensor(counts, dtype=torch.float64).log(), [weight, bias]
+    sgd = torch.optim.SGD(classifier, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    adam = torch.optim.Adam([phi], lr=meta_lr)
+    for lr, noise, meta in zip(rates, exponential, balanced, strict=True):
+        sgd.param_groups[0]["lr"] = lr
+        scores = phi.sigmoid()[target].log() - noise.log()  # log probability plus Gumbel noise of all N rows
+        soft = scores.softmax(dim=1)
+        hard = torch.nn.functional.one_hot(soft.argmax(1), len(target)).double()
+        chosen, sampled = soft.argmax(1), hard - soft.detach() + soft
+        shifted = features[chosen] @ weight.T + bias + prior
+        losses = torch.nn.functional.cross_entropy(shifted, target[chosen], reduction="none")
+        loss = (losses[:, None] * sampled.detach() * sampled).sum(1).mean()
+        moved = []
+        for part, gradient in zip(classifier, torch.autograd.grad(loss, classifier, create_graph=True), strict=True):
+            buffer = sgd.state[part].get("momentum_buffer", torch.zeros_like(part))
+            moved.append(part - lr * (momentum * buffer + gradient + weight_decay * part))
+        validation = torch.nn.functional.cross_entropy(features[meta] @ moved[0].T + moved[1], target[meta])
+        adam.zero_grad()
+        phi.grad = torch.autograd.grad(validation, phi)[0]
+        adam.step()
+        sgd.zero_grad()
+        torch.nn.functional.cross_entropy(features[chosen] @ weight.T + bias + prior, target[chosen]).backward()
+        sgd.step()
+    return weight.detach(), bias.detach(), phi.detach().sigmoid()
+
+
 def aligned_logits(logits, confidence, alpha, beta):
     """Zhang et al. 2021 (DisAlign): s (alpha_j z_j + beta_j) + (1 - s) z_j, s the sigmoid of a sample's confidence."""
     aligned = torch.zeros(len(logits), len(alpha), dtype=torch.float64)
@@ -694,6 +766,39 @@ def risk_at(probabilities, labels, threshold):
     guesses = predictions(probabilities)
     accepted = [i for i, row in enumerate(probabilities) if max(row) >= threshold]
     return len(accepted) / len(labels), sum(guesses[i] != labels[i] for i in accepted) / len(accepted)
+
+
+def grouped_confusion(matrix, sizes, groups, *, correct=False):
+    """CP-Mix, eq. 5 and Figures 3 to 6: share of group a's test samples that are predicted, wrongly, as group b."""
+    order = sorted(range(len(sizes)), key=lambda c: (-sizes[c], c))
+    most, rest = divmod(len(order), groups)
+    members, start = [], 0
+    for a in range(groups):
+        stop = start + most + (a < rest)
+        members.append(order[start:stop])
+        start = stop
+    shares = [[math.nan] * groups for _ in range(groups)]
+    for a, b in itertools.product(range(groups), repeat=2):
+        total = sum(sum(matrix[i]) for i in members[a])
+        found = sum(matrix[i][j] for i in members[a] for j in members[b] if correct or i != j)
+        if total:
+            shares[a][b] = found / total
+    return shares, members
+
+
+def spread_of_errors(matrix):
+    """Mean over the classes with errors of their sorted shares, and exp of each class's entropy."""
+    size, rows, effective = len(matrix), [], []
+    for i in range(size):
+        wrong = [matrix[i][j] for j in range(size) if j != i]
+        total = sum(wrong)
+        if not total:
+            effective.append(math.nan)
+            continue
+        rows.append(sorted((n / total for n in wrong), reverse=True))
+        effective.append(math.exp(-math.fsum(n / total * math.log(n / total) for n in wrong if n)))
+    share = [math.fsum(row[r] for row in rows) / len(rows) if rows else math.nan for r in range(size - 1)]
+    return share, effective
 
 
 def likely_label_errors(probabilities, labels):

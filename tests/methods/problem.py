@@ -64,8 +64,9 @@ def _network(norm):
     return models.digits_net(10, seed=1) if norm else NoBatchNorm(10)
 
 
-def _classification(data, *, norm):
-    return methods.Classification(_network(norm), losses.LOSSES["cross_entropy"](data.class_counts, label_rule="mam"))
+def _classification(data, *, norm, unmixed_pass=False):
+    criterion = losses.LOSSES["cross_entropy"](data.class_counts, label_rule="mam")
+    return methods.Classification(_network(norm), criterion, unmixed_pass=unmixed_pass)
 
 
 def _cp_mix(data, *, norm):
@@ -96,16 +97,23 @@ def _otmix(data, *, norm):
     return methods.FeatureMixing(plain, data.mixer, data.num_classes)
 
 
+def _risda(data, *, norm):
+    criterion = losses.LOSSES["cross_entropy"](data.class_counts)
+    return methods.RISDA(_network(norm), data.class_counts, criterion, start_at=0.5)
+
+
 MIXERS = {
     "otmix": lambda train: mixing.OTMix(
         train.labels, 8, epochs=6, probability=0.6, start_at=0.0, stop_at=1.0, transport_exponent=0.3, seed=3
     ),
     "classification": lambda train: mixing.MAM(train.class_counts, seed=3),
+    "unmixed_pass": lambda train: mixing.MAM(train.class_counts, seed=3),
     "regmixup": lambda _: mixing.Mixup(20.0, seed=3),
     "cmo": lambda train: mixing.CMO(train.labels, 8, epochs=6, probability=0.5, start_at=0.0, stop_at=1.0, seed=3),
 }
 METHODS = {
     "classification": _classification,
+    "unmixed_pass": lambda data, *, norm: _classification(data, norm=norm, unmixed_pass=True),
     "cp_mix": _cp_mix,
     "otmix": _otmix,
     "regmixup": _regmixup,
@@ -113,6 +121,7 @@ METHODS = {
     "bbn": _bbn,
     "hybrid_sc": _hybrid(methods.HybridSC),
     "hybrid_psc": _hybrid(methods.HybridPSC),
+    "risda": _risda,
     "two_experts": lambda data, *, norm: TwoExperts(_network(norm), data.num_classes),
     "two_branches": lambda _, *, norm: TwoBranches(_network(norm)),
     "prototypes": lambda data, *, norm: Prototypes(_network(norm), data.num_classes),

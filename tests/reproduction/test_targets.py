@@ -6,12 +6,18 @@ import pytest
 
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve
+from lt_fast.experiment.config import flattened, given_of
 from lt_fast.reproduction import TARGETS, Row, Tail, Target, plan, published, register_target, rows_on, target_of
 from lt_fast.reproduction.numbers import MEMORY, METRICS, READ, targets_with_numbers
 from lt_fast.reproduction.planning import chosen_rows, recipe_hash
 from lt_fast.reproduction.target import OWN
 
 RUNS = Path("runs")
+
+
+def resumable(config):
+    """Whether a run that is stopped finds its configuration again."""
+    return resolve(config["recipe"], config["data"], flattened(config), **given_of(config)) == config
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -23,6 +29,7 @@ def test_every_row_resolves_or_says_why_not(name):
         if each.jobs:
             assert each.jobs[0].config["recipe"] == each.row.recipe
             assert each.jobs[0].config["data"] == each.row.tail.data
+            assert resumable(each.jobs[0].config)
     folders = [job.folder for job in found.jobs()]
     assert len(folders) == len(set(folders))
 

@@ -13,6 +13,7 @@ A run asks a calibrator for more where it has it: ``views``, how many augmented 
 """
 
 from lt_fast.calibration.affine import LogitAdjustment, TauNormalization, TemperatureScaling
+from lt_fast.calibration.balms import BalancedMetaSoftmax, first_sampling_logits
 from lt_fast.calibration.batch_norm import shifted_statistics, with_statistics
 from lt_fast.calibration.collecting import Collected, collect, collected_batches
 from lt_fast.calibration.disalign import AlignedHead, DisAlign, aligned_logits
@@ -38,6 +39,7 @@ from lt_fast.registry import CALIBRATORS
 __all__ = [
     "CALIBRATORS",
     "AlignedHead",
+    "BalancedMetaSoftmax",
     "CalibratedHead",
     "ClassifierRetraining",
     "Collected",
@@ -54,6 +56,7 @@ __all__ = [
     "collect",
     "collected_batches",
     "fine_tuned",
+    "first_sampling_logits",
     "generalized_reweighting",
     "label_aware_smoothing_loss",
     "margin_calibrated_logits",

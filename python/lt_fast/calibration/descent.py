@@ -115,6 +115,11 @@ class CalibrationDivergedError(FloatingPointError, ValueError):
 
 
 def finite_loss(loss: float, epoch: int) -> float:
+    """Return the mean loss of an epoch.
+
+    Raises:
+        CalibrationDivergedError: if it is not finite.
+    """
     """Return the loss of an epoch, or raise ``CalibrationDivergedError`` where it is not finite."""
     if not math.isfinite(loss):
         raise CalibrationDivergedError(

@@ -1,7 +1,7 @@
 """Linear and cosine heads as numbers: taken apart, computed, begun anew, put into a copy of a model."""
 
 import copy
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from lt_fast.calibration.checks import checked_matrix
 from lt_fast.calibration.heads import Model, named_head
 
 _PROBED = 8
+
+Start: TypeAlias = Literal["trained", "fresh"]
+"""The first weights of a classifier that is trained again: the head's, or new ones."""
 
 
 def head_logits(features: Tensor, weight: Tensor, bias: Tensor | None, *, cosine: bool) -> Tensor:
@@ -41,6 +44,25 @@ def taken_apart(head: nn.Module, features: Tensor, num_classes: int) -> tuple[Te
             if torch.allclose(head_logits(probe, *own, cosine=cosine), wanted, rtol=1e-3, atol=1e-4):
                 return *own, cosine
     raise ValueError(f"head must be linear or cosine, got {type(head).__name__}, whose output is neither")
+
+
+def beginning(
+    head: nn.Module | None, features: Tensor, num_classes: int, *, start: Start, seed: int
+) -> tuple[Tensor, Tensor | None, bool]:
+    """Return the first weight, the first offsets or None, and whether the head is a cosine one.
+
+    Without a head the classifier is new and linear, with offsets. New offsets are 0.
+
+    Raises:
+        ValueError: if the head is neither linear nor cosine, or of other features.
+    """
+    fresh = new_weight(num_classes, features, seed)
+    if head is None:
+        return fresh, torch.zeros(num_classes).to(features), False
+    weight, bias, cosine = taken_apart(head, features, num_classes)
+    if start == "fresh":
+        return fresh, None if bias is None else torch.zeros_like(bias), cosine
+    return weight, bias, cosine
 
 
 def new_weight(num_classes: int, like: Tensor, seed: int) -> Tensor:

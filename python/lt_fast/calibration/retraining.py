@@ -1,7 +1,7 @@
 """Classifier retraining (cRT): train the classifier of a frozen network again, on class-balanced draws."""
 
 import os
-from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,10 @@ from lt_fast.calibration.checks import (
 )
 from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise
 from lt_fast.calibration.heads import Model, wrap_head
-from lt_fast.calibration.linear_heads import head_logits, new_weight, taken_apart, with_weights
+from lt_fast.calibration.linear_heads import Start, beginning, head_logits, with_weights
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
 from lt_fast.registry import register
-
-Start: TypeAlias = Literal["trained", "fresh"]
 
 
 @register("calibrator", "retraining")
@@ -127,7 +125,7 @@ class ClassifierRetraining:
             given = checked_matrix(features, name="features")
             given = given.clone() if given.is_inference() else given  # which autograd refuses to keep
             target = checked_labels(labels, self.counts, rows=len(given)).to(given.device)
-            weight, bias, self.cosine = self._beginning(given, head)
+            weight, bias, self.cosine = beginning(head, given, len(self.counts), start=self.start, seed=self.seed)
             rows_of_each = rows_of_a_view(target, self.views)
             trained = [part.requires_grad_() for part in (weight, bias) if part is not None]
 
@@ -244,17 +242,6 @@ class ClassifierRetraining:
         if self.weight is None:
             raise RuntimeError(f"ClassifierRetraining must be fitted before {what}; call fit(...) or load(folder)")
         return self.weight, self.bias
-
-    def _beginning(self, features: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor | None, bool]:
-        """Return the first weights, the first offsets or None, and whether the head is a cosine one."""
-        num_classes = len(self.counts)
-        if head is None:
-            return new_weight(num_classes, features, self.seed), torch.zeros(num_classes).to(features), False
-        weight, bias, cosine = taken_apart(head, features, num_classes)
-        if self.start == "fresh":
-            fresh = new_weight(num_classes, features, self.seed)
-            return fresh, None if bias is None else torch.zeros_like(bias), cosine
-        return weight, bias, cosine
 
     def __repr__(self) -> str:
         state = "not fitted" if self.weight is None else "fitted"

@@ -189,6 +189,8 @@ def _described(target: "Target") -> dict[str, Any]:
     from lt_fast.reproduction.planning import reason_against  # noqa: PLC0415
 
     reasons = {row.place: reason_against(row) for row in target.rows}
+    runnable = [row for row in target.rows if reasons[row.place] is None]
+    trainings = [row for row in runnable if not row.refit] + list({row.tail: row for row in runnable if row.refit})
     numbers = [number for row in target.rows for number in target.published(row).values()]
     return {
         "name": target.name,
@@ -197,7 +199,7 @@ def _described(target: "Target") -> dict[str, Any]:
         "rows": list(dict.fromkeys(row.label for row in target.rows)),
         "data": [tail.in_words() for tail in target.tails()],
         "protocol": target.protocol,
-        "runs": 3 * sum(reason is None for reason in reasons.values()),
+        "runs": 3 * len(trainings),
         "numbers": {
             "published": len(numbers),
             "unverified": sum(not number.verified for number in numbers),

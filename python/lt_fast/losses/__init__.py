@@ -19,6 +19,7 @@ from lt_fast.losses.cross_entropy import CrossEntropyLoss
 from lt_fast.losses.equalization import EqualizationLoss
 from lt_fast.losses.experts import ExpertLosses, sum_over_experts
 from lt_fast.losses.focal import FocalLoss
+from lt_fast.losses.implicit_augmentation import ClassMoments, augmented_logits
 from lt_fast.losses.lade import LADELoss, lade_regularizer
 from lt_fast.losses.ldam import LDAMLoss, ldam_margins
 from lt_fast.losses.logit_adjusted import LogitAdjustedLoss
@@ -30,10 +31,10 @@ from lt_fast.losses.supervised_contrastive import PrototypicalSupConLoss, SupCon
 from lt_fast.registry import LOSSES
 
 __all__ = [
-    "LOSSES", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "CrossEntropyLoss", "EqualizationLoss",
-    "ExpertLosses", "FocalLoss", "InverseSoftmaxLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss",
-    "MaximumMarginLoss", "PrototypicalSupConLoss", "RIDELoss", "RowLoss", "SADELoss", "SeesawLoss", "SharedOptions",
-    "SupConLoss", "class_temperatures",
-    "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_inverse_prior",
-    "log_prior", "sum_over_experts",
+    "LOSSES", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "ClassMoments", "CrossEntropyLoss",
+    "EqualizationLoss", "ExpertLosses", "FocalLoss", "InverseSoftmaxLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss",
+    "Loss", "MaximumMarginLoss", "PrototypicalSupConLoss", "RIDELoss", "RowLoss", "SADELoss", "SeesawLoss",
+    "SharedOptions", "SupConLoss", "augmented_logits", "class_temperatures", "effective_number_weights",
+    "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_inverse_prior", "log_prior",
+    "sum_over_experts",
 ]  # fmt: skip

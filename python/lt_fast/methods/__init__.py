@@ -11,10 +11,12 @@ from lt_fast.methods.feature_mixing import FeatureMixer, FeatureMixing
 from lt_fast.methods.hybrid_contrast import HybridContrast, HybridPSC, HybridSC
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.methods.regmixup import RegMixup
+from lt_fast.methods.risda import RISDA
 from lt_fast.methods.training_data import TrainingData
 from lt_fast.methods.weight_averaging import WeightAveraging
 
 __all__ = [
+    "RISDA",
     "BilateralBranches",
     "Classification",
     "ConfusionPairing",

@@ -67,7 +67,7 @@ class BilateralBranchNetwork(Classifier):
     Raises:
         ValueError: if the last block of ``network`` is not known.
 
-    Source: Zhou et al. 2020 (BBN), arXiv:1912.02413, Section 4.1; code megvii-research/BBN, in lib/net/network.py and
+    Source: Zhou et al. 2020 (BBN), arXiv:1912.02413, Section 4; code megvii-research/BBN, in lib/net/network.py and
     lib/backbone/resnet_cifar.py: a residual block per branch, everything before it shared, one classifier of both.
     """
 

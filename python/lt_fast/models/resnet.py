@@ -42,7 +42,15 @@ def _for_channels(network: Any, in_channels: int) -> nn.Module:
 
 @register("model", "resnet10")
 def resnet10(
-    num_classes: int, *, head: str = "linear", in_channels: int = 3, weights: Weights = None, seed: int = 0
+    num_classes: int,
+    *,
+    head: str = "linear",
+    in_channels: int = 3,
+    weights: Weights = None,
+    seed: int = 0,
+    experts: int = 1,
+    split: str = "layer3",
+    expert_width: float = 1.0,
 ) -> Classifier:
     """ResNet-10: torchvision's ResNet with one basic block in each of the four stages, 512 features, 4.9 M parameters.
 
@@ -52,6 +60,9 @@ def resnet10(
         in_channels: 3 for colour, 1 for grey.
         weights: a state dict or a file with one; see ``adapt``. The library has none of this network.
         seed: decides every new weight; the global generator is neither read nor advanced.
+        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``, also for the next two.
+        split: the first stage that experts do not share.
+        expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1].
 
     Shape:
         x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 512)``; returns ``(N, num_classes)``. Any H and W. Of
@@ -71,12 +82,21 @@ def resnet10(
     if isinstance(weights, str) and weights == "pretrained":
         raise UsageError("weights must be a file or none for resnet10, got 'pretrained': torchvision has none of it")
     place = f"{__name__}:basic_resnet"
-    return _with_head(place, num_classes, head, in_channels, weights, seed, layers=(1, 1, 1, 1))
+    of_experts = {"experts": experts, "split": split, "expert_width": expert_width}
+    return _with_head(place, num_classes, head, in_channels, weights, seed, layers=(1, 1, 1, 1), **of_experts)
 
 
 @register("model", "resnet50")
 def resnet50(
-    num_classes: int, *, head: str = "linear", in_channels: int = 3, weights: Weights = None, seed: int = 0
+    num_classes: int,
+    *,
+    head: str = "linear",
+    in_channels: int = 3,
+    weights: Weights = None,
+    seed: int = 0,
+    experts: int = 1,
+    split: str = "layer3",
+    expert_width: float = 1.0,
 ) -> Classifier:
     """ResNet-50, ``torchvision:resnet50``: 2,048 features, 23.5 M parameters.
 
@@ -86,6 +106,9 @@ def resnet50(
         in_channels: 3 for colour, 1 for grey.
         weights: None for new ones; ``"pretrained"`` for torchvision's best, trained on ImageNet; a file.
         seed: decides every new weight.
+        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``, also for the next two.
+        split: the first stage that experts do not share.
+        expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1].
 
     Shape:
         as ``resnet10``, with 2,048 features.
@@ -97,12 +120,21 @@ def resnet50(
     Source: He et al. 2016, arXiv:1512.03385, Table 1; models/ResNet50Feature.py of
     facebookresearch/classifier-balancing, whose blocks have their stride in the 3 x 3 convolution, as torchvision's.
     """
-    return _of_library("resnet50", num_classes, head, in_channels, weights, seed)
+    of_experts = {"experts": experts, "split": split, "expert_width": expert_width}
+    return _of_library("resnet50", num_classes, head, in_channels, weights, seed, **of_experts)
 
 
 @register("model", "resnet152")
 def resnet152(
-    num_classes: int, *, head: str = "linear", in_channels: int = 3, weights: Weights = None, seed: int = 0
+    num_classes: int,
+    *,
+    head: str = "linear",
+    in_channels: int = 3,
+    weights: Weights = None,
+    seed: int = 0,
+    experts: int = 1,
+    split: str = "layer3",
+    expert_width: float = 1.0,
 ) -> Classifier:
     """ResNet-152, ``torchvision:resnet152``: 2,048 features, 58 M parameters; Places-LT begins with pretrained weights.
 
@@ -112,6 +144,9 @@ def resnet152(
         in_channels: 3 for colour, 1 for grey.
         weights: None for new ones; ``"pretrained"`` for torchvision's best, trained on ImageNet; a file.
         seed: decides every new weight.
+        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``, also for the next two.
+        split: the first stage that experts do not share.
+        expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1].
 
     Shape:
         as ``resnet10``, with 2,048 features.
@@ -123,12 +158,21 @@ def resnet152(
     zhmiao/OpenLongTailRecognition-OLTR, which begins with Caffe's weights of 2015. Differs from that code: the
     pretrained weights are torchvision's, by a newer and better training.
     """
-    return _of_library("resnet152", num_classes, head, in_channels, weights, seed)
+    of_experts = {"experts": experts, "split": split, "expert_width": expert_width}
+    return _of_library("resnet152", num_classes, head, in_channels, weights, seed, **of_experts)
 
 
 @register("model", "resnext50")
 def resnext50(
-    num_classes: int, *, head: str = "linear", in_channels: int = 3, weights: Weights = None, seed: int = 0
+    num_classes: int,
+    *,
+    head: str = "linear",
+    in_channels: int = 3,
+    weights: Weights = None,
+    seed: int = 0,
+    experts: int = 1,
+    split: str = "layer3",
+    expert_width: float = 1.0,
 ) -> Classifier:
     """ResNeXt-50 (32 groups of 4), ``torchvision:resnext50_32x4d``: 2,048 features, 23 M parameters.
 
@@ -138,6 +182,9 @@ def resnext50(
         in_channels: 3 for colour, 1 for grey.
         weights: None for new ones; ``"pretrained"`` for torchvision's best, trained on ImageNet; a file.
         seed: decides every new weight.
+        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``, also for the next two.
+        split: the first stage that experts do not share.
+        expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1].
 
     Shape:
         as ``resnet10``, with 2,048 features.
@@ -147,7 +194,8 @@ def resnext50(
 
     Source: Xie et al. 2017, arXiv:1611.05431; models/ResNext50Feature.py of facebookresearch/classifier-balancing.
     """
-    return _of_library("resnext50_32x4d", num_classes, head, in_channels, weights, seed)
+    of_experts = {"experts": experts, "split": split, "expert_width": expert_width}
+    return _of_library("resnext50_32x4d", num_classes, head, in_channels, weights, seed, **of_experts)
 
 
 resnet50.weights_of = "torchvision:resnet50"  # type: ignore[attr-defined]
@@ -155,15 +203,17 @@ resnet152.weights_of = "torchvision:resnet152"  # type: ignore[attr-defined]
 resnext50.weights_of = "torchvision:resnext50_32x4d"  # type: ignore[attr-defined]
 
 
-def _of_library(name: str, num_classes: int, head: str, in_channels: int, weights: Weights, seed: int) -> Classifier:
+def _of_library(
+    name: str, num_classes: int, head: str, in_channels: int, weights: Weights, seed: int, **of_experts: Any
+) -> Classifier:
     if in_channels == _COLOURS:
-        return _with_head(f"torchvision:{name}", num_classes, head, in_channels, weights, seed)
+        return _with_head(f"torchvision:{name}", num_classes, head, in_channels, weights, seed, **of_experts)
     if isinstance(weights, str) and weights == "pretrained":
         raise UsageError(
             f"weights must be none for images of {in_channels} channels, got 'pretrained': torchvision's are for colour"
         )
     place = f"{__name__}:library_resnet"
-    return _with_head(place, num_classes, head, in_channels, weights, seed, name=name)
+    return _with_head(place, num_classes, head, in_channels, weights, seed, name=name, **of_experts)
 
 
 def _with_head(

@@ -44,7 +44,7 @@ BBN = register(
             "Recognition",
             arxiv="1912.02413",
         ),
-        "Section 4, eqs. 1 to 4",
+        "Section 4",
         title="Bilateral-branch network (BBN)",
         cost="twice the images per step; a last block more in the network",
         method=Spec(

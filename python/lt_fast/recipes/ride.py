@@ -4,11 +4,13 @@ The expert assignment of stage 2 is a calibrator: ``--set calibrator=expert_assi
 more experts is a method: ``--set method=distillation --set method.teacher=runs/...``.
 """
 
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
 CODE = "frank-xwang/RIDE-LongTailRecognition"
 _CIFAR = f"{CODE}: configs/config_imbalance_cifar100_ride.json"
 _IMAGENET = f"{CODE}: configs/config_imagenet_lt_resnext50_ride.json"
+_INATURALIST = f"{CODE}: configs/config_iNaturalist_resnet50_ride.json"
 
 EXPERTS = Spec(
     head=cited("cosine", f"{_CIFAR} use_norm"),
@@ -25,6 +27,30 @@ OPTIMIZER = Spec(
 )
 
 _SMALL_IMAGES: dict[str, Setting] = {"optimizer": OPTIMIZER}
+
+
+def large(source: str, batch_size: int, learning_rate: float) -> dict[str, Setting]:
+    """Return the schedule of the authors' configs for large data sets."""
+    return {
+        "epochs": cited(100, source),
+        "batch_size": cited(batch_size, source),
+        "learning_rate": cited(learning_rate, source),
+        "optimizer": Spec(nesterov=cited(True, source), weight_decay=cited(2e-4, source)),
+        "schedule": Spec(
+            cited("multistep", f"{source} lr_scheduler"),
+            warmup=cited(0.05, f"{source}: 5 of 100 epochs"),
+            milestones=cited((0.6, 0.8), f"{source}: epochs 60 and 80 of 100"),
+            factor=cited(0.1, f"{source} gamma"),
+        ),
+    }
+
+
+def _loss(source: str, spread: float) -> Spec:
+    return Spec(
+        diversity=cited(0.2, f"{source}: the default of model/loss.py, additional_diversity_factor -0.2"),
+        spread=cited(spread, f"{source} reweight_factor"),
+    )
+
 
 RIDE = register(
     Recipe(
@@ -55,13 +81,10 @@ RIDE = register(
             "cifar10-lt": _SMALL_IMAGES,
             "cifar100-lt": _SMALL_IMAGES,
             "digits-lt": _SMALL_IMAGES,
-            "photographs": {
-                "model": AT_FULL_WIDTH,
-                "loss": Spec(
-                    diversity=cited(0.2, f"{_IMAGENET}: the default of model/loss.py"),
-                    spread=cited(0.02, f"{_IMAGENET} reweight_factor"),
-                ),
-            },
+            IMAGENET_LT: {**large(_IMAGENET, 256, 0.1), "loss": _loss(_IMAGENET, 0.02)},
+            INATURALIST_2018: {**large(_INATURALIST, 512, 0.2), "loss": _loss(_INATURALIST, 0.015)},
+            PLACES_LT: {"model": AT_FULL_WIDTH, "loss": _loss(_IMAGENET, 0.02)},
+            "photographs": {"model": AT_FULL_WIDTH, "loss": _loss(_IMAGENET, 0.02)},
         },
     )
 )

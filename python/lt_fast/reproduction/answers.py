@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lt_fast.experiment.calibrating import read_calibration
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.metrics import mean_interval
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.reproduction.numbers import METRICS, Published
 from lt_fast.reproduction.planning import Plan, PlannedRow, recipe_hash
 from lt_fast.reproduction.target import Tail
-from lt_fast.scheduling import finished_result
+from lt_fast.scheduling import Job, finished_result
 from lt_fast.training import History
 from lt_fast.training.run_files import METRICS as CURVES
 
@@ -133,8 +134,17 @@ def answer(plan: Plan, failed: Mapping[Path, str] | None = None) -> Answer:
 
 
 def _finished(planned: PlannedRow) -> list[tuple[Path, dict[str, Any]]]:
-    found = [(job.folder, finished_result(job)) for job in planned.jobs]
-    return [(folder, result) for folder, result in found if result is not None]
+    found = [(job, finished_result(job)) for job in planned.jobs]
+    return [(job.folder, _of_stage(planned, job, result)) for job, result in found if result is not None]
+
+
+def _of_stage(planned: PlannedRow, job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result with the metrics of the row's own second stage, where it shares the training."""
+    if not planned.stage:
+        return result
+    stage = read_calibration(job.stage_folder(planned.stage))
+    config = {**result["config"], "calibrator": dict(job.second_stages[planned.stage])}
+    return {**result, "config": config, "metrics": stage["metrics"]}
 
 
 def _entries(

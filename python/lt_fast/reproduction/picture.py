@@ -37,7 +37,9 @@ def draw(found: Answer, path: Path) -> list[Path]:
             (_curve if found.plan.target.axis else _lines)(panel, found, _of(shown, tail))
         for panel in panels[len(tails) :]:
             panel.set_axis_off()
-        drawn.supxlabel("accuracy, percent: blue dot measured, with 95 % interval; red diamond published", fontsize=9)
+        hollow = "" if all(entry.verified or entry.published is None for entry in shown) else ", hollow unverified"
+        words = f"accuracy, percent: blue dot measured, with 95 % interval; red diamond published{hollow}"
+        drawn.supxlabel(words, fontsize=9)
     return [path.with_suffix(f".{ending}") for ending in ("png", "svg")]
 
 

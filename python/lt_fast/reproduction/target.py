@@ -49,10 +49,12 @@ class Row(NamedTuple):
         label: what the table calls it.
         tail: the data set.
         recipe: name of the recipe; None where the package has none, and ``reason`` says why.
-        settings: over the recipe, as ``experiment.resolve`` takes them.
+        settings: over the recipe, as ``experiment.resolve`` takes them; ``model`` names a network that keeps the
+            recipe's head.
         reason: why the row cannot be run, or None.
         note: what differs from the published row, or "".
         at: place on the x axis of a figure, or None.
+        refit: rows that differ in settings of the calibrator alone share one training, to which each fits its own.
     """
 
     label: str
@@ -62,6 +64,7 @@ class Row(NamedTuple):
     reason: str | None = None
     note: str = ""
     at: float | None = None
+    refit: bool = False
 
     @property
     def place(self) -> Place:
