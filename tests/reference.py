@@ -571,6 +571,39 @@ def margin_calibration_fit(logits, target, counts, weight_norm, *, rates, batche
     return omega, beta
 
 
+def marc_rate(epoch, epochs, *, base_lr, warmup_lr, warmup_epochs):
+    """CosineAnnealingLRWarmup of microsoft/robustlearn, marc/utils.py, epoch from 0; without warm-up torch's cosine."""
+    if epoch < warmup_epochs:
+        return (warmup_lr - base_lr) / (warmup_epochs - 1) * (epoch - 1) + base_lr
+    return warmup_lr * (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2
+
+
+def marc_second_stage(network, head, batches, num_images, counts, *, batch_size, rates, gamma, momentum, weight_decay):
+    """The same code's run_networks.py ``train`` with MARCLinear and GRWLoss: network in train mode, its weights fixed.
+
+    ``batches(epoch)`` yields all batches of an epoch; the loop leaves it when its step is int(images / batch size).
+    Returns a, b and the network, whose batch norms have moved.
+    """
+    weight = torch.tensor([(1.0 / n) ** gamma for n in counts])
+    weight = len(counts) * weight / weight.sum()
+    a, b = torch.ones(len(counts), requires_grad=True), torch.zeros(len(counts), requires_grad=True)
+    optimizer = torch.optim.SGD([a, b], lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    norm = head.weight.detach().norm(dim=1)
+    for epoch, rate in enumerate(rates):
+        network.train()
+        optimizer.param_groups[0]["lr"] = rate
+        for step, (x, y) in enumerate(batches(epoch), 1):
+            if step == int(num_images / batch_size):
+                break
+            with torch.no_grad():
+                before = network(x)
+            loss = torch.nn.functional.cross_entropy(a * before + b * norm, y, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return a.detach(), b.detach(), network.eval()
+
+
 def scaled_logits_fit(logits, target, *, rates, batches, momentum, weight_decay, scale=1.0):
     """Kang et al. 2020 (LWS): factors f of fixed logits z, d loss / d f_j = mean_i (p_ij - [j = y_i]) scale z_ij."""
     factor, speed = [1.0] * len(logits[0]), [0.0] * len(logits[0])
