@@ -1,5 +1,6 @@
 """``TrainingData``: the images of a training, and the loaders that a method builds from them."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from lt_fast.counts import ClassCounts
 from lt_fast.data import FixedBatches, ImageSource, Loader
 from lt_fast.data.plans import Mixer, NumberedBatches, Planner
 from lt_fast.ranks import Ranks
+from lt_fast.sampling import ClassBalancedBatchSampler
 
 _THE_RUNS: Any = object()
 _EVALUATION_BATCH = 512
@@ -96,6 +98,29 @@ class TrainingData:
             seed=self.seed if seed is None else seed,
             workers=self.workers,
             ranks=self.ranks,
+        )
+
+    def drawn_batches(self, q: float, *, seed: int, steps: int) -> ClassBalancedBatchSampler:
+        """Return batches for a second branch: as many rows in each step as the run's sampler usually gives.
+
+        Class and image are drawn independently each time, class c with a probability proportional to ``n_c ** q``.
+
+        Args:
+            q: exponent of the class counts: 0 for class-balanced, -1 for reversed.
+            seed: of the draws.
+            steps: least number of batches in an epoch.
+        """
+        usual = math.ceil(len(self.labels) / self.batch_size)
+        return ClassBalancedBatchSampler(
+            self.labels,
+            batch_size=self.batch_size,
+            q=q,
+            within_class="replace",
+            num_batches=None if steps <= usual else steps,
+            drop_last=False,
+            output="numpy",
+            seed=seed,
+            empty="ignore",
         )
 
     def plain_loader(self, source: ImageSource | None = None) -> Loader:

@@ -5,7 +5,10 @@ The paper's table of values was not available and no public code was found: the 
 
 from typing import Any
 
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
+from lt_fast.recipes.ride import CODE as RIDE_CODE
+from lt_fast.recipes.ride import RIDE
 
 _PAPER = "CP-Mix paper"
 _UNKNOWN = "the paper's value was not available"
@@ -26,6 +29,31 @@ _DIGITS: dict[str, Setting] = {
 _PHOTOGRAPHS: dict[str, Setting] = {
     "method": Spec(pairs_per_batch=cited(32, "ours: as many as there are plain photographs when fine-tuning")),
     "calibrator": Spec(batch_size=cited(64, "ours: as on digits-lt")),
+}
+
+_IMAGENET_LT: dict[str, Setting] = {
+    "model": Spec(
+        cited("resnet50", f"{_PAPER}: ResNet-50"),
+        head=cited("linear", f"ours: {_PAPER} names a normalised classifier on iNaturalist 2018 alone"),
+    ),
+    "batch_size": cited(256, f"ours: {_UNKNOWN}; what other codes have with this rate (microsoft/robustlearn: marc)"),
+    "learning_rate": cited(0.1, f"{_PAPER}: 0.1, a cosine"),
+    "method": Spec(pairs_per_batch=cited(256, "ours: as many as there are plain images")),
+}
+_PLACES_LT: dict[str, Setting] = {"calibrator": None}  # the paper: the classifier is not fine-tuned on Places-LT
+_INATURALIST_2018: dict[str, Setting] = {
+    "model": Spec(
+        head=cited("linear", f"ours: {_PAPER} has a normalised classifier, whose scale was not available"),
+    ),
+    "batch_size": cited(256, f"ours: {_UNKNOWN}; as on ImageNet-LT"),
+    "learning_rate": cited(0.1, f"{_PAPER}: 0.1"),
+    "schedule": Spec(
+        cited("multistep", f"{_PAPER}: steps after a warm-up"),
+        warmup=cited(0.05, f"ours: {_UNKNOWN}; naver-ai/cmo: inat18_train.py, 5 of 100 epochs"),
+        milestones=cited((0.75,), f"ours: {_UNKNOWN}; naver-ai/cmo: inat18_train.py, epoch 75 of 100"),
+        factor=cited(0.1, f"{_PAPER}: by 0.1"),
+    ),
+    "method": Spec(pairs_per_batch=cited(256, "ours: as many as there are plain images")),
 }
 
 CP_MIX = register(
@@ -87,7 +115,15 @@ CP_MIX = register(
             momentum=cited(0.9, f"{_PAPER}: SGD with momentum 0.9"),
             weight_decay=cited(5e-4, f"ours: {_UNKNOWN}; as facebookresearch/classifier-balancing"),
         ),
-        on={"cifar10-lt": _CIFAR, "cifar100-lt": _CIFAR, "digits-lt": _DIGITS, "photographs": _PHOTOGRAPHS},
+        on={
+            "cifar10-lt": _CIFAR,
+            "cifar100-lt": _CIFAR,
+            "digits-lt": _DIGITS,
+            "photographs": _PHOTOGRAPHS,
+            IMAGENET_LT: _IMAGENET_LT,
+            PLACES_LT: _PLACES_LT,
+            INATURALIST_2018: _INATURALIST_2018,
+        },
     )
 )
 
@@ -111,5 +147,32 @@ CP_MIX_CE = register(
             cited("cross_entropy", f"{_PAPER}: this ablation"),
             normalization=cited("batch", f"{_PAPER}, eqs. 11 and 14: plain means"),
         ),
+    )
+)
+
+_SIX = f"{_PAPER}: with RIDE, six experts, a normalised head, Nesterov and deferred re-weighting, no fine-tuning"
+
+CP_MIX_RIDE = register(
+    RIDE.derive(
+        "cp_mix_ride",
+        paper=CP_MIX.paper,
+        equations=CP_MIX.equations,
+        title="CP-Mix with RIDE's experts, six of them",
+        cost="as ride with six experts; stage 2, a third of the epochs: three times the images per step",
+        method=CP_MIX.settings["method"],
+        model=Spec(
+            experts=cited(6, _SIX),
+            expert_width=cited(0.75, f"{RIDE_CODE}: configs/config_imbalance_cifar100_ride_teacher.json"),
+        ),
+        loss=Spec(
+            diversity=cited(0.45, f"{RIDE_CODE}: configs/config_imbalance_cifar100_ride_teacher.json, six experts"),
+            normalization=cited(
+                "weights",
+                f"ours: {_UNKNOWN}; RIDE's loss for the plain images, as its authors have it, and each expert's "
+                "cross entropy, without weights, for both mixtures",
+            ),
+        ),
+        reweight=Spec(beta=cited(0.9999, f"ours: {_UNKNOWN}; as {RIDE_CODE}")),
+        on={name: {"method": own["method"]} for name, own in (("digits-lt", _DIGITS), ("photographs", _PHOTOGRAPHS))},
     )
 )

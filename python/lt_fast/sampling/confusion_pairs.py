@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from lt_fast import _checks, _rust
+from lt_fast._loaded import is_tensor
 from lt_fast.counts import EmptyPolicy, in_class_order
 from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered
@@ -320,7 +320,7 @@ def _matrix(confusion: Any) -> NDArray[np.float64]:
     _checks.refuse_masked("confusion", confusion)
     if hasattr(type(confusion), "to_numpy") and hasattr(confusion, "columns"):  # a pandas DataFrame: crosstab
         confusion = _frame_in_class_order(confusion)
-    if isinstance(confusion, Tensor):
+    if is_tensor(confusion):
         confusion = confusion.detach().cpu()
         confusion = confusion.double() if confusion.is_floating_point() else confusion  # NumPy knows no bfloat16
     try:
