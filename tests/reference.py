@@ -684,6 +684,68 @@ def balanced_meta_softmax_fit(
     return weight.detach(), bias.detach(), phi.detach().sigmoid()
 
 
+def loce_fit(
+    features,
+    target,
+    num_classes,
+    weight,
+    bias,
+    batches,
+    generator,
+    *,
+    rates,
+    queue_size,
+    classes,
+    each,
+    first,
+    alpha,
+    momentum,
+    weight_decay,
+):
+    """Feng et al. 2021 (LOCE): loce_roi_head.py, mfs.py and equilibrium_loss.py of fcjian/LOCE, an image as an object.
+
+    ``generator`` gives the uniform draws of the classes, then the places in the queues.
+    """
+    weight, bias, scores = weight.clone().requires_grad_(), bias.clone().requires_grad_(), [first] * num_classes
+    sgd = torch.optim.SGD([weight, bias], lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    queues, pointers = [[] for _ in range(num_classes)], [0] * num_classes
+    for lr, rows in zip(rates, batches, strict=True):
+        for label in sorted({int(target[row]) for row in rows}):
+            for row in [row for row in rows if int(target[row]) == label][:queue_size]:
+                if len(queues[label]) < queue_size:
+                    queues[label].append(features[row])
+                else:
+                    queues[label][pointers[label]] = features[row]
+                pointers[label] = (pointers[label] + 1) % queue_size
+        inverse = [1 / (score + 10e-8) for score in scores]
+        chosen = []
+        for uniform in sorted(generator.random(classes).tolist()):
+            passed = [index for index in range(num_classes) if uniform <= sum(inverse[: index + 1]) / sum(inverse)]
+            chosen.append(passed[0])
+        chosen = [label for label in chosen if queues[label] for _ in range(each)]
+        places = generator.integers([len(queues[label]) for label in chosen]).tolist() if chosen else []
+        drawn = [queues[label][place] for label, place in zip(chosen, places, strict=True)]
+        every = torch.stack([features[row] for row in rows] + drawn)
+        labels = [int(target[row]) for row in rows] + chosen
+        logits = every @ weight.T + bias
+        softmax = logits.detach().softmax(1)
+        entries = [(labels[i], float(softmax[i, labels[i]])) for i in range(len(rows))]
+        for label in sorted(set(chosen)):
+            own = [float(softmax[i, label]) for i in range(len(rows), len(labels)) if labels[i] == label]
+            entries.append((label, sum(own) / len(own)))
+        for label in {label for label, _ in entries}:
+            own = [score for known, score in entries if known == label]
+            keep = alpha ** len(own)
+            scores[label] = keep * scores[label] + (1 - keep) * sum(own) / len(own)
+        numerator = torch.tensor(scores, dtype=torch.float64) * logits.exp()
+        probability = numerator[range(len(labels)), labels] / numerator.sum(1)
+        sgd.param_groups[0]["lr"] = lr
+        sgd.zero_grad()
+        (-probability.log()).mean().backward()
+        sgd.step()
+    return weight.detach(), bias.detach(), scores
+
+
 def aligned_logits(logits, confidence, alpha, beta):
     """Zhang et al. 2021 (DisAlign): s (alpha_j z_j + beta_j) + (1 - s) z_j, s the sigmoid of a sample's confidence."""
     aligned = torch.zeros(len(logits), len(alpha), dtype=torch.float64)

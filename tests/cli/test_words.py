@@ -15,7 +15,7 @@ TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
     [
         (
             [],
-            r"a command is needed: train, eval, report, predict, calibrate, compare, export, methods, demo, make-lt, ",
+            r"a command is needed: train, eval, report, predict, calibrate, compare, export, methods, sweep, ",
         ),
         (["trian"], r"command must be one of .*, got 'trian'; did you mean 'train'\?"),
         (["--jsn", "train"], r"the command comes first: .*, got '--jsn'"),

@@ -27,6 +27,7 @@ from lt_fast.calibration.label_aware_smoothing import (
     label_aware_smoothing_loss,
 )
 from lt_fast.calibration.linear_probe import LinearProbe
+from lt_fast.calibration.loce import EquilibriumTuning, equilibrium_loss, updated_mean_score
 from lt_fast.calibration.lws import LearnableWeightScaling
 from lt_fast.calibration.margin import MarginCalibration
 from lt_fast.calibration.margin_formulas import (
@@ -46,6 +47,7 @@ __all__ = [
     "ClassifierRetraining",
     "Collected",
     "DisAlign",
+    "EquilibriumTuning",
     "ExpertAggregation",
     "ExpertAssignment",
     "LabelAwareSmoothing",
@@ -59,6 +61,7 @@ __all__ = [
     "class_smoothing",
     "collect",
     "collected_batches",
+    "equilibrium_loss",
     "fine_tuned",
     "first_sampling_logits",
     "generalized_reweighting",
@@ -68,6 +71,7 @@ __all__ = [
     "prediction_stability",
     "shifted_statistics",
     "uncertainty_perturbation",
+    "updated_mean_score",
     "virtual_adversarial_loss",
     "weight_norm",
     "with_statistics",
