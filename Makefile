@@ -14,6 +14,10 @@ TEST_PROCESSES ?= logical
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
     --numprocesses=$(TEST_PROCESSES) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
+# The oldest glibc that the wheel runs on: that of torch's own wheels.
+GLIBC := 2.28
+PLATFORM := manylinux_$(subst .,_,$(GLIBC))
+
 # How long `make fuzz` draws arguments, and from which seed.
 FUZZ_SECONDS ?= 300
 FUZZ_SEED ?= 0
@@ -71,10 +75,16 @@ sanitize: $(VENV)/.built  ## the op's tests under AddressSanitizer and Undefined
 bench: $(VENV)/.built  ## time sampling, augmentation and the fused loss next to their rivals (quiet machine, minutes); CSV in benches/results/
 	@$(BIN)/python -m benches
 
-wheel: $(VENV)/.installed  ## one abi3 wheel with all three libraries, audited, into dist/
+$(VENV)/.wheel: requirements-wheel.lock | $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r $<
+	@touch $@
+
+wheel: $(VENV)/.wheel  ## one abi3 wheel with all three libraries for glibc 2.28 and newer, audited, into dist/
 	@rm -rf dist build/wheel && mkdir -p dist
-	@LT_FAST_OPS=require $(MATURIN) build --release --locked --auditwheel skip --out build/wheel
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --exclude 'libtorch*.so' --wheel-dir dist build/wheel/*.whl
+	@LT_FAST_OPS=require LT_FAST_GLIBC=$(GLIBC) $(MATURIN) build --release --locked --zig \
+	    --compatibility $(PLATFORM) --auditwheel skip --out build/wheel
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --plat $(PLATFORM)_$$(uname -m) --exclude 'libtorch*.so' \
+	    --wheel-dir dist build/wheel/*.whl
 	@ls -l dist
 
 gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and trains on a machine with a GPU (CIFAR=DIR, WHEELS=1)

@@ -88,6 +88,84 @@ def ldam_loss(logits, target, counts, *, max_margin=0.5, scale=30.0, **options):
     return _loss(scores, target, counts, **options)
 
 
+def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread=0.05, max_margin=0.5, scale=30.0,
+              **options):  # fmt: skip
+    """Wang et al. 2021 (RIDE): sum_e LDAM(z_e) - diversity T^2 KL(softmax(z/T_c) || softmax(z_e/T_c)), z the mean."""
+    experts = logits[:, None] if logits.ndim == 2 else logits
+    total = sum(
+        ldam_loss(experts[:, e], target, counts, max_margin=max_margin, scale=scale, **options)
+        for e in range(experts.shape[1])
+    )
+    prior, classes = [n / sum(counts) for n in counts], len(counts)
+    share = [classes * p * spread + 1 - spread for p in prior]
+    weighted = options.get("weight") is not None
+    each = [temperature * s / max(share) if weighted else temperature for s in share]
+    mean_temperature, per_class = sum(each) / classes, torch.tensor(each, dtype=torch.float64)
+    rows = []
+    for image in experts:
+        mean = (scale * image.mean(0) / per_class).softmax(0).detach()
+        distance = 0.0
+        for z in image:
+            own = (scale * z / per_class).softmax(0)
+            pairs = zip(mean, own, strict=True)
+            distance = distance + sum(m * (torch.log(m) - torch.log(q)) for m, q in pairs if m > 0)
+        rows.append(diversity * mean_temperature**2 * distance)
+    rows = torch.stack(rows) if rows else logits.new_zeros(0)
+    if experts.shape[1] == 1:
+        return total
+    return total - {"mean": rows.mean(), "sum": rows.sum(), "none": rows}[options.get("reduction", "mean")]
+
+
+def inverse_prior(counts):
+    """Zhang et al. 2022 (SADE): the k-th rarest class gets the prior of the k-th most frequent one."""
+    order = sorted(range(len(counts)), key=lambda c: counts[c])
+    found = [0.0] * len(counts)
+    for at, c in enumerate(order):
+        found[c] = counts[order[len(counts) - 1 - at]] / sum(counts)
+    return found
+
+
+def inverse_softmax_loss(logits, target, counts, *, strength=2.0, scale=1.0, **options):
+    """Zhang et al. 2022 (SADE), expert 3: cross entropy of z + log pi - tau log pi', pi' the inverse prior."""
+    inverse = inverse_prior(counts)
+    bias = [math.log(n / sum(counts)) - strength * math.log(p) for n, p in zip(counts, inverse, strict=True)]
+    bias = torch.tensor(bias, dtype=torch.float64)
+    return _loss(lambda i, _: scale * logits[i] + bias, target, counts, **options)
+
+
+def sade_loss(logits, target, counts, *, strength=2.0, scale=30.0, **options):
+    """Zhang et al. 2022 (SADE): softmax, balanced softmax and inverse softmax for experts 1, 2 and 3."""
+    first, second, third = logits.unbind(1)
+    return (
+        cross_entropy_loss(scale * first, target, counts, **options)
+        + balanced_softmax_loss(scale * second, target, counts, **options)
+        + inverse_softmax_loss(third, target, counts, strength=strength, scale=scale, **options)
+    )
+
+
+def ace_loss(logits, target, counts, *, experts=3, scale=30.0, **options):
+    """After Cai et al. 2021 (ACE): for each expert cross entropy over its classes, of the images of its classes."""
+    total, rarest = 0.0, sorted(range(len(counts)), key=lambda c: (-counts[c], c))
+    weight = options.pop("weight", None) or [1.0] * len(counts)
+    for e in range(experts):
+        known = set(rarest[e * len(counts) // experts :]) if e else set(range(len(counts)))
+        own = [w if c in known else 0.0 for c, w in enumerate(weight)]
+        columns = sorted(known)
+
+        def rows(i, label, e=e, known=known, columns=columns):
+            row = scale * logits[i, e]
+            return torch.logsumexp(row[columns], 0) - row[label] if label in known else 0 * row.sum()
+
+        total = total + _reduced_loss(rows, target, counts, weight=own, **options)
+    return total
+
+
+def distillation_loss(student, teacher, temperature):
+    """Hinton et al. 2015: T^2 KL(softmax(teacher / T) || softmax(student / T)), a mean over the rows."""
+    p, q = (teacher / temperature).softmax(1).detach(), (student / temperature).softmax(1)
+    return temperature**2 * (p * (torch.log(p) - torch.log(q))).sum() / len(student)
+
+
 def effective_number_weights(counts, beta):
     """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -416,6 +494,30 @@ def cmo_images(background, foreground, boxes):
     return out, shares
 
 
+def otmix_backgrounds(foreground, background, y_front, y_behind, counts, *, w=0.05, reg=0.01, iterations=1000):
+    """Gao et al. 2023: train_OTmix of JintongGao/Enhancing-Minority-Classes-by-Mixing, with Sinkhorn's iteration."""
+    rates = [[n / sum(row) if i != j and sum(row) else 0.0 for j, n in enumerate(row)] for i, row in enumerate(counts)]
+    F, B = len(foreground), len(background)
+    K = torch.zeros(F, B, dtype=torch.float64)
+    for i in range(F):
+        for j in range(B):
+            f, b = foreground[i].double(), background[j].double()
+            cosine = float(f @ b) / (max(float(f.norm()), 1e-8) * max(float(b.norm()), 1e-8))
+            cost = w * (1 - cosine) + (1 - w) * (1 - rates[y_front[i]][y_behind[j]])
+            K[i, j] = math.exp(-cost / reg)
+    u = torch.full((F,), 1 / F, dtype=torch.float64)
+    for _ in range(iterations):
+        v = (1 / B) / (K.T @ u)
+        u = (1 / F) / (K @ v)
+    plan = u[:, None] * K * v
+    return [max(range(B), key=lambda j, i=i: plan[i, j]) for i in range(F)]
+
+
+def otmix_goes_by_transport(uniform, epoch, epochs, u):
+    """The same code's np.random.binomial(n=1, p=(epoch / epochs) ** u), for a given uniform draw."""
+    return uniform < (epoch / epochs) ** u
+
+
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 
@@ -487,6 +589,163 @@ def scaled_logits_fit(logits, target, *, rates, batches, momentum, weight_decay,
     return factor
 
 
+def _probe_probabilities(x, weight, bias):
+    return torch.softmax(x @ weight.T + bias, dim=1)
+
+
+def adversarial_direction(x, weight, bias, radius, distance):
+    """VAT of Trivedi et al. 2023: d KL(p || q) / dx = (q - p) W at x + distance x / |x|, scaled to length radius."""
+    p = _probe_probabilities(x, weight, bias)
+    q = _probe_probabilities(x + distance * x / x.norm(dim=1, keepdim=True), weight, bias)
+    slope = (q - p) @ weight
+    return radius * slope / slope.norm(dim=1, keepdim=True)
+
+
+def uncertain_perturbation(x, weight, bias, radius, step_size, steps):
+    """UDP of Trivedi et al. 2023: d entropy / dz_j = -p_j (log p_j + entropy), times W; only its sign counts."""
+    r = torch.zeros_like(x)
+    for _ in range(steps):
+        p = _probe_probabilities(x + r, weight, bias)
+        entropy = -(p * p.log()).sum(1, keepdim=True)
+        r = r + step_size * torch.sign(-p * (p.log() + entropy) @ weight)
+        r = torch.where(r.abs() > radius, radius * torch.sign(r), r)
+    return r
+
+
+def linear_probe_fit(x, target, pool, *, variant, rates, batches, momentum, weight_decay, penalty, radius, distance,
+                     step_size, steps):  # fmt: skip
+    """Trivedi et al. 2023: each probe (W, b) of the pool by its gradients, written out, and SGD of Nesterov; the mean.
+
+    d cross entropy / dW = (p - y)^T x / B; of the VAT term (q - p)^T (x + r) / B with p constant.
+    """
+    pool = [[weight.clone(), bias.clone()] for weight, bias in pool]
+    speed = [[torch.zeros_like(part) for part in each] for each in pool]
+    for rate, epoch in zip(rates, batches, strict=True):
+        for rows in epoch:
+            given, wanted = x[rows], torch.eye(len(pool[0][0]), dtype=x.dtype)[target[rows]]
+            for number, (weight, bias) in enumerate(pool):
+                p = _probe_probabilities(given, weight, bias)
+                terms = [(given, p - wanted, 1.0)]
+                if variant == "vat":
+                    moved = given + adversarial_direction(given, weight, bias, radius, distance)
+                    terms.append((moved, _probe_probabilities(moved, weight, bias) - p, penalty))
+                if variant == "udp":
+                    moved = given + uncertain_perturbation(given, weight, bias, radius, step_size, steps)
+                    terms.append((moved, _probe_probabilities(moved, weight, bias) - wanted, penalty))
+                share = 1 / (len(rows) * len(pool))
+                slopes = (
+                    sum(factor * error.T @ points for points, error, factor in terms) * share,
+                    sum(factor * error.sum(0) for _, error, factor in terms) * share,
+                )
+                for at, slope in enumerate(slopes):
+                    full = slope + weight_decay * pool[number][at]
+                    speed[number][at] = momentum * speed[number][at] + full
+                    pool[number][at] = pool[number][at] - rate * (full + momentum * speed[number][at])
+    weights, biases = zip(*pool, strict=True)
+    return sum(weights) / len(pool), sum(biases) / len(pool)
+
+
+def meta_sampling_logits(counts, init_pow):
+    """Ren et al. 2020 (BALMS): init_weights_sampler of BalancedMetaSoftmax-Classification, data/MetaSampler.py."""
+    total = sum(counts)
+    shares = [1 / (n / total) ** init_pow for n in counts]
+    rates = [share / (min(shares) + max(shares)) for share in shares]
+    return [math.log(rate) - math.log(1 - rate) for rate in rates]
+
+
+def balanced_meta_softmax_fit(
+    features, target, counts, weight, bias, exponential, balanced, *, rates, logits, meta_lr, momentum, weight_decay
+):
+    """The same code's meta_forward, then its plain step, for given noise (B, N) and balanced rows of each step."""
+    weight, bias, phi = (each.clone().requires_grad_() for each in (weight, bias, logits))
+    prior, classifier = torch.tensor(counts, dtype=torch.float64).log(), [weight, bias]
+    sgd = torch.optim.SGD(classifier, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    adam = torch.optim.Adam([phi], lr=meta_lr)
+    for lr, noise, meta in zip(rates, exponential, balanced, strict=True):
+        sgd.param_groups[0]["lr"] = lr
+        scores = phi.sigmoid()[target].log() - noise.log()  # log probability plus Gumbel noise of all N rows
+        soft = scores.softmax(dim=1)
+        hard = torch.nn.functional.one_hot(soft.argmax(1), len(target)).double()
+        chosen, sampled = soft.argmax(1), hard - soft.detach() + soft
+        shifted = features[chosen] @ weight.T + bias + prior
+        losses = torch.nn.functional.cross_entropy(shifted, target[chosen], reduction="none")
+        loss = (losses[:, None] * sampled.detach() * sampled).sum(1).mean()
+        moved = []
+        for part, gradient in zip(classifier, torch.autograd.grad(loss, classifier, create_graph=True), strict=True):
+            buffer = sgd.state[part].get("momentum_buffer", torch.zeros_like(part))
+            moved.append(part - lr * (momentum * buffer + gradient + weight_decay * part))
+        validation = torch.nn.functional.cross_entropy(features[meta] @ moved[0].T + moved[1], target[meta])
+        adam.zero_grad()
+        phi.grad = torch.autograd.grad(validation, phi)[0]
+        adam.step()
+        sgd.zero_grad()
+        torch.nn.functional.cross_entropy(features[chosen] @ weight.T + bias + prior, target[chosen]).backward()
+        sgd.step()
+    return weight.detach(), bias.detach(), phi.detach().sigmoid()
+
+
+def loce_fit(
+    features,
+    target,
+    num_classes,
+    weight,
+    bias,
+    batches,
+    generator,
+    *,
+    rates,
+    queue_size,
+    classes,
+    each,
+    first,
+    alpha,
+    momentum,
+    weight_decay,
+):
+    """Feng et al. 2021 (LOCE): loce_roi_head.py, mfs.py and equilibrium_loss.py of fcjian/LOCE, an image as an object.
+
+    ``generator`` gives the uniform draws of the classes, then the places in the queues.
+    """
+    weight, bias, scores = weight.clone().requires_grad_(), bias.clone().requires_grad_(), [first] * num_classes
+    sgd = torch.optim.SGD([weight, bias], lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    queues, pointers = [[] for _ in range(num_classes)], [0] * num_classes
+    for lr, rows in zip(rates, batches, strict=True):
+        for label in sorted({int(target[row]) for row in rows}):
+            for row in [row for row in rows if int(target[row]) == label][:queue_size]:
+                if len(queues[label]) < queue_size:
+                    queues[label].append(features[row])
+                else:
+                    queues[label][pointers[label]] = features[row]
+                pointers[label] = (pointers[label] + 1) % queue_size
+        inverse = [1 / (score + 10e-8) for score in scores]
+        chosen = []
+        for uniform in sorted(generator.random(classes).tolist()):
+            passed = [index for index in range(num_classes) if uniform <= sum(inverse[: index + 1]) / sum(inverse)]
+            chosen.append(passed[0])
+        chosen = [label for label in chosen if queues[label] for _ in range(each)]
+        places = generator.integers([len(queues[label]) for label in chosen]).tolist() if chosen else []
+        drawn = [queues[label][place] for label, place in zip(chosen, places, strict=True)]
+        every = torch.stack([features[row] for row in rows] + drawn)
+        labels = [int(target[row]) for row in rows] + chosen
+        logits = every @ weight.T + bias
+        softmax = logits.detach().softmax(1)
+        entries = [(labels[i], float(softmax[i, labels[i]])) for i in range(len(rows))]
+        for label in sorted(set(chosen)):
+            own = [float(softmax[i, label]) for i in range(len(rows), len(labels)) if labels[i] == label]
+            entries.append((label, sum(own) / len(own)))
+        for label in {label for label, _ in entries}:
+            own = [score for known, score in entries if known == label]
+            keep = alpha ** len(own)
+            scores[label] = keep * scores[label] + (1 - keep) * sum(own) / len(own)
+        numerator = torch.tensor(scores, dtype=torch.float64) * logits.exp()
+        probability = numerator[range(len(labels)), labels] / numerator.sum(1)
+        sgd.param_groups[0]["lr"] = lr
+        sgd.zero_grad()
+        (-probability.log()).mean().backward()
+        sgd.step()
+    return weight.detach(), bias.detach(), scores
+
+
 def aligned_logits(logits, confidence, alpha, beta):
     """Zhang et al. 2021 (DisAlign): s (alpha_j z_j + beta_j) + (1 - s) z_j, s the sigmoid of a sample's confidence."""
     aligned = torch.zeros(len(logits), len(alpha), dtype=torch.float64)
@@ -513,6 +772,41 @@ def label_aware_smoothing_loss(logits, target, smoothing):
             share = smoothing[label] / len(row) + (1 - smoothing[label]) * (j == label)
             total += share * (evidence - value)
     return total / len(logits)
+
+
+def expert_assignment(router, features, logits, target, *, top, positive_weight):
+    """Wang et al. 2021 (RIDE), stage 2: the loss of the router, and for each image the logits and experts of its route.
+
+    router: (hidden weights, hidden offsets) of every expert but the last, output weight, output offset. features (N, E,
+    D), logits (N, E, C) of every expert, scaled.
+    """
+    hidden, output, offset = router
+    experts, losses, answers, used = logits.shape[1], [], [], []
+    for feature, z, y in zip(features, logits, target.tolist(), strict=True):
+        sums = [z[: e + 1].sum(0) for e in range(experts)]
+        right = [int(s.argmax()) == y for s in sums]
+        scores = []
+        for e in range(experts - 1):
+            weight, bias = hidden[e]
+            inner = (weight @ (feature[e] / feature[e].norm()) + bias).clamp(min=0)
+            largest = torch.stack(sorted(sums[e] / (e + 1), reverse=True)[:top])
+            scores.append(torch.cat([largest, inner]) @ output + offset)
+            p = torch.sigmoid(scores[e])
+            helps = not right[e] and any(right[e + 1 :])
+            losses.append(-positive_weight * torch.log(p) if helps else -torch.log(1 - p))
+        last = next((e for e in range(experts - 1) if torch.sigmoid(scores[e]) <= 0.5), experts - 1)
+        answers.append(sums[last] / (last + 1))
+        used.append(last + 1)
+    return sum(losses) / len(losses), torch.stack(answers), used
+
+
+def prediction_stability(first, second, share):
+    """Zhang et al. 2022 (SADE), eq. 4: mean cosine of the softmax of the weighted logits of two views."""
+    found = []
+    for one, other in zip(first, second, strict=True):
+        p, q = (sum(w * z for w, z in zip(share, view, strict=True)).softmax(0) for view in (one, other))
+        found.append((p @ q) / (p.norm() * q.norm()))
+    return sum(found) / len(found)
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
@@ -594,6 +888,39 @@ def risk_at(probabilities, labels, threshold):
     return len(accepted) / len(labels), sum(guesses[i] != labels[i] for i in accepted) / len(accepted)
 
 
+def grouped_confusion(matrix, sizes, groups, *, correct=False):
+    """CP-Mix, eq. 5 and Figures 3 to 6: share of group a's test samples that are predicted, wrongly, as group b."""
+    order = sorted(range(len(sizes)), key=lambda c: (-sizes[c], c))
+    most, rest = divmod(len(order), groups)
+    members, start = [], 0
+    for a in range(groups):
+        stop = start + most + (a < rest)
+        members.append(order[start:stop])
+        start = stop
+    shares = [[math.nan] * groups for _ in range(groups)]
+    for a, b in itertools.product(range(groups), repeat=2):
+        total = sum(sum(matrix[i]) for i in members[a])
+        found = sum(matrix[i][j] for i in members[a] for j in members[b] if correct or i != j)
+        if total:
+            shares[a][b] = found / total
+    return shares, members
+
+
+def spread_of_errors(matrix):
+    """Mean over the classes with errors of their sorted shares, and exp of each class's entropy."""
+    size, rows, effective = len(matrix), [], []
+    for i in range(size):
+        wrong = [matrix[i][j] for j in range(size) if j != i]
+        total = sum(wrong)
+        if not total:
+            effective.append(math.nan)
+            continue
+        rows.append(sorted((n / total for n in wrong), reverse=True))
+        effective.append(math.exp(-math.fsum(n / total * math.log(n / total) for n in wrong if n)))
+    share = [math.fsum(row[r] for row in rows) / len(rows) if rows else math.nan for r in range(size - 1)]
+    return share, effective
+
+
 def likely_label_errors(probabilities, labels):
     """Northcutt et al. 2021, eq. 1 and 2: (row, given, suggested) off the diagonal, the least likely label first."""
     classes = range(len(probabilities[0]))
@@ -637,6 +964,27 @@ def resnet_features(x, layers):
         out = torch.relu(_normalized(torch.conv2d(x, first, stride=2 if widens else 1, padding=1), norm1))
         out = _normalized(torch.conv2d(out, second, padding=1), norm2)
         x = torch.relu(out + (_option_a(x, first.shape[0]) if widens else x))
+    return x.flatten(2).mean(dim=2)
+
+
+def basic_resnet_features(x, layers):
+    """He et al. 2016, Table 1, the network for photographs, with one basic block in each of the four stages.
+
+    A 7 x 7 convolution by steps of two, a 3 x 3 maximum by steps of two, then pairs of convolutions; where a stage
+    makes the image smaller, the shortcut is a 1 x 1 convolution by steps of two (option B). The mean over the pixels.
+    ``layers``: (convolution weight, batch norm state) in the order of the network, shortcuts after their pair.
+    """
+    (weight, norm), *rest = layers
+    x = torch.relu(_normalized(torch.conv2d(x, weight, stride=2, padding=3), norm))
+    x = torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1)
+    while rest:
+        (first, norm1), (second, norm2), *rest = rest
+        stride, shortcut = 1, x
+        if first.shape[0] != first.shape[1]:
+            (narrow, norm3), *rest = rest
+            stride, shortcut = 2, _normalized(torch.conv2d(x, narrow, stride=2), norm3)
+        out = torch.relu(_normalized(torch.conv2d(x, first, stride=stride, padding=1), norm1))
+        x = torch.relu(_normalized(torch.conv2d(out, second, padding=1), norm2) + shortcut)
     return x.flatten(2).mean(dim=2)
 
 
@@ -1154,6 +1502,18 @@ def confusion_pair_shares(matrix, temperature, uniform_fraction):
         else:
             mixed = zip(powers, uniform, strict=True)
             shares.append([(1 - uniform_fraction) * p / total + uniform_fraction * u for p, u in mixed])
+    return shares
+
+
+def error_pair_shares(matrix, temperature, uniform_fraction):
+    """Probability of each (true, predicted) pair where errors of all classes are drawn at once: (C, C), sum 1."""
+    size = len(matrix)
+    cells = [(c, d) for c in range(size) for d in range(size) if c != d]
+    powers = {cell: float(matrix[cell[0]][cell[1]]) ** (1 / temperature) for cell in cells if matrix[cell[0]][cell[1]]}
+    shares = [[0.0] * size for _ in range(size)]
+    for c, d in cells:
+        by_count = powers.get((c, d), 0.0) / math.fsum(powers.values())
+        shares[c][d] = (1 - uniform_fraction) * by_count + uniform_fraction / len(cells)
     return shares
 
 

@@ -180,8 +180,8 @@ def test_benches_are_listed_and_named(capsys):
     main = importlib.import_module("benches.__main__").main
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    names = ["augmentation", "classes", "cuda", "files", "growth", "labels", "mixed_margin_loss", "normalization"]
-    names += ["ranks", "sampling", "sass", "summary", "training"]
+    names = ["augmentation", "classes", "cuda", "files", "growth", "labels", "methods", "mixed_margin_loss"]
+    names += ["normalization", "ranks", "sampling", "sass", "summary", "training"]
     assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2

@@ -41,7 +41,10 @@ def test_a_short_run_leaves_a_whole_directory(finished, name):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     before = result["metrics_before_calibration"] or result["metrics"]
-    assert float(rows[-1]["test_top1"]) == before["top1"]
+    if result["config"]["validation"]:
+        assert 0 <= float(rows[-1]["validation_top1"]) <= 1  # never measured on the test images
+    else:
+        assert float(rows[-1]["test_top1"]) == before["top1"]
     assert training.Checkpoints(folder / "checkpoints").newest().epoch == 3
 
 
@@ -71,7 +74,7 @@ def test_measuring_again_gives_the_same_figures(finished, name):
     assert low <= result["metrics"]["top1"] <= high
 
 
-@pytest.mark.parametrize("name", ["bbn", "cmo", "hybrid_psc", "regmixup", "risda"])
+@pytest.mark.parametrize("name", ["bbn", "cmo", "hybrid_psc", "otmix", "regmixup", "risda"])
 def test_a_run_is_used_without_its_images(finished, name):
     """A mixer of the whole data set is made again from the class sizes, which are all that a loaded run has."""
     import lt_fast

@@ -30,6 +30,8 @@ SUBPACKAGES = (
     "training",
     "methods",
     "recipes",
+    "reproduction",
+    "scheduling",
     "experiment",
     "inspection",
 )
@@ -72,6 +74,40 @@ def test_subpackages_load_on_first_use_where_no_extra_is_installed():
     assert fresh(code) == [f"lt_fast.{name}" for name in SUBPACKAGES]
 
 
+DRAWS = """
+import json, pickle, sys
+import lt_fast as lt, numpy as np
+labels = np.repeat([0, 1, 2], [50, 10, 3])
+seen = lt.sampling.ConfusionCounts(3)
+seen.update(labels, np.roll(labels, 7))
+counts = lt.ClassCounts.from_labels(labels)
+samplers = [
+    lt.sampling.ShuffledBatchSampler(labels, batch_size=8),
+    lt.sampling.ClassBalancedBatchSampler(labels, batch_size=8).shard(1, 2),
+    lt.sampling.ClassBalancedSampler(labels, class_probs=[1, 2, 3]).shard(0, 2),
+    lt.sampling.ConfusionPairBatchSampler(labels, seen, pairs_per_batch=4),
+    lt.sampling.DualBatchSampler(
+        lt.sampling.ShuffledBatchSampler(63, batch_size=8), lt.sampling.ShuffledBatchSampler(63, batch_size=8, seed=1)
+    ),
+    lt.sampling.StratifiedBatchSampler(labels, batch_size=8),
+    lt.sampling.MPerClassBatchSampler(labels, m=2, classes_per_batch=3),
+    lt.sampling.WeightedRandomSampler([1.0, 2.0, 0.5], num_samples=9),
+    lt.sampling.RepeatFactorSampler([1.0, 1.5, 2.0]),
+]
+again = pickle.loads(pickle.dumps(samplers))
+assert [list(sampler) for sampler in again] == [list(sampler) for sampler in samplers]
+kept = lt.datasets.long_tailed_indices(np.tile(np.arange(10), 50), imbalance_ratio=10)
+assert pickle.loads(pickle.dumps(seen)) == seen
+print(json.dumps([[list(sampler) for sampler in samplers], counts.counts.tolist(), np.asarray(kept).tolist(),
+                  seen.matrix().tolist()], default=str))
+"""
+
+
+def test_samplers_counts_and_data_sets_need_numpy_alone():
+    without = fresh("import sys\nsys.modules['torch'] = None" + DRAWS)
+    assert without == fresh("import torch" + DRAWS)
+
+
 def test_the_namespace_is_what_it_says():
     public, listed, version = fresh(
         "import json, lt_fast as lt; print(json.dumps([lt.__all__, dir(lt), lt.__version__]))",
@@ -86,3 +122,10 @@ def test_an_unknown_attribute_is_named():
 
     with pytest.raises(AttributeError, match="module 'lt_fast' has no attribute 'loses'"):
         _ = lt_fast.loses
+
+
+def test_the_package_runs_as_the_command():
+    command = [sys.executable, "-W", "error", "-m", "lt_fast", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("lt-fast ")
+    assert not run.stderr

@@ -5,7 +5,7 @@ from types import ModuleType
 
 from lt_fast.errors import MissingExtraError
 
-_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {"PIL": "pillow", "ot": "POT", "sklearn": "scikit-learn"}
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

@@ -1,6 +1,14 @@
-"""The cosine curve that schedules of the learning rate and of second stages share."""
+"""Places in a training and the cosine curve: what schedules, mixers and second stages share."""
 
 import math
+
+
+def epoch_at(fraction: float, epochs: int) -> int:
+    """Return the epoch boundary nearest to ``fraction * epochs``, halves rounded up: 0.8 of 200 is 160.
+
+    Nearest rather than down, so that a run of one epoch does not start behind its last milestone.
+    """
+    return math.floor(fraction * epochs + 0.5)
 
 
 def half_cosine(start: float, end: float, angle: float) -> float:

@@ -86,6 +86,7 @@ class Batch:
         target_b: (B,) int64, labels of the partners, or None without mixing.
         lam: (B,) float32, mixing coefficient of the first image, or None.
         index: (B,) int64, rows of the data set.
+        boxes: (B, 4) int32 rows (top, left, bottom, right), where a partner's pixels are, or None.
         weight: of the mean loss of these rows in the mean over the ranks: 1 except for unequal shards of a batch, and 0
             for rows that replace missing ones, which must not be counted.
     """
@@ -95,6 +96,7 @@ class Batch:
     target_b: Tensor | None = None
     lam: Tensor | None = None
     index: Tensor | None = None
+    boxes: Tensor | None = None
     weight: float = 1.0
 
     @property
@@ -113,11 +115,11 @@ class Batch:
             layout = keep if view.ndim == 4 else torch.preserve_format  # noqa: PLR2004
             return view.to(device, non_blocking=True, memory_format=layout)
 
-        return self._mapped(image, lambda tensor: tensor.to(device, non_blocking=True))
+        return self.mapped(image, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
         """Copy every tensor to page-locked memory, from where the copy to a GPU does not block."""
-        return self._mapped(Tensor.pin_memory, Tensor.pin_memory)
+        return self.mapped(Tensor.pin_memory)
 
     def empty(self, device: torch.device | str, *, channels_last: bool = False) -> Self:
         """Return tensors of the same shapes and dtypes on ``device``, of any value: ``copy_`` fills them."""
@@ -127,11 +129,11 @@ class Batch:
             layout = keep if view.ndim == 4 else torch.contiguous_format  # noqa: PLR2004
             return torch.empty_like(view, device=device, memory_format=layout, pin_memory=False)
 
-        return self._mapped(image, lambda tensor: torch.empty_like(tensor, device=device, pin_memory=False))
+        return self.mapped(image, lambda tensor: torch.empty_like(tensor, device=device, pin_memory=False))
 
     def clone(self) -> Self:
         """Copy every tensor."""
-        return self._mapped(Tensor.clone, Tensor.clone)
+        return self.mapped(Tensor.clone)
 
     def copy_(self, other: "Batch") -> None:
         """Overwrite every tensor with that of ``other``, a batch of the same ``signature``."""
@@ -145,9 +147,11 @@ class Batch:
 
     def tensors(self) -> tuple[Tensor | None, ...]:
         """Return all tensors in the order of the fields, None where one is absent."""
-        return (*self.views, self.target, self.target_b, self.lam, self.index)
+        return (*self.views, self.target, self.target_b, self.lam, self.index, self.boxes)
 
-    def _mapped(self, image: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Self:
-        rest: dict[str, Any] = {name: getattr(self, name) for name in ("target", "target_b", "lam", "index")}
-        moved: dict[str, Any] = {name: t if t is None else other(t) for name, t in rest.items()}
+    def mapped(self, image: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor] | None = None) -> Self:
+        """Return the batch of ``image`` of every view and ``other``, by default the same, of every other tensor."""
+        function = image if other is None else other
+        rest: dict[str, Any] = {name: getattr(self, name) for name in ("target", "target_b", "lam", "index", "boxes")}
+        moved: dict[str, Any] = {name: t if t is None else function(t) for name, t in rest.items()}
         return replace(self, views=tuple(map(image, self.views)), **moved)

@@ -168,8 +168,10 @@ class ClassCounts:
         ratio 100). OLTR itself used >= 100 and <= 20, which is ``groups(many=99, few=21)``.
 
         Raises:
-            ValueError: if ``few > many + 1``, so that a class could be in two groups.
+            TypeError: if a threshold is no integer.
+            ValueError: if one is negative, or ``few > many + 1``, so that a class could be in two groups.
         """
+        many, few = (_checks.integer(name, value, least=0) for name, value in (("many", many), ("few", few)))
         if few > many + 1:
             raise ValueError(f"few must be <= many + 1, got few={few}, many={many}")
         is_many, is_few = self.counts > many, self.counts < few

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast import _checks
+from lt_fast._loaded import is_of, is_tensor
 
 _ATTRIBUTES = ("targets", "labels")
 _MISSING_AS_WORDS = ("nan", "NaN", "<NA>", "NaT")
@@ -54,7 +55,7 @@ def narrow_labels_of(dataset: Any) -> NDArray[Any]:
     refuse_sampler(dataset)
     if _is_hugging_face_column(dataset):
         dataset = _entries(dataset)
-    if isinstance(dataset, list | tuple | range | np.ndarray) or _is_tensor(dataset) or _is_column(dataset):
+    if isinstance(dataset, list | tuple | range | np.ndarray) or is_tensor(dataset) or _is_column(dataset):
         return _checked_narrow(dataset)
     structural = _structural(dataset)
     own = _own_labels(dataset, trusted=structural is None)
@@ -216,14 +217,8 @@ def is_missing(entry: Any) -> bool:
     return isinstance(entry, float | np.floating) and bool(entry != entry)  # noqa: PLR0124  (NaN)
 
 
-def _is_torch(value: Any, name: str, module: str = "torch.utils.data") -> bool:
-    # Without importing torch: what is not loaded has no instances.
-    kind = getattr(sys.modules.get(module), name, None)
-    return kind is not None and isinstance(value, kind)
-
-
-def _is_tensor(value: Any) -> bool:
-    return _is_torch(value, "Tensor", "torch")
+def _is_torch(value: Any, name: str) -> bool:
+    return is_of(value, "torch.utils.data", name)
 
 
 def _is_column(labels: Any) -> bool:
@@ -313,7 +308,7 @@ def _own_order(dataset: Any, place: str, labels: NDArray[Any]) -> NDArray[Any] |
     """Return which sample is at each position, by the data set's own index; None if it has none."""
     for spelling in (place, f"_{place}"):
         values = getattr(dataset, spelling) if is_own(dataset, spelling) else None
-        if isinstance(values, list | tuple | range | np.ndarray) or _is_tensor(values):
+        if isinstance(values, list | tuple | range | np.ndarray) or is_tensor(values):
             try:
                 order = _array(values)
             except ValueError:
@@ -638,9 +633,9 @@ def _checked_narrow(labels: Any, source: str | None = None, *, hint: str | None 
 
 def as_array(values: Any) -> NDArray[Any]:
     """Return ``values`` as an array, also a tensor on any device, of any dtype, with or without gradient."""
-    if isinstance(values, list | tuple) and len(values) and _is_tensor(values[0]):
+    if isinstance(values, list | tuple) and len(values) and is_tensor(values[0]):
         values = [as_array(value) for value in values]
-    if _is_tensor(values):
+    if is_tensor(values):
         values = values.detach().cpu()
         # NumPy has no bfloat16 and no smaller type.
         values = values.float() if values.is_floating_point() and values.element_size() < 4 else values  # noqa: PLR2004
@@ -680,14 +675,14 @@ def _shape_hint(labels: Any, array: NDArray[Any]) -> str:
         wanted = ("label", "target", "class")
         columns = [name for name in labels.columns if any(word in str(name).lower() for word in wanted)]
         return f": pass the column of the labels, as frame[{next(iter(columns), 'label')!r}]"
-    has_methods = isinstance(labels, np.ndarray) or _is_tensor(labels)
+    has_methods = isinstance(labels, np.ndarray) or is_tensor(labels)
     if array.ndim == 2 and array.shape[1] == 1:  # noqa: PLR2004
         return ": pass labels[:, 0]" if has_methods else ": pass [label[0] for label in labels]"
     if array.ndim == 2 and array.dtype.kind in "biuf" and array.size:  # noqa: PLR2004
         if ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all():
             return f": of one-hot rows pass {'labels.argmax(1)' if has_methods else 'np.argmax(labels, 1)'}"
         if ((array == 0) | (array == 1)).all():
-            rows = "labels.cpu().numpy()" if _is_tensor(labels) else "np.asarray(labels)"
+            rows = "labels.cpu().numpy()" if is_tensor(labels) else "np.asarray(labels)"
             return (
                 ": for several labels per sample there is MultilabelBalancedSampler(indptr, indices), with "
                 f"rows = {rows} != 0, indptr = np.append(0, rows.sum(1).cumsum()), indices = rows.nonzero()[1]"
@@ -699,7 +694,7 @@ def type_hint(labels: Any, array: NDArray[Any]) -> str:
     """Return how to make integers of labels of another type."""
     if array.dtype.kind != "b":
         return "convert them first"
-    if _is_tensor(labels):
+    if is_tensor(labels):
         return "convert them first: pass labels.long()"
     is_plain = isinstance(labels, list | tuple)
     return f"convert them first: pass {'[int(label) for label in labels]' if is_plain else 'labels.astype(int)'}"

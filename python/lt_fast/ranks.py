@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lt_fast.errors import UsageError
@@ -78,6 +78,18 @@ class Ranks(NamedTuple):
         values: list[Any] = [None] * self.world_size
         distributed.all_gather_object(values, value)
         return values
+
+    def gather_rows(self, tensor: "Tensor", sizes: Sequence[int]) -> "Tensor":
+        """Return the rows of all ranks, by rank: ``sizes[rank]`` rows of the ``tensor`` of each."""
+        if self.world_size == 1:
+            return tensor
+        import torch  # noqa: PLC0415
+
+        padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
+        padded[: sizes[self.rank]] = tensor[: sizes[self.rank]]
+        parts = [torch.empty_like(padded) for _ in sizes]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     def broadcast(self, value: Any) -> Any:
         """Return the value of rank 0."""

@@ -233,21 +233,27 @@ SCHEDULES = Registry(
     group="lt_fast.schedules",
 )
 CALIBRATORS = Registry("calibrator", folder="calibration", group="lt_fast.calibrators")
-# Photographs are split by the rules of a run: more than `datasets`, which reads, knows of.
+# Image files are sources of a run's loader, and photographs are split by its rules: more than `datasets` knows of.
 DATASETS = Registry(
     "data",
-    {"photographs": "lt_fast.experiment.photographs:photographs"},
+    {
+        "photographs": "lt_fast.experiment.photographs:photographs",
+        "imagenet-lt": "lt_fast.experiment.large_scale:imagenet_lt",
+        "places-lt": "lt_fast.experiment.large_scale:places_lt",
+        "inaturalist-2018": "lt_fast.experiment.large_scale:inaturalist_2018",
+    },
     folder="datasets",
     group="lt_fast.datasets",
 )
 RECIPES = _Published("recipe", group="lt_fast.recipes", argument="method")
 PROTOCOLS = _Published("protocol", group="lt_fast.protocols")
+TRAINING_PROTOCOLS = _Published("training_protocol", group="lt_fast.training_protocols", argument="protocol")
 
 REGISTRIES: Mapping[str, Registry] = {
     registry.kind: registry
     for registry in (
         METHODS, MODELS, LOSSES, REWEIGHTS, MIXERS, SAMPLERS, TRANSFORMS, OPTIMIZERS, SCHEDULES, CALIBRATORS, DATASETS,
-        RECIPES, PROTOCOLS,
+        RECIPES, PROTOCOLS, TRAINING_PROTOCOLS,
     )
 }  # fmt: skip
 """Kind to registry: everything that a user can add to from outside the package."""

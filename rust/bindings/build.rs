@@ -13,6 +13,7 @@
 //! | `LT_FAST_CUDA_ARCHS`    | `80,90,100`            | compute capabilities; the newest is also stored as PTX            |
 //! | `CUDA_HOME`, `NVCC`     | folder, program        | else nvcc in `PATH`, else the one of the Python packages          |
 //! | `CXX`                   | program                | `g++`                                                             |
+//! | `LT_FAST_GLIBC`         | `2.28`                 | link for this glibc instead of the machine's; needs Python's `ziglang` |
 
 #[path = "build/commands.rs"]
 mod commands;
@@ -28,11 +29,12 @@ use commands::{Outcome, remove, remove_all, setting, variable};
 use machine::{Host, Toolkit};
 use plan::{CPU_LIBRARY, CUDA_LIBRARIES, cpu, cuda};
 
-const ENVIRONMENT: [&str; 9] = [
+const ENVIRONMENT: [&str; 10] = [
     "LT_FAST_OPS",
     "LT_FAST_CUDA",
     "LT_FAST_TORCH_INCLUDE",
     "LT_FAST_CUDA_ARCHS",
+    "LT_FAST_GLIBC",
     "CUDA_HOME",
     "NVCC",
     "CXX",

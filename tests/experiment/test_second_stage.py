@@ -15,7 +15,7 @@ from lt_fast.calibration import CALIBRATORS, collect
 from lt_fast.errors import UsageError
 from lt_fast.experiment.build import build, load_data, source_of
 from lt_fast.experiment.calibrating import calibrate_run
-from lt_fast.experiment.second_stage import adapted, batches_to_fit, refuse_unfit, shift_batch_norm
+from lt_fast.experiment.second_stage import adapted, batches_to_fit, fine_tune, refuse_unfit, shift_batch_norm
 
 ONCE = {"epochs": 2}
 SHORT = {**ONCE, "calibrator.epochs": 3}
@@ -139,3 +139,75 @@ def test_a_frozen_network_has_neither():
     refuse_unfit({"mode": "freeze", "feature_views": 3}, calibrator)
     with pytest.raises(UsageError, match=r"calibrator.views must be 0 where feature_views is 0, got 2: no augmented"):
         refuse_unfit({"mode": "freeze", "feature_views": 0}, calibrator)
+
+
+# --- fine-tuning after a probe ----------------------------------------------------------------------------------------
+
+PROBE = {**ONCE, "calibrator": "linear_probe", "calibrator.epochs": 3, "calibrator.lr": 0.3}
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A run whose stage 2 is a probe and two epochs of fine-tuning, and its result."""
+    folder = tmp_path_factory.mktemp("tuned") / "run"
+    config = experiment.resolve("cp_mix", "digits-lt", {**PROBE, "calibrator.finetune_epochs": 2}, seed=3)
+    return folder, experiment.run(config, folder, progress=False)
+
+
+def test_a_run_is_fine_tuned_after_its_probe(tuned):
+    folder, result = tuned
+    frozen = experiment.resolve("cp_mix", "digits-lt", PROBE, seed=3)
+    parts = build(frozen, load_data(frozen))
+    checkpoint = load_file(folder / "checkpoints" / "epoch-0002" / "model.safetensors")
+    saved = load_file(folder / "calibration" / "calibrator.safetensors")
+    names = {name.removeprefix("network.") for name in saved if name.startswith("network.")}
+    assert names == {name for name, _ in parts.method.model.named_parameters() if not name.startswith("head.")}
+    moved = [not torch.equal(saved[f"network.{name}"], checkpoint[name]) for name in names]
+    assert all(moved)
+    assert result["metrics"] != result["metrics_before_calibration"]
+
+
+def test_a_fine_tuned_run_is_measured_again_and_used(tuned):
+    folder, result = tuned
+    assert experiment.evaluate_run(folder)["metrics"] == result["metrics"]
+    test = load_data(result["config"]).test
+    found = lt.load(folder).predict(test.images).probabilities.argmax(1)
+    assert (found == test.labels).mean() == pytest.approx(result["metrics"]["top1"])
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_images_of_the_fine_tuning_are_class_balanced_or_each_once(balanced):
+    config = experiment.resolve("ce", "digits-lt", {**PROBE, "calibrator.balanced": balanced}, seed=3)
+    parts = build(config, load_data(config))
+    seen = []
+
+    class Recording:
+        finetune_epochs, finetune_batch_size = 2, 100
+
+        def finetune(self, model, passes, **where):
+            assert where == {"device": "cpu", "amp": False}
+            seen.extend([batch.target for batch in batches] for batches in passes)
+
+    recording = Recording()
+    recording.balanced = balanced
+    fine_tune(config, parts.data, recording, parts.method.model, device="cpu")
+    counts = [torch.bincount(torch.cat(epoch), minlength=10) for epoch in seen]
+    assert len(counts) == 2
+    assert [len(batch) for batch in seen[0]] == [100, 100, 100, 100, 17]
+    if balanced:
+        assert min(map(int, counts[0])) > 20
+    else:
+        assert counts[0].tolist() == parts.data.class_counts.counts.tolist()
+
+
+def test_a_finished_run_is_probed(run, tmp_path):
+    folder, _ = run
+    record = calibrate_run(folder, "linear_probe", tmp_path / "a", options={"variant": "udp", "epochs": 3, "lr": 0.3})
+    assert record["metrics"]["top1"] > 0.15
+    assert record["calibrator"]["variant"] == "udp"
+
+
+def test_a_frozen_network_is_not_fine_tuned():
+    probe = CALIBRATORS["linear_probe"]([3, 2], finetune_epochs=1)
+    with pytest.raises(UsageError, match=r"calibrator\.finetune_epochs must be 0 where the network is frozen, got 1"):
+        refuse_unfit({"mode": "freeze", "feature_views": 0}, probe)

@@ -15,7 +15,7 @@ from lt_fast.batch import Batch
 from lt_fast.counts import ClassCounts
 from lt_fast.errors import Interrupted
 from lt_fast.experiment.build import build, load_data
-from lt_fast.losses import BalancedSoftmaxLoss, CrossEntropyLoss
+from lt_fast.losses import BalancedSoftmaxLoss, CrossEntropyLoss, LDAMLoss
 from lt_fast.methods import ConfusionPairing
 from lt_fast.report import run_report
 from lt_fast.sampling import ConfusionCounts
@@ -167,6 +167,48 @@ def test_the_loss_is_that_of_the_paper(options):
     loss.backward()
     assert method.model.logits.grad.abs().sum(1).min() > 0
     assert method.record.up_to_date().total == rows
+
+
+@pytest.mark.parametrize(
+    ("stage_1_loss", "first"),
+    [
+        ("same", reference.ldam_loss),
+        ("cross_entropy", reference.cross_entropy_loss),
+        ("balanced_softmax", reference.balanced_softmax_loss),
+    ],
+)
+def test_the_loss_of_the_first_stage_is_a_setting(stage_1_loss, first):
+    counts, draw = [50, 20, 5, 2], torch.Generator().manual_seed(1)
+    logits, target = torch.rand(9, 4, generator=draw), torch.randint(4, (9,), generator=draw)
+    method = ConfusionPairing(
+        Given(logits), ClassCounts(counts), LDAMLoss(counts), mix_pairs=False, stage_1_loss=stage_1_loss
+    )
+    batch = Batch(views=(torch.zeros(9, 1),), target=target)
+    for epoch, wanted in ((3, first), (4, reference.ldam_loss)):
+        method.on_epoch_start(epoch, EPOCHS)
+        found = method.training_step({"train": batch}).loss
+        torch.testing.assert_close(found, wanted(logits, target, counts).float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"stage_1_loss": "erm"}, "stage_1_loss must be one of same, cross_entropy, balanced_softmax, got 'erm'"),
+        ({"condition": "pred"}, "condition must be one of true, either, none, got 'pred'"),
+    ],
+)
+def test_an_unknown_reading_is_refused(data, setting, message):
+    with pytest.raises(ValueError, match=message):
+        parts_of(data, **setting)
+
+
+def test_pairs_may_be_of_all_errors_at_once(data):
+    _, parts = parts_of(data, condition="none")
+    count(parts.method, [0, 0, 3], [1, 1, 7])
+    parts.method.on_epoch_start(4, EPOCHS)
+    batches = list(parts.loaders["pairs"].batches(4))
+    pairs = {(int(a), int(b)) for each in batches for a, b in zip(each.target, each.target_b, strict=True)}
+    assert pairs == {(0, 1), (3, 7)}
 
 
 # Steps 1 to 28 are stage 1; the 28th and 35th end an epoch, the 29th is the first that mixes.

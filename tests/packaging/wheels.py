@@ -44,7 +44,7 @@ def sources():
 def sources_in(wheel):
     """Return the same of a wheel."""
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.startswith("lt_fast/") and not name.endswith(".so")]
+        names = [name for name in archive.namelist() if name.startswith("lt_fast/") and not name.endswith((".so", "/"))]
         return {name: archive.read(name) for name in names}
 
 

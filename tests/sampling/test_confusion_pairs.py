@@ -85,6 +85,73 @@ def test_samples_of_both_classes_are_equally_likely():
             assert stats.chisquare(found).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("uniform_fraction", [0.0, 0.3, 1.0])
+def test_errors_of_all_classes_are_drawn_by_their_counts(temperature, uniform_fraction):
+    sampler = build(
+        pairs_per_batch=1000,
+        num_batches=100,
+        temperature=temperature,
+        uniform_fraction=uniform_fraction,
+        condition="none",
+        seed=2**64 - 1,
+    )
+    _, found = shares(sampler, epoch=7)
+    wanted = np.array(reference.error_pair_shares(MATRIX, temperature, uniform_fraction)) * found.sum()
+    assert (found[wanted == 0] == 0).all()
+    assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
+
+
+def test_a_class_is_the_true_or_the_predicted_one_of_its_error():
+    first, found = shares(build(pairs_per_batch=1000, num_batches=100, condition="either"))
+    wanted = np.array(reference.confusion_pair_shares(MATRIX + MATRIX.T, 1.0, 0.0)) * first[:, None]
+    assert stats.chisquare(first).pvalue > 1e-4
+    assert (found[wanted == 0] == 0).all()
+    for row, expected in zip(found, wanted, strict=True):
+        assert stats.chisquare(row[expected > 0], expected[expected > 0]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("condition", ["either", "none"])
+def test_every_condition_is_seekable_shared_and_resumed(condition):
+    sampler = build(num_batches=9, condition=condition, seed=3)
+    whole = plain(sampler)
+    assert [sampler.batch(0, step) for step in range(9)] == whole
+    shards = [plain(build(num_batches=9, condition=condition, seed=3).shard(rank, 3)) for rank in range(3)]
+    assert [shards[step % 3][step // 3] for step in range(9)] == whole
+    state = {**sampler.state_dict(), "epoch": 0, "position": 4}
+    other = build(LATER, num_batches=9, condition=condition, seed=3)
+    other.load_state_dict(json.loads(json.dumps(state)))
+    assert plain(other) == whole[4:]
+    with pytest.raises(ValueError, match="condition"):
+        build(num_batches=9, seed=3).load_state_dict(state)
+
+
+def test_without_errors_any_two_classes_are_a_pair():
+    _, found = shares(build(np.diag([1, 1, 1, 1]), pairs_per_batch=1000, num_batches=50, condition="none"))
+    assert np.trace(found) == 0
+    assert stats.chisquare(found[~np.eye(4, dtype=bool)]).pvalue > 1e-4
+
+
+def test_errors_of_classes_without_samples_are_left_out():
+    labels = np.array([0] * 6 + [2] * 3)
+    sampler = ConfusionPairBatchSampler(
+        labels, [[0, 9, 1], [5, 0, 5], [0, 7, 0]], pairs_per_batch=2, num_batches=50, empty="ignore", condition="none"
+    )
+    assert labels[sampler.epoch_indices()].tolist() == [[0, 2]] * 100
+
+
+def test_one_class_alone_has_no_pairs():
+    with pytest.raises(ValueError, match="labels must have at least 2 classes with samples to make pairs, got 1"):
+        ConfusionPairBatchSampler(
+            [0, 0], np.ones((2, 2)), pairs_per_batch=1, num_batches=1, empty="ignore", condition="none"
+        )
+
+
+def test_an_unknown_condition_is_refused():
+    with pytest.raises(ValueError, match="condition must be one of true, either, none, got 'predicted'"):
+        build(condition="predicted")
+
+
 def test_an_empty_row_pairs_with_any_other_class():
     first, found = shares(build(np.zeros((4, 4)), pairs_per_batch=1000, num_batches=100))
     off_diagonal = found[~np.eye(4, dtype=bool)]

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from lt_fast.training import cosine, multistep
-from lt_fast.training.schedules import epoch_at
+from lt_fast.training import cosine, epoch_at, multistep
 
 
 def test_multistep_is_ldams_schedule_at_200_epochs():

@@ -96,7 +96,7 @@ def collected_batches(
     hook = named_head(model, head).register_forward_hook(calls.note, with_kwargs=True)
     before = 0
     try:
-        with _in_eval_mode(model):
+        with in_eval_mode(model):
             for step, (x, labels) in enumerate(labelled(batches, progress=progress)):
                 calls.clear()
                 images = x.to(target_device, non_blocking=True)
@@ -134,7 +134,8 @@ def _checked(model: nn.Module, images: Tensor, calls: "_Calls", *, step: int) ->
 
 
 @contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module of ``model`` into evaluation mode, and back into its own mode at the end."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -60,6 +60,8 @@ def minimise(
     replacement: bool = False,
     views: int = 1,
     factors: Sequence[float] | None = None,
+    nesterov: bool = False,
+    stop: Callable[[], bool] | None = None,
     progress: bool = False,
 ) -> list[float]:
     """Train for one epoch per entry of ``rates``, and return the mean loss of each epoch.
@@ -70,12 +72,14 @@ def minimise(
         rows: N of one view; the last batch of an epoch may be smaller.
         rates: learning rate of each epoch.
         batch_size: rows per step.
-        momentum: of SGD, not Nesterov's.
+        momentum: of SGD.
         weight_decay: L2 penalty on every parameter.
         order: gives the rows of an epoch: each once, unless there is ``replacement``.
         replacement: whether rows may come more than once, and others not at all.
         views: blocks of N rows that ``loss_of`` knows, one after the other; an epoch reads block ``epoch % views``.
         factors: what each parameter's learning rate is relative to ``rates``; 1 when left out.
+        nesterov: use Nesterov's momentum.
+        stop: asked after each epoch; True ends the training.
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
@@ -90,6 +94,7 @@ def minimise(
         lr=min(rates[0], largest),
         momentum=momentum,
         weight_decay=min(weight_decay, largest),
+        nesterov=nesterov,
     )
     losses: list[float] = []
     for epoch, rate in enumerate(_shown(rates, progress=progress)):
@@ -103,7 +108,9 @@ def minimise(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.detach() * len(batch)
-        losses.append(_finite(float(total) / rows, epoch))
+        losses.append(finite_loss(float(total) / rows, epoch))
+        if stop is not None and stop():
+            break
     return losses
 
 
@@ -111,7 +118,13 @@ class CalibrationDivergedError(FloatingPointError, ValueError):
     """The loss of a calibrator became NaN or infinite: the run has failed, as a diverged training does."""
 
 
-def _finite(loss: float, epoch: int) -> float:
+def finite_loss(loss: float, epoch: int) -> float:
+    """Return the mean loss of an epoch.
+
+    Raises:
+        CalibrationDivergedError: if it is not finite.
+    """
+    """Return the loss of an epoch, or raise ``CalibrationDivergedError`` where it is not finite."""
     if not math.isfinite(loss):
         raise CalibrationDivergedError(
             f"calibration diverged: the loss of epoch {epoch} is {loss}; lower lr or weight_decay (in a recipe, "

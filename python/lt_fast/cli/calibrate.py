@@ -155,7 +155,7 @@ def _cautions(result: Mapping[str, Any], *, has_test: bool) -> list[str]:
     from lt_fast.experiment.build import make_calibrator  # noqa: PLC0415
 
     config, found = result["config"], []
-    if "data_options" not in config:
+    if "mode" not in config:
         return []
     calibrator = make_calibrator(config, ClassCounts(result["data"]["class_counts"]))
     if getattr(calibrator, "fitted_on", "training") == "validation":

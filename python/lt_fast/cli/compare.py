@@ -13,6 +13,8 @@ from lt_fast.errors import UsageError
 if TYPE_CHECKING:
     from lt_fast.comparison import Comparison
 
+MAX_COUNT = 1 << 53
+
 SUMMARY = "compare finished runs: every metric with an interval, and better, worse or not distinguishable"
 
 
@@ -22,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs", nargs="*", type=folder, help="directories of finished runs; runs that differ in the seed are one method"
     )
     parser.add_argument("--level", default="0.95", help="of the intervals (default: 0.95)")
+    for option, usual in (("--many-above", "more"), ("--few-below", "less")):
+        parser.add_argument(
+            option, metavar="N", help=f"the group has classes with {usual} training images than N (default: the runs')"
+        )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row per metric and method")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw a dot plot with the intervals")
 
@@ -35,7 +41,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         raise UsageError(f"--picture must end in .png or .svg, got {str(arguments.picture)!r}; both are written")
     from lt_fast.comparison import compare  # noqa: PLC0415
 
-    found = compare(arguments.runs, level=level)
+    found = compare(arguments.runs, level=level, groups=_groups(arguments))
     _print(found, output)
     if arguments.csv is not None:
         _write(arguments.csv, found)
@@ -44,7 +50,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if pictures:
         output.say(f"picture: {pictures[0]}")
     entries = [entry._asdict() for entry in found.entries]
-    output.result({"methods": list(found.methods), "level": found.level, "entries": entries, "pictures": pictures})
+    groups = dict(zip(("many_above", "few_below"), found.groups, strict=True))
+    result = {"methods": list(found.methods), "level": found.level, "groups": groups, "entries": entries}
+    output.result({**result, "pictures": pictures})
     return 0
 
 
@@ -52,6 +60,22 @@ def _level(text: str) -> float:
     from lt_fast._numbers import fraction_option  # noqa: PLC0415
 
     return fraction_option("--level", text, ends=False, hint="; 0.95 is usual")
+
+
+def _groups(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """Return the thresholds that are to take the place of the runs' own, or None."""
+    from lt_fast._numbers import integer_option  # noqa: PLC0415
+
+    given = {"--many-above": arguments.many_above, "--few-below": arguments.few_below}
+    lacking = [name for name, text in given.items() if text is None]
+    if len(lacking) == len(given):
+        return None
+    if lacking:
+        raise UsageError(f"{lacking[0]} must be given, too: both take the place of the runs' thresholds")
+    many, few = (integer_option(name, text, least=1, most=MAX_COUNT) for name, text in given.items())
+    if few > many + 1:
+        raise UsageError(f"--few-below must be <= --many-above + 1, or a class is in two groups, got {few} and {many}")
+    return many, few
 
 
 def _drawn(file: Path | None, found: "Comparison") -> list[str]:
@@ -93,11 +117,14 @@ def _print(found: "Comparison", output: Output) -> None:
 
 
 def _words(found: "Comparison") -> str:
+    from lt_fast.report.metrics_table import groups_line  # noqa: PLC0415
+
     counts = {entry.method: entry.runs for entry in found.entries}
     runs = ", ".join(f"{name}: {number} run{'s' * (number > 1)}" for name, number in counts.items())
     kinds = {entry.interval for entry in found.entries if entry.interval is not None}
     over = " and ".join(sorted(kinds))
-    return f"{runs}; {100 * found.level:g} % intervals over {over}, each comparison for itself"
+    words = f"{runs}; {100 * found.level:g} % intervals over {over}, each comparison for itself"
+    return f"{words}\n{groups_line(found.groups)}"
 
 
 def _percent(value: float | None, *, sign: bool = False) -> str:

@@ -118,7 +118,8 @@ def _compare(results: dict[str, list[dict[str, Any]]], out: Path) -> list[Path]:
 
 
 def _summarise(results: dict[str, list[dict[str, Any]]], out: Path, pictures: list[Path], output: Output) -> None:
-    from lt_fast.report.metrics_table import header, interval_row  # noqa: PLC0415
+    from lt_fast.counts import FEW_BELOW, MANY_ABOVE  # noqa: PLC0415
+    from lt_fast.report.metrics_table import groups_line, header, interval_row  # noqa: PLC0415
     from lt_fast.report.tables import markdown_table, text_table  # noqa: PLC0415
 
     rows = _rows(results)
@@ -131,6 +132,7 @@ def _summarise(results: dict[str, list[dict[str, Any]]], out: Path, pictures: li
         f"mean{' ± 95 % interval' if seeds > 1 else ''} over {seeds} seed{'s' * (seeds > 1)}"
     )
     output.say(f"\n{title}\n\n{text_table(header(), cells)}\n")
+    output.say(groups_line((MANY_ABOVE, FEW_BELOW), results[METHODS[0]][0]["metrics"]))
     output.say(f"run directories: {out}/<method>-seed<n>")
     if pictures:
         output.say(f"pictures: {out}/recall.png, {out}/<method>-seed0/plots")

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import FEW_BELOW, MANY_ABOVE, ClassCounts
 
 METRICS = {
     "overall": "share of the test images that are right",
     "balanced": "mean recall over the classes",
-    "many": "mean recall over the classes with more than 100 training images",
-    "medium": "mean recall over the classes with 20 to 100 training images",
-    "few": "mean recall over the classes with less than 20 training images",
+    "many": "mean recall over the classes with more training images than ``many_above``, 100 by default",
+    "medium": "mean recall over the classes between the two thresholds",
+    "few": "mean recall over the classes with less training images than ``few_below``, 20 by default",
     "worst class": "smallest recall of a class",
     "macro-F1": "mean F1 over the classes",
     "ECE": "expected calibration error over 15 bins; smaller is better",
@@ -31,6 +31,7 @@ class Measured:
         confidence: ``(N,)``, their probabilities.
         labels: ``(N,)``.
         counts: training images per class.
+        groups: ``(many_above, few_below)``.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class Measured:
         confidence: NDArray[np.float64],
         labels: NDArray[np.int64],
         counts: ClassCounts,
+        groups: tuple[int, int] = (MANY_ABOVE, FEW_BELOW),
     ) -> None:
-        self._classes, self._groups = len(counts), counts.groups()
+        self._classes, self._groups = len(counts), counts.groups(many=groups[0], few=groups[1])
         self._labels, self._answers = labels, answers
         self._right, self._confidence = (answers == labels).astype(np.float64), confidence
         edges = (np.arange(1, _BINS) / _BINS).astype(confidence.dtype)

@@ -5,6 +5,7 @@ from typing import Any
 
 from lt_fast.comparison.measuring import METRICS
 from lt_fast.comparison.table import Comparison
+from lt_fast.report.metrics_table import groups_line
 from lt_fast.report.style import BLACK, BLUE, VERMILION, figure
 
 _COLOURS = {None: BLACK, "not distinguishable": BLACK, "better": BLUE, "worse": VERMILION}
@@ -31,7 +32,8 @@ def draw_comparison(path: Path, found: Comparison) -> list[Path]:
             _panel(panel, found, metric, names=place % _COLUMNS == 0)
         drawn.supxlabel(
             f"percent, with {100 * found.level:g} % intervals; compared with {found.methods[0]} (dashed): blue and up "
-            "better, red and down worse, black not distinguishable",
+            "better, red and down worse, black not distinguishable\n"
+            f"{groups_line(found.groups)}",
             fontsize=9,
         )
     return [path.with_suffix(f".{ending}") for ending in ("png", "svg")]

@@ -11,13 +11,14 @@ from lt_fast.counts import ClassCounts
 from lt_fast.datasets.splits import read_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.calibrating import CALIBRATION_RECORD, read_calibration
-from lt_fast.experiment.config import method_name
+from lt_fast.experiment.config import groups_of, method_name
 from lt_fast.experiment.predictions import read_answers
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.training.run_files import read_result
 
-_SEEDS = ("seed", "subset_seed", "start_from", "recipe_file")
+# What runs of one method may differ in: seeds, and what changes no training.
+_SEEDS = ("seed", "subset_seed", "start_from", "recipe_file", "many_above", "few_below")
 
 
 class ReadRun(NamedTuple):
@@ -31,6 +32,7 @@ class ReadRun(NamedTuple):
         test: fingerprint of its test images.
         names: of the classes.
         measured: its answers.
+        groups: ``(many_above, few_below)``.
     """
 
     folder: str
@@ -40,6 +42,7 @@ class ReadRun(NamedTuple):
     test: str
     names: tuple[str, ...]
     measured: Measured
+    groups: tuple[int, int]
 
 
 class MethodRuns(NamedTuple):
@@ -49,8 +52,8 @@ class MethodRuns(NamedTuple):
     runs: list[ReadRun]
 
 
-def read_run(folder: str | Path) -> ReadRun:
-    """Read a finished run, or a folder that ``lt-fast calibrate`` wrote.
+def read_run(folder: str | Path, groups: tuple[int, int] | None = None) -> ReadRun:
+    """Read a finished run, or a folder that ``lt-fast calibrate`` wrote; ``groups`` in place of its own thresholds.
 
     Raises:
         DataError: if the run has not finished, or a file is missing or damaged.
@@ -70,15 +73,17 @@ def read_run(folder: str | Path) -> ReadRun:
     config = {name: value for name, value in result["config"].items() if name not in _SEEDS}
     recipe = method_name(config, added)
     kind = json.dumps([config, added], sort_keys=True)
-    measured = Measured(saved.final.predicted, saved.final.confidence, saved.labels, counts)
-    return ReadRun(str(folder), recipe, kind, result["config"]["seed"], test, counts.names, measured)
+    groups = groups_of(result["config"]) if groups is None else groups
+    measured = Measured(saved.final.predicted, saved.final.confidence, saved.labels, counts, groups)
+    return ReadRun(str(folder), recipe, kind, result["config"]["seed"], test, counts.names, measured, groups)
 
 
-def grouped(folders: Sequence[str | Path]) -> list[MethodRuns]:
+def grouped(folders: Sequence[str | Path], groups: tuple[int, int] | None = None) -> list[MethodRuns]:
     """Read runs and group them by method, in the order of the first run of each.
 
     Raises:
-        UsageError: if there are none, one comes twice, or the methods were tested on different images.
+        UsageError: if there are none, one comes twice, the methods were tested on different images, or the runs have
+            other thresholds of the groups and ``groups`` names none for all.
         DataError: if a run has not finished, or a file is missing or damaged.
     """
     if not folders:
@@ -88,10 +93,11 @@ def grouped(folders: Sequence[str | Path]) -> list[MethodRuns]:
     if twice is not None:
         raise UsageError(f"{twice} must be given once; leave one out")
     by_kind: dict[str, list[ReadRun]] = {}
-    for run in map(read_run, folders):
+    for run in (read_run(folder, groups) for folder in folders):
         by_kind.setdefault(run.kind, []).append(run)
     methods = [sorted(runs, key=lambda run: (run.test, run.seed)) for runs in by_kind.values()]
     _refuse_other_images(methods)
+    _refuse_other_groups([run for runs in methods for run in runs])
     return [MethodRuns(_name(runs, methods), runs) for runs in methods]
 
 
@@ -109,6 +115,17 @@ def _refuse_other_images(methods: list[list[ReadRun]]) -> None:
                 )
         if runs[0].names != first[0].names:
             raise UsageError(f"the methods must have the same classes, and {runs[0].folder} has others")
+
+
+def _refuse_other_groups(runs: list[ReadRun]) -> None:
+    first = runs[0]
+    other = next((run for run in runs if run.groups != first.groups), None)
+    if other is not None:
+        words = [f"many_above={run.groups[0]} and few_below={run.groups[1]} ({run.folder})" for run in (first, other)]
+        raise UsageError(
+            f"the runs must have the same groups of classes, got {' but '.join(words)}; name them for all with "
+            "--many-above and --few-below, groups= in Python"
+        )
 
 
 def _name(runs: list[ReadRun], methods: list[list[ReadRun]]) -> str:

@@ -53,18 +53,26 @@ class Comparison(NamedTuple):
         methods: names, the first being what the others are compared with.
         entries: one per method and metric, by metric.
         level: of the intervals.
+        groups: ``(many_above, few_below)``: the thresholds of many, medium and few.
     """
 
     methods: tuple[str, ...]
     entries: tuple[Entry, ...]
     level: float
+    groups: tuple[int, int]
 
     def of(self, method: str, metric: str) -> Entry:
         """Return one entry."""
         return next(entry for entry in self.entries if (entry.method, entry.metric) == (method, metric))
 
 
-def results(runs: Sequence[str | Path], *, level: float = 0.95, resamples: int = 2000) -> Any:
+def results(
+    runs: Sequence[str | Path],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    groups: tuple[int, int] | None = None,
+) -> Any:
     """Return the comparison of finished runs as a ``pandas.DataFrame``, one row per metric and method.
 
     Columns: the attributes of ``Entry``. Arguments and errors as ``compare``.
@@ -77,11 +85,17 @@ def results(runs: Sequence[str | Path], *, level: float = 0.95, resamples: int =
         lt_fast.results(["runs/ce-...-0", "runs/ce-...-1", "runs/mammc-...-0", "runs/mammc-...-1"])
     """
     pandas = require("pandas", extra="compare", purpose="a data frame of results")
-    entries = compare(runs, level=level, resamples=resamples).entries
+    entries = compare(runs, level=level, resamples=resamples, groups=groups).entries
     return pandas.DataFrame([entry._asdict() for entry in entries], columns=list(Entry._fields))
 
 
-def compare(runs: Sequence[str | Path], *, level: float = 0.95, resamples: int = 2000) -> Comparison:
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    groups: tuple[int, int] | None = None,
+) -> Comparison:
     """Compare finished runs: runs whose configurations differ in seeds alone are one method.
 
     The interval of a method with two or more runs is Student's t over the runs; with one run, the percentile bootstrap
@@ -95,18 +109,21 @@ def compare(runs: Sequence[str | Path], *, level: float = 0.95, resamples: int =
             the others are compared with.
         level: of the intervals, in (0, 1).
         resamples: of the bootstrap, from 1 to 1,000,000.
+        groups: thresholds of the groups of classes, ``(many_above, few_below)``; those of the runs when left out.
 
     Complexity: O(resamples * N) per run with N test images.
 
     Raises:
-        UsageError: if there is no run, one comes twice, or the methods were tested on different images.
+        UsageError: if there is no run, one comes twice, the methods were tested on different images, or the runs have
+            other thresholds and ``groups`` is left out.
+        ValueError: if a class would be in two groups.
         DataError: if a run has not finished, or a file is missing or damaged.
 
     Source: Efron 1979, The Annals of Statistics 7(1) (bootstrap); Welch 1947, Biometrika 34.
     """
     level = _checks.number("level", level, above=0, below=1)
     resamples = _checks.integer("resamples", resamples, least=1, most=_MOST_RESAMPLES)
-    methods = grouped(runs)
+    methods = grouped(runs, groups)
     one_run = any(len(method.runs) == 1 for method in methods)
     samples = _samples(methods, resamples) if one_run else None
     values = [np.stack([run.measured.of() for run in method.runs]) for method in methods]
@@ -115,7 +132,7 @@ def compare(runs: Sequence[str | Path], *, level: float = 0.95, resamples: int =
         for column, metric in enumerate(METRICS)
         for place in range(len(methods))
     ]
-    return Comparison(tuple(method.name for method in methods), tuple(entries), level)
+    return Comparison(tuple(method.name for method in methods), tuple(entries), level, methods[0].runs[0].groups)
 
 
 def _samples(methods: list[MethodRuns], resamples: int) -> list[NDArray[np.float64]]:

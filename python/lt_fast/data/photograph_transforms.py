@@ -20,7 +20,7 @@ from lt_fast.data.decoders import as_picture, as_tensor
 from lt_fast.errors import UsageError
 from lt_fast.registry import register
 
-AUGMENTATIONS = ("light", "standard", "strong", "autoaugment", "randaugment", "simclr")
+AUGMENTATIONS = ("light", "standard", "strong", "autoaugment", "randaugment", "simclr", "inception", "imagenet")
 """The presets that ``augment`` names; ``"none"`` and ``module:function`` are taken too."""
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
@@ -29,8 +29,8 @@ _OF_TENSORS = ("bicubic", "bilinear")
 """What torchvision resizes tensors by, antialiased as Pillow does."""
 
 _MOST_PIXELS = 4096
-_SMALLEST_SCALE = {**dict.fromkeys(AUGMENTATIONS, 0.2), "light": 0.35}
-_JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.05}
+_SMALLEST_SCALE = {**dict.fromkeys(AUGMENTATIONS, 0.2), "light": 0.35, "inception": 0.08, "imagenet": 0.08}
+_JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
 
 
 @register("transform", "photograph")
@@ -47,6 +47,9 @@ class PhotographTransform:
 
     - ``"light"``: ``RandomResizedCrop`` of 35 to 100 % of the area, and a mirror image with probability 1/2.
     - ``"standard"``: of 20 to 100 %, and ``ColorJitter`` of brightness, contrast and saturation by 0.4, hue by 0.05.
+    - ``"inception"``: of 8 to 100 %, torchvision's own default, and the mirror image: how iNaturalist 2018 is trained.
+    - ``"imagenet"``: as inception, and ``ColorJitter`` of brightness, contrast and saturation by 0.4, none of hue: how
+      ImageNet-LT and Places-LT are trained (facebookresearch/classifier-balancing, data/dataloader.py).
     - ``"strong"``: as standard, with ``TrivialAugmentWide`` (Müller and Hutter 2021, arXiv:2103.10158) for the jitter.
     - ``"autoaugment"``: as standard, with the policy for ImageNet of arXiv:1805.09501 for the jitter.
     - ``"randaugment"``: as standard, with two operations of magnitude 9 of 30 (arXiv:1909.13719) for the jitter.
@@ -176,7 +179,9 @@ class PhotographTransform:
             return [v2.RandomApply([jitter], 0.8), v2.RandomGrayscale(0.2), v2.RandomApply([blur], 0.5)]
         return {
             "light": [],
-            "standard": [_Jitter(v2.ColorJitter(**_JITTER))],
+            "standard": [_Jitter(v2.ColorJitter(**_JITTER, hue=0.05))],
+            "inception": [],
+            "imagenet": [_Jitter(v2.ColorJitter(**_JITTER))],
             "strong": [v2.TrivialAugmentWide()],
             "autoaugment": [v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET)],
             "randaugment": [v2.RandAugment()],
@@ -194,7 +199,8 @@ class _Jitter:
         steps = []
         for at in drawn["fn_idx"].tolist():
             name = ("brightness", "contrast", "saturation", "hue")[at]
-            steps.append((name, 1.0, [drawn[f"{name}_factor"]], False))
+            factor = drawn[f"{name}_factor"]
+            steps += [] if factor is None else [(name, 1.0, [factor], False)]  # None: it is not changed
         colours = _rust.Augmentation([(1.0, False, [steps])], 0, 0)
         if isinstance(image, Tensor):
             return as_tensor(_coloured(image.permute(1, 2, 0).numpy(), colours))

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -178,6 +178,7 @@ class FileSource:
 
     Attributes:
         class_counts: images per class.
+        protocol: how the images were chosen, in plain JSON values, where that is known.
 
     Raises:
         TypeError: if the labels are not integers.
@@ -189,6 +190,7 @@ class FileSource:
     decoder: str = "pillow"
     quiet = False
     """Whether what there is to remark about an image is left out, because it has been said."""
+    protocol: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -217,10 +219,12 @@ class FileSource:
         return len(self.labels)
 
     def subset(self, rows: ArrayLike) -> Self:
-        """Return the images at ``rows``, in that order, with the same classes."""
+        """Return the images at ``rows``, in that order, with the same classes and protocol."""
         chosen = _rows(rows, len(self))
         paths, labels = self.paths.take(chosen), self.labels[chosen]
-        return type(self)(paths, labels, self.classes, root=self.root, decoder=self.decoder)
+        part = type(self)(paths, labels, self.classes, root=self.root, decoder=self.decoder)
+        part.protocol = self.protocol
+        return part
 
     @property
     def fingerprint(self) -> str:

@@ -24,6 +24,7 @@ def read_batch(source: ImageSource, transform: Any, seed: int, plan: BatchPlan) 
         target_b=None if mix is None else torch.from_numpy(labels[mix.partner]),
         lam=None if mix is None else torch.from_numpy(mix.lam),
         index=torch.from_numpy(plan.index),
+        boxes=None if mix is None or mix.boxes is None else torch.from_numpy(mix.boxes),
         weight=plan.weight,
     )
 

@@ -12,8 +12,9 @@ Images in memory are one array, of which ``lt_fast.data`` makes batches::
 
 Image files are read from what names them: to paths, labels, names of the classes, counts and a fingerprint::
 
-    train = lt.datasets.image_list("ImageNet_LT_train.txt", "imagenet")   # also Places-LT's
-    train = lt.datasets.inaturalist("train2018.json", "inaturalist")
+    train, test, validation = lt.datasets.imagenet_lt("imagenet")         # places_lt, inaturalist_2018: by their lists
+    train = lt.datasets.image_list("train.txt", "photos")                 # any such list
+    train = lt.datasets.inaturalist("train2021.json", "inaturalist")
     train = lt.datasets.image_folder("photos/train")                      # one folder per class
     train = lt.datasets.csv_table("train.csv", "photos")
 
@@ -36,6 +37,7 @@ from lt_fast.datasets.image_lists import image_list, write_image_list
 from lt_fast.datasets.image_set import ImageSet
 from lt_fast.datasets.inaturalist import inaturalist
 from lt_fast.datasets.label_noise import noisy_labels
+from lt_fast.datasets.large_scale import Published, imagenet_lt, inaturalist_2018, places_lt
 from lt_fast.datasets.paths import Paths
 from lt_fast.datasets.profiles import long_tailed_counts
 from lt_fast.datasets.statistics import CIFAR10_STATS, CIFAR100_STATS, DIGITS_STATS, channel_stats
@@ -51,16 +53,20 @@ __all__ = [
     "ImageFiles",
     "ImageSet",
     "Paths",
+    "Published",
     "channel_stats",
     "cifar_lt",
     "csv_table",
     "digits_lt",
     "image_folder",
     "image_list",
+    "imagenet_lt",
     "inaturalist",
+    "inaturalist_2018",
     "long_tailed_counts",
     "long_tailed_indices",
     "noisy_labels",
+    "places_lt",
     "read_image",
     "validation_split",
     "write_image_list",

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lt_fast.calibration.of_experts import require_experts
 from lt_fast.counts import ClassCounts
 from lt_fast.data import ArraySource, FileSource, Loader
 from lt_fast.datasets import ImageSet, channel_stats, validation_split
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.components import arguments_for, call, component_of, parameters_of
-from lt_fast.experiment.config import DATA_OPTIONS, MODE, protocol_of
+from lt_fast.experiment.config import DATA_OPTIONS, MODE, groups_of, library_name, protocol_of
 from lt_fast.experiment.layer_rates import Layerwise, rates_by_layer
 from lt_fast.experiment.second_stage import refuse_unfit
-from lt_fast.methods import DeferredReweighting, Method, TrainingData, WeightAveraging
+from lt_fast.methods import DeferredReweighting, FeatureMixer, FeatureMixing, Method, TrainingData, WeightAveraging
 from lt_fast.models import Classifier, Frozen
 from lt_fast.models.weights_on_disk import require_weights
 from lt_fast.ranks import Ranks
@@ -82,7 +83,7 @@ def load_data(
     name = config["data"]
     factory = component_of("data", name)
     if root is None and needs_root(name):
-        raise UsageError(f"--root is needed for {name}: the folder of its files; --download fetches them there")
+        raise UsageError(how_to_give_root(name))
     options = dict(config.get(DATA_OPTIONS, {})) | ({} if root is None else {"root": str(root)})
     given = {
         "root": root,
@@ -127,6 +128,14 @@ def takes(name: str, argument: str) -> bool:
     return argument in parameters_of(component_of("data", name))
 
 
+def how_to_give_root(name: str) -> str:
+    """Return the message that the folder of the data set called ``name`` is needed."""
+    hint = (
+        "--download fetches them there" if takes(name, "download") else "add --root DIR, which holds lists and images"
+    )
+    return f"--root is needed for {name}: the folder of its files; {hint}"
+
+
 def needs_root(name: str) -> bool:
     """Return whether the folder of the data set called ``name`` must be given."""
     root = parameters_of(component_of("data", name)).get("root")
@@ -162,11 +171,16 @@ def build(
         _refuse_unused_mixer(config, training_data, loaders)
         _refuse_unused_rule(config)
         optimizer, schedule = make_optimizer(config), make_schedule(config)
-        if config.get(MODE) == "finetune":
-            optimizer = Layerwise(optimizer, rates_by_layer(model, config["layer_decay"]))
+        rates = rates_by_layer(model, config["layer_decay"]) if config.get(MODE) == "finetune" else {}
+        for parameter, factor in method.learning_rates().items():
+            rates[parameter] = factor * rates.get(parameter, 1.0)
+        optimizer = Layerwise(optimizer, rates) if rates else optimizer
         _try_out(optimizer, schedule)
         calibrator = make_calibrator(config, data.train.class_counts)
+        _refuse_one_group(config, data.train.class_counts)
         refuse_unfit(config, calibrator)
+        if getattr(calibrator, "of_experts", False):
+            require_experts(getattr(model, "head", None))
     except (TypeError, ValueError, OverflowError) as error:
         raise error if isinstance(error, UsageError | DataError) else UsageError(str(error)) from error
     return Parts(method, training_data, loaders, optimizer, schedule, calibrator)
@@ -185,6 +199,8 @@ def make_method(config: Mapping[str, Any], data: Data, mixer: Any = None, *, mod
     method: Method = _made(config, "method", given)
     if not isinstance(method, Method):
         raise UsageError(f"method {config['method']['name']} must be a lt_fast.methods.Method, got {method!r}")
+    if isinstance(mixer, FeatureMixer):
+        method = FeatureMixing(method, mixer, counts.num_classes)
     averaging = config.get("averaging", 0.0)
     return WeightAveraging(method, averaging) if averaging else method
 
@@ -206,7 +222,7 @@ def make_model(config: Mapping[str, Any], data: Data, *, first_weights: bool = T
     if not first_weights and "weights" in config["model"]:
         config = {**config, "model": {**config["model"], "weights": None}}
     if config["model"].get("weights") == "pretrained":
-        require_weights(config["model"]["name"])
+        require_weights(library_name(config["model"]["name"]))
     model: nn.Module = _made(config, "model", given)
     if config.get(MODE) == "freeze":
         model = _frozen(config, model)
@@ -353,6 +369,8 @@ def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
 def images_to_fit(calibrator: Any, data: Data) -> tuple[str, Any]:
     """Return which images stage 2 is fitted on, by name, and those images.
 
+    ``"unlabelled test"`` images are the test images, whose labels such a calibrator does not read.
+
     Raises:
         UsageError: if they are validation images, and there are none.
     """
@@ -363,7 +381,8 @@ def images_to_fit(calibrator: Any, data: Data) -> tuple[str, Any]:
             f"{calibrator.name} is fitted on validation images, and the run has none: on the training images the "
             f"network looks better than it is; {hint}train with --set validation=0.2"
         )
-    return wanted, data.validation if wanted == "validation" else data.train
+    chosen = {"validation": data.validation, "unlabelled test": data.test}
+    return wanted, chosen.get(wanted, data.train)
 
 
 def logit_scale(config: Mapping[str, Any]) -> float:
@@ -388,6 +407,7 @@ class MixedLabels(nn.Module):
     def __init__(self, criterion: nn.Module, mixer: Any) -> None:
         super().__init__()
         self.criterion, self.mixer = criterion, mixer
+        self.of_experts = getattr(criterion, "of_experts", False)
 
     def forward(
         self, logits: Tensor, target: Tensor, target_b: Tensor | None = None, lam: Tensor | None = None
@@ -416,6 +436,19 @@ def _refuse_unused_rule(config: Mapping[str, Any]) -> None:
         raise UsageError(
             f"loss.{given[0]} needs a mixer, whose mixed labels it weighs, and this run has none; leave it out, or "
             "name one with --set mixer=NAME"
+        )
+
+
+def _refuse_one_group(config: Mapping[str, Any], counts: ClassCounts) -> None:
+    """Refuse thresholds that were chosen and leave all classes in one group: nothing would be compared."""
+    limits = {name: config[name] for name in ("many_above", "few_below") if name in config}
+    many, few = groups_of(config)
+    full = [name for name, member in counts.groups(many=many, few=few).items() if member.any()]
+    if limits and len(full) == 1 and len(counts) > 1:
+        given = " and ".join(f"{name}={value}" for name, value in limits.items())
+        raise UsageError(
+            f"many_above and few_below must divide the classes, got {given}, which leaves all {len(counts)} in "
+            f"{full[0]!r}: they have {counts.counts.min()} to {counts.counts.max()} training images; set others between"
         )
 
 

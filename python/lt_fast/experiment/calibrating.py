@@ -13,7 +13,7 @@ from lt_fast.calibration import CALIBRATORS, storage
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, logit_scale, source_of
 from lt_fast.experiment.components import call, component_of, refuse_unknown, settable
-from lt_fast.experiment.config import OWN_HEAD, resolve
+from lt_fast.experiment.config import OWN_HEAD, groups_of, resolve
 from lt_fast.experiment.evaluate import opened
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.photographs import NAME as PHOTOGRAPHS
@@ -206,10 +206,12 @@ def _calibrated(
     if getattr(calibrator, "tau", None) is not None:
         settings = {**settings, "tau": calibrator.tau}
     test = _predictions(config, data.test, parts, calibrator, device, most)
-    measured = measure(data, test)
+    measured = measure(data, test, groups_of(config))
+    told: dict[str, Any] = getattr(calibrator, "summary", dict)()
     ties = ties_to(config, parts.method.model)
     record = {
         "run": str(run.resolve()), "calibrator": settings, "fitted_on": fitted_on, "ties": ties, **measured,
+        **({"summary": told} if told else {}),
     }  # fmt: skip
     make_folder(folder)
     calibrator.save(folder)

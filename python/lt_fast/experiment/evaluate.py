@@ -10,6 +10,7 @@ import torch
 
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, load_data
+from lt_fast.experiment.config import groups_of
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.folds import refuse_folds
 from lt_fast.experiment.for_use import INPUT, NETWORK, VALIDATION, has_second_stage
@@ -69,8 +70,8 @@ def evaluate_run(
         "config": config,
         "epochs_done": checkpoint.epoch,
         "calibrated": calibrated,
-        **measure(data, predictions),
-        "intervals": intervals_of(predictions, data, level=level),
+        **measure(data, predictions, groups_of(config)),
+        "intervals": intervals_of(predictions, data, level=level, groups=groups_of(config)),
         "level": level,
         "not_written": early
         if not last

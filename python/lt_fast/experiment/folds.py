@@ -17,7 +17,7 @@ from lt_fast.datasets.photographs import Columns
 from lt_fast.datasets.splits import IMAGES, ImageRow, read_images, write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data
-from lt_fast.experiment.config import DATA_OPTIONS
+from lt_fast.experiment.config import DATA_OPTIONS, groups_of
 from lt_fast.experiment.mirrors import checked_log
 from lt_fast.experiment.photographs import collect, divide
 from lt_fast.experiment.predictions import MOST_LOGITS, measured, pooled, read_predictions_of
@@ -168,7 +168,7 @@ def _pooled(config: Mapping[str, Any], directory: RunDirectory, places: list[Pat
     seconds["calibrate_and_measure"] += time.perf_counter() - started
     result = {
         "config": dict(config),
-        **measured(predictions, counts),
+        **measured(predictions, counts, groups_of(config)),
         "method": {},
         "tables": [],
         "data": protocol["data"],

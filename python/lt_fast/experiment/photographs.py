@@ -43,17 +43,14 @@ class Photographs(FileSource):
 
     Attributes:
         groups: (N,) name of each image's group, or "".
-        protocol: how the images were chosen, in plain JSON values.
     """
 
     quiet = True
     groups: tuple[str, ...] = ()
-    protocol: Mapping[str, Any] = {}
 
     def subset(self, rows: ArrayLike) -> Self:
-        """Return the images at ``rows``, in that order, with the same classes and protocol."""
+        """Return the images at ``rows``, in that order, with the same classes, groups and protocol."""
         chosen = super().subset(rows)
-        chosen.protocol = self.protocol
         chosen.groups = tuple(self.groups[row] for row in np.asarray(rows).tolist()) if self.groups else ()
         return chosen
 

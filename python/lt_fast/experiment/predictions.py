@@ -13,13 +13,16 @@ from lt_fast import metrics
 from lt_fast._columns import Columns
 from lt_fast._extras import require
 from lt_fast._files import FOR_RUN, read_bytes, replace_file
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import FEW_BELOW, MANY_ABOVE, ClassCounts
 from lt_fast.errors import DataError
 from lt_fast.metrics.label_errors import LabelErrors, class_thresholds, errors_among, most_confident
 from lt_fast.training.run_files import CALIBRATED, PREDICTIONS, read_saved
 
 MOST_LOGITS = 1 << 28
 """Bytes of logits, before and after calibration together, up to which a run keeps every one: 256 MiB."""
+
+USUAL_GROUPS = (MANY_ABOVE, FEW_BELOW)
+"""Thresholds of the groups of classes where none are given."""
 
 BEST = 5
 """Classes of each image that are kept where the logits are not."""
@@ -101,10 +104,10 @@ class Predictions(NamedTuple):
         """Return the tensors of the file."""
         return {name: tensor.contiguous() for name, tensor in self._asdict().items() if tensor is not None}
 
-    def measured(self, counts: ClassCounts) -> list[dict[str, Any]]:
-        """Return the metrics, before and perhaps after calibration."""
+    def measured(self, counts: ClassCounts, groups: tuple[int, int] = USUAL_GROUPS) -> list[dict[str, Any]]:
+        """Return the metrics, before and perhaps after calibration; ``groups`` as of ``metrics.evaluate``."""
         stages = (self.logits, self.calibrated_logits)
-        return [metrics.evaluate(logits, self.labels, counts) for logits in stages if logits is not None]
+        return [metrics.evaluate(logits, self.labels, counts, groups=groups) for logits in stages if logits is not None]
 
     def final(self) -> NDArray[np.int64]:
         """Return the predicted class of each image, after calibration where there is one."""
@@ -134,10 +137,10 @@ class BestPredictions(NamedTuple):
         found |= {f"{CALIBRATED}{name}": tensor for name, tensor in later.items()}
         return {name: tensor.contiguous() for name, tensor in found.items()}
 
-    def measured(self, counts: ClassCounts) -> list[dict[str, Any]]:
-        """Return the metrics, before and perhaps after calibration."""
+    def measured(self, counts: ClassCounts, groups: tuple[int, int] = USUAL_GROUPS) -> list[dict[str, Any]]:
+        """Return the metrics, before and perhaps after calibration; ``groups`` as of ``metrics.evaluate``."""
         stages = (each.answers(self.labels) for each in (self.before, self.after) if each is not None)
-        return [metrics.Evaluation(counts).merge(answers).compute() for answers in stages]
+        return [metrics.Evaluation(counts, groups=groups).merge(answers).compute() for answers in stages]
 
     def final(self) -> NDArray[np.int64]:
         """Return the predicted class of each image, after calibration where there is one."""
@@ -161,9 +164,9 @@ def predictions(before: Scores, labels: Tensor, after: Scores | None) -> AnyPred
     return Predictions(before, labels, after)
 
 
-def measured(found: AnyPredictions, counts: ClassCounts) -> dict[str, Any]:
+def measured(found: AnyPredictions, counts: ClassCounts, groups: tuple[int, int] = USUAL_GROUPS) -> dict[str, Any]:
     """Return ``metrics`` and ``metrics_before_calibration`` of the predictions."""
-    stages = found.measured(counts)
+    stages = found.measured(counts, groups)
     return {"metrics": stages[-1], "metrics_before_calibration": stages[0] if len(stages) > 1 else None}
 
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lt_fast.counts import FEW_BELOW, MANY_ABOVE
 from lt_fast.experiment.build import Data
-from lt_fast.experiment.config import sources_of
+from lt_fast.experiment.config import groups_of, sources_of
 from lt_fast.experiment.stored import START
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.versions import versions
@@ -24,13 +23,10 @@ COMPARED_BY_CHECKPOINTS = tuple(
 
 def protocol_of(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """Return what a comparable run must share, data, subset hash, groups and selection rule, and every source."""
+    many, few = groups_of(config)
     return {
         "data": data_summary(data),
-        "groups": {
-            "many": f"> {MANY_ABOVE} training images",
-            "medium": f"{FEW_BELOW} to {MANY_ABOVE}",
-            "few": f"< {FEW_BELOW}",
-        },
+        "groups": {"many": f"> {many} training images", "medium": f"{few} to {many}", "few": f"< {few}"},
         "selection": selection_of(config),
         "augmentation": {"transform": config["transform"], "mixer": config["mixer"]},
         "sources": sources_of(config),

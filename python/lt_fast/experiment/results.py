@@ -19,6 +19,7 @@ from lt_fast.errors import DataError
 from lt_fast.experiment.build import Data, Parts, images_to_fit, source_of
 from lt_fast.experiment.predictions import (
     MOST_LOGITS,
+    USUAL_GROUPS,
     AnyPredictions,
     Best,
     Scores,
@@ -31,7 +32,7 @@ from lt_fast.experiment.predictions import (
     scores_in,
 )
 from lt_fast.experiment.scored_prior import scored_prior
-from lt_fast.experiment.second_stage import adapted, batches_to_fit, refuse_unfit, shift_batch_norm
+from lt_fast.experiment.second_stage import adapted, batches_to_fit, fine_tune, refuse_unfit, shift_batch_norm
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -153,6 +154,11 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
         UsageError: if it needs validation images, and there are none.
     """
     wanted, images = images_to_fit(calibrator, data)
+    if wanted == "unlabelled test":
+        warnings.warn(
+            f"{calibrator.name} reads the test images, without their labels: its figures hold for these together",
+            stacklevel=3,
+        )
     _warn_of_second_adjustment(config, data, calibrator)
     refuse_unfit(config, calibrator)
     model = parts.method.model
@@ -162,6 +168,7 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
         found = [collect(network, each, device=device, amp=config["amp"], keep_logits=False) for each in views]
     features, _, targets = (torch.cat(column) for column in zip(*found, strict=True))
     calibrator.fit(features, targets, head=model.head)
+    fine_tune(config, parts.data, calibrator, model, device=device)
     return wanted
 
 
@@ -178,12 +185,14 @@ def _warn_of_second_adjustment(config: Mapping[str, Any], data: Data, calibrator
         )
 
 
-def measure(data: Data, found: AnyPredictions) -> dict[str, Any]:
-    """Return ``metrics`` and ``metrics_before_calibration`` of the predictions."""
-    return measured(found, data.train.class_counts)
+def measure(data: Data, found: AnyPredictions, groups: tuple[int, int] = USUAL_GROUPS) -> dict[str, Any]:
+    """Return ``metrics`` and ``metrics_before_calibration`` of the predictions; ``groups`` of ``groups_of``."""
+    return measured(found, data.train.class_counts, groups)
 
 
-def intervals_of(found: AnyPredictions, data: Data, *, level: float = 0.95) -> dict[str, Any]:
+def intervals_of(
+    found: AnyPredictions, data: Data, *, level: float = 0.95, groups: tuple[int, int] = USUAL_GROUPS
+) -> dict[str, Any]:
     """Return intervals over the choice of the test images, (low, high) each; None where there is no image.
 
     Of ``top1`` and of each class's recall (``per_class``) Wilson's, of ``balanced_acc`` and of each group's recall that
@@ -193,11 +202,12 @@ def intervals_of(found: AnyPredictions, data: Data, *, level: float = 0.95) -> d
     hits = labels[found.final() == labels]
     right, total = (np.bincount(each, minlength=len(counts)) for each in (hits, labels))
     ends = metrics.wilson_interval(right, total, level).tolist()
-    groups = {name: _of_mean(right[member], total[member], level) for name, member in counts.groups().items()}
+    members = counts.groups(many=groups[0], few=groups[1])
+    of_groups = {name: _of_mean(right[member], total[member], level) for name, member in members.items()}
     return {
         "top1": metrics.wilson_interval(len(hits), len(labels), level).tolist(),
         "balanced_acc": _of_mean(right, total, level),
-        **{f"{name}_recall": interval for name, interval in groups.items()},
+        **{f"{name}_recall": interval for name, interval in of_groups.items()},
         "per_class": [pair if images else None for pair, images in zip(ends, total, strict=True)],
     }
 

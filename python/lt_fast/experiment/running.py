@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +20,11 @@ from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, fused_on, images_to_fit, load_data, source_of
 from lt_fast.experiment.captured import CapturedPrediction, in_large_batches
-from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE
+from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE, groups_of
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
+from lt_fast.experiment.other_run import network_of_run
 from lt_fast.experiment.photographs import home_of, rows_of
 from lt_fast.experiment.predictions import MOST_LOGITS
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, data_summary, protocol_of, selection_of
@@ -65,6 +67,7 @@ def run(
     compiler: str | None = None,
     times: training.Times = NO_TIMES,
     most_logits: int = MOST_LOGITS,
+    test_curves: bool = False,
 ) -> dict[str, Any]:
     """Train, calibrate and measure by ``config``, with everything in ``run_dir``.
 
@@ -90,6 +93,8 @@ def run(
         most_logits: bytes of test logits, before and after calibration together, up to which the run stores them all
             (float32); above, the five best classes of each image, and no N x C matrix is made. The metrics are the
             same. ``evaluate_run(..., logits=True)`` stores them later.
+        test_curves: measure the test images after every epoch too, where images are held out for validation. Nothing is
+            chosen by them: the epoch that is best on the validation images then has its accuracy on the test images.
 
     Under ``torchrun`` every rank calls this, and rank 0 writes and returns the result; the others return an empty one.
 
@@ -109,7 +114,9 @@ def run(
         raise UsageError(f"device must be cuda on {ranks.world_size} ranks, each with a GPU of its own, got {device!r}")
     told = Told(checked_log(log), tuple(callbacks))
     most = _checks.integer("most_logits", most_logits, least=0)
-    place = Place(Path(run_dir), resume, device, progress, step, ranks, workers, told, compiler, times, most)
+    place = Place(
+        Path(run_dir), resume, device, progress, step, ranks, workers, told, compiler, times, most, test_curves
+    )
     with process_group(ranks, device):
         return run_in(config, place, root=root, download=download, start_from=start_from)
 
@@ -135,6 +142,7 @@ class Place(NamedTuple):
     compiler: str | None = None
     times: training.Times = NO_TIMES
     most_logits: int = MOST_LOGITS
+    test_curves: bool = False
 
 
 def run_in(
@@ -371,7 +379,13 @@ def _measured(
     alone = parts._replace(data=replace(parts.data, ranks=Ranks()))  # the others have nothing left to do
     predictions = calibrated(config, data, alone, directory.path, scored, device=place.device, fit=True)
     tables = _saved_tables(parts.method, directory.path)
-    measured = {**measure(data, predictions), "method": dict(parts.method.summary()), "tables": tables}
+    told: dict[str, Any] = getattr(parts.calibrator, "summary", dict)()  # such as how many experts answer
+    measured = {
+        **measure(data, predictions, groups_of(config)),
+        "method": dict(parts.method.summary()),
+        **({"calibration": told} if told else {}),
+        "tables": tables,
+    }
     result = {"config": dict(config), **measured, **_circumstances(config, data, history, started, place)}
     predictions.save(directory.path)
     save_for_use(config, data, alone, directory.path, device=place.device, most=place.most_logits)
@@ -407,6 +421,7 @@ def _fitted(
     mirrors: Sequence[Mirror],
 ) -> training.History:
     """Train; on every rank, of which the first has the run directory."""
+    parts.method.prepare(partial(network_of_run, data=data))
     return training.fit(
         parts.method,
         parts.loaders,
@@ -414,7 +429,7 @@ def _fitted(
         learning_rate=parts.schedule,
         optimizer=fused_on(place.device, parts.optimizer),
         run=directory,
-        evaluate=_evaluation(config, data, parts, place),
+        evaluate=_evaluations(config, data, parts, place),
         amp=config["amp"],
         device=place.device,
         progress=place.progress,
@@ -446,16 +461,25 @@ def _circumstances(
     }
 
 
-def _evaluation(
+def _evaluations(
     config: Mapping[str, Any], data: Data, parts: Parts, place: Place
 ) -> Callable[[Any], dict[str, float | None]]:
-    name, images = data.measured_each_epoch()
+    """Return what measures the method after an epoch: on validation images, else test images; on both if asked for."""
+    measured = dict([data.measured_each_epoch()]) | ({"test": data.test} if place.test_curves else {})
+    each = [_evaluation(config, data, parts, place, images) for images in measured.items()]
+    return lambda method: {name: value for evaluate in each for name, value in evaluate(method).items()}
+
+
+def _evaluation(
+    config: Mapping[str, Any], data: Data, parts: Parts, place: Place, measured: tuple[str, Any]
+) -> Callable[[Any], dict[str, float | None]]:
+    name, images = measured
     captured = place.step == "graph"
     batches = (in_large_batches(parts.data) if captured else parts.data).plain_loader(source_of(images))
     predicting = CapturedPrediction(parts.method, torch.device(place.device)) if captured else parts.method
 
     def evaluate(method: Method) -> dict[str, float | None]:  # noqa: ARG001  (it is that of `parts`)
-        recalls = metrics.GroupRecalls(data.train.class_counts)
+        recalls = metrics.GroupRecalls(data.train.class_counts, groups=groups_of(config))
         for _, logits, labels in scored_batches(config, predicting, batches, device=place.device):
             recalls.add(logits, labels)
         counted = torch.from_numpy(recalls.counted).to(place.device)  # where the ranks exchange tensors

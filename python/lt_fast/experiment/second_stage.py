@@ -12,7 +12,7 @@ from lt_fast.data import FixedBatches
 from lt_fast.errors import UsageError
 from lt_fast.experiment.config import MODE
 from lt_fast.methods import TrainingData
-from lt_fast.sampling import ClassBalancedBatchSampler
+from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
 from lt_fast.training import deterministic
 
 
@@ -54,6 +54,28 @@ def shift_batch_norm(
         calibrator.shift(model, batches, device=device, amp=config["amp"])
 
 
+def fine_tune(config: Mapping[str, Any], data: TrainingData, calibrator: Any, model: nn.Module, *, device: str) -> None:
+    """Let a calibrator with ``finetune_epochs`` above 0 fine-tune the network, by augmented training images.
+
+    An epoch has N draws, class-balanced or each image once; each is a function of (seed, epoch, position), the epochs
+    counted on from the training's.
+    """
+    epochs = getattr(calibrator, "finetune_epochs", 0)
+    if not epochs:
+        return
+    size = min(calibrator.finetune_batch_size, len(data.labels))
+    common: dict[str, Any] = {"batch_size": size, "output": "numpy", "seed": config["seed"], "drop_last": False}
+    sampler = (
+        ClassBalancedBatchSampler(data.labels, empty="ignore", **common)
+        if calibrator.balanced
+        else ShuffledBatchSampler(data.labels, **common)
+    )
+    loader = data.loader(sampler, mixer=None)
+    passes = (loader.batches(config["epochs"] + epoch) for epoch in range(epochs))
+    with deterministic(torch.device(device)):
+        calibrator.finetune(model, passes, device=device, amp=config["amp"])
+
+
 def adapted(calibrator: Any, model: nn.Module) -> nn.Module:
     """Return the network whose features ``calibrator`` takes: ``model``, or what the calibrator makes of it."""
     adapt = getattr(calibrator, "adapted", None)
@@ -69,11 +91,12 @@ def refuse_unfit(config: Mapping[str, Any], calibrator: Any) -> None:
     """
     if config.get(MODE) != "freeze":
         return
-    if getattr(calibrator, "shift_epochs", 0):
-        raise UsageError(
-            f"calibrator.shift_epochs must be 0 where the network is frozen, got {calibrator.shift_epochs}: its "
-            "features are computed once; set it to 0, or leave --freeze out"
-        )
+    for setting in ("shift_epochs", "finetune_epochs"):
+        if getattr(calibrator, setting, 0):
+            raise UsageError(
+                f"calibrator.{setting} must be 0 where the network is frozen, got {getattr(calibrator, setting)}: its "
+                "features are computed once; set it to 0, or leave --freeze out"
+            )
     if getattr(calibrator, "views", 0) and not config["feature_views"]:
         raise UsageError(
             f"calibrator.views must be 0 where feature_views is 0, got {calibrator.views}: no augmented view is "

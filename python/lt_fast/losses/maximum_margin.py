@@ -29,15 +29,16 @@ class MaximumMarginLoss(Loss):
         gamma: multiplies the offset of correct samples, finite, >= 0; above 1 wrong samples have more margin.
         scale: multiplies the logits, which are cosines, > 0.
         ldam: MM-LDAM.
-        compat: ``"batch_first_label"`` repeats a defect of the authors' code, see Source; for comparison only.
+        compat: ``"batch_first_label"`` repeats a defect of the authors' code, with which the published figures were
+            made, see Source; for comparison only. In a recipe ``--set loss.compat=batch_first_label``.
         shared: options of every loss, see ``Loss`` for them, Shape and Raises.
 
     Source: Kang, Vu and Yoo 2021, arXiv:2206.05380; code ihaeyong/Maximum-Margin-LDAM, losses.py HMMLoss. The defaults
     are its README's for CIFAR-100 at ratio 100; the authors tuned all three per data set. Differs from that code, which
     takes the own score of *every* row from the column of the batch's first label, and includes a 0 in the own column
     when it looks for the largest other: here each row has its own label, as the paper's text says, and the own column
-    is left out. ``compat="batch_first_label"`` has the code's form, in which the published figures may have been
-    computed; with it a row's loss depends on its batch.
+    is left out. ``compat="batch_first_label"`` has the code's form, in which the published figures were computed: it
+    is in the code of the submission (68bfd2d), before and after. With it a row's loss depends on its batch.
     """
 
     def __init__(

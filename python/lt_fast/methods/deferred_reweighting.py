@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from lt_fast.training.schedules import epoch_at
+from lt_fast._schedules import epoch_at
 
 
 class DeferredReweighting(nn.Module):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast import _checks
+from lt_fast._schedules import epoch_at
 from lt_fast.batch import Batch
 from lt_fast.counts import ClassCounts
 from lt_fast.data import FixedBatches, Loader
@@ -16,7 +17,6 @@ from lt_fast.methods.method import StepOutput
 from lt_fast.methods.training_data import TrainingData
 from lt_fast.ranks import Ranks
 from lt_fast.registry import register
-from lt_fast.training.schedules import epoch_at
 
 _DECIMALS = 2  # the authors': smaller shares than half of a hundredth do not count
 

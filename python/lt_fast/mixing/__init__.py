@@ -14,7 +14,8 @@ The function of the same name mixes a batch of tensors in any loop, by a ``Mix``
     logits = model(mix.apply(x))
     loss = criterion(logits, y, y[mix.partner], mix.lam_label)     # a criterion with label_rule="mixup"
 
-``CMO`` and ``LOBM`` take partners from the whole data set rather than the batch, so they are for a ``Loader`` alone.
+``CMO`` and ``LOBM`` take partners from the whole data set rather than the batch, so they are for a ``Loader`` alone;
+``OTMix`` needs the network as well (``lt_fast.methods.FeatureMixing``).
 
 ``plan(batch, labels)`` is all that a ``Loader`` asks for: see ``Mixer`` for one of your own.
 """
@@ -26,6 +27,7 @@ from lt_fast.mixing.lobm import LOBM
 from lt_fast.mixing.mam import MAM, mam, mam_label_weight
 from lt_fast.mixing.mix import Mix, Mixer
 from lt_fast.mixing.mixup import Mixup, mixup
+from lt_fast.mixing.otmix import OTMix, otmix_backgrounds
 from lt_fast.mixing.remix import Remix, remix, remix_label_weight
 from lt_fast.mixing.unimix import UniMix, unimix, unimix_coefficient
 from lt_fast.registry import MIXERS
@@ -40,6 +42,7 @@ __all__ = [
     "Mix",
     "Mixer",
     "Mixup",
+    "OTMix",
     "Remix",
     "UniMix",
     "cp_mix",
@@ -48,6 +51,7 @@ __all__ = [
     "mam",
     "mam_label_weight",
     "mixup",
+    "otmix_backgrounds",
     "remix",
     "remix_label_weight",
     "unimix",

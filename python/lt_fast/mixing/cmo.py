@@ -1,14 +1,15 @@
 """CMO, context-rich minority oversampling: rectangles of rare images are pasted onto the images of ordinary batches."""
 
-import math
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from lt_fast._checks import integer, number
+from lt_fast._schedules import epoch_at
 from lt_fast.batch import BatchPlan, MixPlan
 from lt_fast.mixing.cutmix import CutMix
+from lt_fast.mixing.draws import checked_key
 from lt_fast.mixing.mix import Labels, Mixer
 from lt_fast.mixing.partners import ClassDrawnPartners
 from lt_fast.registry import register
@@ -82,10 +83,10 @@ class CMO(Mixer):
 
     def plan(self, batch: BatchPlan, labels: Labels) -> MixPlan:
         """Return foregrounds from the whole data set, and the rectangles that they fill."""
+        return self._pasting(batch, labels) if self._mixes(batch.epoch) else self._unmixed(batch)
+
+    def _pasting(self, batch: BatchPlan, labels: Labels) -> MixPlan:
         plan = self._boxes.plan(batch, labels)
-        if not self._mixes(batch.epoch):
-            unmixed = np.ones_like(plan.lam), np.zeros((len(plan.lam), 4), np.int32)
-            return MixPlan(batch.index, batch.position, *unmixed)
         partner, position = self._partners.of(batch)
         # Where nothing is pasted, another image would be read in vain.
         pasted = plan.lam < 1
@@ -93,9 +94,13 @@ class CMO(Mixer):
             partner=np.where(pasted, partner, batch.index), position=np.where(pasted, position, batch.position)
         )
 
+    def _unmixed(self, batch: BatchPlan) -> MixPlan:
+        checked_key(epoch=batch.epoch, step=batch.step)
+        rows = len(batch.index)
+        return MixPlan(batch.index, batch.position, np.ones(rows, np.float32), np.zeros((rows, 4), np.int32))
+
     def _mixes(self, epoch: int) -> bool:
-        first, end = (math.floor(fraction * self.epochs + 0.5) for fraction in (self.start_at, self.stop_at))
-        return first <= epoch < end
+        return epoch_at(self.start_at, self.epochs) <= epoch < epoch_at(self.stop_at, self.epochs)
 
     def label_weight(self, lam: Tensor, target_a: Tensor, target_b: Tensor) -> Tensor:  # noqa: ARG002  (the mixers' shared signature)
         """Return ``lam``: a label weighs what its image covers."""

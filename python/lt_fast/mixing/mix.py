@@ -53,18 +53,24 @@ class Mix(NamedTuple):
         if x.ndim == 0 or len(x) != len(self.partner):
             raise ValueError(f"x must hold one image per partner ({len(self.partner)}), got shape {tuple(x.shape)}")
         second = x[self.partner.to(x.device)]
-        return self._blended(x, second) if self.boxes is None else self._pasted(x, second, self.boxes)
+        return self._blended(x, second) if self.boxes is None else pasted(x, second, self.boxes)
 
     def _blended(self, x: Tensor, second: Tensor) -> Tensor:
         wide = torch.promote_types(x.dtype, torch.float32)
         lam = self.lam_input.to(x.device, wide).reshape(-1, *[1] * (x.ndim - 1))
         return (lam * x.to(wide) + (1 - lam) * second.to(wide)).to(x.dtype)
 
-    def _pasted(self, x: Tensor, second: Tensor, boxes: Tensor) -> Tensor:
-        top, left, bottom, right = boxes.to(x.device).reshape(len(x), 4, *[1] * (x.ndim - 1)).unbind(1)
-        y, column = (torch.arange(size, device=x.device) for size in x.shape[-2:])
-        inside = (y[:, None] >= top) & (y[:, None] < bottom) & (column >= left) & (column < right)
-        return torch.where(inside, second, x)
+
+def pasted(x: Tensor, second: Tensor, boxes: Tensor) -> Tensor:
+    """Return ``x`` with the pixels of ``second`` inside the boxes.
+
+    Shape:
+        x and second (B, ..., H, W); boxes (B, 4) integers, rows (top, left, bottom, right); returns the shape of ``x``.
+    """
+    top, left, bottom, right = boxes.to(x.device).reshape(len(x), 4, *[1] * (x.ndim - 1)).unbind(1)
+    y, column = (torch.arange(size, device=x.device) for size in x.shape[-2:])
+    inside = (y[:, None] >= top) & (y[:, None] < bottom) & (column >= left) & (column < right)
+    return torch.where(inside, second, x)
 
 
 class Mixer(FixedSettings, ABC):

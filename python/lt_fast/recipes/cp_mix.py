@@ -5,10 +5,21 @@ The paper's table of values was not available and no public code was found: the 
 
 from typing import Any
 
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
+from lt_fast.recipes.ride import CODE as RIDE_CODE
+from lt_fast.recipes.ride import RIDE
 
 _PAPER = "CP-Mix paper"
 _UNKNOWN = "the paper's value was not available"
+
+_CIFAR: dict[str, Setting] = {
+    "epochs": cited(
+        200,
+        f"ours: {_PAPER}, appendix B.3, trains longer on CIFAR-LT and ImageNet-LT; its number was not available, so "
+        "the length of LDAM-DRW stays and methods are comparable; --set epochs=400 is twice that",
+    )
+}
 
 _DIGITS: dict[str, Setting] = {
     "method": Spec(pairs_per_batch=cited(64, "ours: as many as there are plain images")),
@@ -18,6 +29,31 @@ _DIGITS: dict[str, Setting] = {
 _PHOTOGRAPHS: dict[str, Setting] = {
     "method": Spec(pairs_per_batch=cited(32, "ours: as many as there are plain photographs when fine-tuning")),
     "calibrator": Spec(batch_size=cited(64, "ours: as on digits-lt")),
+}
+
+_IMAGENET_LT: dict[str, Setting] = {
+    "model": Spec(
+        cited("resnet50", f"{_PAPER}: ResNet-50"),
+        head=cited("linear", f"ours: {_PAPER} names a normalised classifier on iNaturalist 2018 alone"),
+    ),
+    "batch_size": cited(256, f"ours: {_UNKNOWN}; what other codes have with this rate (microsoft/robustlearn: marc)"),
+    "learning_rate": cited(0.1, f"{_PAPER}: 0.1, a cosine"),
+    "method": Spec(pairs_per_batch=cited(256, "ours: as many as there are plain images")),
+}
+_PLACES_LT: dict[str, Setting] = {"calibrator": None}  # the paper: the classifier is not fine-tuned on Places-LT
+_INATURALIST_2018: dict[str, Setting] = {
+    "model": Spec(
+        head=cited("linear", f"ours: {_PAPER} has a normalised classifier, whose scale was not available"),
+    ),
+    "batch_size": cited(256, f"ours: {_UNKNOWN}; as on ImageNet-LT"),
+    "learning_rate": cited(0.1, f"{_PAPER}: 0.1"),
+    "schedule": Spec(
+        cited("multistep", f"{_PAPER}: steps after a warm-up"),
+        warmup=cited(0.05, f"ours: {_UNKNOWN}; naver-ai/cmo: inat18_train.py, 5 of 100 epochs"),
+        milestones=cited((0.75,), f"ours: {_UNKNOWN}; naver-ai/cmo: inat18_train.py, epoch 75 of 100"),
+        factor=cited(0.1, f"{_PAPER}: by 0.1"),
+    ),
+    "method": Spec(pairs_per_batch=cited(256, "ours: as many as there are plain images")),
 }
 
 CP_MIX = register(
@@ -33,6 +69,11 @@ CP_MIX = register(
         cost="stage 2, a third of the epochs: three times the images per step; then seconds for the classifier",
         method=Spec(
             "cp_mix",
+            stage_1_loss=cited(
+                "same",
+                f"ours: {_PAPER} has balanced softmax for the plain images (eq. 14), but stage 1 should 'follow ERM "
+                "training': cross_entropy is that reading",
+            ),
             stage_2_from=cited(2 / 3, f"{_PAPER}, appendix B.3: generally two thirds of the epochs, then one third"),
             mix_pairs=cited(True, f"{_PAPER}, eq. 15"),
             regularize=cited(
@@ -45,6 +86,11 @@ CP_MIX = register(
             tau=cited(0.5, f"ours: {_UNKNOWN}; half way between mixup and the class sizes alone, not tuned"),
             eta=cited(1.0, f"ours: {_UNKNOWN}; not tuned"),
             pairs_per_batch=cited(128, f"ours: {_UNKNOWN}; as many as there are plain images"),
+            condition=cited(
+                "true",
+                f"ours: {_PAPER}, Algorithm 1, draws the pairs of a class from 'a subset'; by the true class, as eq. 6 "
+                "has pairs; either and none are the other readings",
+            ),
             temperature=cited(1.0, f"{_PAPER}, Algorithm 1: pairs by their counts"),
             uniform_fraction=cited(
                 0.0, f"{_PAPER}, Algorithm 1: no other pairs; 1 draws class-balanced pairs at random"
@@ -53,7 +99,12 @@ CP_MIX = register(
         loss=Spec("balanced_softmax", normalization=cited("batch", f"{_PAPER}, eqs. 11 and 14: plain means")),
         calibrator=Spec(
             "retraining",
-            start=cited("trained", f"{_PAPER}: the classifier is fine-tuned, not initialised again"),
+            start=cited(
+                "trained",
+                f"{_PAPER}: the classifier is fine-tuned, not initialised again, by the method of Trivedi et al. 2023 "
+                "(arXiv:2303.13500), which has three probes, and it does not say which: --set calibrator=linear_probe "
+                "has them; cross entropy alone is ours",
+            ),
             epochs=cited(10, f"ours: {_UNKNOWN}; as facebookresearch/classifier-balancing"),
             lr=cited(
                 0.001,
@@ -64,7 +115,15 @@ CP_MIX = register(
             momentum=cited(0.9, f"{_PAPER}: SGD with momentum 0.9"),
             weight_decay=cited(5e-4, f"ours: {_UNKNOWN}; as facebookresearch/classifier-balancing"),
         ),
-        on={"digits-lt": _DIGITS, "photographs": _PHOTOGRAPHS},
+        on={
+            "cifar10-lt": _CIFAR,
+            "cifar100-lt": _CIFAR,
+            "digits-lt": _DIGITS,
+            "photographs": _PHOTOGRAPHS,
+            IMAGENET_LT: _IMAGENET_LT,
+            PLACES_LT: _PLACES_LT,
+            INATURALIST_2018: _INATURALIST_2018,
+        },
     )
 )
 
@@ -88,5 +147,32 @@ CP_MIX_CE = register(
             cited("cross_entropy", f"{_PAPER}: this ablation"),
             normalization=cited("batch", f"{_PAPER}, eqs. 11 and 14: plain means"),
         ),
+    )
+)
+
+_SIX = f"{_PAPER}: with RIDE, six experts, a normalised head, Nesterov and deferred re-weighting, no fine-tuning"
+
+CP_MIX_RIDE = register(
+    RIDE.derive(
+        "cp_mix_ride",
+        paper=CP_MIX.paper,
+        equations=CP_MIX.equations,
+        title="CP-Mix with RIDE's experts, six of them",
+        cost="as ride with six experts; stage 2, a third of the epochs: three times the images per step",
+        method=CP_MIX.settings["method"],
+        model=Spec(
+            experts=cited(6, _SIX),
+            expert_width=cited(0.75, f"{RIDE_CODE}: configs/config_imbalance_cifar100_ride_teacher.json"),
+        ),
+        loss=Spec(
+            diversity=cited(0.45, f"{RIDE_CODE}: configs/config_imbalance_cifar100_ride_teacher.json, six experts"),
+            normalization=cited(
+                "weights",
+                f"ours: {_UNKNOWN}; RIDE's loss for the plain images, as its authors have it, and each expert's "
+                "cross entropy, without weights, for both mixtures",
+            ),
+        ),
+        reweight=Spec(beta=cited(0.9999, f"ours: {_UNKNOWN}; as {RIDE_CODE}")),
+        on={name: {"method": own["method"]} for name, own in (("digits-lt", _DIGITS), ("photographs", _PHOTOGRAPHS))},
     )
 )

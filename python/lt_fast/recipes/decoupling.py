@@ -1,9 +1,11 @@
 """Decoupling of Kang et al. 2020: cross entropy, then another classifier on its features: cRT, LWS, tau-normalisation.
 
 The authors published no settings for CIFAR: there, those of zhangyongshun/BagofTricks-LT, whose tables have all three.
+Elsewhere the authors' own: what a recipe states for every data set is what they have on ImageNet-LT.
 """
 
 from lt_fast.recipes import ldam
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Cited, Paper, Setting, Spec, cited, register
 
 CODE = "facebookresearch/classifier-balancing"
@@ -25,6 +27,19 @@ def _descent(file: str, epochs: int) -> dict[str, Cited]:
         "batch_size": cited(512, source),
         "momentum": cited(0.9, source),
         "weight_decay": cited(5e-4, source),
+    }
+
+
+def _large(file: str, epochs_on_inaturalist: int) -> dict[str, dict[str, Setting]]:
+    places, inaturalist = (f"{CODE}: config/{folder}/{file}" for folder in ("Places_LT", "iNaturalist18"))
+    return {
+        PLACES_LT: {"calibrator": Spec(lr=cited(0.1, f"{places} classifier lr"), batch_size=cited(256, places))},
+        INATURALIST_2018: {
+            "calibrator": Spec(
+                epochs=cited(epochs_on_inaturalist, f"{inaturalist} num_epochs"),
+                weight_decay=cited(1e-4, inaturalist),
+            )
+        },
     }
 
 
@@ -55,7 +70,7 @@ CRT = register(
             start=cited("fresh", f"{CODE}: cls_crt.yaml, models/DotProductClassifier.py: new weights"),
             **_descent("cls_crt.yaml", 10),
         ),
-        on=_on("cRT"),
+        on={**_on("cRT"), **_large("cls_crt.yaml", 30)},
     )
 )
 
@@ -67,9 +82,13 @@ LWS = register(
         equations="Section 4.4",
         cost=COST,
         calibrator=Spec("lws", **_descent("cls_lws.yaml", 5)),
-        on=_on("LWS"),
+        on={**_on("LWS"), **_large("cls_lws.yaml", 5)},
     )
 )
+
+_CHOSEN: dict[str, Setting] = {
+    "calibrator": Spec(tau=cited(None, f"{CODE}: tau_norm.py tries 0 to 2; the best on the published validation list"))
+}
 
 TAU_NORM = register(
     ldam.CE.derive(
@@ -86,5 +105,6 @@ TAU_NORM = register(
                 "without it. Chosen on validation images: --set calibrator.tau=none --set validation=0.1",
             ),
         ),
+        on={IMAGENET_LT: _CHOSEN, PLACES_LT: _CHOSEN},
     )
 )

@@ -1,10 +1,20 @@
 """DisAlign of Zhang et al. 2021: cross entropy, then factors and offsets of the logits with a confidence."""
 
 from lt_fast.recipes import ldam
+from lt_fast.recipes.large_scale import IMAGENET_LT
 from lt_fast.recipes.recipe import Paper, Setting, Spec, cited, register
 
 CODE = "Megvii-BaseDetection/DisAlign: classification/imagenetlt/resnext50 ...disalign.10e/config.py"
 
+_STAGE_1 = "Megvii-BaseDetection/DisAlign: classification/imagenetlt/resnext50/resx50.scratch.imagenet_lt.224size.90e"
+
+_IMAGENET_LT: dict[str, Setting] = {
+    "batch_size": cited(256, f"{_STAGE_1}/config.py IMS_PER_BATCH"),
+    "learning_rate": cited(
+        0.1,
+        f"{_STAGE_1}/config.py BASE_LR; its blocks begin as the identity (ZERO_INIT_RESIDUAL), torchvision's do not",
+    ),
+}
 _SMALL: dict[str, Setting] = {
     "calibrator": Spec(
         epochs=cited(40, "ours: ten epochs of few images are few steps; as margin calibration there; not tuned"),
@@ -37,6 +47,6 @@ DISALIGN = register(
                 "Megvii-BaseDetection/cvpods: GRWCrossEntropyLoss, F.cross_entropy(weight=...)",
             ),
         ),
-        on={"digits-lt": _SMALL, "photographs": _SMALL},
+        on={"digits-lt": _SMALL, "photographs": _SMALL, IMAGENET_LT: _IMAGENET_LT},
     )
 )

@@ -1,8 +1,15 @@
 """Softmax equalization loss of Tan et al. 2020: rare classes are mostly spared the push of other samples."""
 
-from lt_fast.recipes.recipe import Paper, Recipe, Spec, cited, register
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
+from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
 _CODE = "zhangyongshun/BagofTricks-LT: configs/cao_cifar/re_weighting/seql"
+
+
+def _large(classes: int) -> dict[str, Setting]:
+    source = f"ours: 0.5 over the {classes:,} classes, as the two configurations of CIFAR; not tuned"
+    return {"loss": Spec(threshold=cited(0.5 / classes, source))}
+
 
 EQUALIZATION = register(
     Recipe(
@@ -19,7 +26,12 @@ EQUALIZATION = register(
             threshold=cited(0.05, f"{_CODE}/cifar10_im100.yaml and cifar10_im50.yaml, LAMBDA, for ten classes"),
             normalization=cited("batch", "zhangyongshun/BagofTricks-LT: equalization_loss.py, F.nll_loss"),
         ),
-        on={"cifar100-lt": {"loss": Spec(threshold=cited(0.005, f"{_CODE}/cifar100_im100.yaml, LAMBDA"))}},
+        on={
+            "cifar100-lt": {"loss": Spec(threshold=cited(0.005, f"{_CODE}/cifar100_im100.yaml, LAMBDA"))},
+            IMAGENET_LT: _large(1000),
+            PLACES_LT: _large(365),
+            INATURALIST_2018: _large(8142),
+        },
         at={
             ("cifar100-lt", "exp", 50.0): {
                 "loss": Spec(threshold=cited(0.006, f"{_CODE}/cifar100_im50.yaml, LAMBDA")),

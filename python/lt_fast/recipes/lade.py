@@ -1,5 +1,6 @@
 """LADE of Hong et al. 2021: balanced softmax plus a density term."""
 
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
 _CODE = "hyperconnect/LADE"
@@ -17,6 +18,26 @@ def _cifar(note: str) -> dict[str, Setting]:
             factor=cited(0.01, _CONFIG + note),
             warmup=cited(0.025, f"{_CONFIG}, 5 of 200 epochs{note}"),
         ),
+    }
+
+
+def _large(folder: str, regularizer_weight: float, remine_lambda: float, **own: Setting) -> dict[str, Setting]:
+    source = f"{_CODE}: README.md and config/{folder}/lade.yaml"
+    return {
+        "loss": Spec(
+            regularizer_weight=cited(regularizer_weight, f"{source}, --alpha"),
+            remine_lambda=cited(remine_lambda, f"{source}, --remine_lambda"),
+        ),
+        **own,
+    }
+
+
+def _longer(folder: str, epochs: int, learning_rate: float) -> dict[str, Setting]:
+    source = f"{_CODE}: config/{folder}/lade.yaml"
+    return {
+        "epochs": cited(epochs, f"{source} num_epochs"),
+        "batch_size": cited(256, source),
+        "learning_rate": cited(learning_rate, f"{source} lr"),
     }
 
 
@@ -38,6 +59,12 @@ LADE = register(
             ),
             normalization=cited("batch", f"{_CODE}: PriorCELoss.py, F.cross_entropy; without weights all three agree"),
         ),
-        on={"cifar100-lt": _cifar(""), "cifar10-lt": _cifar(_AS_CIFAR100)},
+        on={
+            "cifar100-lt": _cifar(""),
+            "cifar10-lt": _cifar(_AS_CIFAR100),
+            IMAGENET_LT: _large("ImageNet_LT", 0.05, 0.5, **_longer("ImageNet_LT", 180, 0.05)),
+            PLACES_LT: _large("Places_LT", 0.005, 0.1),
+            INATURALIST_2018: _large("iNaturalist18", 0.05, 0.5, **_longer("iNaturalist18", 200, 0.1)),
+        },
     )
 )

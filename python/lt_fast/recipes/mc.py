@@ -5,6 +5,7 @@ paper" mean the one that joins the two for soil images and numbers its equations
 """
 
 from lt_fast.recipes import mam
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.protocols import LDAM_CODE
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 from lt_fast.recipes.strong_augmentation import MARC, strongly_augmented
@@ -44,6 +45,33 @@ _PHOTOGRAPHS: dict[str, Setting] = {
     )
 }
 
+_IMAGENET_LT: dict[str, Setting] = {
+    "model": Spec(
+        cited("resnet50", f"{MAMMC_PAPER}: ResNet-50; {MARC} has ResNeXt-50, which is --model resnext50"),
+        head=cited("linear", f"{MARC}/models/MARCClassifier.py"),
+    ),
+    "epochs": cited(100, f"{MAMMC_PAPER}: 100 + 10 epochs; {MARC} has 90"),
+    "batch_size": cited(128, f"{MAMMC_PAPER}; {MARC} has 256"),
+    "learning_rate": cited(0.1, f"{MAMMC_PAPER}: a cosine, 0.1 to 0; {MARC} too"),
+    "optimizer": Spec(weight_decay=cited(2e-4, f"{MAMMC_PAPER}; {MARC} has 5e-4")),
+    "calibrator": Spec(
+        lr=cited(0.1, f"{MAMMC_PAPER}: a cosine, 0.1 to 0; {MARC}/config/ImageNet_LT/MARC.yaml has 0.05"),
+        batch_size=cited(128, f"{MAMMC_PAPER}; {MARC} has 256"),
+    ),
+}
+_PLACES_LT: dict[str, Setting] = {
+    "calibrator": Spec(
+        batch_size=cited(128, f"{MARC}/config/Places_LT/MARC.yaml; 10 epochs, 0.05 and 5e-4 as on ImageNet-LT there")
+    )
+}
+_INATURALIST_2018: dict[str, Setting] = {
+    "calibrator": Spec(
+        epochs=cited(30, f"{MARC}/config/iNaturalist18/MARC.yaml num_epochs"),
+        batch_size=cited(256, f"{MARC}/config/iNaturalist18/MARC.yaml"),
+        weight_decay=cited(1e-4, f"{MARC}/config/iNaturalist18/MARC.yaml"),
+    )
+}
+
 MC = register(
     Recipe(
         "mc",
@@ -69,7 +97,15 @@ MC = register(
                 f"eq. 10 of the {MAMMC_PAPER} has the plain mean",
             ),
         ),
-        on={"digits-lt": _DIGITS, "cifar10-lt": _CIFAR, "cifar100-lt": _CIFAR, "photographs": _PHOTOGRAPHS},
+        on={
+            "digits-lt": _DIGITS,
+            "cifar10-lt": _CIFAR,
+            "cifar100-lt": _CIFAR,
+            "photographs": _PHOTOGRAPHS,
+            IMAGENET_LT: _IMAGENET_LT,
+            PLACES_LT: _PLACES_LT,
+            INATURALIST_2018: _INATURALIST_2018,
+        },
     )
 )
 

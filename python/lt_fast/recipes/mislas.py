@@ -1,5 +1,6 @@
 """MiSLAS of Zhong et al. 2021: mixup, then the classifier by label-aware smoothing, with shifted batch norm."""
 
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
 CODE = "dvlab-research/MiSLAS"
@@ -30,6 +31,43 @@ def _cifar(shift_epochs: int, how: str) -> dict[str, Setting]:
         "calibrator": Spec(shift_epochs=cited(shift_epochs, f"{CODE}: stage-2 configs of this data set, {how}")),
     }
 
+
+def _large(folder: str, network: str, smooth: tuple[float, float], **own: Setting) -> dict[str, Setting]:
+    source = f"{CODE}: config/{folder}/{folder}_{network}"
+    second = f"{source}_stage2_mislas.yaml"
+    weight_decay = 1e-4 if folder == "ina2018" else 5e-4
+    return {
+        **own,
+        "mixer": Spec(alpha=cited(0.2, f"{source}_stage1_mixup.yaml alpha")),
+        "calibrator": Spec(
+            smooth_head=cited(smooth[0], second),
+            smooth_tail=cited(smooth[1], second),
+            head_lr_factor=cited(0.05, f"{second} lr_factor"),
+            shift_epochs=cited(1, f"{second} shift_bn; ours: as one pass of N class-balanced draws before stage 2"),
+            batch_size=cited(256, second),
+            weight_decay=cited(weight_decay, second),
+        ),
+    }
+
+
+def _stage_1(folder: str, epochs: int) -> dict[str, Setting]:
+    source = f"{CODE}: config/{folder}/{folder}_resnet50_stage1_mixup.yaml"
+    return {
+        "model": Spec(
+            cited("resnet50", f"{source} backbone"), head=cited("linear", f"{CODE}: models/resnet.py Classifier")
+        ),
+        "epochs": cited(epochs, f"{source} num_epochs"),
+        "batch_size": cited(256, source),
+        "learning_rate": cited(0.1, f"{source} lr, a cosine"),
+    }
+
+
+_LARGE: dict[str, dict[str, Setting]] = {
+    IMAGENET_LT: _large("imagenet", "resnet50", (0.3, 0.0), **_stage_1("imagenet", 180)),
+    PLACES_LT: _large("places", "resnet152", (0.4, 0.1)),
+    INATURALIST_2018: _large("ina2018", "resnet50", (0.3, 0.0), **_stage_1("ina2018", 200)),
+}
+"""On Places-LT stage 1 is the protocol's: the authors train one new block on the frozen network, for 90 epochs."""
 
 _SMALL: dict[str, Setting] = {
     "calibrator": Spec(batch_size=cited(64, "ours: as stage 1 of digits-lt; few images make few steps; not tuned")),
@@ -64,6 +102,7 @@ MISLAS = register(
         on={
             "digits-lt": _SMALL,
             "photographs": _SMALL,
+            **_LARGE,
             "cifar10-lt": _cifar(0, "shift_bn False"),
             "cifar100-lt": _cifar(1, "shift_bn True; ours: as one pass of N class-balanced draws before stage 2"),
         },

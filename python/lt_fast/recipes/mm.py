@@ -1,4 +1,7 @@
-"""Maximum-Margin loss of Kang et al. 2021 on cosine logits, plain and with LDAM's class margins (MM-LDAM)."""
+"""Maximum-Margin loss of Kang et al. 2021 on cosine logits, plain and with LDAM's class margins (MM-LDAM).
+
+``mm_settings`` has the settings of every commit of the authors' code as rows.
+"""
 
 from lt_fast.recipes.recipe import Paper, Recipe, Spec, cited, register
 
@@ -16,6 +19,11 @@ def _tuned(scale: float, max_margin: float, gamma: float, source: str) -> Spec:
 _README = f"{CODE}: README.md and scripts/train_main.sh, CIFAR-100 exp, ratio 100"
 _BATCH = cited("batch", f"{CODE}: F.cross_entropy; without weights all three agree")
 _WEIGHTS = cited("weights", f"{CODE}: losses.py, F.cross_entropy(weight=...) divides by the batch's weight sum")
+_COMPAT = cited(
+    None,
+    f"ours: each sample has its own label, as the paper's text; the figures of {CODE} were made with "
+    "batch_first_label, a defect of its losses.py: --set loss.compat=batch_first_label",
+)
 _REWEIGHT = Spec("effective_number", beta=cited(0.9999, f"{CODE}: cifar_train.py betas = [0, 0.9999]"))
 _DEFER = cited(0.8, f"{CODE}: cifar_train.py --train_rule DRW, epoch 160 of 200, as kaidic/LDAM-DRW")
 
@@ -30,6 +38,7 @@ MM = register(
             "maximum_margin",
             ldam=cited(False, f"{CODE}: --loss_type HMM"),
             normalization=_BATCH,
+            compat=_COMPAT,
             **_tuned(19.0, 1.29, 1.528, f"{_README}; also where the authors published no setting of their own").options,
         ),
         # Their CIFAR-10 step runs name no values.
@@ -71,6 +80,7 @@ MM_LDAM = register(
             "maximum_margin",
             ldam=cited(True, f"{CODE}: --loss_type HMM-LDAM"),
             normalization=_BATCH,
+            compat=_COMPAT,
             **_tuned(
                 26.0,
                 1.29,

@@ -1,10 +1,14 @@
 """UniMix and Bayias of Xu et al. 2021: pairs that lean to the tail, and a loss without the bias of the prior."""
 
-from lt_fast.recipes.recipe import Paper, Recipe, Spec, cited, register
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
+from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
 _CODE = "XuZhengzhuo/Prior-LT"
 _CONFIG = f"{_CODE}: config/cifar10_100.py"
 _BATCH = cited(64, f"{_CONFIG}, batch_size; the same in every configuration of CIFAR")
+_LARGE: dict[str, Setting] = {
+    "mixer": Spec(tau=cited(-0.1, f"ours: {_CODE} has CIFAR alone; this is that of its hundred classes; not tuned"))
+}
 
 UNIMIX = register(
     Recipe(
@@ -32,6 +36,7 @@ UNIMIX = register(
                 "batch_size": _BATCH,
                 "mixer": Spec(tau=cited(-0.1, f"{_CODE}: config/cifar100_100.py, unimix_tau; the same at every ratio")),
             },
+            **dict.fromkeys((IMAGENET_LT, PLACES_LT, INATURALIST_2018), _LARGE),
         },
     )
 )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lt_fast.counts import ClassCounts
 from lt_fast.datasets.splits import IMAGES, ImageRow, read_images
 from lt_fast.errors import DataError
+from lt_fast.experiment.config import groups_of
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.predictions import Answered, read_answers
 from lt_fast.experiment.protocol import PROTOCOL
@@ -97,7 +98,8 @@ class FinishedRun:
     @cached_property
     def groups(self) -> dict[str, NDArray[np.bool_]]:
         """``many``, ``medium`` and ``few`` to a mask of the classes."""
-        return self.counts.groups()
+        many, few = groups_of(self.config)
+        return self.counts.groups(many=many, few=few)
 
     @property
     def final(self) -> Answered:

@@ -35,6 +35,22 @@ def metrics_row(name: str, metrics: Mapping[str, Any]) -> list[str]:
     return [name, *(percent(metrics[key]) for key in COLUMNS.values())]
 
 
+def groups_line(groups: tuple[int, int], metrics: Mapping[str, Any] | None = None) -> str:
+    """Return the thresholds of the groups of classes in words, and how many classes each has where ``metrics`` tell.
+
+    >>> groups_line((100, 20))
+    'groups by training images per class: many > 100, medium 20 to 100, few < 20'
+    """
+    many, few = groups
+    words = {"many": f"> {many}", "medium": f"{few} to {many}", "few": f"< {few}"}
+    sizes = {name: (metrics or {}).get(f"{name}_classes") for name in words}
+    shown = [
+        f"{name} {limit}" + ("" if sizes[name] is None else f" ({sizes[name]} class{'es' * (sizes[name] != 1)})")
+        for name, limit in words.items()
+    ]
+    return f"groups by training images per class: {', '.join(shown)}"
+
+
 def over_seeds(
     runs: Sequence[Mapping[str, Any]],
     mean_interval: Callable[[Sequence[float]], tuple[float, float | None]],

@@ -12,7 +12,8 @@ import numpy as np
 from lt_fast import __version__, metrics
 from lt_fast._extras import require
 from lt_fast._files import NextStep, make_folder, replace_file
-from lt_fast.experiment.config import DATA_OPTIONS, method_name
+from lt_fast.experiment.config import DATA_OPTIONS, groups_of, method_name
+from lt_fast.experiment.predictions import USUAL_GROUPS
 from lt_fast.report import charts, findings
 from lt_fast.report.finished_run import FinishedRun
 from lt_fast.report.run_report import GROUPS, title_of
@@ -139,6 +140,7 @@ def _answer(run: FinishedRun) -> dict[str, Any]:
         "test_sizes": findings.test_sizes(run),
         "groups": findings.group_rows(run),
         "group_limits": run.protocol["groups"],
+        "usual_groups": groups_of(run.config) == USUAL_GROUPS,
         "classes": findings.class_rows(run),
     }
 

@@ -27,6 +27,7 @@ def training_curves(
     *,
     title: str,
     mark_epoch: float | None = None,
+    limits: tuple[int, int] = (MANY_ABOVE, FEW_BELOW),
 ) -> None:
     """Plot the loss, and next to it the accuracy (fractions) of each group, over the epochs.
 
@@ -37,6 +38,7 @@ def training_curves(
         accuracy: ``overall``, ``many``, ``medium``, ``few`` to one value per epoch; None where a group has no class.
         title: of the whole picture.
         mark_epoch: where class weights start, plotted as a dotted line.
+        limits: many is above the first, few below the second.
     """
     with figure(path, width=5.0, columns=2) as (drawn, (left, right)):
         drawn.suptitle(title, x=0.01, ha="left")
@@ -50,7 +52,8 @@ def training_curves(
                 x, y = zip(*points, strict=True)
                 every = max(1, len(x) // 10)
                 right.plot(x, y, color=COLOURS[group], marker=MARKERS[group], markevery=every, label=group)
-        right.set(title="Test recall by group of classes", xlabel="epoch", ylabel="percent", ylim=(0, 102))
+        words = f"epoch; many: more than {limits[0]} training images, few: less than {limits[1]}"
+        right.set(title="Test recall by group of classes", xlabel=words, ylabel="percent", ylim=(0, 102))
         if mark_epoch is not None:
             left.axvline(mark_epoch, color=BLACK, linestyle=":", linewidth=1, label="class weights set in")
             right.axvline(mark_epoch, color=BLACK, linestyle=":", linewidth=1)

@@ -6,11 +6,11 @@ from typing import Any
 
 from lt_fast import metrics
 from lt_fast.errors import DataError
-from lt_fast.experiment.config import method_name
+from lt_fast.experiment.config import groups_of, method_name
 from lt_fast.experiment.predictions import ReadPredictions, read_answers
 from lt_fast.records import FRACTION, NUMBER, check, whole
 from lt_fast.report import pictures
-from lt_fast.report.metrics_table import header, metrics_row
+from lt_fast.report.metrics_table import groups_line, header, metrics_row
 from lt_fast.report.tables import percent, text_table
 from lt_fast.sampling.confusion_counts import ConfusionCounts, ConfusionEntries
 from lt_fast.training import History
@@ -32,7 +32,7 @@ def draw_run(run: Path | str) -> list[Path]:
     stages = stages_of(result)
     if result["config"]["epochs"]:
         _draw_curves(plots / "curves", run / "metrics.csv", result["config"], title)
-    _draw_recall(plots / "recall", stages, title)
+    _draw_recall(plots / "recall", stages, title, groups_of(result["config"]))
     saved = read_answers(run, num_classes=len(result["data"]["class_names"]))
     _draw_predictions(plots, saved, stages, title)
     names = ["curves"] * bool(result["config"]["epochs"]) + ["recall", "reliability", "confusion"]
@@ -43,11 +43,12 @@ def draw_run(run: Path | str) -> list[Path]:
 
 
 def run_table(result: Mapping[str, Any]) -> str:
-    """Return a run's metrics as text: one row, or two with the row before calibration."""
+    """Return a run's metrics as text: one row, or two with the row before calibration, then what the groups are."""
     stages = stages_of(result)
     names = {"before": "before calibration", "after": "after calibration"}
     rows = [metrics_row(names[stage] if len(stages) > 1 else "test", stages[stage]) for stage in stages]
-    return text_table(header(method_name(result["config"])), rows)
+    table = text_table(header(method_name(result["config"])), rows)
+    return f"{table}\n{groups_line(groups_of(result['config']), result['metrics'])}"
 
 
 def class_table(result: Mapping[str, Any]) -> str:
@@ -74,7 +75,7 @@ def confusion_table(result: Mapping[str, Any], *, most: int = 10) -> str:
 
 def title_of(config: Mapping[str, Any]) -> str:
     """Return the title of a plot: method, data set, imbalance ratio, seed; of photographs, their folder and network."""
-    if "data_options" in config:
+    if "mode" in config:
         place, network = Path(config["data_options"]["path"]).stem, config["model"]["name"].rpartition(":")[2]
         how = f"by {config['mode']}" if config["epochs"] else "as given"
         return f"{method_name(config)} on {place}, {network} {how}, seed {config['seed']}"
@@ -94,7 +95,15 @@ def _draw_curves(path: Path, table: Path, config: Mapping[str, Any], title: str)
     accuracy = {group: [row.get(f"{of}_{key}") for row in history] for group, key in GROUPS.items()}
     defer = config["defer_until"] * config["epochs"] if "defer_until" in config else None
     losses = [float(row["train_loss"] or 0) for row in history]
-    pictures.training_curves(path, range(1, len(history) + 1), losses, accuracy, title=title, mark_epoch=defer)
+    pictures.training_curves(
+        path,
+        range(1, len(history) + 1),
+        losses,
+        accuracy,
+        title=title,
+        mark_epoch=defer,
+        limits=groups_of(config),
+    )
 
 
 def read_history(table: Path, epochs: int) -> History:
@@ -120,11 +129,11 @@ def _again(folder: Path) -> str:
     return f"remove it and `lt-fast train --resume {folder}` writes it again"
 
 
-def _draw_recall(path: Path, stages: Mapping[str, Any], title: str) -> None:
+def _draw_recall(path: Path, stages: Mapping[str, Any], title: str, groups: tuple[int, int]) -> None:
     per_class = {stage: found["per_class"] for stage, found in stages.items()}
     n_train = [entry["n_train"] for entry in per_class["before"]]
     recalls = {stage: [entry["recall"] for entry in entries] for stage, entries in per_class.items()}
-    pictures.recall_by_count(path, n_train, recalls, title=title)
+    pictures.recall_by_count(path, n_train, recalls, title=title, limits=groups)
 
 
 def _draw_predictions(plots: Path, saved: ReadPredictions, stages: Mapping[str, Any], title: str) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from lt_fast import _checks
+from lt_fast._loaded import is_tensor
 from lt_fast.counts import ClassCounts, EmptyPolicy, in_class_order
 
 
@@ -82,7 +82,7 @@ def entries_of(name: str, values: Any, names: ClassCounts | Sequence[str] | None
     """
     _checks.refuse_masked(name, values)
     values = in_class_order(name, values, names)
-    if isinstance(values, Tensor):
+    if is_tensor(values):
         values = values.detach().cpu().double().numpy()
     try:
         return np.array(values, dtype=np.float64)

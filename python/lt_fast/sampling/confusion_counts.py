@@ -1,14 +1,18 @@
 """Accumulate a confusion matrix during training, as the same integers on every rank and in any order."""
 
+import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
 
 from lt_fast import _checks, _rust
+from lt_fast._loaded import is_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.distributed import ProcessGroup
 
 _STATE_VERSION = 1
 
@@ -109,7 +113,7 @@ class ConfusionCounts:
             raise ValueError(f"other must have {self.num_classes} classes, got {other.num_classes}")
         self._counts.merge(*other.entries())
 
-    def all_reduce(self, group: distributed.ProcessGroup | None = None) -> None:
+    def all_reduce(self, group: "ProcessGroup | None" = None) -> None:
         """Replace the counts of every rank by the sum over all ranks.
 
         To sum in turns, count into a fresh object, reduce that and ``merge`` it: counts that have been summed once must
@@ -122,19 +126,26 @@ class ConfusionCounts:
         Raises:
             ValueError: on every rank, if the ranks differ in their number of classes.
         """
-        if not (distributed.is_available() and distributed.is_initialized()):
+        distributed = sys.modules.get("torch.distributed")  # a group that exists was made by it
+        if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
             return
-        cells = torch.from_numpy(np.stack(self.entries(), axis=1))
+        import torch  # noqa: PLC0415  (counting needs no torch)
+
+        cells = torch.from_numpy(self._rows())
         gathered = _gathered(cells, self.num_classes, group)
         summed = _rust.ConfusionCounts(self.num_classes)
         for part in gathered:
             summed.merge(*_columns(part.cpu().numpy()))
         self._counts = summed
 
-    def state_dict(self) -> dict[str, int | Tensor]:
-        """Return ``version``, ``num_classes`` and ``entries``, the cells that are not 0 as rows: (cells, 3) int64."""
-        entries = torch.from_numpy(np.stack(self.entries(), axis=1))
-        return {"version": _STATE_VERSION, "num_classes": self.num_classes, "entries": entries}
+    def state_dict(self) -> dict[str, "int | Tensor"]:
+        """Return ``version``, ``num_classes`` and ``entries``, the cells that are not 0 as rows: (cells, 3) int64.
+
+        The rows are a tensor, which ``torch.save`` writes and ``torch.load(weights_only=True)`` reads.
+        """
+        import torch  # noqa: PLC0415  (counting needs no torch)
+
+        return self.__getstate__() | {"entries": torch.from_numpy(self._rows())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace the counts by saved ones.
@@ -156,11 +167,14 @@ class ConfusionCounts:
         self._counts = loaded
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.state_dict()
+        return {"version": _STATE_VERSION, "num_classes": self.num_classes, "entries": self._rows()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._counts = _rust.ConfusionCounts(state["num_classes"])
         self.load_state_dict(state)
+
+    def _rows(self) -> NDArray[np.int64]:
+        return np.stack(self.entries(), axis=1)
 
     def __copy__(self) -> Self:
         copied = type(self)(self.num_classes)
@@ -180,7 +194,7 @@ class ConfusionCounts:
 
 
 def _classes(name: str, values: Any) -> NDArray[np.int64]:
-    values = values.detach().cpu() if isinstance(values, Tensor) else values
+    values = values.detach().cpu() if is_tensor(values) else values
     return _checks.index_array(name, values, hint="; predictions are logits.argmax(1)")
 
 
@@ -189,13 +203,16 @@ def _columns(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     return target, predicted, count
 
 
-def travelling_device(backend: str) -> torch.device:
+def travelling_device(backend: str) -> str:
     """Return the device that a backend communicates from: the CPU, unless it supports GPUs only."""
-    return torch.device("cuda" if "nccl" in backend and "cpu:" not in backend else "cpu")
+    return "cuda" if "nccl" in backend and "cpu:" not in backend else "cpu"
 
 
-def _gathered(cells: Tensor, num_classes: int, group: distributed.ProcessGroup | None) -> list[Tensor]:
+def _gathered(cells: "Tensor", num_classes: int, group: "ProcessGroup | None") -> "list[Tensor]":
     """Return the rows of every rank. Their numbers differ, so each rank pads its rows to the longest."""
+    import torch  # noqa: PLC0415  (counting needs no torch)
+    from torch import distributed  # noqa: PLC0415
+
     device = travelling_device(str(distributed.get_backend(group)))
     world_size = distributed.get_world_size(group)
     own = torch.tensor([num_classes, len(cells)], device=device)

@@ -6,18 +6,21 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from lt_fast import _checks, _rust
+from lt_fast._loaded import is_tensor
 from lt_fast.counts import EmptyPolicy, in_class_order
 from lt_fast.registry import register
 from lt_fast.sampling.class_balanced import numbered
 from lt_fast.sampling.confusion_counts import ConfusionCounts
-from lt_fast.sampling.seekable import Output, SeekableBatchSampler, fingerprint
+from lt_fast.sampling.pairs_of_errors import PairsOfErrors
+from lt_fast.sampling.seekable import Drawing, Output, SeekableBatchSampler, fingerprint
+
+Condition: TypeAlias = Literal["true", "either", "none"]
 
 
 @register("sampler", "confusion_pairs")
@@ -31,6 +34,11 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
 
     With probability ``uniform_fraction``, and always for a class that was predicted as no other class (an empty row of
     ``C``), ``d`` is any other class, all equally likely. Correct predictions, the diagonal of ``C``, are ignored.
+
+    ``condition`` is how the pair depends on the class ``c`` that was drawn: above is ``"true"``, where ``c`` is the
+    true class of the error. With ``"either"`` it is the true or the predicted one, ``d ~ (C[c, d] + C[d, c]) **
+    (1 / temperature)``. With ``"none"`` no class is drawn: ``(c, d) ~ C[c, d] ** (1 / temperature)`` over all errors,
+    so that classes come as often as they are confused.
 
     A batch with ``output="numpy"`` is an array of rows (i, j). With ``"list"`` it is the concatenated rows,
     ``i0, j0, i1, j1, ...``, which any ``DataLoader`` can gather. With images ``x`` and labels ``y`` gathered this way::
@@ -50,6 +58,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         pairs_per_batch: pairs in a batch, over all classes.
         temperature: > 0; 1 keeps the counts, above 1 rare confusions become more frequent, at infinity all are equal.
         uniform_fraction: fraction of the pairs that ignore ``confusion``, in [0, 1].
+        condition: ``"true"``, ``"either"`` or ``"none"``.
         num_batches: batches in an epoch, over all ranks; by default as many as N indices give.
         drop_last: by default drop the pairs that do not fill a batch; ``False`` keeps a shorter one.
         output: ``"list"`` or ``"numpy"``.
@@ -71,7 +80,9 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
             ``confusion`` is not square or contains NaN, an infinity or a negative number, or a number is out of its
             range.
 
-    Source: CP-Mix, arXiv:2411.07621, Algorithm 1, which does not define empty rows; ``temperature`` and
+    Source: CP-Mix, arXiv:2411.07621, Algorithm 1. It draws classes uniformly, and for each a pair from "a subset" of
+        the confusion pairs, without saying which: ``"true"`` is our reading, since equation (6) defines a pair by its
+        true class; ``"either"`` and ``"none"`` are the others. It does not define empty rows; ``temperature`` and
         ``uniform_fraction`` are ours.
     """
 
@@ -85,6 +96,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         pairs_per_batch: int,
         temperature: float = 1.0,
         uniform_fraction: float = 0.0,
+        condition: Condition = "true",
         num_batches: int | None = None,
         drop_last: bool = True,
         output: Output = "list",
@@ -102,6 +114,8 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         self.class_counts = counts.require_no_empty(empty)
         temperature = _checks.number("temperature", temperature, above=0)
         uniform_fraction = _checks.number("uniform_fraction", uniform_fraction, least=0, most=1)
+        _checks.choice("condition", condition, get_args(Condition))
+        self.condition = condition
         self._cells_from = {0: cells}  # a step, and what counts from there on; never changed in place
         super().__init__(
             ("confusion_pairs", (ids, num_classes, temperature, uniform_fraction)),
@@ -110,6 +124,7 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
                 "num_classes": num_classes,
                 "temperature": temperature,
                 "uniform_fraction": uniform_fraction,
+                "condition": condition,
             },
             num_samples=len(ids) + len(ids) % 2,
             batch_size=2 * self.pairs_per_batch,
@@ -206,12 +221,14 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
     def _draws_by(self, cells_from: "dict[int, _Cells]") -> "_Schedule":
         return _Schedule(self._tables(cells_from), self.num_batches)
 
-    def _tables(self, cells_from: "dict[int, _Cells]") -> dict[int, _rust.Draws]:
-        _, arguments = self._source
-        return {
-            step: _rust.confusion_pairs(*(*arguments, cells.target, cells.predicted, cells.weight))
-            for step, cells in sorted(cells_from.items())
-        }
+    def _tables(self, cells_from: "dict[int, _Cells]") -> dict[int, Drawing]:
+        return {step: self._by(cells) for step, cells in sorted(cells_from.items())}
+
+    def _by(self, cells: "_Cells") -> Drawing:
+        if self.condition == "either":
+            cells = cells.both_ways(self.class_counts.num_classes)
+        arguments = (*self._source[1], cells.target, cells.predicted, cells.weight)
+        return PairsOfErrors(*arguments) if self.condition == "none" else _rust.confusion_pairs(*arguments)
 
     def _batches(self, epoch: int, first: int, step: int, count: int) -> list[Any]:
         batches = super()._batches(epoch, first, step, count)
@@ -232,6 +249,13 @@ class _Cells:
         columns = (self.target.astype("<i8"), self.predicted.astype("<i8"), self.weight.astype("<f8"))
         return base64.b64encode(zlib.compress(b"".join(column.tobytes() for column in columns))).decode("ascii")
 
+    def both_ways(self, num_classes: int) -> "_Cells":
+        """Return the sum of the table and its transpose."""
+        keys = np.concatenate([self.target * num_classes + self.predicted, self.predicted * num_classes + self.target])
+        unique, place = np.unique(keys, return_inverse=True)
+        weight = np.bincount(place, weights=np.tile(self.weight, 2), minlength=len(unique))
+        return _Cells(unique // num_classes, unique % num_classes, weight.astype(np.float64))
+
     @classmethod
     def from_packed(cls, text: str) -> "_Cells":
         data = zlib.decompress(base64.b64decode(text, validate=True))
@@ -242,7 +266,7 @@ class _Cells:
 class _Schedule:
     """Draws by one table after another: batch ``g`` of epoch ``e`` by the last that counts from its step or before."""
 
-    def __init__(self, tables: dict[int, _rust.Draws], num_batches: int) -> None:
+    def __init__(self, tables: dict[int, Drawing], num_batches: int) -> None:
         self.tables = tables  # from which step each counts, rising
         self._starts, self._draws = list(tables), list(tables.values())
         self._num_batches = num_batches
@@ -262,7 +286,7 @@ class _Schedule:
         parts = self._cut(epoch, first, step, count)
         return [batch for draws, at, batches in parts for batch in draws.lists(epoch, at, step, batches, batch_size)]
 
-    def _cut(self, epoch: int, first: int, step: int, count: int) -> Iterator[tuple[_rust.Draws, int, int]]:
+    def _cut(self, epoch: int, first: int, step: int, count: int) -> Iterator[tuple[Drawing, int, int]]:
         """Give each run of batches that one table counts for: its draws, the first batch, how many."""
         while count > 0:
             at = epoch * self._num_batches + first
@@ -296,7 +320,7 @@ def _matrix(confusion: Any) -> NDArray[np.float64]:
     _checks.refuse_masked("confusion", confusion)
     if hasattr(type(confusion), "to_numpy") and hasattr(confusion, "columns"):  # a pandas DataFrame: crosstab
         confusion = _frame_in_class_order(confusion)
-    if isinstance(confusion, Tensor):
+    if is_tensor(confusion):
         confusion = confusion.detach().cpu()
         confusion = confusion.double() if confusion.is_floating_point() else confusion  # NumPy knows no bfloat16
     try:

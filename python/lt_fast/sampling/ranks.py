@@ -1,9 +1,8 @@
 """The rank of this process, from torch.distributed or the environment."""
 
 import os
+import sys
 from collections.abc import Mapping
-
-import torch
 
 from lt_fast.ranks import ranks_in
 
@@ -45,8 +44,9 @@ def refuse_other_group(rank: int, world_size: int) -> None:
 
 
 def _of_group() -> tuple[int, int] | None:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    distributed = sys.modules.get("torch.distributed")  # a group that exists was made by it
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
     return None
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from torch.utils.data import DistributedSampler
-
 from lt_fast import _checks, _rust
 from lt_fast.sampling.seekable import SeekableBatchSampler, Source
 
@@ -65,9 +63,13 @@ _SHARDED: dict[type[Any], type[Any]] = {}
 
 
 def _sharded(kind: type[Any]) -> type[Any]:
-    """Return ``kind`` as a ``DistributedSampler``, too, which frameworks do not replace."""
+    """Return ``kind`` as a ``DistributedSampler``, too, which frameworks do not replace; itself without torch."""
     if kind in _SHARDED:
         return _SHARDED[kind]
+    try:
+        from torch.utils.data import DistributedSampler  # noqa: PLC0415  (samplers need no torch)
+    except ModuleNotFoundError:
+        return kind
 
     def reduced(self: Any) -> tuple[Any, ...]:
         return _restored, (kind, self.__getstate__())

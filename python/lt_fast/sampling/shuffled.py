@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch.utils.data import DataLoader
-
 from lt_fast import _checks
+from lt_fast._loaded import is_of
 from lt_fast.labels import refuse_sampler
 from lt_fast.registry import register
 from lt_fast.sampling.seekable import Output, SeekableBatchSampler
@@ -60,7 +59,7 @@ class ShuffledBatchSampler(SeekableBatchSampler):
 
 def _length(labels_or_len: Any) -> int:
     refuse_sampler(labels_or_len)
-    if isinstance(labels_or_len, DataLoader | SeekableBatchSampler):
+    if isinstance(labels_or_len, SeekableBatchSampler) or is_of(labels_or_len, "torch.utils.data", "DataLoader"):
         raise TypeError(
             "labels_or_len must be the number of samples, labels or a data set, got a "
             f"{type(labels_or_len).__name__}, whose length counts batches; pass its data set"

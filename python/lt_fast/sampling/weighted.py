@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lt_fast import _checks
+from lt_fast._loaded import is_tensor
 from lt_fast.labels import refuse_sampler
 from lt_fast.registry import register
 from lt_fast.sampling.seekable import fingerprint
@@ -58,7 +58,7 @@ def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
     _checks.refuse_masked(name, values)
     _refuse_order_of_counts(name, values)
     try:
-        if isinstance(values, Tensor):
+        if is_tensor(values):
             values = values.detach().cpu()
             values = values.double() if values.is_floating_point() else values  # NumPy knows no bfloat16
         array = np.asarray(values)

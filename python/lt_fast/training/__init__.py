@@ -3,6 +3,7 @@
 Nothing here looks a name up: methods, loaders, optimizers and schedules come in as objects.
 """
 
+from lt_fast._schedules import epoch_at
 from lt_fast.batch import Batch
 from lt_fast.training.batches import Batches
 from lt_fast.training.callbacks import Callback
@@ -12,7 +13,7 @@ from lt_fast.training.history import History
 from lt_fast.training.loop import check_step, fit
 from lt_fast.training.processes import process_group
 from lt_fast.training.run_directory import RunDirectory, read_config
-from lt_fast.training.schedules import LearningRate, cosine, epoch_at, multistep
+from lt_fast.training.schedules import LearningRate, cosine, multistep
 from lt_fast.training.times import TRACE, Measured, Times
 
 __all__ = [

@@ -53,6 +53,8 @@ _RESULT: Mapping[str, Rule] = {
     "config.seed": whole(0, 2**64 - 1),
     "config.epochs": WHOLE,
     "config.defer_until?": FRACTION,
+    "config.many_above?": whole(1),
+    "config.few_below?": whole(1),
     "metrics": OBJECT,
     **{f"metrics.{name}": rule for name, rule in _MEASURED.items()},
     "metrics_before_calibration": nullable(OBJECT),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from lt_fast import _checks
-from lt_fast._schedules import half_cosine
+from lt_fast._schedules import epoch_at, half_cosine
 
 LearningRate: TypeAlias = Callable[[int, int, int], float]
 """``learning_rate(epoch, step, steps_per_epoch)``, epoch and step counted from 0."""
@@ -18,14 +18,6 @@ LearningRate: TypeAlias = Callable[[int, int, int], float]
 
 MAX_EPOCHS = 2**53
 """The longest training: places in it are fractions, and floats count exactly up to here."""
-
-
-def epoch_at(fraction: float, epochs: int) -> int:
-    """Return the epoch boundary nearest to ``fraction * epochs``, halves rounded up: 0.8 of 200 is 160.
-
-    Nearest rather than down, so that a run of one epoch does not start behind its last milestone.
-    """
-    return math.floor(fraction * epochs + 0.5)
 
 
 def multistep(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use crate::commands::{Outcome, output, variable};
+use crate::commands::{Line, Outcome, output, variable};
 
 /// The C++ side: compiler, torch's headers, our sources, and the output folder.
 pub struct Host {
@@ -15,6 +15,39 @@ pub struct Host {
     pub nvidia: Option<PathBuf>,
     pub csrc: PathBuf,
     pub out: PathBuf,
+    /// Links for a glibc older than the machine's, where one was asked for; else the compiler links.
+    pub old_glibc: Option<OldGlibc>,
+}
+
+/// A linker that knows the symbols of every glibc, and the C++ runtime that goes into the libraries then.
+///
+/// The machine's own libstdc++ would ask for newer symbols than the systems of that glibc have.
+pub struct OldGlibc {
+    pub linker: Line,
+    pub runtime: Vec<PathBuf>,
+}
+
+impl OldGlibc {
+    /// Python's `ziglang` as a linker for the glibc that `LT_FAST_GLIBC` names; `None` if it is not set.
+    fn find(compiler: &OsString) -> Outcome<Option<Self>> {
+        let Some(version) = variable("LT_FAST_GLIBC") else {
+            return Ok(None);
+        };
+        let version = version.to_string_lossy().into_owned();
+        let python = pythons()
+            .find(|python| output(Command::new(python).args(["-m", "ziglang", "version"])).is_ok());
+        let python = python.ok_or("LT_FAST_GLIBC needs the Python package ziglang: install it")?;
+        let architecture = variable("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+        let target = format!("{}-linux-gnu.{version}", architecture.display());
+        let words = ["-m", "ziglang", "cc", "-target", &target].map(OsString::from);
+        let mut runtime = Vec::new();
+        for file in ["libstdc++.a", "libgcc_s.so.1"] {
+            let place = output(Command::new(compiler).arg(format!("-print-file-name={file}")))?;
+            runtime.push(PathBuf::from(place.trim()));
+        }
+        let linker = std::iter::once(python).chain(words).collect();
+        Ok(Some(Self { linker, runtime }))
+    }
 }
 
 impl Host {
@@ -49,12 +82,14 @@ impl Host {
                 probe.display()
             ));
         }
+        let old_glibc = OldGlibc::find(&compiler)?;
         Ok(Self {
             compiler,
             torch,
             nvidia,
             csrc,
             out: out.into(),
+            old_glibc,
         })
     }
 
@@ -94,15 +129,7 @@ import importlib.util as u, os
 torch, nvidia = u.find_spec('torch'), u.find_spec('nvidia')
 print(os.path.join(os.path.dirname(torch.origin), 'include') if torch and torch.origin else '')
 print(next(iter(nvidia.submodule_search_locations or ()), '') if nvidia else '')";
-    let environment =
-        variable("VIRTUAL_ENV").map(|folder| Path::new(&folder).join("bin/python").into());
-    let pythons = [
-        variable("PYO3_PYTHON"),
-        environment,
-        Some("python3".into()),
-        Some("python".into()),
-    ];
-    for python in pythons.into_iter().flatten() {
+    for python in pythons() {
         let Ok(answer) = output(Command::new(python).args(["-c", QUERY])) else {
             continue;
         };
@@ -114,6 +141,20 @@ print(next(iter(nvidia.submodule_search_locations or ()), '') if nvidia else '')
         }
     }
     (None, None)
+}
+
+/// The programs that may be the building Python, the likeliest first.
+fn pythons() -> impl Iterator<Item = OsString> {
+    let environment =
+        variable("VIRTUAL_ENV").map(|folder| Path::new(&folder).join("bin/python").into());
+    [
+        variable("PYO3_PYTHON"),
+        environment,
+        Some("python3".into()),
+        Some("python".into()),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The CUDA compiler and the folder of its static runtime.

@@ -13,6 +13,11 @@ pub const CPU_LIBRARY: &str = "liblt_fast_cpu.so";
 /// Begins the CUDA library's name; the major release of its CUDA follows, to be known before it is loaded.
 pub const CUDA_LIBRARIES: &str = "liblt_fast_cuda";
 
+/// Source of the one symbol that libstdc++ takes from a newer glibc (2.32), a hint that may be 0 where nobody knows.
+const SINGLE_THREADED: &str = "single_threaded.c";
+const SINGLE_THREADED_TEXT: &str =
+    "__attribute__((visibility(\"hidden\"))) char __libc_single_threaded = 0;\n";
+
 /// The oldest torch whose stable ABI the libraries use: 2.10. Newer shims are then hidden from the sources.
 const TARGET_TORCH: &str = "-DTORCH_TARGET_VERSION=0x020a000000000000ULL";
 
@@ -44,6 +49,7 @@ const X86_VARIANTS: [(&str, &[&str]); 2] = [
 /// A library and the commands that make it.
 pub struct Plan {
     library: String,
+    compiler: OsString,
     compile: Vec<Line>,
     link: Line,
     /// Everything else that the result depends on: contents of files, versions of programs.
@@ -72,6 +78,7 @@ pub fn cpu(host: &Host) -> Plan {
     });
     Plan {
         library: CPU_LIBRARY.into(),
+        compiler: host.compiler.clone(),
         compile: compile.collect(),
         link: link(host, &objects, &["-ltorch_cpu"], &[]),
         inputs: inputs(host, &["cpp", "h"], &host.compiler),
@@ -124,6 +131,7 @@ pub fn cuda(host: &Host, toolkit: &Toolkit) -> Outcome<Plan> {
     ];
     Ok(Plan {
         library: format!("{CUDA_LIBRARIES}{}.so", toolkit.major),
+        compiler: host.compiler.clone(),
         compile: compile.collect(),
         link: link(host, &objects, &["-ltorch_cpu", "-ltorch_cuda"], &runtime),
         inputs: inputs(host, &["cu", "h"], toolkit.nvcc.as_ref()),
@@ -185,7 +193,11 @@ fn finish_compile(mut line: Line, host: &Host, source: &Path, object: &Path) -> 
 ///
 /// g++ and not nvcc, which would reorder `--no-as-needed` and lose the entries that the loader needs.
 fn link(host: &Host, objects: &[PathBuf], torch: &[&str], extra: &[&str]) -> Line {
-    let mut line = vec![host.compiler.clone(), "-shared".into()];
+    let mut line = match &host.old_glibc {
+        Some(old) => old.linker.clone(),
+        None => vec![host.compiler.clone()],
+    };
+    line.push("-shared".into());
     extend(&mut line, objects);
     extend(&mut line, [format!("-L{}", host.out.display())]);
     extend(
@@ -203,16 +215,16 @@ fn link(host: &Host, objects: &[PathBuf], torch: &[&str], extra: &[&str]) -> Lin
             host.csrc.join("torch_api/local.map").display()
         )],
     );
-    extend(
-        &mut line,
-        [
-            "-Wl,--exclude-libs,ALL",
-            "-Wl,-z,now",
-            "-Wl,-z,relro",
-            "-Wl,--build-id=none",
-            "-Wl,-s",
-        ],
-    );
+    match &host.old_glibc {
+        Some(old) => {
+            line.push(host.out.join(SINGLE_THREADED).into());
+            extend(&mut line, &old.runtime);
+            // What nobody calls must go: other parts of the runtime ask for functions of a newer glibc.
+            extend(&mut line, ["-lm", "-Wl,--gc-sections"]);
+        }
+        None => extend(&mut line, ["-Wl,--exclude-libs,ALL", "-Wl,--build-id=none"]),
+    }
+    extend(&mut line, ["-Wl,-z,now", "-Wl,-z,relro", "-Wl,-s"]);
     line
 }
 
@@ -227,7 +239,7 @@ impl Plan {
         let partial = out.join(format!("{}.partial", self.library));
         let mut link = self.link.clone();
         link.extend(["-o".into(), partial.clone().into()]);
-        stand_ins(out, &self.link[0])?;
+        stand_ins(out, &self.compiler)?;
         run_all(&self.compile)?;
         run_all(&[link])?;
         fs::rename(&partial, out.join(&self.library))
@@ -268,10 +280,15 @@ fn inputs(host: &Host, extensions: &[&str], compiler: &OsStr) -> u64 {
     hasher.finish()
 }
 
-/// Empty libraries with the names of torch's, for the linker.
+/// Empty libraries with the names of torch's, for the linker, and the source that it may need.
 fn stand_ins(out: &Path, compiler: &OsString) -> Outcome<()> {
     let empty = out.join("empty.c");
-    fs::write(&empty, "").map_err(|error| format!("{}: {error}", empty.display()))?;
+    for (file, text) in [
+        (&empty, ""),
+        (&out.join(SINGLE_THREADED), SINGLE_THREADED_TEXT),
+    ] {
+        fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
     for name in ["libtorch_cpu.so", "libtorch_cuda.so"] {
         let mut line = vec![compiler.clone()];
         extend(

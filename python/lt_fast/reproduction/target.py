@@ -1,0 +1,148 @@
+"""``Target``: a published table or figure as rows that can be run."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lt_fast._text import nearest
+from lt_fast.errors import UsageError
+from lt_fast.reproduction.numbers import Place, Published, published
+
+OWN = "own"
+"""Name for no training protocol: every recipe as its own authors ran it."""
+
+_NAMES_OF_DATA = {
+    "cifar10-lt": "CIFAR-10-LT",
+    "cifar100-lt": "CIFAR-100-LT",
+    "digits-lt": "Digits-LT",
+    "imagenet-lt": "ImageNet-LT",
+    "places-lt": "Places-LT",
+    "inaturalist-2018": "iNaturalist 2018",
+    "soil": "soil photographs",
+}
+
+
+class Tail(NamedTuple):
+    """A long-tailed data set of a table.
+
+    Attributes:
+        data: name of the data set.
+        imbalance_ratio: largest over smallest class; None for a data set that is long-tailed by nature.
+        profile: shape of the tail.
+    """
+
+    data: str
+    imbalance_ratio: float | None = None
+    profile: str = "exp"
+
+    def in_words(self) -> str:
+        """Return the data set as tables name it."""
+        name = _NAMES_OF_DATA.get(self.data, self.data)
+        step = "" if self.profile == "exp" else f" {self.profile}"
+        return name if self.imbalance_ratio is None else f"{name}{step} {self.imbalance_ratio:g}"
+
+
+class Row(NamedTuple):
+    """One row of a table on one data set.
+
+    Attributes:
+        label: what the table calls it.
+        tail: the data set.
+        recipe: name of the recipe; None where the package has none, and ``reason`` says why.
+        settings: over the recipe, as ``experiment.resolve`` takes them; ``model`` names a network that keeps the
+            recipe's head.
+        reason: why the row cannot be run, or None.
+        note: what differs from the published row, or "".
+        at: place on the x axis of a figure, or None.
+        refit: rows that differ in settings of the calibrator alone share one training, to which each fits its own.
+    """
+
+    label: str
+    tail: Tail
+    recipe: str | None
+    settings: Mapping[str, Any] = {}
+    reason: str | None = None
+    note: str = ""
+    at: float | None = None
+    refit: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Where in the table the row's numbers are."""
+        return Place(self.label, self.tail.data, self.tail.profile, self.tail.imbalance_ratio)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A published table or figure.
+
+    Attributes:
+        name: what ``lt-fast reproduce`` calls it.
+        title: in words.
+        paper: authors, year and title.
+        rows: all rows on all data sets.
+        metrics: the columns of the table, of ``numbers.METRICS``.
+        protocol: training protocol of the table, or ``OWN``.
+        protocols: training protocols that its numbers may come from, each in words.
+        lost: what of its numbers is not known, or "".
+        notes: what a reader of the comparison must know, in sentences.
+        axis: what ``Row.at`` is, for a figure; "" for a table.
+    """
+
+    name: str
+    title: str
+    paper: str
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...] = ("overall",)
+    protocol: str = OWN
+    protocols: Mapping[str, str] = field(default_factory=dict)
+    lost: str = ""
+    notes: tuple[str, ...] = ()
+    axis: str = ""
+
+    def published(self, row: Row) -> Mapping[str, Published]:
+        """Return the published numbers of a row by metric."""
+        return published(self.name).get(row.place, {})
+
+    def tails(self) -> tuple[Tail, ...]:
+        """Return the data sets, in the order of the rows."""
+        return tuple(dict.fromkeys(row.tail for row in self.rows))
+
+
+def rows_on(tails: Iterable[Tail], *rows: tuple[Any, ...]) -> tuple[Row, ...]:
+    """Return the rows ``(label, recipe, settings)`` on each of several data sets, the data sets outermost."""
+    return tuple(Row(label, tail, recipe, *rest) for tail in tails for label, recipe, *rest in rows)
+
+
+TARGETS: dict[str, Target] = {}
+"""Every target by its name; ``register_target`` adds to it."""
+
+
+def register_target(target: Target) -> Target:
+    """Make a target known to ``lt-fast reproduce`` by its name, and return it.
+
+    Raises:
+        UsageError: if the name is taken, or two rows have the same label and data set.
+    """
+    if target.name in TARGETS:
+        raise UsageError(f"target {target.name!r} is registered twice; rename one")
+    places = [row.place for row in target.rows]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise UsageError(f"rows of target {target.name!r} must differ in label or data, got {twice} twice")
+    TARGETS[target.name] = target
+    return target
+
+
+def target_of(name: str) -> Target:
+    """Return the target called ``name``.
+
+    Raises:
+        UsageError: if there is none; names the nearest.
+    """
+    if name not in TARGETS:
+        raise UsageError(
+            f"target must be one of {', '.join(TARGETS)}, got {name!r}{nearest(name, list(TARGETS))}; "
+            "`lt-fast reproduce` lists them"
+        )
+    return TARGETS[name]
