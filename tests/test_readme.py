@@ -42,7 +42,9 @@ def test_the_loss_example_prints_a_usual_loss(example: str) -> None:
     assert all(1 < loss < 60 for loss in losses), losses
 
 
-@pytest.mark.parametrize("page", ["batches.md", "methods.md", "methods/mixing.md", "methods/second-stages.md"])
+@pytest.mark.parametrize(
+    "page", ["batches.md", "methods.md", "methods/feature-sampling.md", "methods/mixing.md", "methods/second-stages.md"]
+)
 def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks

@@ -7,6 +7,7 @@ from lt_fast.methods.bilateral_branches import BilateralBranches
 from lt_fast.methods.classification import Classification
 from lt_fast.methods.cp_mix import ConfusionPairing
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
+from lt_fast.methods.fasa import FeatureAugmentation
 from lt_fast.methods.feature_mixing import FeatureMixer, FeatureMixing
 from lt_fast.methods.hybrid_contrast import HybridContrast, HybridPSC, HybridSC
 from lt_fast.methods.method import Method, StepOutput
@@ -19,6 +20,7 @@ __all__ = [
     "Classification",
     "ConfusionPairing",
     "DeferredReweighting",
+    "FeatureAugmentation",
     "FeatureMixer",
     "FeatureMixing",
     "HybridContrast",
