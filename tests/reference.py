@@ -518,6 +518,39 @@ def otmix_goes_by_transport(uniform, epoch, epochs, u):
     return uniform < (epoch / epochs) ** u
 
 
+def fasa_statistics(batches, num_classes, decay):
+    """Zang et al. 2021 (FASA): fa_update_push of yuhangzang/FASA for batches of (features, labels)."""
+    mean, variance = [None] * num_classes, [None] * num_classes
+    for features, labels in batches:
+        for label in sorted(set(labels.tolist())):
+            own = features[labels == label].double()
+            new_mean, new_variance = own.mean(0), own.var(0, unbiased=False)
+            if len(own) > 1:
+                new_variance = new_variance * len(own) / (len(own) - 1)
+            if mean[label] is None:
+                mean[label], variance[label] = new_mean, new_variance
+            else:
+                mean[label] = decay * new_mean + (1 - decay) * mean[label]
+                variance[label] = decay * new_variance + (1 - decay) * variance[label]
+    return mean, variance
+
+
+def fasa_probabilities(counts, power, scale):
+    """The same code's instance_prob, clamped to [0, 1]."""
+    total = sum(1 / n for n in counts)
+    return [min(1.0, scale * (1 / n / total) ** power) for n in counts]
+
+
+def fasa_adapted(probability, before, after, groups, up, down):
+    """The same code's dynamic_sampling: the loss of a group of classes rose or fell."""
+    found = list(probability)
+    for group in groups:
+        change = sum(after[k] for k in group) - sum(before[k] for k in group)
+        for k in group:
+            found[k] = min(1.0, found[k] * (down if change > 0 else up if change < 0 else 1.0))
+    return found
+
+
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 
