@@ -101,6 +101,7 @@ def minimise(
         weight_decay=weight_decay,
         factors=factors,
         nesterov=nesterov,
+        stop=stop,
         progress=progress,
     )
 
@@ -115,6 +116,7 @@ def descend(
     weight_decay: float,
     factors: Sequence[float] | None = None,
     nesterov: bool = False,
+    stop: Callable[[], bool] | None = None,
     progress: bool = False,
 ) -> list[float]:
     """Train for one epoch per entry of ``rates``, and return the mean loss of each epoch; see ``minimise``.
@@ -128,6 +130,7 @@ def descend(
         weight_decay: L2 penalty on every parameter.
         factors: what each parameter's learning rate is relative to ``rates``; 1 when left out.
         nesterov: use Nesterov's momentum.
+        stop: asked after each epoch; True ends the training.
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
