@@ -88,6 +88,84 @@ def ldam_loss(logits, target, counts, *, max_margin=0.5, scale=30.0, **options):
     return _loss(scores, target, counts, **options)
 
 
+def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread=0.05, max_margin=0.5, scale=30.0,
+              **options):  # fmt: skip
+    """Wang et al. 2021 (RIDE): sum_e LDAM(z_e) - diversity T^2 KL(softmax(z/T_c) || softmax(z_e/T_c)), z the mean."""
+    experts = logits[:, None] if logits.ndim == 2 else logits
+    total = sum(
+        ldam_loss(experts[:, e], target, counts, max_margin=max_margin, scale=scale, **options)
+        for e in range(experts.shape[1])
+    )
+    prior, classes = [n / sum(counts) for n in counts], len(counts)
+    share = [classes * p * spread + 1 - spread for p in prior]
+    weighted = options.get("weight") is not None
+    each = [temperature * s / max(share) if weighted else temperature for s in share]
+    mean_temperature, per_class = sum(each) / classes, torch.tensor(each, dtype=torch.float64)
+    rows = []
+    for image in experts:
+        mean = (scale * image.mean(0) / per_class).softmax(0).detach()
+        distance = 0.0
+        for z in image:
+            own = (scale * z / per_class).softmax(0)
+            pairs = zip(mean, own, strict=True)
+            distance = distance + sum(m * (torch.log(m) - torch.log(q)) for m, q in pairs if m > 0)
+        rows.append(diversity * mean_temperature**2 * distance)
+    rows = torch.stack(rows) if rows else logits.new_zeros(0)
+    if experts.shape[1] == 1:
+        return total
+    return total - {"mean": rows.mean(), "sum": rows.sum(), "none": rows}[options.get("reduction", "mean")]
+
+
+def inverse_prior(counts):
+    """Zhang et al. 2022 (SADE): the k-th rarest class gets the prior of the k-th most frequent one."""
+    order = sorted(range(len(counts)), key=lambda c: counts[c])
+    found = [0.0] * len(counts)
+    for at, c in enumerate(order):
+        found[c] = counts[order[len(counts) - 1 - at]] / sum(counts)
+    return found
+
+
+def inverse_softmax_loss(logits, target, counts, *, strength=2.0, scale=1.0, **options):
+    """Zhang et al. 2022 (SADE), expert 3: cross entropy of z + log pi - tau log pi', pi' the inverse prior."""
+    inverse = inverse_prior(counts)
+    bias = [math.log(n / sum(counts)) - strength * math.log(p) for n, p in zip(counts, inverse, strict=True)]
+    bias = torch.tensor(bias, dtype=torch.float64)
+    return _loss(lambda i, _: scale * logits[i] + bias, target, counts, **options)
+
+
+def sade_loss(logits, target, counts, *, strength=2.0, scale=30.0, **options):
+    """Zhang et al. 2022 (SADE): softmax, balanced softmax and inverse softmax for experts 1, 2 and 3."""
+    first, second, third = logits.unbind(1)
+    return (
+        cross_entropy_loss(scale * first, target, counts, **options)
+        + balanced_softmax_loss(scale * second, target, counts, **options)
+        + inverse_softmax_loss(third, target, counts, strength=strength, scale=scale, **options)
+    )
+
+
+def ace_loss(logits, target, counts, *, experts=3, scale=30.0, **options):
+    """After Cai et al. 2021 (ACE): for each expert cross entropy over its classes, of the images of its classes."""
+    total, rarest = 0.0, sorted(range(len(counts)), key=lambda c: (-counts[c], c))
+    weight = options.pop("weight", None) or [1.0] * len(counts)
+    for e in range(experts):
+        known = set(rarest[e * len(counts) // experts :]) if e else set(range(len(counts)))
+        own = [w if c in known else 0.0 for c, w in enumerate(weight)]
+        columns = sorted(known)
+
+        def rows(i, label, e=e, known=known, columns=columns):
+            row = scale * logits[i, e]
+            return torch.logsumexp(row[columns], 0) - row[label] if label in known else 0 * row.sum()
+
+        total = total + _reduced_loss(rows, target, counts, weight=own, **options)
+    return total
+
+
+def distillation_loss(student, teacher, temperature):
+    """Hinton et al. 2015: T^2 KL(softmax(teacher / T) || softmax(student / T)), a mean over the rows."""
+    p, q = (teacher / temperature).softmax(1).detach(), (student / temperature).softmax(1)
+    return temperature**2 * (p * (torch.log(p) - torch.log(q))).sum() / len(student)
+
+
 def effective_number_weights(counts, beta):
     """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -149,7 +227,7 @@ def bbn_share(epoch, epochs):
 
 
 def bbn_logits(first, second, share, weight, bias):
-    """BBN, eq. (1), with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
+    """BBN, section 4, with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
     rows = []
     for one, other in zip(first, second, strict=True):
         mixed = [2 * share * value for value in one] + [2 * (1 - share) * value for value in other]
@@ -162,7 +240,7 @@ def bbn_logits(first, second, share, weight, bias):
 
 
 def bbn_loss(logits, conventional, rebalancing, share):
-    """BBN, eq. (3): share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
+    """BBN, section 4: share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
     losses = []
     for row, one, other in zip(logits, conventional, rebalancing, strict=True):
         total = torch.logsumexp(row, 0)
@@ -199,6 +277,39 @@ def hybrid_loss(contrast, cross_entropy, epoch, epochs):
     """Wang et al. 2021: alpha * L_contrast + (1 - alpha) * L_CE with alpha = 1 - (T / T_max)^2."""
     alpha = 1 - (epoch / epochs) ** 2
     return alpha * contrast + (1 - alpha) * cross_entropy
+
+
+def augmented_logits(logits, weight, target, shift, covariance, *, alpha, beta):
+    """Chen et al. 2022 (RISDA), the loss: z_k + alpha (w_k - w_y) . mu_y + beta / 2 (w_k - w_y)^T S_y (w_k - w_y)."""
+    rows = []
+    for row, label in zip(logits, target.tolist(), strict=True):
+        apart = [one - weight[label] for one in weight]
+        moved = [torch.dot(each, shift[label]) for each in apart]
+        spread = [torch.dot(each, covariance[label] @ each) for each in apart]
+        rows.append(torch.stack([z + alpha * m + beta / 2 * s for z, m, s in zip(row, moved, spread, strict=True)]))
+    return torch.stack(rows)
+
+
+def class_moments(features, target, num_classes):
+    """Mean and covariance (divisor n) of the features of each class; zeros for a class without rows."""
+    width = features.shape[1]
+    means, covariances = torch.zeros(num_classes, width).double(), torch.zeros(num_classes, width, width).double()
+    for label in set(target.tolist()):
+        rows = [row for row, own in zip(features, target.tolist(), strict=True) if own == label]
+        means[label] = sum(rows) / len(rows)
+        covariances[label] = sum(torch.outer(row - means[label], row - means[label]) for row in rows) / len(rows)
+    return means, covariances
+
+
+def reasoned(confusion, means, covariances, tail):
+    """RISDA, RISDA.py and loss.py: shifts and covariances from the rows of the confusion matrix, to two decimals."""
+    shifts, after = [], []
+    for label, row in enumerate(confusion.tolist()):
+        shares = [round(count / sum(row), 2) for count in row]
+        shifts.append(sum(share * mean for share, mean in zip(shares, means, strict=True)) - means[label])
+        mixed = sum(share * one for share, one in zip(shares, covariances, strict=True))
+        after.append(mixed if label in tail else covariances[label])
+    return torch.stack(shifts), torch.stack(after)
 
 
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
@@ -407,6 +518,39 @@ def otmix_goes_by_transport(uniform, epoch, epochs, u):
     return uniform < (epoch / epochs) ** u
 
 
+def fasa_statistics(batches, num_classes, decay):
+    """Zang et al. 2021 (FASA): fa_update_push of yuhangzang/FASA for batches of (features, labels)."""
+    mean, variance = [None] * num_classes, [None] * num_classes
+    for features, labels in batches:
+        for label in sorted(set(labels.tolist())):
+            own = features[labels == label].double()
+            new_mean, new_variance = own.mean(0), own.var(0, unbiased=False)
+            if len(own) > 1:
+                new_variance = new_variance * len(own) / (len(own) - 1)
+            if mean[label] is None:
+                mean[label], variance[label] = new_mean, new_variance
+            else:
+                mean[label] = decay * new_mean + (1 - decay) * mean[label]
+                variance[label] = decay * new_variance + (1 - decay) * variance[label]
+    return mean, variance
+
+
+def fasa_probabilities(counts, power, scale):
+    """The same code's instance_prob, clamped to [0, 1]."""
+    total = sum(1 / n for n in counts)
+    return [min(1.0, scale * (1 / n / total) ** power) for n in counts]
+
+
+def fasa_adapted(probability, before, after, groups, up, down):
+    """The same code's dynamic_sampling: the loss of a group of classes rose or fell."""
+    found = list(probability)
+    for group in groups:
+        change = sum(after[k] for k in group) - sum(before[k] for k in group)
+        for k in group:
+            found[k] = min(1.0, found[k] * (down if change > 0 else up if change < 0 else 1.0))
+    return found
+
+
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 
@@ -567,6 +711,107 @@ def linear_probe_fit(x, target, pool, *, variant, rates, batches, momentum, weig
     return sum(weights) / len(pool), sum(biases) / len(pool)
 
 
+def meta_sampling_logits(counts, init_pow):
+    """Ren et al. 2020 (BALMS): init_weights_sampler of BalancedMetaSoftmax-Classification, data/MetaSampler.py."""
+    total = sum(counts)
+    shares = [1 / (n / total) ** init_pow for n in counts]
+    rates = [share / (min(shares) + max(shares)) for share in shares]
+    return [math.log(rate) - math.log(1 - rate) for rate in rates]
+
+
+def balanced_meta_softmax_fit(
+    features, target, counts, weight, bias, exponential, balanced, *, rates, logits, meta_lr, momentum, weight_decay
+):
+    """The same code's meta_forward, then its plain step, for given noise (B, N) and balanced rows of each step."""
+    weight, bias, phi = (each.clone().requires_grad_() for each in (weight, bias, logits))
+    prior, classifier = torch.tensor(counts, dtype=torch.float64).log(), [weight, bias]
+    sgd = torch.optim.SGD(classifier, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    adam = torch.optim.Adam([phi], lr=meta_lr)
+    for lr, noise, meta in zip(rates, exponential, balanced, strict=True):
+        sgd.param_groups[0]["lr"] = lr
+        scores = phi.sigmoid()[target].log() - noise.log()  # log probability plus Gumbel noise of all N rows
+        soft = scores.softmax(dim=1)
+        hard = torch.nn.functional.one_hot(soft.argmax(1), len(target)).double()
+        chosen, sampled = soft.argmax(1), hard - soft.detach() + soft
+        shifted = features[chosen] @ weight.T + bias + prior
+        losses = torch.nn.functional.cross_entropy(shifted, target[chosen], reduction="none")
+        loss = (losses[:, None] * sampled.detach() * sampled).sum(1).mean()
+        moved = []
+        for part, gradient in zip(classifier, torch.autograd.grad(loss, classifier, create_graph=True), strict=True):
+            buffer = sgd.state[part].get("momentum_buffer", torch.zeros_like(part))
+            moved.append(part - lr * (momentum * buffer + gradient + weight_decay * part))
+        validation = torch.nn.functional.cross_entropy(features[meta] @ moved[0].T + moved[1], target[meta])
+        adam.zero_grad()
+        phi.grad = torch.autograd.grad(validation, phi)[0]
+        adam.step()
+        sgd.zero_grad()
+        torch.nn.functional.cross_entropy(features[chosen] @ weight.T + bias + prior, target[chosen]).backward()
+        sgd.step()
+    return weight.detach(), bias.detach(), phi.detach().sigmoid()
+
+
+def loce_fit(
+    features,
+    target,
+    num_classes,
+    weight,
+    bias,
+    batches,
+    generator,
+    *,
+    rates,
+    queue_size,
+    classes,
+    each,
+    first,
+    alpha,
+    momentum,
+    weight_decay,
+):
+    """Feng et al. 2021 (LOCE): loce_roi_head.py, mfs.py and equilibrium_loss.py of fcjian/LOCE, an image as an object.
+
+    ``generator`` gives the uniform draws of the classes, then the places in the queues.
+    """
+    weight, bias, scores = weight.clone().requires_grad_(), bias.clone().requires_grad_(), [first] * num_classes
+    sgd = torch.optim.SGD([weight, bias], lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    queues, pointers = [[] for _ in range(num_classes)], [0] * num_classes
+    for lr, rows in zip(rates, batches, strict=True):
+        for label in sorted({int(target[row]) for row in rows}):
+            for row in [row for row in rows if int(target[row]) == label][:queue_size]:
+                if len(queues[label]) < queue_size:
+                    queues[label].append(features[row])
+                else:
+                    queues[label][pointers[label]] = features[row]
+                pointers[label] = (pointers[label] + 1) % queue_size
+        inverse = [1 / (score + 10e-8) for score in scores]
+        chosen = []
+        for uniform in sorted(generator.random(classes).tolist()):
+            passed = [index for index in range(num_classes) if uniform <= sum(inverse[: index + 1]) / sum(inverse)]
+            chosen.append(passed[0])
+        chosen = [label for label in chosen if queues[label] for _ in range(each)]
+        places = generator.integers([len(queues[label]) for label in chosen]).tolist() if chosen else []
+        drawn = [queues[label][place] for label, place in zip(chosen, places, strict=True)]
+        every = torch.stack([features[row] for row in rows] + drawn)
+        labels = [int(target[row]) for row in rows] + chosen
+        logits = every @ weight.T + bias
+        softmax = logits.detach().softmax(1)
+        entries = [(labels[i], float(softmax[i, labels[i]])) for i in range(len(rows))]
+        for label in sorted(set(chosen)):
+            own = [float(softmax[i, label]) for i in range(len(rows), len(labels)) if labels[i] == label]
+            entries.append((label, sum(own) / len(own)))
+        for label in {label for label, _ in entries}:
+            own = [score for known, score in entries if known == label]
+            keep = alpha ** len(own)
+            scores[label] = keep * scores[label] + (1 - keep) * sum(own) / len(own)
+        numerator = torch.tensor(scores, dtype=torch.float64) * logits.exp()
+        probability = numerator[range(len(labels)), labels] / numerator.sum(1)
+        sgd.param_groups[0]["lr"] = lr
+        sgd.zero_grad()
+        (-probability.log()).mean().backward()
+        sgd.step()
+    return weight.detach(), bias.detach(), scores
+
+
 def aligned_logits(logits, confidence, alpha, beta):
     """Zhang et al. 2021 (DisAlign): s (alpha_j z_j + beta_j) + (1 - s) z_j, s the sigmoid of a sample's confidence."""
     aligned = torch.zeros(len(logits), len(alpha), dtype=torch.float64)
@@ -593,6 +838,41 @@ def label_aware_smoothing_loss(logits, target, smoothing):
             share = smoothing[label] / len(row) + (1 - smoothing[label]) * (j == label)
             total += share * (evidence - value)
     return total / len(logits)
+
+
+def expert_assignment(router, features, logits, target, *, top, positive_weight):
+    """Wang et al. 2021 (RIDE), stage 2: the loss of the router, and for each image the logits and experts of its route.
+
+    router: (hidden weights, hidden offsets) of every expert but the last, output weight, output offset. features (N, E,
+    D), logits (N, E, C) of every expert, scaled.
+    """
+    hidden, output, offset = router
+    experts, losses, answers, used = logits.shape[1], [], [], []
+    for feature, z, y in zip(features, logits, target.tolist(), strict=True):
+        sums = [z[: e + 1].sum(0) for e in range(experts)]
+        right = [int(s.argmax()) == y for s in sums]
+        scores = []
+        for e in range(experts - 1):
+            weight, bias = hidden[e]
+            inner = (weight @ (feature[e] / feature[e].norm()) + bias).clamp(min=0)
+            largest = torch.stack(sorted(sums[e] / (e + 1), reverse=True)[:top])
+            scores.append(torch.cat([largest, inner]) @ output + offset)
+            p = torch.sigmoid(scores[e])
+            helps = not right[e] and any(right[e + 1 :])
+            losses.append(-positive_weight * torch.log(p) if helps else -torch.log(1 - p))
+        last = next((e for e in range(experts - 1) if torch.sigmoid(scores[e]) <= 0.5), experts - 1)
+        answers.append(sums[last] / (last + 1))
+        used.append(last + 1)
+    return sum(losses) / len(losses), torch.stack(answers), used
+
+
+def prediction_stability(first, second, share):
+    """Zhang et al. 2022 (SADE), eq. 4: mean cosine of the softmax of the weighted logits of two views."""
+    found = []
+    for one, other in zip(first, second, strict=True):
+        p, q = (sum(w * z for w, z in zip(share, view, strict=True)).softmax(0) for view in (one, other))
+        found.append((p @ q) / (p.norm() * q.norm()))
+    return sum(found) / len(found)
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
@@ -686,6 +966,39 @@ def risk_at(probabilities, labels, threshold):
     return len(accepted) / len(labels), sum(guesses[i] != labels[i] for i in accepted) / len(accepted)
 
 
+def grouped_confusion(matrix, sizes, groups, *, correct=False):
+    """CP-Mix, eq. 5 and Figures 3 to 6: share of group a's test samples that are predicted, wrongly, as group b."""
+    order = sorted(range(len(sizes)), key=lambda c: (-sizes[c], c))
+    most, rest = divmod(len(order), groups)
+    members, start = [], 0
+    for a in range(groups):
+        stop = start + most + (a < rest)
+        members.append(order[start:stop])
+        start = stop
+    shares = [[math.nan] * groups for _ in range(groups)]
+    for a, b in itertools.product(range(groups), repeat=2):
+        total = sum(sum(matrix[i]) for i in members[a])
+        found = sum(matrix[i][j] for i in members[a] for j in members[b] if correct or i != j)
+        if total:
+            shares[a][b] = found / total
+    return shares, members
+
+
+def spread_of_errors(matrix):
+    """Mean over the classes with errors of their sorted shares, and exp of each class's entropy."""
+    size, rows, effective = len(matrix), [], []
+    for i in range(size):
+        wrong = [matrix[i][j] for j in range(size) if j != i]
+        total = sum(wrong)
+        if not total:
+            effective.append(math.nan)
+            continue
+        rows.append(sorted((n / total for n in wrong), reverse=True))
+        effective.append(math.exp(-math.fsum(n / total * math.log(n / total) for n in wrong if n)))
+    share = [math.fsum(row[r] for row in rows) / len(rows) if rows else math.nan for r in range(size - 1)]
+    return share, effective
+
+
 def likely_label_errors(probabilities, labels):
     """Northcutt et al. 2021, eq. 1 and 2: (row, given, suggested) off the diagonal, the least likely label first."""
     classes = range(len(probabilities[0]))
@@ -756,6 +1069,27 @@ def bottleneck_features(x, layers):
             inner = normed(inner)
             out = torch.relu(inner + (normed(out, stride=stride) if block == 0 else out))
     return _normalized(out, next(found)[1]).flatten(2).mean(dim=2)
+
+
+def basic_resnet_features(x, layers):
+    """He et al. 2016, Table 1, the network for photographs, with one basic block in each of the four stages.
+
+    A 7 x 7 convolution by steps of two, a 3 x 3 maximum by steps of two, then pairs of convolutions; where a stage
+    makes the image smaller, the shortcut is a 1 x 1 convolution by steps of two (option B). The mean over the pixels.
+    ``layers``: (convolution weight, batch norm state) in the order of the network, shortcuts after their pair.
+    """
+    (weight, norm), *rest = layers
+    x = torch.relu(_normalized(torch.conv2d(x, weight, stride=2, padding=3), norm))
+    x = torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1)
+    while rest:
+        (first, norm1), (second, norm2), *rest = rest
+        stride, shortcut = 1, x
+        if first.shape[0] != first.shape[1]:
+            (narrow, norm3), *rest = rest
+            stride, shortcut = 2, _normalized(torch.conv2d(x, narrow, stride=2), norm3)
+        out = torch.relu(_normalized(torch.conv2d(x, first, stride=stride, padding=1), norm1))
+        x = torch.relu(_normalized(torch.conv2d(out, second, padding=1), norm2) + shortcut)
+    return x.flatten(2).mean(dim=2)
 
 
 def cosines(x, weight):

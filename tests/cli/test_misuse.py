@@ -107,7 +107,10 @@ def test_one_process_of_a_launcher_goes_on(variables, monkeypatch, capsys):
         (["train", "--resume", ""], "argument --resume: must name a folder, got ''"),
         ([*TRAIN, "--root", ""], "argument --root: must name a folder, got ''"),
         (["eval", ""], "argument run: must name a folder, got ''"),
-        ([*TRAIN, "--root", "."], "--root is for photographs, cifar10-lt, cifar100-lt, got digits-lt; leave it out"),
+        (
+            [*TRAIN, "--root", "."],
+            "--root is for photographs, imagenet-lt, places-lt, inaturalist-2018, cifar10-lt, cifar100-lt, got",
+        ),
         ([*TRAIN, "--download"], "--download is for cifar10-lt, cifar100-lt, got digits-lt; leave it out"),
         (["eval", "--", "-x", "--threads", "1"], "lt-fast eval takes no option after --, got '--threads'; put it"),
         ([*TRAIN, "--augment", "light"], "augment must be one of autoaugment, randaugment, trivialaugment, simclr, "),

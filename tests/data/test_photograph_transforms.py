@@ -86,7 +86,7 @@ def test_large_jpeg_files_are_decoded_no_larger_than_needed(tmp_path, monkeypatc
     monkeypatch.setattr(sources, "image_and_remarks", noted)
     Image.new("RGB", (1600, 1200), (200, 40, 30)).save(tmp_path / "large.jpg")
     source = FileSource(["large.jpg"], [0], root=tmp_path)
-    for augment, least in (("none", 37), ("standard", 72), ("light", 55)):
+    for augment, least in (("none", 37), ("standard", 72), ("light", 55), ("imagenet", 114)):
         transform = PhotographTransform(size=32, augment=augment, mean=(0, 0, 0), std=(1, 1, 1))
         x = next(iter(Loader(source, FixedBatches(1, batch_size=1), transform=transform.plain()))).x
         next(iter(Loader(source, FixedBatches(1, batch_size=1), transform=transform)))
@@ -176,12 +176,12 @@ def test_what_is_odd_about_a_file_is_warned_of_once(tmp_path, workers):
     assert sorted(str(each.message).split()[1][-5:] for each in said) == ["a.png", "b.png", "c.png", "d.png"]
 
 
-@pytest.mark.parametrize("kind", ["light", "standard", "simclr", "none"])
+@pytest.mark.parametrize("kind", ["light", "standard", "simclr", "inception", "imagenet", "none"])
 def test_it_is_torchvisions_pipeline_bit_for_bit(photograph, kind):
     mode = v2.InterpolationMode.BICUBIC
     crops = {
         least: [v2.RandomResizedCrop(48, scale=(least, 1.0), interpolation=mode), v2.RandomHorizontalFlip()]
-        for least in (0.2, 0.35)
+        for least in (0.2, 0.35, 0.08)
     }
     strong = v2.ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
     blur = v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 2.0))], 0.5)
@@ -189,6 +189,8 @@ def test_it_is_torchvisions_pipeline_bit_for_bit(photograph, kind):
         "light": crops[0.35],
         "standard": [*crops[0.2], v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05)],
         "simclr": [*crops[0.2], v2.RandomApply([strong], 0.8), v2.RandomGrayscale(0.2), blur],
+        "inception": crops[0.08],
+        "imagenet": [*crops[0.08], v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0)],
         "none": [v2.Resize(54, interpolation=mode), v2.CenterCrop(48)],
     }
     own = PhotographTransform(size=48, augment=kind)

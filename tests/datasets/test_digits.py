@@ -79,7 +79,8 @@ def test_registry():
     assert test.fingerprint == digits_lt(seed=2, train=False).fingerprint
     with pytest.raises(UsageError, match=r"data must be one of .*, got 'digits_lt'; did you mean 'digits-lt'"):
         DATASETS["digits_lt"]
-    assert sorted(DATASETS) == ["cifar10-lt", "cifar100-lt", "digits-lt", "photographs"]
+    built_in = ["cifar10-lt", "cifar100-lt", "digits-lt", "imagenet-lt", "inaturalist-2018", "photographs", "places-lt"]
+    assert sorted(DATASETS) == built_in
 
 
 def test_without_scikit_learn(monkeypatch):

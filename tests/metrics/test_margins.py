@@ -20,7 +20,7 @@ def test_they_equal_the_loops():
     logits, labels, lengths = problem()
     found = margins_by_class(logits, labels, weight_norm=lengths)
     for label, (logit, margin, distance, count) in enumerate(reference.class_margins(logits, labels, lengths)):
-        assert found.count[label] == count
+        assert found.images[label] == count
         if not count:
             assert math.isnan(found.logit[label])
             assert math.isnan(found.margin[label])
@@ -28,7 +28,7 @@ def test_they_equal_the_loops():
         assert found.logit[label] == pytest.approx(logit, abs=1e-12)
         assert found.margin[label] == pytest.approx(margin, abs=1e-12)
         assert found.distance[label] == pytest.approx(distance, abs=1e-12)
-    assert found.count[-1] == 0
+    assert found.images[-1] == 0
 
 
 def test_blocks_tensors_and_arrays_agree(monkeypatch):

@@ -61,6 +61,7 @@ def minimise(
     views: int = 1,
     factors: Sequence[float] | None = None,
     nesterov: bool = False,
+    stop: Callable[[], bool] | None = None,
     progress: bool = False,
 ) -> list[float]:
     """Train for one epoch per entry of ``rates``, and return the mean loss of each epoch.
@@ -78,6 +79,7 @@ def minimise(
         views: blocks of N rows that ``loss_of`` knows, one after the other; an epoch reads block ``epoch % views``.
         factors: what each parameter's learning rate is relative to ``rates``; 1 when left out.
         nesterov: use Nesterov's momentum.
+        stop: asked after each epoch; True ends the training.
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
@@ -99,6 +101,7 @@ def minimise(
         weight_decay=weight_decay,
         factors=factors,
         nesterov=nesterov,
+        stop=stop,
         progress=progress,
     )
 
@@ -113,6 +116,7 @@ def descend(
     weight_decay: float,
     factors: Sequence[float] | None = None,
     nesterov: bool = False,
+    stop: Callable[[], bool] | None = None,
     progress: bool = False,
 ) -> list[float]:
     """Train for one epoch per entry of ``rates``, and return the mean loss of each epoch; see ``minimise``.
@@ -126,6 +130,7 @@ def descend(
         weight_decay: L2 penalty on every parameter.
         factors: what each parameter's learning rate is relative to ``rates``; 1 when left out.
         nesterov: use Nesterov's momentum.
+        stop: asked after each epoch; True ends the training.
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
@@ -156,6 +161,8 @@ def descend(
         if not rows:
             raise ValueError(f"batches must yield at least one batch, got none in epoch {epoch}")
         losses.append(finite_loss(float(total) / rows, epoch))
+        if stop is not None and stop():
+            break
     return losses
 
 
@@ -164,6 +171,11 @@ class CalibrationDivergedError(FloatingPointError, ValueError):
 
 
 def finite_loss(loss: float, epoch: int) -> float:
+    """Return the mean loss of an epoch.
+
+    Raises:
+        CalibrationDivergedError: if it is not finite.
+    """
     """Return the loss of an epoch, or raise ``CalibrationDivergedError`` where it is not finite."""
     if not math.isfinite(loss):
         raise CalibrationDivergedError(

@@ -13,7 +13,7 @@ from lt_fast.calibration.batch_norm import shifted_statistics
 from lt_fast.calibration.checks import checked_matrix
 from lt_fast.calibration.descent import Order
 from lt_fast.calibration.heads import Model, wrap_head
-from lt_fast.calibration.linear_heads import head_logits, new_weight, taken_apart, with_weights
+from lt_fast.calibration.linear_heads import beginning, head_logits, with_weights
 from lt_fast.calibration.trained import TrainedCalibration
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.registry import register
@@ -186,7 +186,7 @@ class LabelAwareSmoothing(TrainedCalibration):
         return checked_matrix(features_or_logits, name="features").clone()
 
     def _train(self, given: Tensor, target: Tensor, head: nn.Module | None) -> None:
-        weight, bias, self.cosine = self._beginning(given, head)
+        weight, bias, self.cosine = beginning(head, given, len(self.counts), start="trained", seed=self.seed)
         factor, smoothing = torch.ones_like(weight[:, 0]), torch.from_numpy(self._smoothing).to(given)
 
         def loss_of(rows: Tensor) -> Tensor:
@@ -198,12 +198,6 @@ class LabelAwareSmoothing(TrainedCalibration):
         self._minimise([*classifier, factor], loss_of, target, factors=factors)
         self.factor, self.weight = factor.detach(), weight.detach()
         self.bias = None if bias is None else bias.detach()
-
-    def _beginning(self, given: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor | None, bool]:
-        num_classes = len(self.counts)
-        if head is None:
-            return new_weight(num_classes, given, self.seed), torch.zeros(num_classes).to(given), False
-        return taken_apart(head, given, num_classes)
 
     def transform(self, features: Any) -> Tensor:
         """Return calibrated logits ``(N, C)`` of features ``(N, D)``, on the device of the features.

@@ -1,16 +1,19 @@
 """Linear and cosine heads as numbers: taken apart, computed, begun anew, put into a copy of a model."""
 
 import copy
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lt_fast.calibration.checks import checked_matrix
-from lt_fast.calibration.heads import Model, named_head
+from lt_fast.calibration.heads import Model, head_path, named_head
 
 _PROBED = 8
+
+Start: TypeAlias = Literal["trained", "fresh"]
+"""The first weights of a classifier that is trained again: the head's, or new ones."""
 
 
 def head_logits(features: Tensor, weight: Tensor, bias: Tensor | None, *, cosine: bool) -> Tensor:
@@ -26,6 +29,7 @@ def taken_apart(head: nn.Module, features: Tensor, num_classes: int) -> tuple[Te
     Raises:
         ValueError: if it has no weight of shape ``(C, D)``, or is neither linear nor cosine.
     """
+    head = flattened(head)
     weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
     shape = (num_classes, features.shape[1])
     if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
@@ -41,6 +45,31 @@ def taken_apart(head: nn.Module, features: Tensor, num_classes: int) -> tuple[Te
             if torch.allclose(head_logits(probe, *own, cosine=cosine), wanted, rtol=1e-3, atol=1e-4):
                 return *own, cosine
     raise ValueError(f"head must be linear or cosine, got {type(head).__name__}, whose output is neither")
+
+
+def beginning(
+    head: nn.Module | None, features: Tensor, num_classes: int, *, start: Start, seed: int
+) -> tuple[Tensor, Tensor | None, bool]:
+    """Return the first weight, the first offsets or None, and whether the head is a cosine one.
+
+    Without a head the classifier is new and linear, with offsets. New offsets are 0.
+
+    Raises:
+        ValueError: if the head is neither linear nor cosine, or of other features.
+    """
+    fresh = new_weight(num_classes, features, seed)
+    if head is None:
+        return fresh, torch.zeros(num_classes).to(features), False
+    weight, bias, cosine = taken_apart(head, features, num_classes)
+    if start == "fresh":
+        return fresh, None if bias is None else torch.zeros_like(bias), cosine
+    return weight, bias, cosine
+
+
+def flattened(head: nn.Module) -> nn.Module:
+    """Return the one linear layer that a head of several experts is on its features, or any other head itself."""
+    one: Any = getattr(head, "flattened", None)
+    return head if one is None else cast("nn.Module", one())
 
 
 def new_weight(num_classes: int, like: Tensor, seed: int) -> Tensor:
@@ -62,7 +91,8 @@ def with_weights(model: Model, weight: Tensor, bias: Tensor | None, *, head: str
         ValueError: if there is no such module, or its weights have another shape.
     """
     changed = copy.deepcopy(model)
-    inner = named_head(changed, head)
+    inner = flattened(named_head(changed, head))
+    changed.set_submodule(head_path(changed, head), inner)
     own = {"weight": getattr(inner, "weight", None), "bias": getattr(inner, "bias", None)}
     for name, part in (("weight", weight), ("bias", bias)):
         shapes = [None if each is None else tuple(each.shape) for each in (part, own[name])]

@@ -1,6 +1,6 @@
 """Classifier retraining (cRT): train the classifier of a frozen network again, on class-balanced draws."""
 
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +10,10 @@ from lt_fast import _checks
 from lt_fast.calibration.checks import checked_matrix
 from lt_fast.calibration.descent import Order
 from lt_fast.calibration.heads import Model, wrap_head
-from lt_fast.calibration.linear_heads import head_logits, new_weight, taken_apart, with_weights
+from lt_fast.calibration.linear_heads import Start, beginning, head_logits, with_weights
 from lt_fast.calibration.trained import TrainedCalibration
 from lt_fast.counts import CountsLike, EmptyPolicy
 from lt_fast.registry import register
-
-Start: TypeAlias = Literal["trained", "fresh"]
 
 
 @register("calibrator", "retraining")
@@ -114,7 +112,7 @@ class ClassifierRetraining(TrainedCalibration):
         return given.clone() if given.is_inference() else given  # which autograd refuses to keep
 
     def _train(self, given: Tensor, target: Tensor, head: nn.Module | None) -> None:
-        weight, bias, self.cosine = self._beginning(given, head)
+        weight, bias, self.cosine = beginning(head, given, len(self.counts), start=self.start, seed=self.seed)
 
         def loss_of(rows: Tensor) -> Tensor:
             logits = head_logits(given[rows], weight, bias, cosine=self.cosine)
@@ -155,17 +153,6 @@ class ClassifierRetraining(TrainedCalibration):
             return retrained
         factor = torch.full_like(weight[:, 0], self.scale)
         return wrap_head(retrained, factor, torch.zeros_like(factor), head=head)
-
-    def _beginning(self, features: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor | None, bool]:
-        """Return the first weights, the first offsets or None, and whether the head is a cosine one."""
-        num_classes = len(self.counts)
-        if head is None:
-            return new_weight(num_classes, features, self.seed), torch.zeros(num_classes).to(features), False
-        weight, bias, cosine = taken_apart(head, features, num_classes)
-        if self.start == "fresh":
-            fresh = new_weight(num_classes, features, self.seed)
-            return fresh, None if bias is None else torch.zeros_like(bias), cosine
-        return weight, bias, cosine
 
     def __repr__(self) -> str:
         state = "fitted" if self._is_fitted() else "not fitted"

@@ -39,20 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe_argument(parser)
     parser.add_argument(
-        "--data", help="the same as DATA: digits-lt, cifar10-lt, cifar100-lt, or photographs (required)"
+        "--data",
+        help="the same as DATA: digits-lt, cifar10-lt, cifar100-lt, imagenet-lt, places-lt, inaturalist-2018, or "
+        "photographs (required)",
     )
     add_photograph_arguments(parser)
     parser.add_argument(
         "--imbalance-ratio",
         metavar="R",
-        help="largest over smallest class, >= 1 (default: 100; digits-lt: 50; photographs: as they are)",
+        help="largest over smallest class, >= 1 (default: 100; digits-lt: 50; lists and photographs: as they are)",
     )
     parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
     parser.add_argument(
         "--root",
         type=folder,
-        help="folder of the data set's files: CIFAR's in torchvision's layout, the start of a list's paths, or where "
-        "the photographs of --resume are now",
+        help="folder of the data set's files: CIFAR's in torchvision's layout, images and lists of imagenet-lt and its "
+        "like, the start of a list's paths, or where the photographs of --resume are now",
     )
     parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
     parser.add_argument(
@@ -126,8 +128,8 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what only photographs have."""
     parser.add_argument(
         "--model",
-        help="timm:NAME, torchvision:NAME, package.module:factory or a registered network (default for photographs: "
-        "torchvision:resnet50)",
+        help="resnet10, resnet32, resnet50, resnet152, resnext50, timm:NAME, torchvision:NAME, package.module:factory "
+        "or another registered network (default: the data set's)",
     )
     parser.add_argument(
         "--weights", help="FILE.safetensors or FILE.pth of the network, or none (default: the library's, if on disk)"
@@ -145,9 +147,9 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", metavar="K", help="train K times, so that every photograph is tested once")
     parser.add_argument(
         "--augment",
-        help="of photographs: light, standard, strong, autoaugment, randaugment, simclr, none or "
-        "package.module:function (default: standard); of built-in sets: crop_flip, autoaugment, randaugment, "
-        "trivialaugment or simclr (default: the recipe's)",
+        help="of photographs and lists: light, standard, strong, autoaugment, randaugment, simclr, inception, "
+        "imagenet, none or package.module:function (default: standard; the data set's own); of images in memory: "
+        "crop_flip, autoaugment, randaugment, trivialaugment or simclr (default: the recipe's)",
     )
     parser.add_argument(
         "--decoder",
@@ -317,8 +319,12 @@ def of_data(data: Any, place: str | None, arguments: argparse.Namespace, overrid
     Raises:
         UsageError: if an option is for photographs, and the data set is another one; or a setting is given twice.
     """
+    from lt_fast.registry import DATASETS  # noqa: PLC0415
+
     if data == PHOTOGRAPHS:
         return _photographs(place, arguments, overrides)
+    if data not in DATASETS:
+        return {}  # `resolve` names the nearest
     of_files = _is_of_files(data)
     _refuse_photograph_options(data, arguments, of_files=of_files)
     if of_files:
@@ -332,10 +338,9 @@ def _is_of_files(data: str) -> bool:
     """Whether a built-in set consists of image files, which are decoded while a network trains."""
     from lt_fast.experiment.config import protocol_of  # noqa: PLC0415
     from lt_fast.recipes.recipe import plain  # noqa: PLC0415
-    from lt_fast.registry import DATASETS  # noqa: PLC0415
 
-    transform = protocol_of(data).settings["transform"] if data in DATASETS else None
-    return plain(getattr(transform, "name", None)) == "photograph"
+    transform = protocol_of(data).settings["transform"]
+    return bool(plain(getattr(transform, "name", None)) == "photograph")
 
 
 def _options_of_files(arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """ImageNet-LT, Places-LT and iNaturalist 2018: their published lists and images on disk. Nothing is downloaded."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -165,7 +165,9 @@ def inaturalist_2018(root: str | PathLike[str], *, verify: bool = True) -> Publi
 
 def _read(kind: _DataSet, root: Path, *, verify: bool) -> Published:
     lists = _lists(kind, root)
-    train = _named(_files(lists["train"], root, None))
+    train = _files(lists["train"], root, None)
+    if lists["train"].suffix == ".txt":
+        train = _named(train)
     others = {split: _files(path, root, train) for split, path in lists.items() if split != "train"}
     sets = {"train": train, **others}
     for split, files in sets.items() if verify else ():
@@ -210,8 +212,6 @@ def _files(path: Path, root: Path, train: ImageFiles | None) -> ImageFiles:
 
 def _named(files: ImageFiles) -> ImageFiles:
     """Name the classes of a list, which have numbers alone, by the folders of their images, where each has its own."""
-    if any(name != str(at) for at, name in enumerate(files.classes)):
-        return files
     names: dict[int, str] = {}
     for path, label in zip(files.paths, files.labels.tolist(), strict=True):
         folder = path.partition("/")[2].rpartition("/")[0]
@@ -235,11 +235,15 @@ def _warn_of_other_sizes(kind: _DataSet, sets: Mapping[str, ImageFiles]) -> None
     found = {split: len(files) for split, files in sets.items()}
     classes = len(sets["train"].classes)
     if found != dict(kind.images) or classes != kind.classes:
-        theirs, ours = (
-            ", ".join(f"{number} {split}" for split, number in each.items()) for each in (kind.images, found)
-        )
+        published = _listed(f"{number:,} {split}" for split, number in kind.images.items())
+        here = _listed(f"{found[split]:,}" for split in kind.images)
         warnings.warn(
-            f"{kind.name} is published with {theirs} images of {kind.classes} classes, these lists have {ours} of "
-            f"{classes}: results do not compare with published ones",
+            f"{kind.name} is published with {published} images of {kind.classes:,} classes, these lists have {here} of "
+            f"{classes:,}: results do not compare with published ones",
             stacklevel=4,
         )
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}"

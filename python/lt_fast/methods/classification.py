@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from lt_fast.batch import Batch
 from lt_fast.data import Loader
+from lt_fast.losses import sum_over_experts
+from lt_fast.losses.experts import require_experts
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.methods.training_data import TrainingData
@@ -17,8 +19,11 @@ from lt_fast.registry import register
 class Classification(Method):
     """Train ``model`` by a loss of its logits: ``criterion(model(x).float(), target, target_b, lam)``.
 
+    A network of several experts is trained by the sum of the experts' losses (``lt_fast.losses.sum_over_experts``), or
+    by a loss of all of them at once, such as ``RIDELoss``.
+
     Args:
-        model: gives the logits (N, C).
+        model: gives the logits (N, C), and with ``num_experts`` above 1 those of all experts, (N, E, C).
         criterion: called with float32 logits, labels, and the labels and mixing coefficients of the partners (None
             without mixing); returns a scalar. A ``DeferredReweighting`` changes the loss at its epoch.
         unmixed_pass: pass each batch through the network unmixed first, without a gradient. Batch norm's running
@@ -28,6 +33,7 @@ class Classification(Method):
 
     Raises:
         TypeError: if ``criterion`` is not an ``nn.Module``.
+        ValueError: if it is a loss of another number of experts than ``model`` has.
 
     Source of ``unmixed_pass``: ntucllab/imbalanced-DL, strategy/_mixup_drw.py, _remix_drw.py and _mamix_drw.py, which
     measure the accuracy on the training images so.
@@ -39,6 +45,7 @@ class Classification(Method):
         super().__init__(model)
         if not isinstance(criterion, nn.Module):
             raise TypeError(f"criterion must be a loss (an nn.Module), got {type(criterion).__name__}")
+        require_experts(criterion, model)
         self.criterion, self.unmixed_pass, self.logit_scale = criterion, unmixed_pass, logit_scale
         self._loss = None if isinstance(criterion, DeferredReweighting) else criterion
 
@@ -64,7 +71,7 @@ class Classification(Method):
         if "unmixed" in batches:
             with torch.no_grad():
                 self.model(batches["unmixed"].x)
-        return StepOutput(self.loss(self.model(batch.x), batch.target, batch.target_b, batch.lam))
+        return StepOutput(self.loss(self.training_logits(batch.x), batch.target, batch.target_b, batch.lam))
 
     def loss(self, logits: Tensor, target: Tensor, target_b: Tensor | None, lam: Tensor | None) -> Tensor:
         """Return the loss of the current epoch, computed in float32 also under autocast."""
@@ -73,5 +80,4 @@ class Classification(Method):
                 "on_epoch_start(epoch, epochs) must be called before the first step: it chooses the loss"
             )
         with torch.autocast(logits.device.type, enabled=False):
-            loss: Tensor = self._loss(logits.float(), target, target_b, lam)
-        return loss
+            return sum_over_experts(self._loss, logits.float(), target, target_b, lam)

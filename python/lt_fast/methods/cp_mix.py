@@ -13,9 +13,10 @@ from lt_fast._schedules import epoch_at
 from lt_fast.batch import Batch
 from lt_fast.counts import ClassCounts
 from lt_fast.data import Loader, PairPlans
-from lt_fast.losses import BalancedSoftmaxLoss, CrossEntropyLoss, Loss
+from lt_fast.losses import BalancedSoftmaxLoss, CrossEntropyLoss, Loss, sum_over_experts
+from lt_fast.methods.classification import Classification
 from lt_fast.methods.confusion_record import ConfusionRecord, ConfusionTable
-from lt_fast.methods.method import Method, StepOutput
+from lt_fast.methods.method import StepOutput
 from lt_fast.methods.training_data import TrainingData
 from lt_fast.ops import mixed_margin_loss
 from lt_fast.registry import register
@@ -33,7 +34,7 @@ _FIRST: Mapping[str, type[Loss]] = {"cross_entropy": CrossEntropyLoss, "balanced
 
 
 @register("method", "cp_mix")
-class ConfusionPairing(Method):
+class ConfusionPairing(Classification):
     """Train in two stages: plain images only, then plain images, confused pairs and a regularising mixture together.
 
     The loss of the second stage is ``plain + eta * (pairs + mixed)``, each term a mean over its own rows, with
@@ -43,12 +44,13 @@ class ConfusionPairing(Method):
     - mixed: cross entropy of the plain images mixed among themselves, equation (16).
 
     The labels of both mixtures are weighted by ``lt_fast.mixing.cp_mix_label_weight``. The pairs of an epoch are
-    sampled by the confusion matrix of the training up to the start of that epoch.
+    sampled by the confusion matrix of the training up to the start of that epoch. Each term of a network of several
+    experts is the sum of the experts' losses; the predictions that are recorded are those of their mean.
 
     Args:
         model: gives the logits.
         counts: training images per class.
-        criterion: loss of the plain images.
+        criterion: loss of the plain images; a ``DeferredReweighting`` changes it at its epoch.
         pairs_per_batch: pairs in each step of the second stage.
         mix_pairs: False leaves the pairs out.
         regularize: False leaves the mixture of the plain images out.
@@ -64,6 +66,7 @@ class ConfusionPairing(Method):
         condition: how a pair depends on its class, ``"true"``, ``"either"`` or ``"none"``: see
             ``lt_fast.sampling.ConfusionPairBatchSampler``.
         seed: of the run.
+        logit_scale: what predictions and the cross entropy of the mixtures multiply the logits by.
 
     Raises:
         TypeError, ValueError: from the parts, each naming its argument.
@@ -101,15 +104,14 @@ class ConfusionPairing(Method):
         uniform_fraction: float = 0.0,
         condition: Condition = "true",
         seed: int = 0,
+        logit_scale: float = 1.0,
     ) -> None:
-        super().__init__(model)
-        if not isinstance(criterion, nn.Module):
-            raise TypeError(f"criterion must be a loss (an nn.Module), got {type(criterion).__name__}")
+        super().__init__(model, criterion, logit_scale=logit_scale)
         if not mix_pairs and not regularize:
             raise ValueError("mix_pairs must be True with regularize=False, got False: no mixture is left")
         _checks.choice("stage_1_loss", stage_1_loss, get_args(StageOneLoss))
         _checks.choice("condition", condition, get_args(Condition))
-        self.criterion, self.counts, self.seed = criterion, counts, seed
+        self.counts, self.seed = counts, seed
         self.first_criterion = _FIRST[stage_1_loss](counts, normalization="batch") if stage_1_loss in _FIRST else None
         self.num_pairs = _checks.integer("pairs_per_batch", pairs_per_batch, least=1) if mix_pairs else 0
         self.eta, self.tau = _checks.number("eta", eta, least=0), _checks.number("tau", tau, least=0, most=1)
@@ -145,6 +147,7 @@ class ConfusionPairing(Method):
 
     def on_epoch_start(self, epoch: int, epochs: int) -> None:
         """Renew the confusion matrix that pairs are sampled by, unless the training resumes inside the epoch."""
+        super().on_epoch_start(epoch, epochs)
         self._second_stage = self._is_second(epoch, epochs)
         if not self._second_stage or self._pairs is None:
             return
@@ -154,19 +157,19 @@ class ConfusionPairing(Method):
         self._pairs.set_epoch(epoch)
         self._pairs.update_confusion(self.table.counts, from_step=epoch * self._pairs.num_batches)
 
-    def phase(self, epoch: int) -> Hashable:  # noqa: ARG002  (set at the start of the epoch)
-        """Return the stage."""
-        return self._second_stage
+    def phase(self, epoch: int) -> Hashable:
+        """Return the stage, and which loss is used."""
+        return self._second_stage, super().phase(epoch)
 
     def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
         """Return the loss of all parts, from one forward pass, and record the confusions of the plain images."""
         plain, *mixtures = batches.values()
-        logits = self.model(torch.cat([batch.x for batch in batches.values()])).float()
-        own, *others = logits.split([len(batch) for batch in batches.values()])
+        logits = self.training_logits(torch.cat([batch.x for batch in batches.values()])).float()
+        own, *others = torch.split(logits, [len(batch) for batch in batches.values()])
         if plain.weight:
-            self.record.add(plain.target, own.detach())
+            self.record.add(plain.target, own.detach() if own.ndim == 2 else own.detach().mean(1))  # noqa: PLR2004
+        loss = self._plain_loss(own, plain.target)
         with torch.autocast(logits.device.type, enabled=False):
-            loss = self._plain_loss(own, plain.target)
             for batch, its in zip(mixtures, others, strict=True):
                 # The loop weights by the plain rows of a rank; another part may be divided among the ranks otherwise.
                 share = batch.weight / plain.weight if plain.weight else 0.0
@@ -174,19 +177,24 @@ class ConfusionPairing(Method):
         return StepOutput(loss)
 
     def _plain_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        first = None if self._second_stage else self.first_criterion
-        loss: Tensor = (self.criterion if first is None else first)(logits, target)
-        return loss
+        if self._second_stage or self.first_criterion is None:
+            return self.loss(logits, target, None, None)
+        with torch.autocast(logits.device.type, enabled=False):
+            return sum_over_experts(self.first_criterion, self.logit_scale * logits, target, None, None)
 
     def _mixture_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return sum_over_experts(self._cross_entropy, logits, batch.target, batch.target_b, batch.lam)
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor, target_b: Tensor | None, lam: Any) -> Tensor:
         loss: Tensor = mixed_margin_loss(
             logits,
-            batch.target,
-            target_b=batch.target_b,
-            lam=batch.lam,
+            target,
+            target_b=target_b,
+            lam=lam,
             class_counts=self.counts,
             label_rule="cp_mix",
             tau=self.tau,
+            scale=self.logit_scale,
             normalization="batch",
         )
         return loss

@@ -58,8 +58,8 @@ class RegMixup(Classification):
     def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
         """Return the loss of both parts, from one forward pass."""
         clean, mixed = batches["train"], batches["mixed"]
-        logits = self.model(torch.cat([clean.x, mixed.x]))
-        own, others = logits.split([len(clean), len(mixed)])
+        logits = self.training_logits(torch.cat([clean.x, mixed.x]))
+        own, others = torch.split(logits, [len(clean), len(mixed)])
         plain = self.loss(own, clean.target, None, None)
         regular = self.loss(others, mixed.target, mixed.target_b, mixed.lam)
         return StepOutput((plain + self.eta * regular) / (1 + self.eta))

@@ -17,13 +17,13 @@ class ClassMargins(NamedTuple):
         margin: of ``z_y - max(z_j for j != y)``, above 0 where the prediction is right; NaN for one class alone.
         distance: of ``z_y / ||w_y||``, the distance of the features from the boundary of the class, which margin
             calibration corrects; None where no row lengths were given.
-        count: test images of the class, int64.
+        images: test images of the class, int64.
     """
 
     logit: NDArray[np.float64]
     margin: NDArray[np.float64]
     distance: NDArray[np.float64] | None
-    count: NDArray[np.int64]
+    images: NDArray[np.int64]
 
 
 def margins_by_class(logits: Scores, labels: Labels, *, weight_norm: ArrayLike | None = None) -> ClassMargins:
@@ -85,7 +85,9 @@ def slope_by_count(values: ArrayLike, class_counts: CountsLike) -> float | None:
 
 def _means(values: NDArray[np.float64], labels: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.float64]:
     total = np.bincount(labels, weights=values, minlength=len(count))
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    means = np.full(len(count), np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
 
 
 def _lengths(weight_norm: Any, classes: int) -> NDArray[np.float64]:

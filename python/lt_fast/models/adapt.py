@@ -20,8 +20,10 @@ from lt_fast._text import nearest
 from lt_fast.errors import DataError, UsageError
 from lt_fast.models import weights_on_disk
 from lt_fast.models.classifier import Classifier
+from lt_fast.models.experts import ExpertHeads, MultiExpert, check_experts
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
+from lt_fast.models.splitting import narrow, split_at
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIZES = (224, 299, 64, 32)
@@ -82,6 +84,9 @@ def adapt(
     weights: Weights = None,
     seed: int = 0,
     input_size: tuple[int, int, int] | None = None,
+    experts: int = 1,
+    split: str = "layer3",
+    expert_width: float = 1.0,
     **options: Any,
 ) -> Classifier:
     """Return ``model`` with a new head of ``num_classes`` classes; everything before the head is unchanged.
@@ -101,11 +106,17 @@ def adapt(
             which it downloads; None for new weights.
         seed: decides every new weight; the global generators are neither read nor advanced.
         input_size: (channels, height, width) of the images, if the network does not define it.
+        experts: 1, or E > 1 for a ``MultiExpert`` network: each expert has its own copy of the network from ``split``
+            on, and its own head. New weights differ between the experts; given or pretrained weights are the same.
+        split: name of the first part of the network that experts do not share: ``"layer3"`` of the ResNets of both
+            libraries. The network must call its parts one after the other, which is tested by its output.
+        expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1]; below 1 only for new
+            weights of torchvision's ResNets and ResNeXts.
         options: for the constructor of the network.
 
     Raises:
-        UsageError: if the name is unknown (names the nearest), the classifier cannot be found, or the network's own
-            head has another number of outputs.
+        UsageError: if the name is unknown (names the nearest), the classifier cannot be found, the network's own head
+            has another number of outputs, or the network cannot be split or narrowed.
         DataError: if the weights cannot be read or are not of this network.
         MissingExtraError: if the library is not installed.
 
@@ -113,20 +124,25 @@ def adapt(
     >>> model.features(torch.zeros(2, 3, 64, 64)).shape             # doctest: +SKIP
     torch.Size([2, 512])
     """
+    _refuse_experts(model, head, weights, experts, expert_width)
     if isinstance(model, Classifier):
         return _with_head(copy.deepcopy(model), num_classes, head, seed)
-    own = num_classes if head == OWN else None
-    with _seeded(seed):
-        network = copy.deepcopy(model) if isinstance(model, nn.Module) else _built(model, weights, options, own)
-    if isinstance(model, str) and model.startswith("torchvision:"):
-        network.preset_of_weights = weights_on_disk.torchvision_preset(model.partition(":")[2])  # type: ignore[assignment]
-    if weights is not None and weights != "pretrained":
-        _load(network, weights, own_head=head == OWN)
+    parts = _Split(split, expert_width)
+    network = _network(model, weights, options, seed=seed, own=num_classes if head == OWN else None, split=parts)
     expects = _expects(network, input_size, options.get("in_chans"))
+    fixed = input_size is not None
     if head == OWN:
-        made = _keeping_head(network, num_classes, expects, fixed=input_size is not None, check=weights is not None)
+        made = _keeping_head(network, num_classes, expects, fixed=fixed, check=weights is not None)
         return made.train(network.training)
-    width, expects = _strip(network, expects, fixed=input_size is not None)
+    if experts > 1:
+        others = _others(model, weights, options, parts, seed=seed, experts=experts)
+        shared, every, width, expects = _halves(network, others, experts, parts.name, expects, fixed=fixed)
+        heads = build(lambda: ExpertHeads(experts, head, width, num_classes), seed=seed)
+        made = MultiExpert(shared, every, heads.to(next(network.parameters()).device), num_classes)
+        made.input_size, made.mean, made.std = expects  # type: ignore[assignment]
+        made.preset = preset_of(network, expects)  # type: ignore[assignment]
+        return made.train(network.training)
+    width, expects = _strip(network, expects, fixed=fixed)
     adapted = Adapted(network, _head(network, head, width, num_classes, seed), num_classes, expects)
     return adapted.train(network.training)
 
@@ -168,6 +184,21 @@ def network_factory(place: str) -> str:
     return place
 
 
+def _network(
+    model: str | nn.Module, weights: Weights, options: Mapping[str, Any], *, seed: int, own: int | None, split: "_Split"
+) -> nn.Module:
+    """Return the network with its weights, before its classifier is taken out."""
+    with _seeded(seed):
+        network = copy.deepcopy(model) if isinstance(model, nn.Module) else _built(model, weights, options, own)
+        if split.width < 1:
+            narrow(network, split.name, split.width)
+    if isinstance(model, str) and model.startswith("torchvision:"):
+        network.preset_of_weights = weights_on_disk.torchvision_preset(model.partition(":")[2])  # type: ignore[assignment]
+    if weights is not None and weights != "pretrained":
+        _load(network, weights, own_head=own is not None)
+    return network
+
+
 def _with_head(model: Classifier, num_classes: int, head: str, seed: int) -> Classifier:
     weight = getattr(model.head, "weight", None)
     if weight is None:
@@ -183,6 +214,62 @@ def _head(network: nn.Module, head: str, width: int, num_classes: int, seed: int
     made = build(lambda: make_head(head, width, num_classes), seed=seed)
     first = next(network.parameters(), None)
     return made if first is None else made.to(first.device)
+
+
+# --- experts ----------------------------------------------------------------------------------------------------------
+
+
+class _Split(NamedTuple):
+    """The first part that experts do not share, and the width of the parts from there on."""
+
+    name: str
+    width: float
+
+
+def _refuse_experts(model: str | nn.Module, head: str, weights: Weights, experts: int, expert_width: float) -> None:
+    check_experts(experts, expert_width)
+    if experts > 1 and isinstance(model, Classifier):
+        raise UsageError(
+            f"experts must be 1 for a {type(model).__name__}, which is made already, got {experts}; give experts where "
+            "it is made: lt_fast.models.resnet32(..., experts=3)"
+        )
+    if experts > 1 and head == OWN:
+        raise UsageError(
+            f"head must be linear or cosine for {experts} experts, got 'own': a network has one of its own"
+        )
+    if expert_width < 1 and weights is not None:
+        raise UsageError(
+            f"expert_width must be 1 with weights, whose layers have the usual width, got {expert_width:g}; leave it "
+            "out"
+        )
+
+
+def _others(
+    model: str | nn.Module, weights: Weights, options: Mapping[str, Any], split: _Split, *, seed: int, experts: int
+) -> Iterator[nn.Module] | None:
+    """Give the networks of the experts after the first, with new weights of their own; None where weights are given."""
+    if weights is not None or isinstance(model, nn.Module):
+        return None
+    seeds = np.random.SeedSequence(seed).generate_state(experts, np.uint64).tolist()[1:]
+    return (_network(model, None, options, seed=each, own=None, split=split) for each in seeds)
+
+
+def _halves(
+    network: nn.Module, others: Iterator[nn.Module] | None, experts: int, split: str, expects: Expects, *, fixed: bool
+) -> tuple[nn.Module, list[nn.Module], int, Expects]:
+    """Return the shared layers, those of each expert, the width of its features, and the expected images."""
+    width, expects = _strip(network, expects, fixed=fixed)
+    first = next(network.parameters())
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(2, *expects.input_size, generator=draw).to(first.device, first.dtype)
+    shared, own = split_at(network, split, images)
+    if others is None:
+        return shared, [own, *(copy.deepcopy(own) for _ in range(experts - 1))], width, expects
+    every = [own]
+    for other in others:
+        _strip(other, expects, fixed=True)
+        every.append(split_at(other, split, images)[1])
+    return shared, list(every), width, expects
 
 
 # --- making the network -----------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """``Classifier``: base class of the package's networks, features and a head."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -11,7 +13,7 @@ class Classifier(nn.Module):
         num_classes: C.
 
     Shape:
-        x (N, Ch, H, W) float; ``features(x)`` (N, D); returns (N, C).
+        x (N, Ch, H, W) float; ``features(x)`` (N, D); returns (N, C), or (N, E, C) with ``each``.
     """
 
     head: nn.Module
@@ -21,7 +23,17 @@ class Classifier(nn.Module):
         """Return the (N, D) input of the head."""
         raise NotImplementedError(f"{type(self).__name__} must define features(x) -> (N, D)")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``head(features(x))``."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
+    @property
+    def num_experts(self) -> int:
+        """How many experts the head has, E; 1 of every other head."""
+        return int(getattr(self.head, "num_experts", 1))
+
+    def forward(self, x: Tensor, *, each: bool = False) -> Tensor:
+        """Return ``head(features(x))``; with ``each`` the logits of every expert, (N, E, C)."""
+        features = self.features(x)
+        of_each: Any = getattr(self.head, "each", None)
+        if each and of_each is not None:
+            logits: Tensor = of_each(features)
+        else:
+            logits = self.head(features)
+        return logits[:, None] if each and of_each is None else logits

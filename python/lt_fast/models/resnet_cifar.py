@@ -1,6 +1,7 @@
 """ResNet for 32 x 32 images: the CIFAR network of He et al., with parameter-free shortcuts."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
+from lt_fast.models.experts import ExpertHeads, MultiExpert, check_experts, multi_expert, narrowed, pooled
 from lt_fast.models.heads import make_head
 from lt_fast.models.initialization import build
 from lt_fast.registry import register
@@ -102,6 +104,28 @@ def _stage(in_planes: int, planes: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(BasicBlock(in_planes, planes), *(BasicBlock(planes, planes) for _ in range(blocks - 1)))
 
 
+def _of_experts(
+    num_classes: int,
+    *,
+    head: str,
+    bias: bool,
+    uniform_head: bool,
+    in_channels: int,
+    experts: int,
+    expert_width: float,
+) -> MultiExpert:
+    """Return a ResNet whose experts share all but the last two stages."""
+    first, *own = _WIDTHS
+    second, third = (narrowed(width, expert_width) for width in own)
+    stem = [nn.Conv2d(in_channels, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU()]
+    return multi_expert(
+        nn.Sequential(*stem, _stage(first, first, _BLOCKS)),
+        lambda: pooled(_stage(first, second, _BLOCKS), _stage(second, third, _BLOCKS)),
+        lambda: ExpertHeads(experts, head, third, num_classes, bias=bias, uniform=uniform_head),
+        experts=experts,
+    )
+
+
 @register("model", "resnet32")
 def resnet32(
     num_classes: int,
@@ -112,7 +136,9 @@ def resnet32(
     uniform_head: bool = False,
     last_blocks: int = 1,
     seed: int = 0,
-) -> ResNetCifar:
+    experts: int = 1,
+    expert_width: float = 1.0,
+) -> ResNetCifar | MultiExpert:
     """ResNet-32 for CIFAR: 0.46 M parameters, 69 M multiply-adds on a 32 x 32 image.
 
     Args:
@@ -126,28 +152,35 @@ def resnet32(
             network of hyperconnect/LADE, which is that of megvii-research/BBN: 128 features.
         seed: determines every weight; the global generator is neither read nor advanced. Two heads of one seed share
             their backbone's weights.
+        experts: 1, or E > 1 for a ``MultiExpert`` network: each expert has its own second and third stage and head.
+        expert_width: channels of an expert's stages as a fraction of the usual ones, in (0, 1]; 0.75 makes 24 and 48.
 
     Raises:
         UsageError: if ``head`` is unknown.
-        TypeError, ValueError: if a size is not an integer >= 1, or ``seed`` not one in [0, 2^64).
+        TypeError, ValueError: if a size is not an integer >= 1, ``expert_width`` is out of range or given for one
+            expert, or ``seed`` is not an integer in [0, 2^64).
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2, with option A shortcuts; Kaiming-normal initialisation and
     use for long tails as in kaidic/LDAM-DRW, models/resnet_cifar.py; two last blocks as in megvii-research/BBN,
-    lib/backbone/resnet_cifar.py BBN_ResNet_Cifar.
+    lib/backbone/resnet_cifar.py BBN_ResNet_Cifar. Experts: frank-xwang/RIDE-LongTailRecognition,
+    model/ldam_drw_resnets/ride_resnet_cifar.py, whose ``reduce_dimension`` is ``expert_width=0.75``.
     Differs from that code: global average pooling for any image size, where the code pools a square.
     """
     _checks.num_classes(num_classes)
     _checks.integer("in_channels", in_channels, least=1)
     _checks.integer("last_blocks", last_blocks, least=1, most=_MOST_LAST_BLOCKS)
+    check_experts(experts, expert_width)
+    of_head: dict[str, Any] = {"head": head, "bias": bias, "uniform_head": uniform_head}
+    if experts == 1:
+        return build(
+            lambda: ResNetCifar(_BLOCKS, num_classes, in_channels=in_channels, last_blocks=last_blocks, **of_head),
+            seed=seed,
+        )
+    if last_blocks != 1:
+        raise ValueError(f"last_blocks must be 1 with {experts} experts, got {last_blocks}; leave one of them out")
     return build(
-        lambda: ResNetCifar(
-            _BLOCKS,
-            num_classes,
-            head=head,
-            in_channels=in_channels,
-            bias=bias,
-            uniform_head=uniform_head,
-            last_blocks=last_blocks,
+        lambda: _of_experts(
+            num_classes, in_channels=in_channels, experts=experts, expert_width=expert_width, **of_head
         ),
         seed=seed,
     )

@@ -7,6 +7,7 @@ reweight=effective_number --set defer_until=0.8``.
 from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018
 from lt_fast.recipes.protocols import LDAM_CODE
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
+from lt_fast.recipes.ride import RIDE
 
 _CODE = "naver-ai/cmo"
 
@@ -69,5 +70,16 @@ CMO = register(
             IMAGENET_LT: _large("imagenet_train.py", 128, (0.6, 0.8)),
             INATURALIST_2018: _large("inat18_train.py", 256, (0.75,)),
         },
+    )
+)
+
+CMO_RIDE = register(
+    RIDE.derive(
+        "cmo_ride",
+        paper=CMO.paper,
+        equations="Section 3, Algorithm 1; Table of CIFAR-100-LT, row RIDE + CMO",
+        title="CMO with RIDE's three experts",
+        cost="as ride; half of the batches read twice the images",
+        mixer=CMO.settings["mixer"],
     )
 )

@@ -7,6 +7,8 @@ from typing import Any
 
 from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
+from lt_fast.recipes.ride import CODE as RIDE_CODE
+from lt_fast.recipes.ride import RIDE
 
 _PAPER = "CP-Mix paper"
 _UNKNOWN = "the paper's value was not available"
@@ -145,5 +147,32 @@ CP_MIX_CE = register(
             cited("cross_entropy", f"{_PAPER}: this ablation"),
             normalization=cited("batch", f"{_PAPER}, eqs. 11 and 14: plain means"),
         ),
+    )
+)
+
+_SIX = f"{_PAPER}: with RIDE, six experts, a normalised head, Nesterov and deferred re-weighting, no fine-tuning"
+
+CP_MIX_RIDE = register(
+    RIDE.derive(
+        "cp_mix_ride",
+        paper=CP_MIX.paper,
+        equations=CP_MIX.equations,
+        title="CP-Mix with RIDE's experts, six of them",
+        cost="as ride with six experts; stage 2, a third of the epochs: three times the images per step",
+        method=CP_MIX.settings["method"],
+        model=Spec(
+            experts=cited(6, _SIX),
+            expert_width=cited(0.75, f"{RIDE_CODE}: configs/config_imbalance_cifar100_ride_teacher.json"),
+        ),
+        loss=Spec(
+            diversity=cited(0.45, f"{RIDE_CODE}: configs/config_imbalance_cifar100_ride_teacher.json, six experts"),
+            normalization=cited(
+                "weights",
+                f"ours: {_UNKNOWN}; RIDE's loss for the plain images, as its authors have it, and each expert's "
+                "cross entropy, without weights, for both mixtures",
+            ),
+        ),
+        reweight=Spec(beta=cited(0.9999, f"ours: {_UNKNOWN}; as {RIDE_CODE}")),
+        on={name: {"method": own["method"]} for name, own in (("digits-lt", _DIGITS), ("photographs", _PHOTOGRAPHS))},
     )
 )
