@@ -1,4 +1,9 @@
-"""Logit adjustment of Menon et al. 2021: cross entropy on logits shifted by a multiple of the log prior."""
+"""Logit adjustment of Menon et al. 2021: cross entropy on logits shifted by a multiple of the log prior.
+
+Length and steps of the rate are those of its authors' code. Its network of bottleneck blocks, crops by 2 pixels, pixels
+less 0.5 without a division, whole batches alone and a warm-up step by step are the training protocol
+``logit-adjustment``; the recipe has network, crops and normalisation of LDAM-DRW's code, as the others.
+"""
 
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 

@@ -100,7 +100,8 @@ def cosine(
 
     Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5, without restarts. MARC (Wang et al. 2022,
     arXiv:2112.07225) trains its CIFAR stages by ``cosine(0.1, warmup=..., warmup_start=0.05)``.
-    Differs from both codes: every step has its own rate, where theirs change once an epoch.
+    Differs from both codes: every step has its own rate, where theirs change once an epoch; MARC's warm-up of W epochs
+    begins a step below its first rate, ``warmup_start + (base - warmup_start) (e - 1) / (W - 1)`` in epoch e.
     """
     _check(base, epochs, warmup)
     for name, value in (("final", final), ("warmup_start", warmup_start)):
