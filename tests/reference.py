@@ -143,6 +143,29 @@ def sade_loss(logits, target, counts, *, strength=2.0, scale=30.0, **options):
     )
 
 
+def ace_loss(logits, target, counts, *, experts=3, scale=30.0, **options):
+    """After Cai et al. 2021 (ACE): for each expert cross entropy over its classes, of the images of its classes."""
+    total, rarest = 0.0, sorted(range(len(counts)), key=lambda c: (-counts[c], c))
+    weight = options.pop("weight", None) or [1.0] * len(counts)
+    for e in range(experts):
+        known = set(rarest[e * len(counts) // experts :]) if e else set(range(len(counts)))
+        own = [w if c in known else 0.0 for c, w in enumerate(weight)]
+        columns = sorted(known)
+
+        def rows(i, label, e=e, known=known, columns=columns):
+            row = scale * logits[i, e]
+            return torch.logsumexp(row[columns], 0) - row[label] if label in known else 0 * row.sum()
+
+        total = total + _reduced_loss(rows, target, counts, weight=own, **options)
+    return total
+
+
+def distillation_loss(student, teacher, temperature):
+    """Hinton et al. 2015: T^2 KL(softmax(teacher / T) || softmax(student / T)), a mean over the rows."""
+    p, q = (teacher / temperature).softmax(1).detach(), (student / temperature).softmax(1)
+    return temperature**2 * (p * (torch.log(p) - torch.log(q))).sum() / len(student)
+
+
 def effective_number_weights(counts, beta):
     """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -204,7 +227,7 @@ def bbn_share(epoch, epochs):
 
 
 def bbn_logits(first, second, share, weight, bias):
-    """BBN, eq. (1), with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
+    """BBN, section 4, with the 2 of the authors' code: classifier of 2 * (share * f_c, (1 - share) * f_r)."""
     rows = []
     for one, other in zip(first, second, strict=True):
         mixed = [2 * share * value for value in one] + [2 * (1 - share) * value for value in other]
@@ -217,7 +240,7 @@ def bbn_logits(first, second, share, weight, bias):
 
 
 def bbn_loss(logits, conventional, rebalancing, share):
-    """BBN, eq. (3): share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
+    """BBN, section 4: share * E(p, y_c) + (1 - share) * E(p, y_r), averaged over the batch."""
     losses = []
     for row, one, other in zip(logits, conventional, rebalancing, strict=True):
         total = torch.logsumexp(row, 0)
@@ -254,6 +277,39 @@ def hybrid_loss(contrast, cross_entropy, epoch, epochs):
     """Wang et al. 2021: alpha * L_contrast + (1 - alpha) * L_CE with alpha = 1 - (T / T_max)^2."""
     alpha = 1 - (epoch / epochs) ** 2
     return alpha * contrast + (1 - alpha) * cross_entropy
+
+
+def augmented_logits(logits, weight, target, shift, covariance, *, alpha, beta):
+    """Chen et al. 2022 (RISDA), the loss: z_k + alpha (w_k - w_y) . mu_y + beta / 2 (w_k - w_y)^T S_y (w_k - w_y)."""
+    rows = []
+    for row, label in zip(logits, target.tolist(), strict=True):
+        apart = [one - weight[label] for one in weight]
+        moved = [torch.dot(each, shift[label]) for each in apart]
+        spread = [torch.dot(each, covariance[label] @ each) for each in apart]
+        rows.append(torch.stack([z + alpha * m + beta / 2 * s for z, m, s in zip(row, moved, spread, strict=True)]))
+    return torch.stack(rows)
+
+
+def class_moments(features, target, num_classes):
+    """Mean and covariance (divisor n) of the features of each class; zeros for a class without rows."""
+    width = features.shape[1]
+    means, covariances = torch.zeros(num_classes, width).double(), torch.zeros(num_classes, width, width).double()
+    for label in set(target.tolist()):
+        rows = [row for row, own in zip(features, target.tolist(), strict=True) if own == label]
+        means[label] = sum(rows) / len(rows)
+        covariances[label] = sum(torch.outer(row - means[label], row - means[label]) for row in rows) / len(rows)
+    return means, covariances
+
+
+def reasoned(confusion, means, covariances, tail):
+    """RISDA, RISDA.py and loss.py: shifts and covariances from the rows of the confusion matrix, to two decimals."""
+    shifts, after = [], []
+    for label, row in enumerate(confusion.tolist()):
+        shares = [round(count / sum(row), 2) for count in row]
+        shifts.append(sum(share * mean for share, mean in zip(shares, means, strict=True)) - means[label])
+        mixed = sum(share * one for share, one in zip(shares, covariances, strict=True))
+        after.append(mixed if label in tail else covariances[label])
+    return torch.stack(shifts), torch.stack(after)
 
 
 def logit_adjusted_loss(logits, target, counts, *, tau=1.0, **options):
@@ -548,6 +604,39 @@ def margin_calibration_fit(logits, target, counts, weight_norm, *, rates, batche
     return omega, beta
 
 
+def marc_rate(epoch, epochs, *, base_lr, warmup_lr, warmup_epochs):
+    """CosineAnnealingLRWarmup of microsoft/robustlearn, marc/utils.py, epoch from 0; without warm-up torch's cosine."""
+    if epoch < warmup_epochs:
+        return (warmup_lr - base_lr) / (warmup_epochs - 1) * (epoch - 1) + base_lr
+    return warmup_lr * (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2
+
+
+def marc_second_stage(network, head, batches, num_images, counts, *, batch_size, rates, gamma, momentum, weight_decay):
+    """The same code's run_networks.py ``train`` with MARCLinear and GRWLoss: network in train mode, its weights fixed.
+
+    ``batches(epoch)`` yields all batches of an epoch; the loop leaves it when its step is int(images / batch size).
+    Returns a, b and the network, whose batch norms have moved.
+    """
+    weight = torch.tensor([(1.0 / n) ** gamma for n in counts])
+    weight = len(counts) * weight / weight.sum()
+    a, b = torch.ones(len(counts), requires_grad=True), torch.zeros(len(counts), requires_grad=True)
+    optimizer = torch.optim.SGD([a, b], lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    norm = head.weight.detach().norm(dim=1)
+    for epoch, rate in enumerate(rates):
+        network.train()
+        optimizer.param_groups[0]["lr"] = rate
+        for step, (x, y) in enumerate(batches(epoch), 1):
+            if step == int(num_images / batch_size):
+                break
+            with torch.no_grad():
+                before = network(x)
+            loss = torch.nn.functional.cross_entropy(a * before + b * norm, y, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return a.detach(), b.detach(), network.eval()
+
+
 def scaled_logits_fit(logits, target, *, rates, batches, momentum, weight_decay, scale=1.0):
     """Kang et al. 2020 (LWS): factors f of fixed logits z, d loss / d f_j = mean_i (p_ij - [j = y_i]) scale z_ij."""
     factor, speed = [1.0] * len(logits[0]), [0.0] * len(logits[0])
@@ -751,6 +840,41 @@ def label_aware_smoothing_loss(logits, target, smoothing):
     return total / len(logits)
 
 
+def expert_assignment(router, features, logits, target, *, top, positive_weight):
+    """Wang et al. 2021 (RIDE), stage 2: the loss of the router, and for each image the logits and experts of its route.
+
+    router: (hidden weights, hidden offsets) of every expert but the last, output weight, output offset. features (N, E,
+    D), logits (N, E, C) of every expert, scaled.
+    """
+    hidden, output, offset = router
+    experts, losses, answers, used = logits.shape[1], [], [], []
+    for feature, z, y in zip(features, logits, target.tolist(), strict=True):
+        sums = [z[: e + 1].sum(0) for e in range(experts)]
+        right = [int(s.argmax()) == y for s in sums]
+        scores = []
+        for e in range(experts - 1):
+            weight, bias = hidden[e]
+            inner = (weight @ (feature[e] / feature[e].norm()) + bias).clamp(min=0)
+            largest = torch.stack(sorted(sums[e] / (e + 1), reverse=True)[:top])
+            scores.append(torch.cat([largest, inner]) @ output + offset)
+            p = torch.sigmoid(scores[e])
+            helps = not right[e] and any(right[e + 1 :])
+            losses.append(-positive_weight * torch.log(p) if helps else -torch.log(1 - p))
+        last = next((e for e in range(experts - 1) if torch.sigmoid(scores[e]) <= 0.5), experts - 1)
+        answers.append(sums[last] / (last + 1))
+        used.append(last + 1)
+    return sum(losses) / len(losses), torch.stack(answers), used
+
+
+def prediction_stability(first, second, share):
+    """Zhang et al. 2022 (SADE), eq. 4: mean cosine of the softmax of the weighted logits of two views."""
+    found = []
+    for one, other in zip(first, second, strict=True):
+        p, q = (sum(w * z for w, z in zip(share, view, strict=True)).softmax(0) for view in (one, other))
+        found.append((p @ q) / (p.norm() * q.norm()))
+    return sum(found) / len(found)
+
+
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
@@ -828,6 +952,39 @@ def risk_at(probabilities, labels, threshold):
     guesses = predictions(probabilities)
     accepted = [i for i, row in enumerate(probabilities) if max(row) >= threshold]
     return len(accepted) / len(labels), sum(guesses[i] != labels[i] for i in accepted) / len(accepted)
+
+
+def grouped_confusion(matrix, sizes, groups, *, correct=False):
+    """CP-Mix, eq. 5 and Figures 3 to 6: share of group a's test samples that are predicted, wrongly, as group b."""
+    order = sorted(range(len(sizes)), key=lambda c: (-sizes[c], c))
+    most, rest = divmod(len(order), groups)
+    members, start = [], 0
+    for a in range(groups):
+        stop = start + most + (a < rest)
+        members.append(order[start:stop])
+        start = stop
+    shares = [[math.nan] * groups for _ in range(groups)]
+    for a, b in itertools.product(range(groups), repeat=2):
+        total = sum(sum(matrix[i]) for i in members[a])
+        found = sum(matrix[i][j] for i in members[a] for j in members[b] if correct or i != j)
+        if total:
+            shares[a][b] = found / total
+    return shares, members
+
+
+def spread_of_errors(matrix):
+    """Mean over the classes with errors of their sorted shares, and exp of each class's entropy."""
+    size, rows, effective = len(matrix), [], []
+    for i in range(size):
+        wrong = [matrix[i][j] for j in range(size) if j != i]
+        total = sum(wrong)
+        if not total:
+            effective.append(math.nan)
+            continue
+        rows.append(sorted((n / total for n in wrong), reverse=True))
+        effective.append(math.exp(-math.fsum(n / total * math.log(n / total) for n in wrong if n)))
+    share = [math.fsum(row[r] for row in rows) / len(rows) if rows else math.nan for r in range(size - 1)]
+    return share, effective
 
 
 def likely_label_errors(probabilities, labels):

@@ -74,7 +74,7 @@ def test_measuring_again_gives_the_same_figures(finished, name):
     assert low <= result["metrics"]["top1"] <= high
 
 
-@pytest.mark.parametrize("name", ["bbn", "cmo", "hybrid_psc", "otmix", "regmixup"])
+@pytest.mark.parametrize("name", ["bbn", "cmo", "hybrid_psc", "otmix", "regmixup", "risda"])
 def test_a_run_is_used_without_its_images(finished, name):
     """A mixer of the whole data set is made again from the class sizes, which are all that a loaded run has."""
     import lt_fast

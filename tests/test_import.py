@@ -122,3 +122,10 @@ def test_an_unknown_attribute_is_named():
 
     with pytest.raises(AttributeError, match="module 'lt_fast' has no attribute 'loses'"):
         _ = lt_fast.loses
+
+
+def test_the_package_runs_as_the_command():
+    command = [sys.executable, "-W", "error", "-m", "lt_fast", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("lt-fast ")
+    assert not run.stderr

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
         reproduction,
         sampling,
         scheduling,
+        sweeps,
         training,
     )
     from lt_fast.comparison.table import results
     from lt_fast.counts import ClassCounts
     from lt_fast.inference.classifier import load
+    from lt_fast.sweeps.sweep import sweep
     from lt_fast.versions import show_versions
 
 __version__ = "0.1.0"
@@ -63,6 +65,8 @@ __all__ = [
     "sampling",
     "scheduling",
     "show_versions",
+    "sweep",
+    "sweeps",
     "training",
 ]
 
@@ -71,6 +75,7 @@ _DEFINED_IN = {
     "results": "lt_fast.comparison.table",
     "load": "lt_fast.inference.classifier",
     "show_versions": "lt_fast.versions",
+    "sweep": "lt_fast.sweeps.sweep",
 }
 
 

@@ -247,12 +247,13 @@ DATASETS = Registry(
 )
 RECIPES = _Published("recipe", group="lt_fast.recipes", argument="method")
 PROTOCOLS = _Published("protocol", group="lt_fast.protocols")
+TRAINING_PROTOCOLS = _Published("training_protocol", group="lt_fast.training_protocols", argument="protocol")
 
 REGISTRIES: Mapping[str, Registry] = {
     registry.kind: registry
     for registry in (
         METHODS, MODELS, LOSSES, REWEIGHTS, MIXERS, SAMPLERS, TRANSFORMS, OPTIMIZERS, SCHEDULES, CALIBRATORS, DATASETS,
-        RECIPES, PROTOCOLS,
+        RECIPES, PROTOCOLS, TRAINING_PROTOCOLS,
     )
 }  # fmt: skip
 """Kind to registry: everything that a user can add to from outside the package."""

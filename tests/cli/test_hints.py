@@ -209,7 +209,7 @@ def _refusal(words):
 
 
 def test_data_that_is_not_there_is_answered_with_what_can_be_named(capsys):
-    for data, status in (("train_lt.txt", 3), ("photos\\train", 3), ("table.csv", 3), ("imagenet", 2)):
+    for data, status in (("train_lt.txt", 3), ("photos\\train", 3), ("table.csv", 3), ("zoo", 2)):
         assert main(["train", "--method", "ce", "--model", "timm:resnet18", "--scratch", data]) == status
         line = capsys.readouterr().err
         assert "a folder with one folder per class, a LIST.txt" in line or "photographs: a folder with one" in line

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lt_fast.cli import main
-from lt_fast.reproduction import TARGETS, Tail, Target, register_target, rows_on
+from lt_fast.reproduction import TARGETS, Row, Tail, Target, register_target, rows_on
 
 WORDS = ["reproduce", "digits", "--seeds", "1", "--epochs", "1", "--threads", "1", "--workers", "2"]
 
@@ -13,8 +13,10 @@ WORDS = ["reproduce", "digits", "--seeds", "1", "--epochs", "1", "--threads", "1
 @pytest.fixture(autouse=True)
 def _target():
     """A target that needs no files."""
-    rows = rows_on(
-        (Tail("digits-lt", 50.0),), ("CE", "ce"), ("Wild", "ce", {"learning_rate": 1e25}), ("BBN", None, {}, "why")
+    tail = Tail("digits-lt", 50.0)
+    rows = rows_on((tail,), ("MC", "mc"), ("Wild", "ce", {"learning_rate": 1e25}), ("BBN", None, {}, "why"))
+    rows += tuple(
+        Row(f"gamma = {gamma}", tail, "mc", {"calibrator.gamma": gamma}, at=gamma, refit=True) for gamma in (0.0, 1.2)
     )
     register_target(Target("digits", "Digits", "Nobody 2020", rows))
     empty = rows_on((Tail("digits-lt", 1000.0),), ("CE", "ce"))
@@ -27,27 +29,35 @@ def test_a_failing_row_is_named_and_the_others_are_in_the_table(tmp_path, capsys
     assert main([*WORDS, "--out", str(tmp_path), "--json"]) == 1
     said = capsys.readouterr()
     value = json.loads(said.out)
-    ce, wild, bbn = value["entries"]
-    assert (ce["runs"], ce["reason"], ce["verdict"]) == (1, "", "")
-    assert 0 < ce["measured"] < 100
+    mc, wild, bbn, flat, usual = value["entries"]
+    assert (mc["runs"], mc["reason"], mc["verdict"]) == (1, "", "")
+    assert 0 < mc["measured"] < 100
     assert "loss must stay finite" in wild["reason"]
     assert bbn["reason"] == "why"
     assert "lt-fast: warning: Wild, Digits-LT 50, seed 0 failed: loss must stay finite" in said.err
     assert {path.name for path in (tmp_path / "digits").iterdir()} == {
         "picture.png", "picture.svg", "table.csv", "table.json", "table.txt",
     }  # fmt: skip
+    # Rows that differ in their second stage share the training, and each has its own numbers.
+    assert usual["measured"] == mc["measured"]
+    assert flat["measured"] is not None
+    assert value["runs"]["gamma = 0.0, Digits-LT 50"] == value["runs"]["MC, Digits-LT 50"]
+    (run,) = tmp_path.glob("mc-*-epochs=1")
+    assert {path.name for path in (run / "calibrations").iterdir()} == {"gamma=0.0", "gamma=1.2"}
+    hashes = {each["row"]: each["recipe_sha256"] for each in value["trainings"]}
+    assert hashes["gamma = 0.0"] != hashes["gamma = 1.2"] == hashes["MC"]
     # What has finished is not trained again.
-    assert main([*WORDS, "--out", str(tmp_path), "--rows", "CE", "--quiet", "--no-plots"]) == 0
+    assert main([*WORDS, "--out", str(tmp_path), "--rows", "MC", "gamma = 0.0", "--quiet", "--no-plots"]) == 0
     again = capsys.readouterr()
     assert again.err == ""
-    assert f"{ce['measured']:.1f}" in again.out
+    assert f"{mc['measured']:.1f}" in again.out
 
 
 def test_without_a_name_it_lists_what_there_is(capsys):
     assert main(["reproduce", "--json"]) == 0
     said = capsys.readouterr()
     listed = {each["name"]: each for each in json.loads(said.out)}
-    assert listed["digits"]["runs"] == 6
+    assert listed["digits"]["runs"] == 9
     assert listed["digits"]["cannot be run"] == "why"
     assert listed["mammc-table-1"]["numbers"] == {"published": 15, "unverified": 0}
     assert "CIFAR-100-LT 100" in listed["mammc-table-1"]["data"]
@@ -67,12 +77,16 @@ def test_a_dry_run_shows_the_published_numbers_and_trains_nothing(tmp_path, caps
     ("words", "status", "line"),
     [
         (["mammc-table-7"], 2, "target must be one of mammc-table-1, "),
-        (["digits", "--rows", "CF"], 2, "rows must be some of CE, Wild, BBN, or recipes of theirs, got 'CF'"),
+        (
+            ["digits", "--rows", "MD"],
+            2,
+            "rows must be some of MC, Wild, BBN, gamma = 0.0, gamma = 1.2, or recipes of",
+        ),
         (["digits", "--seeds", "0"], 2, "--seeds must be an integer >= 1, got '0'"),
         (["digits", "--workers", "none"], 2, "--workers must be an integer >= 1, got 'none'"),
         (["digits", "--imbalance-ratio", "much"], 2, "--imbalance-ratio must be a number, got 'much'"),
         (["digits", "--imbalance-ratio", "3"], 2, "digits must have a row that is asked for"),
-        (["digits", "--epochs", "0", "--rows", "CE"], 2, "digits must have a row that can be run, but epochs must be"),
+        (["digits", "--epochs", "0", "--rows", "MC"], 2, "digits must have a row that can be run, but epochs must be"),
         (["digits", "--rows", "BBN"], 2, "digits must have a row that can be run, but why"),
         (["digits", "--protocol", "marx"], 2, "protocol must be one of own"),
         (["digits", "--device", "cuda:99"], 2, "device must be present, got 'cuda:99'"),

@@ -34,16 +34,16 @@ def test_the_page_has_its_commands():
 
 
 @pytest.mark.parametrize("words", TRAININGS, ids=["torchrun", "slurm"])
-@pytest.mark.parametrize("data", ["ImageNet-LT", "iNaturalist"])
+@pytest.mark.parametrize("data", ["imagenet-lt", "inaturalist-2018"])
 def test_a_training_of_the_page_is_one_that_is_taken(words, data):
-    if data == "iNaturalist":  # "the same command with" these
-        train, _, test, _, run = shlex.split(re.search(r"^/data/inat/.*$", PAGE, re.MULTILINE)[0])
-        words = [words[0], train, words[2], test, *words[4:]]
+    if data == "inaturalist-2018":  # "the same command with" these
+        name, _, root, _, run = shlex.split(re.search(r"^inaturalist-2018 --root .*$", PAGE, re.MULTILINE)[0])
+        words = [words[0], name, words[2], root, *words[4:]]
         words[words.index("--run") + 1] = run
     config = config_of(parse(words))
-    assert config["batch_size"] == 1024
+    assert (config["data"], config["batch_size"], config["learning_rate"]) == (data, 1024, 0.4)
     assert config["data_options"]["decoder"] == "torchvision"
-    assert Path(config["data_options"]["test"]).suffix == Path(words[1]).suffix
+    assert config["model"]["name"] == ("resnext50" if data == "imagenet-lt" else "resnet50")
     assert config["amp"] is True
 
 

@@ -15,7 +15,7 @@ TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
     [
         (
             [],
-            r"a command is needed: train, eval, report, predict, calibrate, compare, export, methods, demo, make-lt, ",
+            r"a command is needed: train, eval, report, predict, calibrate, compare, export, methods, sweep, ",
         ),
         (["trian"], r"command must be one of .*, got 'trian'; did you mean 'train'\?"),
         (["--jsn", "train"], r"the command comes first: .*, got '--jsn'"),
@@ -29,7 +29,7 @@ TRAIN = ["train", "--method", "ce", "--data", "digits-lt"]
             ["train", "--data", "digits-lt"],
             r"--method is needed, one of balanced_softmax, .*, \.\.\.; `lt-fast methods` lists all",
         ),
-        (["train", "--method", "ce"], r"--data is needed, one of photographs, digits-lt, "),
+        (["train", "--method", "ce"], r"--data is needed, one of photographs, imagenet-lt, .*digits-lt, "),
         (["train", "--method", "mamc", "--data", "digits-lt"], r"got 'mamc'; did you mean 'mammc'\?"),
         (["train", "--method", "ce", "--data", "digit-lt"], r"got 'digit-lt'; did you mean 'digits-lt'\?"),
         (["train", "--method", "ce", "--data", "cifar10-lt"], r"--root is needed for cifar10-lt: .*--download"),

@@ -7,6 +7,7 @@ import pytest
 from experiment.large_scale import (
     CATEGORIES,
     COUNTS,
+    NAMES,
     SPECIES,
     SYNSETS,
     write_imagenet_lt,
@@ -32,7 +33,7 @@ def roots(tmp_path_factory):
 @SMALLER
 @pytest.mark.parametrize(
     ("read", "classes"),
-    [(imagenet_lt, SYNSETS), (places_lt, CATEGORIES), (inaturalist_2018, ("Aves", "Insecta", "Plantae"))],
+    [(imagenet_lt, SYNSETS), (places_lt, CATEGORIES), (inaturalist_2018, NAMES)],
 )
 def test_every_set_has_the_classes_of_the_training_set(roots, read, classes):
     train, test, validation = read(roots[read])

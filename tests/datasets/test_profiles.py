@@ -57,7 +57,8 @@ def test_pareto_beside_the_published_counts():
         pytest.skip("needs ImageNet-LT's counts beside the clone")
     theirs = np.sort(json.loads(published.read_text()))[::-1]
     ours = long_tailed_counts(1280, 1000, imbalance_ratio=256, profile="pareto")
-    assert np.abs(ours - theirs).sum() / theirs.sum() < 0.0302
+    moved = np.abs(ours - theirs).sum() / 2  # an image in another class is missing in one and too many in the other
+    assert moved / theirs.sum() < 0.0151
     assert np.abs(np.log(ours / theirs)).max() < 0.25
 
 

@@ -29,10 +29,11 @@ def test_importing_the_recipes_needs_no_torch_and_few_files():
 def test_a_recipe_says_what_it_is(method):
     recipe = RECIPES[method]
     assert recipe.name == method
-    assert re.fullmatch(r"\d{4}\.\d{5}", recipe.paper.arxiv) or method == "otmix"  # not on arXiv
+    unpublished = method == "lt_fast" or method.startswith("otmix")  # at arXiv
+    assert unpublished or re.fullmatch(r"\d{4}\.\d{5}", recipe.paper.arxiv)
     assert re.search(r"(eq|Section|Table|kappa)", recipe.equations)
     settings = recipe.settings
-    assert ("reweight" in settings) == ("defer_until" in settings) == method.endswith(("_drw", "ride"))
+    assert ("reweight" in settings) == ("defer_until" in settings) == method.endswith(("_drw", "ride", "risda"))
     names = {slot: getattr(spec, "name", None) for slot, spec in settings.items()}
     assert (names.get("calibrator") == "retraining") == (
         method == "crt" or (method.startswith("cp_mix") and method != "cp_mix_ride")
@@ -130,7 +131,7 @@ def test_register_takes_recipes_and_protocols():
             register(Recipe("base", Paper("P"), "eq. 1"))
         with pytest.raises(UsageError, match=r"recipe 'ce' is registered twice: by .*ldam.py:\d+ and by "):
             register(BASE.derive("ce"))
-        with pytest.raises(TypeError, match="entry must be a Recipe or a Protocol, got Spec"):
+        with pytest.raises(TypeError, match="entry must be a Recipe, a Protocol or a TrainingProtocol, got Spec"):
             register(Spec("ce"))
     finally:
         RECIPES.forget("base")

@@ -6,12 +6,19 @@ import pytest
 
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve
+from lt_fast.experiment.config import flattened, given_of
+from lt_fast.registry import TRAINING_PROTOCOLS
 from lt_fast.reproduction import TARGETS, Row, Tail, Target, plan, published, register_target, rows_on, target_of
 from lt_fast.reproduction.numbers import MEMORY, METRICS, READ, targets_with_numbers
 from lt_fast.reproduction.planning import chosen_rows, recipe_hash
 from lt_fast.reproduction.target import OWN
 
 RUNS = Path("runs")
+
+
+def resumable(config):
+    """Whether a run that is stopped finds its configuration again."""
+    return resolve(config["recipe"], config["data"], flattened(config), **given_of(config)) == config
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -23,6 +30,7 @@ def test_every_row_resolves_or_says_why_not(name):
         if each.jobs:
             assert each.jobs[0].config["recipe"] == each.row.recipe
             assert each.jobs[0].config["data"] == each.row.tail.data
+            assert resumable(each.jobs[0].config)
     folders = [job.folder for job in found.jobs()]
     assert len(folders) == len(set(folders))
 
@@ -49,6 +57,7 @@ def test_the_file_has_numbers_of_known_targets_alone():
 def test_the_tables_of_the_papers_are_there():
     wanted = {f"mammc-table-{number}" for number in (1, 2, 3)} | {"mammc-figure-1", "mm", "ldam-table-2"}
     wanted |= {f"cp-mix-table-{number}" for number in (1, 2, 3, 4, 7, 8, 9)} | {"decouple", "balms", "marc"}
+    wanted |= {f"cp-mix-figure-{number}" for number in (2, 3, 4, 5, 6)} | {"mm-settings", "mm-class-errors"}
     assert wanted <= set(TARGETS)
 
 
@@ -92,6 +101,26 @@ def test_targets_are_registered_once_and_their_rows_differ():
     with pytest.raises(UsageError, match="must differ in label or data"):
         register_target(twice)
     assert "new" not in TARGETS
+
+
+def test_a_target_has_its_training_protocol_where_that_is_stated():
+    found = plan(TARGETS["mammc-table-1"], RUNS, seeds=1, rows=["ResNet-32"], data="cifar10-lt")
+    config = found.jobs()[0].config
+    assert (found.protocol, config["protocol"], config["batch_size"], config["epochs"]) == (
+        "mammc-paper", "mammc-paper", 256, 200,
+    )  # fmt: skip
+    longer = plan(TARGETS["mammc-table-1"], RUNS, seeds=1, rows=["MAMMC"], data="cifar10-lt", protocol="marc")
+    config = longer.jobs()[0].config
+    assert config["epochs"] * -(-12_406 // config["batch_size"]) >= 13_000
+    assert "protocol" not in plan(TARGETS["balms"], RUNS, seeds=1, data="places-lt").jobs()[0].config
+    own = plan(TARGETS["mammc-table-1"], RUNS, seeds=1, rows=["ResNet-32"], data="cifar10-lt", protocol=OWN)
+    assert own.jobs()[0].config["batch_size"] == 128
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_the_protocols_of_a_target_exist(target):
+    assert {target.protocol, *target.protocols} <= {OWN, *TRAINING_PROTOCOLS}
+    assert target.protocol in target.protocols or not target.protocols
 
 
 def test_rows_that_need_the_same_run_share_it():

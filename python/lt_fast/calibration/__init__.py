@@ -17,6 +17,8 @@ from lt_fast.calibration.balms import BalancedMetaSoftmax, first_sampling_logits
 from lt_fast.calibration.batch_norm import shifted_statistics, with_statistics
 from lt_fast.calibration.collecting import Collected, collect, collected_batches
 from lt_fast.calibration.disalign import AlignedHead, DisAlign, aligned_logits
+from lt_fast.calibration.expert_aggregation import ExpertAggregation, prediction_stability
+from lt_fast.calibration.expert_assignment import ExpertAssignment
 from lt_fast.calibration.fine_tuning import fine_tuned
 from lt_fast.calibration.heads import CalibratedHead, weight_norm
 from lt_fast.calibration.label_aware_smoothing import (
@@ -46,6 +48,8 @@ __all__ = [
     "Collected",
     "DisAlign",
     "EquilibriumTuning",
+    "ExpertAggregation",
+    "ExpertAssignment",
     "LabelAwareSmoothing",
     "LearnableWeightScaling",
     "LinearProbe",
@@ -64,6 +68,7 @@ __all__ = [
     "label_aware_smoothing_loss",
     "margin_calibrated_logits",
     "margin_calibration_loss",
+    "prediction_stability",
     "shifted_statistics",
     "uncertainty_perturbation",
     "updated_mean_score",

@@ -7,9 +7,11 @@ from inspect import signature
 from typing import Any
 
 from lt_fast.cli.output import Output
-from lt_fast.cli.train import add_recipe_argument, recipe_file
+from lt_fast.cli.train import add_protocol_argument, add_recipe_argument, recipe_file
+from lt_fast.errors import UsageError
 
 _WIDTH = 100  # of a line
+_PROTOCOL = 23  # of the column of protocols
 _DATA = 9  # of the column "data"; a longer entry moves what follows
 _TWO_DIGITS = 10
 _NOT_MEASURED = "not measured"  # as wide as the two columns that it stands in
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast methods``."""
     parser.add_argument("method", nargs="?", help="show this one in full")
     parser.add_argument("--data", help="show its values on this data set (default: every one)")
+    add_protocol_argument(parser)
     add_recipe_argument(parser)
 
 
@@ -28,19 +31,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the list or the one recipe."""
     recipe_file(arguments)
     if arguments.method is None:
+        if arguments.protocol is not None:
+            raise UsageError("--protocol needs a method: lt-fast methods ce --protocol " + arguments.protocol)
         _list(output)
     else:
-        _show(arguments.method, arguments.data, output)
+        _show(arguments.method, arguments.data, arguments.protocol, output)
     return 0
 
 
 def _list(output: Output) -> None:
     from lt_fast.recipes.costs import measured_costs  # noqa: PLC0415
-    from lt_fast.registry import DATASETS, RECIPES  # noqa: PLC0415
+    from lt_fast.registry import DATASETS, RECIPES, TRAINING_PROTOCOLS  # noqa: PLC0415
 
     listed, costs = list(RECIPES.working().values()), measured_costs()
     output.say(_table(listed, costs))
     output.say(f"\n{_wrapped(_about(costs))}")
+    output.say("\nany method as one paper or code trains all of its own: lt-fast train --protocol NAME")
+    output.say("\n".join(_protocol_line(each) for each in TRAINING_PROTOCOLS.working().values()))
     output.say("\ndata sets: " + ", ".join(DATASETS))
     output.say("one method in full: lt-fast methods mammc")
     output.result([_as_json(recipe, costs) for recipe in listed])
@@ -65,6 +72,11 @@ def _line(recipe: Any, cost: Any, longest: int) -> str:
     measured = _NOT_MEASURED if cost is None else f"{_times(cost.relative_step):>4}  {_times(cost.relative_memory):>6}"
     start = f"{recipe.name:<{longest}}  {_stages(recipe, cost):>6}  {measured}  {_data(recipe, cost):<{_DATA}}  "
     return textwrap.fill(recipe.title, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+
+
+def _protocol_line(protocol: Any) -> str:
+    start = f"{protocol.name:<{_PROTOCOL}}  "
+    return textwrap.fill(protocol.title, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
 
 
 def _times(ratio: float | None) -> str:
@@ -101,30 +113,47 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, _WIDTH, break_on_hyphens=False)
 
 
-def _show(method: str, data: str | None, output: Output) -> None:
+def _show(method: str, data: str | None, protocol: str | None, output: Output) -> None:
     from lt_fast import experiment  # noqa: PLC0415
     from lt_fast.recipes.costs import measured_costs  # noqa: PLC0415
     from lt_fast.registry import DATASETS  # noqa: PLC0415
 
     recipe = experiment.recipe_of(method)
     chosen = list(DATASETS) if data is None else [data]
-    values = {name: experiment.values_of(recipe.name, name) for name in chosen}
+    modes = dict.fromkeys(chosen)
+    if protocol is not None:
+        modes = _fitting(experiment.training_protocol_of(protocol), chosen, asked=data is not None)
+    given: dict[str, Any] = {name: {"mode": mode, "protocol": protocol} for name, mode in modes.items()}
+    values = {name: experiment.values_of(recipe.name, name, **given[name]) for name in modes}
     output.say(f"{recipe.name}: {recipe.title}\n  {recipe.paper.title} ({_preprint(recipe)}; {recipe.equations})")
     costs = measured_costs()
     output.say(f"  needs: {_needs(recipe.settings)}; costs: {recipe.cost}")
     output.say(f"  {_in_words(recipe.name, costs)}")
     for name, stated in values.items():
         ratio = experiment.protocol_of(name).imbalance_ratio
-        output.say(f"\n{name}, imbalance ratio {ratio:g} by default")
+        by = "" if modes[name] is None else f" with --{modes[name]}"
+        by += "" if protocol is None else f" by the protocol {protocol}"
+        output.say(f"\n{name}{by}, imbalance ratio {ratio:g} by default")
         for setting, (value, source) in sorted(stated.items()):
             if value is not None:
                 output.say(f"  {setting} = {_shown(value)}\n      {source}")
-        _say_the_rest(recipe.name, name, stated, output)
+        _say_the_rest(recipe.name, name, stated, given[name], output)
     shown = {name: {key: value._asdict() for key, value in stated.items()} for name, stated in values.items()}
     output.result({**_as_json(recipe, costs), "values": shown})
 
 
-def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], output: Output) -> None:
+def _fitting(protocol: Any, data: list[str], *, asked: bool) -> dict[str, str | None]:
+    """Return the data sets that a training protocol is stated for, photographs with their mode; all that are asked."""
+    modes = {name: _mode_in(protocol, name) for name in data}
+    return {name: mode for name, mode in modes.items() if asked or mode is not None or name in protocol.on}
+
+
+def _mode_in(protocol: Any, data: str) -> str | None:
+    found = [name.partition("-")[2] for name in protocol.on if name.startswith(f"{data}-")]
+    return found[0] if found and data not in protocol.on else None
+
+
+def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], given: Mapping[str, Any], output: Output) -> None:
     """Name the arguments that are at their defaults, which ``--set`` reaches too."""
     from lt_fast.experiment.config import arguments_of, resolve, run_settings  # noqa: PLC0415
 
@@ -134,7 +163,7 @@ def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], output: Out
         if name not in stated
     )
     lines = [f"  run: {usual}"] if usual else []
-    for slot, parameters in arguments_of(resolve(method, data)).items():
+    for slot, parameters in arguments_of(resolve(method, data, **given)).items():
         rest = [
             f"{name}={parameter.default}"
             for name, parameter in parameters.items()

@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "lt_fast.cli.compare",
     "export": "lt_fast.cli.export",
     "methods": "lt_fast.cli.methods",
+    "sweep": "lt_fast.cli.sweep",
     "reproduce": "lt_fast.cli.reproduce",
     "demo": "lt_fast.cli.demo",
     "make-lt": "lt_fast.cli.make_lt",
@@ -32,7 +33,7 @@ _LONGEST_SHOWN = 60
 FILES_ARE_THE_RESULT = frozenset({"train", "report", "calibrate", "export", "make-lt"})
 # What only one process may do in a folder at a time.
 ONE_PROCESS = frozenset({
-    "train", "eval", "report", "predict", "calibrate", "export", "demo", "make-lt", "inspect", "reproduce",
+    "train", "eval", "report", "predict", "calibrate", "export", "demo", "make-lt", "inspect", "reproduce", "sweep",
 })  # fmt: skip
 
 

@@ -123,6 +123,8 @@ def _carried_out(plan: "Plan", arguments: argparse.Namespace, output: Output) ->
     from lt_fast.scheduling import carry_out, check_data  # noqa: PLC0415
 
     jobs, machine = plan.jobs(), _machine(arguments)
+    if not plan.rows:  # a figure that trains by itself
+        return []
     if not jobs:
         reasons = "; ".join(dict.fromkeys(each.reason for each in plan.rows if each.reason))
         raise UsageError(f"{plan.target.name} must have a row that can be run, but {reasons}")
@@ -161,7 +163,7 @@ def _report(found: "Answer", arguments: argparse.Namespace, output: Output) -> N
     output.say(f"\n{table_text(found)}")
     place = arguments.out / found.plan.target.name
     files = [] if arguments.dry_run else write(found, place)
-    pictures = [] if arguments.dry_run or arguments.no_plots else draw(found, place / "picture.png")
+    pictures = [] if arguments.dry_run or arguments.no_plots else draw(found, place)
     if files:
         output.say(f"\ntables: {', '.join(map(str, files))}")
     if pictures:
@@ -176,8 +178,10 @@ def _list(targets: "list[Target]", output: Output) -> None:
         known = f"{numbers['published']} published numbers"
         known += f", {numbers['unverified']} of them unverified" if numbers["unverified"] else ""
         output.say(f"{each['name']}: {each['title']}; {each['paper']}")
-        output.say(f"  rows: {', '.join(each['rows'])}")
-        output.say(f"  data: {', '.join(each['data'])}; {each['runs']} runs with 3 seeds; {known}")
+        output.say(f"  rows: {'; '.join(each['rows']) or 'none, it trains by itself'}")
+        output.say(f"  data: {', '.join(each['data']) or 'its own'}; {each['runs']} runs with 3 seeds; {known}")
+        for name, words in each["protocols"].items():
+            output.say(f"  --protocol {name}{' (default)' * (name == each['protocol'])}: {words}")
         for name in ("lost", "cannot be run"):
             if each[name]:
                 output.say(f"  {name}: {each[name]}")
@@ -189,6 +193,8 @@ def _described(target: "Target") -> dict[str, Any]:
     from lt_fast.reproduction.planning import reason_against  # noqa: PLC0415
 
     reasons = {row.place: reason_against(row) for row in target.rows}
+    runnable = [row for row in target.rows if reasons[row.place] is None]
+    trainings = [row for row in runnable if not row.refit] + list({row.tail: row for row in runnable if row.refit})
     numbers = [number for row in target.rows for number in target.published(row).values()]
     return {
         "name": target.name,
@@ -197,7 +203,8 @@ def _described(target: "Target") -> dict[str, Any]:
         "rows": list(dict.fromkeys(row.label for row in target.rows)),
         "data": [tail.in_words() for tail in target.tails()],
         "protocol": target.protocol,
-        "runs": 3 * sum(reason is None for reason in reasons.values()),
+        "protocols": dict(target.protocols),
+        "runs": 3 * len(trainings),
         "numbers": {
             "published": len(numbers),
             "unverified": sum(not number.verified for number in numbers),

@@ -39,20 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe_argument(parser)
     parser.add_argument(
-        "--data", help="the same as DATA: digits-lt, cifar10-lt, cifar100-lt, or photographs (required)"
+        "--data",
+        help="the same as DATA: digits-lt, cifar10-lt, cifar100-lt, imagenet-lt, places-lt, inaturalist-2018, or "
+        "photographs (required)",
     )
     add_photograph_arguments(parser)
     parser.add_argument(
         "--imbalance-ratio",
         metavar="R",
-        help="largest over smallest class, >= 1 (default: 100; digits-lt: 50; photographs: as they are)",
+        help="largest over smallest class, >= 1 (default: 100; digits-lt: 50; lists and photographs: as they are)",
     )
     parser.add_argument("--profile", default="exp", help="shape of the tail: exp, step or pareto (default: exp)")
     parser.add_argument(
         "--root",
         type=folder,
-        help="folder of the data set's files: CIFAR's in torchvision's layout, the start of a list's paths, or where "
-        "the photographs of --resume are now",
+        help="folder of the data set's files: CIFAR's in torchvision's layout, images and lists of imagenet-lt and its "
+        "like, the start of a list's paths, or where the photographs of --resume are now",
     )
     parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
     parser.add_argument(
@@ -73,7 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start-from", type=folder, metavar="RUN", help="begin with the weights of another run, under a new schedule"
     )
     parser.add_argument("--seed", default="0", help="of network, draws and, on digits-lt, split (default: 0)")
-    parser.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
+    add_protocol_argument(parser)
+    lengths = parser.add_mutually_exclusive_group()
+    lengths.add_argument("--epochs", help="length of stage 1; schedules keep their shape (default: the recipe's)")
+    lengths.add_argument("--steps", metavar="N", help="length in steps of one batch: as many epochs as come nearest")
+    lengths.add_argument(
+        "--images", dest="images_seen", metavar="N", help="length in images: as many epochs as come nearest"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -120,8 +128,8 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what only photographs have."""
     parser.add_argument(
         "--model",
-        help="timm:NAME, torchvision:NAME, package.module:factory or a registered network (default for photographs: "
-        "torchvision:resnet50)",
+        help="resnet10, resnet32, resnet50, resnet152, resnext50, timm:NAME, torchvision:NAME, package.module:factory "
+        "or another registered network (default: the data set's)",
     )
     parser.add_argument(
         "--weights", help="FILE.safetensors or FILE.pth of the network, or none (default: the library's, if on disk)"
@@ -139,9 +147,9 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", metavar="K", help="train K times, so that every photograph is tested once")
     parser.add_argument(
         "--augment",
-        help="of photographs: light, standard, strong, autoaugment, randaugment, simclr, none or "
-        "package.module:function (default: standard); of built-in sets: crop_flip, autoaugment, randaugment, "
-        "trivialaugment or simclr (default: the recipe's)",
+        help="of photographs and lists: light, standard, strong, autoaugment, randaugment, simclr, inception, "
+        "imagenet, none or package.module:function (default: standard; the data set's own); of images in memory: "
+        "crop_flip, autoaugment, randaugment, trivialaugment or simclr (default: the recipe's)",
     )
     parser.add_argument(
         "--decoder",
@@ -152,6 +160,16 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
 def add_recipe_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--recipe``."""
     parser.add_argument("--recipe", type=Path, metavar="FILE.py", help="a file that registers recipes and components")
+
+
+def add_protocol_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--protocol``."""
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="train as one paper or code trains all of its methods, such as marc: batches, length, schedule, "
+        "optimizer, augmentation; `lt-fast methods` lists them (default: each recipe as its own authors)",
+    )
 
 
 def folder(text: str) -> Path:
@@ -264,6 +282,7 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
         profile=arguments.profile,
         seed=arguments.seed,
         recipe_file=file,
+        protocol=arguments.protocol,
         **of_photographs,
     )
     _require_root(config, arguments)
@@ -300,8 +319,12 @@ def of_data(data: Any, place: str | None, arguments: argparse.Namespace, overrid
     Raises:
         UsageError: if an option is for photographs, and the data set is another one; or a setting is given twice.
     """
+    from lt_fast.registry import DATASETS  # noqa: PLC0415
+
     if data == PHOTOGRAPHS:
         return _photographs(place, arguments, overrides)
+    if data not in DATASETS:
+        return {}  # `resolve` names the nearest
     of_files = _is_of_files(data)
     _refuse_photograph_options(data, arguments, of_files=of_files)
     if of_files:
@@ -315,10 +338,9 @@ def _is_of_files(data: str) -> bool:
     """Whether a built-in set consists of image files, which are decoded while a network trains."""
     from lt_fast.experiment.config import protocol_of  # noqa: PLC0415
     from lt_fast.recipes.recipe import plain  # noqa: PLC0415
-    from lt_fast.registry import DATASETS  # noqa: PLC0415
 
-    transform = protocol_of(data).settings["transform"] if data in DATASETS else None
-    return plain(getattr(transform, "name", None)) == "photograph"
+    transform = protocol_of(data).settings["transform"]
+    return bool(plain(getattr(transform, "name", None)) == "photograph")
 
 
 def _options_of_files(arguments: argparse.Namespace, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -418,11 +440,13 @@ def _config_in(place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": "0",
     }
     usual |= {"epochs": None, "set": [], "amp": False, "start_from": None, "images": None, "model": None, "mode": None}
+    usual |= {"protocol": None, "steps": None, "images_seen": None}
     usual |= _OF_PHOTOGRAPHS
     given = [name for name, default in usual.items() if getattr(arguments, name) != default]
     if given:
         option = f"--{given[0].replace('_', '-')}"
-        option = {"images": "DATA", "mode": f"--{arguments.mode}"}.get(given[0], option)
+        others = {"images": "DATA", "mode": f"--{arguments.mode}", "images_seen": "--images"}
+        option = others.get(given[0], option)
         raise UsageError(f"{option} must be left out with --resume {place}, whose config.json has every setting")
     config = {name: value for name, value in stored_config(place, recipe_file(arguments)).items() if name != START}
     _require_root(config, arguments)
@@ -453,7 +477,7 @@ def _is_path(name: str) -> bool:
 
 
 def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
-    """Return ``--set``, ``--epochs`` and ``--amp`` as one mapping.
+    """Return ``--set``, ``--epochs``, ``--steps``, ``--images`` and ``--amp`` as one mapping.
 
     Raises:
         UsageError: if a setting is given twice.
@@ -461,7 +485,8 @@ def overrides_of(arguments: argparse.Namespace) -> dict[str, str | bool]:
     from lt_fast.experiment.config import split_assignment  # noqa: PLC0415
 
     pairs: list[tuple[str, str | bool]] = [split_assignment(text) for text in arguments.set]
-    pairs += [("epochs", arguments.epochs)] if arguments.epochs is not None else []
+    lengths = {"epochs": arguments.epochs, "steps": arguments.steps, "images": arguments.images_seen}
+    pairs += [(name, value) for name, value in lengths.items() if value is not None]
     pairs += [("amp", True)] if arguments.amp else []
     overrides = dict(pairs)
     for name in overrides:
@@ -560,15 +585,15 @@ def _draw(folder: Path) -> list[Path]:
 
 
 def _describe(config: dict[str, Any]) -> str:
+    recipe = config["recipe"] + (f" by the protocol {config['protocol']}" if "protocol" in config else "")
     if "mode" in config:
         options, network = config["data_options"], config["model"]["name"]
         folds = f", {options['folds']} folds" if options["folds"] else ""
         how = {"freeze": "frozen", "finetune": "fine-tuned", "scratch": "from new weights"}[config["mode"]]
         return (
-            f"{config['recipe']} on {options['path']}: {network} {how}{folds}, seed {config['seed']}, "
-            f"{config['epochs']} epochs"
+            f"{recipe} on {options['path']}: {network} {how}{folds}, seed {config['seed']}, {config['epochs']} epochs"
         )
     return (
-        f"{config['recipe']} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
+        f"{recipe} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
         f"{config['profile']} profile, seed {config['seed']}, {config['epochs']} epochs"
     )

@@ -165,7 +165,9 @@ def inaturalist_2018(root: str | PathLike[str], *, verify: bool = True) -> Publi
 
 def _read(kind: _DataSet, root: Path, *, verify: bool) -> Published:
     lists = _lists(kind, root)
-    train = _named(_files(lists["train"], root, None))
+    train = _files(lists["train"], root, None)
+    if lists["train"].suffix == ".txt":
+        train = _named(train)
     others = {split: _files(path, root, train) for split, path in lists.items() if split != "train"}
     sets = {"train": train, **others}
     for split, files in sets.items() if verify else ():
@@ -210,8 +212,6 @@ def _files(path: Path, root: Path, train: ImageFiles | None) -> ImageFiles:
 
 def _named(files: ImageFiles) -> ImageFiles:
     """Name the classes of a list, which have numbers alone, by the folders of their images, where each has its own."""
-    if any(name != str(at) for at, name in enumerate(files.classes)):
-        return files
     names: dict[int, str] = {}
     for path, label in zip(files.paths, files.labels.tolist(), strict=True):
         folder = path.partition("/")[2].rpartition("/")[0]

@@ -1,18 +1,41 @@
 """Factories of the named data sets, all with the same arguments, returning (training set, test set).
 
-``root`` is the folder of the files, ``download`` fetches missing ones; ``seed`` chooses the subset.
+``root`` is the folder of the files, ``download`` fetches missing ones; ``seed`` chooses the subset. Each tells its
+class sizes before anything is read, by ``training_counts(imbalance_ratio, profile)``: lengths in steps follow from
+them.
 """
 
+from collections.abc import Callable
 from os import PathLike
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
 
 from lt_fast.datasets.cifar import cifar_lt
-from lt_fast.datasets.digits import digits_lt
+from lt_fast.datasets.digits import LARGEST, digits_lt
 from lt_fast.datasets.image_set import ImageSet
+from lt_fast.datasets.profiles import long_tailed_counts
 from lt_fast.errors import UsageError
 from lt_fast.registry import register
 
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+def with_counts(largest: int, classes: int) -> Callable[[Factory], Factory]:
+    """Return a decorator that gives a factory ``training_counts``: the class sizes of a tail, not yet read."""
+
+    def counts(imbalance_ratio: float, profile: str) -> NDArray[Any]:
+        return long_tailed_counts(largest, classes, imbalance_ratio=imbalance_ratio, profile=profile)
+
+    def add(factory: Factory) -> Factory:
+        factory.training_counts = counts  # type: ignore[attr-defined]
+        return factory
+
+    return add
+
 
 @register("data", "digits-lt")
+@with_counts(LARGEST, 10)
 def digits_lt_splits(
     imbalance_ratio: float = 50,
     profile: str = "exp",
@@ -24,6 +47,7 @@ def digits_lt_splits(
 
 
 @register("data", "cifar10-lt")
+@with_counts(5000, 10)
 def cifar10_lt_splits(
     root: str | PathLike[str],
     imbalance_ratio: float = 100,
@@ -40,6 +64,7 @@ def cifar10_lt_splits(
 
 
 @register("data", "cifar100-lt")
+@with_counts(500, 100)
 def cifar100_lt_splits(
     root: str | PathLike[str],
     imbalance_ratio: float = 100,

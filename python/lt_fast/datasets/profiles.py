@@ -28,7 +28,7 @@ def long_tailed_counts(
 
     ``exp`` and ``step`` are LDAM-DRW's in every rounding: for ratios that divide badly in floats the smallest class may
     lose one sample (147 by 49 is 2, not 3). ``pareto`` is the quantile function of a Lomax distribution. Its shape is
-    fitted: 1,000 classes from 1,280 down to 5 sum to 115,846, as ImageNet-LT does, and 3.0 % of the images are in
+    fitted: 1,000 classes from 1,280 down to 5 sum to 115,846, as ImageNet-LT does, and 1.5 % of the images are in
     another class than in its list. ImageNet-LT's authors name a power of 6, which here would give 121,937 images, and
     published no code for the draw. Places-LT, drawn with the same power, is much steeper: pass its counts themselves.
 

@@ -45,9 +45,15 @@ def validation_split(
     fraction = number("fraction", fraction, above=0, below=1)
     order = np.lexsort((_rust.uniform(checked_seed(seed), *_STREAM, 0, len(array)), array))
     counts = np.bincount(array)
-    wanted = np.floor(fraction * counts + 0.5).astype(np.int64)
-    wanted = np.minimum(np.maximum(wanted, 1), counts - 1).clip(0)
+    wanted = held_out_counts(counts, fraction)
     # The rows in `order` are grouped by class; the first `wanted` of each group are for validation.
     rank = np.arange(len(array)) - np.repeat(np.cumsum(counts) - counts, counts)
     chosen = rank < np.repeat(wanted, counts)
     return np.sort(order[~chosen]), np.sort(order[chosen])
+
+
+def held_out_counts(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """Return how many rows of each class ``validation_split`` holds out, (C,) int64."""
+    wanted = np.floor(fraction * counts + 0.5).astype(np.int64)
+    held_out: NDArray[np.int64] = np.minimum(np.maximum(wanted, 1), counts - 1).clip(0)
+    return held_out

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lt_fast.experiment.config import PROFILES, protocol_of, recipe_of, resolve, run_name, sources_of, values_of
+from lt_fast.experiment.laid_over import training_protocol_of
 
 if TYPE_CHECKING:
     from lt_fast.experiment.evaluate import evaluate_run
@@ -25,6 +26,7 @@ __all__ = [
     "run_folds",
     "run_name",
     "sources_of",
+    "training_protocol_of",
     "values_of",
 ]
 

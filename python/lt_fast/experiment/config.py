@@ -15,10 +15,12 @@ from lt_fast._text import nearest, shown
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE
 from lt_fast.errors import UsageError
 from lt_fast.experiment.components import FROM_THE_RUN, component_of, settable, takes_any
+from lt_fast.experiment.laid_over import TRAINING_PROTOCOL, laid_over, training_protocol_of
+from lt_fast.experiment.lengths import LENGTH, UNITS, epochs_for, in_words, length_of, training_images
 from lt_fast.experiment.reading import read_as
 from lt_fast.recipes import COMPONENTS, OF_PHOTOGRAPHS, VALUES, Cited, Protocol, Recipe, Spec, cited
 from lt_fast.recipes.protocols import AS_SEED, USUAL
-from lt_fast.recipes.recipe import flat, merge
+from lt_fast.recipes.recipe import flat, merge, plain
 from lt_fast.registry import DATASETS, PROTOCOLS, RECIPES, RegisteredFile, load_file
 
 PROFILES = ("exp", "step", "pareto")
@@ -41,7 +43,7 @@ _MOST_RATE = 1e30  # it diverges, and is told so, long before; above 3e38 torch 
 _LARGEST_RATIO = 1_000_000
 _SMALLEST_INVERTED = 1e-6  # a ratio below it is no smallest over largest class either
 _LONGEST_NAME = 100
-_ARGUMENTS = ("method", "recipe", "data", "imbalance_ratio", "profile", "seed", "mode")
+_ARGUMENTS = ("method", "recipe", "data", "imbalance_ratio", "profile", "seed", "mode", "protocol")
 
 _OF_THE_DATA = ("transform",)
 """Components whose options describe the images: another one keeps those that it has, too."""
@@ -185,12 +187,17 @@ def _with_model(protocol: Protocol, model: str) -> Protocol:
 
 
 def _of_model(stated: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return a recipe's settings with ``model`` for the network that it names; its head stays."""
-    own = stated.get("model")
-    if not isinstance(own, Spec) or own.name is None:
+    """Return a recipe's settings with ``model`` for the network that it names; its head stays.
+
+    Where a recipe's network is built around another one, ``model`` takes the place of that one: its ``backbone``.
+    """
+    own, chosen = stated.get("model"), cited(model, "named by the user")
+    if not isinstance(own, Spec) or own.name is None or plain(own.name) == model:
         return dict(stated)
+    if "backbone" in own.options:
+        return {**stated, "model": Spec(own.name, **{**own.options, "backbone": chosen})}
     kept = {name: option for name, option in own.options.items() if name != "weights"}
-    return {**stated, "model": Spec(cited(model, "named by the user"), **kept)}
+    return {**stated, "model": Spec(chosen, **kept)}
 
 
 def library_name(model: str) -> str:
@@ -210,6 +217,7 @@ def values_of(
     profile: str = "exp",
     mode: str | None = None,
     model: str | None = None,
+    protocol: str | None = None,
 ) -> dict[str, Cited]:
     """Return every stated value of ``method`` on ``data`` by its dotted name, with its source, before any change.
 
@@ -220,16 +228,21 @@ def values_of(
         profile: shape of the tail.
         mode: how a network is trained on photographs.
         model: the network, where the run names its own.
+        protocol: training protocol that lies over the recipe, a name in ``TRAINING_PROTOCOLS``.
 
     Raises:
-        UsageError: if method, data or profile is unknown, or the ratio is out of its range.
+        UsageError: if method, data, profile or protocol is unknown, the ratio is out of its range, or the protocol does
+            not fit the data set or the method.
     """
-    recipe, protocol = recipe_of(method), protocol_of(data, mode, model)
-    ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
-    stated = recipe.settings_for(data, _checked_profile(profile), ratio)
-    if model is not None:
-        stated = _of_model(stated, model)
-    return flat({**dict.fromkeys(COMPONENTS), **merge(protocol.settings, stated)}, owner=recipe.name)
+    recipe, usual = recipe_of(method), protocol_of(data, mode, model)
+    ratio = _checked_ratio(usual.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
+    tail = {"imbalance_ratio": ratio, "profile": _checked_profile(profile)}
+    own = recipe.settings_for(data, profile, ratio)
+    stated = merge(usual.settings, own if model is None else _of_model(own, model))
+    if protocol is not None:
+        named = training_protocol_of(protocol, usual.name)
+        stated = laid_over(named, recipe, stated, usual.name, data, tail, own_network=model is not None)
+    return flat({**dict.fromkeys(COMPONENTS), **stated}, owner=recipe.name)
 
 
 def resolve(
@@ -244,6 +257,8 @@ def resolve(
     mode: str | None = None,
     model: str | None = None,
     data_options: Mapping[str, Any] | None = None,
+    protocol: str | None = None,
+    length: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the whole configuration of a run: nested, plain and JSON-able.
 
@@ -260,6 +275,8 @@ def resolve(
         mode: how a network is trained on photographs, one of ``MODES``.
         model: the network; unlike an override it keeps the recipe's head, and the weights that the mode begins with.
         data_options: arguments of the data set, such as the folder of photographs.
+        protocol: training protocol, a name in ``TRAINING_PROTOCOLS``: it lies over the recipe and under ``overrides``.
+        length: ``{"steps": N}`` or ``{"images": N}``, in place of epochs; ``overrides`` may have it as well.
 
     Raises:
         UsageError: naming the argument, its rule and the value; a setting that the run does not have is one too.
@@ -267,23 +284,45 @@ def resolve(
     >>> config = resolve("mammc", "digits-lt", {"epochs": 10, "omega": "0.5"}, seed=1)
     >>> config["loss"]["name"], config["mixer"]["omega"], config["epochs"]
     ('cross_entropy', 0.5, 10)
+    >>> config = resolve("ce", "cifar100-lt", {"steps": 13_000}, protocol="mammc-paper")
+    >>> config["batch_size"], config["schedule"]["name"], config["epochs"]
+    (256, 'cosine', 307)
     """
-    recipe, protocol = recipe_of(method), protocol_of(data, mode)
-    of_data = _of_data(data, protocol, mode, data_options)
-    ratio = _checked_ratio(protocol.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
+    recipe, usual = recipe_of(method), protocol_of(data, mode)
+    of_data = _of_data(data, usual, mode, data_options)
+    ratio = _checked_ratio(usual.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
     tail: dict[str, Any] = {"imbalance_ratio": ratio, "profile": _checked_profile(profile)}
     seed = integer_option("seed", seed, most=_checks.MAX_SEED)
-    stated = {
-        name: _own(value, seed) for name, (value, _) in values_of(method, data, **tail, mode=mode, model=model).items()
-    }
-    chosen = _changed(stated, dict(_flat(overrides or {})), recipe.name)
+    named = {} if protocol is None else {TRAINING_PROTOCOL: training_protocol_of(protocol, usual.name).name}
+    values = values_of(method, data, **tail, mode=mode, model=model, protocol=named.get(TRAINING_PROTOCOL))
+    stated = {name: _own(value, seed) for name, (value, _) in values.items()}
+    changes = dict(_flat(overrides or {}))
+    long = length_of({**(length or {}), **{unit: changes.pop(unit) for unit in UNITS if unit in changes}})
+    chosen = _changed(stated, changes, recipe.name)
+    if long:
+        epochs = _epochs_of(long, data, tail, chosen, given="epochs" in changes)
+        chosen = _changed(stated, {**changes, "epochs": epochs}, recipe.name)
     file = {} if recipe_file is None else {RECIPE_FILE: record_of(recipe_file)}
-    return {"recipe": recipe.name, **file, "data": data, **of_data, **tail, "seed": seed, **_nested(chosen)}
+    made = {"recipe": recipe.name, **named, **file, "data": data, **of_data, **tail, "seed": seed}
+    return made | ({LENGTH: long} if long else {}) | _nested(chosen)
+
+
+def _epochs_of(
+    length: Mapping[str, int], data: str, tail: Mapping[str, Any], chosen: Mapping[str, Any], *, given: bool
+) -> int:
+    """Return the epochs that a length in steps or images stands for; refuse others where epochs are given too."""
+    images = training_images(data, **tail, validation=chosen["validation"])
+    epochs = epochs_for(length, chosen["batch_size"], images, data)
+    if given and chosen["epochs"] != epochs:
+        ((unit, number),) = length.items()
+        raise UsageError(f"the length must be given once, got {chosen['epochs']} epochs and {number} {unit}")
+    return epochs
 
 
 def given_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``resolve`` that ``config`` was made with, but method, data set and overrides."""
     found = {name: config[name] for name in ("imbalance_ratio", "profile", "seed")}
+    found |= {name: config[name] for name in (TRAINING_PROTOCOL, LENGTH) if name in config}
     if MODE in config:
         found |= {MODE: config[MODE], "model": config["model"]["name"]}
     return found | ({DATA_OPTIONS: config[DATA_OPTIONS]} if DATA_OPTIONS in config else {})
@@ -324,8 +363,9 @@ def options_of(data: str) -> dict[str, Parameter]:
 
 def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the source of every value in ``config`` by its dotted name; a changed one says what the recipe had."""
-    given = {name: value for name, value in given_of(config).items() if name not in ("seed", DATA_OPTIONS)}
+    given = {name: value for name, value in given_of(config).items() if name not in ("seed", DATA_OPTIONS, LENGTH)}
     stated = values_of(config["recipe"], config["data"], **given)
+    owner = "recipe" if TRAINING_PROTOCOL not in config else "protocol"
     sources = {}
     for name, value in flattened(config).items():
         if name not in stated:
@@ -333,7 +373,11 @@ def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
             continue
         usual, source = _plain_json(_own(stated[name].value, config["seed"])), stated[name].source
         same = usual == value
-        sources[name] = source if same else f"set by the user; the recipe has {usual} ({source})"
+        sources[name] = source if same else f"set by the user; the {owner} has {usual} ({source})"
+    if LENGTH in config:
+        tail = {name: config[name] for name in ("imbalance_ratio", "profile", "validation")}
+        images = training_images(config["data"], **tail)
+        sources["epochs"] = in_words(config[LENGTH], config["batch_size"], images or 0)
     return sources
 
 
@@ -343,25 +387,29 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_name(config: Mapping[str, Any]) -> str:
-    """Return a short name for the run of ``config``: method, data, tail and seed, and every setting that was changed.
+    """Return a short name for the run of ``config``: method, protocol, data, tail, seed, and every changed setting.
 
     >>> run_name(resolve("ldam", "digits-lt", {"scale": 20}))
     'ldam-digits-lt-50-0-loss.scale=20'
+    >>> run_name(resolve("ce", "cifar100-lt", protocol="marc"))
+    'ce-marc-cifar100-lt-100-0'
     """
     given = given_of(config)
     usual = flattened(resolve(config["recipe"], config["data"], **given))
     shape = "" if config["profile"] == "exp" else f"-{config['profile']}"
     tail = f"{shape}-{config['imbalance_ratio']:g}"
-    name = f"{config['recipe']}-{config['data']}{tail}-{config['seed']}"
+    recipe = "-".join(config[key] for key in ("recipe", TRAINING_PROTOCOL) if key in config)
+    name = f"{recipe}-{config['data']}{tail}-{config['seed']}"
     now = flattened(config)
     changed = {key: value for key, value in now.items() if key not in usual or usual[key] != value}
     if MODE in config:
         options = config[DATA_OPTIONS]
         tail = tail if config["imbalance_ratio"] > 1 else ""
         network = config["model"]["name"].rpartition(":")[2]
-        name = f"{config['recipe']}-{Path(options['path']).stem}{tail}-{network}-{config[MODE]}-{config['seed']}"
+        name = f"{recipe}-{Path(options['path']).stem}{tail}-{network}-{config[MODE]}-{config['seed']}"
     if DATA_OPTIONS in config:
         changed |= _changed_options(config)
+    changed = {**config.get(LENGTH, {}), **changed}
     for key, value in changed.items():
         name += f"-{key}={','.join(map(_short, value)) if isinstance(value, list) else _short(value)}"
     safe = re.sub(r"[^A-Za-z0-9._,=+-]", "_", name)
@@ -381,7 +429,7 @@ def _changed_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def method_name(config: Mapping[str, Any], calibrator: Mapping[str, Any] | None = None) -> str:
-    """Return what tables call the method of a run: its recipe; ``network`` where it was trained elsewhere.
+    """Return what tables call the method of a run: recipe and protocol; ``network`` where it was trained elsewhere.
 
     Args:
         config: of the run.
@@ -389,10 +437,13 @@ def method_name(config: Mapping[str, Any], calibrator: Mapping[str, Any] | None 
 
     >>> method_name(resolve("mammc", "digits-lt")), method_name(resolve("ce", "digits-lt"), {"name": "retraining"})
     ('mammc', 'ce + retraining')
+    >>> method_name(resolve("ce", "cifar10-lt", protocol="marc"))
+    'ce by marc'
     """
     trained = config["epochs"] > 0
     added = calibrator if trained else calibrator or config["calibrator"]
     base = config["recipe"] if trained else "network"
+    base += f" by {config[TRAINING_PROTOCOL]}" if trained and TRAINING_PROTOCOL in config else ""
     return base if added is None else f"{base} + {added['name']}"
 
 

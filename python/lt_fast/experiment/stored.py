@@ -16,6 +16,8 @@ from lt_fast.experiment.config import (
     record_of,
     resolve,
 )
+from lt_fast.experiment.laid_over import TRAINING_PROTOCOL
+from lt_fast.experiment.lengths import LENGTH
 from lt_fast.records import NUMBER, OBJECT, SHA256, TEXT, WHOLE, check, whole
 from lt_fast.registry import RegisteredFile
 from lt_fast.training import read_config
@@ -28,6 +30,8 @@ _NAMED = {
     "imbalance_ratio": NUMBER,
     "profile": TEXT,
     "seed": whole(0, 2**64 - 1),
+    f"{TRAINING_PROTOCOL}?": TEXT,
+    f"{LENGTH}?": OBJECT,
     f"{MODE}?": TEXT,
     f"{DATA_OPTIONS}?": OBJECT,
     f"{RECIPE_FILE}?.path": TEXT,

@@ -86,7 +86,7 @@ class PrototypicalSupConLoss(nn.Module):
         TypeError: if ``target`` is not an int64 tensor, or another is not of floats.
         ValueError: if ``temperature`` or a label is out of range, a shape does not fit, or there is one class alone.
 
-    Source: Wang et al. 2021, arXiv:2103.14267, Section 3.3, as CENG502-Projects/CENG502-Spring2022,
+    Source: Wang et al. 2021, arXiv:2103.14267, Section 3, as CENG502-Projects/CENG502-Spring2022,
     Project_Durmus-Yavuz/Readme.md, quotes it; no code of the authors is known.
     """
 

@@ -61,7 +61,7 @@ class BilateralBranches(Classification):
         TypeError: if ``criterion`` is not an ``nn.Module``.
         ValueError: if ``model`` has no branches and its last block is not known, or ``q`` is not finite.
 
-    Source: Zhou et al. 2020, arXiv:1912.02413, equations (1) to (4); code megvii-research/BBN, lib/core/combiner.py
+    Source: Zhou et al. 2020, arXiv:1912.02413, Section 4; code megvii-research/BBN, lib/core/combiner.py
     bbn_mix. Two passes through the shared layers as in that code, so that batch norm sees each batch apart.
     Differs from it: trainings of 90 and 180 epochs divide by their own length, where that code divides by 100 and 200;
     draws are independent as there, and each is a function of (seed, epoch, position).

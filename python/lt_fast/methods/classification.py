@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast.batch import Batch
+from lt_fast.data import Loader
 from lt_fast.losses import sum_over_experts
+from lt_fast.losses.experts import require_experts
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.method import Method, StepOutput
+from lt_fast.methods.training_data import TrainingData
 from lt_fast.registry import register
 
 
@@ -23,18 +26,34 @@ class Classification(Method):
         model: gives the logits (N, C), and with ``num_experts`` above 1 those of all experts, (N, E, C).
         criterion: called with float32 logits, labels, and the labels and mixing coefficients of the partners (None
             without mixing); returns a scalar. A ``DeferredReweighting`` changes the loss at its epoch.
+        unmixed_pass: pass each batch through the network unmixed first, without a gradient. Batch norm's running
+            statistics are then those of unmixed and mixed images in equal parts; weights are trained by the mixed ones
+            alone, as without it. One more forward pass per step. Without a mixer it changes nothing.
         logit_scale: what predictions multiply the logits by.
 
     Raises:
         TypeError: if ``criterion`` is not an ``nn.Module``.
+        ValueError: if it is a loss of another number of experts than ``model`` has.
+
+    Source of ``unmixed_pass``: ntucllab/imbalanced-DL, strategy/_mixup_drw.py, _remix_drw.py and _mamix_drw.py, which
+    measure the accuracy on the training images so.
     """
 
-    def __init__(self, model: nn.Module, criterion: nn.Module, *, logit_scale: float = 1.0) -> None:
+    def __init__(
+        self, model: nn.Module, criterion: nn.Module, *, unmixed_pass: bool = False, logit_scale: float = 1.0
+    ) -> None:
         super().__init__(model)
         if not isinstance(criterion, nn.Module):
             raise TypeError(f"criterion must be a loss (an nn.Module), got {type(criterion).__name__}")
-        self.criterion, self.logit_scale = criterion, logit_scale
+        require_experts(criterion, model)
+        self.criterion, self.unmixed_pass, self.logit_scale = criterion, unmixed_pass, logit_scale
         self._loss = None if isinstance(criterion, DeferredReweighting) else criterion
+
+    def loaders(self, data: TrainingData) -> Mapping[str, Loader]:
+        """Return the loader of the run, and with ``unmixed_pass`` one of the same images before they are mixed."""
+        if not self.unmixed_pass or data.mixer is None:
+            return super().loaders(data)
+        return {"train": data.loader(), "unmixed": data.loader(mixer=None)}
 
     def on_epoch_start(self, epoch: int, epochs: int) -> None:
         """Choose the loss of the epoch."""
@@ -49,6 +68,9 @@ class Classification(Method):
     def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
         """Return the loss of the batch ``"train"``."""
         batch = batches["train"]
+        if "unmixed" in batches:
+            with torch.no_grad():
+                self.model(batches["unmixed"].x)
         return StepOutput(self.loss(self.training_logits(batch.x), batch.target, batch.target_b, batch.lam))
 
     def loss(self, logits: Tensor, target: Tensor, target_b: Tensor | None, lam: Tensor | None) -> Tensor:

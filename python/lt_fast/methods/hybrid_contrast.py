@@ -114,7 +114,7 @@ class HybridSC(HybridContrast):
     those of one rank with the whole batch: every rank gathers ``batch_size * views`` embeddings and computes their
     similarities, (batch_size * views)^2 numbers.
 
-    Source: Wang et al. 2021, arXiv:2103.14267, Sections 3.1 and 3.2, as CENG502-Projects/CENG502-Spring2022,
+    Source: Wang et al. 2021, arXiv:2103.14267, Section 3, as CENG502-Projects/CENG502-Spring2022,
     Project_Durmus-Yavuz, quotes it in Readme.md and reproduces it in main.py and networks/resnet_big.py. No code of the
     authors is known. Ours: T in alpha counts from 0, as in BBN; the classifier's batch goes through the network in a
     pass of its own; two views; widths of the projection as in HobbitLong/SupContrast, networks/resnet_big.py.

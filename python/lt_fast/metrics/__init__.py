@@ -19,6 +19,13 @@ from lt_fast.metrics.calibration_error import (
     reliability,
     reliability_by_confidence,
 )
+from lt_fast.metrics.confusion_groups import (
+    ConfusionSpread,
+    confusion_spread,
+    grouped_confusion,
+    grouped_recall,
+    size_groups,
+)
 from lt_fast.metrics.evaluation import METRICS, Evaluation, evaluate, group_recalls
 from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_recall_interval, wilson_interval
 from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
@@ -29,6 +36,7 @@ from lt_fast.metrics.streamed import GroupRecalls
 __all__ = [
     "METRICS",
     "Answers",
+    "ConfusionSpread",
     "Evaluation",
     "GroupRecalls",
     "LabelErrors",
@@ -37,9 +45,12 @@ __all__ = [
     "balanced_accuracy",
     "bootstrap_interval",
     "confusion_matrix",
+    "confusion_spread",
     "evaluate",
     "expected_calibration_error",
     "group_recalls",
+    "grouped_confusion",
+    "grouped_recall",
     "likely_label_errors",
     "macro_f1",
     "mean_interval",
@@ -50,6 +61,7 @@ __all__ = [
     "reliability_by_confidence",
     "risk_by_confidence",
     "risk_coverage",
+    "size_groups",
     "top1_accuracy",
     "wilson_interval",
     "worst_class_recall",

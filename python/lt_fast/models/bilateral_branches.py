@@ -67,7 +67,7 @@ class BilateralBranchNetwork(Classifier):
     Raises:
         ValueError: if the last block of ``network`` is not known.
 
-    Source: Zhou et al. 2020 (BBN), arXiv:1912.02413, Section 4.1; code megvii-research/BBN, in lib/net/network.py and
+    Source: Zhou et al. 2020 (BBN), arXiv:1912.02413, Section 4; code megvii-research/BBN, in lib/net/network.py and
     lib/backbone/resnet_cifar.py: a residual block per branch, everything before it shared, one classifier of both.
     """
 
@@ -110,8 +110,8 @@ def _last_stage(network: Classifier) -> tuple[nn.Sequential, int]:
     if isinstance(stage, nn.Sequential):
         return stage, 1
     raise ValueError(
-        f"backbone must be resnet32, digits_net or a ResNet of torchvision or timm, got {type(network).__name__} "
-        "whose last block is unknown; name one with --set model.backbone=NAME"
+        f"model must be resnet32, digits_net or a ResNet of torchvision or timm for two branches, got "
+        f"{type(network).__name__}, whose last block is unknown; name another, and leave --freeze out"
     )
 
 
@@ -139,6 +139,8 @@ def bbn(
     Raises:
         UsageError: if a name is unknown.
         ValueError: if the last block of the network is not known.
+
+    Source: as ``BilateralBranchNetwork``.
 
     >>> model = bbn(10, backbone="digits_net", in_channels=1)
     >>> model.features(torch.zeros(2, 1, 8, 8)).shape

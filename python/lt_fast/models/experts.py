@@ -22,6 +22,8 @@ class ExpertHeads(nn.Module):
         head: ``"linear"`` or ``"cosine"``.
         in_features: D, of one expert.
         num_classes: C.
+        bias: of linear heads.
+        uniform: as for ``make_head``.
 
     Attributes:
         experts: the E heads.
@@ -41,10 +43,21 @@ class ExpertHeads(nn.Module):
 
     share: Tensor
 
-    def __init__(self, experts: int, head: str, in_features: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        experts: int,
+        head: str,
+        in_features: int,
+        num_classes: int,
+        *,
+        bias: bool = True,
+        uniform: bool = False,
+    ) -> None:
         super().__init__()
         _checks.integer("experts", experts, least=1)
-        self.experts = nn.ModuleList(make_head(head, in_features, num_classes) for _ in range(experts))
+        self.experts = nn.ModuleList(
+            make_head(head, in_features, num_classes, bias=bias, uniform=uniform) for _ in range(experts)
+        )
         self.cosine = head == "cosine"
         self.register_buffer("share", torch.full((experts, num_classes), 1 / experts))
 

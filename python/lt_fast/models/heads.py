@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 from lt_fast import _checks
@@ -14,13 +15,33 @@ HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": nn.Linear, "cosin
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def make_head(head: str, in_features: int, num_classes: int) -> nn.Module:
+class UniformLinear(nn.Linear):
+    """``nn.Linear`` whose first weights from a seed are those of its own constructor: uniform in ``1 / sqrt(D)``."""
+
+    def fill(self, generator: torch.Generator) -> None:
+        """Sample weight and offsets uniformly from ``[-1 / sqrt(D), 1 / sqrt(D)]``."""
+        bound = self.in_features**-0.5
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+def make_head(head: str, in_features: int, num_classes: int, *, bias: bool = True, uniform: bool = False) -> nn.Module:
     """Return a ``"linear"`` or ``"cosine"`` head from D features to C classes, initialised by its constructor.
+
+    Args:
+        head: which.
+        in_features: D.
+        num_classes: C.
+        bias: of a linear head; a cosine has none.
+        uniform: whether ``models.initialization`` fills a linear head as ``nn.Linear`` does itself.
 
     Raises:
         ValueError: if ``head`` is another name.
     """
-    return HEADS[_checks.choice("head", head, HEADS)](in_features, num_classes)
+    make = HEADS[_checks.choice("head", head, HEADS)]
+    if make is not nn.Linear:
+        return make(in_features, num_classes)
+    return (UniformLinear if uniform else nn.Linear)(in_features, num_classes, bias=bias)
 
 
 def swap_head(model: Model, head: nn.Module) -> Model:

@@ -19,22 +19,25 @@ from lt_fast.recipes.recipe import (
     Protocol,
     Recipe,
     Spec,
+    TrainingProtocol,
     cited,
     register,
 )
-from lt_fast.registry import PROTOCOLS, RECIPES
+from lt_fast.registry import PROTOCOLS, RECIPES, TRAINING_PROTOCOLS
 
 __all__ = [
     "COMPONENTS",
     "OF_PHOTOGRAPHS",
     "PROTOCOLS",
     "RECIPES",
+    "TRAINING_PROTOCOLS",
     "VALUES",
     "Cited",
     "Paper",
     "Protocol",
     "Recipe",
     "Spec",
+    "TrainingProtocol",
     "cited",
     "register",
 ]

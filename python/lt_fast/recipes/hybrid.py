@@ -39,14 +39,14 @@ HYBRID_SC = register(
             "Classification",
             arxiv="2103.14267",
         ),
-        "Sections 3.1 and 3.2",
+        "Section 3, the hybrid network with the SC loss",
         title="Hybrid network with a supervised contrastive loss (Hybrid-SC)",
         cost="three times the images per step; similarities of (2 * batch size) ** 2 embeddings",
         method=Spec(
             "hybrid_sc",
             temperature=cited(0.1, _PAPER),
             width=cited(128, f"ours: not stated; {_SUPCON}: networks/resnet_big.py feat_dim"),
-            q=cited(0.0, f"{_PAPER}: the two losses sample differently; class-balanced in the paper's Section 3.1"),
+            q=cited(0.0, f"{_PAPER}: the losses sample differently; class-balanced for cross entropy"),
             views=cited(2, f"{_SUPCON}: main_supcon.py TwoCropTransform; {_PAPER} took two as well"),
         ),
         loss=Spec(
@@ -60,14 +60,14 @@ HYBRID_SC = register(
 HYBRID_PSC = register(
     HYBRID_SC.derive(
         "hybrid_psc",
-        equations="Section 3.3",
+        equations="Section 3, the hybrid network with the PSC loss",
         title="Hybrid network with a prototypical contrastive loss (Hybrid-PSC)",
         cost="three times the images per step",
         method=Spec(
             "hybrid_psc",
             temperature=cited(0.1, f"{_PAPER}, CIFAR-100"),
             width=cited(128, f"ours: not stated; {_SUPCON}: networks/resnet_big.py feat_dim"),
-            q=cited(0.0, f"{_PAPER}: the two losses sample differently; class-balanced in the paper's Section 3.1"),
+            q=cited(0.0, f"{_PAPER}: the losses sample differently; class-balanced for cross entropy"),
             views=cited(2, "ours: as Hybrid-SC; the paper contrasts differently augmented views with the prototypes"),
         ),
         on={

@@ -3,7 +3,9 @@
 The authors' other settings: ``--set loss=balanced_softmax``, and LDAM with deferred re-weighting.
 """
 
+from lt_fast.recipes.large_scale import INATURALIST_2018
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
+from lt_fast.recipes.ride import RIDE
 
 _CODE = "JintongGao/Enhancing-Minority-Classes-by-Mixing"
 _VALIDATION = cited(
@@ -56,6 +58,22 @@ OTMIX = register(
             "cifar10-lt": _CIFAR,
             "cifar100-lt": _CIFAR,
             "digits-lt": {"validation": _VALIDATION},
+            INATURALIST_2018: {"validation": _VALIDATION},
         },
+    )
+)
+
+_WITH_RIDE = "ours: the paper has RIDE + OTMix, whose settings were not available; those of both, RIDE's length"
+
+OTMIX_RIDE = register(
+    RIDE.derive(
+        "otmix_ride",
+        paper=OTMIX.paper,
+        equations=OTMIX.equations,
+        title="OTMix with RIDE's three experts",
+        cost="as ride, and as otmix",
+        mixer=OTMIX.settings["mixer"],
+        defer_until=cited(0.8, _WITH_RIDE),
+        on={name: {"validation": _VALIDATION} for name in ("cifar10-lt", "cifar100-lt", "digits-lt")},
     )
 )

@@ -1,12 +1,12 @@
 """``Recipe``, ``Spec`` and ``cited``: published settings as data, each value with its source."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from lt_fast._text import nearest, shown
 from lt_fast.errors import UsageError
-from lt_fast.registry import PROTOCOLS, RECIPES
+from lt_fast.registry import PROTOCOLS, RECIPES, TRAINING_PROTOCOLS
 
 COMPONENTS = (
     "method", "model", "loss", "mixer", "sampler", "reweight", "optimizer", "schedule", "transform", "calibrator",
@@ -195,22 +195,22 @@ def check_settings(owner: str, settings: Settings) -> None:
             raise UsageError(f"{owner} must set {name} to cited(value, source), got {shown(setting)}")
 
 
-def register(entry: "Recipe | Protocol", *, replace: bool = False) -> Any:
-    """Make a recipe known by its name, or the protocol of a data set, and return it.
+def register(entry: "Recipe | Protocol | TrainingProtocol", *, replace: bool = False) -> Any:
+    """Make a recipe known by its name, the protocol of a data set or a training protocol, and return it.
 
     Args:
-        entry: a ``Recipe`` or a ``Protocol``.
+        entry: a ``Recipe``, a ``Protocol`` or a ``TrainingProtocol``.
         replace: take the place of one of the same name.
 
     Raises:
-        TypeError: if it is neither.
+        TypeError: if it is none of them.
         UsageError: if the name is taken; names both places.
     """
-    if not isinstance(entry, Recipe | Protocol):
-        raise TypeError(f"entry must be a Recipe or a Protocol, got {shown(entry)}")
-    registry = RECIPES if isinstance(entry, Recipe) else PROTOCOLS
-    registry.register(entry.name, entry, replace=replace)
-    return entry
+    for kind, registry in ((Recipe, RECIPES), (Protocol, PROTOCOLS), (TrainingProtocol, TRAINING_PROTOCOLS)):
+        if isinstance(entry, kind):
+            registry.register(entry.name, entry, replace=replace)
+            return entry
+    raise TypeError(f"entry must be a Recipe, a Protocol or a TrainingProtocol, got {shown(entry)}")
 
 
 @dataclass(frozen=True, init=False)
@@ -236,3 +236,123 @@ class Protocol:
         """Return the protocol of another data set, with some settings changed."""
         ratio = self.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
         return Protocol(name, imbalance_ratio=ratio, **merge(self.settings, changes))
+
+
+OF_THE_METHOD = ("method", "loss", "mixer", "reweight", "calibrator")
+"""The components that make a method what it is: a training protocol adds none, removes none and exchanges none."""
+
+Lengths: TypeAlias = Callable[[int], Settings]
+"""From the number of training images to settings: what a source gives in steps or images, as epochs."""
+
+
+@dataclass(frozen=True, init=False)
+class TrainingProtocol:
+    """How one paper or code trains, whichever the method: cited settings that lie over a recipe's own.
+
+    Batches, length, schedule, optimizer, augmentation and network are those of the protocol where it states them. A
+    component that it names is wholly the protocol's, so that no option of the recipe's is left; a spec without a name
+    changes options of the recipe's. The head stays the recipe's, for it belongs to the loss, and so does a network that
+    the recipe names on every data set. Of the parts of a method (``OF_THE_METHOD``) a protocol may change options
+    alone, and does so where a recipe has the one that it names.
+
+    Args:
+        name: what ``lt-fast train --protocol`` calls it.
+        source: paper or repository.
+        title: its name in words.
+        on: data set to settings, over the others, or to a function of the number of training images that gives them.
+            Photographs are called by their mode, ``photographs-scratch``. The protocol fits these data sets alone.
+        settings: as of a ``Recipe``, on all of them.
+
+    >>> short = TrainingProtocol("short", "ours", epochs=cited(3, "ours: for a test"), on={"digits-lt": {}})
+    >>> short.over({"epochs": cited(60, "a recipe")}, "digits-lt")["epochs"].value
+    3
+    """
+
+    name: str
+    source: str
+    title: str
+    on: Mapping[str, "Settings | Lengths"]
+    settings: Settings
+
+    def __init__(
+        self, name: str, source: str, *, on: Mapping[str, "Settings | Lengths"], title: str = "", **settings: Setting
+    ) -> None:
+        for each in (settings, *(one for one in on.values() if not callable(one))):
+            _check_overlay(name, each)
+        for attribute, value in zip(
+            self.__dataclass_fields__, (name, source, title or name, on, settings), strict=True
+        ):
+            object.__setattr__(self, attribute, value)
+
+    def derive(self, name: str, *, title: str = "", **changes: Setting) -> "TrainingProtocol":
+        """Return a protocol of another name with some settings changed; those of ``on`` stay over them."""
+        return TrainingProtocol(name, self.source, on=self.on, title=title, **merge(self.settings, changes))
+
+    def settings_for(self, data: str, images: int | None = None) -> dict[str, Setting]:
+        """Return the settings on one of the data sets of ``on``.
+
+        Args:
+            data: name of the data set.
+            images: number of training images, where ``needs_images(data)``.
+        """
+        own = self.on[data]
+        if callable(own):
+            own = own(_required(images, self.name))
+            _check_overlay(self.name, own)
+        return merge(self.settings, own)
+
+    def needs_images(self, data: str) -> bool:
+        """Return whether the settings on ``data`` depend on the number of training images."""
+        return callable(self.on[data])
+
+    def over(
+        self, stated: Settings, data: str, images: int | None = None, *, own_network: bool = False
+    ) -> dict[str, Setting]:
+        """Return the settings of a recipe on ``data``, with those of the protocol over them.
+
+        Args:
+            stated: the recipe's settings over those of the data set's protocol.
+            data: name of the data set.
+            images: number of training images, where ``needs_images(data)``.
+            own_network: whether recipe or user named the network: of another one the protocol says nothing then.
+        """
+        found = dict(stated)
+        for name, setting in self.settings_for(data, images).items():
+            below = stated.get(name)
+            if isinstance(setting, Spec):
+                if _applies(name, setting, below, own_network=own_network):
+                    found[name] = _laid_over(setting, below if isinstance(below, Spec) else None, name)
+            elif name != "defer_until" or stated.get("reweight") is not None:
+                found[name] = setting
+        return found
+
+
+def _applies(slot: str, setting: Spec, below: Setting, *, own_network: bool) -> bool:
+    """Whether a spec of a protocol is laid over what a recipe has there."""
+    if slot in OF_THE_METHOD or (slot == "model" and own_network):
+        same = isinstance(below, Spec) and plain(below.name) == plain(setting.name)
+        return same or (slot == "model" and setting.name is None)
+    return True
+
+
+def _laid_over(setting: Spec, below: Spec | None, slot: str) -> Spec:
+    if below is None or setting.name is None or slot in OF_THE_METHOD:
+        return setting.over(below)
+    head = {"head": below.options["head"]} if slot == "model" and "head" in below.options else {}
+    return Spec(setting.name, **{**head, **setting.options})
+
+
+def _check_overlay(name: str, settings: Settings) -> None:
+    owner = f"training protocol {name!r}"
+    check_settings(owner, settings)
+    for slot, setting in settings.items():
+        if setting is None:
+            raise UsageError(f"{owner} must not remove {slot}; a recipe alone does")
+        if slot in OF_THE_METHOD and isinstance(setting, Spec) and setting.name is None:
+            raise UsageError(f"{owner} must name the {slot} whose options it changes: Spec(NAME, ...)")
+
+
+def _required(images: int | None, name: str) -> int:
+    if images is None:
+        raise TypeError(f"images must be given for training protocol {name!r}, whose length follows from them")
+    return images

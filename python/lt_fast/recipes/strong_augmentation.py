@@ -1,7 +1,8 @@
-"""The protocol of the published CIFAR-LT figures with AutoAugment and Cutout, as a variant of a recipe.
+"""The protocol of the published CIFAR-LT figures with AutoAugment and Cutout, as data and as a variant of a recipe.
 
 It is that of MARC's code. Balanced Meta-Softmax was published at the same length and augmentation. Without it ``mc``,
 ``mammc`` and ``balanced_softmax`` have the protocol of LDAM-DRW's code or of their own paper: crops and flips alone.
+The training protocol ``marc`` lays the same values over any recipe.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.protocols import CIFAR_STATISTICS, CROPS, CROPS_OF_DIGITS
-from lt_fast.recipes.recipe import Recipe, Setting, Settings, Spec, cited
+from lt_fast.recipes.recipe import Cited, Recipe, Setting, Settings, Spec, cited
 
 MARC = "microsoft/robustlearn: marc"
 BALMS = "jiawei-ren/BalancedMetaSoftmax-Classification"
@@ -35,17 +36,22 @@ def strongly_augmented(recipe: Recipe, *, stage_2: bool = False) -> Recipe:
         recipe: a recipe for images in memory.
         stage_2: whether it calibrates by ``margin``, whose length and warm-up are then MARC's, too.
     """
-    own = {data: _settings(data, stage_2) for data in _IMAGES}
+    own: dict[str, Settings] = {
+        data: {**stage_1(images[_USUAL_RATIO]), **_stage_2(images[_USUAL_RATIO], stage_2)}
+        for data, images in _IMAGES.items()
+    }
     tails = {
-        (data, "exp", ratio): _lengths(data, ratio, stage_2) for data, images in _IMAGES.items() for ratio in images
+        (data, "exp", ratio): {"epochs": epochs_of(number), **_stage_2(number, stage_2)}
+        for data, images in _IMAGES.items()
+        for ratio, number in images.items()
     }
     return recipe.derive(
         f"{recipe.name}_autoaugment",
         title=f"{recipe.title}, with AutoAugment and Cutout",
-        transform=_transform(CROPS, None),
+        transform=autoaugment(CROPS, None),
         on={
             **own,
-            "digits-lt": {"transform": _transform(CROPS_OF_DIGITS, None)},
+            "digits-lt": {"transform": autoaugment(CROPS_OF_DIGITS, None)},
             "photographs": _OF_PHOTOGRAPHS,
             **dict.fromkeys((IMAGENET_LT, PLACES_LT, INATURALIST_2018), _LARGE),
         },
@@ -69,10 +75,11 @@ _LARGE: dict[str, Setting] = {
 }
 
 
-def _settings(data: str, stage_2: bool) -> dict[str, Setting]:
+def stage_1(images: int) -> dict[str, Setting]:
+    """Return MARC's first stage on CIFAR for a number of training images."""
     return {
-        **_lengths(data, _USUAL_RATIO, stage_2),
-        "transform": _transform({**CROPS, **CIFAR_STATISTICS}, 16),
+        "epochs": epochs_of(images),
+        "transform": autoaugment({**CROPS, **CIFAR_STATISTICS}, 16),
         "batch_size": cited(_BATCH, f"{MARC}; {BALMS}"),
         "learning_rate": cited(0.1, f"{MARC}: 0.05 to 0.1 in 800 iterations"),
         "schedule": Spec(
@@ -84,30 +91,36 @@ def _settings(data: str, stage_2: bool) -> dict[str, Setting]:
     }
 
 
-def _lengths(data: str, ratio: float, stage_2: bool) -> Settings:
-    """Return the settings that depend on the number of training images."""
-    images = _IMAGES[data][ratio]
-    of = f"iterations of {_BATCH} images are that many passes over {images:,}"
-    epochs: dict[str, Setting] = {
-        "epochs": cited(_passes(_ITERATIONS, images), f"{MARC}, {BALMS}: {_ITERATIONS:,} {of}")
-    }
-    if not stage_2:
-        return epochs
+def epochs_of(images: int) -> Cited:
+    """Return the length of MARC's first stage in passes over ``images``."""
+    return cited(_passes(_ITERATIONS, images), f"{MARC}, {BALMS}: {_ITERATIONS:,} {_of(images)}")
+
+
+def stage_2(images: int) -> Spec:
+    """Return length and warm-up of MARC's second stage on CIFAR for a number of training images."""
     length = _passes(_STAGE_2, images)
-    calibrator = Spec(
-        epochs=cited(length, f"{MARC}: {_STAGE_2:,} {of}"),
+    return Spec(
+        epochs=cited(length, f"{MARC}: {_STAGE_2:,} {_of(images)}"),
         peak_lr=cited(0.1, f"{MARC}: 0.05 to 0.1 in 800 iterations, then a cosine to 0"),
         warmup_epochs=cited(round(0.4 * length), f"{MARC}: 800 of {_STAGE_2:,} iterations"),
         batch_size=cited(_BATCH, MARC),
     )
-    return {**epochs, "calibrator": calibrator}
+
+
+def _stage_2(images: int, wanted: bool) -> dict[str, Setting]:
+    return {"calibrator": stage_2(images)} if wanted else {}
+
+
+def _of(images: int) -> str:
+    return f"iterations of {_BATCH} images are that many passes over {images:,}"
 
 
 def _passes(iterations: int, images: int) -> int:
     return round(iterations * _BATCH / images)
 
 
-def _transform(crops: Mapping[str, Any], cutout: int | None) -> Spec:
+def autoaugment(crops: Mapping[str, Any], cutout: int | None) -> Spec:
+    """Return the augmentation: crop and flip, AutoAugment's policy for CIFAR-10, Cutout."""
     source = f"{MARC}, {BALMS}: crop, flip, CIFAR-10's policy with the fill 128, Cutout of 16 pixels, normalisation"
     half = cited(cutout, f"{MARC}, {BALMS}: 16 of 32 pixels; none stated is half of the side")
     return Spec(cited("autoaugment", source), **crops, cutout=half, fill=cited(128, source))

@@ -24,7 +24,7 @@ MOST_LABEL_ERRORS = 24
 MOST_NAMED = 10
 """Files that are listed by name, of each kind."""
 MATRIX_AS_TABLE = 15
-_GIVEN = ("recipe", "data", MODE, DATA_OPTIONS, "imbalance_ratio", "profile", "seed")
+_GIVEN = ("recipe", "protocol", "data", MODE, DATA_OPTIONS, "imbalance_ratio", "profile", "seed", "length")
 _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 

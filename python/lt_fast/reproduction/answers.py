@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lt_fast.experiment.calibrating import read_calibration
 from lt_fast.experiment.protocol import PROTOCOL
 from lt_fast.metrics import mean_interval
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.reproduction.numbers import METRICS, Published
 from lt_fast.reproduction.planning import Plan, PlannedRow, recipe_hash
-from lt_fast.reproduction.target import Tail
-from lt_fast.scheduling import finished_result
+from lt_fast.reproduction.target import OWN, Tail
+from lt_fast.scheduling import Job, finished_result
 from lt_fast.training import History
 from lt_fast.training.run_files import METRICS as CURVES
 
@@ -64,6 +65,7 @@ class Training(NamedTuple):
         row: label.
         tail: the data set.
         recipe: its name.
+        protocol: name of the training protocol, or ``"own"``.
         epochs, steps, batch_size: of stage 1.
         augmentation: transform, and mixer if there is one.
         second_stage: name of the calibrator, or "".
@@ -76,6 +78,7 @@ class Training(NamedTuple):
     row: str
     tail: Tail
     recipe: str
+    protocol: str
     epochs: int
     steps: int
     batch_size: int
@@ -132,9 +135,23 @@ def answer(plan: Plan, failed: Mapping[Path, str] | None = None) -> Answer:
     return Answer(plan, tuple(entries), tuple(trainings), shared)
 
 
+def finished_folders(planned: PlannedRow) -> list[Path]:
+    """Return the directories of the runs of a row that have finished."""
+    return [folder for folder, _ in _finished(planned)]
+
+
 def _finished(planned: PlannedRow) -> list[tuple[Path, dict[str, Any]]]:
-    found = [(job.folder, finished_result(job)) for job in planned.jobs]
-    return [(folder, result) for folder, result in found if result is not None]
+    found = [(job, finished_result(job)) for job in planned.jobs]
+    return [(job.folder, _of_stage(planned, job, result)) for job, result in found if result is not None]
+
+
+def _of_stage(planned: PlannedRow, job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result with the metrics of the row's own second stage, where it shares the training."""
+    if not planned.stage:
+        return result
+    stage = read_calibration(job.stage_folder(planned.stage))
+    config = {**result["config"], "calibrator": dict(job.second_stages[planned.stage])}
+    return {**result, "config": config, "metrics": stage["metrics"]}
 
 
 def _entries(
@@ -236,6 +253,7 @@ def _training(planned: PlannedRow, runs: Sequence[tuple[Path, dict[str, Any]]]) 
         row=planned.row.label,
         tail=planned.row.tail,
         recipe=config["recipe"],
+        protocol=config.get("protocol", OWN),
         epochs=config["epochs"],
         steps=steps,
         batch_size=config["batch_size"],

@@ -6,15 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lt_fast import registry
 from lt_fast._text import nearest
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve, run_name
-from lt_fast.registry import DATASETS, RECIPES
+from lt_fast.experiment.config import flattened, given_of
+from lt_fast.registry import DATASETS, RECIPES, TRAINING_PROTOCOLS
 from lt_fast.reproduction.target import OWN, Row, Target
 from lt_fast.scheduling import Job
-
-TRAINING_PROTOCOLS: Any = getattr(registry, "TRAINING_PROTOCOLS", {})
 
 
 class PlannedRow(NamedTuple):
@@ -24,11 +22,13 @@ class PlannedRow(NamedTuple):
         row: of the target.
         jobs: one per seed; none where the row cannot be run.
         reason: why it cannot, or None.
+        stage: of the jobs' second stages the one of this row; "" for the run's own.
     """
 
     row: Row
     jobs: tuple[Job, ...]
     reason: str | None = None
+    stage: str = ""
 
 
 class Plan(NamedTuple):
@@ -47,8 +47,12 @@ class Plan(NamedTuple):
     seeds: int
 
     def jobs(self) -> list[Job]:
-        """Return every run once, also where two rows share it."""
-        return list({job.folder: job for planned in self.rows for job in planned.jobs}.values())
+        """Return every run once, also where rows share it, with the second stages of all of them."""
+        found: dict[Path, Job] = {}
+        for job in (job for planned in self.rows for job in planned.jobs):
+            first = found.setdefault(job.folder, job)
+            found[job.folder] = first._replace(second_stages={**first.second_stages, **job.second_stages})
+        return list(found.values())
 
 
 def plan(
@@ -72,7 +76,8 @@ def plan(
         rows: labels or names of recipes; all rows when left out.
         data: rows on this data set alone.
         imbalance_ratio: rows of this ratio alone.
-        protocol: training protocol in place of the target's; ``"own"`` for the recipes' own settings.
+        protocol: training protocol in place of the target's; ``"own"`` for the recipes' own settings. The target's
+            holds on the data sets that it is stated for; on others the recipes have their own settings.
         overrides: settings over those of every row, such as ``epochs``.
         roots: data set to the folder of its files, where it is not that of all.
 
@@ -81,7 +86,11 @@ def plan(
     """
     chosen = chosen_rows(target, rows, data, imbalance_ratio)
     named = _checked_protocol(target.protocol if protocol is None else protocol)
-    planned = [_planned(row, folder, seeds, named, overrides or {}, roots or {}) for row in chosen]
+    usual = [named if protocol is not None else _fitting(named, row.tail.data) for row in chosen]
+    planned = [
+        _planned(row, folder, seeds, each, overrides or {}, roots or {})
+        for row, each in zip(chosen, usual, strict=True)
+    ]
     return Plan(target, tuple(planned), named, seeds)
 
 
@@ -104,7 +113,7 @@ def chosen_rows(
             )
     found = [row for row in found if data is None or row.tail.data == data]
     found = [row for row in found if imbalance_ratio is None or row.tail.imbalance_ratio == imbalance_ratio]
-    if not found:
+    if target.rows and not found:
         tails = ", ".join(tail.in_words() for tail in target.tails())
         raise UsageError(f"{target.name} must have a row that is asked for; its data sets are {tails}")
     return found
@@ -125,9 +134,10 @@ def _planned(
         return PlannedRow(row, (), reason)
     try:
         jobs = [_job(row, folder, seed, protocol, overrides, roots) for seed in range(seeds)]
+        _refuse_options_of_another(jobs[0].config)
     except (ValueError, TypeError) as error:  # a setting that this version does not have
         return PlannedRow(row, (), str(error))
-    return PlannedRow(row, tuple(jobs))
+    return PlannedRow(row, tuple(jobs), stage=next(iter(jobs[0].second_stages), ""))
 
 
 def reason_against(row: Row) -> str | None:
@@ -144,20 +154,41 @@ def reason_against(row: Row) -> str | None:
 def _job(
     row: Row, folder: Path, seed: int, protocol: str, overrides: Mapping[str, Any], roots: Mapping[str, Path]
 ) -> Job:
+    config = _config(row, {**row.settings, **overrides}, seed, protocol)
+    stages: dict[str, Any] = {}
+    if row.refit:
+        stages = {_stage_of(row): config["calibrator"]}
+        config = _config(row, {**_of_training(row.settings), **overrides}, seed, protocol)
+    name = f"{row.label}, {row.tail.in_words()}, seed {seed}"
+    return Job(name, config, folder / run_name(config), roots.get(row.tail.data), stages)
+
+
+def _refuse_options_of_another(config: Mapping[str, Any]) -> None:
+    """Raise where a recipe sets options that the data set's network lacks, such as the number of its experts.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    resolve(config["recipe"], config["data"], flattened(config), **given_of(config))
+
+
+def _config(row: Row, settings: Mapping[str, Any], seed: int, protocol: str) -> dict[str, Any]:
     assert row.recipe is not None
-    tail = row.tail
-    named: dict[str, Any] = {} if protocol == OWN else {"protocol": protocol}
-    config = resolve(
-        row.recipe,
-        tail.data,
-        {**row.settings, **overrides},
-        imbalance_ratio=tail.imbalance_ratio,
-        profile=tail.profile,
-        seed=seed,
-        **named,
-    )
-    name = f"{row.label}, {tail.in_words()}, seed {seed}"
-    return Job(name, config, folder / run_name(config), roots.get(tail.data))
+    tail = {"imbalance_ratio": row.tail.imbalance_ratio, "profile": row.tail.profile, "seed": seed}
+    named = {"model": settings["model"]} if "model" in settings else {}
+    named |= {} if protocol == OWN else {"protocol": protocol}
+    changes = {name: value for name, value in settings.items() if name != "model"}
+    return resolve(row.recipe, row.tail.data, changes, **tail, **named)  # type: ignore[arg-type]
+
+
+def _stage_of(row: Row) -> str:
+    """Return the name of the second stage of a row that shares its training: what it sets."""
+    own = {name.partition(".")[2]: value for name, value in row.settings.items() if name.startswith("calibrator.")}
+    return ",".join(f"{name}={value}" for name, value in own.items())
+
+
+def _of_training(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if not name.startswith("calibrator.")}
 
 
 def _checked_protocol(name: str) -> str:
@@ -165,6 +196,10 @@ def _checked_protocol(name: str) -> str:
     if name not in known:
         raise UsageError(f"protocol must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
     return name
+
+
+def _fitting(protocol: str, data: str) -> str:
+    return protocol if protocol != OWN and data in TRAINING_PROTOCOLS[protocol].on else OWN
 
 
 def _names(name: str, row: Row, labels: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ _SHOWN_OF_HASHES = 8
 
 def table_text(found: Answer) -> str:
     """Return the comparison, how each row was trained, and what the runs on each data set share."""
-    parts = [_heading(found), _comparison(found), *_remarks(found)]
+    parts = [_heading(found), *([_comparison(found)] if found.entries else []), *_remarks(found)]
     if found.trainings:
         parts += [_trainings(found), *(f"{tail.in_words()}: {line}" for tail, line in found.protocols.items())]
     return "\n\n".join(parts)
@@ -28,7 +28,7 @@ def table_csv(found: Answer) -> str:
     """Return one line per row, data set and metric."""
     text = io.StringIO()
     lines = list(_flat_entries(found))
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(lines[0]) if lines else Entry._fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: "" if value is None else value for name, value in line.items()} for line in lines)
     return text.getvalue()
@@ -126,15 +126,16 @@ def _remarks(found: Answer) -> Iterator[str]:
 
 
 def _trainings(found: Answer) -> str:
-    header = ["trained", "data", "recipe", "augmentation", "second stage", "epochs", "steps", "batch", "s", "hash"]
+    header = ["trained", "data", "recipe", "protocol", "augmentation", "second stage"]
+    header += ["epochs", "steps", "batch", "seconds", "hash"]
     rows = [
-        [each.row, each.tail.in_words(), each.recipe, each.augmentation, each.second_stage or NOTHING,
-         str(each.epochs), f"{each.steps:,}", str(each.batch_size), f"{each.seconds:,.0f}",
+        [each.row, each.tail.in_words(), each.recipe, each.protocol, each.augmentation, each.second_stage or NOTHING,
+         str(each.epochs), f"{each.steps:,}", str(each.batch_size), f"{each.seconds:,.1f}",
          each.recipe_sha256[:_SHOWN_OF_HASHES]]
         for each in found.trainings
     ]  # fmt: skip
     notes = [f"{each.row}: {each.note}" for each in found.trainings if each.note]
-    return "\n\n".join([text_table(header, rows, left=5), *dict.fromkeys(notes)])
+    return "\n\n".join([text_table(header, rows, left=6), *dict.fromkeys(notes)])
 
 
 def _flat_entries(found: Answer) -> Iterator[dict[str, Any]]:

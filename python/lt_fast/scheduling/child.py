@@ -14,8 +14,10 @@ from typing import Any, TextIO
 
 import torch
 
+from lt_fast._files import erase
 from lt_fast.errors import Interrupted
 from lt_fast.experiment import run
+from lt_fast.experiment.calibrating import CALIBRATION_RECORD, calibrate_run
 from lt_fast.experiment.config import MODE, RECIPE_FILE, load_recorded
 from lt_fast.training import Callback, History
 from lt_fast.training.history import Row
@@ -76,6 +78,15 @@ def _carry_out(given: Mapping[str, Any], report: TextIO) -> None:
         callbacks=[_Reporting(report)],
         test_curves=given["test_curves"],
     )
+    for place, calibrator in given["second_stages"].items():
+        _second_stage(folder, Path(place), dict(calibrator), given)
+
+
+def _second_stage(folder: Path, place: Path, calibrator: dict[str, Any], given: Mapping[str, Any]) -> None:
+    if (place / CALIBRATION_RECORD).exists():
+        return
+    erase(place)  # what a process that was killed has left half-written
+    calibrate_run(folder, calibrator.pop("name"), place, options=calibrator, device=given["device"], root=given["root"])
 
 
 def _tell(report: TextIO, name: str, value: Any) -> None:

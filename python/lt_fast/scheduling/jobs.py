@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from lt_fast.experiment.calibrating import CALIBRATION_RECORD
 from lt_fast.training.run_directory import differences
 from lt_fast.training.run_files import RESULT, read_result
 
@@ -20,17 +21,24 @@ class Job(NamedTuple):
             file that the configuration records: the run is carried out in a process of its own.
         folder: the run directory; new, or that of an earlier attempt.
         root: folder of the data set's files, where it is not that of the machine.
+        second_stages: name to the settings of a calibrator, ``name`` and options: each is fitted to the network of the
+            finished run as well, so that runs that differ in their second stage alone train stage 1 once.
     """
 
     name: str
     config: Mapping[str, Any]
     folder: Path
     root: Path | None = None
+    second_stages: Mapping[str, Mapping[str, Any]] = {}
 
     @property
     def log(self) -> Path:
         """File next to the run directory that has the messages of the run, of all attempts."""
         return self.folder.with_name(f"{self.folder.name}.log")
+
+    def stage_folder(self, name: str) -> Path:
+        """Return the folder of a second stage, one of ``lt-fast calibrate``."""
+        return self.folder / "calibrations" / name
 
 
 class Outcome(NamedTuple):
@@ -58,10 +66,13 @@ class Outcome(NamedTuple):
 def finished_result(job: Job) -> dict[str, Any] | None:
     """Return the result of ``job`` if it has been carried out under the same configuration, else None.
 
+    Its second stages must be there, too; ``read_calibration(job.stage_folder(name))`` reads one.
+
     Raises:
         DataError: if ``result.json`` is damaged.
     """
-    if not (job.folder / RESULT).exists():
+    lacking = [name for name in job.second_stages if not (job.stage_folder(name) / CALIBRATION_RECORD).exists()]
+    if lacking or not (job.folder / RESULT).exists():
         return None
     result = read_result(job.folder)
     config = json.loads(json.dumps(job.config))  # tuples become lists, as in the file

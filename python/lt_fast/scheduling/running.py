@@ -47,6 +47,7 @@ class Running:
         self._pipe, theirs = os.pipe()
         os.set_blocking(self._pipe, False)
         given = {"config": dict(job.config), "folder": str(job.folder), "device": device, "threads": threads}
+        given["second_stages"] = {str(job.stage_folder(name)): stage for name, stage in job.second_stages.items()}
         try:
             with job.log.open("ab") as log:
                 self._process = _started(log, theirs, threads)
