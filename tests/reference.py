@@ -143,6 +143,29 @@ def sade_loss(logits, target, counts, *, strength=2.0, scale=30.0, **options):
     )
 
 
+def ace_loss(logits, target, counts, *, experts=3, scale=30.0, **options):
+    """After Cai et al. 2021 (ACE): for each expert cross entropy over its classes, of the images of its classes."""
+    total, rarest = 0.0, sorted(range(len(counts)), key=lambda c: (-counts[c], c))
+    weight = options.pop("weight", None) or [1.0] * len(counts)
+    for e in range(experts):
+        known = set(rarest[e * len(counts) // experts :]) if e else set(range(len(counts)))
+        own = [w if c in known else 0.0 for c, w in enumerate(weight)]
+        columns = sorted(known)
+
+        def rows(i, label, e=e, known=known, columns=columns):
+            row = scale * logits[i, e]
+            return torch.logsumexp(row[columns], 0) - row[label] if label in known else 0 * row.sum()
+
+        total = total + _reduced_loss(rows, target, counts, weight=own, **options)
+    return total
+
+
+def distillation_loss(student, teacher, temperature):
+    """Hinton et al. 2015: T^2 KL(softmax(teacher / T) || softmax(student / T)), a mean over the rows."""
+    p, q = (teacher / temperature).softmax(1).detach(), (student / temperature).softmax(1)
+    return temperature**2 * (p * (torch.log(p) - torch.log(q))).sum() / len(student)
+
+
 def effective_number_weights(counts, beta):
     """Cui et al. 2019: inverse effective number, (1 - beta) / (1 - beta^n), scaled to the sum C."""
     raw = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -661,6 +684,68 @@ def balanced_meta_softmax_fit(
     return weight.detach(), bias.detach(), phi.detach().sigmoid()
 
 
+def loce_fit(
+    features,
+    target,
+    num_classes,
+    weight,
+    bias,
+    batches,
+    generator,
+    *,
+    rates,
+    queue_size,
+    classes,
+    each,
+    first,
+    alpha,
+    momentum,
+    weight_decay,
+):
+    """Feng et al. 2021 (LOCE): loce_roi_head.py, mfs.py and equilibrium_loss.py of fcjian/LOCE, an image as an object.
+
+    ``generator`` gives the uniform draws of the classes, then the places in the queues.
+    """
+    weight, bias, scores = weight.clone().requires_grad_(), bias.clone().requires_grad_(), [first] * num_classes
+    sgd = torch.optim.SGD([weight, bias], lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    queues, pointers = [[] for _ in range(num_classes)], [0] * num_classes
+    for lr, rows in zip(rates, batches, strict=True):
+        for label in sorted({int(target[row]) for row in rows}):
+            for row in [row for row in rows if int(target[row]) == label][:queue_size]:
+                if len(queues[label]) < queue_size:
+                    queues[label].append(features[row])
+                else:
+                    queues[label][pointers[label]] = features[row]
+                pointers[label] = (pointers[label] + 1) % queue_size
+        inverse = [1 / (score + 10e-8) for score in scores]
+        chosen = []
+        for uniform in sorted(generator.random(classes).tolist()):
+            passed = [index for index in range(num_classes) if uniform <= sum(inverse[: index + 1]) / sum(inverse)]
+            chosen.append(passed[0])
+        chosen = [label for label in chosen if queues[label] for _ in range(each)]
+        places = generator.integers([len(queues[label]) for label in chosen]).tolist() if chosen else []
+        drawn = [queues[label][place] for label, place in zip(chosen, places, strict=True)]
+        every = torch.stack([features[row] for row in rows] + drawn)
+        labels = [int(target[row]) for row in rows] + chosen
+        logits = every @ weight.T + bias
+        softmax = logits.detach().softmax(1)
+        entries = [(labels[i], float(softmax[i, labels[i]])) for i in range(len(rows))]
+        for label in sorted(set(chosen)):
+            own = [float(softmax[i, label]) for i in range(len(rows), len(labels)) if labels[i] == label]
+            entries.append((label, sum(own) / len(own)))
+        for label in {label for label, _ in entries}:
+            own = [score for known, score in entries if known == label]
+            keep = alpha ** len(own)
+            scores[label] = keep * scores[label] + (1 - keep) * sum(own) / len(own)
+        numerator = torch.tensor(scores, dtype=torch.float64) * logits.exp()
+        probability = numerator[range(len(labels)), labels] / numerator.sum(1)
+        sgd.param_groups[0]["lr"] = lr
+        sgd.zero_grad()
+        (-probability.log()).mean().backward()
+        sgd.step()
+    return weight.detach(), bias.detach(), scores
+
+
 def aligned_logits(logits, confidence, alpha, beta):
     """Zhang et al. 2021 (DisAlign): s (alpha_j z_j + beta_j) + (1 - s) z_j, s the sigmoid of a sample's confidence."""
     aligned = torch.zeros(len(logits), len(alpha), dtype=torch.float64)
@@ -687,6 +772,41 @@ def label_aware_smoothing_loss(logits, target, smoothing):
             share = smoothing[label] / len(row) + (1 - smoothing[label]) * (j == label)
             total += share * (evidence - value)
     return total / len(logits)
+
+
+def expert_assignment(router, features, logits, target, *, top, positive_weight):
+    """Wang et al. 2021 (RIDE), stage 2: the loss of the router, and for each image the logits and experts of its route.
+
+    router: (hidden weights, hidden offsets) of every expert but the last, output weight, output offset. features (N, E,
+    D), logits (N, E, C) of every expert, scaled.
+    """
+    hidden, output, offset = router
+    experts, losses, answers, used = logits.shape[1], [], [], []
+    for feature, z, y in zip(features, logits, target.tolist(), strict=True):
+        sums = [z[: e + 1].sum(0) for e in range(experts)]
+        right = [int(s.argmax()) == y for s in sums]
+        scores = []
+        for e in range(experts - 1):
+            weight, bias = hidden[e]
+            inner = (weight @ (feature[e] / feature[e].norm()) + bias).clamp(min=0)
+            largest = torch.stack(sorted(sums[e] / (e + 1), reverse=True)[:top])
+            scores.append(torch.cat([largest, inner]) @ output + offset)
+            p = torch.sigmoid(scores[e])
+            helps = not right[e] and any(right[e + 1 :])
+            losses.append(-positive_weight * torch.log(p) if helps else -torch.log(1 - p))
+        last = next((e for e in range(experts - 1) if torch.sigmoid(scores[e]) <= 0.5), experts - 1)
+        answers.append(sums[last] / (last + 1))
+        used.append(last + 1)
+    return sum(losses) / len(losses), torch.stack(answers), used
+
+
+def prediction_stability(first, second, share):
+    """Zhang et al. 2022 (SADE), eq. 4: mean cosine of the softmax of the weighted logits of two views."""
+    found = []
+    for one, other in zip(first, second, strict=True):
+        p, q = (sum(w * z for w, z in zip(share, view, strict=True)).softmax(0) for view in (one, other))
+        found.append((p @ q) / (p.norm() * q.norm()))
+    return sum(found) / len(found)
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

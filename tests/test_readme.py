@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import forked
+from lt_fast.registry import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -42,18 +43,20 @@ def test_the_loss_example_prints_a_usual_loss(example: str) -> None:
     assert all(1 < loss < 60 for loss in losses), losses
 
 
-NEED_FILES = {"large-scale.md"}  # of data sets that nobody may pass on
-FAMILIES = sorted(page.name for page in (ROOT / "docs" / "methods").glob("*.md") if page.name != "README.md")
-RUNNABLE = [name for name in FAMILIES if name not in NEED_FILES]
+METHODS = ROOT / "docs" / "methods"
+FAMILIES = sorted(page.name for page in METHODS.iterdir() if page.name != "README.md")
+PAGES = ["batches.md", "methods.md", *(f"methods/{name}" for name in FAMILIES)]
 
 
-def test_every_page_of_methods_is_in_the_index() -> None:
-    index = (ROOT / "docs" / "methods" / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == set(FAMILIES)
+def test_every_family_and_every_recipe_is_in_the_index() -> None:
+    index = (METHODS / "README.md").read_text(encoding="utf-8")
+    assert sorted(set(re.findall(r"\]\(([\w-]+\.md)\)", index))) == FAMILIES
     assert "methods/README.md" in (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    pages = "".join((METHODS / name).read_text(encoding="utf-8") for name in FAMILIES)
+    assert not [name for name in RECIPES if f"`{name}`" not in pages and f"`{name}`" not in index]
 
 
-@pytest.mark.parametrize("page", ["batches.md", "methods.md", *(f"methods/{name}" for name in RUNNABLE)])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks

@@ -300,7 +300,7 @@ class TestFiles:
             ({"gamma": -1}, "must hold a margin calibrator, got wrong settings: gamma must be finite and >= 0, got -1"),
             ({"colour": 1}, "got wrong settings: .*colour"),
             ({"counts": [1, 2]}, "names must have one entry a class"),
-            ({"counts": [1, 2], "names": None}, r"must hold 2 numbers in 'omega', got shape \(3,\)"),
+            ({"counts": [1, 2], "names": None}, r"must hold 'omega' of 2 classes, got shape \(3,\)"),
         ],
     )
     def test_another_content(self, tmp_path, change, message):

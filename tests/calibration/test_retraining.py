@@ -148,8 +148,8 @@ def test_it_survives_the_disk(tmp_path, make):
     ("change", "text"),
     [
         ({"method": "margin"}, "must hold a 'retraining' calibrator, got 'margin'"),
-        ({"counts": [1, 2]}, r"must hold a row a class \(2\), got weight \(3, 5\)"),
-        ({"counts": None}, "must hold a retrained classifier, got wrong settings"),
+        ({"counts": [1, 2]}, r"must hold 'weight' of 2 classes, got shape \(3, 5\)"),
+        ({"counts": None}, "must hold a retraining calibrator, got wrong settings"),
         ({"epochs": 0}, "got wrong settings: epochs must be >= 1, got 0"),
         ({"speed": 3}, "got wrong settings"),
     ],

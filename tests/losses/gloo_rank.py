@@ -27,6 +27,8 @@ def criteria() -> Iterator[tuple[str, nn.Module]]:
     for name, loss in LOSSES.items():
         if name in ("equalization", "lade"):
             continue  # draws are keyed by the row's place in its batch; the regulariser is one of the whole batch
+        if name in ("ace", "sade"):
+            continue  # of logits (N, E, C)
         weighted = "weight" in inspect.signature(loss).parameters
         weights = {"weight": effective_number_weights(COUNTS)} if weighted else {}
         for normalization in NORMALIZATIONS:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import reference
 from lt_fast.losses import (
+    ACELoss,
     BalancedSoftmaxLoss,
     CrossEntropyLoss,
     LDAMLoss,
@@ -19,12 +20,13 @@ from lt_fast.losses import (
     class_temperatures,
     effective_number_weights,
     log_inverse_prior,
+    nested_classes,
     sum_over_experts,
 )
 
 COUNTS = [500, 120, 40, 9, 1]
 WEIGHT = [0.2, 0.5, 1.0, 1.4, 2.0]
-MADE = {"ride": RIDELoss, "sade": SADELoss}
+MADE = {"ace": ACELoss, "ride": RIDELoss, "sade": SADELoss}
 every = pytest.mark.parametrize("name", sorted(MADE))
 
 
@@ -121,6 +123,22 @@ def test_the_inverse_prior_turns_the_order_around():
     np.testing.assert_allclose(np.exp(with_empty), [0.1, 0.7, 0.2, 0.7])
 
 
+def test_experts_know_nested_classes():
+    known = nested_classes([1, 500, 9, 120, 40], 3)
+    assert known.sum(1).tolist() == [5, 4, 2]
+    assert known[2].tolist() == [True, False, True, False, False]
+    cosines, target, *_ = batch(rows=4)
+    found = cosines.clone().requires_grad_()
+    ACELoss(COUNTS)(found, torch.zeros_like(target)).backward()  # of the largest class, which the first expert knows
+    assert found.grad[:, 0].abs().sum() > 0
+    assert found.grad[:, 1:].abs().sum() == 0
+    two = torch.zeros(3, 2, 2, requires_grad=True)
+    ACELoss([5, 1], experts=2)(two, torch.tensor([0, 1, 1])).backward()
+    assert two.grad.isfinite().all()
+    with pytest.raises(ValueError, match="weight must be > 0 for a class of every expert, got zeros for 2 classes"):
+        ACELoss(COUNTS, weight=[1, 1, 1, 0, 0])
+
+
 def test_one_criterion_for_every_expert():
     cosines, target, target_b, lam = batch()
     criterion = BalancedSoftmaxLoss(COUNTS, label_rule="mam")
@@ -139,6 +157,10 @@ def test_one_expert_is_ldam():
 @every
 def test_hard_batches(name):
     for counts in ([7, 1], [3, 3], [1000, 1]):
+        if name == "ace":
+            with pytest.raises(ValueError, match="experts must be <= 2, got 3, the number of classes"):
+                ACELoss(counts)
+            continue
         criterion = MADE[name](counts)
         for labels in ([0, 0, 0], [1, 1, 1], [0]):
             cosines = batch(rows=len(labels), classes=2)[0].float().requires_grad_()

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from lt_fast import data, datasets, losses, methods, mixing, models, sampling
+from lt_fast.models.initialization import build
 from lt_fast.ranks import Ranks
 from lt_fast.training import cosine, fit
 from methods.outside.prototypes import Prototypes
@@ -102,6 +103,43 @@ def _risda(data, *, norm):
     return methods.RISDA(_network(norm), data.class_counts, criterion, start_at=0.5)
 
 
+class Experts(models.MultiExpert):
+    """Two experts whose rows do not see each other."""
+
+    def __init__(self):
+        first = NoBatchNorm(10)
+        every = [build(lambda: nn.Sequential(nn.Flatten(), nn.Linear(8 * 16, 12)), seed=seed) for seed in (1, 2)]
+        heads = build(lambda: models.ExpertHeads(2, "cosine", 12, 10), seed=3)
+        super().__init__(nn.Sequential(first.first, nn.ReLU(), nn.AvgPool2d(2)), every, heads, 10)
+
+
+def _experts(norm):
+    return models.digits_net(10, head="cosine", experts=2, seed=1) if norm else Experts()
+
+
+def _ride(data, *, norm):
+    counts = data.class_counts
+    reweighted = losses.RIDELoss(counts, weight=losses.effective_number_weights(counts))
+    both = methods.DeferredReweighting(losses.RIDELoss(counts), reweighted, defer_until=0.5)
+    return methods.Classification(_experts(norm), both, logit_scale=30.0)
+
+
+def _cp_mix_ride(data, *, norm):
+    counts = data.class_counts
+    options = {"pairs_per_batch": 32, "stage_2_from": 0.5, "seed": 3, "logit_scale": 30.0}
+    return methods.ConfusionPairing(_experts(norm), counts, losses.RIDELoss(counts), **options)
+
+
+def _distillation(data, *, norm):
+    teacher, criterion = _network(norm), losses.RIDELoss(data.class_counts)
+    return methods.Distillation(_experts(norm), criterion, teacher=teacher, times_experts=False, logit_scale=30.0)
+
+
+def _ace(data, *, norm):
+    criterion = losses.ACELoss(data.class_counts, experts=2)
+    return methods.AllyComplementaryExperts(_experts(norm), criterion, data.class_counts, logit_scale=30.0)
+
+
 MIXERS = {
     "otmix": lambda train: mixing.OTMix(
         train.labels, 8, epochs=6, probability=0.6, start_at=0.0, stop_at=1.0, transport_exponent=0.3, seed=3
@@ -112,6 +150,10 @@ MIXERS = {
     "cmo": lambda train: mixing.CMO(train.labels, 8, epochs=6, probability=0.5, start_at=0.0, stop_at=1.0, seed=3),
 }
 METHODS = {
+    "ride": _ride,
+    "ace": _ace,
+    "cp_mix_ride": _cp_mix_ride,
+    "distillation": _distillation,
     "classification": _classification,
     "unmixed_pass": lambda data, *, norm: _classification(data, norm=norm, unmixed_pass=True),
     "cp_mix": _cp_mix,

@@ -68,6 +68,17 @@ def test_weights_of_a_file_are_read(tmp_path):
         models.resnet50(3, weights=tmp_path / "resnet10.pt")
 
 
+@pytest.mark.parametrize("channels", [3, 1])
+def test_experts_share_the_first_stages(channels):
+    model = models.resnet10(4, experts=2, expert_width=0.75, head="cosine", in_channels=channels, seed=1).eval()
+    assert isinstance(model, models.MultiExpert)
+    with torch.no_grad():
+        logits = model(torch.randn(2, channels, 32, 32), each=True)
+    assert logits.shape == (2, 2, 4)
+    assert not torch.allclose(logits[:, 0], logits[:, 1])
+    assert model.head.weight.shape == (4, 2 * 384)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -78,6 +89,13 @@ def test_weights_of_a_file_are_read(tmp_path):
 def test_pretrained_weights_that_do_not_exist(make, message):
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_the_network_that_is_named_takes_the_place_of_the_backbone():
+    config = resolve("bbn", "digits-lt", model="resnet10")
+    assert (config["model"]["name"], config["model"]["backbone"]) == ("bbn", "resnet10")
+    features = build(config, load_data(config)).method.model.features(torch.zeros(2, 1, 8, 8))
+    assert features.shape == (2, 2 * 512)
 
 
 @pytest.mark.parametrize("method", ["ldam_drw", "mammc", "cp_mix"])

@@ -7,6 +7,7 @@ import pytest
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve
 from lt_fast.experiment.config import flattened, given_of
+from lt_fast.registry import TRAINING_PROTOCOLS
 from lt_fast.reproduction import TARGETS, Row, Tail, Target, plan, published, register_target, rows_on, target_of
 from lt_fast.reproduction.numbers import MEMORY, METRICS, READ, targets_with_numbers
 from lt_fast.reproduction.planning import chosen_rows, recipe_hash
@@ -99,6 +100,26 @@ def test_targets_are_registered_once_and_their_rows_differ():
     with pytest.raises(UsageError, match="must differ in label or data"):
         register_target(twice)
     assert "new" not in TARGETS
+
+
+def test_a_target_has_its_training_protocol_where_that_is_stated():
+    found = plan(TARGETS["mammc-table-1"], RUNS, seeds=1, rows=["ResNet-32"], data="cifar10-lt")
+    config = found.jobs()[0].config
+    assert (found.protocol, config["protocol"], config["batch_size"], config["epochs"]) == (
+        "mammc-paper", "mammc-paper", 256, 200,
+    )  # fmt: skip
+    longer = plan(TARGETS["mammc-table-1"], RUNS, seeds=1, rows=["MAMMC"], data="cifar10-lt", protocol="marc")
+    config = longer.jobs()[0].config
+    assert config["epochs"] * -(-12_406 // config["batch_size"]) >= 13_000
+    assert "protocol" not in plan(TARGETS["balms"], RUNS, seeds=1, data="places-lt").jobs()[0].config
+    own = plan(TARGETS["mammc-table-1"], RUNS, seeds=1, rows=["ResNet-32"], data="cifar10-lt", protocol=OWN)
+    assert own.jobs()[0].config["batch_size"] == 128
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_the_protocols_of_a_target_exist(target):
+    assert {target.protocol, *target.protocols} <= {OWN, *TRAINING_PROTOCOLS}
+    assert target.protocol in target.protocols or not target.protocols
 
 
 def test_rows_that_need_the_same_run_share_it():

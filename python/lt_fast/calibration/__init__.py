@@ -17,6 +17,8 @@ from lt_fast.calibration.balms import BalancedMetaSoftmax, first_sampling_logits
 from lt_fast.calibration.batch_norm import shifted_statistics, with_statistics
 from lt_fast.calibration.collecting import Collected, collect, collected_batches
 from lt_fast.calibration.disalign import AlignedHead, DisAlign, aligned_logits
+from lt_fast.calibration.expert_aggregation import ExpertAggregation, prediction_stability
+from lt_fast.calibration.expert_assignment import ExpertAssignment
 from lt_fast.calibration.fine_tuning import fine_tuned
 from lt_fast.calibration.heads import CalibratedHead, weight_norm
 from lt_fast.calibration.label_aware_smoothing import (
@@ -25,6 +27,7 @@ from lt_fast.calibration.label_aware_smoothing import (
     label_aware_smoothing_loss,
 )
 from lt_fast.calibration.linear_probe import LinearProbe
+from lt_fast.calibration.loce import EquilibriumTuning, equilibrium_loss, updated_mean_score
 from lt_fast.calibration.lws import LearnableWeightScaling
 from lt_fast.calibration.margin import MarginCalibration
 from lt_fast.calibration.margin_formulas import (
@@ -44,6 +47,9 @@ __all__ = [
     "ClassifierRetraining",
     "Collected",
     "DisAlign",
+    "EquilibriumTuning",
+    "ExpertAggregation",
+    "ExpertAssignment",
     "LabelAwareSmoothing",
     "LearnableWeightScaling",
     "LinearProbe",
@@ -55,14 +61,17 @@ __all__ = [
     "class_smoothing",
     "collect",
     "collected_batches",
+    "equilibrium_loss",
     "fine_tuned",
     "first_sampling_logits",
     "generalized_reweighting",
     "label_aware_smoothing_loss",
     "margin_calibrated_logits",
     "margin_calibration_loss",
+    "prediction_stability",
     "shifted_statistics",
     "uncertainty_perturbation",
+    "updated_mean_score",
     "virtual_adversarial_loss",
     "weight_norm",
     "with_statistics",

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lt_fast import _checks
-from lt_fast.calibration.checks import checked_matrix, rows_of_a_view
+from lt_fast.calibration.checks import rows_of_a_view
 from lt_fast.calibration.descent import class_balanced, cosine_rate, finite_loss
-from lt_fast.calibration.heads import Model, wrap_head
-from lt_fast.calibration.linear_heads import Start, beginning, head_logits, with_weights
-from lt_fast.calibration.trained import TrainedCalibration
+from lt_fast.calibration.linear_heads import Start, beginning, head_logits
+from lt_fast.calibration.trained_classifier import TrainedClassifier
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.registry import register
 
@@ -149,7 +148,7 @@ class _Bilevel:
 
 
 @register("calibrator", "balms")
-class BalancedMetaSoftmax(TrainedCalibration):
+class BalancedMetaSoftmax(TrainedClassifier):
     """Train the classifier by balanced softmax on rows whose class sampling rates are learned by a bilevel step.
 
     A row of class k is drawn with probability ``rate_k`` over the sum over all rows. Before each step the rates move:
@@ -203,12 +202,9 @@ class BalancedMetaSoftmax(TrainedCalibration):
     """
 
     name = "balms"
-    transforms = "features"
     kept: ClassVar[dict[str, str]] = {"weight": "CD", "bias?": "C", "rate": "C"}
     balanced = True
 
-    weight: Tensor | None = None
-    bias: Tensor | None = None
     rate: Tensor | None = None
 
     def __init__(
@@ -254,9 +250,6 @@ class BalancedMetaSoftmax(TrainedCalibration):
         own = ("start", "sampler_lr", "init_power", "meta_batch_size")
         return {name: getattr(self, name) for name in own} | super()._settings()
 
-    def _given(self, features_or_logits: Any, head: nn.Module | None) -> Tensor:  # noqa: ARG002
-        return checked_matrix(features_or_logits, name="features").clone()
-
     def _train(self, given: Tensor, target: Tensor, head: nn.Module | None) -> None:
         weight, bias, cosine = beginning(head, given, len(self.counts), start=self.start, seed=self.seed)
         self.cosine, self.losses = cosine, []
@@ -272,35 +265,3 @@ class BalancedMetaSoftmax(TrainedCalibration):
             self.losses.append(finite_loss(total / bilevel.steps, epoch))
         self.weight, self.bias = parameters[0], parameters[1] if bias is not None else None
         self.rate = bilevel.logit.detach().sigmoid().to(given)
-
-    def transform(self, features: Any) -> Tensor:
-        """Return logits ``(N, C)`` of features ``(N, D)``, times ``scale``, on the device of the features.
-
-        Raises:
-            RuntimeError: before ``fit`` or ``load``.
-            TypeError, ValueError: if the features are not floats of shape ``(N, D)``.
-        """
-        tensors = self._fitted("transform")
-        given = self._checked_input(features, tensors["weight"].shape[1])
-        own = {name: tensors[name].to(given.device) for name in ("weight", "bias") if name in tensors}
-        given = given.to(own["weight"].dtype)
-        return self.scale * head_logits(given, own["weight"], own.get("bias"), cosine=bool(self.cosine))
-
-    def apply(self, model: Model, *, head: str = "head") -> Model:
-        """Return a copy of ``model`` with the trained weights in its head. ``model`` is not changed.
-
-        Args:
-            model: any module whose head is of the kind that was fitted.
-            head: name of its classifier module: ``"fc"`` for a torchvision ResNet. The model must return what this
-                module returns, which ``collect`` checks.
-
-        Raises:
-            RuntimeError: before ``fit`` or ``load``.
-            ValueError: if there is no such module, or its weights have another shape.
-        """
-        tensors = self._fitted("apply")
-        trained = with_weights(model, tensors["weight"], tensors.get("bias"), head=head)
-        if self.scale == 1:
-            return trained
-        factor = torch.full_like(tensors["weight"][:, 0], self.scale)
-        return wrap_head(trained, factor, torch.zeros_like(factor), head=head)

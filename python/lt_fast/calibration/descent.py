@@ -61,6 +61,7 @@ def minimise(
     views: int = 1,
     factors: Sequence[float] | None = None,
     nesterov: bool = False,
+    stop: Callable[[], bool] | None = None,
     progress: bool = False,
 ) -> list[float]:
     """Train for one epoch per entry of ``rates``, and return the mean loss of each epoch.
@@ -78,6 +79,7 @@ def minimise(
         views: blocks of N rows that ``loss_of`` knows, one after the other; an epoch reads block ``epoch % views``.
         factors: what each parameter's learning rate is relative to ``rates``; 1 when left out.
         nesterov: use Nesterov's momentum.
+        stop: asked after each epoch; True ends the training.
         progress: show a bar over the epochs (needs tqdm).
 
     Raises:
@@ -107,6 +109,8 @@ def minimise(
             optimizer.step()
             total += loss.detach() * len(batch)
         losses.append(finite_loss(float(total) / rows, epoch))
+        if stop is not None and stop():
+            break
     return losses
 
 

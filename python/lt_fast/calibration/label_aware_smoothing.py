@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_fast import _checks
-from lt_fast.calibration.batch_norm import shifted_statistics, with_statistics
+from lt_fast.calibration.batch_norm import shifted_statistics
 from lt_fast.calibration.checks import checked_matrix
 from lt_fast.calibration.descent import Order
 from lt_fast.calibration.heads import Model, wrap_head
@@ -17,8 +17,6 @@ from lt_fast.calibration.linear_heads import beginning, head_logits, with_weight
 from lt_fast.calibration.trained import TrainedCalibration
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.registry import register
-
-_STATISTIC = "batch_norm:"
 
 
 def class_smoothing(class_counts: CountsLike, smooth_head: float, smooth_tail: float) -> NDArray[np.float64]:
@@ -165,19 +163,10 @@ class LabelAwareSmoothing(TrainedCalibration):
         self._smoothing = class_smoothing(self.counts, smooth_head, smooth_tail)
         self.head_lr_factor = _checks.number("head_lr_factor", head_lr_factor, least=0)
         self.shift_epochs = _checks.integer("shift_epochs", shift_epochs, least=0)
-        self.statistics: dict[str, Tensor] = {}
 
     def _settings(self) -> dict[str, Any]:
         own = ("smooth_head", "smooth_tail", "head_lr_factor", "shift_epochs")
         return {name: getattr(self, name) for name in own} | super()._settings()
-
-    def _tensors(self) -> dict[str, Tensor | None]:
-        return super()._tensors() | {f"{_STATISTIC}{name}": values for name, values in self.statistics.items()}
-
-    def _restore(self, tensors: dict[str, Tensor], folder: Any) -> None:
-        super()._restore(tensors, folder)
-        shifted = {name: values for name, values in tensors.items() if name.startswith(_STATISTIC)}
-        self.statistics = {name.removeprefix(_STATISTIC): values for name, values in shifted.items()}
 
     def shift(
         self,
@@ -192,14 +181,6 @@ class LabelAwareSmoothing(TrainedCalibration):
         ``model`` is not changed: ``adapted`` returns the network that has them.
         """
         self.statistics = shifted_statistics(self.adapted(model), batches, device=device, amp=amp)
-
-    def adapted(self, model: Model) -> Model:
-        """Return the network whose features the classifier is trained on: ``model``, or after ``shift`` a copy of it.
-
-        Raises:
-            ValueError: if it has not the batch norms that were shifted.
-        """
-        return with_statistics(model, self.statistics) if self.statistics else model
 
     def _given(self, features_or_logits: Any, head: nn.Module | None) -> Tensor:  # noqa: ARG002
         return checked_matrix(features_or_logits, name="features").clone()

@@ -1,14 +1,14 @@
 """Linear and cosine heads as numbers: taken apart, computed, begun anew, put into a copy of a model."""
 
 import copy
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lt_fast.calibration.checks import checked_matrix
-from lt_fast.calibration.heads import Model, named_head
+from lt_fast.calibration.heads import Model, head_path, named_head
 
 _PROBED = 8
 
@@ -29,6 +29,7 @@ def taken_apart(head: nn.Module, features: Tensor, num_classes: int) -> tuple[Te
     Raises:
         ValueError: if it has no weight of shape ``(C, D)``, or is neither linear nor cosine.
     """
+    head = flattened(head)
     weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
     shape = (num_classes, features.shape[1])
     if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
@@ -65,6 +66,12 @@ def beginning(
     return weight, bias, cosine
 
 
+def flattened(head: nn.Module) -> nn.Module:
+    """Return the one linear layer that a head of several experts is on its features, or any other head itself."""
+    one: Any = getattr(head, "flattened", None)
+    return head if one is None else cast("nn.Module", one())
+
+
 def new_weight(num_classes: int, like: Tensor, seed: int) -> Tensor:
     """Return a new weight ``(C, D)`` for features ``like`` ``(N, D)``, distributed as that of ``nn.Linear``."""
     return uniform((num_classes, like.shape[1]), like, seed)
@@ -84,7 +91,8 @@ def with_weights(model: Model, weight: Tensor, bias: Tensor | None, *, head: str
         ValueError: if there is no such module, or its weights have another shape.
     """
     changed = copy.deepcopy(model)
-    inner = named_head(changed, head)
+    inner = flattened(named_head(changed, head))
+    changed.set_submodule(head_path(changed, head), inner)
     own = {"weight": getattr(inner, "weight", None), "bias": getattr(inner, "bias", None)}
     for name, part in (("weight", weight), ("bias", bias)):
         shapes = [None if each is None else tuple(each.shape) for each in (part, own[name])]

@@ -1,16 +1,14 @@
 """Margin calibration (MARC): correct the margins of a biased classifier by two numbers per class."""
 
-import os
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from lt_fast import _checks
-from lt_fast.calibration import storage
-from lt_fast.calibration.checks import MAX_EPOCHS, checked_labels, refuse_probabilities, rows_of_a_view
-from lt_fast.calibration.descent import Order, cosine_rate, minimise, shuffled
+from lt_fast.calibration.checks import checked_labels, refuse_probabilities
+from lt_fast.calibration.descent import Order, cosine_rate
 from lt_fast.calibration.heads import Model, weight_norm, wrap_head
 from lt_fast.calibration.linear_heads import features_for
 from lt_fast.calibration.margin_formulas import (
@@ -21,15 +19,13 @@ from lt_fast.calibration.margin_formulas import (
     margin_calibration_loss,
 )
 from lt_fast.calibration.outputs import Outputs
+from lt_fast.calibration.trained import TrainedCalibration
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.errors import DataError
 from lt_fast.registry import register
-
-_STATE: Final = ("omega", "beta", "weight_norm")
 
 
 @register("calibrator", "margin")
-class MarginCalibration:
+class MarginCalibration(TrainedCalibration):
     """Learn ``omega`` and ``beta``, two numbers per class, on the frozen outputs of a trained classifier.
 
     The calibrated logit is ``scale * (omega_j * logit_j + beta_j * ||W_j||)``, starting at omega 1 and beta 0, where
@@ -82,7 +78,10 @@ class MarginCalibration:
     of an epoch is used; the rate of the warm-up starts at ``lr`` exactly.
     """
 
-    transforms: ClassVar[str] = "logits"
+    name = "margin"
+    transforms = "logits"
+    kept: ClassVar[dict[str, str]] = {"omega": "C", "beta": "C", "weight_norm": "C"}
+    balanced = False
 
     omega: Tensor | None = None
     beta: Tensor | None = None
@@ -109,24 +108,26 @@ class MarginCalibration:
         empty: EmptyPolicy = "error",
     ) -> None:
         self.gamma = _checks.number("gamma", gamma, least=0)
-        self.epochs = _checks.integer("epochs", epochs, least=1, most=MAX_EPOCHS)
-        self.lr = _checks.number("lr", lr, above=0)
+        super().__init__(
+            counts,
+            epochs=epochs,
+            lr=lr,
+            batch_size=batch_size,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            scale=scale,
+            views=views,
+            order=order,
+            seed=seed,
+            progress=progress,
+            empty=empty,
+        )
         self.peak_lr = self.lr if peak_lr is None else _checks.number("peak_lr", peak_lr, above=0)
         self.warmup_epochs = _checks.integer("warmup_epochs", warmup_epochs, least=0)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs must be < epochs ({epochs}), got {warmup_epochs}")
-        self.batch_size = _checks.integer("batch_size", batch_size, least=1)
-        self.momentum = _checks.number("momentum", momentum, least=0, below=1)
-        self.weight_decay = _checks.number("weight_decay", weight_decay, least=0)
-        self.scale = _checks.number("scale", scale, above=0)
-        self.views = _checks.integer("views", views, least=0)
-        self.seed = _checks.seed(seed)
-        self.counts = ClassCounts(counts).require_no_empty(empty)
         _require_weights(self.counts, gamma)
         self.normalization: Normalization = checked_normalization(normalization)
-        self.empty: EmptyPolicy = empty
-        self.order, self.progress = order, progress
-        self.losses: list[float] = []
 
     def fit(
         self, features_or_logits: Any, labels: Any, *, head: nn.Module | None = None, weight_norm: Any = None
@@ -152,16 +153,20 @@ class MarginCalibration:
         with torch.inference_mode(mode=False), torch.enable_grad():  # also when the caller has switched gradients off
             logits, norm = self._outputs(features_or_logits, head, weight_norm)
             target = checked_labels(labels, self.counts, rows=len(logits)).to(logits.device)
-            omega, beta = torch.ones_like(norm).requires_grad_(), torch.zeros_like(norm).requires_grad_()
-            weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(norm)
-
-            def loss_of(rows: Tensor) -> Tensor:
-                calibrated = margin_calibrated_logits(logits[rows], omega, beta, norm, scale=self.scale)
-                return margin_calibration_loss(calibrated, target[rows], weight, normalization=self.normalization)
-
-            self.losses = self._minimise([omega, beta], loss_of, rows_of_a_view(target, self.views))
+            omega, beta = torch.ones_like(norm), torch.zeros_like(norm)
+            loss_for = self._loss(omega, beta, norm)
+            self._minimise([omega, beta], lambda rows: loss_for(logits[rows], target[rows]), target)
         self.omega, self.beta, self.weight_norm = omega.detach(), beta.detach(), norm
         return self
+
+    def _loss(self, omega: Tensor, beta: Tensor, norm: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(norm)
+
+        def loss_for(logits: Tensor, target: Tensor) -> Tensor:
+            calibrated = margin_calibrated_logits(logits, omega, beta, norm, scale=self.scale)
+            return margin_calibration_loss(calibrated, target, weight, normalization=self.normalization)
+
+        return loss_for
 
     def transform(self, logits: Any) -> Tensor:
         """Return calibrated logits ``(N, C)``, on the device of ``logits``; half types become float32.
@@ -172,13 +177,10 @@ class MarginCalibration:
             RuntimeError: before ``fit`` or ``load``.
             TypeError, ValueError: if the logits are not floats of shape ``(N, C)``, or are probabilities.
         """
-        given = torch.as_tensor(logits)
-        omega, beta, norm = (each.to(given.device) for each in self._fitted("transform"))
-        if not given.is_floating_point():
-            raise TypeError(f"logits must be floats, got dtype {given.dtype}")
-        if given.ndim != 2 or given.shape[1] != len(omega):  # noqa: PLR2004
-            raise ValueError(f"logits must have shape (N, {len(omega)}), got {tuple(given.shape)}")
+        own = self._fitted("transform")
+        given = self._checked_input(logits, len(self.counts))
         refuse_probabilities(given)
+        omega, beta, norm = (own[name].to(given.device) for name in self.kept)
         calibrated = margin_calibrated_logits(given, omega, beta, norm, scale=self.scale)
         return calibrated.where(~torch.isneginf(given), -torch.inf)  # whatever omega is: 0 * inf is NaN
 
@@ -194,51 +196,12 @@ class MarginCalibration:
             RuntimeError: before ``fit`` or ``load``.
             ValueError: if there is no such module, or it has another number of classes.
         """
-        omega, beta, norm = self._fitted("apply")
-        return wrap_head(model, self.scale * omega, self.scale * beta * norm, head=head)
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``; ``order`` is not saved.
-
-        Raises:
-            RuntimeError: before ``fit``.
-            MissingExtraError: if safetensors is not installed.
-        """
-        tensors = dict(zip(_STATE, self._fitted("save"), strict=True))
-        storage.write(folder, {"method": "margin", **self._settings(), "losses": self.losses}, tensors)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Load a saved calibrator.
-
-        Raises:
-            DataError: if a file is missing, damaged or of another method; names the file.
-            MissingExtraError: if safetensors is not installed.
-        """
-        settings, tensors = storage.read(folder, method="margin", names=_STATE)
-        losses, names = settings.pop("losses", []), settings.pop("names", None)
-        try:
-            settings.pop("method")
-            calibrator = cls(ClassCounts(settings.pop("counts"), names=names), **settings)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{folder} must hold a margin calibrator, got wrong settings: {error}") from None
-        wrong = [name for name in _STATE if tensors[name].shape != (len(calibrator.counts),)]
-        if wrong:
-            shape = tuple(tensors[wrong[0]].shape)
-            raise DataError(f"{folder} must hold {len(calibrator.counts)} numbers in {wrong[0]!r}, got shape {shape}")
-        calibrator.omega, calibrator.beta, calibrator.weight_norm = (tensors[name] for name in _STATE)
-        calibrator.losses = losses
-        return calibrator
+        omega, beta, norm = (self._fitted("apply")[name] for name in self.kept)
+        return wrap_head(self.adapted(model), self.scale * omega, self.scale * beta * norm, head=head)
 
     def _settings(self) -> dict[str, Any]:
         kept = ("gamma", "epochs", "lr", "peak_lr", "warmup_epochs", "batch_size", "momentum", "weight_decay")
-        settings = {name: getattr(self, name) for name in (*kept, "normalization", "scale", "views", "seed", "empty")}
-        return {**settings, "counts": self.counts.counts.tolist(), "names": list(self.counts.names)}
-
-    def _fitted(self, what: str) -> tuple[Tensor, Tensor, Tensor]:
-        if self.omega is None or self.beta is None or self.weight_norm is None:
-            raise RuntimeError(f"MarginCalibration must be fitted before {what}; call fit(...) or load(folder)")
-        return self.omega, self.beta, self.weight_norm
+        return {name: getattr(self, name) for name in (*kept, "normalization", "scale", "views", "seed", "empty")}
 
     def _outputs(self, given: Any, head: nn.Module | None, norm: Any) -> tuple[Outputs, Tensor]:
         if head is not None and norm is not None:
@@ -248,25 +211,11 @@ class MarginCalibration:
         norm = torch.ones(len(self.counts)) if norm is None else torch.as_tensor(norm)
         return outputs, _checked_norm(norm.to(outputs.device, outputs.dtype), len(self.counts))
 
-    def _minimise(self, parameters: list[Tensor], loss_of: Callable[[Tensor], Tensor], rows: int) -> list[float]:
-        def rate(epoch: int) -> float:
-            return cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.peak_lr, warmup_epochs=self.warmup_epochs)
-
-        return minimise(
-            parameters,
-            loss_of,
-            rows,
-            rates=[rate(epoch) for epoch in range(self.epochs)],
-            batch_size=self.batch_size,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            order=self.order or shuffled(self.seed),
-            views=max(self.views, 1),
-            progress=self.progress,
-        )
+    def _rate(self, epoch: int) -> float:
+        return cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.peak_lr, warmup_epochs=self.warmup_epochs)
 
     def __repr__(self) -> str:
-        state = "not fitted" if self.omega is None else "fitted"
+        state = "fitted" if self._is_fitted() else "not fitted"
         return f"MarginCalibration(num_classes={len(self.counts)}, gamma={self.gamma:g}, epochs={self.epochs}, {state})"
 
 

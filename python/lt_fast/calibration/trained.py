@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from lt_fast import _checks
 from lt_fast.calibration import storage
+from lt_fast.calibration.batch_norm import with_statistics
 from lt_fast.calibration.checks import MAX_EPOCHS, checked_labels, rows_of_a_view
 from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise, shuffled
+from lt_fast.calibration.heads import Model
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.errors import DataError
 
+_STATISTIC = "batch_norm:"  # begins the names of its tensors in a file
 _SETTINGS = ("epochs", "lr", "batch_size", "momentum", "weight_decay", "scale", "views", "seed", "empty")
 
 
@@ -39,6 +42,7 @@ class TrainedCalibration:
 
     Attributes:
         losses: mean loss of each epoch of the last ``fit``.
+        statistics: running statistics of batch norm that this second stage has moved, by name; usually none.
 
     Raises:
         TypeError, ValueError: if a setting is outside its range.
@@ -80,6 +84,7 @@ class TrainedCalibration:
         self.counts = ClassCounts(counts).require_no_empty(empty)
         self.empty, self.order, self.progress = empty, order, progress
         self.losses: list[float] = []
+        self.statistics: dict[str, Tensor] = {}
 
     def _settings(self) -> dict[str, Any]:
         """Return the arguments of the constructor, JSON values, apart from the counts."""
@@ -87,7 +92,8 @@ class TrainedCalibration:
 
     def _tensors(self) -> dict[str, Tensor | None]:
         """Return what is saved."""
-        return {name.rstrip("?"): getattr(self, name.rstrip("?"), None) for name in self.kept}
+        own: dict[str, Tensor | None] = {name.rstrip("?"): getattr(self, name.rstrip("?"), None) for name in self.kept}
+        return own | {f"{_STATISTIC}{name}": values for name, values in self.statistics.items()}
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``; ``order`` is not saved.
@@ -112,13 +118,16 @@ class TrainedCalibration:
         """
         required = tuple(name for name in cls.kept if not name.endswith("?"))
         settings, tensors = storage.read(folder, method=cls.name, names=required)
-        losses, names, cosine = settings.pop("losses", []), settings.pop("names", None), settings.pop("cosine", None)
+        losses, names = settings.pop("losses", []), settings.pop("names", None)
+        cosine = settings.pop("cosine", cls.cosine)
         try:
             settings.pop("method")
             calibrator = cls(ClassCounts(settings.pop("counts"), names=names), **settings)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{folder} must hold a {cls.name} calibrator, got wrong settings: {error}") from None
-        calibrator.losses, calibrator.cosine = losses, cosine
+        calibrator.losses = losses
+        if cosine is not None:
+            calibrator.cosine = bool(cosine)
         calibrator._restore(tensors, folder)
         return calibrator
 
@@ -137,6 +146,16 @@ class TrainedCalibration:
                     rule = f"must hold {name.rstrip('?')!r} of {len(self.counts)} classes"
                     raise DataError(f"{folder} {rule}, got shape {tuple(tensor.shape)}")
                 setattr(self, name.rstrip("?"), tensor)
+        moved = {name: values for name, values in tensors.items() if name.startswith(_STATISTIC)}
+        self.statistics = {name.removeprefix(_STATISTIC): values for name, values in moved.items()}
+
+    def adapted(self, model: Model) -> Model:
+        """Return the network whose outputs it takes: ``model``, or a copy with the statistics of batch norm it moved.
+
+        Raises:
+            ValueError: if it has not the batch norms that were moved.
+        """
+        return with_statistics(model, self.statistics) if self.statistics else model
 
     def _fitted(self, what: str) -> dict[str, Tensor]:
         """Return what has been learned, or raise ``RuntimeError`` where nothing has."""
@@ -191,10 +210,7 @@ class TrainedCalibration:
             [parameter.requires_grad_() for parameter in parameters],
             loss_of,
             rows,
-            rates=[
-                cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.lr, warmup_epochs=0)
-                for epoch in range(self.epochs)
-            ],
+            rates=[self._rate(epoch) for epoch in range(self.epochs)],
             batch_size=self.batch_size,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
@@ -205,6 +221,10 @@ class TrainedCalibration:
             nesterov=nesterov,
             progress=self.progress,
         )
+
+    def _rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch."""
+        return cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.lr, warmup_epochs=0)
 
     def _checked_input(self, given: Any, columns: int) -> Tensor:
         """Return what ``transform`` was given, as a tensor.

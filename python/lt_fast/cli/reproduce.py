@@ -178,6 +178,8 @@ def _list(targets: "list[Target]", output: Output) -> None:
         output.say(f"{each['name']}: {each['title']}; {each['paper']}")
         output.say(f"  rows: {', '.join(each['rows'])}")
         output.say(f"  data: {', '.join(each['data'])}; {each['runs']} runs with 3 seeds; {known}")
+        for name, words in each["protocols"].items():
+            output.say(f"  --protocol {name}{' (default)' * (name == each['protocol'])}: {words}")
         for name in ("lost", "cannot be run"):
             if each[name]:
                 output.say(f"  {name}: {each[name]}")
@@ -199,6 +201,7 @@ def _described(target: "Target") -> dict[str, Any]:
         "rows": list(dict.fromkeys(row.label for row in target.rows)),
         "data": [tail.in_words() for tail in target.tails()],
         "protocol": target.protocol,
+        "protocols": dict(target.protocols),
         "runs": 3 * len(trainings),
         "numbers": {
             "published": len(numbers),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lt_fast.calibration.of_experts import require_experts
 from lt_fast.counts import ClassCounts
 from lt_fast.data import ArraySource, FileSource, Loader
 from lt_fast.datasets import ImageSet, channel_stats, validation_split
@@ -170,12 +171,16 @@ def build(
         _refuse_unused_mixer(config, training_data, loaders)
         _refuse_unused_rule(config)
         optimizer, schedule = make_optimizer(config), make_schedule(config)
-        if config.get(MODE) == "finetune":
-            optimizer = Layerwise(optimizer, rates_by_layer(model, config["layer_decay"]))
+        rates = rates_by_layer(model, config["layer_decay"]) if config.get(MODE) == "finetune" else {}
+        for parameter, factor in method.learning_rates().items():
+            rates[parameter] = factor * rates.get(parameter, 1.0)
+        optimizer = Layerwise(optimizer, rates) if rates else optimizer
         _try_out(optimizer, schedule)
         calibrator = make_calibrator(config, data.train.class_counts)
         _refuse_one_group(config, data.train.class_counts)
         refuse_unfit(config, calibrator)
+        if getattr(calibrator, "of_experts", False):
+            require_experts(getattr(model, "head", None))
     except (TypeError, ValueError, OverflowError) as error:
         raise error if isinstance(error, UsageError | DataError) else UsageError(str(error)) from error
     return Parts(method, training_data, loaders, optimizer, schedule, calibrator)
@@ -364,6 +369,8 @@ def make_calibrator(config: Mapping[str, Any], counts: ClassCounts) -> Any:
 def images_to_fit(calibrator: Any, data: Data) -> tuple[str, Any]:
     """Return which images stage 2 is fitted on, by name, and those images.
 
+    ``"unlabelled test"`` images are the test images, whose labels such a calibrator does not read.
+
     Raises:
         UsageError: if they are validation images, and there are none.
     """
@@ -374,7 +381,8 @@ def images_to_fit(calibrator: Any, data: Data) -> tuple[str, Any]:
             f"{calibrator.name} is fitted on validation images, and the run has none: on the training images the "
             f"network looks better than it is; {hint}train with --set validation=0.2"
         )
-    return wanted, data.validation if wanted == "validation" else data.train
+    chosen = {"validation": data.validation, "unlabelled test": data.test}
+    return wanted, chosen.get(wanted, data.train)
 
 
 def logit_scale(config: Mapping[str, Any]) -> float:

@@ -207,9 +207,11 @@ def _calibrated(
         settings = {**settings, "tau": calibrator.tau}
     test = _predictions(config, data.test, parts, calibrator, device, most)
     measured = measure(data, test, groups_of(config))
+    told: dict[str, Any] = getattr(calibrator, "summary", dict)()
     ties = ties_to(config, parts.method.model)
     record = {
         "run": str(run.resolve()), "calibrator": settings, "fitted_on": fitted_on, "ties": ties, **measured,
+        **({"summary": told} if told else {}),
     }  # fmt: skip
     make_folder(folder)
     calibrator.save(folder)

@@ -20,7 +20,7 @@ from lt_fast.experiment.lengths import LENGTH, UNITS, epochs_for, in_words, leng
 from lt_fast.experiment.reading import read_as
 from lt_fast.recipes import COMPONENTS, OF_PHOTOGRAPHS, VALUES, Cited, Protocol, Recipe, Spec, cited
 from lt_fast.recipes.protocols import AS_SEED, USUAL
-from lt_fast.recipes.recipe import flat, merge
+from lt_fast.recipes.recipe import flat, merge, plain
 from lt_fast.registry import DATASETS, PROTOCOLS, RECIPES, RegisteredFile, load_file
 
 PROFILES = ("exp", "step", "pareto")
@@ -187,12 +187,17 @@ def _with_model(protocol: Protocol, model: str) -> Protocol:
 
 
 def _of_model(stated: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return a recipe's settings with ``model`` for the network that it names; its head stays."""
-    own = stated.get("model")
-    if not isinstance(own, Spec) or own.name is None:
+    """Return a recipe's settings with ``model`` for the network that it names; its head stays.
+
+    Where a recipe's network is built around another one, ``model`` takes the place of that one: its ``backbone``.
+    """
+    own, chosen = stated.get("model"), cited(model, "named by the user")
+    if not isinstance(own, Spec) or own.name is None or plain(own.name) == model:
         return dict(stated)
+    if "backbone" in own.options:
+        return {**stated, "model": Spec(own.name, **{**own.options, "backbone": chosen})}
     kept = {name: option for name, option in own.options.items() if name != "weights"}
-    return {**stated, "model": Spec(cited(model, "named by the user"), **kept)}
+    return {**stated, "model": Spec(chosen, **kept)}
 
 
 def library_name(model: str) -> str:

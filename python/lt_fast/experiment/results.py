@@ -154,6 +154,11 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
         UsageError: if it needs validation images, and there are none.
     """
     wanted, images = images_to_fit(calibrator, data)
+    if wanted == "unlabelled test":
+        warnings.warn(
+            f"{calibrator.name} reads the test images, without their labels: its figures hold for these together",
+            stacklevel=3,
+        )
     _warn_of_second_adjustment(config, data, calibrator)
     refuse_unfit(config, calibrator)
     model = parts.method.model

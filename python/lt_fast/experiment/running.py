@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE, groups_of
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
+from lt_fast.experiment.other_run import network_of_run
 from lt_fast.experiment.photographs import home_of, rows_of
 from lt_fast.experiment.predictions import MOST_LOGITS
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, data_summary, protocol_of, selection_of
@@ -377,9 +379,11 @@ def _measured(
     alone = parts._replace(data=replace(parts.data, ranks=Ranks()))  # the others have nothing left to do
     predictions = calibrated(config, data, alone, directory.path, scored, device=place.device, fit=True)
     tables = _saved_tables(parts.method, directory.path)
+    told: dict[str, Any] = getattr(parts.calibrator, "summary", dict)()  # such as how many experts answer
     measured = {
         **measure(data, predictions, groups_of(config)),
         "method": dict(parts.method.summary()),
+        **({"calibration": told} if told else {}),
         "tables": tables,
     }
     result = {"config": dict(config), **measured, **_circumstances(config, data, history, started, place)}
@@ -417,6 +421,7 @@ def _fitted(
     mirrors: Sequence[Mirror],
 ) -> training.History:
     """Train; on every rank, of which the first has the run directory."""
+    parts.method.prepare(partial(network_of_run, data=data))
     return training.fit(
         parts.method,
         parts.loaders,

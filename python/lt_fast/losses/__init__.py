@@ -10,6 +10,7 @@ The options that all losses share are documented in ``Loss``. ``lt.ops.mixed_mar
 Losses of embeddings, ``SupConLoss`` and ``PrototypicalSupConLoss``, take no counts.
 """
 
+from lt_fast.losses.ace import ACELoss, nested_classes
 from lt_fast.losses.balanced_softmax import BalancedSoftmaxLoss, log_prior
 from lt_fast.losses.base import Loss, RowLoss, SharedOptions
 from lt_fast.losses.bayias import BayiasLoss
@@ -31,10 +32,10 @@ from lt_fast.losses.supervised_contrastive import PrototypicalSupConLoss, SupCon
 from lt_fast.registry import LOSSES
 
 __all__ = [
-    "LOSSES", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "ClassMoments", "CrossEntropyLoss",
+    "LOSSES", "ACELoss", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "ClassMoments", "CrossEntropyLoss",
     "EqualizationLoss", "ExpertLosses", "FocalLoss", "InverseSoftmaxLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss",
     "Loss", "MaximumMarginLoss", "PrototypicalSupConLoss", "RIDELoss", "RowLoss", "SADELoss", "SeesawLoss",
     "SharedOptions", "SupConLoss", "augmented_logits", "class_temperatures", "effective_number_weights",
-    "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_inverse_prior", "log_prior",
+    "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_inverse_prior", "log_prior", "nested_classes",
     "sum_over_experts",
 ]  # fmt: skip

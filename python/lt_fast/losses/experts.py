@@ -44,6 +44,24 @@ def sum_over_experts(
     return sum(others, start=first)
 
 
+def require_experts(criterion: nn.Module, model: nn.Module) -> None:
+    """Raise unless ``model`` has as many experts as ``criterion`` wants, or the loss inside it.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    inner = getattr(criterion, "plain", getattr(criterion, "criterion", None))  # deferred, or of mixed labels
+    if isinstance(inner, nn.Module):
+        require_experts(inner, model)
+        return
+    wanted, found = getattr(criterion, "num_experts", None), getattr(model, "num_experts", 1)
+    if wanted not in (None, found):
+        raise ValueError(
+            f"model must have {wanted} experts for the loss {type(criterion).__name__}, got {found}; train with --set "
+            f"model.experts={wanted}"
+        )
+
+
 def experts_of(logits: Tensor, loss: str, number: int | None = None) -> tuple[Tensor, ...]:
     """Return the logits of each expert, (N, C) each.
 
@@ -81,6 +99,11 @@ class ExpertLosses(Loss):
         for loss in losses:
             loss._first = FirstLogits(name, loss.options.scale)  # noqa: SLF001  (warnings name the loss that was made)
         self.losses = nn.ModuleList(losses)
+
+    @property
+    def num_experts(self) -> int:
+        """E, how many experts the logits must be of."""
+        return len(self.losses)
 
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the sum of the experts' losses."""

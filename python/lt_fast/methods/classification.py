@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lt_fast.batch import Batch
 from lt_fast.data import Loader
 from lt_fast.losses import sum_over_experts
+from lt_fast.losses.experts import require_experts
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.method import Method, StepOutput
 from lt_fast.methods.training_data import TrainingData
@@ -32,6 +33,7 @@ class Classification(Method):
 
     Raises:
         TypeError: if ``criterion`` is not an ``nn.Module``.
+        ValueError: if it is a loss of another number of experts than ``model`` has.
 
     Source of ``unmixed_pass``: ntucllab/imbalanced-DL, strategy/_mixup_drw.py, _remix_drw.py and _mamix_drw.py, which
     measure the accuracy on the training images so.
@@ -43,6 +45,7 @@ class Classification(Method):
         super().__init__(model)
         if not isinstance(criterion, nn.Module):
             raise TypeError(f"criterion must be a loss (an nn.Module), got {type(criterion).__name__}")
+        require_experts(criterion, model)
         self.criterion, self.unmixed_pass, self.logit_scale = criterion, unmixed_pass, logit_scale
         self._loss = None if isinstance(criterion, DeferredReweighting) else criterion
 

@@ -1,6 +1,6 @@
 """``FeatureMixing``: any method on batches whose pairs are chosen by the features of the network that is trained."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -110,6 +110,14 @@ class FeatureMixing(Method):
         plans = {name: Foregrounds(own[name].planner, self.mixer, data.labels) for name in mixed}
         added = {self._foregrounds[name]: data.loader(plans[name], seed=own[name].seed) for name in mixed}
         return {**own, **added}
+
+    def prepare(self, network_of: Callable[[str], nn.Module]) -> None:
+        """Prepare the method."""
+        self.method.prepare(network_of)
+
+    def learning_rates(self) -> Mapping[int, float]:
+        """Return the method's."""
+        return self.method.learning_rates()
 
     def active(self, epoch: int, epochs: int) -> Collection[str] | None:
         """Return the method's, with foregrounds where the epoch mixes by features."""

@@ -1,6 +1,6 @@
 """``Method``: the one contract between a way of training and the training loop."""
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -63,6 +63,17 @@ class Method(nn.Module):
     def loaders(self, data: TrainingData) -> Mapping[str, Loader]:
         """Return the loaders of a step by name; an epoch has as many steps as the first of them."""
         return {"train": data.loader()}
+
+    def prepare(self, network_of: Callable[[str], nn.Module]) -> None:
+        """Read what a training needs of other runs; called before the first step, also of a resumed training.
+
+        Args:
+            network_of: from the folder of a finished run on the same images to its network, which gives final logits.
+        """
+
+    def learning_rates(self) -> Mapping[int, float]:
+        """Return ``id`` of a parameter to the factor of its learning rate; 1 for those that are not there."""
+        return {}
 
     def active(self, epoch: int, epochs: int) -> Collection[str] | None:  # noqa: ARG002  (for subclasses)
         """Return the names of the loaders that ``epoch`` reads, or None for all: what is not read is not computed."""

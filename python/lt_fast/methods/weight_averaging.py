@@ -1,11 +1,11 @@
 """``WeightAveraging``: predict by a running average of the weights that a method trains."""
 
 import copy
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lt_fast import _checks
 from lt_fast.batch import Batch
@@ -53,6 +53,14 @@ class WeightAveraging(Method):
     def loaders(self, data: TrainingData) -> Mapping[str, Loader]:
         """Return the method's loaders."""
         return self.trained.loaders(data)
+
+    def prepare(self, network_of: Callable[[str], nn.Module]) -> None:
+        """Prepare the method."""
+        self.trained.prepare(network_of)
+
+    def learning_rates(self) -> Mapping[int, float]:
+        """Return the method's."""
+        return self.trained.learning_rates()
 
     def active(self, epoch: int, epochs: int) -> Collection[str] | None:
         """Return the method's."""

@@ -140,6 +140,8 @@ def bbn(
         UsageError: if a name is unknown.
         ValueError: if the last block of the network is not known.
 
+    Source: as ``BilateralBranchNetwork``.
+
     >>> model = bbn(10, backbone="digits_net", in_channels=1)
     >>> model.features(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 128])

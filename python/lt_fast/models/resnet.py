@@ -47,10 +47,10 @@ def resnet10(
     head: str = "linear",
     in_channels: int = 3,
     weights: Weights = None,
-    seed: int = 0,
     experts: int = 1,
     split: str = "layer3",
     expert_width: float = 1.0,
+    seed: int = 0,
 ) -> Classifier:
     """ResNet-10: torchvision's ResNet with one basic block in each of the four stages, 512 features, 4.9 M parameters.
 
@@ -59,10 +59,10 @@ def resnet10(
         head: ``"linear"``, or ``"cosine"`` for losses with a scale of their own, such as LDAM.
         in_channels: 3 for colour, 1 for grey.
         weights: a state dict or a file with one; see ``adapt``. The library has none of this network.
-        seed: decides every new weight; the global generator is neither read nor advanced.
-        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``, also for the next two.
-        split: the first stage that experts do not share.
+        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``.
+        split: first of the four stages, ``"layer1"`` to ``"layer4"``, that experts do not share.
         expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1].
+        seed: decides every new weight; the global generator is neither read nor advanced.
 
     Shape:
         x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 512)``; returns ``(N, num_classes)``. Any H and W. Of
@@ -81,9 +81,8 @@ def resnet10(
     """
     if isinstance(weights, str) and weights == "pretrained":
         raise UsageError("weights must be a file or none for resnet10, got 'pretrained': torchvision has none of it")
-    place = f"{__name__}:basic_resnet"
-    of_experts = {"experts": experts, "split": split, "expert_width": expert_width}
-    return _with_head(place, num_classes, head, in_channels, weights, seed, layers=(1, 1, 1, 1), **of_experts)
+    made = {"head": head, "weights": weights, "seed": seed, **_experts(experts, split, expert_width)}
+    return _with_head(f"{__name__}:basic_resnet", num_classes, in_channels, layers=(1, 1, 1, 1), **made)
 
 
 @register("model", "resnet50")
@@ -93,10 +92,10 @@ def resnet50(
     head: str = "linear",
     in_channels: int = 3,
     weights: Weights = None,
-    seed: int = 0,
     experts: int = 1,
     split: str = "layer3",
     expert_width: float = 1.0,
+    seed: int = 0,
 ) -> Classifier:
     """ResNet-50, ``torchvision:resnet50``: 2,048 features, 23.5 M parameters.
 
@@ -105,10 +104,10 @@ def resnet50(
         head: ``"linear"`` or ``"cosine"``.
         in_channels: 3 for colour, 1 for grey.
         weights: None for new ones; ``"pretrained"`` for torchvision's best, trained on ImageNet; a file.
+        experts: as ``resnet10``.
+        split: as ``resnet10``.
+        expert_width: as ``resnet10``; 1 with given weights.
         seed: decides every new weight.
-        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``, also for the next two.
-        split: the first stage that experts do not share.
-        expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1].
 
     Shape:
         as ``resnet10``, with 2,048 features.
@@ -120,8 +119,8 @@ def resnet50(
     Source: He et al. 2016, arXiv:1512.03385, Table 1; models/ResNet50Feature.py of
     facebookresearch/classifier-balancing, whose blocks have their stride in the 3 x 3 convolution, as torchvision's.
     """
-    of_experts = {"experts": experts, "split": split, "expert_width": expert_width}
-    return _of_library("resnet50", num_classes, head, in_channels, weights, seed, **of_experts)
+    made = {"head": head, "weights": weights, "seed": seed, **_experts(experts, split, expert_width)}
+    return _of_library("resnet50", num_classes, in_channels, **made)
 
 
 @register("model", "resnet152")
@@ -131,10 +130,10 @@ def resnet152(
     head: str = "linear",
     in_channels: int = 3,
     weights: Weights = None,
-    seed: int = 0,
     experts: int = 1,
     split: str = "layer3",
     expert_width: float = 1.0,
+    seed: int = 0,
 ) -> Classifier:
     """ResNet-152, ``torchvision:resnet152``: 2,048 features, 58 M parameters; Places-LT begins with pretrained weights.
 
@@ -143,10 +142,10 @@ def resnet152(
         head: ``"linear"`` or ``"cosine"``.
         in_channels: 3 for colour, 1 for grey.
         weights: None for new ones; ``"pretrained"`` for torchvision's best, trained on ImageNet; a file.
+        experts: as ``resnet10``.
+        split: as ``resnet10``.
+        expert_width: as ``resnet10``; 1 with given weights.
         seed: decides every new weight.
-        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``, also for the next two.
-        split: the first stage that experts do not share.
-        expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1].
 
     Shape:
         as ``resnet10``, with 2,048 features.
@@ -158,8 +157,8 @@ def resnet152(
     zhmiao/OpenLongTailRecognition-OLTR, which begins with Caffe's weights of 2015. Differs from that code: the
     pretrained weights are torchvision's, by a newer and better training.
     """
-    of_experts = {"experts": experts, "split": split, "expert_width": expert_width}
-    return _of_library("resnet152", num_classes, head, in_channels, weights, seed, **of_experts)
+    made = {"head": head, "weights": weights, "seed": seed, **_experts(experts, split, expert_width)}
+    return _of_library("resnet152", num_classes, in_channels, **made)
 
 
 @register("model", "resnext50")
@@ -169,10 +168,10 @@ def resnext50(
     head: str = "linear",
     in_channels: int = 3,
     weights: Weights = None,
-    seed: int = 0,
     experts: int = 1,
     split: str = "layer3",
     expert_width: float = 1.0,
+    seed: int = 0,
 ) -> Classifier:
     """ResNeXt-50 (32 groups of 4), ``torchvision:resnext50_32x4d``: 2,048 features, 23 M parameters.
 
@@ -181,10 +180,10 @@ def resnext50(
         head: ``"linear"`` or ``"cosine"``.
         in_channels: 3 for colour, 1 for grey.
         weights: None for new ones; ``"pretrained"`` for torchvision's best, trained on ImageNet; a file.
+        experts: as ``resnet10``.
+        split: as ``resnet10``.
+        expert_width: as ``resnet10``; 1 with given weights.
         seed: decides every new weight.
-        experts: 1, or E > 1 for a ``MultiExpert`` network; see ``adapt``, also for the next two.
-        split: the first stage that experts do not share.
-        expert_width: channels of the experts' stages as a fraction of the usual ones, in (0, 1].
 
     Shape:
         as ``resnet10``, with 2,048 features.
@@ -194,8 +193,8 @@ def resnext50(
 
     Source: Xie et al. 2017, arXiv:1611.05431; models/ResNext50Feature.py of facebookresearch/classifier-balancing.
     """
-    of_experts = {"experts": experts, "split": split, "expert_width": expert_width}
-    return _of_library("resnext50_32x4d", num_classes, head, in_channels, weights, seed, **of_experts)
+    made = {"head": head, "weights": weights, "seed": seed, **_experts(experts, split, expert_width)}
+    return _of_library("resnext50_32x4d", num_classes, in_channels, **made)
 
 
 resnet50.weights_of = "torchvision:resnet50"  # type: ignore[attr-defined]
@@ -203,27 +202,24 @@ resnet152.weights_of = "torchvision:resnet152"  # type: ignore[attr-defined]
 resnext50.weights_of = "torchvision:resnext50_32x4d"  # type: ignore[attr-defined]
 
 
-def _of_library(
-    name: str, num_classes: int, head: str, in_channels: int, weights: Weights, seed: int, **of_experts: Any
-) -> Classifier:
+def _experts(experts: int, split: str, expert_width: float) -> dict[str, Any]:
+    return {"experts": experts, "split": split, "expert_width": expert_width}
+
+
+def _of_library(name: str, num_classes: int, in_channels: int, **made: Any) -> Classifier:
     if in_channels == _COLOURS:
-        return _with_head(f"torchvision:{name}", num_classes, head, in_channels, weights, seed, **of_experts)
-    if isinstance(weights, str) and weights == "pretrained":
+        return _with_head(f"torchvision:{name}", num_classes, in_channels, **made)
+    if isinstance(made["weights"], str) and made["weights"] == "pretrained":
         raise UsageError(
             f"weights must be none for images of {in_channels} channels, got 'pretrained': torchvision's are for colour"
         )
-    place = f"{__name__}:library_resnet"
-    return _with_head(place, num_classes, head, in_channels, weights, seed, name=name, **of_experts)
+    return _with_head(f"{__name__}:library_resnet", num_classes, in_channels, name=name, **made)
 
 
-def _with_head(
-    place: str, num_classes: int, head: str, in_channels: int, weights: Weights, seed: int, **options: Any
-) -> Classifier:
+def _with_head(place: str, num_classes: int, in_channels: int, **made: Any) -> Classifier:
     _checks.num_classes(num_classes)
     _checks.integer("in_channels", in_channels, least=1)
-    _checks.seed(seed)
-    if in_channels == _COLOURS:
-        return adapt(place, num_classes, head=head, weights=weights, seed=seed, **options)
-    size = (in_channels, _SIDE, _SIDE)
-    options = {**options, "in_channels": in_channels}
-    return adapt(place, num_classes, head=head, weights=weights, seed=seed, input_size=size, **options)
+    _checks.seed(made["seed"])
+    if in_channels != _COLOURS:
+        made |= {"input_size": (in_channels, _SIDE, _SIDE), "in_channels": in_channels}
+    return adapt(place, num_classes, **made)

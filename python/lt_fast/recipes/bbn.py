@@ -1,5 +1,6 @@
 """BBN of Zhou et al. 2020: a branch of uniform and one of reversed sampling, mixed by a share that falls."""
 
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
 _CODE = "megvii-research/BBN"
@@ -36,6 +37,38 @@ _DIGITS: dict[str, Setting] = {
     "schedule": Spec(milestones=cited((0.6, 0.8), f"as on CIFAR: {_CONFIG}")),
 }
 
+_INATURALIST = f"{_CODE}: configs/iNaturalist2018.yaml"
+
+
+def _network(backbone: str, source: str) -> Spec:
+    return Spec(
+        cited("bbn", source),
+        backbone=cited(backbone, source),
+        head=cited("linear", f"{_INATURALIST}, CLASSIFIER FC with BIAS True"),
+    )
+
+
+_ON_LARGE_SETS: dict[str, dict[str, Setting]] = {
+    IMAGENET_LT: {"model": _network("resnet50", f"ours: as {_INATURALIST}; the authors have no ImageNet-LT")},
+    PLACES_LT: {
+        "model": _network(
+            "resnet152", "ours: the network of the protocol, with new weights; the authors have no Places-LT"
+        )
+    },
+    INATURALIST_2018: {
+        "model": _network("resnet50", f"{_INATURALIST}, BACKBONE bbn_res50"),
+        "epochs": cited(180, f"{_INATURALIST}, MAX_EPOCH"),
+        "batch_size": cited(128, f"{_INATURALIST}, BATCH_SIZE, of each of the two"),
+        "learning_rate": cited(0.05, f"{_INATURALIST}, BASE_LR"),
+        "schedule": Spec(
+            cited("multistep", f"{_INATURALIST}, LR_SCHEDULER"),
+            warmup=cited(0.0, f"{_INATURALIST}: none"),
+            milestones=cited((120 / 180, 160 / 180), f"{_INATURALIST}, LR_STEP 120 and 160 of 180"),
+            factor=cited(0.1, f"{_INATURALIST}, LR_FACTOR"),
+        ),
+    },
+}
+
 BBN = register(
     Recipe(
         "bbn",
@@ -60,6 +93,7 @@ BBN = register(
             "cifar10-lt": _CIFAR,
             "cifar100-lt": _CIFAR,
             "digits-lt": _DIGITS,
+            **_ON_LARGE_SETS,
         },
     )
 )

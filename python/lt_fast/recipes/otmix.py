@@ -3,6 +3,7 @@
 The authors' other settings: ``--set loss=balanced_softmax``, and LDAM with deferred re-weighting.
 """
 
+from lt_fast.recipes.large_scale import INATURALIST_2018
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 from lt_fast.recipes.ride import RIDE
 
@@ -57,6 +58,7 @@ OTMIX = register(
             "cifar10-lt": _CIFAR,
             "cifar100-lt": _CIFAR,
             "digits-lt": {"validation": _VALIDATION},
+            INATURALIST_2018: {"validation": _VALIDATION},
         },
     )
 )

@@ -10,7 +10,6 @@ from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 CODE = "frank-xwang/RIDE-LongTailRecognition"
 _CIFAR = f"{CODE}: configs/config_imbalance_cifar100_ride.json"
 _IMAGENET = f"{CODE}: configs/config_imagenet_lt_resnext50_ride.json"
-_INATURALIST = f"{CODE}: configs/config_iNaturalist_resnet50_ride.json"
 
 EXPERTS = Spec(
     head=cited("cosine", f"{_CIFAR} use_norm"),
@@ -26,31 +25,43 @@ OPTIMIZER = Spec(
     weight_decay=cited(5e-4, f"{_CIFAR} optimizer"),
 )
 
-_SMALL_IMAGES: dict[str, Setting] = {"optimizer": OPTIMIZER}
+_OF_LARGE_SETS = Spec(
+    diversity=cited(0.2, f"{_IMAGENET}: the default of model/loss.py"),
+    spread=cited(0.02, f"{_IMAGENET} reweight_factor"),
+)
 
 
-def large(source: str, batch_size: int, learning_rate: float) -> dict[str, Setting]:
-    """Return the schedule of the authors' configs for large data sets."""
+def steps_of_100_epochs(source: str) -> Spec:
+    """Return the schedule that RIDE's and SADE's configs name ``CustomLR``."""
+    return Spec(
+        cited("multistep", f"{source} lr_scheduler"),
+        warmup=cited(0.05, f"{source} warmup_epoch 5 of 100"),
+        milestones=cited((0.6, 0.8), f"{source} step1 60 and step2 80 of 100"),
+        factor=cited(0.1, f"{source} gamma"),
+    )
+
+
+def _large(source: str, batch_size: int, learning_rate: float, spread: float) -> dict[str, Setting]:
     return {
-        "epochs": cited(100, source),
+        "epochs": cited(100, f"{source} epochs"),
         "batch_size": cited(batch_size, source),
-        "learning_rate": cited(learning_rate, source),
-        "optimizer": Spec(nesterov=cited(True, source), weight_decay=cited(2e-4, source)),
-        "schedule": Spec(
-            cited("multistep", f"{source} lr_scheduler"),
-            warmup=cited(0.05, f"{source}: 5 of 100 epochs"),
-            milestones=cited((0.6, 0.8), f"{source}: epochs 60 and 80 of 100"),
-            factor=cited(0.1, f"{source} gamma"),
+        "learning_rate": cited(learning_rate, f"{source} lr"),
+        "optimizer": Spec(nesterov=cited(True, f"{source} optimizer"), weight_decay=cited(2e-4, f"{source} optimizer")),
+        "schedule": steps_of_100_epochs(source),
+        "loss": Spec(
+            diversity=cited(0.2, f"{source}: the default of model/loss.py"),
+            spread=cited(spread, f"{source} reweight_factor"),
         ),
     }
 
 
-def _loss(source: str, spread: float) -> Spec:
-    return Spec(
-        diversity=cited(0.2, f"{source}: the default of model/loss.py, additional_diversity_factor -0.2"),
-        spread=cited(spread, f"{source} reweight_factor"),
-    )
+_ON_LARGE_SETS: dict[str, dict[str, Setting]] = {
+    IMAGENET_LT: _large(_IMAGENET, 256, 0.1, 0.02),
+    PLACES_LT: {"model": AT_FULL_WIDTH, "loss": _OF_LARGE_SETS},
+    INATURALIST_2018: _large(f"{CODE}: configs/config_iNaturalist_resnet50_ride.json", 512, 0.2, 0.015),
+}
 
+_SMALL_IMAGES: dict[str, Setting] = {"optimizer": OPTIMIZER}
 
 RIDE = register(
     Recipe(
@@ -81,10 +92,8 @@ RIDE = register(
             "cifar10-lt": _SMALL_IMAGES,
             "cifar100-lt": _SMALL_IMAGES,
             "digits-lt": _SMALL_IMAGES,
-            IMAGENET_LT: {**large(_IMAGENET, 256, 0.1), "loss": _loss(_IMAGENET, 0.02)},
-            INATURALIST_2018: {**large(_INATURALIST, 512, 0.2), "loss": _loss(_INATURALIST, 0.015)},
-            PLACES_LT: {"model": AT_FULL_WIDTH, "loss": _loss(_IMAGENET, 0.02)},
-            "photographs": {"model": AT_FULL_WIDTH, "loss": _loss(_IMAGENET, 0.02)},
+            "photographs": {"model": AT_FULL_WIDTH, "loss": _OF_LARGE_SETS},
+            **_ON_LARGE_SETS,
         },
     )
 )

@@ -5,17 +5,48 @@ The weights of the experts from unlabelled test images are a calibrator: ``--set
 
 from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
-from lt_fast.recipes.ride import AT_FULL_WIDTH, large
+from lt_fast.recipes.ride import AT_FULL_WIDTH, steps_of_100_epochs
 
 CODE = "Vanint/SADE-AgnosticLT"
 _CIFAR = f"{CODE}: configs/config_cifar100_ir50_sade.json"
 
 _DECAY: Setting = Spec(factor=cited(0.1, f"{_CIFAR} lr_scheduler gamma"))
 _OPTIMIZER: Setting = Spec(nesterov=cited(True, f"{_CIFAR} optimizer"), weight_decay=cited(5e-4, f"{_CIFAR} optimizer"))
+_SMALL_IMAGES = {"optimizer": _OPTIMIZER, "schedule": _DECAY}
+
+
+def _large(source: str, weight_decay: float, strength: float) -> dict[str, Setting]:
+    return {
+        "optimizer": Spec(
+            nesterov=cited(True, f"{source} optimizer"), weight_decay=cited(weight_decay, f"{source} optimizer")
+        ),
+        "loss": Spec(strength=cited(strength, f"{source} tau")),
+    }
+
+
 _IMAGENET = f"{CODE}: configs/config_imagenet_lt_resnext50_sade.json"
-_INATURALIST = f"{CODE}: configs/config_iNaturalist_resnet50_sade.json"
 _PLACES = f"{CODE}: configs/config_places_lt_resnet152_sade.json"
-_SMALL_IMAGES: dict[str, Setting] = {"optimizer": _OPTIMIZER, "schedule": _DECAY}
+_INATURALIST = f"{CODE}: configs/config_iNaturalist_resnet50_sade.json"
+_ON_LARGE_SETS: dict[str, dict[str, Setting]] = {
+    IMAGENET_LT: {
+        **_large(_IMAGENET, 5e-4, 2.0),
+        "epochs": cited(180, f"{_IMAGENET} epochs"),
+        "batch_size": cited(64, _IMAGENET),
+        "learning_rate": cited(0.025, f"{_IMAGENET} lr, a cosine to 0"),
+    },
+    PLACES_LT: {
+        **_large(_PLACES, 4e-4, 1.0),
+        "model": Spec(expert_width=cited(1.0, f"{_PLACES} reduce_dimension false")),
+        "learning_rate": cited(
+            0.01, f"{_PLACES} lr; 0.001 for the shared layers there (share_lr), which have 0.01 here"
+        ),
+    },
+    INATURALIST_2018: {
+        **_large(_INATURALIST, 2e-4, 1.0),
+        "epochs": cited(100, f"{_INATURALIST} epochs"),
+        "schedule": steps_of_100_epochs(_INATURALIST),
+    },
+}
 
 SADE = register(
     Recipe(
@@ -35,7 +66,7 @@ SADE = register(
         ),
         loss=Spec(
             "sade",
-            strength=cited(2.0, f"{_CIFAR} tau; 2 for CIFAR and ImageNet-LT"),
+            strength=cited(2.0, f"{_CIFAR} tau"),
             scale=cited(30.0, f"{CODE}: use_norm, s=30 as in frank-xwang/RIDE-LongTailRecognition"),
             normalization=cited("batch", f"{CODE}: model/loss.py, F.cross_entropy without weights"),
         ),
@@ -43,22 +74,8 @@ SADE = register(
             "cifar10-lt": _SMALL_IMAGES,
             "cifar100-lt": _SMALL_IMAGES,
             "digits-lt": _SMALL_IMAGES,
-            IMAGENET_LT: {
-                "epochs": cited(180, _IMAGENET),
-                "batch_size": cited(64, _IMAGENET),
-                "learning_rate": cited(0.025, _IMAGENET),
-                "optimizer": Spec(nesterov=cited(True, _IMAGENET)),
-            },
-            INATURALIST_2018: {
-                **large(_INATURALIST, 512, 0.2),
-                "loss": Spec(strength=cited(1.0, f"{_INATURALIST} tau")),
-            },
-            PLACES_LT: {
-                "model": Spec(expert_width=cited(1.0, f"{_PLACES} reduce_dimension false")),
-                "loss": Spec(strength=cited(1.0, f"{_PLACES} tau")),
-                "optimizer": Spec(nesterov=cited(True, _PLACES), weight_decay=cited(4e-4, _PLACES)),
-            },
             "photographs": {"model": AT_FULL_WIDTH},
+            **_ON_LARGE_SETS,
         },
     )
 )

@@ -10,7 +10,7 @@ from lt_fast.metrics import mean_interval
 from lt_fast.records import OBJECT, TEXT, read_json
 from lt_fast.reproduction.numbers import METRICS, Published
 from lt_fast.reproduction.planning import Plan, PlannedRow, recipe_hash
-from lt_fast.reproduction.target import Tail
+from lt_fast.reproduction.target import OWN, Tail
 from lt_fast.scheduling import Job, finished_result
 from lt_fast.training import History
 from lt_fast.training.run_files import METRICS as CURVES
@@ -65,6 +65,7 @@ class Training(NamedTuple):
         row: label.
         tail: the data set.
         recipe: its name.
+        protocol: name of the training protocol, or ``"own"``.
         epochs, steps, batch_size: of stage 1.
         augmentation: transform, and mixer if there is one.
         second_stage: name of the calibrator, or "".
@@ -77,6 +78,7 @@ class Training(NamedTuple):
     row: str
     tail: Tail
     recipe: str
+    protocol: str
     epochs: int
     steps: int
     batch_size: int
@@ -246,6 +248,7 @@ def _training(planned: PlannedRow, runs: Sequence[tuple[Path, dict[str, Any]]]) 
         row=planned.row.label,
         tail=planned.row.tail,
         recipe=config["recipe"],
+        protocol=config.get("protocol", OWN),
         epochs=config["epochs"],
         steps=steps,
         batch_size=config["batch_size"],

@@ -6,16 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lt_fast import registry
 from lt_fast._text import nearest
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve, run_name
 from lt_fast.experiment.config import flattened, given_of
-from lt_fast.registry import DATASETS, RECIPES
+from lt_fast.registry import DATASETS, RECIPES, TRAINING_PROTOCOLS
 from lt_fast.reproduction.target import OWN, Row, Target
 from lt_fast.scheduling import Job
-
-TRAINING_PROTOCOLS: Any = getattr(registry, "TRAINING_PROTOCOLS", {})
 
 
 class PlannedRow(NamedTuple):
@@ -79,7 +76,8 @@ def plan(
         rows: labels or names of recipes; all rows when left out.
         data: rows on this data set alone.
         imbalance_ratio: rows of this ratio alone.
-        protocol: training protocol in place of the target's; ``"own"`` for the recipes' own settings.
+        protocol: training protocol in place of the target's; ``"own"`` for the recipes' own settings. The target's
+            holds on the data sets that it is stated for; on others the recipes have their own settings.
         overrides: settings over those of every row, such as ``epochs``.
         roots: data set to the folder of its files, where it is not that of all.
 
@@ -88,7 +86,11 @@ def plan(
     """
     chosen = chosen_rows(target, rows, data, imbalance_ratio)
     named = _checked_protocol(target.protocol if protocol is None else protocol)
-    planned = [_planned(row, folder, seeds, named, overrides or {}, roots or {}) for row in chosen]
+    usual = [named if protocol is not None else _fitting(named, row.tail.data) for row in chosen]
+    planned = [
+        _planned(row, folder, seeds, each, overrides or {}, roots or {})
+        for row, each in zip(chosen, usual, strict=True)
+    ]
     return Plan(target, tuple(planned), named, seeds)
 
 
@@ -194,6 +196,10 @@ def _checked_protocol(name: str) -> str:
     if name not in known:
         raise UsageError(f"protocol must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
     return name
+
+
+def _fitting(protocol: str, data: str) -> str:
+    return protocol if protocol != OWN and data in TRAINING_PROTOCOLS[protocol].on else OWN
 
 
 def _names(name: str, row: Row, labels: Sequence[str]) -> bool:

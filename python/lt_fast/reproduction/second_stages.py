@@ -8,7 +8,10 @@ _GROUPS = ("overall", "many", "medium", "few")
 _LARGE = (Tail("imagenet-lt"), Tail("places-lt"), Tail("inaturalist-2018"))
 _CIFAR = tuple(Tail(data, ratio) for data in ("cifar10-lt", "cifar100-lt") for ratio in (10.0, 100.0, 200.0))
 _STRONG = "CIFAR-LT by 13,000 iterations of 512 images with AutoAugment and Cutout"
-_OWN_LENGTH = {"own": "every recipe as its own authors ran it"}
+_LENGTHS = {
+    "marc": "13,000 (+ 2,000) iterations of 512 images with AutoAugment and Cutout",
+    "own": "every recipe as its own authors ran it",
+}
 _RESNET_10 = {"model": "resnet10"}
 _NO_NCM: tuple[Any, ...] = ("NCM", None, {}, "no recipe has a classifier of nearest class means")
 _STAGES = (("Joint", "ce"), ("cRT", "crt"), ("Tau-normalisation", "tau_norm"), ("LWS", "lws"))
@@ -37,7 +40,7 @@ BALMS = Target(
     + rows_on(_LARGE[:1], ("Softmax", "ce", _RESNET_10), ("BALMS", "balms", _RESNET_10))
     + rows_on(_LARGE[1:2], ("Softmax", "ce"), ("BALMS", "balms")),
     protocol="marc",
-    protocols=_OWN_LENGTH,
+    protocols=_LENGTHS,
     lost="what the repository and the lists that quote the paper do not have",
     notes=(f"{_STRONG}; ImageNet-LT: ResNet-10; Places-LT: ResNet-152.",),
 )
@@ -49,7 +52,7 @@ MARC = Target(
     rows_on(_CIFAR, ("Softmax", "ce"), ("MARC", "mc")) + rows_on(_LARGE[:1], ("Softmax", "ce"), ("MARC", "mc")),
     metrics=_GROUPS,
     protocol="marc",
-    protocols=_OWN_LENGTH,
+    protocols=_LENGTHS,
     lost="its numbers on CIFAR-LT; on ImageNet-LT it is quoted by the MAMMC paper",
     notes=(f"{_STRONG}; ImageNet-LT: ResNeXt-50, 90 + 10 epochs.",),
 )

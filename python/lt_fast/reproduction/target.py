@@ -83,7 +83,7 @@ class Target:
         rows: all rows on all data sets.
         metrics: the columns of the table, of ``numbers.METRICS``.
         protocol: training protocol of the table, or ``OWN``.
-        protocols: others that its numbers may come from, each with the reason.
+        protocols: training protocols that its numbers may come from, each in words.
         lost: what of its numbers is not known, or "".
         notes: what a reader of the comparison must know, in sentences.
         axis: what ``Row.at`` is, for a figure; "" for a table.

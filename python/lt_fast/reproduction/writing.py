@@ -126,15 +126,16 @@ def _remarks(found: Answer) -> Iterator[str]:
 
 
 def _trainings(found: Answer) -> str:
-    header = ["trained", "data", "recipe", "augmentation", "second stage", "epochs", "steps", "batch", "s", "hash"]
+    header = ["trained", "data", "recipe", "protocol", "augmentation", "second stage"]
+    header += ["epochs", "steps", "batch", "seconds", "hash"]
     rows = [
-        [each.row, each.tail.in_words(), each.recipe, each.augmentation, each.second_stage or NOTHING,
-         str(each.epochs), f"{each.steps:,}", str(each.batch_size), f"{each.seconds:,.0f}",
+        [each.row, each.tail.in_words(), each.recipe, each.protocol, each.augmentation, each.second_stage or NOTHING,
+         str(each.epochs), f"{each.steps:,}", str(each.batch_size), f"{each.seconds:,.1f}",
          each.recipe_sha256[:_SHOWN_OF_HASHES]]
         for each in found.trainings
     ]  # fmt: skip
     notes = [f"{each.row}: {each.note}" for each in found.trainings if each.note]
-    return "\n\n".join([text_table(header, rows, left=5), *dict.fromkeys(notes)])
+    return "\n\n".join([text_table(header, rows, left=6), *dict.fromkeys(notes)])
 
 
 def _flat_entries(found: Answer) -> Iterator[dict[str, Any]]:

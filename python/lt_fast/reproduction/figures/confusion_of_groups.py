@@ -36,7 +36,7 @@ def draw_confusions(found: Mapping[str, MethodConfusion], out_dir: Path) -> list
     }
     most = max(float(np.nanmax(matrix)) for matrix in percent.values()) or 1.0
     path = out_dir / "confusion_of_groups"
-    with figure(path, width=4.9, height=4.7, columns=len(found)) as (drawn, axes):
+    with figure(path, width=4.9, height=5.2, columns=len(found)) as (drawn, axes):
         drawn.set_layout_engine("compressed")
         panels = np.atleast_1d(axes)
         drawn.suptitle("Test images predicted as a wrong class, classes in groups by size", x=0.01, ha="left")

@@ -59,5 +59,5 @@ def _ink(value: float, most: float, *, signed: bool) -> str:
     """Return black on a bright cell and white on a dark one."""
     share = abs(value) / most
     if signed:
-        return "white" if share > 0.75 else "black"  # noqa: PLR2004
+        return "white" if share > 0.6 else "black"  # noqa: PLR2004
     return "black" if share > 0.5 else "white"  # noqa: PLR2004
