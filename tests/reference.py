@@ -518,6 +518,39 @@ def otmix_goes_by_transport(uniform, epoch, epochs, u):
     return uniform < (epoch / epochs) ** u
 
 
+def fasa_statistics(batches, num_classes, decay):
+    """Zang et al. 2021 (FASA): fa_update_push of yuhangzang/FASA for batches of (features, labels)."""
+    mean, variance = [None] * num_classes, [None] * num_classes
+    for features, labels in batches:
+        for label in sorted(set(labels.tolist())):
+            own = features[labels == label].double()
+            new_mean, new_variance = own.mean(0), own.var(0, unbiased=False)
+            if len(own) > 1:
+                new_variance = new_variance * len(own) / (len(own) - 1)
+            if mean[label] is None:
+                mean[label], variance[label] = new_mean, new_variance
+            else:
+                mean[label] = decay * new_mean + (1 - decay) * mean[label]
+                variance[label] = decay * new_variance + (1 - decay) * variance[label]
+    return mean, variance
+
+
+def fasa_probabilities(counts, power, scale):
+    """The same code's instance_prob, clamped to [0, 1]."""
+    total = sum(1 / n for n in counts)
+    return [min(1.0, scale * (1 / n / total) ** power) for n in counts]
+
+
+def fasa_adapted(probability, before, after, groups, up, down):
+    """The same code's dynamic_sampling: the loss of a group of classes rose or fell."""
+    found = list(probability)
+    for group in groups:
+        change = sum(after[k] for k in group) - sum(before[k] for k in group)
+        for k in group:
+            found[k] = min(1.0, found[k] * (down if change > 0 else up if change < 0 else 1.0))
+    return found
+
+
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 
@@ -569,6 +602,39 @@ def margin_calibration_fit(logits, target, counts, weight_norm, *, rates, batche
                     v[j] = momentum * v[j] + g[j]
                     parameters[j] -= rate * v[j]
     return omega, beta
+
+
+def marc_rate(epoch, epochs, *, base_lr, warmup_lr, warmup_epochs):
+    """CosineAnnealingLRWarmup of microsoft/robustlearn, marc/utils.py, epoch from 0; without warm-up torch's cosine."""
+    if epoch < warmup_epochs:
+        return (warmup_lr - base_lr) / (warmup_epochs - 1) * (epoch - 1) + base_lr
+    return warmup_lr * (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2
+
+
+def marc_second_stage(network, head, batches, num_images, counts, *, batch_size, rates, gamma, momentum, weight_decay):
+    """The same code's run_networks.py ``train`` with MARCLinear and GRWLoss: network in train mode, its weights fixed.
+
+    ``batches(epoch)`` yields all batches of an epoch; the loop leaves it when its step is int(images / batch size).
+    Returns a, b and the network, whose batch norms have moved.
+    """
+    weight = torch.tensor([(1.0 / n) ** gamma for n in counts])
+    weight = len(counts) * weight / weight.sum()
+    a, b = torch.ones(len(counts), requires_grad=True), torch.zeros(len(counts), requires_grad=True)
+    optimizer = torch.optim.SGD([a, b], lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    norm = head.weight.detach().norm(dim=1)
+    for epoch, rate in enumerate(rates):
+        network.train()
+        optimizer.param_groups[0]["lr"] = rate
+        for step, (x, y) in enumerate(batches(epoch), 1):
+            if step == int(num_images / batch_size):
+                break
+            with torch.no_grad():
+                before = network(x)
+            loss = torch.nn.functional.cross_entropy(a * before + b * norm, y, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return a.detach(), b.detach(), network.eval()
 
 
 def scaled_logits_fit(logits, target, *, rates, batches, momentum, weight_decay, scale=1.0):

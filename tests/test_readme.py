@@ -44,19 +44,20 @@ def test_the_loss_example_prints_a_usual_loss(example: str) -> None:
 
 
 METHODS = ROOT / "docs" / "methods"
-FAMILIES = sorted(page.name for page in METHODS.iterdir() if page.name != "README.md")
-PAGES = ["batches.md", "methods.md", *(f"methods/{name}" for name in FAMILIES)]
+NEED_FILES = {"large-scale.md"}  # of data sets that nobody may pass on
+FAMILIES = sorted(page.name for page in METHODS.glob("*.md") if page.name != "README.md")
+RUNNABLE = [name for name in FAMILIES if name not in NEED_FILES]
 
 
-def test_every_family_and_every_recipe_is_in_the_index() -> None:
+def test_every_page_and_every_recipe_of_methods_is_in_the_index() -> None:
     index = (METHODS / "README.md").read_text(encoding="utf-8")
-    assert sorted(set(re.findall(r"\]\(([\w-]+\.md)\)", index))) == FAMILIES
+    assert set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == set(FAMILIES)
     assert "methods/README.md" in (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    pages = "".join((METHODS / name).read_text(encoding="utf-8") for name in FAMILIES)
-    assert not [name for name in RECIPES if f"`{name}`" not in pages and f"`{name}`" not in index]
+    text = index + "".join((METHODS / name).read_text(encoding="utf-8") for name in FAMILIES)
+    assert not [name for name in RECIPES if f"`{name}`" not in text]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["batches.md", "methods.md", *(f"methods/{name}" for name in RUNNABLE)])
 def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks

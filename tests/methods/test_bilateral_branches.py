@@ -138,7 +138,7 @@ def test_a_wrong_q_is_named(q):
     [
         (
             {"backbone": "torchvision:squeezenet1_1"},
-            r"backbone must be resnet32, digits_net or a ResNet of torchvision",
+            r"model must be resnet32, digits_net or a ResNet of torchvision",
         ),
         ({"mixer": "mixup"}, r"method bbn does not use a mixer of the run, got mixup"),
     ],

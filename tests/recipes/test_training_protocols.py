@@ -69,11 +69,23 @@ def test_marc_is_what_the_recipes_with_autoaugment_have(data, ratio):
             resolve(method, data, protocol="marc", imbalance_ratio=ratio),
             resolve(f"{method}_autoaugment", data, imbalance_ratio=ratio),
         )
-        own = ("recipe", "protocol", "model")  # the protocol has the first weights of the source's classifier, too
+        # The protocol has the first weights of the source's classifier, too, and runs stage 2 as the source does.
+        own = ("recipe", "protocol", "model", "calibrator")
         assert {key: value for key, value in ours.items() if key not in own} == {
             key: value for key, value in theirs.items() if key not in own
         }
     assert ours["model"]["uniform_head"]
+    batches = -(
+        -int(
+            long_tailed_counts(
+                500 if "100" in data else 5000, 100 if "100" in data else 10, imbalance_ratio=ratio
+            ).sum()
+        )
+        // 512
+    )
+    stage_2 = ours["calibrator"]
+    assert (stage_2["epochs"], stage_2["warmup_epochs"]) == (-(-2000 // batches), -(-800 // batches))
+    assert (stage_2["as_published"], stage_2["lr"], stage_2["peak_lr"]) == (True, 0.05, 0.1)
 
 
 def test_the_length_follows_the_images():

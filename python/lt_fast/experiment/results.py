@@ -32,7 +32,14 @@ from lt_fast.experiment.predictions import (
     scores_in,
 )
 from lt_fast.experiment.scored_prior import scored_prior
-from lt_fast.experiment.second_stage import adapted, batches_to_fit, fine_tune, refuse_unfit, shift_batch_norm
+from lt_fast.experiment.second_stage import (
+    adapted,
+    batches_to_fit,
+    fine_tune,
+    fit_through_network,
+    refuse_unfit,
+    shift_batch_norm,
+)
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -162,6 +169,8 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
     _warn_of_second_adjustment(config, data, calibrator)
     refuse_unfit(config, calibrator)
     model = parts.method.model
+    if fit_through_network(config, parts.data, calibrator, model, source_of(images), device=device):
+        return wanted
     shift_batch_norm(config, parts.data, calibrator, model, device=device)
     network, views = adapted(calibrator, model), batches_to_fit(config, parts.data, calibrator, source_of(images))
     with deterministic(torch.device(device)):

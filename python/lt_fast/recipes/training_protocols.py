@@ -4,12 +4,14 @@
 table are comparable where they share one: recipes alone follow each its own authors.
 """
 
+import math
+
 from lt_fast.recipes.large_scale import IMAGENET_LT
 from lt_fast.recipes.mam import IDL
 from lt_fast.recipes.mc import MAMMC_PAPER
 from lt_fast.recipes.protocols import CIFAR_STATISTICS, CROPS, CROPS_OF_DIGITS, LDAM_CODE, USUAL
 from lt_fast.recipes.recipe import Setting, Spec, TrainingProtocol, cited, register
-from lt_fast.recipes.strong_augmentation import MARC, autoaugment, stage_1, stage_2
+from lt_fast.recipes.strong_augmentation import MARC, autoaugment, stage_1
 
 _CIFAR = ("cifar10-lt", "cifar100-lt")
 _ON_CIFAR: dict[str, dict[str, Setting]] = {name: {} for name in _CIFAR}
@@ -105,9 +107,6 @@ _MARC_IMAGENET = f"{MARC}/config/ImageNet_LT"
 
 
 def _marc_on_cifar(images: int) -> dict[str, Setting]:
-    calibrator = Spec(
-        cited("margin", MARC), lr=cited(0.05, MARC), momentum=cited(0.9, MARC), weight_decay=cited(5e-4, MARC)
-    )
     return {
         **stage_1(images),
         "model": Spec(
@@ -115,8 +114,26 @@ def _marc_on_cifar(images: int) -> dict[str, Setting]:
             uniform_head=cited(True, f"{MARC}/models/DotProductClassifier.py: the first weights of nn.Linear"),
         ),
         "optimizer": _sgd(5e-4, f"{MARC}/config/CIFAR100_LT/softmax_100.yaml"),
-        "calibrator": stage_2(images).over(calibrator),
+        "calibrator": _marc_stage_2(images),
     }
+
+
+def _marc_stage_2(images: int) -> Spec:
+    """The second stage as the code runs it, whose numbers of epochs it rounds up itself."""
+    batches = math.ceil(images / 512)
+    source = f"{MARC}/config/CIFAR100_LT/MARC_100.yaml"
+    rounded = f"iterations in epochs of {batches} batches, rounded up in {MARC}/run_networks.py"
+    return Spec(
+        cited("margin", source),
+        epochs=cited(math.ceil(2000 / batches), f"{source}: 2,000 {rounded}"),
+        warmup_epochs=cited(math.ceil(800 / batches), f"{source}: 800 {rounded}"),
+        lr=cited(0.05, source),
+        peak_lr=cited(0.1, f"{source}: 0.05 to 0.1, then a cosine to 0"),
+        batch_size=cited(512, source),
+        momentum=cited(0.9, source),
+        weight_decay=cited(5e-4, source),
+        as_published=cited(True, f"{MARC}/run_networks.py: train mode, new images in every epoch, batches left out"),
+    )
 
 
 _MARC_ON_IMAGENET: dict[str, Setting] = {
