@@ -79,13 +79,15 @@ def scored_batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield position in the data set, logits of ``method.predict`` and label of this rank's images, batch by batch."""
     method.eval()
-    with torch.no_grad(), deterministic(torch.device(device)):
-        for batch in loader:
-            x = batch.x.to(device, non_blocking=True)
-            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config["amp"]):
-                logits = method.predict(x)
-            if batch.weight and batch.index is not None:
-                yield batch.index, logits.float().cpu(), batch.target
+    target = torch.device(device)
+    for batch in loader:
+        x = batch.x.to(device, non_blocking=True)
+        # Entered for each batch: of a pass that an error has left, the collector of garbage would end them in the
+        # middle of something else, whose algorithms and gradients they would change.
+        with torch.no_grad(), deterministic(target), torch.autocast(target.type, torch.bfloat16, enabled=config["amp"]):
+            logits = method.predict(x).float().cpu()
+        if batch.weight and batch.index is not None:
+            yield batch.index, logits, batch.target
 
 
 def keeps_best(images: Any, counts: ClassCounts, calibrator: Any, most: int) -> bool:
