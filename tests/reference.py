@@ -518,6 +518,39 @@ def otmix_goes_by_transport(uniform, epoch, epochs, u):
     return uniform < (epoch / epochs) ** u
 
 
+def fasa_statistics(batches, num_classes, decay):
+    """Zang et al. 2021 (FASA): fa_update_push of yuhangzang/FASA for batches of (features, labels)."""
+    mean, variance = [None] * num_classes, [None] * num_classes
+    for features, labels in batches:
+        for label in sorted(set(labels.tolist())):
+            own = features[labels == label].double()
+            new_mean, new_variance = own.mean(0), own.var(0, unbiased=False)
+            if len(own) > 1:
+                new_variance = new_variance * len(own) / (len(own) - 1)
+            if mean[label] is None:
+                mean[label], variance[label] = new_mean, new_variance
+            else:
+                mean[label] = decay * new_mean + (1 - decay) * mean[label]
+                variance[label] = decay * new_variance + (1 - decay) * variance[label]
+    return mean, variance
+
+
+def fasa_probabilities(counts, power, scale):
+    """The same code's instance_prob, clamped to [0, 1]."""
+    total = sum(1 / n for n in counts)
+    return [min(1.0, scale * (1 / n / total) ** power) for n in counts]
+
+
+def fasa_adapted(probability, before, after, groups, up, down):
+    """The same code's dynamic_sampling: the loss of a group of classes rose or fell."""
+    found = list(probability)
+    for group in groups:
+        change = sum(after[k] for k in group) - sum(before[k] for k in group)
+        for k in group:
+            found[k] = min(1.0, found[k] * (down if change > 0 else up if change < 0 else 1.0))
+    return found
+
+
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 
@@ -569,6 +602,39 @@ def margin_calibration_fit(logits, target, counts, weight_norm, *, rates, batche
                     v[j] = momentum * v[j] + g[j]
                     parameters[j] -= rate * v[j]
     return omega, beta
+
+
+def marc_rate(epoch, epochs, *, base_lr, warmup_lr, warmup_epochs):
+    """CosineAnnealingLRWarmup of microsoft/robustlearn, marc/utils.py, epoch from 0; without warm-up torch's cosine."""
+    if epoch < warmup_epochs:
+        return (warmup_lr - base_lr) / (warmup_epochs - 1) * (epoch - 1) + base_lr
+    return warmup_lr * (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2
+
+
+def marc_second_stage(network, head, batches, num_images, counts, *, batch_size, rates, gamma, momentum, weight_decay):
+    """The same code's run_networks.py ``train`` with MARCLinear and GRWLoss: network in train mode, its weights fixed.
+
+    ``batches(epoch)`` yields all batches of an epoch; the loop leaves it when its step is int(images / batch size).
+    Returns a, b and the network, whose batch norms have moved.
+    """
+    weight = torch.tensor([(1.0 / n) ** gamma for n in counts])
+    weight = len(counts) * weight / weight.sum()
+    a, b = torch.ones(len(counts), requires_grad=True), torch.zeros(len(counts), requires_grad=True)
+    optimizer = torch.optim.SGD([a, b], lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    norm = head.weight.detach().norm(dim=1)
+    for epoch, rate in enumerate(rates):
+        network.train()
+        optimizer.param_groups[0]["lr"] = rate
+        for step, (x, y) in enumerate(batches(epoch), 1):
+            if step == int(num_images / batch_size):
+                break
+            with torch.no_grad():
+                before = network(x)
+            loss = torch.nn.functional.cross_entropy(a * before + b * norm, y, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return a.detach(), b.detach(), network.eval()
 
 
 def scaled_logits_fit(logits, target, *, rates, batches, momentum, weight_decay, scale=1.0):
@@ -835,6 +901,18 @@ def mean_present(values):
     return sum(present) / len(present) if present else None
 
 
+def class_margins(logits, labels, lengths):
+    """Of each class the mean over its images of z_y, z_y less the largest other and z_y / |w_y|, and their number."""
+    found = []
+    for label in range(len(lengths)):
+        rows = [row for row, own in zip(logits, labels, strict=True) if own == label]
+        own = [row[label] for row in rows]
+        margin = [row[label] - max(value for at, value in enumerate(row) if at != label) for row in rows]
+        number = max(len(rows), 1)
+        found.append((sum(own) / number, sum(margin) / number, sum(own) / number / lengths[label], len(rows)))
+    return found
+
+
 def softmax(row):
     """exp(z_j) / sum_c exp(z_c)."""
     powers = [math.exp(value - max(row)) for value in row]
@@ -967,6 +1045,32 @@ def resnet_features(x, layers):
     return x.flatten(2).mean(dim=2)
 
 
+def bottleneck_features(x, layers):
+    """google-research, logit_adjustment/models.py _cifar_resnet: its padding, blocks, last batch norm and mean.
+
+    ``layers``: (convolution weight, batch norm state) in the order conv1; then for each of 15 blocks 2a, 2b, 2c and, in
+    the first of a stage, the shortcut; last the state of final_bn with None for a weight.
+    """
+    found = iter(layers)
+
+    def normed(out, stride=1, padding=0):
+        weight, norm = next(found)
+        return _normalized(torch.conv2d(out, weight, stride=stride, padding=padding), norm)
+
+    out = torch.relu(normed(torch.nn.functional.pad(x, (3, 3, 3, 3))))
+    for stage in range(3):
+        for block in range(5):
+            stride = 2 if stage > 0 and block == 0 else 1
+            inner = torch.relu(normed(out))
+            even = inner.shape[2] % 2 == 0
+            # TensorFlow's "same": with stride 2 an even size needs one pixel, behind; an odd one needs two.
+            inner = torch.nn.functional.pad(inner, (0, 1, 0, 1) if stride == 2 and even else (1, 1, 1, 1))
+            inner = torch.relu(normed(inner, stride=stride))
+            inner = normed(inner)
+            out = torch.relu(inner + (normed(out, stride=stride) if block == 0 else out))
+    return _normalized(out, next(found)[1]).flatten(2).mean(dim=2)
+
+
 def basic_resnet_features(x, layers):
     """He et al. 2016, Table 1, the network for photographs, with one basic block in each of the four stages.
 
@@ -1024,6 +1128,17 @@ def cosine_learning_rate(step, steps, *, base, final=0.0, warm_steps=0, warmup_s
         return warmup_start + (base - warmup_start) * (step + 1) / warm_steps
     progress = (step - warm_steps) / (steps - warm_steps)
     return final + 0.5 * (base - final) * (1 + math.cos(progress * math.pi))
+
+
+def logit_adjustment_rate(step, steps_per_epoch, base=0.1):
+    """LearningRateSchedule of google-research, logit_adjustment/utils.py, with CIFAR-100-LT's pairs."""
+    schedule = [(1.0, 22), (0.1, 691), (0.01, 1059), (0.001, 1290)]
+    epoch = step / steps_per_epoch
+    rate = base * schedule[0][0] * epoch / schedule[0][1]
+    for multiplier, start in schedule:
+        if epoch >= start:
+            rate = base * multiplier
+    return rate
 
 
 def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, momentum, weight_decay):

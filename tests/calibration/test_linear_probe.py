@@ -232,8 +232,12 @@ def test_what_cannot_be_fine_tuned_is_refused():
         LinearProbe(COUNTS).finetune(model, passes(1), epochs=1)
     with pytest.raises(ValueError, match="epochs must be >= 1, got 0"):
         probe.finetune(model, passes(1))
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="passes must have the batches of each of 2 epochs, got 1"):
         probe.finetune(model, passes(1), epochs=2)
+    with pytest.raises(ValueError, match="passes must have the batches of each of 1 epochs, got more"):
+        probe.finetune(model, passes(2), epochs=1)
+    with pytest.raises(ValueError, match="rates must have the learning rate of at least one epoch, got none"):
+        fine_tuned(model, [], rates=[])
     probe.finetune(model, passes(1), epochs=1)
     with pytest.raises(ValueError, match=r"model must have .* as was fine-tuned, got none"):
         probe.apply(nn.Sequential())

@@ -93,6 +93,11 @@ def _hybrid(kind):
     return made
 
 
+def _fasa(data, *, norm):
+    plain = losses.CrossEntropyLoss(data.class_counts)
+    return methods.FeatureAugmentation(_network(norm), data.class_counts, plain, probability_scale=5.0, seed=3)
+
+
 def _otmix(data, *, norm):
     plain = methods.Classification(_network(norm), losses.CrossEntropyLoss(data.class_counts))
     return methods.FeatureMixing(plain, data.mixer, data.num_classes)
@@ -157,6 +162,7 @@ METHODS = {
     "classification": _classification,
     "unmixed_pass": lambda data, *, norm: _classification(data, norm=norm, unmixed_pass=True),
     "cp_mix": _cp_mix,
+    "fasa": _fasa,
     "otmix": _otmix,
     "regmixup": _regmixup,
     "cmo": lambda data, *, norm: methods.Classification(_network(norm), losses.BalancedSoftmaxLoss(data.class_counts)),

@@ -77,5 +77,5 @@ def test_the_weights_of_a_library_are_in_both_blocks():
 
 def test_a_network_whose_last_block_is_unknown():
     pytest.importorskip("torchvision")
-    with pytest.raises(ValueError, match="backbone must be resnet32, digits_net or a ResNet of torchvision or timm"):
+    with pytest.raises(ValueError, match="model must be resnet32, digits_net or a ResNet of torchvision or timm"):
         models.bbn(3, backbone="torchvision:squeezenet1_1")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,13 +130,41 @@ def test_the_epoch_that_validation_chooses_has_its_test_accuracy(found, tmp_path
 
 
 def test_pictures(found, tmp_path):
-    assert [path.name for path in draw(found, tmp_path / "picture.png")] == ["picture.png", "picture.svg"]
+    assert [path.name for path in draw(found, tmp_path)] == ["picture.png", "picture.svg"]
     text = (tmp_path / "picture.svg").read_text()
     assert "Digits-LT 50" in text
     assert "BBN" not in text  # neither measured nor published
     rows = tuple(Row(label, TAIL, "ce", at=at) for label, at in (("CE", 0.0), ("MC", 1.0)))
     curve = Small("curve", "A figure", "Nobody 2020", rows, axis="gamma")
-    drawn = draw(answer(plan(curve, tmp_path)), tmp_path / "curve.png")
+    drawn = draw(answer(plan(curve, tmp_path)), tmp_path / "curve")
     assert "gamma" in drawn[1].read_text()
     nothing = Target("nothing", "Nothing", "Nobody", rows)
-    assert draw(answer(plan(nothing, tmp_path)), tmp_path / "nothing.png") == []
+    assert draw(answer(plan(nothing, tmp_path)), tmp_path / "nothing") == []
+
+
+def test_a_figure_of_its_own_kind_is_drawn_once_every_row_has_a_run(found, tmp_path):
+    def recording(runs, folder):
+        folder.mkdir()
+        (folder / "figure.txt").write_text(json.dumps({label: list(map(str, each)) for label, each in runs.items()}))
+        return [folder / "figure.txt"]
+
+    rows = found.plan.target.rows
+    figure = Target("figure", "A figure", "Nobody 2020", rows[:2], lost="all", draw=recording)
+    options = {"seeds": 2, "overrides": {"epochs": 3}}
+    folder = found.plan.rows[0].jobs[0].folder.parent
+    assert draw(answer(plan(figure, folder, rows=["CE"], **options)), tmp_path / "half") == []
+    assert draw(answer(plan(replace(figure, rows=rows[:3]), folder, **options)), tmp_path / "lacking") == []
+    (file,) = draw(answer(plan(figure, folder, **options)), tmp_path / "whole")
+    assert json.loads(file.read_text()) == {
+        planned.row.label: [str(job.folder) for job in planned.jobs] for planned in found.plan.rows[:2]
+    }
+
+
+def test_a_figure_that_trains_by_itself_has_no_rows(tmp_path):
+    alone = Target(
+        "alone", "A figure", "Nobody 2020", (), lost="all", draw=lambda runs, folder: [folder / str(len(runs))]
+    )
+    found = answer(plan(alone, tmp_path))
+    assert draw(found, tmp_path) == [tmp_path / "0"]
+    assert [path.name for path in write(found, tmp_path)] == ["table.csv", "table.json", "table.txt"]
+    assert "lost: all" in table_text(found)

@@ -80,9 +80,7 @@ def test_seeds_are_summed(runs):
     ("name", "files"),
     [
         ("cp-mix-figure-3", ["confusion_of_groups", "spread_of_errors"]),
-        ("cp-mix-figure-4", ["cp_mix_against_erm"]),
         ("cp-mix-figure-5", ["cp_mix_against_bs"]),
-        ("cp-mix-figure-6", ["cp_mix_against_mixup"]),
     ],
 )
 def test_a_figure_is_drawn_from_its_runs(runs, tmp_path, name, files):

@@ -97,6 +97,22 @@ def test_numpy_output_holds_the_same(case):
 
 
 @every
+@pytest.mark.parametrize("output", ["list", "numpy"])
+def test_a_batch_as_an_array_is_the_batch(case, output):
+    """Also the last, shorter one."""
+    short = {} if case[0] in FULL else {"drop_last": False}
+    sampler = build(case, output=output, **short)
+    for epoch in (0, 3):
+        for step in range(sampler.num_batches):
+            found = sampler.batch_array(epoch, step)
+            assert (found.dtype, found.ndim) == (np.int64, 1)
+            assert found.tolist() == np.reshape(sampler.batch(epoch, step), -1).tolist()
+    for step in (-1, sampler.num_batches):
+        with pytest.raises(IndexError, match=rf"step must lie in \[0, {sampler.num_batches}\), got {step}"):
+            sampler.batch_array(0, step)
+
+
+@every
 def test_num_batches_sets_the_epoch(case):
     sampler = build(case, num_batches=33)
     assert len(sampler) == len(list(sampler)) == 33

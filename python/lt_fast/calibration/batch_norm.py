@@ -42,15 +42,19 @@ def shifted_statistics(
     if device is not None:
         moving.to(device)
     first = next(moving.parameters(), torch.empty(0))
-    layers = _layers(moving)
-    for layer in layers.values():
+    for layer in batch_norms(moving).values():
         layer.train()
     with torch.no_grad(), torch.autocast(first.device.type, dtype=torch.bfloat16, enabled=amp):
         for x, _ in labelled(batches, progress=False):
             moving(x.to(first.device, non_blocking=True))
+    return running_statistics(moving)
+
+
+def running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return the running statistics of every batch norm: name of the buffer to its values, float32 on the CPU."""
     return {
         f"{name}.{buffer}": getattr(layer, buffer).detach().float().cpu()
-        for name, layer in layers.items()
+        for name, layer in batch_norms(model).items()
         for buffer in _BUFFERS
     }
 
@@ -72,7 +76,8 @@ def with_statistics(model: Model, statistics: Mapping[str, Tensor]) -> Model:
     return changed
 
 
-def _layers(model: nn.Module) -> dict[str, _BatchNorm]:
+def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    """Return the batch norms of ``model`` that keep running statistics, by name."""
     return {
         name: layer
         for name, layer in model.named_modules()

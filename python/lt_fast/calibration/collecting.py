@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lt_fast import _checks
 from lt_fast._columns import Columns
+from lt_fast.calibration.batch_norm import batch_norms
 from lt_fast.calibration.heads import named_head, unwrapped
 from lt_fast.calibration.labelled_batches import labelled
 from lt_fast.calibration.model_output import modules_that_return, refuse_other_output
@@ -85,11 +86,14 @@ def collected_batches(
     amp: bool = False,
     head: str = "head",
     keep_logits: bool = True,
+    train_batch_norm: bool = False,
     progress: bool = False,
 ) -> Iterator[Collected]:
     """Yield what ``collect`` returns, batch by batch: for many classes, whose logits would not fit into memory.
 
-    Until the last batch is taken or the generator is closed, the model is in eval mode. Args, Raises: as ``collect``.
+    Until the last batch is taken or the generator is closed, the model is in eval mode, and with ``train_batch_norm``
+    all but its batch norms: these normalise by the batch, and their running statistics move. Args, Raises: as
+    ``collect``.
     """
     target_device = _device(model, device)
     calls, own = _Calls(head), unwrapped(model)  # a compiled model would not call the hook, a parallel one its copies'
@@ -97,6 +101,8 @@ def collected_batches(
     before = 0
     try:
         with in_eval_mode(model):
+            for layer in batch_norms(model).values():
+                layer.train(train_batch_norm)
             for step, (x, labels) in enumerate(labelled(batches, progress=progress)):
                 calls.clear()
                 images = x.to(target_device, non_blocking=True)

@@ -1,7 +1,7 @@
 """Deterministic mini-batch SGD over rows in memory, for learnable calibrators."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -86,6 +86,57 @@ def minimise(
         ValueError: if ``order`` gives no permutation (with ``replacement``: other rows than there are).
         CalibrationDivergedError: if the loss stops being finite.
     """
+
+    def batches_of(epoch: int) -> Iterator[tuple[int, Tensor]]:
+        drawn = _drawn(order, epoch, rows, replacement=replacement) + epoch % views * rows
+        for batch in torch.split(drawn.to(parameters[0].device), min(batch_size, rows)):
+            yield len(batch), batch
+
+    return descend(
+        parameters,
+        batches_of,
+        loss_of,
+        rates=rates,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        factors=factors,
+        nesterov=nesterov,
+        stop=stop,
+        progress=progress,
+    )
+
+
+def descend(
+    parameters: Sequence[Tensor],
+    batches_of: Callable[[int], Iterable[tuple[int, Any]]],
+    loss_of: Callable[[Any], Tensor],
+    *,
+    rates: Sequence[float],
+    momentum: float,
+    weight_decay: float,
+    factors: Sequence[float] | None = None,
+    nesterov: bool = False,
+    stop: Callable[[], bool] | None = None,
+    progress: bool = False,
+) -> list[float]:
+    """Train for one epoch per entry of ``rates``, and return the mean loss of each epoch; see ``minimise``.
+
+    Args:
+        parameters: leaves that require gradients; changed in place.
+        batches_of: from an epoch to its batches, each with its number of rows.
+        loss_of: from a batch to a scalar, its mean loss.
+        rates: learning rate of each epoch.
+        momentum: of SGD.
+        weight_decay: L2 penalty on every parameter.
+        factors: what each parameter's learning rate is relative to ``rates``; 1 when left out.
+        nesterov: use Nesterov's momentum.
+        stop: asked after each epoch; True ends the training.
+        progress: show a bar over the epochs (needs tqdm).
+
+    Raises:
+        ValueError: if an epoch has no batch.
+        CalibrationDivergedError: if the loss stops being finite.
+    """
     # Torch refuses a larger one with its own message; a rate of this size diverges, which is reported below.
     largest = torch.finfo(parameters[0].dtype).max
     factors = [1.0] * len(parameters) if factors is None else factors
@@ -100,14 +151,15 @@ def minimise(
     for epoch, rate in enumerate(_shown(rates, progress=progress)):
         for group, factor in zip(optimizer.param_groups, factors, strict=True):
             group["lr"] = min(factor * rate, largest)
-        total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
-        drawn = _drawn(order, epoch, rows, replacement=replacement) + epoch % views * rows
-        for batch in torch.split(drawn.to(total.device), min(batch_size, rows)):
+        total, rows = torch.zeros((), dtype=torch.float64, device=parameters[0].device), 0
+        for size, batch in batches_of(epoch):
             optimizer.zero_grad()
             loss = loss_of(batch)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            total += loss.detach() * len(batch)
+            total, rows = total + loss.detach() * size, rows + size
+        if not rows:
+            raise ValueError(f"batches must yield at least one batch, got none in epoch {epoch}")
         losses.append(finite_loss(float(total) / rows, epoch))
         if stop is not None and stop():
             break

@@ -1,7 +1,7 @@
 """Fine-tune a whole network after its classifier: the second half of linear probing and then fine-tuning."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,13 +39,15 @@ def fine_tuned(
         amp: compute in bfloat16 where autocast deems it safe.
 
     Raises:
-        TypeError, ValueError: if a batch has another form or is mixed.
+        TypeError, ValueError: if a batch has another form or is mixed, or there is not one pass per rate.
         CalibrationDivergedError: if the loss stops being finite.
 
     Source: code pujacomputes/classifier_playground, train_simplicity_bias.py train_loop with ``train_batchnorm`` off,
     of Trivedi et al. 2023, arXiv:2303.13500. Its scheduler takes a step of the epochs' cosine at every batch, so that
     the rate goes up and down; here the caller gives one rate per epoch.
     """
+    if not rates:
+        raise ValueError("rates must have the learning rate of at least one epoch, got none")
     tuned = copy.deepcopy(model).eval()
     inner = unwrapped(tuned)
     if device is not None:
@@ -54,8 +56,8 @@ def fine_tuned(
     optimizer = torch.optim.SGD(
         parameters, lr=rates[0], momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
-    losses = []
-    for epoch, (rate, batches) in enumerate(zip(rates, passes, strict=True)):
+    losses: list[float] = []
+    for epoch, (rate, batches) in enumerate(_paired(rates, passes)):
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses.append(finite_loss(_one_epoch(inner, optimizer, batches, scale=scale, amp=amp), epoch))
@@ -86,6 +88,18 @@ def with_other_weights(model: Model, weights: Mapping[str, Tensor]) -> Model:
         with torch.no_grad():
             found.copy_(values)
     return changed
+
+
+def _paired(rates: Sequence[float], passes: Iterable[Iterable[Any]]) -> Iterator[tuple[float, Iterable[Any]]]:
+    """Yield the rate and the batches of each epoch."""
+    given, rule = iter(passes), f"passes must have the batches of each of {len(rates)} epochs"
+    for epoch, rate in enumerate(rates):
+        batches = next(given, None)
+        if batches is None:
+            raise ValueError(f"{rule}, got {epoch}")
+        yield rate, batches
+    if next(given, None) is not None:
+        raise ValueError(f"{rule}, got more")
 
 
 def _one_epoch(

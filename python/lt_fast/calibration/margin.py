@@ -1,15 +1,18 @@
 """Margin calibration (MARC): correct the margins of a biased classifier by two numbers per class."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from lt_fast import _checks
+from lt_fast.calibration.batch_norm import running_statistics
 from lt_fast.calibration.checks import checked_labels, refuse_probabilities
-from lt_fast.calibration.descent import Order, cosine_rate
-from lt_fast.calibration.heads import Model, weight_norm, wrap_head
+from lt_fast.calibration.collecting import Collected, collected_batches
+from lt_fast.calibration.descent import Order, cosine_rate, descend
+from lt_fast.calibration.heads import Model, named_head, unwrapped, weight_norm, wrap_head
 from lt_fast.calibration.linear_heads import features_for
 from lt_fast.calibration.margin_formulas import (
     Normalization,
@@ -55,6 +58,10 @@ class MarginCalibration(TrainedCalibration):
         normalization: ``"weights"`` or ``"batch"``, see ``margin_calibration_loss``.
         scale: what the training loss multiplied the logits by (30 for LDAM over a cosine head). The softmax that is
             calibrated is that of ``scale * logits``.
+        as_published: run stage 2 as the authors' code does, by ``fit_network``: in every epoch new augmented images
+            through the network, whose batch norm normalises by the batch and moves its running statistics; an epoch
+            ends one batch before ``int(N / batch_size)``; and the warm-up of W epochs begins a step below ``lr``:
+            ``lr + (peak_lr - lr) (e - 1) / (W - 1)`` in epoch e. It needs 0 or at least 2 epochs of warm-up.
         views: 0, or K for logits or features of K augmented views of the images, one view after the other: K N rows,
             with the labels repeated. Epoch e reads view ``e % K``; with ``views=epochs`` every epoch has images of its
             own, as in the source. A run computes them (``--set calibrator.views=K``) by the training's augmentation.
@@ -66,16 +73,17 @@ class MarginCalibration(TrainedCalibration):
     Attributes:
         omega, beta, weight_norm: ``(C,)`` tensors after ``fit`` or ``load``.
         losses: mean loss of each epoch of the last ``fit``.
+        statistics: running statistics of batch norm, after ``fit_network``; otherwise empty.
 
     Raises:
         TypeError, ValueError: if a setting is outside its range.
         UsageError: if ``normalization`` is an unknown name.
 
     Source: Wang et al. 2022, ACML, arXiv:2112.07225; code microsoft/robustlearn, marc/.
-    Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
-    ``views``, where the code sends augmented images (AutoAugment and Cutout on CIFAR) through the network in every
-    epoch, in train mode, so that batch norm uses the batch and its running statistics change; the last, smaller batch
-    of an epoch is used; the rate of the warm-up starts at ``lr`` exactly.
+    Differs from that code unless it runs ``as_published``: the features are computed once, in eval mode, and without
+    augmentation unless there are ``views``; every batch of an epoch is used, the last and smaller one too, where the
+    code leaves out 5 % of CIFAR-LT; the warm-up begins with ``lr``. In both: dropout, where a network has it, is off in
+    stage 2; the last epoch is kept, not the best on the test set.
     """
 
     name = "margin"
@@ -101,6 +109,7 @@ class MarginCalibration(TrainedCalibration):
         weight_decay: float = 5e-4,
         normalization: Normalization = "weights",
         scale: float = 1.0,
+        as_published: bool = False,
         views: int = 0,
         order: Order | None = None,
         seed: int = 0,
@@ -126,6 +135,9 @@ class MarginCalibration(TrainedCalibration):
         self.warmup_epochs = _checks.integer("warmup_epochs", warmup_epochs, least=0)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs must be < epochs ({epochs}), got {warmup_epochs}")
+        self.as_published = _checked_mode(
+            as_published, lr=self.lr, peak_lr=self.peak_lr, warmup=self.warmup_epochs, views=self.views
+        )
         _require_weights(self.counts, gamma)
         self.normalization: Normalization = checked_normalization(normalization)
 
@@ -156,8 +168,66 @@ class MarginCalibration(TrainedCalibration):
             omega, beta = torch.ones_like(norm), torch.zeros_like(norm)
             loss_for = self._loss(omega, beta, norm)
             self._minimise([omega, beta], lambda rows: loss_for(logits[rows], target[rows]), target)
-        self.omega, self.beta, self.weight_norm = omega.detach(), beta.detach(), norm
+        self._keep(omega, beta, norm, {})
         return self
+
+    def fit_network(
+        self,
+        model: nn.Module,
+        passes: Callable[[int], Iterable[Any]],
+        *,
+        device: str | torch.device | None = None,
+        amp: bool = False,
+        head: str = "head",
+    ) -> Self:
+        """Learn ``omega`` and ``beta`` as the authors' code does, batch by batch through the network.
+
+        Each batch goes through a copy of ``model`` whose batch norms are in train mode, and one step follows. ``model``
+        is not changed: ``adapted`` returns the network with the moved statistics, and ``apply`` too.
+
+        Args:
+            model: the trained network.
+            passes: ``passes(epoch)`` gives the batches of an epoch, ``(x, labels)`` as ``collect`` takes: shuffled and
+                newly augmented, ``batches_of_an_epoch(N)`` of them.
+            device: where the network computes; the model's own when left out.
+            amp: compute in bfloat16 where autocast deems it safe.
+            head: name of its classifier module.
+
+        Raises:
+            TypeError, ValueError: as ``collect``; or the loss diverges.
+        """
+        moving = copy.deepcopy(unwrapped(model))
+
+        def batches_of(epoch: int) -> Iterator[tuple[int, Collected]]:
+            found = collected_batches(moving, passes(epoch), device=device, amp=amp, head=head, train_batch_norm=True)
+            yield from ((len(each.labels), each) for each in found)
+
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            norm = _checked_norm(weight_norm(named_head(moving, head)).detach().float().cpu(), len(self.counts))
+            omega, beta = torch.ones_like(norm).requires_grad_(), torch.zeros_like(norm).requires_grad_()
+            loss_for = self._loss(omega, beta, norm)
+            self.losses = descend(
+                [omega, beta],
+                batches_of,
+                lambda each: loss_for(each.logits, each.labels),
+                rates=[self._rate(epoch) for epoch in range(self.epochs)],
+                momentum=self.momentum,
+                weight_decay=self.weight_decay,
+                progress=self.progress,
+            )
+        self._keep(omega, beta, norm, running_statistics(moving))
+        return self
+
+    def batches_of_an_epoch(self, rows: int) -> int:
+        """Return how many batches of an epoch over N rows the authors' code takes: ``int(N / batch_size) - 1``.
+
+        Where that is none, for fewer rows than two batches, one: the code would not learn.
+        """
+        return max(1, rows // self.batch_size - 1)
+
+    def _keep(self, omega: Tensor, beta: Tensor, norm: Tensor, statistics: dict[str, Tensor]) -> None:
+        self.omega, self.beta, self.weight_norm = omega.detach(), beta.detach(), norm
+        self.statistics = statistics
 
     def _loss(self, omega: Tensor, beta: Tensor, norm: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         weight = torch.from_numpy(generalized_reweighting(self.counts, self.gamma)).to(norm)
@@ -200,8 +270,18 @@ class MarginCalibration(TrainedCalibration):
         return wrap_head(self.adapted(model), self.scale * omega, self.scale * beta * norm, head=head)
 
     def _settings(self) -> dict[str, Any]:
-        kept = ("gamma", "epochs", "lr", "peak_lr", "warmup_epochs", "batch_size", "momentum", "weight_decay")
-        return {name: getattr(self, name) for name in (*kept, "normalization", "scale", "views", "seed", "empty")}
+        kept: tuple[str, ...] = (
+            "gamma",
+            "epochs",
+            "lr",
+            "peak_lr",
+            "warmup_epochs",
+            "batch_size",
+            "momentum",
+            "weight_decay",
+        )
+        kept += ("normalization", "scale", "views", "seed", "empty") + ("as_published",) * self.as_published
+        return {name: getattr(self, name) for name in kept}
 
     def _outputs(self, given: Any, head: nn.Module | None, norm: Any) -> tuple[Outputs, Tensor]:
         if head is not None and norm is not None:
@@ -212,11 +292,30 @@ class MarginCalibration(TrainedCalibration):
         return outputs, _checked_norm(norm.to(outputs.device, outputs.dtype), len(self.counts))
 
     def _rate(self, epoch: int) -> float:
+        if self.as_published and epoch < self.warmup_epochs:
+            return self.lr + (self.peak_lr - self.lr) / (self.warmup_epochs - 1) * (epoch - 1)
         return cosine_rate(epoch, self.epochs, lr=self.lr, peak_lr=self.peak_lr, warmup_epochs=self.warmup_epochs)
 
     def __repr__(self) -> str:
         state = "fitted" if self._is_fitted() else "not fitted"
         return f"MarginCalibration(num_classes={len(self.counts)}, gamma={self.gamma:g}, epochs={self.epochs}, {state})"
+
+
+def _checked_mode(as_published: bool, *, lr: float, peak_lr: float, warmup: int, views: int) -> bool:
+    if not isinstance(as_published, bool):
+        raise TypeError(f"as_published must be true or false, got {as_published!r}")
+    if not as_published:
+        return False
+    if views:
+        raise ValueError(f"views must be 0 with as_published, which augments in every epoch, got {views}")
+    if warmup == 1:
+        raise ValueError("warmup_epochs must be 0 or >= 2 with as_published, got 1")
+    first = lr - (peak_lr - lr) / (warmup - 1) if warmup else lr
+    if first < 0:
+        raise ValueError(
+            f"warmup_epochs must leave the first rate >= 0 with as_published, got {warmup} from {lr:g} to {peak_lr:g}"
+        )
+    return True
 
 
 def _require_weights(counts: ClassCounts, gamma: float) -> None:

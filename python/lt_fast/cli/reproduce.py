@@ -123,6 +123,8 @@ def _carried_out(plan: "Plan", arguments: argparse.Namespace, output: Output) ->
     from lt_fast.scheduling import carry_out, check_data  # noqa: PLC0415
 
     jobs, machine = plan.jobs(), _machine(arguments)
+    if not plan.rows:  # a figure that trains by itself
+        return []
     if not jobs:
         reasons = "; ".join(dict.fromkeys(each.reason for each in plan.rows if each.reason))
         raise UsageError(f"{plan.target.name} must have a row that can be run, but {reasons}")
@@ -161,7 +163,7 @@ def _report(found: "Answer", arguments: argparse.Namespace, output: Output) -> N
     output.say(f"\n{table_text(found)}")
     place = arguments.out / found.plan.target.name
     files = [] if arguments.dry_run else write(found, place)
-    pictures = [] if arguments.dry_run or arguments.no_plots else draw(found, place / "picture.png")
+    pictures = [] if arguments.dry_run or arguments.no_plots else draw(found, place)
     if files:
         output.say(f"\ntables: {', '.join(map(str, files))}")
     if pictures:
@@ -176,8 +178,8 @@ def _list(targets: "list[Target]", output: Output) -> None:
         known = f"{numbers['published']} published numbers"
         known += f", {numbers['unverified']} of them unverified" if numbers["unverified"] else ""
         output.say(f"{each['name']}: {each['title']}; {each['paper']}")
-        output.say(f"  rows: {', '.join(each['rows'])}")
-        output.say(f"  data: {', '.join(each['data'])}; {each['runs']} runs with 3 seeds; {known}")
+        output.say(f"  rows: {'; '.join(each['rows']) or 'none, it trains by itself'}")
+        output.say(f"  data: {', '.join(each['data']) or 'its own'}; {each['runs']} runs with 3 seeds; {known}")
         for name, words in each["protocols"].items():
             output.say(f"  --protocol {name}{' (default)' * (name == each['protocol'])}: {words}")
         for name in ("lost", "cannot be run"):

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _checks
 from lt_fast.batch import BatchPlan, MixPlan
-from lt_fast.sampling import SeekableSampler
+from lt_fast.sampling import SeekableBatchSampler, SeekableSampler
 
 _BATCHES = "batches of batch_sampler"
 
@@ -111,7 +111,7 @@ class SamplerPlans:
         Raises:
             IndexError: if the sampler gives an index that the data set does not have.
         """
-        index = checked_index(self.sampler.batch(epoch, step), len(self.labels))
+        index = checked_index(_drawn(self.sampler, epoch, step), len(self.labels))
         position = step * self.sampler.batch_size + np.arange(len(index))
         plan = BatchPlan(epoch, step, index, position, None, self.views)
         if self.mixer is None:
@@ -215,6 +215,16 @@ class FixedBatches:
         for name, value in self.state_dict().items():
             if state.get(name) != value:
                 raise ValueError(f"state must be of the same batches: {name} was {state.get(name)}, is {value}")
+
+
+def _drawn(sampler: NumberedBatches, epoch: int, step: int) -> Any:
+    """Return a batch by its number: as an array, where a sampler of this package would make a list of it.
+
+    A class that has its own ``batch`` is asked for that.
+    """
+    if isinstance(sampler, SeekableBatchSampler) and type(sampler).batch is SeekableBatchSampler.batch:
+        return sampler.batch_array(epoch, step)
+    return sampler.batch(epoch, step)
 
 
 def described(part: Any) -> str | None:

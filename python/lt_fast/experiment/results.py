@@ -32,7 +32,14 @@ from lt_fast.experiment.predictions import (
     scores_in,
 )
 from lt_fast.experiment.scored_prior import scored_prior
-from lt_fast.experiment.second_stage import adapted, batches_to_fit, fine_tune, refuse_unfit, shift_batch_norm
+from lt_fast.experiment.second_stage import (
+    adapted,
+    batches_to_fit,
+    fine_tune,
+    fit_through_network,
+    refuse_unfit,
+    shift_batch_norm,
+)
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import deterministic
@@ -72,13 +79,15 @@ def scored_batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield position in the data set, logits of ``method.predict`` and label of this rank's images, batch by batch."""
     method.eval()
-    with torch.no_grad(), deterministic(torch.device(device)):
-        for batch in loader:
-            x = batch.x.to(device, non_blocking=True)
-            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config["amp"]):
-                logits = method.predict(x)
-            if batch.weight and batch.index is not None:
-                yield batch.index, logits.float().cpu(), batch.target
+    target = torch.device(device)
+    for batch in loader:
+        x = batch.x.to(device, non_blocking=True)
+        # Entered for each batch: of a pass that an error has left, the collector of garbage would end them in the
+        # middle of something else, whose algorithms and gradients they would change.
+        with torch.no_grad(), deterministic(target), torch.autocast(target.type, torch.bfloat16, enabled=config["amp"]):
+            logits = method.predict(x).float().cpu()
+        if batch.weight and batch.index is not None:
+            yield batch.index, logits, batch.target
 
 
 def keeps_best(images: Any, counts: ClassCounts, calibrator: Any, most: int) -> bool:
@@ -162,6 +171,8 @@ def fit_calibrator(config: Mapping[str, Any], data: Data, parts: Parts, calibrat
     _warn_of_second_adjustment(config, data, calibrator)
     refuse_unfit(config, calibrator)
     model = parts.method.model
+    if fit_through_network(config, parts.data, calibrator, model, source_of(images), device=device):
+        return wanted
     shift_batch_norm(config, parts.data, calibrator, model, device=device)
     network, views = adapted(calibrator, model), batches_to_fit(config, parts.data, calibrator, source_of(images))
     with deterministic(torch.device(device)):

@@ -1,8 +1,9 @@
 """What stage 2 is fitted on: the images as they are or augmented views of them, after batch norm has been shifted."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -32,6 +33,30 @@ def batches_to_fit(
     in_order = FixedBatches(len(source), batch_size=data.evaluation_batch)
     loader = replace(data, source=source).loader(in_order, mixer=None)
     yield from (loader.batches(config["epochs"] + view) for view in range(views))
+
+
+def fit_through_network(
+    config: Mapping[str, Any], data: TrainingData, calibrator: Any, model: nn.Module, source: Any, *, device: str
+) -> bool:
+    """Let a calibrator that runs ``as_published`` learn through the network, and return whether it does.
+
+    Every epoch shuffles and augments the images of ``source`` anew: a function of (seed, epoch, position), the epochs
+    counted on from the training's.
+    """
+    if not getattr(calibrator, "as_published", False):
+        return False
+    size = min(calibrator.batch_size, len(source))
+    sampler = ShuffledBatchSampler(source.labels, batch_size=size, output="numpy", seed=config["seed"])
+    loader = replace(data, source=source).loader(sampler, mixer=None)
+
+    def passes(epoch: int) -> Iterator[Any]:
+        every: Any = loader.batches(config["epochs"] + epoch)
+        with closing(every) as batches:  # it reads ahead
+            yield from islice(batches, calibrator.batches_of_an_epoch(len(source)))
+
+    with deterministic(torch.device(device)):
+        calibrator.fit_network(model, passes, device=device, amp=config["amp"])
+    return True
 
 
 def shift_batch_norm(
@@ -91,11 +116,12 @@ def refuse_unfit(config: Mapping[str, Any], calibrator: Any) -> None:
     """
     if config.get(MODE) != "freeze":
         return
-    for setting in ("shift_epochs", "finetune_epochs"):
-        if getattr(calibrator, setting, 0):
+    for setting, none in (("shift_epochs", "0"), ("finetune_epochs", "0"), ("as_published", "false")):
+        found = getattr(calibrator, setting, 0)
+        if found:
             raise UsageError(
-                f"calibrator.{setting} must be 0 where the network is frozen, got {getattr(calibrator, setting)}: its "
-                "features are computed once; set it to 0, or leave --freeze out"
+                f"calibrator.{setting} must be {none} where the network is frozen, got {str(found).lower()}: its "
+                f"features are computed once; set it to {none}, or leave --freeze out"
             )
     if getattr(calibrator, "views", 0) and not config["feature_views"]:
         raise UsageError(

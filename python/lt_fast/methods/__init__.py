@@ -9,6 +9,7 @@ from lt_fast.methods.classification import Classification
 from lt_fast.methods.cp_mix import ConfusionPairing
 from lt_fast.methods.deferred_reweighting import DeferredReweighting
 from lt_fast.methods.distillation import Distillation, distillation_loss
+from lt_fast.methods.fasa import FeatureAugmentation
 from lt_fast.methods.feature_mixing import FeatureMixer, FeatureMixing
 from lt_fast.methods.hybrid_contrast import HybridContrast, HybridPSC, HybridSC
 from lt_fast.methods.method import Method, StepOutput
@@ -25,6 +26,7 @@ __all__ = [
     "ConfusionPairing",
     "DeferredReweighting",
     "Distillation",
+    "FeatureAugmentation",
     "FeatureMixer",
     "FeatureMixing",
     "HybridContrast",

@@ -110,8 +110,8 @@ def _last_stage(network: Classifier) -> tuple[nn.Sequential, int]:
     if isinstance(stage, nn.Sequential):
         return stage, 1
     raise ValueError(
-        f"backbone must be resnet32, digits_net or a ResNet of torchvision or timm, got {type(network).__name__} "
-        "whose last block is unknown; name one with --set model.backbone=NAME"
+        f"model must be resnet32, digits_net or a ResNet of torchvision or timm for two branches, got "
+        f"{type(network).__name__}, whose last block is unknown; name another, and leave --freeze out"
     )
 
 

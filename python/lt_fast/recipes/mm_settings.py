@@ -64,7 +64,12 @@ CLASS_ERRORS = Table(
     100.0,
     "step",
     (
-        Row("CB-RW", "cb", {"loss.normalization": "weights"}, "kaidic/LDAM-DRW: --train_rule Reweight, error 38.06 %"),
+        Row(
+            "CB-RW",
+            "cb",
+            {"loss.normalization": "weights"},
+            "kaidic/LDAM-DRW: cifar_train.py, rule Reweight, error 38.06 %",
+        ),
         Row("MM-DRW", "mm_drw", AS_PUBLISHED, f"{CODE}: juypyter/ResultCLS.ipynb, HMM_DRW, error 22.83 %"),
     ),
     f"{CODE}: juypyter/ResultCLS.ipynb; its values of scale, max_margin and gamma are not recorded",

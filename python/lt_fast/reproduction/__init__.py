@@ -4,11 +4,11 @@
 75.1
 """
 
-from lt_fast.reproduction import cp_mix, losses_with_margins, mammc, second_stages
+from lt_fast.reproduction import cp_mix, drawn_figures, losses_with_margins, mammc, second_stages
 from lt_fast.reproduction.answers import Answer, Entry, answer
 from lt_fast.reproduction.numbers import Published, published
 from lt_fast.reproduction.planning import Plan, plan
-from lt_fast.reproduction.target import TARGETS, Row, Tail, Target, register_target, rows_on, target_of
+from lt_fast.reproduction.target import TARGETS, Row, Tail, Target, register_target, rows_of, rows_on, target_of
 
 __all__ = [
     "TARGETS",
@@ -23,9 +23,11 @@ __all__ = [
     "plan",
     "published",
     "register_target",
+    "rows_of",
     "rows_on",
     "target_of",
 ]
 
-for _target in (*mammc.TARGETS, *cp_mix.TARGETS, *losses_with_margins.TARGETS, *second_stages.TARGETS):
+_ALL = (mammc, cp_mix, losses_with_margins, second_stages, drawn_figures)
+for _target in (target for module in _ALL for target in module.TARGETS):
     register_target(_target)

@@ -135,6 +135,11 @@ def answer(plan: Plan, failed: Mapping[Path, str] | None = None) -> Answer:
     return Answer(plan, tuple(entries), tuple(trainings), shared)
 
 
+def finished_folders(planned: PlannedRow) -> list[Path]:
+    """Return the directories of the runs of a row that have finished."""
+    return [folder for folder, _ in _finished(planned)]
+
+
 def _finished(planned: PlannedRow) -> list[tuple[Path, dict[str, Any]]]:
     found = [(job, finished_result(job)) for job in planned.jobs]
     return [(job.folder, _of_stage(planned, job, result)) for job, result in found if result is not None]

@@ -1,6 +1,7 @@
 """Tables 1 to 4 and 7 to 9 of the CP-Mix paper, whose numbers are lost; the rows can be run all the same."""
 
-from lt_fast.reproduction.target import Row, Tail, Target, rows_on
+from lt_fast.recipes.cp_mix_ablation import TABLE_3, TABLE_4
+from lt_fast.reproduction.target import Row, Tail, Target, rows_of, rows_on
 
 _PAPER = "Yoon, Hong, Joo, Qin, Jeong, Lee 2024, Mix from Failure (arXiv:2411.07621)"
 _LOST = "every number: no copy of the paper's tables was found"
@@ -28,7 +29,6 @@ _EXPERTS = (
     ("OTMix+RIDE", "otmix_ride"),
     ("CP-Mix+RIDE", "cp_mix_ride"),
 )
-_PARTS = (("CE", "ce"), ("Balanced Softmax", "balanced_softmax"))
 
 
 def _cifar(data: str) -> tuple[Tail, ...]:
@@ -46,43 +46,16 @@ def _methods_on(tails: tuple[Tail, ...]) -> tuple[Row, ...]:
     return single + rows_on(tails, *_EXPERTS)
 
 
-def _part(label: str, *, pairs: bool, function: bool, regularize: bool) -> tuple[str, str, dict[str, object]]:
-    changes: dict[str, object] = {"method.mix_pairs": pairs, "method.regularize": regularize, "calibrator": None}
-    return label, "cp_mix", changes if function else {**changes, "method.tau": 0.0}
-
-
-_ABLATION = (
-    *_PARTS,
-    _part("BS + regularisation", pairs=False, function=False, regularize=True),
-    _part("BS + regularisation + mixing function", pairs=False, function=True, regularize=True),
-    _part("BS + pairs", pairs=True, function=False, regularize=False),
-    _part("BS + pairs + mixing function", pairs=True, function=True, regularize=False),
-    _part("BS + pairs + regularisation", pairs=True, function=False, regularize=True),
-    _part("BS + pairs + mixing function + regularisation", pairs=True, function=True, regularize=True),
-    ("CP-Mix, with fine-tuning", "cp_mix"),
-)
-"""All combinations of the parts that the text names: nine rows, as each of the two tables has."""
-
-
-def _table(number: int, words: str, tails: tuple[Tail, ...], *, ablation: bool = False, known: bool = False) -> Target:
-    """Return one table; ``known`` are those whose data sets the text names."""
-    return Target(
-        f"cp-mix-table-{number}",
-        f"Table {number}: {words}",
-        _PAPER,
-        rows_on(tails, *_ABLATION) if ablation else _methods_on(tails),
-        metrics=_GROUPS,
-        lost=_LOST,
-        notes=() if known else (_UNKNOWN,),
-    )
+def _table(number: int, words: str, rows: tuple[Row, ...], *notes: str) -> Target:
+    return Target(f"cp-mix-table-{number}", f"Table {number}: {words}", _PAPER, rows, _GROUPS, lost=_LOST, notes=notes)
 
 
 TARGETS = (
-    _table(1, "CP-Mix and other methods on CIFAR-LT", _cifar("cifar100-lt") + _cifar("cifar10-lt"), known=True),
-    _table(2, "CP-Mix and other methods on large data sets", _LARGE, known=True),
-    _table(3, "parts of CP-Mix on CIFAR-100-LT", _cifar("cifar100-lt")[:1], ablation=True),
-    _table(4, "parts of CP-Mix on CIFAR-10-LT", _cifar("cifar10-lt")[:1], ablation=True),
-    _table(7, "groups of classes on CIFAR-10-LT", _cifar("cifar10-lt")),
-    _table(8, "groups of classes on CIFAR-100-LT", _cifar("cifar100-lt")),
-    _table(9, "groups of classes on ImageNet-LT", _LARGE[:1]),
+    _table(1, "CP-Mix and other methods on CIFAR-LT", _methods_on(_cifar("cifar100-lt") + _cifar("cifar10-lt"))),
+    _table(2, "CP-Mix and other methods on large data sets", _methods_on(_LARGE)),
+    _table(3, "parts of CP-Mix on CIFAR-100-LT", rows_of(TABLE_3), _UNKNOWN),
+    _table(4, "parts of CP-Mix on CIFAR-10-LT", rows_of(TABLE_4), _UNKNOWN),
+    _table(7, "groups of classes on CIFAR-10-LT", _methods_on(_cifar("cifar10-lt")), _UNKNOWN),
+    _table(8, "groups of classes on CIFAR-100-LT", _methods_on(_cifar("cifar100-lt")), _UNKNOWN),
+    _table(9, "groups of classes on ImageNet-LT", _methods_on(_LARGE[:1]), _UNKNOWN),
 )

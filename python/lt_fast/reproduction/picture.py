@@ -5,23 +5,33 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast.report.style import BLUE, VERMILION, figure
-from lt_fast.reproduction.answers import Answer, Entry
+from lt_fast.reproduction.answers import Answer, Entry, finished_folders
 from lt_fast.reproduction.target import Tail
 
 _COLUMNS = 4
-_ROW_HEIGHT, _MARGIN = 0.28, 1.1
+_ROW_HEIGHT, _MARGIN, _CURVE_HEIGHT = 0.28, 1.1, 3.2
 
 
-def draw(found: Answer, path: Path) -> list[Path]:
-    """Draw the overall accuracies as ``path`` with the endings ``.png`` and ``.svg``, and return the files.
+def draw(found: Answer, folder: Path) -> list[Path]:
+    """Draw the picture of an answer into ``folder``, as PNG and SVG, and return the files.
 
-    One panel per data set. A table has a line per row, a figure its axis from left to right. A blue dot is measured,
-    with its interval; a red diamond is published, hollow where the number is unverified.
+    A figure that has a drawing of its own is drawn by it, once every row has a finished run. Anything else is
+    ``picture``: one panel per data set, in which a table has a line per row and a figure its axis from left to right. A
+    blue dot is measured, with its interval; a red diamond is published, hollow where the number is unverified.
 
     Raises:
         MissingExtraError: if matplotlib is not installed.
         DataError: if the folder cannot be written.
     """
+    own = found.plan.target.draw
+    if own is None:
+        return _panels(found, folder / "picture.png")
+    runs = {each.row.label: finished_folders(each) for each in found.plan.rows}
+    complete = all(runs.values()) and len(runs) == len(found.plan.target.rows)
+    return own(runs, folder) if complete else []
+
+
+def _panels(found: Answer, path: Path) -> list[Path]:
     shown = [entry for entry in found.entries if entry.metric == "overall"]
     shown = [entry for entry in shown if entry.measured is not None or entry.published is not None]
     if not shown:
@@ -29,7 +39,7 @@ def draw(found: Answer, path: Path) -> list[Path]:
     tails = list(dict.fromkeys(entry.tail for entry in shown))
     columns = min(len(tails), _COLUMNS)
     most = max(len(_of(shown, tail)) for tail in tails)
-    height = 3.2 if found.plan.target.axis else _MARGIN + _ROW_HEIGHT * most
+    height = _CURVE_HEIGHT if found.plan.target.axis else _MARGIN + _ROW_HEIGHT * most
     with figure(path, width=4.0, height=height, columns=columns, rows=-(-len(tails) // columns)) as (drawn, axes):
         panels = list(axes.flat) if hasattr(axes, "flat") else [axes]
         for panel, tail in zip(panels, tails, strict=False):
@@ -37,10 +47,14 @@ def draw(found: Answer, path: Path) -> list[Path]:
             (_curve if found.plan.target.axis else _lines)(panel, found, _of(shown, tail))
         for panel in panels[len(tails) :]:
             panel.set_axis_off()
-        hollow = "" if all(entry.verified or entry.published is None for entry in shown) else ", hollow unverified"
-        words = f"accuracy, percent: blue dot measured, with 95 % interval; red diamond published{hollow}"
-        drawn.supxlabel(words, fontsize=9)
+        drawn.supxlabel(_legend(shown), fontsize=9)
     return [path.with_suffix(f".{ending}") for ending in ("png", "svg")]
+
+
+def _legend(shown: Sequence[Entry]) -> str:
+    hollow = "" if all(entry.verified or entry.published is None for entry in shown) else ", hollow unverified"
+    published = "" if all(entry.published is None for entry in shown) else f"; red diamond published{hollow}"
+    return f"accuracy, percent: blue dot measured, with 95 % interval{published}"
 
 
 def _of(entries: Sequence[Entry], tail: Tail) -> list[Entry]:

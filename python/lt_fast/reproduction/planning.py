@@ -113,7 +113,7 @@ def chosen_rows(
             )
     found = [row for row in found if data is None or row.tail.data == data]
     found = [row for row in found if imbalance_ratio is None or row.tail.imbalance_ratio == imbalance_ratio]
-    if not found:
+    if target.rows and not found:
         tails = ", ".join(tail.in_words() for tail in target.tails())
         raise UsageError(f"{target.name} must have a row that is asked for; its data sets are {tails}")
     return found

@@ -1,11 +1,13 @@
 """``Target``: a published table or figure as rows that can be run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lt_fast._text import nearest
 from lt_fast.errors import UsageError
+from lt_fast.recipes.rows import Table
 from lt_fast.reproduction.numbers import Place, Published, published
 
 OWN = "own"
@@ -87,6 +89,7 @@ class Target:
         lost: what of its numbers is not known, or "".
         notes: what a reader of the comparison must know, in sentences.
         axis: what ``Row.at`` is, for a figure; "" for a table.
+        draw: for a figure of its own kind, from (label to the directories of finished runs, folder) to the files.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Target:
     lost: str = ""
     notes: tuple[str, ...] = ()
     axis: str = ""
+    draw: Callable[[Mapping[str, Sequence[Path]], Path], list[Path]] | None = None
 
     def published(self, row: Row) -> Mapping[str, Published]:
         """Return the published numbers of a row by metric."""
@@ -112,6 +116,15 @@ class Target:
 def rows_on(tails: Iterable[Tail], *rows: tuple[Any, ...]) -> tuple[Row, ...]:
     """Return the rows ``(label, recipe, settings)`` on each of several data sets, the data sets outermost."""
     return tuple(Row(label, tail, recipe, *rest) for tail in tails for label, recipe, *rest in rows)
+
+
+def rows_of(*tables: Table) -> tuple[Row, ...]:
+    """Return the rows of tables that are written down with the recipes."""
+    return tuple(
+        Row(row.label, Tail(table.data, table.imbalance_ratio, table.profile), row.recipe, row.overrides)
+        for table in tables
+        for row in table.rows
+    )
 
 
 TARGETS: dict[str, Target] = {}

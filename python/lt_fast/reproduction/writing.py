@@ -18,7 +18,7 @@ _SHOWN_OF_HASHES = 8
 
 def table_text(found: Answer) -> str:
     """Return the comparison, how each row was trained, and what the runs on each data set share."""
-    parts = [_heading(found), _comparison(found), *_remarks(found)]
+    parts = [_heading(found), *([_comparison(found)] if found.entries else []), *_remarks(found)]
     if found.trainings:
         parts += [_trainings(found), *(f"{tail.in_words()}: {line}" for tail, line in found.protocols.items())]
     return "\n\n".join(parts)
@@ -28,7 +28,7 @@ def table_csv(found: Answer) -> str:
     """Return one line per row, data set and metric."""
     text = io.StringIO()
     lines = list(_flat_entries(found))
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(lines[0]) if lines else Entry._fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: "" if value is None else value for name, value in line.items()} for line in lines)
     return text.getvalue()

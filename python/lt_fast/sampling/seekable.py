@@ -200,6 +200,16 @@ class SeekableBatchSampler:
         batch: Batch = self._batches(epoch, step, 1, 1)[0]
         return batch
 
+    def batch_array(self, epoch: int, step: int) -> NDArray[np.int64]:
+        """Return the indices of ``batch(epoch, step)`` as ``(B,)`` int64 for every ``output``, pairs flattened.
+
+        Raises:
+            IndexError: if the step is not in [0, num_batches).
+        """
+        if not 0 <= step < self.num_batches:
+            raise IndexError(f"step must lie in [0, {self.num_batches}), got {step}")
+        return self._draws.array(epoch, step, 1, 1, self.batch_size)
+
     def set_epoch(self, epoch: int) -> None:
         """Start ``epoch`` with the next ``iter()``, from its beginning or a restored position.
 
