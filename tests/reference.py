@@ -901,6 +901,18 @@ def mean_present(values):
     return sum(present) / len(present) if present else None
 
 
+def class_margins(logits, labels, lengths):
+    """Of each class the mean over its images of z_y, z_y less the largest other and z_y / |w_y|, and their number."""
+    found = []
+    for label in range(len(lengths)):
+        rows = [row for row, own in zip(logits, labels, strict=True) if own == label]
+        own = [row[label] for row in rows]
+        margin = [row[label] - max(value for at, value in enumerate(row) if at != label) for row in rows]
+        number = max(len(rows), 1)
+        found.append((sum(own) / number, sum(margin) / number, sum(own) / number / lengths[label], len(rows)))
+    return found
+
+
 def softmax(row):
     """exp(z_j) / sum_c exp(z_c)."""
     powers = [math.exp(value - max(row)) for value in row]
@@ -1033,6 +1045,32 @@ def resnet_features(x, layers):
     return x.flatten(2).mean(dim=2)
 
 
+def bottleneck_features(x, layers):
+    """google-research, logit_adjustment/models.py _cifar_resnet: its padding, blocks, last batch norm and mean.
+
+    ``layers``: (convolution weight, batch norm state) in the order conv1; then for each of 15 blocks 2a, 2b, 2c and, in
+    the first of a stage, the shortcut; last the state of final_bn with None for a weight.
+    """
+    found = iter(layers)
+
+    def normed(out, stride=1, padding=0):
+        weight, norm = next(found)
+        return _normalized(torch.conv2d(out, weight, stride=stride, padding=padding), norm)
+
+    out = torch.relu(normed(torch.nn.functional.pad(x, (3, 3, 3, 3))))
+    for stage in range(3):
+        for block in range(5):
+            stride = 2 if stage > 0 and block == 0 else 1
+            inner = torch.relu(normed(out))
+            even = inner.shape[2] % 2 == 0
+            # TensorFlow's "same": with stride 2 an even size needs one pixel, behind; an odd one needs two.
+            inner = torch.nn.functional.pad(inner, (0, 1, 0, 1) if stride == 2 and even else (1, 1, 1, 1))
+            inner = torch.relu(normed(inner, stride=stride))
+            inner = normed(inner)
+            out = torch.relu(inner + (normed(out, stride=stride) if block == 0 else out))
+    return _normalized(out, next(found)[1]).flatten(2).mean(dim=2)
+
+
 def basic_resnet_features(x, layers):
     """He et al. 2016, Table 1, the network for photographs, with one basic block in each of the four stages.
 
@@ -1090,6 +1128,17 @@ def cosine_learning_rate(step, steps, *, base, final=0.0, warm_steps=0, warmup_s
         return warmup_start + (base - warmup_start) * (step + 1) / warm_steps
     progress = (step - warm_steps) / (steps - warm_steps)
     return final + 0.5 * (base - final) * (1 + math.cos(progress * math.pi))
+
+
+def logit_adjustment_rate(step, steps_per_epoch, base=0.1):
+    """LearningRateSchedule of google-research, logit_adjustment/utils.py, with CIFAR-100-LT's pairs."""
+    schedule = [(1.0, 22), (0.1, 691), (0.01, 1059), (0.001, 1290)]
+    epoch = step / steps_per_epoch
+    rate = base * schedule[0][0] * epoch / schedule[0][1]
+    for multiplier, start in schedule:
+        if epoch >= start:
+            rate = base * multiplier
+    return rate
 
 
 def train_plainly(model, criterion_of, batches, learning_rate, *, epochs, momentum, weight_decay):

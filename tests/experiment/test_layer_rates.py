@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lt_fast import models
 from lt_fast.experiment.layer_rates import Layerwise, rates_by_layer
 
 
@@ -16,6 +17,14 @@ def test_rates_fall_off_evenly_towards_the_image():
     rates = rates_by_layer(model, 0.01)
     found = [[rates[id(each)] for each in layer.parameters()] for layer in (model[0], model[2], model[4])]
     assert found == [[pytest.approx(0.01)] * 2, [pytest.approx(0.1)] * 2, [1.0] * 2]
+
+
+def test_experts_side_by_side_are_one_layer():
+    model = models.digits_net(3, experts=2)
+    rates = rates_by_layer(model, 0.1)
+    pairs = zip(model.experts[0].parameters(), model.experts[1].parameters(), strict=True)
+    assert all(rates[id(one)] == rates[id(other)] < 1 for one, other in pairs)
+    assert {rates[id(each)] for each in model.head.parameters()} == {1.0}
 
 
 def test_a_single_layer_has_the_whole_rate():

@@ -168,8 +168,9 @@ def test_methods_that_blend_train_on_features(method, folder, tmp_path, lt_fast)
     agrees(tmp_path / "run", folder)
 
 
-def test_cmo_pastes_photographs(folder, tmp_path, lt_fast):
-    words = ["--method", "cmo", "--model", NET, "--epochs", 1, "--set", "probability=1", *SHORT]
+@pytest.mark.parametrize(("method", "setting"), [("cmo", "start_at=0"), ("otmix", "transport_exponent=0")])
+def test_rectangles_of_photographs_are_pasted(method, setting, folder, tmp_path, lt_fast):
+    words = ["--method", method, "--model", NET, "--epochs", 1, "--set", "probability=1", "--set", setting, *SHORT]
     lt_fast("train", folder, "--run", tmp_path / "run", *words)
     agrees(tmp_path / "run", folder)
 

@@ -76,6 +76,30 @@ def test_the_stated_prior_is_the_one_that_the_loss_trains_for(method, changes):
     np.testing.assert_allclose(learned, _posterior(grid.double(), stated.prior), atol=0.03)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "balanced_softmax"])
+@pytest.mark.parametrize("rule", [{}, {"q": 0.5}, {"q": 1.0}, {"q": -1.0}, {"class_probs": [2.0, 1.0, 1.0]}])
+def test_the_frequencies_of_a_class_balanced_sampler_are_those_that_it_draws_by(rule, loss):
+    labels = np.repeat(np.arange(3), COUNTS.counts)
+    drawn = lt.sampling.ClassBalancedBatchSampler(labels, batch_size=10, **rule).class_probs
+    config = experiment.resolve("ce", "digits-lt", {"loss": loss})
+    config = {**config, "sampler": {"name": "class_balanced", **rule}}
+    wanted = drawn if loss == "cross_entropy" else drawn / COUNTS.prior / (drawn / COUNTS.prior).sum()
+    found = scored_prior(config, COUNTS, None)
+    np.testing.assert_allclose(found.prior, wanted)
+    assert "class_balanced sampling by" in found.reason
+    empty = scored_prior(config, lt.ClassCounts([800, 0, 50]), None).prior
+    assert empty[1] == 0
+    assert empty.sum() == pytest.approx(1)
+
+
+def test_a_schedule_of_the_sampler_stands_for_no_prior():
+    config = experiment.resolve("ce", "digits-lt")
+    config = {**config, "sampler": {"name": "class_balanced", "schedule": lt.sampling.ProgressiveSchedule(60)}}
+    found = scored_prior(config, COUNTS, None)
+    assert found.prior is None
+    assert "the sampler class_balanced draws by frequencies that change" in found.reason
+
+
 def test_what_stands_for_no_prior_says_why():
     for method, changes, words in (
         ("ldam", {}, "the loss ldam does not aim at class probabilities"),

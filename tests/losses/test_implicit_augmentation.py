@@ -35,6 +35,24 @@ def test_logits_are_those_of_the_reference(target, alpha, beta):
         assert torch.equal(found, logits)
 
 
+def test_a_diagonal_is_the_covariance_with_zeros_elsewhere():
+    weight, shift, _ = parts()
+    logits, target, variance = draw(3, C, seed=9), torch.tensor([0, 3, 3]), draw(C, D, seed=4).exp()
+    found = augmented_logits(logits, weight, target, shift, variance, alpha=0.3, beta=0.6)
+    expected = augmented_logits(logits, weight, target, shift, torch.diag_embed(variance), alpha=0.3, beta=0.6)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [4, 4, 9]])
+def test_variances_are_the_diagonal_of_the_covariances(cuts):
+    features, target = draw(12, D), torch.tensor([0, 2, 2, 0, 0, 3, 2, 2, 0, 2, 2, 2])
+    moments = ClassMoments(C, D, diagonal=True).double()
+    for rows, labels in zip(features.tensor_split(cuts), target.tensor_split(cuts), strict=True):
+        moments.update(rows, labels)
+    _, covariance = reference.class_moments(features, target, C)
+    torch.testing.assert_close(moments.covariance, covariance.diagonal(dim1=1, dim2=2), rtol=1e-12, atol=1e-12)
+
+
 def test_two_classes():
     weight, shift, covariance = parts(classes=2)
     logits, target = draw(3, 2, seed=9), torch.tensor([0, 1, 1])

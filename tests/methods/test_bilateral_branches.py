@@ -127,6 +127,17 @@ def test_a_network_without_branches_gets_them():
     )
 
 
+def test_the_share_may_fall_over_more_than_the_training():
+    config = experiment.resolve("bbn", "inaturalist-2018")
+    counts = training_data().class_counts
+    length = config["method"]["share_length"]
+    method = BilateralBranches(models.digits_net(10), CrossEntropyLoss(counts), share_length=length)
+    method.on_epoch_start(100, 180)
+    assert float(method.share) == pytest.approx(reference.bbn_share(100, 200))  # div_epoch of the authors' code
+    with pytest.raises(ValueError, match="share_length must be"):
+        BilateralBranches(models.digits_net(10), CrossEntropyLoss(counts), share_length=0.5)
+
+
 @pytest.mark.parametrize("q", [math.nan, math.inf])
 def test_a_wrong_q_is_named(q):
     with pytest.raises(ValueError, match="q must be"):

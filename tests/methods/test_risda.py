@@ -109,7 +109,7 @@ def test_the_first_stage_is_plain_and_keeps_no_moments():
     for epoch in range(2):
         method.on_epoch_start(epoch, 2)
         phases.append(method.phase(epoch))
-    assert phases == [(False, "plain"), (True, "plain")]
+    assert phases == [(False, False, "plain"), (True, False, "plain")]
 
 
 def test_the_reasoning_is_done_once_and_saved():
@@ -125,13 +125,30 @@ def test_the_reasoning_is_done_once_and_saved():
 
 @pytest.mark.parametrize("freeze", [False, True])
 def test_freezing_trains_the_classifier_alone(freeze):
-    method, batches = in_second_stage(freeze=freeze)
+    method, batches = in_second_stage(freeze_from=0.5 if freeze else 1.0)
     method.train()
     method.training_step({"train": batches[0]}).loss.backward()
     assert method.model.head.weight.grad.any()
     first = method.model.trunk[0].weight.grad
     assert (first is None) == freeze
     assert method.may_leave_parameters_unused == freeze
+
+
+def test_the_diagonal_is_that_of_the_covariances():
+    (whole, batches), (diagonal, _) = in_second_stage(), in_second_stage(diagonal=True)
+    for method in (whole, diagonal):
+        method.eval()
+        method.training_step({"train": batches[0]})
+    variances = whole.moments.covariance.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(diagonal.moments.covariance, variances, rtol=1e-4, atol=1e-6)
+    assert diagonal._covariance().shape == (10, 64)
+
+
+def test_the_values_on_imagenet_are_those_of_the_code():
+    config = experiment.resolve("risda", "imagenet-lt")
+    method = {name: config["method"][name] for name in ("alpha", "beta", "head_fraction", "diagonal", "freeze_from")}
+    assert method == {"alpha": 0.0, "beta": 7.5, "head_fraction": 0.385, "diagonal": True, "freeze_from": 0.9}
+    assert (config["model"]["name"], config["epochs"], config["batch_size"]) == ("resnet50", 100, 128)
 
 
 @pytest.mark.parametrize("target", [[3], [4, 4, 4], [0, 9]], ids=["one image", "one class", "two classes"])
@@ -164,6 +181,7 @@ def test_the_recipe_has_the_values_of_the_code():
         ({"alpha": -1.0}, "alpha must be finite and >= 0"),
         ({"beta": math.nan}, "beta must be"),
         ({"start_at": 1.5}, r"start_at must lie in \[0, 1\]"),
+        ({"freeze_from": 2.0}, r"freeze_from must lie in \[0, 1\]"),
         ({"head_fraction": -0.1}, r"head_fraction must lie in \[0, 1\]"),
     ],
 )

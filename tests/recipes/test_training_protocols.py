@@ -4,10 +4,12 @@ import re
 
 import pytest
 
+import reference
 from lt_fast.datasets import long_tailed_counts, validation_split
 from lt_fast.datasets.validation import held_out_counts
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve, run_name, sources_of, training_protocol_of, values_of
+from lt_fast.experiment.build import make_schedule
 from lt_fast.experiment.config import flattened, method_name
 from lt_fast.experiment.lengths import training_images
 from lt_fast.recipes import RECIPES, TRAINING_PROTOCOLS, Spec, TrainingProtocol, cited, register
@@ -104,6 +106,21 @@ def test_imbalanced_dl_is_its_code():
     assert [round(300 * part) for part in (*config["schedule"]["milestones"], config["defer_until"])] == [150, 250, 250]
     assert (config["epochs"], resolve("ce", "cifar10-lt", protocol="imbalanced_dl")["epochs"]) == (300, 200)
     assert resolve("ce", "cifar10-lt", protocol="lade")["model"]["last_blocks"] == 2
+
+
+def test_logit_adjustment_is_its_code():
+    config = resolve("ce", "cifar100-lt", protocol="logit-adjustment")
+    assert (config["model"]["name"], config["sampler"]["drop_last"]) == ("resnet32_bottleneck", True)
+    transform = config["transform"]
+    assert (transform["crop_padding"], transform["mean"], transform["std"]) == (2, [0.5] * 3, [1.0] * 3)
+    rate = make_schedule(config)
+    steps = 10_847 // 128
+    for epoch, step in ((0, 0), (3, 7), (21, 83), (22, 0), (690, 83), (691, 0), (1058, 5), (1059, 0), (1290, 0)):
+        assert rate(epoch, step, steps) == pytest.approx(reference.logit_adjustment_rate(epoch * steps + step, steps))
+    assert (
+        resolve("lobm", "cifar100-lt", protocol="logit-adjustment")["sampler"]
+        == (resolve("lobm", "cifar100-lt")["sampler"])
+    )
 
 
 def test_overrides_lie_over_a_protocol():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lt_fast.errors import DataError, MissingExtraError
-from lt_fast.metrics import reliability
+from lt_fast.metrics import margins_by_class, reliability
 from lt_fast.report import pictures, style
 from lt_fast.sampling.confusion_counts import ConfusionEntries
 
@@ -47,6 +47,18 @@ def test_recall_by_count(tmp_path, counts):
     recalls = {"before": [0.5] * len(counts), "after": [None] + [0.75] * (len(counts) - 1)}
     pictures.recall_by_count(tmp_path / "r", counts, recalls, title="t")
     _is_picture(tmp_path / "r")
+
+
+@pytest.mark.parametrize("counts", [[150, 40, 3], [5], [7, 7, 7], [0, 3, 50]])
+@pytest.mark.parametrize("stages", [["before"], ["before", "after"]])
+def test_margins_by_count(tmp_path, counts, stages):
+    logits = np.random.default_rng(0).normal(size=(20, len(counts)))
+    found = margins_by_class(logits, np.arange(20) % max(len(counts) - 1, 1))  # the last class has no test image
+    pictures.margins_by_count(tmp_path / "m", counts, dict.fromkeys(stages, found), title="t")
+    _is_picture(tmp_path / "m")
+    text = (tmp_path / "m.svg").read_text()
+    assert ("before calibration" in text) == (len(stages) == 2)
+    assert ("for ten times the images" in text) == (counts == [150, 40, 3])  # elsewhere one size of class is tested
 
 
 @pytest.mark.parametrize("methods", [1, 3])

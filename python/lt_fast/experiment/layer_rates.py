@@ -1,10 +1,13 @@
 """Layer-wise learning-rate decay: the nearer a layer is to the image, the less it learns."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
+
+_OF_AN_EXPERT = re.compile(r"experts\.\d+")
 
 
 class Layerwise:
@@ -31,7 +34,8 @@ def rates_by_layer(model: nn.Module, decay: float) -> dict[int, float]:
     """Return the factor of each parameter's learning rate: ``decay`` for the first layer, 1 for the last.
 
     Layers are the modules with parameters of their own, in the order of their registration, which is that of the
-    forward pass in the networks of timm and torchvision; layer ``i`` of ``n`` has ``decay ** (1 - i / (n - 1))``.
+    forward pass in the networks of timm and torchvision; layer ``i`` of ``n`` has ``decay ** (1 - i / (n - 1))``. Layers
+    of several experts that stand side by side count as one.
 
     Args:
         model: the network; its head is the last.
@@ -40,10 +44,14 @@ def rates_by_layer(model: nn.Module, decay: float) -> dict[int, float]:
     Source: the layer-wise decay of Clark et al. 2020, ELECTRA (arXiv:2003.10555), and BEiT (arXiv:2106.08254), stated
     as the rate of the first layer instead of a factor per layer, so that it means the same for networks of any depth.
     """
-    layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
+    layers: dict[str, list[nn.Parameter]] = {}
+    for name, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if own:
+            layers.setdefault(_OF_AN_EXPERT.sub("experts", name), []).extend(own)
     rates: dict[int, float] = {}
-    for number, layer in enumerate(layers):
+    for number, parameters in enumerate(layers.values()):
         rate = decay ** (1 - number / (len(layers) - 1)) if len(layers) > 1 else 1.0
-        for parameter in layer.parameters(recurse=False):
+        for parameter in parameters:
             rates.setdefault(id(parameter), rate)
     return rates

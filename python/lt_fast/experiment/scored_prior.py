@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from lt_fast.calibration import generalized_reweighting
 from lt_fast.counts import ClassCounts
 from lt_fast.losses.class_weights import effective_number_weights, inverse_frequency_weights
+from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
 
 Vector = NDArray[np.float64]
 
@@ -75,17 +76,32 @@ def _of_training(config: Mapping[str, Any], counts: ClassCounts) -> ScoredPrior:
     if not config["epochs"]:
         return ScoredPrior(None, "the network was trained elsewhere, and nothing says how")
     names = {slot: (config[slot] or {}).get("name") for slot in ("method", "mixer", "sampler", "loss", "reweight")}
-    samplers = {"shuffled": counts.prior, "class_balanced": uniform(counts), "m_per_class": uniform(counts)}
     if names["method"] not in ("classification", "regmixup"):
         return ScoredPrior(None, f"the method {names['method']} has a training of its own")
     if names["mixer"] not in _KEEP_THE_FREQUENCIES:
         return ScoredPrior(None, f"the mixer {names['mixer']} moves label weight between the classes")
-    if names["sampler"] not in samplers:
-        return ScoredPrior(None, f"the sampler {names['sampler']} draws by frequencies that change or are its own")
-    drawn, how = samplers[names["sampler"]], f"{names['sampler']} sampling"
+    drawn, how = _drawn(config["sampler"], counts)
+    if drawn is None:
+        return ScoredPrior(None, how)
     if names["reweight"] is not None:
         return _weighted(config, counts, drawn, how)
     return _of_loss(config["loss"], counts, drawn, how)
+
+
+def _drawn(sampler: Mapping[str, Any], counts: ClassCounts) -> ScoredPrior:
+    """Return the class frequencies that a sampler draws by, and their description, or why there are none."""
+    name = sampler["name"]
+    if name == "shuffled":
+        return ScoredPrior(counts.prior, "shuffled sampling")
+    if name == "m_per_class":
+        return ScoredPrior(uniform(counts), "m_per_class sampling")
+    if name != "class_balanced" or sampler.get("schedule") is not None:
+        return ScoredPrior(None, f"the sampler {name} draws by frequencies that change or are its own")
+    if sampler.get("class_probs") is not None:
+        given = explicit_probabilities(sampler["class_probs"], counts, "ignore")
+        return ScoredPrior(given, "class_balanced sampling by class_probs")
+    q = float(sampler.get("q", 0.0))
+    return ScoredPrior(class_probabilities(counts, q=q, empty="ignore"), f"class_balanced sampling by n**{q:g}")
 
 
 def _of_loss(loss: Mapping[str, Any], counts: ClassCounts, drawn: Vector, how: str) -> ScoredPrior:

@@ -27,18 +27,19 @@ def augmented_logits(
         weight: (C, D), its weight; it gets a gradient of every term.
         target: (N,) int64 labels in [0, C).
         shift: (C, D), mean of the noise of each class.
-        covariance: (C, D, D), of the noise of each class.
+        covariance: (C, D, D), of the noise of each class; or (C, D), its diagonal where features vary independently.
         alpha: strength of the shift.
         beta: strength of the covariance.
 
     Returns:
-        (N, C). Memory O(K * C * D) with K the classes in the batch.
+        (N, C). Memory O(K * C * D) with K the classes in the batch; time O(K * C * D^2), or O(K * C * D).
 
     Raises:
         ValueError: if a shape does not fit the others.
 
     Source: ISDA, Wang et al. 2019, arXiv:1909.12220, a bound of the expected cross entropy; with the shift RISDA,
-    Chen et al. 2022, arXiv:2112.07928; code xiaohua-chen/RISDA, loss.py.
+    Chen et al. 2022, arXiv:2112.07928; code xiaohua-chen/RISDA, loss.py, and with the diagonal alone
+    RISDA_ImageNet_AAAI/ISDA_imagenet.py.
 
     >>> logits, weight = torch.zeros(1, 2), torch.eye(2)
     >>> shift, covariance = torch.tensor([[0.0, 3.0], [0.0, 0.0]]), torch.eye(2).expand(2, 2, 2)
@@ -48,10 +49,12 @@ def augmented_logits(
     num_classes, width = weight.shape
     _refuse_other("logits", logits, (len(target), num_classes))
     _refuse_other("shift", shift, (num_classes, width))
-    _refuse_other("covariance", covariance, (num_classes, width, width))
+    _refuse_other("covariance", covariance, (num_classes, width, width)[: max(covariance.ndim, 2)])
     present, place = torch.unique(target, return_inverse=True)
     difference = weight[None] - weight[present][:, None]
-    spread = (difference @ covariance[present] * difference).sum(2)
+    of_present = covariance[present]
+    turned = difference @ of_present if covariance.ndim == 3 else difference * of_present[:, None]  # noqa: PLR2004
+    spread = (turned * difference).sum(2)
     moved = (difference @ shift[present][:, :, None])[:, :, 0]
     return logits + (alpha * moved + beta / 2 * spread)[place]
 
@@ -60,33 +63,39 @@ class ClassMoments(nn.Module):
     """Running mean and covariance of the features of each class, over all rows that ``update`` has been given.
 
     After any number of updates they equal ``features[target == c].mean(0)`` and the covariance with divisor n of all
-    rows so far. Its buffers are C * D * (D + 1) floats: 1.7 MB for 100 classes and the 64 features of ResNet-32, 1.7 GB
-    for 100 classes and the 2,048 features of ResNet-50, 16.8 GB for 1,000.
+    rows so far. The buffers are C * D * (D + 1) floats: 1.7 MB for 100 classes and the 64 features of ResNet-32, 1.7 GB
+    for 100 classes and the 2,048 features of ResNet-50, 16.8 GB for 1,000 classes; with ``diagonal`` they are
+    2 * C * D, 16.4 MB for 1,000 classes.
 
     Args:
         num_classes: C.
         width: D.
+        diagonal: keep the variance of each feature alone.
 
     Attributes:
         count: (C,) rows of each class.
         mean: (C, D), 0 for a class without rows.
-        covariance: (C, D, D), 0 for a class without rows.
+        covariance: (C, D, D), 0 for a class without rows; (C, D) with ``diagonal``.
 
-    Source: code xiaohua-chen/RISDA, loss.py EstimatorCV, after ISDA, arXiv:1909.12220. Differs from that code: a step
-    takes memory of C * D^2 instead of N * C * D.
+    Source: code xiaohua-chen/RISDA, EstimatorCV in loss.py and, with the diagonal alone, in
+    RISDA_ImageNet_AAAI/ISDA_imagenet.py, after ISDA, arXiv:1909.12220. Differs from that code: a step takes memory of
+    C * D^2 instead of N * C * D.
     """
 
     count: Tensor
     mean: Tensor
     covariance: Tensor
 
-    def __init__(self, num_classes: int, width: int) -> None:
+    def __init__(self, num_classes: int, width: int, *, diagonal: bool = False) -> None:
         super().__init__()
         _checks.num_classes(num_classes)
         _checks.integer("width", width, least=1)
+        self.diagonal = diagonal
         self.register_buffer("count", torch.zeros(num_classes))
         self.register_buffer("mean", torch.zeros(num_classes, width))
-        self.register_buffer("covariance", torch.zeros(num_classes, width, width))
+        self.register_buffer(
+            "covariance", torch.zeros((num_classes, width) if diagonal else (num_classes, width, width))
+        )
 
     @torch.no_grad()
     def update(self, features: Tensor, target: Tensor, sum_over_ranks: SumOverRanks = lambda own: own) -> None:
@@ -105,16 +114,19 @@ class ClassMoments(nn.Module):
         chosen = nn.functional.one_hot(target, len(self.mean)).to(features.dtype)
         count = sum_over_ranks(chosen.sum(0))
         mean = sum_over_ranks(chosen.T @ features) / count.clamp(min=1)[:, None]
-        spread = sum_over_ranks(self._squares(features - mean[target], target)) / count.clamp(min=1)[:, None, None]
+        each = (slice(None), *[None] * (self.covariance.ndim - 1))
+        spread = sum_over_ranks(self._squares(features - mean[target], target)) / count.clamp(min=1)[each]
         share = count / (count + self.count).clamp(min=1)
         apart = mean - self.mean
-        between = (share * (1 - share))[:, None, None] * (apart[:, :, None] * apart[:, None])
-        self.covariance.lerp_(spread, share[:, None, None]).add_(between)
+        between = apart**2 if self.diagonal else apart[:, :, None] * apart[:, None]
+        self.covariance.lerp_(spread, share[each]).add_((share * (1 - share))[each] * between)
         self.mean.lerp_(mean, share[:, None])
         self.count += count
 
     def _squares(self, centred: Tensor, target: Tensor) -> Tensor:
         """Return the sums of products (C, D, D), class by class: (N, D, D) would take more memory."""
+        if self.diagonal:
+            return nn.functional.one_hot(target, len(self.mean)).to(centred.dtype).T @ centred**2
         squares = torch.zeros_like(self.covariance)
         for label in torch.unique(target).tolist():
             rows = centred[target == label]

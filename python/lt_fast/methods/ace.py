@@ -49,6 +49,6 @@ class AllyComplementaryExperts(Classification):
 
     def learning_rates(self) -> Mapping[int, float]:
         """Return the pace of each expert for its layers and its head."""
-        model = self.model
-        parts = zip(self.pace, model.experts, model.head.experts, strict=True)  # type: ignore[union-attr,arg-type]
+        layers = getattr(self.model, "experts", self.model.head.experts)  # a frozen network's do not learn
+        parts = zip(self.pace, layers, self.model.head.experts, strict=True)
         return {id(parameter): pace for pace, *own in parts for part in own for parameter in part.parameters()}

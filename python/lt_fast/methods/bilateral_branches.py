@@ -18,7 +18,7 @@ _REVERSED = 0x72657673
 """Changes the seed of the run into that of the reversed draws and of their augmentation."""
 
 
-def parabolic_share(epoch: int, epochs: int) -> float:
+def parabolic_share(epoch: int, epochs: float) -> float:
     """Return ``1 - (epoch / epochs) ** 2``, what the first of two parts counts in ``epoch``, counted from 0.
 
     Source: BBN, arXiv:1912.02413, Section 4.3; code megvii-research/BBN, lib/core/combiner.py, whose epochs begin at 1.
@@ -33,8 +33,8 @@ def parabolic_share(epoch: int, epochs: int) -> float:
 class BilateralBranches(Classification):
     """Train the first branch on uniform batches and the second on reversed ones, with one classifier of both.
 
-    Formula, with l = ``parabolic_share(epoch, epochs)``, f_c the first branch's features of an image of class y_c that
-    is sampled uniformly, and f_r the second branch's of one of class y_r, sampled by ``n_c ** q`` for class c::
+    Formula, with l = ``parabolic_share(epoch, share_length * epochs)``, f_c the first branch's features of an image of
+    class y_c that is sampled uniformly, and f_r the second branch's of one of class y_r, sampled by ``n_c ** q``::
 
         logits = head(2 * cat(l * f_c, (1 - l) * f_r))
         loss = l * criterion(logits, y_c) + (1 - l) * criterion(logits, y_r)
@@ -54,25 +54,34 @@ class BilateralBranches(Classification):
         criterion: as for ``Classification``; with deferred re-weighting it changes for both labels.
         q: exponent of the class counts in the probabilities of the second sampler; -1 is the paper's reversed sampling,
             0 samples the classes alike.
+        share_length: of the fall of l to 0, in lengths of the training, >= 1.
         logit_scale: what predictions multiply the logits by.
         seed: of the run.
 
     Raises:
         TypeError: if ``criterion`` is not an ``nn.Module``.
-        ValueError: if ``model`` has no branches and its last block is not known, or ``q`` is not finite.
+        ValueError: if ``model`` has no branches and its last block is not known, or a number is out of its range.
 
     Source: Zhou et al. 2020, arXiv:1912.02413, Section 4; code megvii-research/BBN, lib/core/combiner.py
     bbn_mix. Two passes through the shared layers as in that code, so that batch norm sees each batch apart.
-    Differs from it: trainings of 90 and 180 epochs divide by their own length, where that code divides by 100 and 200;
-    draws are independent as there, and each is a function of (seed, epoch, position).
+    Differs from it: ``share_length`` is 1 for a training of any length unless it is given, where that code has 100 / 90
+    for 90 epochs and 200 / 180 for 180; draws are a function of (seed, epoch, position).
     """
 
     def __init__(
-        self, model: nn.Module, criterion: nn.Module, *, q: float = -1.0, logit_scale: float = 1.0, seed: int = 0
+        self,
+        model: nn.Module,
+        criterion: nn.Module,
+        *,
+        q: float = -1.0,
+        share_length: float = 1.0,
+        logit_scale: float = 1.0,
+        seed: int = 0,
     ) -> None:
         branched = model if hasattr(model, "branch_features") else BilateralBranchNetwork(model, seed=seed)  # type: ignore[arg-type]
         super().__init__(branched, criterion, logit_scale=logit_scale)
         self.q, self.seed = _checks.number("q", q), seed
+        self.share_length = _checks.number("share_length", share_length, least=1)
         self.share: Tensor
         # A function of the epoch, so not saved; a tensor, so that one captured step serves every epoch.
         self.register_buffer("share", torch.ones(()), persistent=False)
@@ -86,7 +95,7 @@ class BilateralBranches(Classification):
     def on_epoch_start(self, epoch: int, epochs: int) -> None:
         """Choose the share of the first branch, and the loss."""
         super().on_epoch_start(epoch, epochs)
-        self.share.fill_(parabolic_share(epoch, epochs))
+        self.share.fill_(parabolic_share(epoch, self.share_length * epochs))
 
     def training_step(self, batches: Mapping[str, Batch]) -> StepOutput:
         """Return the loss of mixed features and mixed labels."""

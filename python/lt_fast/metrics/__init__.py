@@ -30,12 +30,14 @@ from lt_fast.metrics.evaluation import METRICS, Evaluation, evaluate, group_reca
 from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_recall_interval, wilson_interval
 from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
 from lt_fast.metrics.likelihood import negative_log_likelihood
+from lt_fast.metrics.margins import ClassMargins, margins_by_class, slope_by_count
 from lt_fast.metrics.risk_coverage import RiskCoverage, risk_by_confidence, risk_coverage
 from lt_fast.metrics.streamed import GroupRecalls
 
 __all__ = [
     "METRICS",
     "Answers",
+    "ClassMargins",
     "ConfusionSpread",
     "Evaluation",
     "GroupRecalls",
@@ -53,6 +55,7 @@ __all__ = [
     "grouped_recall",
     "likely_label_errors",
     "macro_f1",
+    "margins_by_class",
     "mean_interval",
     "mean_recall_interval",
     "negative_log_likelihood",
@@ -62,6 +65,7 @@ __all__ = [
     "risk_by_confidence",
     "risk_coverage",
     "size_groups",
+    "slope_by_count",
     "top1_accuracy",
     "wilson_interval",
     "worst_class_recall",

@@ -14,6 +14,7 @@ from lt_fast.models.experts import ExpertHeads, MultiExpert
 from lt_fast.models.frozen import Frozen
 from lt_fast.models.heads import swap_head
 from lt_fast.models.resnet import resnet10, resnet50, resnet152, resnext50
+from lt_fast.models.resnet_bottleneck_cifar import ResNetBottleneckCifar, resnet32_bottleneck
 from lt_fast.models.resnet_cifar import ResNetCifar, resnet32
 from lt_fast.registry import MODELS
 
@@ -27,12 +28,14 @@ __all__ = [
     "ExpertHeads",
     "Frozen",
     "MultiExpert",
+    "ResNetBottleneckCifar",
     "ResNetCifar",
     "adapt",
     "bbn",
     "digits_net",
     "resnet10",
     "resnet32",
+    "resnet32_bottleneck",
     "resnet50",
     "resnet152",
     "resnext50",

@@ -1,6 +1,6 @@
 """BBN of Zhou et al. 2020: a branch of uniform and one of reversed sampling, mixed by a share that falls."""
 
-from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
+from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
 _CODE = "megvii-research/BBN"
@@ -50,11 +50,6 @@ def _network(backbone: str, source: str) -> Spec:
 
 _ON_LARGE_SETS: dict[str, dict[str, Setting]] = {
     IMAGENET_LT: {"model": _network("resnet50", f"ours: as {_INATURALIST}; the authors have no ImageNet-LT")},
-    PLACES_LT: {
-        "model": _network(
-            "resnet152", "ours: the network of the protocol, with new weights; the authors have no Places-LT"
-        )
-    },
     INATURALIST_2018: {
         "model": _network("resnet50", f"{_INATURALIST}, BACKBONE bbn_res50"),
         "epochs": cited(180, f"{_INATURALIST}, MAX_EPOCH"),
@@ -66,6 +61,8 @@ _ON_LARGE_SETS: dict[str, dict[str, Setting]] = {
             milestones=cited((120 / 180, 160 / 180), f"{_INATURALIST}, LR_STEP 120 and 160 of 180"),
             factor=cited(0.1, f"{_INATURALIST}, LR_FACTOR"),
         ),
+        "optimizer": Spec(weight_decay=cited(1e-4, f"{_INATURALIST}, WEIGHT_DECAY")),
+        "method": Spec(share_length=cited(200 / 180, f"{_CODE}: lib/core/combiner.py div_epoch, 200 for 180 epochs")),
     },
 }
 
@@ -81,7 +78,9 @@ BBN = register(
         title="Bilateral-branch network (BBN)",
         cost="twice the images per step; a last block more in the network",
         method=Spec(
-            "bbn", q=cited(-1.0, f"{_CODE}: lib/dataset/imbalance_cifar.py get_weight, DUAL_SAMPLER reverse: max / n")
+            "bbn",
+            q=cited(-1.0, f"{_CODE}: lib/dataset/imbalance_cifar.py get_weight, DUAL_SAMPLER reverse: max / n"),
+            share_length=cited(1.0, f"{_CODE}: lib/core/combiner.py div_epoch, except for 90 and 180 epochs"),
         ),
         loss=Spec(
             "cross_entropy",

@@ -1,4 +1,9 @@
-"""Logit adjustment of Menon et al. 2021: cross entropy on logits shifted by a multiple of the log prior."""
+"""Logit adjustment of Menon et al. 2021: cross entropy on logits shifted by a multiple of the log prior.
+
+Length and steps of the rate are those of its authors' code. Its network of bottleneck blocks, crops by 2 pixels, pixels
+less 0.5 without a division, whole batches alone and a warm-up step by step are the training protocol
+``logit-adjustment``; the recipe has network, crops and normalisation of LDAM-DRW's code, as the others.
+"""
 
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register
 
@@ -17,6 +22,11 @@ def _schedule(epochs: int, warmup: int, milestones: tuple[int, int, int]) -> dic
     }
 
 
+ON_CIFAR = {
+    "cifar10-lt": _schedule(1241, 20, (604, 926, 1128)),
+    "cifar100-lt": _schedule(1419, 22, (691, 1059, 1290)),
+}
+
 LOGIT_ADJUSTMENT = register(
     Recipe(
         "logit_adjustment",
@@ -33,9 +43,6 @@ LOGIT_ADJUSTMENT = register(
             normalization=cited("batch", f"{CODE}/utils.py, reduce_mean; without weights all three agree"),
         ),
         optimizer=Spec(nesterov=cited(True, f"{CODE}/main.py")),
-        on={
-            "cifar10-lt": _schedule(1241, 20, (604, 926, 1128)),
-            "cifar100-lt": _schedule(1419, 22, (691, 1059, 1290)),
-        },
+        on=ON_CIFAR,
     )
 )

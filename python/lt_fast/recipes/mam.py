@@ -1,6 +1,9 @@
 """Margin-aware mixup (MAMix) of Cheng et al. 2023: the label factor leans to the rarer class of each pair.
 
-``mixup_drw`` is the mixup baseline of the same paper and code, ntucllab/imbalanced-DL.
+``mixup_drw`` is the mixup baseline of the same paper and code, ntucllab/imbalanced-DL. That code also passes each batch
+unmixed through the network in train mode, so that half of what moves batch norm's statistics is unmixed, and its
+classifier has no offsets and the first weights of ``nn.Linear``. The training protocol ``imbalanced-dl`` has all three
+(``method.unmixed_pass``, ``model.bias``, ``model.uniform_head``); the recipes do not.
 """
 
 from lt_fast.recipes.recipe import Paper, Recipe, Setting, Spec, cited, register

@@ -238,7 +238,7 @@ class Protocol:
         return Protocol(name, imbalance_ratio=ratio, **merge(self.settings, changes))
 
 
-OF_THE_METHOD = ("method", "loss", "mixer", "reweight", "calibrator")
+OF_THE_METHOD = ("method", "loss", "mixer", "sampler", "reweight", "calibrator")
 """The components that make a method what it is: a training protocol adds none, removes none and exchanges none."""
 
 Lengths: TypeAlias = Callable[[int], Settings]

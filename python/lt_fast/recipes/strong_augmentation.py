@@ -2,7 +2,9 @@
 
 It is that of MARC's code. Balanced Meta-Softmax was published at the same length and augmentation. Without it ``mc``,
 ``mammc`` and ``balanced_softmax`` have the protocol of LDAM-DRW's code or of their own paper: crops and flips alone.
-The training protocol ``marc`` lays the same values over any recipe.
+The training protocol ``marc`` lays the same values over any recipe. MARC's code rounds its iterations up to epochs and
+ends each epoch one batch before ``int(N / 512)``, so that it trains on 5 to 6 % less than it names; these have all, in
+both stages, and cached features in stage 2, where the protocol runs stage 2 as the code does.
 """
 
 from collections.abc import Mapping

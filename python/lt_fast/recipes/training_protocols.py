@@ -7,6 +7,8 @@ table are comparable where they share one: recipes alone follow each its own aut
 import math
 
 from lt_fast.recipes.large_scale import IMAGENET_LT
+from lt_fast.recipes.logit_adjustment import CODE as LA_CODE
+from lt_fast.recipes.logit_adjustment import ON_CIFAR as LA_ON_CIFAR
 from lt_fast.recipes.mam import IDL
 from lt_fast.recipes.mc import MAMMC_PAPER
 from lt_fast.recipes.protocols import CIFAR_STATISTICS, CROPS, CROPS_OF_DIGITS, LDAM_CODE, USUAL
@@ -253,6 +255,47 @@ LADE_CODE = register(
         model=Spec(
             cited("resnet32", _LADE_CODE),
             last_blocks=cited(2, f"{_LADE_CODE}: feat_dim 128, the network of megvii-research/BBN"),
+        ),
+    )
+)
+
+
+# --- logit adjustment -------------------------------------------------------------------------------------------------
+
+
+def _logit_adjustment(data: str) -> dict[str, Setting]:
+    stated = LA_ON_CIFAR[data]
+    schedule = stated["schedule"]
+    assert isinstance(schedule, Spec)
+    by_step = cited(True, f"{LA_CODE}/utils.py LearningRateSchedule: a rate for each step of the warm-up")
+    named = Spec(cited("multistep", f"{LA_CODE}/utils.py"), **schedule.options, warmup_by_step=by_step)
+    return {"epochs": stated["epochs"], "schedule": named}
+
+
+LOGIT_ADJUSTMENT_CODE = register(
+    TrainingProtocol(
+        "logit-adjustment",
+        LA_CODE,
+        title="logit adjustment's code: its bottleneck network, 1,241 or 1,419 epochs of whole batches of 128",
+        on={data: _logit_adjustment(data) for data in _CIFAR},
+        model=Spec(cited("resnet32_bottleneck", f"{LA_CODE}/models.py cifar_resnet32")),
+        batch_size=cited(128, f"{LA_CODE}/main.py --train_batch_size"),
+        learning_rate=cited(0.1, f"{LA_CODE}/main.py"),
+        sampler=Spec(
+            cited("shuffled", f"{LA_CODE}/utils.py: shuffle(10000), nearly the whole set"),
+            drop_last=cited(True, f"{LA_CODE}/utils.py: drop_remainder"),
+        ),
+        optimizer=_sgd(
+            2e-4,
+            f"{LA_CODE}/models.py: l2(1e-4), whose gradient is 2e-4 times the weight; there not on batch norm",
+            nesterov=True,
+        ),
+        transform=Spec(
+            cited("crop_flip", f"{LA_CODE}/utils.py"),
+            crop_padding=cited(2, f"{LA_CODE}/utils.py: 36 of 32 pixels; there the border is grey, here black"),
+            flip=cited(True, f"{LA_CODE}/utils.py"),
+            mean=cited((0.5, 0.5, 0.5), f"{LA_CODE}/utils.py: pixel / 255 - 0.5"),
+            std=cited((1.0, 1.0, 1.0), f"{LA_CODE}/utils.py: pixel / 255 - 0.5"),
         ),
     )
 )

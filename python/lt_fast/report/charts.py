@@ -84,6 +84,31 @@ def recall_chart(
     return _svg("recall", draw, "Recall of each class over its number of training images, with 95 % intervals")
 
 
+def by_count_chart(name: str, n_train: Sequence[int], stages: Mapping[str, ArrayLike], ylabel: str) -> str:
+    """Return a number of each class over its training images, ``before`` and perhaps ``after`` calibration.
+
+    Args:
+        name: what the number is, in one word.
+        n_train: training images per class.
+        stages: stage to a number a class; NaN where no test image tells.
+        ylabel: of the axis.
+    """
+    sizes = np.maximum(np.asarray(n_train, dtype=np.float64), 1)  # an empty class needs a position on a log axis
+
+    def draw(axes: Any) -> None:
+        for (stage, each), colour, marker in zip(stages.items(), _stage_colours(stages), "os", strict=False):
+            values = np.asarray(each, dtype=np.float64)
+            there = np.isfinite(values)
+            label = _WORDS[stage] if len(stages) > 1 else None
+            axes.plot(*distinct(sizes[there], values[there]), marker, color=colour, label=label, clip_on=False)
+        axes.set(xlabel="training images of the class", ylabel=ylabel, xscale="log")
+        axes.set_xlim(sizes.min() / 1.3, sizes.max() * 1.3)
+        _round_ticks(axes.xaxis)
+        _legend(axes)
+
+    return _svg(name, draw, f"Mean {name} of each class over its number of training images")
+
+
 def reliability_chart(stages: Mapping[str, Reliability]) -> str:
     """Return accuracy over confidence, ``before`` and perhaps ``after`` calibration, with an interval per bin."""
 

@@ -16,8 +16,9 @@ from lt_fast.experiment.config import groups_of
 from lt_fast.experiment.for_use import VALIDATION
 from lt_fast.experiment.predictions import Answered, read_answers
 from lt_fast.experiment.protocol import PROTOCOL
+from lt_fast.metrics import ClassMargins
 from lt_fast.records import OBJECT, TEXT, read_json
-from lt_fast.report.run_report import read_history, stages_of
+from lt_fast.report.run_report import margins_of, read_history, stages_of
 from lt_fast.sampling.confusion_counts import ConfusionCounts, ConfusionEntries
 from lt_fast.training import History
 from lt_fast.training.run_files import read_result
@@ -100,6 +101,11 @@ class FinishedRun:
         """``many``, ``medium`` and ``few`` to a mask of the classes."""
         many, few = groups_of(self.config)
         return self.counts.groups(many=many, few=few)
+
+    @cached_property
+    def margins(self) -> dict[str, ClassMargins]:
+        """Margins by class before and after calibration; none of a run without it, or of too many logits."""
+        return margins_of(self.folder, self.result)
 
     @property
     def final(self) -> Answered:

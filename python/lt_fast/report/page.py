@@ -30,6 +30,7 @@ SECTIONS = {
     "errors": "Errors",
     "labels": "Labels to check",
     "reliability": "Reliability",
+    "margins": "Margins",
     "coverage": "Coverage",
     "data": "Data",
     "split": "Split",
@@ -104,7 +105,7 @@ def _context(run: FinishedRun) -> dict[str, Any]:
     return {
         "title": _title(run),
         "version": run.result["versions"].get("lt-fast", __version__),
-        "sections": [(name, words) for name, words in SECTIONS.items() if name != "curves" or len(run.history)],
+        "sections": _sections(run),
         "trained": len(run.history) > 0,
         "names": run.names,
         "labels": run.labels,
@@ -116,10 +117,17 @@ def _context(run: FinishedRun) -> dict[str, Any]:
         **_doubts(run),
         **_data(run),
         "curves": _curves(run),
+        "slopes": _margin_slopes(run),
         "coverage": findings.coverage_rows(list(_curves(run).values())[-1]),
         "settings": findings.settings(run.config, run.protocol["sources"]),
         "environment": _environment(run),
     }
+
+
+def _sections(run: FinishedRun) -> list[tuple[str, str]]:
+    """Return the sections that the run has something for."""
+    there = {"curves": len(run.history) > 0, "margins": len(run.margins) > 0}
+    return [(name, words) for name, words in SECTIONS.items() if there.get(name, True)]
 
 
 def _title(run: FinishedRun) -> str:
@@ -219,6 +227,7 @@ def _charts(run: FinishedRun) -> dict[str, Any]:
         "coverage": charts.coverage_chart(_curves(run)),
         "profile": charts.profile_chart(counts, run.groups),
         **(_training_charts(run) if len(run.history) else {}),
+        **_margin_charts(run),
     }
     markup = require("markupsafe", extra="train", purpose="the page of a run").Markup
     return {name: markup(chart) for name, chart in drawn.items()}
@@ -232,6 +241,26 @@ def _training_charts(run: FinishedRun) -> dict[str, str]:
     return {
         "loss": charts.loss_chart(epochs, losses, mark),
         "curves": charts.curves_chart(epochs, accuracy, of, mark),
+    }
+
+
+def _margin_charts(run: FinishedRun) -> dict[str, str]:
+    """Return the charts of logits and margins by class, of a run that was calibrated and has all logits."""
+    found, counts = run.margins, run.counts.counts.tolist()
+    if not found:
+        return {}
+    logits, margins = ({stage: getattr(each, name) for stage, each in found.items()} for name in ("logit", "margin"))
+    return {
+        "logits": charts.by_count_chart("logit", counts, logits, "mean logit of the true class"),
+        "margins": charts.by_count_chart("margin", counts, margins, "mean margin"),
+    }
+
+
+def _margin_slopes(run: FinishedRun) -> dict[str, dict[str, float | None]]:
+    """Return by how much logit and margin grow with ten times the training images, by name and stage."""
+    return {
+        name: {stage: metrics.slope_by_count(getattr(each, name), run.counts) for stage, each in run.margins.items()}
+        for name in ("logit", "margin")
     }
 
 

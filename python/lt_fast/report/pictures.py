@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE
+from lt_fast.metrics import ClassMargins, slope_by_count
 from lt_fast.report.charts import distinct
 from lt_fast.report.confusion_map import reduced_shares
 from lt_fast.report.style import BLACK, BLUE, COLOURS, GREEN, MARKERS, SKY, VERMILION, figure
@@ -150,6 +151,52 @@ def recall_by_count(
             if low < limit < high:
                 axes.axvline(limit, color="#888888", linestyle=":", linewidth=1)
         _name_groups(axes, low, high, limits)
+
+
+def margins_by_count(path: Path, n_train: Sequence[int], stages: Mapping[str, ClassMargins], *, title: str) -> None:
+    """Plot the mean logit and the mean margin of each class over its training images, and how both grow with them.
+
+    Args:
+        path: without its ending.
+        n_train: training images per class.
+        stages: ``before`` and perhaps ``after`` to the means of ``metrics.margins_by_class``.
+        title: of the picture.
+    """
+    with figure(path, width=5.0, columns=2) as (drawn, (left, right)):
+        drawn.suptitle(title, x=0.01, ha="left")
+        for axes, name, words in (
+            (left, "logit", "Logit of the true class"),
+            (right, "margin", "Margin: true less largest other logit"),
+        ):
+            axes.set_xscale("log")
+            axes.set_xlim(max(min(n_train), 1) / 1.3, max(*n_train, 1) * 1.3)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.set(title=words, xlabel="training images of the class", ylabel="mean over its test images")
+            for (stage, found), marker in zip(stages.items(), "os", strict=False):
+                label = f"{_STAGE[stage]}: " if len(stages) > 1 else ""
+                _draw_by_count(axes, n_train, getattr(found, name), label, COLOURS[stage], marker)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(loc="best", fontsize=8)
+        right.axhline(0, color=BLACK, linewidth=1, zorder=1)
+
+
+def _draw_by_count(
+    axes: Any, n_train: Sequence[int], values: NDArray[np.float64], label: str, colour: str, marker: str
+) -> None:
+    """Draw a point per class, and the least-squares line whose slope the legend tells."""
+    counts, slope = np.maximum(np.asarray(n_train, dtype=np.float64), 1), slope_by_count(values, n_train)
+    there = np.isfinite(values)
+    if not there.any():
+        return
+    label = label.rstrip(": ") if slope is None else f"{label}{slope:+.2f} for ten times the images"
+    axes.scatter(
+        *distinct(counts[there], values[there]), color=colour, marker=marker, s=22, label=label or None, zorder=3
+    )
+    if slope is not None:
+        lined = there & (np.asarray(n_train) > 0)
+        x = np.log10(counts[lined])
+        ends = np.array([x.min(), x.max()])
+        axes.plot(10**ends, values[lined].mean() + slope * (ends - x.mean()), color=colour, linewidth=1.4, zorder=2)
 
 
 def recall_by_method(path: Path, n_train: Sequence[int], recalls: Mapping[str, Sequence[float]], *, title: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from lt_fast import metrics
 from lt_fast.errors import DataError
 from lt_fast.experiment.config import groups_of, method_name
-from lt_fast.experiment.predictions import ReadPredictions, read_answers
+from lt_fast.experiment.predictions import Predictions, ReadPredictions, read_answers, read_predictions_of
 from lt_fast.records import FRACTION, NUMBER, check, whole
 from lt_fast.report import pictures
 from lt_fast.report.metrics_table import groups_line, header, metrics_row
@@ -36,10 +36,30 @@ def draw_run(run: Path | str) -> list[Path]:
     saved = read_answers(run, num_classes=len(result["data"]["class_names"]))
     _draw_predictions(plots, saved, stages, title)
     names = ["curves"] * bool(result["config"]["epochs"]) + ["recall", "reliability", "confusion"]
+    margins = margins_of(run, result)
+    if margins:
+        counts = [entry["n_train"] for entry in stages["before"]["per_class"]]
+        pictures.margins_by_count(plots / "margins", counts, margins, title=title)
+        names.append("margins")
     if "confusions" in result["method"]:
         _draw_confusion_pairs(plots / "confusion_pairs", run, result, title)
         names.append("confusion_pairs")
     return [plots / f"{name}.png" for name in names]
+
+
+def margins_of(run: Path, result: Mapping[str, Any]) -> dict[str, metrics.ClassMargins]:
+    """Return the margins by class before and after calibration; none of a run without it, or of too many logits.
+
+    Raises:
+        DataError: if the predictions are missing or damaged.
+    """
+    if len(stages_of(result)) == 1:
+        return {}
+    saved = read_predictions_of(run, num_classes=len(result["data"]["class_names"]))
+    if not isinstance(saved, Predictions) or saved.calibrated_logits is None:
+        return {}
+    logits = {"before": saved.logits, "after": saved.calibrated_logits}
+    return {stage: metrics.margins_by_class(each, saved.labels) for stage, each in logits.items()}
 
 
 def run_table(result: Mapping[str, Any]) -> str:

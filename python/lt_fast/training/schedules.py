@@ -27,12 +27,16 @@ def multistep(
     milestones: Sequence[float] = (0.8, 0.9),
     factor: float = 0.01,
     warmup: float = 0.025,
+    warmup_by_step: bool = False,
 ) -> LearningRate:
     """Warm-up by whole epochs, then ``base``, multiplied by ``factor`` at every milestone.
 
     With e the epoch, counted from 0, and W = ``warmup * epochs``::
 
         base * min(1, (e + 1) / W) * factor ** (number of milestones with e >= epoch_at(milestone))
+
+    With ``warmup_by_step`` the second factor is ``min(1, (e + s / S) / W)`` in step s of S: the first step has the rate
+    0.
 
     The defaults at 200 epochs are LDAM-DRW's schedule: ``base * (e + 1) / 5`` for e < 5, ``base`` until epoch 160,
     ``base * 0.01`` until 180 and ``base * 0.0001`` after it.
@@ -43,13 +47,15 @@ def multistep(
         milestones: increasing fractions of ``epochs``, in (0, 1]; none gives a constant rate.
         factor: what each milestone multiplies the rate by.
         warmup: fraction of ``epochs``, in [0, 1). A warm-up of less than one epoch is none.
+        warmup_by_step: raise the rate at every step, as logit adjustment's code does.
 
     Raises:
         TypeError: if ``epochs`` is no integer.
         ValueError: if a value lies outside its range, or the milestones do not increase.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, cifar_train.py, adjust_learning_rate.
-    Differs from that code: fractions of the training instead of the epochs 5, 160 and 180.
+    Differs from that code: fractions of the training instead of the epochs 5, 160 and 180. ``warmup_by_step``:
+    google-research/google-research, logit_adjustment/utils.py LearningRateSchedule.
     """
     _check(base, epochs, warmup)
     _check_milestones(milestones)
@@ -58,8 +64,9 @@ def multistep(
     drops = [epoch_at(milestone, epochs) for milestone in milestones]
     warm_epochs = warmup * epochs
 
-    def learning_rate(epoch: int, step: int, steps_per_epoch: int) -> float:  # noqa: ARG001  (constant within an epoch)
-        warm = min(1.0, (epoch + 1) / warm_epochs) if warm_epochs else 1.0
+    def learning_rate(epoch: int, step: int, steps_per_epoch: int) -> float:
+        done = epoch + step / steps_per_epoch if warmup_by_step else epoch + 1
+        warm = min(1.0, done / warm_epochs) if warm_epochs else 1.0
         return base * warm * factor ** sum(epoch >= drop for drop in drops)
 
     return learning_rate
@@ -93,7 +100,8 @@ def cosine(
 
     Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5, without restarts. MARC (Wang et al. 2022,
     arXiv:2112.07225) trains its CIFAR stages by ``cosine(0.1, warmup=..., warmup_start=0.05)``.
-    Differs from both codes: every step has its own rate, where theirs change once an epoch.
+    Differs from both codes: every step has its own rate, where theirs change once an epoch; MARC's warm-up of W epochs
+    begins a step below its first rate, ``warmup_start + (base - warmup_start) (e - 1) / (W - 1)`` in epoch e.
     """
     _check(base, epochs, warmup)
     for name, value in (("final", final), ("warmup_start", warmup_start)):
