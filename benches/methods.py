@@ -10,7 +10,7 @@ counted, not measured.
 
 The package reads the same table for `lt-fast methods`, so it is written twice.
 
-    python -m benches.methods [--rounds 3] [--csv FILE] [--only NAME ...]
+    python -m benches.methods [--rounds 2] [--csv FILE] [--only NAME ...]
 """
 
 import argparse
@@ -133,6 +133,7 @@ def _stage(found: Measured, names: frozenset[str] | None, epoch: int, share: flo
 
 def peak_bytes(found: Measured, stage: Stage) -> int:
     """Return the most that a step holds at once: what torch allocates in it, over what is there before."""
+    found.step.optimizer.zero_grad()  # what was allocated earlier would be freed in the step, and not be counted
     with warnings.catch_warnings(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         found.take(stage)
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -177,7 +178,7 @@ def compared(names: Sequence[str], data: Data, rounds: int, on: str = DATA) -> l
 def main() -> None:
     """Measure, print and write the table; of all recipes, also where the package reads it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", default=CSV)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(RECIPES))
     options, _ = parser.parse_known_args()

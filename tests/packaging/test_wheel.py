@@ -81,7 +81,8 @@ def test_it_holds_the_package_and_three_libraries(wheel, contents):
     assert {"lt_fast/py.typed", "lt_fast/_rust.pyi", "lt_fast/ops/reference.py"} <= contents.keys()
     assert sources_in(wheel) == sources()
     assert {f"lt_fast/report/templates/page.{ending}" for ending in ("html", "css", "js")} <= contents.keys()
-    assert "lt_fast/reproduction/published.csv" in contents
+    tables = {str(path.relative_to(ROOT / "python")) for path in (ROOT / "python" / "lt_fast").rglob("*.csv")}
+    assert {"lt_fast/reproduction/published.csv"} <= tables <= contents.keys()
     top = {name.partition("/")[0] for name in contents}
     assert {name for name in top if not name.endswith(".dist-info")} <= {"lt_fast"}
     assert any(name.endswith("licenses/LICENSE") for name in contents)
