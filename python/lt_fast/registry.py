@@ -225,7 +225,11 @@ REWEIGHTS = Registry("reweight", folder="losses", group="lt_fast.reweights")
 MIXERS = Registry("mixer", folder="mixing", group="lt_fast.mixers")
 SAMPLERS = Registry("sampler", folder="sampling", group="lt_fast.samplers")
 TRANSFORMS = Registry("transform", folder="data", group="lt_fast.transforms")
-OPTIMIZERS = _Optimizers("optimizer", group="lt_fast.optimizers")
+OPTIMIZERS = _Optimizers(
+    "optimizer",
+    {"sgd_no_norm_decay": "lt_fast.training.undecayed_norms:SGDNoNormDecay"},
+    group="lt_fast.optimizers",
+)
 # Here rather than in `training`, which takes objects and knows no names.
 SCHEDULES = Registry(
     "schedule",

@@ -14,7 +14,7 @@ from lt_fast.cli import main
 from lt_fast.data import FileSource, PhotographTransform
 from lt_fast.experiment import resolve
 from lt_fast.experiment.build import build, load_data
-from lt_fast.experiment.config import run_name
+from lt_fast.experiment.config import flattened, given_of, run_name
 from lt_fast.inference import load
 from lt_fast.models.resnet import basic_resnet
 from lt_fast.recipes import RECIPES
@@ -134,6 +134,23 @@ def test_every_recipe_resolves_to_image_files(method, name):
     assert chosen.get("backbone", chosen["name"]) == "resnet10"
     assert "weights" not in chosen
     assert chosen["head"] == config["model"]["head"]
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "model", "wanted"),
+    [
+        ("ldam_drw", "cifar10-lt", "resnet10", {"head": "cosine"}),
+        ("ldam_drw", "imagenet-lt", "resnet50", {"head": "cosine"}),
+        ("ride", "imagenet-lt", "resnet10", {"head": "cosine", "experts": 3, "expert_width": 0.75}),
+        ("mammc", "imagenet-lt", "resnext50", {"head": "linear"}),
+        ("ce", "places-lt", "resnet50", {"head": "linear", "weights": "pretrained"}),
+    ],
+)
+def test_another_network_keeps_what_belongs_to_the_loss(method, data, model, wanted):
+    config = resolve(method, data, model=model)
+    assert config["model"] == {"name": model, **wanted}
+    assert resolve(method, data, {"model": model}) == config
+    assert resolve(method, data, flattened(config), **given_of(config)) == config  # as a run's folder is read
 
 
 @pytest.mark.parametrize("method", list(RECIPES))

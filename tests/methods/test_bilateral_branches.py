@@ -127,6 +127,15 @@ def test_a_network_without_branches_gets_them():
     )
 
 
+def test_the_recipe_has_the_values_of_the_authors_configuration():
+    for data in ("cifar10-lt", "cifar100-lt"):
+        config = experiment.resolve("bbn", data)
+        assert config["model"] == {"name": "bbn", "backbone": "resnet32", "head": "linear"}
+        assert (config["epochs"], config["batch_size"], config["learning_rate"]) == (200, 128, 0.1)
+        assert (config["schedule"]["milestones"], config["schedule"]["factor"]) == ([0.6, 0.8], 0.01)
+        assert (config["optimizer"]["weight_decay"], config["method"]["q"]) == (2e-4, -1.0)
+
+
 def test_the_share_may_fall_over_more_than_the_training():
     config = experiment.resolve("bbn", "inaturalist-2018")
     counts = training_data().class_counts

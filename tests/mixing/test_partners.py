@@ -196,6 +196,7 @@ def test_loaders_mix_as_the_authors_code(name, from_files, per_sample, tmp_path)
         else:
             expected, share = reference.cmo_images(first, second, torch.from_numpy(plan.boxes))
             np.testing.assert_allclose(batch.lam, share, atol=1e-7)
+            np.testing.assert_array_equal(batch.boxes, plan.boxes)
         torch.testing.assert_close(batch.x, expected, rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(batch.lam, plan.lam)
         np.testing.assert_array_equal(batch.target, LABELS[rows[step]])

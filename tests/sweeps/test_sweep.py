@@ -23,7 +23,7 @@ from lt_fast.sweeps.choosing import best_of
 from lt_fast.sweeps.command import command_of
 from lt_fast.sweeps.grid import as_numbers, as_text, planned
 from lt_fast.sweeps.picture import draw
-from lt_fast.sweeps.sweep import needs_validation
+from lt_fast.sweeps.sweep import default_folder, needs_validation
 from lt_fast.sweeps.writing import as_json, table_text, words_of
 
 RATES = ["0.001", "0.1"]
@@ -194,6 +194,16 @@ def test_photographs_are_swept_and_a_setting_with_a_failed_run_is_not_chosen(tmp
 )  # fmt: skip
 def test_values_in_text(text, values):
     assert split_values(text) == values
+
+
+def test_a_sweep_by_a_training_protocol(tmp_path):
+    given = {"protocol": "mammc-paper"}
+    options = {"seeds": 1, "out": tmp_path, "overrides": {"validation": 0.2}, "given": given}
+    plan = planned("mammc", "digits-lt", {"omega": [0.1, 0.5]}, **options)
+    assert [job.config["protocol"] for job in plan.jobs] == ["mammc-paper"] * 2
+    words = command_of(plan, {"omega": 0.1}, held_out=False, root=None)
+    assert words[5:] == ("mammc", "--protocol", "mammc-paper", "--set", "omega=0.1")
+    assert default_folder("mammc", "digits-lt", {"omega": [1]}, given).name == "sweep-mammc-mammc-paper-digits-lt-omega"
 
 
 def test_the_grid_has_every_combination():

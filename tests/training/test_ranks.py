@@ -70,9 +70,9 @@ def test_two_ranks_compute_what_one_does(tmp_path):
 
 
 def test_three_ranks_share_batches_of_50_and_count_exactly(tmp_path):
-    statuses, errors, _ = run(3, "classification,cp_mix", tmp_path, "--batch", "50")
+    statuses, errors, _ = run(3, "classification,cp_mix,otmix", tmp_path, "--batch", "50")
     assert statuses == [0, 0, 0], errors
-    for name in ("classification", "cp_mix"):
+    for name in ("classification", "cp_mix", "otmix"):
         assert_close(states(tmp_path, name, 3)[0], name, options={"batch_size": 50})
     counted = [state["record._extra_state"] for state in states(tmp_path, "cp_mix", 3)]
     assert all(torch.equal(one, counted[0]) for one in counted)

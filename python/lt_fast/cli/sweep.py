@@ -7,6 +7,7 @@ from lt_fast.cli.output import Output
 from lt_fast.cli.train import (
     add_machine_arguments,
     add_photograph_arguments,
+    add_protocol_argument,
     add_recipe_argument,
     data_set_of,
     folder,
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=folder, help="folder of the data set's files")
     parser.add_argument("--download", action="store_true", help="fetch missing files into --root")
     parser.add_argument("--out", type=folder, help="folder of the runs and tables (default: runs/sweep-<...>)")
+    add_protocol_argument(parser)
     add_recipe_argument(parser)
     add_photograph_arguments(parser)
     add_machine_arguments(parser)
@@ -123,6 +125,7 @@ def _data(arguments: argparse.Namespace, overrides: dict[str, Any]) -> tuple[str
     data = data_set_of(arguments.images, list(DATASETS))
     given = of_data(data, arguments.images, arguments, overrides)
     given |= {"imbalance_ratio": arguments.imbalance_ratio, "profile": arguments.profile, "recipe_file": file}
+    given["protocol"] = arguments.protocol
     if data in DATASETS and arguments.root is not None and not takes(data, "root"):
         raise UsageError(f"--root is for data sets of files, got {data}; leave it out")
     if data in DATASETS and arguments.root is None and needs_root(data):

@@ -186,6 +186,11 @@ def _with_model(protocol: Protocol, model: str) -> Protocol:
     return Protocol(protocol.name, imbalance_ratio=protocol.imbalance_ratio, **settings)
 
 
+def _names_another(model: Any, usual: str) -> bool:
+    """Whether an override names another network than the recipe."""
+    return isinstance(model, str) and model.lower() not in ("none", "null") and model != usual
+
+
 def _of_model(stated: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return a recipe's settings with ``model`` for the network that it names; its head stays.
 
@@ -267,13 +272,13 @@ def resolve(
         data: name in ``DATASETS``.
         overrides: setting to value, as values or as text from a command line. ``loss.scale`` names an option of a
             component, ``scale`` too where one component alone has it; ``loss`` names the component, and none of the
-            options that were stated for another one stays.
+            options that were stated for another one stays, but the head and the experts of another ``model``.
         imbalance_ratio: largest over smallest class, >= 1; the data set's own default when left out.
         profile: ``"exp"``, ``"step"`` or ``"pareto"``.
         seed: of the subset, the network and every draw; an integer in [0, 2^64), or text that writes one.
         recipe_file: the file that registered the recipe, which the configuration records.
         mode: how a network is trained on photographs, one of ``MODES``.
-        model: the network; unlike an override it keeps the recipe's head, and the weights that the mode begins with.
+        model: the network; it keeps the recipe's head and experts, and the weights that a run on this data begins with.
         data_options: arguments of the data set, such as the folder of photographs.
         protocol: training protocol, a name in ``TRAINING_PROTOCOLS``: it lies over the recipe and under ``overrides``.
         length: ``{"steps": N}`` or ``{"images": N}``, in place of epochs; ``overrides`` may have it as well.
@@ -294,9 +299,12 @@ def resolve(
     tail: dict[str, Any] = {"imbalance_ratio": ratio, "profile": _checked_profile(profile)}
     seed = integer_option("seed", seed, most=_checks.MAX_SEED)
     named = {} if protocol is None else {TRAINING_PROTOCOL: training_protocol_of(protocol, usual.name).name}
-    values = values_of(method, data, **tail, mode=mode, model=model, protocol=named.get(TRAINING_PROTOCOL))
-    stated = {name: _own(value, seed) for name, (value, _) in values.items()}
+    given: dict[str, Any] = {**tail, MODE: mode, TRAINING_PROTOCOL: named.get(TRAINING_PROTOCOL)}
+    values = values_of(method, data, **given, model=model)
     changes = dict(_flat(overrides or {}))
+    if model is None and _names_another(changes.get("model"), values["model"].value):
+        values = values_of(method, data, **given, model=changes.pop("model"))
+    stated = {name: _own(value, seed) for name, (value, _) in values.items()}
     long = length_of({**(length or {}), **{unit: changes.pop(unit) for unit in UNITS if unit in changes}})
     chosen = _changed(stated, changes, recipe.name)
     if long:

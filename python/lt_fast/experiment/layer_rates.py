@@ -34,8 +34,8 @@ def rates_by_layer(model: nn.Module, decay: float) -> dict[int, float]:
     """Return the factor of each parameter's learning rate: ``decay`` for the first layer, 1 for the last.
 
     Layers are the modules with parameters of their own, in the order of their registration, which is that of the
-    forward pass in the networks of timm and torchvision; layer ``i`` of ``n`` has ``decay ** (1 - i / (n - 1))``. Layers
-    of several experts that stand side by side count as one.
+    forward pass in the networks of timm and torchvision; layer ``i`` of ``n`` has ``decay ** (1 - i / (n - 1))``. The
+    layers of several experts that stand side by side count as one.
 
     Args:
         model: the network; its head is the last.

@@ -220,7 +220,7 @@ class FeatureMixing(Method):
 
 
 class Foregrounds:
-    """Plans of what a mixer pastes into the batches of another planner; an image of a batch without any is left out.
+    """Plans of what a mixer pastes into the batches of another planner.
 
     Each image of a plan is its own partner, so that it is read unmixed, together with its rectangle and coefficient. In
     a step that pastes nothing the plan is one image without these.

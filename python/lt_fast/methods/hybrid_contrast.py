@@ -116,8 +116,9 @@ class HybridSC(HybridContrast):
 
     Source: Wang et al. 2021, arXiv:2103.14267, Section 3, as CENG502-Projects/CENG502-Spring2022,
     Project_Durmus-Yavuz, quotes it in Readme.md and reproduces it in main.py and networks/resnet_big.py. No code of the
-    authors is known. Ours: T in alpha counts from 0, as in BBN; the classifier's batch goes through the network in a
-    pass of its own; two views; widths of the projection as in HobbitLong/SupContrast, networks/resnet_big.py.
+    authors is known. Ours: the mean of the rows' losses, which the paper is quoted to add; T in alpha counts from 0, as
+    in BBN; the classifier's batch goes through the network in a pass of its own; two views; widths of the projection as
+    in HobbitLong/SupContrast, networks/resnet_big.py.
     Differs from that reproduction: the classifier has class-balanced batches, as the paper says.
     """
 

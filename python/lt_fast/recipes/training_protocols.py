@@ -20,11 +20,11 @@ _ON_CIFAR: dict[str, dict[str, Setting]] = {name: {} for name in _CIFAR}
 _PRINTED = "the first rate of its text; its schedule line has 0.05"
 
 
-def _sgd(weight_decay: float, source: str, *, nesterov: bool = False) -> Spec:
+def _sgd(weight_decay: float, source: str) -> Spec:
     return Spec(
         cited("sgd", source),
         momentum=cited(0.9, source),
-        nesterov=cited(nesterov, source),
+        nesterov=cited(False, source),
         weight_decay=cited(weight_decay, source),
     )
 
@@ -285,10 +285,11 @@ LOGIT_ADJUSTMENT_CODE = register(
             cited("shuffled", f"{LA_CODE}/utils.py: shuffle(10000), nearly the whole set"),
             drop_last=cited(True, f"{LA_CODE}/utils.py: drop_remainder"),
         ),
-        optimizer=_sgd(
-            2e-4,
-            f"{LA_CODE}/models.py: l2(1e-4), whose gradient is 2e-4 times the weight; there not on batch norm",
-            nesterov=True,
+        optimizer=Spec(
+            cited("sgd_no_norm_decay", f"{LA_CODE}/models.py: kernel_regularizer, none on batch norm"),
+            momentum=cited(0.9, f"{LA_CODE}/main.py"),
+            nesterov=cited(True, f"{LA_CODE}/main.py"),
+            weight_decay=cited(2e-4, f"{LA_CODE}/models.py: l2(1e-4), whose gradient is 2e-4 times the weight"),
         ),
         transform=Spec(
             cited("crop_flip", f"{LA_CODE}/utils.py"),

@@ -7,11 +7,11 @@ Interface::
     [outcome.result() for outcome in outcomes if outcome.status == "finished"]
 
 ``Job`` is a configuration of ``experiment.resolve`` and its run directory; with ``second_stages`` it also fits further
-calibrators to the one network. ``Machine`` says how many run at a time, on
-which devices, with how many threads. A finished run of the same configuration is not repeated, a stopped one is
-resumed. A run that fails is named with its log, and the others continue. After SIGINT, SIGTERM or SIGHUP every run
-saves its state and ``carry_out`` raises ``Interrupted``; the same call continues. ``check_data(jobs, machine)`` reads
-the data of all jobs first, so that what is missing is told in one line before anything is trained.
+calibrators to the one network. ``Machine`` says how many run at a time, on which devices, with how many threads. A
+finished run of the same configuration is not repeated, a stopped one is resumed. A run that fails is named with its
+log, and the others continue. After SIGINT, SIGTERM or SIGHUP every run saves its state and ``carry_out`` raises
+``Interrupted``; the same call continues. ``check_data(jobs, machine)`` reads the data of all jobs first, so that what
+is missing is told in one line before anything is trained.
 """
 
 from lt_fast.scheduling.checking import check_data

@@ -18,7 +18,7 @@ from lt_fast._files import erase
 from lt_fast.errors import Interrupted
 from lt_fast.experiment import run
 from lt_fast.experiment.calibrating import CALIBRATION_RECORD, calibrate_run
-from lt_fast.experiment.config import MODE, RECIPE_FILE, load_recorded
+from lt_fast.experiment.config import RECIPE_FILE, load_recorded
 from lt_fast.training import Callback, History
 from lt_fast.training.history import Row
 
@@ -74,7 +74,7 @@ def _carry_out(given: Mapping[str, Any], report: TextIO) -> None:
         root=given["root"],
         step=given["step"],
         compiler=given["compiler"],
-        workers=given["threads"] if MODE in config else None,
+        workers=given["threads"],  # of images that are decoded; the other processors are for the runs next to this one
         callbacks=[_Reporting(report)],
         test_curves=given["test_curves"],
     )

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         job: the job.
-        status: ``"finished"``, ``"failed"``, or ``"stopped"`` by a signal, where its state is saved.
+        status: ``"finished"``, ``"failed"``, or ``"stopped"`` by a signal, to be resumed.
         reason: why it failed, on one line; None for the others.
     """
 

@@ -6,7 +6,6 @@ from typing import Self
 from lt_fast.scheduling.jobs import Job, Outcome
 from lt_fast.training.progress import Display
 
-_WORDS = {"finished": "finished", "failed": "failed", "stopped": "stopped, its state is saved"}
 _SHOWN = 3  # runs that the bar names
 
 
@@ -44,7 +43,7 @@ class Overview:
         if outcome.status == "finished":
             self._advance(job, self._epochs[job.name])
         self._done.pop(job.name, None)
-        words = f"{_WORDS[outcome.status]}{' earlier' if earlier else ''}"
+        words = f"{outcome.status}{' earlier' if earlier else ''}"
         reason = "" if outcome.reason is None else f": {outcome.reason}; its messages are in {job.log}"
         self._display.line(f"run {self._ended} of {self._total}: {job.name}: {words}{reason}")
 

@@ -118,6 +118,6 @@ def _stopped(signal: str | None, outcomes: Mapping[str, Outcome], jobs: int) -> 
     count = Counter(outcome.status for outcome in outcomes.values())
     failed = f", {count['failed']} have failed" if count["failed"] else ""
     return Interrupted(
-        f"stopped by {signal}: {count['finished']} of {jobs} runs are finished{failed}, {count['stopped']} have saved "
-        "their state; the same command continues"
+        f"stopped by {signal}: {count['finished']} of {jobs} runs are finished{failed}; the same command continues, "
+        "each run from its last checkpoint"
     )

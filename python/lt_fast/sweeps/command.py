@@ -7,7 +7,12 @@ from typing import Any
 from lt_fast.experiment.config import DATA_OPTIONS, record_of
 from lt_fast.sweeps.grid import Plan, as_text
 
-_OPTIONS = {"imbalance_ratio": "--imbalance-ratio", "profile": "--profile", "model": "--model"}
+_OPTIONS = {
+    "imbalance_ratio": "--imbalance-ratio",
+    "profile": "--profile",
+    "model": "--model",
+    "protocol": "--protocol",
+}
 _OF_PHOTOGRAPHS = {"test": "--test", "root": "--root"}
 
 

@@ -92,7 +92,8 @@ def default_folder(method: str, data: str, settings: Mapping[str, Any], given: M
     """Return where the runs of a sweep are when no folder is named."""
     path = given.get("data_options", {}).get("path")
     place = data if path is None else Path(str(path)).stem
-    return Path("runs") / f"sweep-{recipe_of(method).name}-{place}-{'+'.join(settings)}"
+    by = f"-{given['protocol']}" if given.get("protocol") is not None else ""
+    return Path("runs") / f"sweep-{recipe_of(method).name}{by}-{place}-{'+'.join(settings)}"
 
 
 def _checked_data(plan: Plan, machine: Machine, metric: str, *, download: bool) -> Data:
