@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from lt_fast import ClassCounts
+from lt_fast import ClassCounts, metrics
 from lt_fast.losses import CrossEntropyLoss
 from lt_fast.sampling import (
     ClassBalancedSampler,
@@ -51,6 +51,17 @@ def test_groups_are_a_partition(counts, many, few):
     assert (sum(mask.astype(int) for mask in groups.values()) == 1).all()
     for count, *flags in zip(counts, *groups.values(), strict=True):
         assert flags == [count > many, few <= count <= many, count < few]
+
+
+@pytest.mark.parametrize(("limits", "error", "message"), [
+    ({"many": 1.5}, TypeError, r"many must be an integer, got 1.5"),
+    ({"few": -1}, ValueError, r"few must be >= 0, got -1"),
+])  # fmt: skip
+def test_thresholds_are_counts(limits, error, message):
+    with pytest.raises(error, match=message):
+        ClassCounts([5, 3]).groups(**limits)
+    with pytest.raises(error, match=message):
+        metrics.Evaluation([5, 3], groups=(limits.get("many", 100), limits.get("few", 20)))
 
 
 def test_groups_of_cifar():
