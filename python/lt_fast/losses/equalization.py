@@ -33,7 +33,7 @@ class EqualizationLoss(RowLoss):
         step: number of the first call, in [0, 2^32): what is dropped is a function of (seed, step, row, class) alone.
         shared: options of every loss, see ``Loss`` for them, Shape and Raises. An ignored empty class is rare.
 
-    Source: Tan et al. 2020, arXiv:2003.05217, softmax form for classification; code zhangyongshun/BagofTricks-LT,
+    Source: Tan et al. 2020, arXiv:2003.05176, softmax form for classification; code zhangyongshun/BagofTricks-LT,
     equalization_loss.py. Differs from that code: keyed random numbers instead of the global generator, and no
     exponential of the raw logits, which overflows.
     """

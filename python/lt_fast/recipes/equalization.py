@@ -16,7 +16,7 @@ EQUALIZATION = register(
         "equalization",
         Paper(
             "Tan, Wang, Li, Li, Ouyang, Yin, Yan 2020, Equalization Loss for Long-Tailed Object Recognition",
-            arxiv="2003.05217",
+            arxiv="2003.05176",
         ),
         "eqs. 1 to 3 of zhangyongshun/BagofTricks-LT: equalization_loss.py",
         title="Softmax equalization loss (SEQL)",
