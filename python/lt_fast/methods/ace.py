@@ -1,6 +1,7 @@
 """``AllyComplementaryExperts``: experts of nested subsets of the classes, each at its own learning rate (ACE)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class AllyComplementaryExperts(Classification):
 
     def learning_rates(self) -> Mapping[int, float]:
         """Return the pace of each expert for its layers and its head."""
-        layers = getattr(self.model, "experts", self.model.head.experts)  # a frozen network's do not learn
-        parts = zip(self.pace, layers, self.model.head.experts, strict=True)
+        heads: Any = self.model.head.experts  # type: ignore[union-attr]
+        layers: Any = getattr(self.model, "experts", heads)  # a frozen network's do not learn
+        parts = zip(self.pace, layers, heads, strict=True)
         return {id(parameter): pace for pace, *own in parts for part in own for parameter in part.parameters()}
