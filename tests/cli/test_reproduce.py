@@ -61,7 +61,7 @@ def test_without_a_name_it_lists_what_there_is(capsys):
     assert listed["digits"]["cannot be run"] == "why"
     assert listed["mammc-table-1"]["numbers"] == {"published": 15, "unverified": 0}
     assert "CIFAR-100-LT 100" in listed["mammc-table-1"]["data"]
-    assert "  rows: ResNet-32, MAM, MC, MAM-DRW, MAMMC" in said.err
+    assert "  rows: ResNet-32; MAM; MC; MAM-DRW; MAMMC" in said.err
 
 
 def test_a_dry_run_shows_the_published_numbers_and_trains_nothing(tmp_path, capsys):

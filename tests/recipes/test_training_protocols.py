@@ -145,6 +145,22 @@ def test_a_network_of_the_recipe_or_of_the_user_stays():
     assert resolve("ce", "photographs", **given)["model"]["name"] == "timm:resnet18"
 
 
+@pytest.mark.parametrize("protocol", ["marc", "mammc-paper", "logit-adjustment"])
+def test_what_a_method_needs_of_its_network_stays(protocol):
+    assert resolve("bbn", "cifar100-lt", protocol=protocol)["model"]["name"] == "bbn"
+    ride = resolve("ride", "cifar100-lt", protocol=protocol)["model"]
+    assert (ride["name"], ride["experts"], ride["head"]) == ("resnet32", 3, "cosine")
+    other = "resnet32_bottleneck" if protocol == "logit-adjustment" else "resnet32"
+    for method in ("cp_mix", "hybrid_sc", "ldam_drw"):
+        assert resolve(method, "cifar100-lt", protocol=protocol)["model"]["name"] == other
+
+
+@pytest.mark.parametrize(("protocol", "data"), FITTING)
+def test_every_recipe_has_a_configuration_by_every_protocol(protocol, data):
+    for method in RECIPES:
+        assert resolved(method, data, protocol)["protocol"] == protocol
+
+
 # --- lengths ----------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from lt_fast.cli import main
 from lt_fast.datasets.splits import COLUMNS, ImageRow, write_images
 from lt_fast.errors import DataError
 from lt_fast.experiment.for_use import VALIDATION
-from lt_fast.experiment.predictions import Predictions
+from lt_fast.experiment.predictions import Predictions, read_predictions_of
 from lt_fast.report import findings, thumbnails
 from lt_fast.report.finished_run import FinishedRun
 from lt_fast.report.page import PAGE, SECTIONS, shortened, write_page
@@ -116,6 +116,19 @@ def test_the_numbers_are_those_of_the_run(trained):
     for group in ("many", "medium", "few"):
         assert f"{100 * measured[f'{group}_recall']:.1f} %" in text
         assert f"{100 * before[f'{group}_recall']:.1f} %" in text
+
+
+def test_the_margins_are_told_before_and_after_calibration(trained, tmp_path):
+    run, page = trained
+    result = json.loads((run / "result.json").read_text())
+    counts, text = result["data"]["class_counts"], read(page).text
+    saved = read_predictions_of(run, num_classes=10)
+    for logits in (saved.logits, saved.calibrated_logits):
+        found = metrics.margins_by_class(logits, saved.labels)
+        for values in (found.logit, found.margin):
+            assert f"{metrics.slope_by_count(values, counts):+.2f}" in text
+    uncalibrated = made_run(tmp_path / "run", in_memory(NAMES, COUNTS, TESTED), calibrated=False)
+    assert "What calibration did to the margins" not in read(write_page(uncalibrated)).text
 
 
 def test_the_weakest_class_is_named(trained):

@@ -129,7 +129,8 @@ def _carried_out(plan: "Plan", arguments: argparse.Namespace, output: Output) ->
         reasons = "; ".join(dict.fromkeys(each.reason for each in plan.rows if each.reason))
         raise UsageError(f"{plan.target.name} must have a row that can be run, but {reasons}")
     workers = min(len(machine.slots()), len(jobs))
-    output.say(f"{plan.target.title}: {len(jobs)} runs, {workers} side by side, in {arguments.out}")
+    runs = f"{len(jobs)} run{'s' * (len(jobs) > 1)}"
+    output.say(f"{plan.target.title}: {runs}, {workers} side by side, in {arguments.out}")
     try:
         check_data(jobs, machine, download=arguments.download)
     except DataError as error:

@@ -69,12 +69,25 @@ def laid_over(
             f"protocol {protocol.name} has its length in steps on {data}, whose number of training images is not known "
             "before they are read; leave --protocol out"
         )
-    network = recipe.settings.get("model")  # on one data set a recipe may name a size, which is the protocol's
-    own = own_network or (isinstance(network, Spec) and network.name is not None)
+    own = own_network or _needs_its_network(recipe, recipe.settings_for(data, tail["profile"], tail["imbalance_ratio"]))
     merged = protocol.over(stated, usual, images, own_network=own)
     for slot, setting in protocol.settings_for(usual, images).items():
         _refuse_unfit(protocol, slot, setting, merged.get(slot))
     return merged
+
+
+def _needs_its_network(recipe: Recipe, stated: Settings) -> bool:
+    """Return whether a method needs the network that a recipe names, or options of it but the head, such as experts.
+
+    A recipe of plain classification that names one on a single data set names its size, which is the protocol's.
+    """
+    everywhere, here = recipe.settings.get("model"), stated.get("model")
+    if isinstance(everywhere, Spec) and everywhere.name is not None:
+        return True
+    if not isinstance(here, Spec):
+        return False
+    named = here.name is not None and recipe.settings.get("method") is not None
+    return named or (here.name is None and bool(here.options.keys() - {"head"}))
 
 
 def _refuse_unfit(protocol: TrainingProtocol, slot: str, setting: Setting, merged: Setting) -> None:

@@ -251,9 +251,9 @@ class TrainingProtocol:
 
     Batches, length, schedule, optimizer, augmentation and network are those of the protocol where it states them. A
     component that it names is wholly the protocol's, so that no option of the recipe's is left; a spec without a name
-    changes options of the recipe's. The head stays the recipe's, for it belongs to the loss, and so does a network that
-    the recipe names on every data set. Of the parts of a method (``OF_THE_METHOD``) a protocol may change options
-    alone, and does so where a recipe has the one that it names.
+    changes options of the recipe's. Of a network the head and what else the recipe sets stay the recipe's, for they
+    belong to the method, and so does a network that the method needs. Of the parts of a method (``OF_THE_METHOD``) a
+    protocol may change options alone, and does so where a recipe has the one that it names.
 
     Args:
         name: what ``lt-fast train --protocol`` calls it.
@@ -338,7 +338,11 @@ def _applies(slot: str, setting: Spec, below: Setting, *, own_network: bool) -> 
 def _laid_over(setting: Spec, below: Spec | None, slot: str) -> Spec:
     if below is None or setting.name is None or slot in OF_THE_METHOD:
         return setting.over(below)
-    head = {"head": below.options["head"]} if slot == "model" and "head" in below.options else {}
+    if slot != "model":
+        return setting
+    if plain(setting.name) == plain(below.name):
+        return setting.over(below)  # what a recipe sets of a network, such as its experts, belongs to the method
+    head = {"head": below.options["head"]} if "head" in below.options else {}
     return Spec(setting.name, **{**head, **setting.options})
 
 
