@@ -268,9 +268,8 @@ def checked_index(indices: Any, rows: int) -> NDArray[np.int64]:
         IndexError: naming the first index outside [0, rows).
     """
     index = _checks.index_array(_BATCHES, np.reshape(indices, -1))
-    outside = np.flatnonzero((index < 0) | (index >= rows))
-    if outside.size:
-        at = int(outside[0])
+    if _outside(index, rows):
+        at = int(np.flatnonzero((index < 0) | (index >= rows))[0])
         raise IndexError(f"batch_sampler must give indices in [0, {rows}), got {index[at]} at position {at} of a batch")
     return index
 
@@ -293,17 +292,23 @@ def checked_mix(mix: MixPlan, batch: BatchPlan, rows: int) -> MixPlan:
     for name, array in arrays.items():
         if array.shape != (size,) and not (name == "lam" and lam.ndim == 0):
             raise ValueError(f"mixer must give one {name} per image of the batch, ({size},), got shape {array.shape}")
-        if name != "lam" and not np.issubdtype(array.dtype, np.integer):
+        if name != "lam" and array.dtype.kind not in "iu":
             raise TypeError(f"mixer must give integers as {name}, got dtype {array.dtype}")
-    outside = np.flatnonzero(~((lam >= 0) & (lam <= 1)))
-    if outside.size:
-        raise ValueError(f"mixer must give lam in [0, 1], got {lam.flat[outside[0]]:g} at position {outside[0]}")
+    if lam.size and not (lam.min() >= 0 and lam.max() <= 1):  # a NaN is neither
+        at = int(np.flatnonzero(~((lam >= 0) & (lam <= 1)))[0])
+        raise ValueError(f"mixer must give lam in [0, 1], got {lam.flat[at]:g} at position {at}")
     partner = np.ascontiguousarray(arrays["partner"], dtype=np.int64)
-    if size and not (partner.min() >= 0 and partner.max() < rows):
+    if _outside(partner, rows):
         wrong = partner[(partner < 0) | (partner >= rows)][0]
         raise IndexError(f"mixer must give partners in [0, {rows}), rows of the data set, got {wrong}")
     position = np.ascontiguousarray(arrays["position"], dtype=np.int64)
-    return MixPlan(partner, position, np.array(np.broadcast_to(lam, size)), _checked_boxes(mix.boxes, size))
+    coefficients = lam.copy() if lam.ndim else np.full(size, lam, np.float32)
+    return MixPlan(partner, position, coefficients, _checked_boxes(mix.boxes, size))
+
+
+def _outside(index: NDArray[np.int64], rows: int) -> bool:
+    """Return whether an index is not in [0, rows): read without its sign, a negative one is larger than all others."""
+    return bool(index.size and index.view(np.uint64).max() >= rows)
 
 
 def _checked_boxes(boxes: Any, size: int) -> NDArray[np.int32] | None:
