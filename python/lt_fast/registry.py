@@ -168,6 +168,15 @@ class Registry(Mapping[str, Any]):
 class _Published(Registry):
     """Recipes and protocols are data: all files of ``recipes/`` are imported, which needs no torch."""
 
+    def __iter__(self) -> Iterator[str]:
+        """Give the package's own in the order of their files, whichever file imported another one, then all others."""
+        names = list(super().__iter__())
+        place = {name: self._registered[name].module for name in names if name in self._registered}
+        own = sorted(
+            (name for name in names if place.get(name, "").startswith("lt_fast.recipes.")), key=place.__getitem__
+        )
+        return iter([*own, *(name for name in names if name not in own)])
+
     def _own(self) -> dict[str, str]:
         _import_recipes()
         return {}

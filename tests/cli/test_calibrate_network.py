@@ -150,7 +150,12 @@ def test_every_command_takes_the_run(soil, calibrated, tmp_path, capsys):
     result = json.loads((calibrated / "result.json").read_text())
     assert json.loads(out)["metrics"] == result["metrics"]
     out, _ = _said(["train", "--resume", calibrated, "--threads", "1", "--quiet"], capsys)
-    assert sorted(path.stem for path in (calibrated / "plots").glob("*.png")) == ["confusion", "recall", "reliability"]
+    assert sorted(path.stem for path in (calibrated / "plots").glob("*.png")) == [
+        "confusion",
+        "margins",
+        "recall",
+        "reliability",
+    ]
     out, _ = _said(["export", calibrated, "--out", tmp_path / "a.pt2"], capsys)
     assert "calibration inside" in out
 

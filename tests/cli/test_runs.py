@@ -66,7 +66,9 @@ def test_train_writes_json_alone_to_stdout_and_words_to_stderr(trained):
     assert re.search(r"^epoch 4/4 ", done.stderr, re.MULTILINE)
     assert "before calibration" in done.stderr
     assert sorted(path.name for path in (folder / "plots").iterdir()) == sorted(
-        f"{name}.{ending}" for name in ("confusion", "curves", "recall", "reliability") for ending in ("png", "svg")
+        f"{name}.{ending}"
+        for name in ("confusion", "curves", "margins", "recall", "reliability")
+        for ending in ("png", "svg")
     )
     assert result["pictures"] == [
         str(folder / "plots" / f"{n}.png") for n in ("curves", "recall", "reliability", "confusion")

@@ -40,6 +40,7 @@ def trained(images, *, unmixed_pass):
         epochs=2,
         learning_rate=lambda *_: RATE,
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=RATE, momentum=0.9),
+        channels_last=False,  # as the plain loop: the other order of a convolution's sums would be other weights soon
         progress=False,
     )
     return method.model

@@ -25,8 +25,8 @@ LT_FAST = register(
     MAMMC_AUTOAUGMENT.derive(
         "lt_fast",
         paper=Paper(
-            "lt-fast: margin-aware mixup (Cheng, Mai, Lin 2023, arXiv:2308.15457), AutoAugment (Cubuk et al. 2019, "
-            "arXiv:1805.09501), margin calibration (Wang et al. 2022, arXiv:2112.07225); put together here"
+            "Put together here: margin-aware mixup (Cheng, Mai, Lin 2023, arXiv:2308.15457), AutoAugment (Cubuk et al. "
+            "2019, arXiv:1805.09501), margin calibration (Wang et al. 2022, arXiv:2112.07225)"
         ),
         equations=f"{MAMMC.equations}; stage 2 on augmented views",
         title="Recommended for training from scratch",
