@@ -71,7 +71,7 @@ def test_train_writes_json_alone_to_stdout_and_words_to_stderr(trained):
         for ending in ("png", "svg")
     )
     assert result["pictures"] == [
-        str(folder / "plots" / f"{n}.png") for n in ("curves", "recall", "reliability", "confusion")
+        str(folder / "plots" / f"{n}.png") for n in ("curves", "recall", "reliability", "confusion", "margins")
     ]
 
 

@@ -23,7 +23,7 @@ ACE = register(
         method=Spec("ace"),
         model=Spec(
             head=cited("cosine", f"{_UNKNOWN}; cosines need no re-scaling by the norms of the weights"),
-            experts=cited(3, "arXiv:2108.02385: 3 and 4 experts are reported; --set model.experts=4 loss.experts=4"),
+            experts=cited(3, "the paper (arXiv:2108.02385) reports 3 and 4; --set model.experts=4 loss.experts=4"),
             expert_width=cited(0.75, f"{_UNKNOWN}; as frank-xwang/RIDE-LongTailRecognition"),
         ),
         loss=Spec(
