@@ -237,7 +237,7 @@ def test_runs_with_other_settings_have_other_names():
         ({"overrides": {"learning_rat": 1}}, r"setting must be .*, got 'learning_rat'; did you mean 'learning_rate'\?"),
         ({"overrides": {"omga": 1}}, r"setting must be .*, got 'omga'; did you mean 'omega'\?"),
         ({"overrides": {"xyzzy": 1}}, r"setting must be one of this run's, got 'xyzzy'; `lt-fast methods ce` lists"),
-        ({"overrides": {"max_margin": 1}}, r"got 'max_margin'; it is one of .*ldam, ldam_drw, mm, .*: `lt-fast methods"),
+        ({"overrides": {"max_margin": 1}}, r"it is one of .*ldam, ldam_drw, mm, .*: `lt-fast methods"),
         ({"overrides": {"loss.gama": 1}}, r"got 'loss.gama'; loss cross_entropy takes label_smoothing, weight"),
         ({"overrides": {"loss.omga": 1}}, r"got 'loss.omga'; did you mean 'omega'\?"),
         ({"overrides": {"mixer.alpha": 1}}, r"setting mixer.alpha needs a mixer, but this run has none; name one with"),

@@ -28,7 +28,7 @@ ACE = register(
         ),
         loss=Spec(
             "ace",
-            experts=cited(3, "one for each expert of the network"),
+            experts=cited(3, "the paper: one for each expert of the network"),
             scale=cited(30.0, f"{_UNKNOWN}; as kaidic/LDAM-DRW has for cosines"),
             normalization=cited("expected", f"{_UNKNOWN}; a batch may have no image of an expert's classes"),
         ),
