@@ -1,6 +1,7 @@
 """Optional dependencies: imported where they are needed, with the command that installs them."""
 
 import importlib
+import warnings
 from types import ModuleType
 
 from lt_fast.errors import MissingExtraError
@@ -20,7 +21,11 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         MissingExtraError: if ``module`` is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():
+            # Of the text of other packages, when it is compiled: nothing that a user of ours could change.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", SyntaxWarning)
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:

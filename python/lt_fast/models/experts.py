@@ -10,6 +10,9 @@ from lt_fast import _checks
 from lt_fast.models.classifier import Classifier
 from lt_fast.models.heads import make_head
 
+MOST_EXPERTS = 64
+"""More have no use, and a number by mistake must not fill the memory."""
+
 
 class ExpertHeads(nn.Module):
     """A head for each expert; the logits are a mean of theirs.
@@ -54,7 +57,7 @@ class ExpertHeads(nn.Module):
         uniform: bool = False,
     ) -> None:
         super().__init__()
-        _checks.integer("experts", experts, least=1)
+        _checks.integer("experts", experts, least=1, most=MOST_EXPERTS)
         self.experts = nn.ModuleList(
             make_head(head, in_features, num_classes, bias=bias, uniform=uniform) for _ in range(experts)
         )
@@ -179,10 +182,10 @@ def check_experts(experts: int, expert_width: float) -> None:
     """Check both options of a network.
 
     Raises:
-        TypeError, ValueError: if ``experts`` is not an integer >= 1, or ``expert_width`` not a number in (0, 1], or
+        TypeError, ValueError: if ``experts`` is not an integer in [1, 64], or ``expert_width`` not a number in (0, 1], or
             not 1 for a network without experts.
     """
-    _checks.integer("experts", experts, least=1)
+    _checks.integer("experts", experts, least=1, most=MOST_EXPERTS)
     _checks.number("expert_width", expert_width, above=0, most=1)
     if experts == 1 and expert_width != 1:
         raise ValueError(f"expert_width must be 1 for one expert, got {expert_width}; give experts=3, or leave it out")
