@@ -21,7 +21,7 @@ class ExpertHeads(nn.Module):
     ``share`` 1 / E unless a method or a calibrator has set other shares.
 
     Args:
-        experts: E >= 1.
+        experts: E, in [1, 64].
         head: ``"linear"`` or ``"cosine"``.
         in_features: D, of one expert.
         num_classes: C.
@@ -182,8 +182,8 @@ def check_experts(experts: int, expert_width: float) -> None:
     """Check both options of a network.
 
     Raises:
-        TypeError, ValueError: if ``experts`` is not an integer in [1, 64], or ``expert_width`` not a number in (0, 1], or
-            not 1 for a network without experts.
+        TypeError, ValueError: if ``experts`` is not an integer in [1, 64], or ``expert_width`` not a number in (0, 1],
+            or not 1 for a network without experts.
     """
     _checks.integer("experts", experts, least=1, most=MOST_EXPERTS)
     _checks.number("expert_width", expert_width, above=0, most=1)
