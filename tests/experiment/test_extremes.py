@@ -14,15 +14,22 @@ from lt_fast.recipes import RECIPES
 
 TRAIN = ["train", "--data", "digits-lt", "--no-plots", "--quiet"]
 RUN = {"epochs": 1_000_000, "batch_size": 65_536, "learning_rate": 1e30, "defer_until": 1}
-NUMBERS = sorted(
-    {
-        (method, f"{slot}.{name}")
-        for method in ("mammc", "mm_drw", "cp_mix", "seesaw", "lade", "focal", "equalization", "logit_adjustment")
-        for slot, parameters in arguments_of(experiment.resolve(method, "digits-lt")).items()
-        for name, parameter in parameters.items()
-        if type(parameter.default) in (int, float) or name in ("momentum", "batch_size")
-    }
-)
+METHODS = ("mammc", "mm_drw", "cp_mix", "seesaw", "lade", "focal", "equalization", "logit_adjustment")
+
+
+def _numbers():
+    """Every number of every component that these methods have, once: of the first method that has it."""
+    found = {}
+    for method in METHODS:
+        config = experiment.resolve(method, "digits-lt")
+        for slot, parameters in arguments_of(config).items():
+            for name, parameter in parameters.items():
+                if type(parameter.default) in (int, float) or name in ("momentum", "batch_size"):
+                    found.setdefault((slot, config[slot]["name"], name), (method, f"{slot}.{name}"))
+    return sorted(found.values())
+
+
+NUMBERS = _numbers()
 
 
 @pytest.fixture(scope="module")
