@@ -58,7 +58,8 @@ def measured_costs(file: Path = FILE) -> Costs:
     """
     if not file.exists():
         return Costs("", {})
-    first, _, table = read_bytes(file, most=MOST_JSON_BYTES).decode("utf-8", "replace").partition("\n")
+    # Where it points to: installers such as uv can link a package's files to their cache.
+    first, _, table = read_bytes(file.resolve(), most=MOST_JSON_BYTES).decode("utf-8", "replace").partition("\n")
     try:
         found = {row["recipe"]: _cost(row) for row in csv.DictReader(io.StringIO(table, newline=""), strict=True)}
     except (ValueError, KeyError, TypeError, csv.Error) as error:
