@@ -79,7 +79,7 @@ def index() -> str:
     return "\n".join([
         _title("API"),
         "Every public name with its signature. ``lt`` is short for ``lt_fast`` on all pages.\n",
-        ".. list-table::\n   :widths: 30 70\n",
+        ".. list-table::\n   :class: names\n   :widths: 30 70\n",
         own,
         *rows,
         f"\n.. toctree::\n   :hidden:\n\n{pages}\n",
@@ -105,7 +105,7 @@ def _kind(value: Any) -> str:
 
 
 def _table(module: ModuleType, names: Iterable[str]) -> Iterator[str]:
-    yield ".. list-table::\n   :widths: 40 60\n"
+    yield ".. list-table::\n   :class: names\n   :widths: 40 60\n"
     for name in names:
         yield f"   * - :py:obj:`{name} <{module.__name__}.{name}>`\n     - {_summary(getattr(module, name))}"
     yield ""
@@ -114,7 +114,7 @@ def _table(module: ModuleType, names: Iterable[str]) -> Iterator[str]:
 def _summary(value: Any) -> str:
     """Return the first sentence of a docstring; of a value, what it is."""
     if isinstance(value, Registry):
-        return f"Names to components: every {value.kind}."
+        return f"Names to components: every {value.kind.replace('_', ' ')}."
     if isinstance(value, Mapping):
         return "Names, and what each stands for."
     if _kind(value) == "data" and not inspect.ismodule(value):
@@ -125,8 +125,9 @@ def _summary(value: Any) -> str:
 def _entry(module: ModuleType, name: str, kind: str) -> str:
     value = getattr(module, name)
     if kind != "data":
-        members = "   :members:\n   :show-inheritance:\n" if kind == "class" else ""
-        return f".. auto{kind}:: {module.__name__}.{name}\n{members}"
+        members = "   :members:\n" if kind == "class" else ""
+        bases = "   :show-inheritance:\n" if kind == "class" and value.__bases__ != (object,) else ""
+        return f".. auto{kind}:: {module.__name__}.{name}\n{members}{bases}"
     text = "\n\n".join([_summary(value), *_entries(value)])
     return f".. py:data:: {module.__name__}.{name}\n\n{textwrap.indent(text, '   ')}\n"
 

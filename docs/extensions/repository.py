@@ -1,7 +1,7 @@
 """Pages of the repository that are not in ``docs/``, and links to files that are no pages.
 
-The Markdown is written to be read in the repository, where a link is relative to its file. On the site, a link to a file or
-folder outside ``docs/`` leads to the repository, unless the file is a page of the site.
+The Markdown is written to be read in the repository, where a link is relative to its file. On the site, a link to what
+is outside ``docs/`` leads to the repository, unless it is a page of the site.
 """
 
 import os
