@@ -93,6 +93,9 @@ _INATURALIST_2018 = _DataSet(
     "root must hold the images of iNaturalist 2018 (https://github.com/visipedia/inat_comp): train_val2018/",
 )
 
+TRAINING_IMAGES = {each.name: each.images["train"] for each in (_IMAGENET_LT, _PLACES_LT, _INATURALIST_2018)}
+"""Data set to the length of its published training list."""
+
 
 def imagenet_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
     """Return ImageNet-LT: 115,846 training images of 1,000 classes, 1,280 to 5 a class.
