@@ -19,28 +19,21 @@ ALONE = ("batch", "counts", "ranks", "versions")
 """Public modules outside of a package: what they define is public."""
 
 UNFINISHED = {
-    "batch",
     "calibration",
     "comparison",
-    "data",
-    "datasets",
     "experiment",
     "inference",
     "inspection",
     "methods",
     "metrics",
-    "mixing",
     "models",
     "ops",
-    "ranks",
     "recipes",
     "reproduction",
     "reproduction.figures",
-    "sampling",
     "scheduling",
     "sweeps",
     "training",
-    "versions",
 }
 """Packages of which some callables have no example yet."""
 
@@ -65,7 +58,8 @@ def public(package):
 
 def lacks(name, documented):
     """What the docstring of a callable lacks: an example that uses it by its name and prints a result; None if not."""
-    examples = doctest.DocTestParser().get_examples(vars(documented).get("__doc__") or documented.__doc__ or "")
+    every = doctest.DocTestParser().get_examples(vars(documented).get("__doc__") or documented.__doc__ or "")
+    examples = [example for example in every if doctest.SKIP not in example.options]
     if not any(name in example.source for example in examples):
         return f"{name} has no example that names it"
     if not any(example.want for example in examples):
@@ -100,6 +94,8 @@ def test_an_example_has_to_name_what_it_explains_and_to_print():
     example.__doc__ = ">>> value = example()"
     assert lacks("example", example) == "the example of example prints nothing"
     assert lacks("sum", sum) == "sum has no example that names it"
+    example.__doc__ = ">>> example()  # doctest: +SKIP\n3"
+    assert lacks("example", example) == "example has no example that names it"
     example.__doc__ = ">>> example()\n3"
     assert lacks("example", example) is None
 
@@ -127,14 +123,21 @@ def _folder_of_its_own(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
+def run_examples(module):
+    """Run all examples of a module, each docstring with its own names; return what failed, as a text."""
+    report, runner = io.StringIO(), doctest.DocTestRunner(verbose=False)
+    for test in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module)):
+        runner.run(test, out=report.write)
+    assert runner.tries
+    return report.getvalue()
+
+
 @pytest.mark.usefixtures("_folder_of_its_own")
 @pytest.mark.parametrize("module", modules())
 def test_examples_print_what_they_say(module):
-    before, report, runner = generators(), io.StringIO(), doctest.DocTestRunner(verbose=False)
-    tests = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module))
-    for test in tests:
-        runner.run(test, out=report.write)
-    failed, attempted = runner.summarize(verbose=False)
-    assert not failed, report.getvalue()
-    assert attempted
+    before = generators()
+    assert not run_examples(module)
+    if generators() != before:  # a library may draw when it is imported, as rich does: once
+        before = generators()
+        assert not run_examples(module)
     assert generators() == before
