@@ -33,7 +33,6 @@ UNFINISHED = {
     "reproduction.figures",
     "scheduling",
     "sweeps",
-    "training",
 }
 """Packages of which some callables have no example yet."""
 
