@@ -39,7 +39,17 @@ class UnweightedOptions(TypedDict, total=False):
 
 
 class SharedOptions(UnweightedOptions, total=False):
-    """Options of every loss that takes class weights, documented in ``Loss``."""
+    """Options of every loss that takes class weights, documented in ``Loss``.
+
+    >>> from typing import Unpack
+    >>> class ScaledLoss(Loss):
+    ...     def __init__(self, counts, *, scale: float = 30.0, **shared: Unpack[SharedOptions]) -> None:
+    ...         super().__init__(counts, scale=scale, **shared)
+    >>> list(inspect.signature(ScaledLoss).parameters)
+    ['counts', 'scale', 'weight', 'label_rule', 'omega', 'kappa', 'tau', 'normalization', 'reduction', 'empty']
+    >>> round(ScaledLoss([50, 5], scale=10, weight=[0.5, 2.0])(torch.zeros(1, 2), torch.tensor([1])).item(), 4)
+    2.1785
+    """
 
     weight: Any
 
@@ -110,6 +120,15 @@ class Loss(nn.Module, metaclass=_LossType):
         TypeError: if labels are not int64, or an option has a wrong type.
         ValueError: if a class is empty, a shape does not fit, a label or an option is out of range, or an option is
             unknown.
+
+    >>> criterion = Loss([500, 50, 5], bias=np.log([500, 50, 5]), weight=[0.5, 1.0, 1.5], reduction="none")
+    >>> logits, first, second = torch.zeros(2, 3), torch.tensor([0, 0]), torch.tensor([2, 1])
+    >>> criterion(logits, first, second, torch.tensor([1.0, 0.5]))
+    tensor([0.0522, 1.2296])
+    >>> criterion.tau = 1.0
+    Traceback (most recent call last):
+        ...
+    AttributeError: tau of Loss cannot be set: a loss is fixed when it is made; make a new one, Loss(counts, tau=...)
     """
 
     shared_options: ClassVar[type] = SharedOptions
@@ -220,6 +239,13 @@ class RowLoss(Loss):
     """A loss with its own maths: ``row_loss`` in plain torch, mixed, weighted and reduced as in the fused operator.
 
     A subclass passes the class vectors that ``row_loss`` needs to the constructor, as ``vectors``.
+
+    >>> class MeanSquaredLoss(RowLoss):
+    ...     def row_loss(self, scores, label, **vectors):
+    ...         return (scores - nn.functional.one_hot(label, scores.shape[1])).square().mean(1)
+    >>> criterion = MeanSquaredLoss([500, 50], label_rule="mam")
+    >>> round(criterion(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([1]), 0.5).item(), 4)
+    0.5
     """
 
     def row_loss(self, scores: Tensor, label: Tensor, **vectors: Tensor) -> Tensor:

@@ -36,6 +36,13 @@ class EqualizationLoss(RowLoss):
     Source: Tan et al. 2020, arXiv:2003.05176, softmax form for classification; code zhangyongshun/BagofTricks-LT,
     equalization_loss.py. Differs from that code: keyed random numbers instead of the global generator, and no
     exponential of the raw logits, which overflows.
+
+    >>> import torch
+    >>> criterion = EqualizationLoss([980, 15, 5], gamma=0.9, threshold=0.01, reduction="none")  # class 2 is rare
+    >>> loss = criterion(torch.zeros(1000, 3), torch.zeros(1000, dtype=torch.int64))
+    >>> values, rows = loss.unique(return_counts=True)
+    >>> values.exp(), rows / 1000  # how many classes the softmax is over, for which fraction of the rows
+    (tensor([2., 3.]), tensor([0.8980, 0.1020]))
     """
 
     step: Tensor

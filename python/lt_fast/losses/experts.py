@@ -89,6 +89,13 @@ class ExpertLosses(Loss):
 
     Shape:
         ``forward(logits (N, E, C), ...)`` with E the number of losses; otherwise as ``Loss``.
+
+    >>> import torch
+    >>> from lt_fast.losses import BalancedSoftmaxLoss, CrossEntropyLoss
+    >>> counts = [500, 50, 5]
+    >>> criterion = ExpertLosses(counts, [CrossEntropyLoss(counts), BalancedSoftmaxLoss(counts)])
+    >>> round(criterion(torch.zeros(1, 2, 3), torch.tensor([2])).item(), 3)  # log(3) + log(555 / 5)
+    5.808
     """
 
     of_experts = True

@@ -31,6 +31,12 @@ def lade_regularizer(
         remine_lambda: weight of the square.
 
     Returns a scalar, 0 without rows.
+
+    >>> import torch
+    >>> prior = torch.tensor([0.75, 0.25])
+    >>> logits, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.eye(2)  # the labels of two rows as distributions
+    >>> round(lade_regularizer(logits, labels, prior, prior.log(), remine_lambda=0.01).item(), 4)
+    -0.506
     """
     if len(logits) == 0:
         return logits.sum()
@@ -61,6 +67,13 @@ class LADELoss(Loss):
     Source: Hong et al. 2021, arXiv:2012.00321; code hyperconnect/LADE, LADELoss.py and PriorCELoss.py; defaults of its
     README for CIFAR-100 at ratio 100. Differs from that code: no 1e-9 inside the logarithms of the priors; two labels
     per row count with their weights.
+
+    >>> import torch
+    >>> logits, target = torch.tensor([[2.0, 0.0, 1.0], [0.5, 0.0, 1.5]]), torch.tensor([0, 2])
+    >>> round(LADELoss([70, 20, 10], regularizer_weight=0.1)(logits, target).item(), 4)
+    0.6743
+    >>> round(LADELoss([70, 20, 10], regularizer_weight=0)(logits, target).item(), 4)  # balanced softmax
+    0.7395
     """
 
     def __init__(

@@ -34,6 +34,9 @@ def class_temperatures(
 
     Source: Wang et al. 2021 (RIDE), arXiv:2010.01809, equation 4; code frank-xwang/RIDE-LongTailRecognition,
     model/loss.py, RIDELoss, ``reweight_factor``, which has the division by the maximum.
+
+    >>> class_temperatures([500, 50, 5], temperature=1.0, spread=0.05).round(3).tolist()
+    [1.0, 0.888, 0.877]
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
     temperature, spread = number("temperature", temperature, above=0), number("spread", spread, least=0, below=1)
@@ -66,8 +69,11 @@ class RIDELoss(Loss):
 
     Example:
         >>> criterion = RIDELoss([500, 50, 5], diversity=0.45)
-        >>> cosines = torch.rand(8, 3, 3, requires_grad=True)  # of 8 images by 3 experts in 3 classes
-        >>> criterion(cosines - 0.5, torch.arange(8) % 3).backward()
+        >>> alike = torch.tensor([[[0.5, 0.1, 0.0]] * 3])  # the cosines of one image, by 3 experts in 3 classes
+        >>> apart = torch.tensor([[[0.5, 0.1, 0.0], [0.5, 0.0, 0.1], [0.5, 0.05, 0.05]]])
+        >>> target = torch.tensor([0])
+        >>> round(criterion(alike, target).item(), 4), round(criterion(apart, target).item(), 4)
+        (0.0022, 0.0018)
 
     Source: Wang et al. 2021 (RIDE), arXiv:2010.01809, equations 2 to 4; code frank-xwang/RIDE-LongTailRecognition,
     model/loss.py, RIDELoss, with ``additional_diversity_factor`` the negative of ``diversity`` and ``reweight_factor``
