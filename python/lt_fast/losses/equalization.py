@@ -5,10 +5,11 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lt_fast import _checks
 from lt_fast.counts import ClassCounts, CountsLike
-from lt_fast.losses.base import Lam, RowLoss, SharedOptions, is_own, row_cross_entropy
+from lt_fast.losses.base import Lam, RowLoss, SharedOptions, is_own, log_sum, row_cross_entropy
 from lt_fast.registry import register
 
 _WORD = 0xFFFFFFFF
@@ -62,8 +63,18 @@ class EqualizationLoss(RowLoss):
 
     def row_loss(self, scores: Tensor, label: Tensor, rare: Tensor) -> Tensor:  # type: ignore[override]
         """Return the cross entropy without the classes that are dropped for the row."""
-        dropped = (rare > 0) & _bernoulli(self.gamma, self._key, self.step, scores)
+        dropped = self._dropped(scores, rare)
         return row_cross_entropy(scores.masked_fill(dropped & ~is_own(label, scores), -torch.inf), label)
+
+    def every_loss(self, scores: Tensor, rare: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the loss of every label: the sum over the classes that are kept, and the label's own."""
+        dropped = self._dropped(scores, rare)
+        scores = scores - scores.detach().amax(1, keepdim=True)  # so that large scores keep their digits
+        others = log_sum(scores.masked_fill(dropped, -torch.inf)) - scores
+        return torch.where(dropped, F.softplus(others, threshold=50), others)
+
+    def _dropped(self, scores: Tensor, rare: Tensor) -> Tensor:
+        return (rare > 0) & _bernoulli(self.gamma, self._key, self.step, scores)
 
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss, see ``Loss``, and increment ``step`` in training mode."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lt_fast._checks import number
 from lt_fast._tensors import arithmetic_dtype
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.losses.base import Lam, Loss, SharedOptions, Vector, stacked_margin_loss
+from lt_fast.losses.base import Lam, Loss, SharedOptions, Vector
 from lt_fast.losses.experts import experts_of
 from lt_fast.losses.ldam import ldam_margins
 from lt_fast.registry import register
@@ -106,11 +106,13 @@ class RIDELoss(Loss):
         """Return the loss of the logits of all experts, (N, E, C), or of one, (N, C)."""
         own = self.vectors.for_logits(logits)
         every = experts_of(logits, "RIDELoss")
-        labels = (target_a, target_b, lam)
-        first, *others = (stacked_margin_loss(self.options, own["rows"], each, *labels) for each in every)
+        given = self._rows(every[0], target_a, target_b, lam)
+        first, *others = (self._margin_loss(own["rows"], given._replace(logits=each)) for each in every)
         loss: Tensor = sum(others, start=first)
         if len(every) > 1 and self.diversity:
-            loss = loss - self.diversity * self._reduced(self._distances(every, own["temperature"]))
+            distances = self._distances(every, own["temperature"])
+            counted = distances if given.counted is None else distances * given.counted
+            loss = loss - self.diversity * self._reduced(counted)
         self._first.look(every[0], self.vectors)
         return loss
 
