@@ -99,8 +99,8 @@ gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and 
 test-torch-matrix: | tools  ## the wheel under torch 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)
 	@PYTHON=$(PYTHON) scripts/torch-matrix.sh
 
-docs: $(VENV)/.built  ## the API pages, from the docstrings, into build/docs
-	@$(BIN)/python scripts/api-pages.py build/docs
+docs: $(VENV)/.built  ## the site, from docs/ and the docstrings, into build/docs: no network, a warning or a broken link is an error
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html --doctree-dir build/doctrees docs build/docs
 	@echo "open build/docs/index.html"
 
 lock: $(VENV)/.installed  ## renew requirements.lock from pyproject.toml (needs uv)
@@ -108,4 +108,4 @@ lock: $(VENV)/.installed  ## renew requirements.lock from pyproject.toml (needs 
 	    --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --quiet -o requirements.lock
 
 clean:  ## remove everything that was built, installed and trained here
-	rm -rf $(VENV) target build dist runs python/lt_fast/*.so python/lt_fast/_ops .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) target build dist runs docs/api docs/project python/lt_fast/*.so python/lt_fast/_ops .pytest_cache .mypy_cache .ruff_cache .hypothesis

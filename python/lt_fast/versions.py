@@ -9,7 +9,11 @@ _PACKAGES = ("lt-fast", "torch", "numpy", "torchvision", "timm", "scikit-learn",
 
 
 def versions() -> dict[str, Any]:
-    """Return versions of Python, the platform and every package that lt-fast can use, the op backend and the GPU."""
+    """Return versions of Python, the platform and every package that lt-fast can use, the op backend and the GPU.
+
+    >>> sorted(versions())[:3], versions()["lt-fast"] is not None
+    (['gpu', 'lt-fast', 'matplotlib'], True)
+    """
     import torch  # noqa: PLC0415  (keeps `import lt_fast.versions` cheap for the command line's --help)
 
     from lt_fast import _libraries  # noqa: PLC0415
@@ -31,6 +35,13 @@ def versions() -> dict[str, Any]:
 
 
 def show_versions() -> None:
-    """Print ``versions()``, one line each: paste it into a bug report."""
+    """Print ``versions()``, one line each: paste it into a bug report.
+
+    >>> import contextlib, io
+    >>> with contextlib.redirect_stdout(io.StringIO()) as printed:
+    ...     show_versions()
+    >>> [line.split()[0] for line in printed.getvalue().splitlines()][:4]
+    ['python', 'platform', 'lt-fast', 'torch']
+    """
     for name, value in versions().items():
         print(f"{name:>20}  {value if value is not None else 'not installed' if name in _PACKAGES else 'none'}")  # noqa: T201

@@ -58,6 +58,13 @@ class RunDirectory:
         UsageError: if the folder holds a run and ``resume`` is False, holds none and it is True, was made under
             another configuration (every differing setting is named), holds other files, or is in use.
         DataError: if the folder cannot be written or its ``config.json`` cannot be read.
+
+    >>> from lt_fast.training import History
+    >>> with RunDirectory("runs/mine", {"epochs": 2}) as run:
+    ...     run.write_metrics(History([{"epoch": 1, "train_loss": 0.5}]))
+    ...     run.write_result({"accuracy": 0.75})
+    >>> sorted(path.name for path in run.path.iterdir()), read_config("runs/mine")
+    (['.lock', 'checkpoints', 'config.json', 'metrics.csv', 'plots', 'result.json'], {'epochs': 2})
     """
 
     def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -170,6 +177,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
     Raises:
         DataError: if there is none, or it cannot be read.
+
+    >>> with RunDirectory("runs/other", {"epochs": 2, "method": "mine"}):
+    ...     pass
+    >>> read_config("runs/other")
+    {'epochs': 2, 'method': 'mine'}
     """
     file = Path(path) / _CONFIG
     try:
