@@ -53,7 +53,7 @@ test: lint rust-test $(VENV)/.built  ## the whole suite: linters, Rust tests, Py
 	@scripts/get-browser.sh
 	@$(PYTEST)
 
-lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format
+lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format, known flaws
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -61,6 +61,7 @@ lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	@$(BIN)/clang-format --dry-run --Werror $(CSRC)
+	@$(BIN)/python scripts/known-flaws.py
 
 format: $(VENV)/.installed  ## format every file
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . ; cargo fmt --all
