@@ -55,7 +55,7 @@ class Classifier(LightningModule):
         mix = lt.mixing.mam(y, self.counts, alpha=0.2, seed=self.global_rank, epoch=self.current_epoch, step=step)
         return self.criterion(self.model(mix.apply(x)), y, y[mix.partner], mix.lam_input)
 
-    def test_step(self, batch: Batch, step: int) -> None:
+    def test_step(self, batch: Batch) -> None:
         x, y = batch
         self.evaluation.update(self.model(x), y)
 
