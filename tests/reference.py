@@ -18,46 +18,77 @@ from torchvision.transforms import functional
 # --- losses -----------------------------------------------------------------------------------------------------------
 
 
-def _mixed_mean(rows, target, *, target_b, lam, weight, counts, normalization):
-    """Sum of share * weight[label] * row loss over both labels of every row, divided as ``normalization`` says.
+def _mixed_mean(rows, target, *, target_b, lam, weight, counts, normalization, label_rule, omega, ignore_index):
+    """Sum of share * weight[label] * row loss over the labels of every row, divided as ``normalization`` says.
 
     ``rows(i, label)`` is the loss of row i for one label. "weights" is torch's own weighted mean, extended to two
     labels a row; "batch" is the plain mean of the weighted losses (Cui et al. 2019); "expected" divides by N times the
-    mean weight of a training sample.
+    mean weight of a training sample. A row with an ignored label has no label, and is not one of the N.
     """
-    num_rows, num_classes = len(target), len(counts)
+    num_rows, num_classes = 0, len(counts)
     weight = [1.0] * num_classes if weight is None else [float(w) for w in weight]
     losses, shares = [], 0.0
-    for i in range(num_rows):
-        parts = [(int(target[i]), 1.0)]
+    for i in range(len(target)):
+        parts = [(int(target[i]), 1.0)] if target.ndim == 1 else _soft_parts(target[i], counts, label_rule, omega)
         if target_b is not None:
             share = float(lam[i])
             parts = [(int(target[i]), share), (int(target_b[i]), 1.0 - share)]
+        if ignore_index in [label for label, _ in parts]:
+            losses.append(rows(i, 0) * 0)
+            continue
         losses.append(sum(share * weight[label] * rows(i, label) for label, share in parts))
         shares += sum(share * weight[label] for label, share in parts)
+        num_rows += 1
     mean_weight = sum(n * w for n, w in zip(counts, weight, strict=True)) / sum(counts)
     divisor = {"weights": shares, "batch": num_rows, "expected": num_rows * mean_weight}[normalization]
     return sum(losses) / divisor, torch.stack(losses)
 
 
-def _label_shares(target, target_b, lam, counts, *, label_rule, omega):
+def _soft_parts(row, counts, label_rule, omega):
+    """Labels of a soft row with their shares; the rule changes those of two labels, beside a uniform part."""
+    parts = [(c, float(share)) for c, share in enumerate(row) if share > 0]
+    if label_rule == "mixup":
+        return parts
+    uniform = min(float(share) for share in row)
+    mixed = [(c, share - uniform) for c, share in parts if share - uniform > 1e-9]
+    parts = [(c, uniform) for c in range(len(counts)) if uniform > 0]
+    if len(mixed) < 2:
+        return parts + mixed
+    (a, first), (b, second) = mixed
+    share = mam_label_factor(first / (first + second), counts[a], counts[b], omega)
+    return [*parts, (a, (first + second) * share), (b, (first + second) * (1 - share))]
+
+
+def rows_of_positions(logits, target, class_dim):
+    """Logits and labels of every position as rows, by counting: (R, C) and (R,), or (R, C) of soft labels."""
+    shape = [size for at, size in enumerate(logits.shape) if at != class_dim % logits.ndim]
+    rows, labels = [], []
+    for at in itertools.product(*map(range, shape)):
+        place = (at[0], slice(None), *at[1:]) if class_dim == 1 else (*at, slice(None))
+        rows.append(logits[place])
+        labels.append(target[at] if target.ndim < logits.ndim else target[place])
+    return torch.stack(rows), torch.stack(labels)
+
+
+def _label_shares(target, target_b, lam, counts, *, label_rule, omega, ignore_index=-100):
     """Factor of the first label of every row from the factor of the first image."""
     if target_b is None:
         return None
     rule = {"mixup": mixup_label_factor, "mam": mam_label_factor}[label_rule]
     shares = [float(lam)] * len(target) if isinstance(lam, float) else [float(one) for one in lam]
     return [
-        rule(share, counts[int(a)], counts[int(b)], omega) for share, a, b in zip(shares, target, target_b, strict=True)
+        share if ignore_index in (a, b) else rule(share, counts[int(a)], counts[int(b)], omega)
+        for share, a, b in zip(shares, target, target_b, strict=True)
     ]
 
 
 def _reduced_loss(rows, target, counts, *, target_b=None, lam=None, label_rule="mixup", omega=0.25, weight=None,
-                  normalization="expected", reduction="mean"):  # fmt: skip
-    """``rows(i, y)`` for both labels of every row, mixed, weighted and reduced."""
-    shares = _label_shares(target, target_b, lam, counts, label_rule=label_rule, omega=omega)
-    mean, each = _mixed_mean(
-        rows, target, target_b=target_b, lam=shares, weight=weight, counts=counts, normalization=normalization
-    )
+                  normalization="expected", reduction="mean", ignore_index=-100):  # fmt: skip
+    """``rows(i, y)`` for the labels of every row, mixed, weighted and reduced."""
+    rule = {"label_rule": label_rule, "omega": omega}
+    shares = _label_shares(target, target_b, lam, counts, ignore_index=ignore_index, **rule)
+    how = {"weight": weight, "counts": counts, "normalization": normalization, "ignore_index": ignore_index}
+    mean, each = _mixed_mean(rows, target, target_b=target_b, lam=shares, **how, **rule)
     return {"mean": mean, "sum": each.sum(), "none": each}[reduction]
 
 
@@ -113,7 +144,15 @@ def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread
     rows = torch.stack(rows) if rows else logits.new_zeros(0)
     if experts.shape[1] == 1:
         return total
-    return total - {"mean": rows.mean(), "sum": rows.sum(), "none": rows}[options.get("reduction", "mean")]
+    ignored = options.get("ignore_index", -100)
+    kept = torch.tensor([target.ndim == 2 or int(label) != ignored for label in target], dtype=torch.bool)
+    rows = rows * kept
+    return (
+        total
+        - {"mean": rows.sum() / max(int(kept.sum()), 1), "sum": rows.sum(), "none": rows}[
+            options.get("reduction", "mean")
+        ]
+    )
 
 
 def inverse_prior(counts):
@@ -426,7 +465,7 @@ def maximum_margin_loss(logits, target, counts, *, max_margin=1.29, gamma=1.528,
 
     def rows(i, label):
         of_b = target_b is not None and int(target[i]) != label
-        row = scores(i, label, int((target_b if of_b else target)[0]))
+        row = scores(i, label, None if compat is None else int((target_b if of_b else target)[0]))
         return torch.logsumexp(row, 0) - row[label]
 
     return _reduced_loss(rows, target, counts, target_b=target_b, **options)
@@ -495,18 +534,23 @@ def lade_regularizer(logits, labels, counts, remine_lambda):
 
 
 def lade_loss(logits, target, counts, *, regularizer_weight=0.1, remine_lambda=0.01, target_b=None, lam=None,
-              label_rule="mixup", omega=0.25, reduction="mean", **options):  # fmt: skip
-    """Balanced softmax, plus the regulariser on top of the mean (and of each row's loss)."""
-    mixed = {"target_b": target_b, "lam": lam, "label_rule": label_rule, "omega": omega, "reduction": reduction}
-    shares = _label_shares(target, target_b, lam, counts, label_rule=label_rule, omega=omega) or [1.0] * len(target)
-    labels = [[0.0] * len(counts) for _ in target]
+              label_rule="mixup", omega=0.25, reduction="mean", ignore_index=-100, **options):  # fmt: skip
+    """Balanced softmax, plus the regulariser of the rows with labels on top of the mean (and of each row's loss)."""
+    rule = {"label_rule": label_rule, "omega": omega}
+    how = {"target_b": target_b, "lam": lam, "reduction": reduction, "ignore_index": ignore_index, **rule}
+    shares = _label_shares(target, target_b, lam, counts, ignore_index=ignore_index, **rule) or [1.0] * len(target)
+    kept, labels = [], []
     for i, share in enumerate(shares):
-        labels[i][int(target[i])] += share
+        parts = [(int(target[i]), share)] if target.ndim == 1 else _soft_parts(target[i], counts, label_rule, omega)
         if target_b is not None:
-            labels[i][int(target_b[i])] += 1 - share
-    regularizer = regularizer_weight * lade_regularizer(logits, labels, counts, remine_lambda)
-    times = len(target) if reduction == "sum" else 1
-    return balanced_softmax_loss(logits, target, counts, **mixed, **options) + times * regularizer
+            parts.append((int(target_b[i]), 1 - share))
+        if ignore_index not in [label for label, _ in parts]:
+            kept.append(i)
+            labels.append([sum(part for label, part in parts if label == c) for c in range(len(counts))])
+    regularizer = regularizer_weight * lade_regularizer(logits[kept], labels, counts, remine_lambda)
+    each = torch.tensor([float(i in kept) for i in range(len(target))], dtype=torch.float64)
+    times = {"mean": 1, "sum": len(kept), "none": each}[reduction]
+    return balanced_softmax_loss(logits, target, counts, **how, **options) + times * regularizer
 
 
 # --- mixing -----------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def for_labels_dtype(name: str, labels: Tensor, logits: Tensor) -> str:
         return ""
     if _is_row_of_classes(labels, logits):
         return _for_soft_labels(name, labels)
-    if labels.is_floating_point() and _readable(labels):
+    if labels.is_floating_point() and readable(labels):
         broken = (labels != labels.round()) | ~labels.isfinite()
         if bool(broken.any()):
             return _for_broken_labels(name, float(labels[broken].flatten()[0]))
@@ -125,7 +125,7 @@ def _is_row_of_classes(labels: Tensor, logits: Tensor) -> bool:
 
 def _for_soft_labels(name: str, labels: Tensor) -> str:
     one_hot = f"{name}.long().argmax(1)"
-    if not _readable(labels):
+    if not readable(labels):
         return f"; use {one_hot} for one-hot labels; pass those of mixed images as {_TWO_LABELS}"
     if _is_one_hot(labels):
         return f"; these look like one-hot labels: use {one_hot}"
@@ -170,7 +170,7 @@ def _as_tensor(name: str, value: object) -> str:
     return f"; use torch.as_tensor({name})" if arrays else ""
 
 
-def _readable(values: Tensor) -> bool:
+def readable(values: Tensor) -> bool:
     """Whether values can be read: not in a trace or a transform."""
     return (
         not torch.compiler.is_compiling()

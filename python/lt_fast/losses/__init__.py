@@ -6,6 +6,7 @@ A loss is made once from the counts and called with one label per row, or with t
     loss = criterion(logits, target)
     loss = criterion(mixed_logits, target_a, target_b, lam)
 
+Soft targets, labels to be ignored and a label per pixel or token are taken as ``torch.nn.CrossEntropyLoss`` takes them.
 The options that all losses share are documented in ``Loss``. ``lt.ops.mixed_margin_loss`` is the same as a function.
 Losses of embeddings, ``SupConLoss`` and ``PrototypicalSupConLoss``, take no counts.
 """
@@ -33,6 +34,7 @@ from lt_fast.losses.ride import RIDELoss, class_temperatures
 from lt_fast.losses.sade import InverseSoftmaxLoss, SADELoss, log_inverse_prior
 from lt_fast.losses.seesaw import SeesawLoss
 from lt_fast.losses.supervised_contrastive import PrototypicalSupConLoss, SupConLoss
+from lt_fast.losses.targets import two_labels
 from lt_fast.registry import LOSSES
 
 __all__ = [
@@ -42,5 +44,5 @@ __all__ = [
     "MultiLabelFocalLoss", "MultiLabelLDAMLoss", "MultiLabelLoss", "PrototypicalSupConLoss", "RIDELoss", "RowLoss",
     "SADELoss", "SeesawLoss", "SharedOptions", "SupConLoss", "augmented_logits", "class_temperatures",
     "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_inverse_prior",
-    "log_prior", "multi_hot", "nested_classes", "positive_weights", "sum_over_experts",
+    "log_prior", "multi_hot", "nested_classes", "positive_weights", "sum_over_experts", "two_labels",
 ]  # fmt: skip
