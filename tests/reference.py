@@ -393,7 +393,7 @@ def asymmetric_loss(logits, target, counts, *, gamma_negative=4.0, gamma_positiv
 
     def entry(z, y, _):
         p = 1 / (1 + torch.exp(-z))
-        shifted = p - clip if float(p) > clip else 0 * p
+        shifted = p - clip if float(p.detach()) > clip else 0 * p
         positive = (1 - p) ** gamma_positive * _log_sigmoid(z)
         negative = torch.log(1 - shifted) if clip else _log_sigmoid(-z)
         return -y * positive - (1 - y) * shifted**gamma_negative * negative
@@ -433,7 +433,7 @@ def distribution_balanced_loss(logits, target, counts, *, num_samples, alpha=0.1
 
 def _log_sigmoid(z):
     """log(1 / (1 + exp(-z))) without overflow."""
-    return -torch.log1p(torch.exp(-z)) if float(z) > 0 else z - torch.log1p(torch.exp(z))
+    return -torch.log1p(torch.exp(-z)) if float(z.detach()) > 0 else z - torch.log1p(torch.exp(z))
 
 
 def _entries(entry, logits, target, counts, weight):
