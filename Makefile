@@ -17,6 +17,10 @@ PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
 # The oldest glibc that the wheel runs on: that of torch's own wheels.
 GLIBC := 2.28
 PLATFORM := manylinux_$(subst .,_,$(GLIBC))
+# The wheel's processor: this machine's, or another one's, as in `make wheel TARGET=aarch64-unknown-linux-gnu`. That needs
+# its Rust library (`rustup target add TARGET`) and its C++ compiler (`apt-get install g++-aarch64-linux-gnu`).
+TARGET ?=
+ARCHITECTURE := $(or $(firstword $(subst -, ,$(TARGET))),$(shell uname -m))
 
 # How long `make fuzz` draws arguments, and from which seed.
 FUZZ_SECONDS ?= 300
@@ -49,7 +53,7 @@ test: lint rust-test $(VENV)/.built  ## the whole suite: linters, Rust tests, Py
 	@scripts/get-browser.sh
 	@$(PYTEST)
 
-lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format
+lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format, known flaws
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -57,6 +61,7 @@ lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	@$(BIN)/clang-format --dry-run --Werror $(CSRC)
+	@$(BIN)/python scripts/known-flaws.py
 
 format: $(VENV)/.installed  ## format every file
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . ; cargo fmt --all
@@ -79,12 +84,13 @@ $(VENV)/.wheel: requirements-wheel.lock | $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r $<
 	@touch $@
 
-wheel: $(VENV)/.wheel  ## one abi3 wheel with all three libraries for glibc 2.28 and newer, audited, into dist/
-	@rm -rf dist build/wheel && mkdir -p dist
-	@LT_FAST_OPS=require LT_FAST_GLIBC=$(GLIBC) $(MATURIN) build --release --locked --zig \
+wheel: $(VENV)/.wheel  ## one abi3 wheel with its libraries for glibc 2.28 and newer, audited, into dist/ (TARGET=...)
+	@rm -rf dist/*_$(ARCHITECTURE).whl build/wheel && mkdir -p dist
+	@LT_FAST_OPS=require LT_FAST_GLIBC=$(GLIBC) $(MATURIN) build --release --locked --zig $(if $(TARGET),--target $(TARGET)) \
 	    --compatibility $(PLATFORM) --auditwheel skip --out build/wheel
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --plat $(PLATFORM)_$$(uname -m) --exclude 'libtorch*.so' \
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --plat $(PLATFORM)_$(ARCHITECTURE) --exclude 'libtorch*.so' \
 	    --wheel-dir dist build/wheel/*.whl
+	@$(BIN)/auditwheel show dist/*_$(ARCHITECTURE).whl
 	@ls -l dist
 
 gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and trains on a machine with a GPU (CIFAR=DIR, WHEELS=1)

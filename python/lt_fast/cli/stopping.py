@@ -18,7 +18,8 @@ INTERRUPTED = 4
 _STARTING, _WORKING, _ENDING = range(3)
 # Said by commands that have no --resume; in the others' words it is conditional.
 _AGAIN = dict.fromkeys(("demo", "inspect", "reproduce", "sweep"), "the same command continues") | dict.fromkeys(
-    ("eval", "report", "calibrate", "compare", "export", "make-lt", "doctor"), "run the same command again"
+    ("eval", "report", "calibrate", "compare", "export", "make-lt", "completion", "doctor"),
+    "run the same command again",
 )
 
 
@@ -53,8 +54,9 @@ class Stopping:
         if self.whole_process:
             sys.unraisablehook = self._note_unraisable
             self._handle((signals.SIGINT, signals.SIGTERM), self._note)
-            if signals.getsignal(signals.SIGHUP) is not signals.SIG_IGN:  # as under nohup
-                self._handle((signals.SIGHUP,), self._note)
+            hang_up = getattr(signals, "SIGHUP", None)  # Windows has none
+            if hang_up is not None and signals.getsignal(hang_up) is not signals.SIG_IGN:  # as under nohup
+                self._handle((hang_up,), self._note)
         else:
             self._handle((signals.SIGTERM,), signals.default_int_handler)
         return self

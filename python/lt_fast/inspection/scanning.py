@@ -104,7 +104,7 @@ def _require_libraries(*, hashes: bool) -> None:
 
 def available_processors() -> int:
     """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(keys: Sequence[Key]) -> list[Chunk]:
