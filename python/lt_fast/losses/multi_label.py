@@ -44,6 +44,13 @@ class MultiLabelLoss(nn.Module):
         TypeError: if logits or targets are no tensors of these dtypes.
         ValueError: if a class is empty, a shape does not fit, a target is outside [0, 1] (on the CPU), or an option is
             out of range.
+
+    >>> class Squared(MultiLabelLoss):
+    ...     def entries(self, logits, target, **vectors):
+    ...         return (logits.sigmoid() - target) ** 2
+    >>> criterion = Squared([90, 10], weight=[0.5, 2.0], reduction="none")
+    >>> criterion(torch.zeros(1, 2), torch.tensor([[1, 0]]))
+    tensor([[0.1250, 0.5000]])
     """
 
     def __init__(
