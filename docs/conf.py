@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "extensions.api_pages",
+    "extensions.link_check",
     "extensions.mathml",
     "extensions.object_links",
     "extensions.repository",

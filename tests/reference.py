@@ -144,8 +144,9 @@ def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread
     rows = torch.stack(rows) if rows else logits.new_zeros(0)
     if experts.shape[1] == 1:
         return total
-    ignored = options.get("ignore_index", -100)
-    kept = torch.tensor([target.ndim == 2 or int(label) != ignored for label in target], dtype=torch.bool)
+    kept = torch.ones(len(target), dtype=torch.bool)
+    for label in [one for one in (target, options.get("target_b")) if one is not None and one.ndim == 1]:
+        kept = kept & (label != options.get("ignore_index", -100))
     rows = rows * kept
     return (
         total

@@ -58,7 +58,7 @@ def _target(link: str, file: Path, page: PurePosixPath, url: str) -> str:
     if not path or ":" in path:
         return link
     wanted = (file.parent / path).resolve()
-    if not wanted.exists():
+    if not wanted.exists() or not wanted.is_relative_to(ROOT):
         return link  # which Sphinx then reports
     inside = wanted.relative_to(ROOT).as_posix()
     end = f"#{anchor}" if anchor else ""
@@ -97,9 +97,8 @@ def write_generated(folder: Path, pages: dict[str, str]) -> None:
 
 
 def _mend_links(app: Sphinx, docname: str, source: list[str]) -> None:
-    file = Path(app.env.doc2path(docname))
-    if file.suffix == ".md" and docname.partition("/")[0] not in ("api", "project"):
-        source[0] = on_site(source[0], file, PurePosixPath(docname), repository_url())
+    if app.env.doc2path(docname).suffix == ".md" and docname.partition("/")[0] != "project":
+        source[0] = on_site(source[0], DOCS / f"{docname}.md", PurePosixPath(docname), repository_url())
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
