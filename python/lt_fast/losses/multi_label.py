@@ -26,7 +26,11 @@ class MultiLabelLoss(nn.Module):
     classes that some papers use.
 
     Not for the ``loss`` of a run, whose images have one label each: use it in a training loop of your own, with
-    ``lt_fast.sampling.MultilabelBalancedSampler``.
+    ``lt_fast.sampling.MultilabelBalancedSampler``. A loss of your own::
+
+        class SquaredHingeLoss(MultiLabelLoss):
+            def entries(self, logits, target):
+                return (1 - (2 * target - 1) * logits).clamp(min=0) ** 2
 
     Args:
         counts: samples that have each class among their labels.
