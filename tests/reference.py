@@ -144,8 +144,9 @@ def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread
     rows = torch.stack(rows) if rows else logits.new_zeros(0)
     if experts.shape[1] == 1:
         return total
-    ignored = options.get("ignore_index", -100)
-    kept = torch.tensor([target.ndim == 2 or int(label) != ignored for label in target], dtype=torch.bool)
+    kept = torch.ones(len(target), dtype=torch.bool)
+    for label in [one for one in (target, options.get("target_b")) if one is not None and one.ndim == 1]:
+        kept = kept & (label != options.get("ignore_index", -100))
     rows = rows * kept
     return (
         total
@@ -393,7 +394,7 @@ def asymmetric_loss(logits, target, counts, *, gamma_negative=4.0, gamma_positiv
 
     def entry(z, y, _):
         p = 1 / (1 + torch.exp(-z))
-        shifted = p - clip if float(p) > clip else 0 * p
+        shifted = p - clip if float(p.detach()) > clip else 0 * p
         positive = (1 - p) ** gamma_positive * _log_sigmoid(z)
         negative = torch.log(1 - shifted) if clip else _log_sigmoid(-z)
         return -y * positive - (1 - y) * shifted**gamma_negative * negative
@@ -433,7 +434,7 @@ def distribution_balanced_loss(logits, target, counts, *, num_samples, alpha=0.1
 
 def _log_sigmoid(z):
     """log(1 / (1 + exp(-z))) without overflow."""
-    return -torch.log1p(torch.exp(-z)) if float(z) > 0 else z - torch.log1p(torch.exp(z))
+    return -torch.log1p(torch.exp(-z)) if float(z.detach()) > 0 else z - torch.log1p(torch.exp(z))
 
 
 def _entries(entry, logits, target, counts, weight):

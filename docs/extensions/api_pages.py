@@ -126,11 +126,16 @@ def _summary(value: Any) -> str:
 def _entry(module: ModuleType, name: str, kind: str) -> str:
     value = getattr(module, name)
     if kind != "data":
-        members = "   :members:\n" if kind == "class" else ""
-        bases = "   :show-inheritance:\n" if kind == "class" and value.__bases__ != (object,) else ""
-        return f".. auto{kind}:: {module.__name__}.{name}\n{members}{bases}"
+        return f".. auto{kind}:: {module.__name__}.{name}\n{_options(value) if kind == 'class' else ''}"
     text = "\n\n".join([_summary(value), *_entries(value)])
     return f".. py:data:: {module.__name__}.{name}\n\n{textwrap.indent(text, '   ')}\n"
+
+
+def _options(value: type) -> str:
+    options = "   :members:\n"
+    if fields := getattr(value, "_fields", ()):
+        options += f"   :exclude-members: {', '.join(fields)}\n"  # a named tuple's, which its docstring explains
+    return options if value.__bases__ == (object,) else f"{options}   :show-inheritance:\n"
 
 
 def _entries(value: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ def inline(formula: str) -> str:
 
 def block(formula: str) -> str:
     r"""Return a formula on lines of its own, which end in two backslashes, in a box that scrolls where it is wide."""
-    code = rf"\begin{{align*}}{formula}\end{{align*}}" if r"\\" in formula else formula
+    code = rf"\begin{{aligned}}{formula}\end{{aligned}}" if r"\\" in formula else formula
     return f'<div class="formula">{tex2mathml(code, as_block=True)}</div>\n'
 
 

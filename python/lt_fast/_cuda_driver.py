@@ -1,8 +1,8 @@
-"""What the NVIDIA driver of this machine says of itself, asked without starting CUDA.
+"""What the NVIDIA driver of this machine says of itself, asked without a context on a GPU.
 
-Torch has no function that answers without a context on a GPU, and a process with a context can no longer fork workers
-that use CUDA. The driver's own library answers two questions before that: which CUDA it is made for, and, once torch
-has counted the GPUs, what they are.
+Torch tells of a GPU by making a context on it, which takes time and hundreds of megabytes there: too much for an
+import. The driver's own library answers two questions without: which CUDA it is made for, and, once torch has counted
+the GPUs, what they are.
 """
 
 import ctypes

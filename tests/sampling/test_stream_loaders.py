@@ -259,15 +259,18 @@ def test_ranks_of_a_process_group_read_their_own_shards(shards, monkeypatch):
     assert sorted(itertools.chain(*numbers)) == list(range(len(LABELS)))
 
 
-def test_the_stream_needs_numpy_alone():
+def test_the_stream_needs_numpy_alone_and_torch_may_come_later():
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import lt_fast as lt\n"
         "stream = lt.sampling.ClassBalancedStream([(0, 0), (1, 0), (2, 1)] * 20, [40, 20], rate='under')\n"
-        "print(len(list(stream)), stream.shard(0, 1).state_dict()['position'])"
+        "print(len(list(stream)), stream.shard(0, 1).state_dict()['position'])\n"
+        "del sys.modules['torch']\n"
+        "from torch.utils.data import DataLoader, IterableDataset\n"
+        "print(isinstance(stream, IterableDataset), isinstance([], IterableDataset), len(list(DataLoader(stream))))"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "40 0\n", done.stderr
+    assert done.stdout == "40 0\nTrue False 40\n", done.stderr
 
 
 def test_a_tensor_is_a_label():

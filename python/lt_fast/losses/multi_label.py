@@ -44,6 +44,13 @@ class MultiLabelLoss(nn.Module):
         TypeError: if logits or targets are no tensors of these dtypes.
         ValueError: if a class is empty, a shape does not fit, a target is outside [0, 1] (on the CPU), or an option is
             out of range.
+
+    >>> class Squared(MultiLabelLoss):
+    ...     def entries(self, logits, target, **vectors):
+    ...         return (logits.sigmoid() - target) ** 2
+    >>> criterion = Squared([90, 10], weight=[0.5, 2.0], reduction="none")
+    >>> criterion(torch.zeros(1, 2), torch.tensor([[1, 0]]))
+    tensor([[0.1250, 0.5000]])
     """
 
     def __init__(
@@ -183,7 +190,7 @@ def multi_hot(indptr: ArrayLike, indices: ArrayLike, rows: ArrayLike, num_classe
 
     Raises:
         TypeError: if these are not integers.
-        ValueError: if a label or a row is out of its range.
+        ValueError: if a label or a row is out of its range, or ``indptr`` does not fit.
 
     >>> multi_hot([0, 2, 3], [0, 2, 1], rows=[1, 0], num_classes=3).tolist()
     [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
@@ -194,9 +201,13 @@ def multi_hot(indptr: ArrayLike, indices: ArrayLike, rows: ArrayLike, num_classe
     classes = _checks.num_classes(num_classes)
     _checks.labels_in_range("indices", labels, classes)
     _checks.labels_in_range("rows", picked, max(len(starts) - 1, 0))
+    if starts.size == 0 or starts[0] != 0 or starts[-1] != labels.size or (np.diff(starts) < 0).any():
+        raise ValueError(f"indptr must rise from 0 to the number of indices ({labels.size})")
+    sizes = starts[picked + 1] - starts[picked]
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    found = labels[np.repeat(starts[picked], sizes) + within]
     target = torch.zeros(len(picked), classes)
-    for at, row in enumerate(picked):
-        target[at, torch.from_numpy(labels[starts[row] : starts[row + 1]])] = 1
+    target[torch.from_numpy(np.repeat(np.arange(len(picked)), sizes)), torch.from_numpy(found)] = 1
     return target
 
 

@@ -62,7 +62,7 @@ class AsymmetricLoss(MultiLabelLoss):
 
     Args:
         counts: samples that have each class.
-        gamma_negative: focusing of negatives, finite; 0 or >= 1.
+        gamma_negative: focusing of negatives, finite, >= 0; with a clip 0 or >= 1.
         gamma_positive: focusing of positives, finite, >= 0.
         clip: probability below which a negative is left out, in [0, 1).
         weight: one number per class.
@@ -93,9 +93,9 @@ class AsymmetricLoss(MultiLabelLoss):
         self.gamma_negative = _checks.number("gamma_negative", gamma_negative, least=0)
         self.gamma_positive = _checks.number("gamma_positive", gamma_positive, least=0)
         self.clip = _checks.number("clip", clip, least=0, below=1)
-        if 0 < self.gamma_negative < 1:
+        if self.clip and 0 < self.gamma_negative < 1:
             # The derivative of q**gamma is infinite at q = 0, where the clipped negatives are.
-            raise ValueError(f"gamma_negative must be 0 or >= 1, got {self.gamma_negative}")
+            raise ValueError(f"gamma_negative must be 0 or >= 1 with a clip, got {self.gamma_negative}")
 
     def entries(self, logits: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         """Return the asymmetric loss of each row and class."""
