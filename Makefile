@@ -20,6 +20,10 @@ PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
 # The oldest glibc that the wheel runs on: that of torch's own wheels.
 GLIBC := 2.28
 PLATFORM := manylinux_$(subst .,_,$(GLIBC))
+# The wheel's processor: this machine's, or another one's, as in `make wheel TARGET=aarch64-unknown-linux-gnu`. That needs
+# its Rust library (`rustup target add TARGET`) and its C++ compiler (`apt-get install g++-aarch64-linux-gnu`).
+TARGET ?=
+ARCHITECTURE := $(or $(firstword $(subst -, ,$(TARGET))),$(shell uname -m))
 
 # How long `make fuzz` draws arguments, and from which seed.
 FUZZ_SECONDS ?= 300
@@ -96,12 +100,13 @@ $(VENV)/.wheel: requirements-wheel.lock | $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r $<
 	@touch $@
 
-wheel: $(VENV)/.wheel  ## one abi3 wheel with all three libraries for glibc 2.28 and newer, audited, into dist/
-	@rm -rf dist build/wheel && mkdir -p dist
-	@LT_FAST_OPS=require LT_FAST_GLIBC=$(GLIBC) $(MATURIN) build --release --locked --zig \
+wheel: $(VENV)/.wheel  ## one abi3 wheel with its libraries for glibc 2.28 and newer, audited, into dist/ (TARGET=...)
+	@rm -rf dist/*_$(ARCHITECTURE).whl build/wheel && mkdir -p dist
+	@LT_FAST_OPS=require LT_FAST_GLIBC=$(GLIBC) $(MATURIN) build --release --locked --zig $(if $(TARGET),--target $(TARGET)) \
 	    --compatibility $(PLATFORM) --auditwheel skip --out build/wheel
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --plat $(PLATFORM)_$$(uname -m) --exclude 'libtorch*.so' \
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --plat $(PLATFORM)_$(ARCHITECTURE) --exclude 'libtorch*.so' \
 	    --wheel-dir dist build/wheel/*.whl
+	@$(BIN)/auditwheel show dist/*_$(ARCHITECTURE).whl
 	@ls -l dist
 
 gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and trains on a machine with a GPU (CIFAR=DIR, WHEELS=1)
@@ -111,8 +116,8 @@ gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and 
 test-torch-matrix: | tools  ## the wheel under torch 2.4.1, 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)
 	@PYTHON=$(PYTHON) scripts/torch-matrix.sh
 
-docs: $(VENV)/.built  ## the API pages, from the docstrings, into build/docs
-	@$(BIN)/python scripts/api-pages.py build/docs
+docs: $(VENV)/.built  ## the site, from docs/ and the docstrings, into build/docs: no network, a warning or a broken link is an error
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html --doctree-dir build/doctrees docs build/docs
 	@echo "open build/docs/index.html"
 
 lock: $(VENV)/.installed  ## renew requirements.lock from pyproject.toml (needs uv)
@@ -120,4 +125,4 @@ lock: $(VENV)/.installed  ## renew requirements.lock from pyproject.toml (needs 
 	    --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --quiet -o requirements.lock
 
 clean:  ## remove everything that was built, installed and trained here
-	rm -rf .venv .venv-cpu target build dist runs python/lt_fast/*.so python/lt_fast/_ops .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-cpu target build dist runs docs/api docs/project python/lt_fast/*.so python/lt_fast/_ops .pytest_cache .mypy_cache .ruff_cache .hypothesis

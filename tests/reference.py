@@ -18,46 +18,77 @@ from torchvision.transforms import functional
 # --- losses -----------------------------------------------------------------------------------------------------------
 
 
-def _mixed_mean(rows, target, *, target_b, lam, weight, counts, normalization):
-    """Sum of share * weight[label] * row loss over both labels of every row, divided as ``normalization`` says.
+def _mixed_mean(rows, target, *, target_b, lam, weight, counts, normalization, label_rule, omega, ignore_index):
+    """Sum of share * weight[label] * row loss over the labels of every row, divided as ``normalization`` says.
 
     ``rows(i, label)`` is the loss of row i for one label. "weights" is torch's own weighted mean, extended to two
     labels a row; "batch" is the plain mean of the weighted losses (Cui et al. 2019); "expected" divides by N times the
-    mean weight of a training sample.
+    mean weight of a training sample. A row with an ignored label has no label, and is not one of the N.
     """
-    num_rows, num_classes = len(target), len(counts)
+    num_rows, num_classes = 0, len(counts)
     weight = [1.0] * num_classes if weight is None else [float(w) for w in weight]
     losses, shares = [], 0.0
-    for i in range(num_rows):
-        parts = [(int(target[i]), 1.0)]
+    for i in range(len(target)):
+        parts = [(int(target[i]), 1.0)] if target.ndim == 1 else _soft_parts(target[i], counts, label_rule, omega)
         if target_b is not None:
             share = float(lam[i])
             parts = [(int(target[i]), share), (int(target_b[i]), 1.0 - share)]
+        if ignore_index in [label for label, _ in parts]:
+            losses.append(rows(i, 0) * 0)
+            continue
         losses.append(sum(share * weight[label] * rows(i, label) for label, share in parts))
         shares += sum(share * weight[label] for label, share in parts)
+        num_rows += 1
     mean_weight = sum(n * w for n, w in zip(counts, weight, strict=True)) / sum(counts)
     divisor = {"weights": shares, "batch": num_rows, "expected": num_rows * mean_weight}[normalization]
     return sum(losses) / divisor, torch.stack(losses)
 
 
-def _label_shares(target, target_b, lam, counts, *, label_rule, omega):
+def _soft_parts(row, counts, label_rule, omega):
+    """Labels of a soft row with their shares; the rule changes those of two labels, beside a uniform part."""
+    parts = [(c, float(share)) for c, share in enumerate(row) if share > 0]
+    if label_rule == "mixup":
+        return parts
+    uniform = min(float(share) for share in row)
+    mixed = [(c, share - uniform) for c, share in parts if share - uniform > 1e-9]
+    parts = [(c, uniform) for c in range(len(counts)) if uniform > 0]
+    if len(mixed) < 2:
+        return parts + mixed
+    (a, first), (b, second) = mixed
+    share = mam_label_factor(first / (first + second), counts[a], counts[b], omega)
+    return [*parts, (a, (first + second) * share), (b, (first + second) * (1 - share))]
+
+
+def rows_of_positions(logits, target, class_dim):
+    """Logits and labels of every position as rows, by counting: (R, C) and (R,), or (R, C) of soft labels."""
+    shape = [size for at, size in enumerate(logits.shape) if at != class_dim % logits.ndim]
+    rows, labels = [], []
+    for at in itertools.product(*map(range, shape)):
+        place = (at[0], slice(None), *at[1:]) if class_dim == 1 else (*at, slice(None))
+        rows.append(logits[place])
+        labels.append(target[at] if target.ndim < logits.ndim else target[place])
+    return torch.stack(rows), torch.stack(labels)
+
+
+def _label_shares(target, target_b, lam, counts, *, label_rule, omega, ignore_index=-100):
     """Factor of the first label of every row from the factor of the first image."""
     if target_b is None:
         return None
     rule = {"mixup": mixup_label_factor, "mam": mam_label_factor}[label_rule]
     shares = [float(lam)] * len(target) if isinstance(lam, float) else [float(one) for one in lam]
     return [
-        rule(share, counts[int(a)], counts[int(b)], omega) for share, a, b in zip(shares, target, target_b, strict=True)
+        share if ignore_index in (a, b) else rule(share, counts[int(a)], counts[int(b)], omega)
+        for share, a, b in zip(shares, target, target_b, strict=True)
     ]
 
 
 def _reduced_loss(rows, target, counts, *, target_b=None, lam=None, label_rule="mixup", omega=0.25, weight=None,
-                  normalization="expected", reduction="mean"):  # fmt: skip
-    """``rows(i, y)`` for both labels of every row, mixed, weighted and reduced."""
-    shares = _label_shares(target, target_b, lam, counts, label_rule=label_rule, omega=omega)
-    mean, each = _mixed_mean(
-        rows, target, target_b=target_b, lam=shares, weight=weight, counts=counts, normalization=normalization
-    )
+                  normalization="expected", reduction="mean", ignore_index=-100):  # fmt: skip
+    """``rows(i, y)`` for the labels of every row, mixed, weighted and reduced."""
+    rule = {"label_rule": label_rule, "omega": omega}
+    shares = _label_shares(target, target_b, lam, counts, ignore_index=ignore_index, **rule)
+    how = {"weight": weight, "counts": counts, "normalization": normalization, "ignore_index": ignore_index}
+    mean, each = _mixed_mean(rows, target, target_b=target_b, lam=shares, **how, **rule)
     return {"mean": mean, "sum": each.sum(), "none": each}[reduction]
 
 
@@ -113,7 +144,16 @@ def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread
     rows = torch.stack(rows) if rows else logits.new_zeros(0)
     if experts.shape[1] == 1:
         return total
-    return total - {"mean": rows.mean(), "sum": rows.sum(), "none": rows}[options.get("reduction", "mean")]
+    kept = torch.ones(len(target), dtype=torch.bool)
+    for label in [one for one in (target, options.get("target_b")) if one is not None and one.ndim == 1]:
+        kept = kept & (label != options.get("ignore_index", -100))
+    rows = rows * kept
+    return (
+        total
+        - {"mean": rows.sum() / max(int(kept.sum()), 1), "sum": rows.sum(), "none": rows}[
+            options.get("reduction", "mean")
+        ]
+    )
 
 
 def inverse_prior(counts):
@@ -328,6 +368,84 @@ def focal_loss(logits, target, counts, *, gamma=2.0, **options):
     return _reduced_loss(rows, target, counts, **options)
 
 
+def multi_label_bce_loss(logits, target, counts, *, positive_weight=None, weight=None):
+    """- w_c (w+_c y log p + (1 - y) log(1 - p)), p = sigmoid(z), of each row and class."""
+    positive_weight = positive_weight or [1.0] * len(counts)
+
+    def entry(z, y, c):
+        return -positive_weight[c] * y * _log_sigmoid(z) - (1 - y) * _log_sigmoid(-z)
+
+    return _entries(entry, logits, target, counts, weight)
+
+
+def multi_label_focal_loss(logits, target, counts, *, gamma=2.0, alpha=None, weight=None):
+    """Lin et al. 2017, equation 5: - alpha_t (1 - p_t)^gamma log p_t."""
+
+    def entry(z, y, _):
+        p = 1 / (1 + torch.exp(-z))
+        positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+        return -positive * y * (1 - p) ** gamma * _log_sigmoid(z) - negative * (1 - y) * p**gamma * _log_sigmoid(-z)
+
+    return _entries(entry, logits, target, counts, weight)
+
+
+def asymmetric_loss(logits, target, counts, *, gamma_negative=4.0, gamma_positive=1.0, clip=0.05, weight=None):
+    """Ridnik et al. 2021, equations 6 to 8: p_m = max(p - m, 0), - y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m)."""
+
+    def entry(z, y, _):
+        p = 1 / (1 + torch.exp(-z))
+        shifted = p - clip if float(p.detach()) > clip else 0 * p
+        positive = (1 - p) ** gamma_positive * _log_sigmoid(z)
+        negative = torch.log(1 - shifted) if clip else _log_sigmoid(-z)
+        return -y * positive - (1 - y) * shifted**gamma_negative * negative
+
+    return _entries(entry, logits, target, counts, weight)
+
+
+def multi_label_ldam_loss(logits, target, counts, *, max_margin=0.5, scale=1.0, weight=None):
+    """Binary cross entropy of s (z - y C / n_c^(1/4)), C such that the largest margin is max_margin."""
+    constant = max_margin / max(n**-0.25 for n in counts)
+
+    def entry(z, y, c):
+        score = scale * (z - y * constant / counts[c] ** 0.25)
+        return -y * _log_sigmoid(score) - (1 - y) * _log_sigmoid(-score)
+
+    return _entries(entry, logits, target, counts, weight)
+
+
+def distribution_balanced_loss(logits, target, counts, *, num_samples, alpha=0.1, beta=10.0, mu=0.2, negative_scale=2.0,
+                               kappa=0.025, gamma=2.0, balance=2.0):  # fmt: skip
+    """Wu et al. 2020, equations 3 to 9: re-balanced weights and negative-tolerant regularization of focal loss."""
+    rows = []
+    for z_row, y_row in zip(logits, target, strict=True):
+        drawn = sum(float(y) / n for y, n in zip(y_row, counts, strict=True))
+        row = []
+        for z, y, n in zip(z_row, y_row, counts, strict=True):
+            share = (1 / n) / drawn if drawn else math.inf
+            weight = alpha + (1 / (1 + math.exp(-beta * (share - mu))) if math.isfinite(share) else 1.0)
+            score = z - kappa * math.log(num_samples / n - 1)
+            p, q = 1 / (1 + torch.exp(-score)), 1 / (1 + torch.exp(-negative_scale * score))
+            positive = -((1 - p) ** gamma) * _log_sigmoid(score)
+            negative = -(q**gamma) * _log_sigmoid(-negative_scale * score) / negative_scale
+            row.append(balance * weight * (y * positive + (1 - y) * negative))
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+def _log_sigmoid(z):
+    """log(1 / (1 + exp(-z))) without overflow."""
+    return -torch.log1p(torch.exp(-z)) if float(z.detach()) > 0 else z - torch.log1p(torch.exp(z))
+
+
+def _entries(entry, logits, target, counts, weight):
+    weight = [1.0] * len(counts) if weight is None else weight
+    rows = [
+        torch.stack([weight[c] * entry(z_row[c], y_row[c], c) for c in range(len(counts))])
+        for z_row, y_row in zip(logits, target, strict=True)
+    ]
+    return torch.stack(rows)
+
+
 def maximum_margin_loss(logits, target, counts, *, max_margin=1.29, gamma=1.528, scale=19.0, ldam=False, compat=None,
                         target_b=None, **options):  # fmt: skip
     """Kang et al. 2021 (MM, MM-LDAM): the own score loses a margin from the row's own gap; a constant to the gradient.
@@ -348,7 +466,7 @@ def maximum_margin_loss(logits, target, counts, *, max_margin=1.29, gamma=1.528,
 
     def rows(i, label):
         of_b = target_b is not None and int(target[i]) != label
-        row = scores(i, label, int((target_b if of_b else target)[0]))
+        row = scores(i, label, None if compat is None else int((target_b if of_b else target)[0]))
         return torch.logsumexp(row, 0) - row[label]
 
     return _reduced_loss(rows, target, counts, target_b=target_b, **options)
@@ -417,18 +535,23 @@ def lade_regularizer(logits, labels, counts, remine_lambda):
 
 
 def lade_loss(logits, target, counts, *, regularizer_weight=0.1, remine_lambda=0.01, target_b=None, lam=None,
-              label_rule="mixup", omega=0.25, reduction="mean", **options):  # fmt: skip
-    """Balanced softmax, plus the regulariser on top of the mean (and of each row's loss)."""
-    mixed = {"target_b": target_b, "lam": lam, "label_rule": label_rule, "omega": omega, "reduction": reduction}
-    shares = _label_shares(target, target_b, lam, counts, label_rule=label_rule, omega=omega) or [1.0] * len(target)
-    labels = [[0.0] * len(counts) for _ in target]
+              label_rule="mixup", omega=0.25, reduction="mean", ignore_index=-100, **options):  # fmt: skip
+    """Balanced softmax, plus the regulariser of the rows with labels on top of the mean (and of each row's loss)."""
+    rule = {"label_rule": label_rule, "omega": omega}
+    how = {"target_b": target_b, "lam": lam, "reduction": reduction, "ignore_index": ignore_index, **rule}
+    shares = _label_shares(target, target_b, lam, counts, ignore_index=ignore_index, **rule) or [1.0] * len(target)
+    kept, labels = [], []
     for i, share in enumerate(shares):
-        labels[i][int(target[i])] += share
+        parts = [(int(target[i]), share)] if target.ndim == 1 else _soft_parts(target[i], counts, label_rule, omega)
         if target_b is not None:
-            labels[i][int(target_b[i])] += 1 - share
-    regularizer = regularizer_weight * lade_regularizer(logits, labels, counts, remine_lambda)
-    times = len(target) if reduction == "sum" else 1
-    return balanced_softmax_loss(logits, target, counts, **mixed, **options) + times * regularizer
+            parts.append((int(target_b[i]), 1 - share))
+        if ignore_index not in [label for label, _ in parts]:
+            kept.append(i)
+            labels.append([sum(part for label, part in parts if label == c) for c in range(len(counts))])
+    regularizer = regularizer_weight * lade_regularizer(logits[kept], labels, counts, remine_lambda)
+    each = torch.tensor([float(i in kept) for i in range(len(target))], dtype=torch.float64)
+    times = {"mean": 1, "sum": len(kept), "none": each}[reduction]
+    return balanced_softmax_loss(logits, target, counts, **how, **options) + times * regularizer
 
 
 # --- mixing -----------------------------------------------------------------------------------------------------------
@@ -997,6 +1120,16 @@ def spread_of_errors(matrix):
         effective.append(math.exp(-math.fsum(n / total * math.log(n / total) for n in wrong if n)))
     share = [math.fsum(row[r] for row in rows) / len(rows) if rows else math.nan for r in range(size - 1)]
     return share, effective
+
+
+def average_precision(scores, positive):
+    """Mean over the positives of the precision among all rows with at least their score."""
+    found = []
+    for row, is_positive in enumerate(positive):
+        if is_positive:
+            above = [bool(positive[other]) for other, score in enumerate(scores) if score >= scores[row]]
+            found.append(sum(above) / len(above))
+    return sum(found) / len(found) if found else None
 
 
 def likely_label_errors(probabilities, labels):

@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
-from benches import goals, growth, harness, rust_kernels, sampling, sass, summary
+from benches import goals, growth, harness, rust_kernels, sampling, sass, speed_picture, summary
 from benches.rivals import sampling as rivals
 
 LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 % 72)]
@@ -120,6 +120,14 @@ def test_the_picture_shows_every_line_that_was_measured(tmp_path):
     assert sizes == {"classes": growth.CLASSES, "samples": growth.SAMPLES}
     growth.draw(tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_of_readme_shows_ours_first_and_every_rival(tmp_path):
+    for panel, names in zip(speed_picture.bars(), (speed_picture.SAMPLERS, speed_picture.LOSSES), strict=True):
+        assert list(panel.times) == list(names.values())
+        assert min(panel.times, key=panel.times.get) == "lt-fast"
+    speed_picture.draw(tmp_path / "speed.png")
+    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
 # --- the harness ------------------------------------------------------------------------------------------------------

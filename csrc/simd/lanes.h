@@ -1,4 +1,5 @@
-// SIMD packs for the CPU kernels: GCC's vector types, and intrinsics only where those have no word for it.
+// SIMD packs for the CPU kernels: the vector types of GCC and Clang, and intrinsics only where those have no word for it.
+// On Windows that takes Clang: Microsoft's own compiler has no such types.
 //
 // `Lanes<T, N>` is the `Maths` of mixed_margin/math.h for N rows at a time, and the loads and stores for N columns.
 // Everything has internal linkage: this file is compiled once per instruction set, and the linker must not merge them.
@@ -7,9 +8,16 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
+
+#if !defined(__GNUC__)
+#error "the CPU kernels need GCC or Clang: on Windows set CXX=clang++"
+#endif
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 // GCC's own judgement leaves parts of the inner loops as calls, with the sums in memory and the registers saved.
@@ -118,7 +126,7 @@ struct Lanes {
   static LT_FAST_INLINE Value across(Value* packs, Combine combine) {
     for (int width = N / 2; width > 0; width /= 2)
       for (int at = 0; at < width; ++at)
-        packs[at] = combine(zip(packs[at], packs[at + width], 0), zip(packs[at], packs[at + width], N / 2));
+        packs[at] = combine(zip<0>(packs[at], packs[at + width]), zip<N / 2>(packs[at], packs[at + width]));
     return packs[0];
   }
   static LT_FAST_INLINE Value sums(Value* packs) {
@@ -128,10 +136,17 @@ struct Lanes {
     return across(packs, [](Value a, Value b) LT_FAST_INLINED { return max(a, b); });
   }
   // a[from], b[from], a[from + 1], b[from + 1], ...
-  static LT_FAST_INLINE Value zip(Value a, Value b, int from) {
-    Whole order{};
-    for (int lane = 0; lane < N; ++lane) order[lane] = from + lane / 2 + (lane % 2) * N;
-    return __builtin_shuffle(a, b, order);
+  template <int kFrom>
+  static LT_FAST_INLINE Value zip(Value a, Value b) {
+    return zip<kFrom>(a, b, std::make_integer_sequence<int, N>{});
+  }
+  template <int kFrom, int... kLane>
+  static LT_FAST_INLINE Value zip(Value a, Value b, std::integer_sequence<int, kLane...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, kFrom + kLane / 2 + kLane % 2 * N...);
+#else  // GCC has that word since version 12
+    return __builtin_shuffle(a, b, Whole{kFrom + kLane / 2 + kLane % 2 * N...});
+#endif
   }
 
   // ---- exponential and logarithm
@@ -368,6 +383,17 @@ inline Doubles::Value Doubles::max(Value a, Value b) {
 
 using Floats = Lanes<float, 4>;
 using Doubles = Lanes<double, 2>;
+
+#if defined(__aarch64__)  // NEON, which every processor of the architecture has; fused arithmetic is part of it
+template <>
+inline Floats::Value Floats::product_lost(Value a, Value b, Value p) {
+  return vfmaq_f32(-p, a, b);
+}
+template <>
+inline Doubles::Value Doubles::product_lost(Value a, Value b, Value p) {
+  return vfmaq_f64(-p, a, b);
+}
+#endif
 
 #endif
 

@@ -115,6 +115,28 @@ def is_temporary(name: str, path: Path) -> bool:
     return name.startswith(begin) and name.endswith(end) and name[len(begin) : -len(end)].isdigit()
 
 
+def flags(*names: str) -> int:
+    """Return the flags of ``os.open`` that this system has of ``names``, with bytes left as they are on Windows.
+
+    No flag for ``exec`` is needed: Python opens every descriptor without inheritance.
+    """
+    found = 0
+    for name in (*names, "BINARY"):
+        found |= getattr(os, f"O_{name}", 0)
+    return found
+
+
+def open_own(path: Path, access: int, mode: int = 0o666) -> int:
+    """Open ``path`` without following a link and without waiting for a pipe; return the descriptor.
+
+    Raises:
+        OSError: as ``os.open``; ``ELOOP`` for a link.
+    """
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return os.open(path, access | flags("NOFOLLOW", "NONBLOCK"), mode)
+
+
 def write_synced(path: Path, data: bytes) -> None:
     """Write ``data`` to a new file and wait until it is on the disk.
 
@@ -127,12 +149,12 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def _new_file(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    access = os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags()
     try:
-        return os.open(path, flags, 0o666)
+        return os.open(path, access, 0o666)
     except FileExistsError:
         path.unlink()
-        return os.open(path, flags, 0o666)
+        return os.open(path, access, 0o666)
 
 
 def erase(path: Path) -> None:
@@ -145,7 +167,12 @@ def erase(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in ``folder`` (files made, renamed, removed) are on the disk."""
+    """Wait until the names in ``folder`` (files made, renamed, removed) are on the disk.
+
+    Windows opens no folder, and its file system writes the names in order by itself.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -197,7 +224,7 @@ def read_bytes(path: Path, *, most: int = MOST_BYTES, exactly: int | None = None
     try:
         _refuse_unfit(path, most=most, exactly=exactly)
         # Without blocking: what was a file a moment ago may be a pipe that nobody writes to.
-        descriptor = os.open(path.resolve(), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_own(path.resolve(), os.O_RDONLY)
         with os.fdopen(descriptor, "rb") as file:
             size = os.fstat(descriptor).st_size
             data = file.read(min(size, most) + 1)

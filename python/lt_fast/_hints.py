@@ -96,7 +96,7 @@ def for_labels_dtype(name: str, labels: Tensor, logits: Tensor) -> str:
         return ""
     if _is_row_of_classes(labels, logits):
         return _for_soft_labels(name, labels)
-    if labels.is_floating_point() and _readable(labels):
+    if labels.is_floating_point() and readable(labels):
         broken = (labels != labels.round()) | ~labels.isfinite()
         if bool(broken.any()):
             return _for_broken_labels(name, float(labels[broken].flatten()[0]))
@@ -125,12 +125,13 @@ def _is_row_of_classes(labels: Tensor, logits: Tensor) -> bool:
 
 def _for_soft_labels(name: str, labels: Tensor) -> str:
     one_hot = f"{name}.long().argmax(1)"
-    if not _readable(labels):
+    if not readable(labels):
         return f"; use {one_hot} for one-hot labels; pass those of mixed images as {_TWO_LABELS}"
     if _is_one_hot(labels):
         return f"; these look like one-hot labels: use {one_hot}"
     if labels.is_floating_point():
-        return f"; pass soft labels of mixed images as {_TWO_LABELS}; for one label per row use {name}.argmax(1)"
+        two = f"; pass soft labels of mixed images as {_TWO_LABELS}"
+        return f"{two}, which lt_fast.losses.two_labels makes of them; for one label per row use {name}.argmax(1)"
     return (
         f"; pass soft labels of mixed images as {_TWO_LABELS}; .long() would have rounded them to 0, so make labels "
         "from the values before it"
@@ -146,7 +147,8 @@ def for_label_value(name: str, labels: Tensor, num_classes: int, *, rows: str = 
     """Next step for a label outside the classes: rows to leave out, labels from 1 on, too few classes."""
     lowest, largest = int(labels.min()), int(labels.max())
     if lowest < 0:
-        return f"; leave rows without a label out: keep = {name} >= 0, then {rows}[keep] and {name}[keep]"
+        left_out = f"; leave rows without a label out: keep = {name} >= 0, then {rows}[keep] and {name}[keep]"
+        return left_out + (f"; a loss of logits does it with ignore_index={lowest}" if rows == "logits" else "")
     if lowest >= 1 and largest == num_classes:
         return f"; labels are numbered from 0: use {name} - 1"
     keep = f"keep = {name} < {num_classes}, then {rows}[keep] and {name}[keep]"
@@ -170,7 +172,7 @@ def _as_tensor(name: str, value: object) -> str:
     return f"; use torch.as_tensor({name})" if arrays else ""
 
 
-def _readable(values: Tensor) -> bool:
+def readable(values: Tensor) -> bool:
     """Whether values can be read: not in a trace or a transform."""
     return (
         not torch.compiler.is_compiling()

@@ -10,6 +10,7 @@ error instead of a fallback. ``LT_FAST_INSTRUCTION_SET`` (``avx512``, ``avx2``, 
 
 import os
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -23,6 +24,7 @@ Backend: TypeAlias = Literal["reference", "cpu", "cuda"]
 InstructionSet: TypeAlias = Literal["avx512", "avx2", "portable", "reference"]
 
 _FOLDER = Path(__file__).parent / "_ops"
+_FILE_NAMES = {"darwin": "lib{}.dylib", "win32": "{}.dll"}
 # The CUDA library carries the runtime of the release in its name, which the drivers of an older torch may refuse.
 _CUDA_NAME = re.compile(r"liblt_fast_cuda(\d+)\.so")
 _INSTRUCTION_SETS: tuple[InstructionSet, ...] = ("portable", "avx2", "avx512")
@@ -39,7 +41,7 @@ def _choice(variable: str, allowed: tuple[str, ...]) -> str | None:
 
 def _load(name: str) -> str | None:
     """Load ``lib<name>.so`` and return None, or the reason why it cannot be had."""
-    path = _FOLDER / f"lib{name}.so"
+    path = _FOLDER / _FILE_NAMES.get(sys.platform, "lib{}.so").format(name)
     if not path.exists():
         return f"{path.name} was not built with this installation"
     if str(path) in torch.ops.loaded_libraries:

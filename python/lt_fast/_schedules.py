@@ -7,6 +7,9 @@ def epoch_at(fraction: float, epochs: int) -> int:
     """Return the epoch boundary nearest to ``fraction * epochs``, halves rounded up: 0.8 of 200 is 160.
 
     Nearest rather than down, so that a run of one epoch does not start behind its last milestone.
+
+    >>> epoch_at(0.8, 200), epoch_at(0.5, 7), epoch_at(0.9, 1)
+    (160, 4, 1)
     """
     return math.floor(fraction * epochs + 0.5)
 

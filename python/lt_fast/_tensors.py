@@ -43,6 +43,11 @@ def is_static(value: Any) -> bool:
     return not isinstance(value, _PYTHON_NUMBERS) or has_static_value is None or has_static_value(value)
 
 
+def readable(values: Tensor) -> bool:
+    """Return whether values can be read without waiting: on the CPU, outside a trace and a transform."""
+    return values.device.type == "cpu" and hints.readable(values)
+
+
 # --- logits and labels ------------------------------------------------------------------------------------------------
 
 
@@ -80,24 +85,25 @@ def labels_of_rows(name: str, labels: object, logits: Tensor) -> Tensor:
     if labels.dim() != 1 or labels.shape[0] != logits.shape[0]:
         hint = hints.for_labels_shape(name, labels, logits)
         raise ValueError(f"{name} must have shape (N,) = ({logits.shape[0]},), got {tuple(labels.shape)}{hint}")
-    _same_device(name, labels, logits)
+    require_same_device(name, labels, logits)
     return labels.contiguous()
 
 
-def _same_device(name: str, value: Tensor, logits: Tensor) -> None:
+def require_same_device(name: str, value: Tensor, logits: Tensor) -> None:
+    """Raise ``ValueError`` for a tensor on another device than the logits'."""
     if value.device != logits.device:
         raise ValueError(
             f"{name} must be on the logits' device {logits.device}, got {value.device}; use {name}.to(logits.device)"
         )
 
 
-def _no_gradient(name: str, value: object) -> None:
+def refuse_gradient(name: str, value: object) -> None:
     """Refuse a tensor that requires a gradient, alone or in a list."""
     if isinstance(value, Tensor) and value.requires_grad:
         raise ValueError(f"{name} must not require a gradient: only the logits have one; pass {name}.detach()")
     if isinstance(value, _LISTS):
         for at, entry in enumerate(value):
-            _no_gradient(f"{name}[{at}]", entry)
+            refuse_gradient(f"{name}[{at}]", entry)
 
 
 # --- numbers per row --------------------------------------------------------------------------------------------------
@@ -111,8 +117,8 @@ def per_row(name: str, value: object, logits: Tensor) -> Tensor | None:
     tensor = value if isinstance(value, Tensor) else _row_tensor(name, value, dtype, logits)
     if tensor.is_complex():
         raise TypeError(f"{name} must hold real numbers, got {tensor.dtype}")
-    _no_gradient(name, tensor)
-    _same_device(name, tensor, logits)
+    refuse_gradient(name, tensor)
+    require_same_device(name, tensor, logits)
     if tensor.dim() > 0 and (tensor.dim() != 1 or tensor.shape[0] != logits.shape[0]):
         hint = f"; use {name}.reshape(-1)" if tensor.numel() == logits.shape[0] else ""
         raise ValueError(
@@ -133,7 +139,7 @@ def _row_tensor(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Te
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
     if not torch.compiler.is_compiling():
         refuse_masked(name, value)
-    _no_gradient(name, value)
+    refuse_gradient(name, value)
     try:
         return torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
     except (TypeError, ValueError, OverflowError):
@@ -211,7 +217,7 @@ def class_vector(name: str, value: Any, num_classes: int | None = None) -> Tenso
     vector = value if isinstance(value, Tensor) else _vector_tensor(name, value)
     if vector.is_complex() or vector.dtype == torch.bool:
         raise TypeError(f"{name} must be a vector of C numbers, got {vector.dtype}")
-    _no_gradient(name, vector)
+    refuse_gradient(name, vector)
     if vector.dim() != 1 or (num_classes is not None and vector.shape[0] != num_classes):
         size = "" if num_classes is None else f" = ({num_classes},)"
         raise ValueError(f"{name} must have shape (C,){size}, got {tuple(vector.shape)}")
@@ -226,7 +232,7 @@ def _vector_tensor(name: str, value: Any) -> Tensor:
     value = _in_order(name, value)
     if not torch.compiler.is_compiling():
         refuse_masked(name, value)
-    _no_gradient(name, value)
+    refuse_gradient(name, value)
     try:
         return torch.as_tensor(_array(value), device="cpu")
     except (TypeError, ValueError, OverflowError):

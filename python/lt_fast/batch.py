@@ -24,6 +24,10 @@ class MixPlan(NamedTuple):
         lam: (B,) float32, mixing coefficient of the first image, in [0, 1]; with boxes the share of its pixels.
         boxes: None to blend ``lam * x + (1 - lam) * partner``, or (B, 4) int32 rows (top, left, bottom, right): the
             partner's pixels replace those inside.
+
+    >>> plan = MixPlan(partner=np.array([7, 2]), position=np.array([1, 0]), lam=np.array([0.7, 0.4], np.float32))
+    >>> plan.rows(slice(1, 2)).partner, plan.boxes
+    (array([2]), None)
     """
 
     partner: NDArray[np.int64]
@@ -49,6 +53,10 @@ class BatchPlan:
         mix: how the images are mixed, or None.
         views: differently augmented copies of each image.
         weight: of the mean over these rows in the mean over the ranks: see ``shard``.
+
+    >>> plan = BatchPlan(epoch=0, step=3, index=np.array([7, 2, 9]), position=np.array([9, 10, 11]))
+    >>> [(part.index.tolist(), round(part.weight, 2)) for part in (plan.shard(0, 2), plan.shard(1, 2))]
+    [([7], 0.67), ([2, 9], 1.33)]
     """
 
     epoch: int
@@ -89,6 +97,12 @@ class Batch:
         boxes: (B, 4) int32 rows (top, left, bottom, right), where a partner's pixels are, or None.
         weight: of the mean loss of these rows in the mean over the ranks: 1 except for unequal shards of a batch, and 0
             for rows that replace missing ones, which must not be counted.
+
+    >>> batch = Batch(views=(torch.zeros(2, 3, 32, 32),), target=torch.tensor([0, 4]))
+    >>> len(batch), batch.x.shape, batch.lam is None
+    (2, torch.Size([2, 3, 32, 32]), True)
+    >>> batch.to("cpu", channels_last=True).x.is_contiguous(memory_format=torch.channels_last)
+    True
     """
 
     views: tuple[Tensor, ...]

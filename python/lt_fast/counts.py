@@ -230,6 +230,11 @@ def in_class_order(name: str, values: Any, names: "ClassCounts | Sequence[str] |
 
     Raises:
         ValueError: if the entries are not named by 0 to C-1, each once, or by ``names``.
+
+    >>> in_class_order("weight", {1: 2.0, 0: 0.5}), in_class_order("weight", [0.5, 2.0])
+    ([0.5, 2.0], [0.5, 2.0])
+    >>> in_class_order("weight", {"dog": 2.0, "cat": 0.5}, ["cat", "dog"])
+    [0.5, 2.0]
     """
     keyed = _keyed(values)
     if keyed is None:
@@ -245,7 +250,11 @@ def in_class_order(name: str, values: Any, names: "ClassCounts | Sequence[str] |
 
 
 class NumberedLabels(NamedTuple):
-    """The class of each sample, ``(N,)`` integers of any width; the class names, if any; whether labels were words."""
+    """The class of each sample, ``(N,)`` integers of any width; the class names, if any; whether labels were words.
+
+    >>> NumberedLabels(np.array([1, 0]), ["cat", "dog"], words=True).names
+    ['cat', 'dog']
+    """
 
     numbers: NDArray[Any]
     names: list[str] | None
@@ -259,6 +268,10 @@ def numbered_labels(dataset: Any) -> NumberedLabels:
 
     Args:
         dataset: as ``labels_of`` takes.
+
+    >>> labels = numbered_labels(["dog", "cat", "dog"])
+    >>> labels.numbers.tolist(), labels.names
+    ([1, 0, 1], ['cat', 'dog'])
     """
     labels = narrow_labels_of(dataset)
     if labels.dtype.kind != "U":

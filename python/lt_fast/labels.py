@@ -42,6 +42,12 @@ def labels_of(dataset: Any) -> NDArray[Any]:
             torch ``Sampler`` is passed.
         ValueError: if they are not one-dimensional, one is missing or masked, they are not as many as the data set has
             samples, they contradict its structure, or a ``Subset`` names a sample that is not there.
+
+    >>> import torch
+    >>> from torch.utils.data import Subset, TensorDataset
+    >>> images, labels = torch.zeros(4, 3, 8, 8), torch.tensor([0, 2, 1, 2])
+    >>> labels_of(Subset(TensorDataset(images, labels), [3, 0])).tolist(), labels_of(["cat", "dog"]).tolist()
+    ([2, 0], ['cat', 'dog'])
     """
     labels = narrow_labels_of(dataset)
     return labels.astype(np.int64, copy=False) if labels.dtype.kind in "iu" else labels
@@ -51,6 +57,10 @@ def narrow_labels_of(dataset: Any) -> NDArray[Any]:
     """Return what ``labels_of`` does, but integers of 32 bits or less in an array as they are.
 
     A billion labels of 8 bits take 1 GB so, and 8 GB more as int64.
+
+    >>> labels = np.array([0, 2, 1], dtype=np.uint8)
+    >>> narrow_labels_of(labels).dtype, labels_of(labels).dtype
+    (dtype('uint8'), dtype('int64'))
     """
     refuse_sampler(dataset)
     if _is_hugging_face_column(dataset):
@@ -77,6 +87,11 @@ def class_names_of(dataset: Any) -> list[str] | None:
     ``.class_to_idx`` or ``.classes`` of a data set, of what a ``Subset`` was taken from, or of all parts of a
     ``ConcatDataset``; the names of a ``ClassLabel`` column of a Hugging Face data set. Names that repeat tell no
     classes apart, and numbers that are not 0 to C-1, each once, no order: None.
+
+    >>> class WithNames:
+    ...     class_to_idx = {"dog": 1, "cat": 0}
+    >>> class_names_of(WithNames()), class_names_of([0, 1, 1])
+    (['cat', 'dog'], None)
     """
     numbers = class_numbers_of(dataset)
     if numbers is None:

@@ -22,6 +22,10 @@ class Ranks(NamedTuple):
     Attributes:
         rank: number of this process, in [0, world_size).
         world_size: number of processes.
+
+    >>> ranks = Ranks.from_environment({})  # no torchrun
+    >>> ranks, ranks.is_main, ranks.any(False, True), ranks.broadcast("mine")
+    (Ranks(rank=0, world_size=1), True, (False, True), 'mine')
     """
 
     rank: int = 0
@@ -120,6 +124,9 @@ def ranks_in(environment: Mapping[str, str]) -> Ranks:
 
     Raises:
         UsageError: if one is missing, not an integer or out of range.
+
+    >>> ranks_in({"RANK": "1", "WORLD_SIZE": "4"})
+    Ranks(rank=1, world_size=4)
     """
     rank, world_size = (_integer(name, environment.get(name)) for name in ("RANK", "WORLD_SIZE"))
     if rank >= world_size:

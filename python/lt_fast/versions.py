@@ -16,7 +16,11 @@ _VARIABLES = re.compile(r"LT_FAST_\w+|(OMP|MKL|OPENBLAS)_NUM_THREADS|CUDA_VISIBL
 
 
 def versions() -> dict[str, Any]:
-    """Return versions of Python, the platform and every package that lt-fast can use, the op backend and the GPU."""
+    """Return versions of Python, the platform and every package that lt-fast can use, the op backend and the GPU.
+
+    >>> sorted(versions())[:3], versions()["lt-fast"] is not None
+    (['gpu', 'lt-fast', 'matplotlib'], True)
+    """
     import torch  # noqa: PLC0415  (keeps `import lt_fast.versions` cheap for the command line's --help)
 
     from lt_fast import _libraries  # noqa: PLC0415
@@ -37,7 +41,11 @@ def versions() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what else decides whether an installation works: processor, C library, builds, GPUs, driver, settings."""
+    """Return what else decides whether an installation works: processor, C library, builds, GPUs, driver, settings.
+
+    >>> sorted(machine())[:4]
+    ['c library', 'gpu driver', 'gpus', 'processor']
+    """
     import torch  # noqa: PLC0415
 
     from lt_fast._processor import processor  # noqa: PLC0415
@@ -55,7 +63,14 @@ def machine() -> dict[str, Any]:
 
 
 def show_versions() -> None:
-    """Print ``versions()`` and ``machine()``, one line each: paste it into a bug report."""
+    """Print ``versions()`` and ``machine()``, one line each: paste it into a bug report.
+
+    >>> import contextlib, io
+    >>> with contextlib.redirect_stdout(io.StringIO()) as printed:
+    ...     show_versions()
+    >>> [line.split()[0] for line in printed.getvalue().splitlines()][:4]
+    ['python', 'platform', 'lt-fast', 'torch']
+    """
     for name, value in (versions() | machine()).items():
         print(f"{name:>20}  {value if value is not None else 'not installed' if name in _PACKAGES else 'none'}")  # noqa: T201
 

@@ -1,6 +1,7 @@
 //! Builds the torch op libraries of `csrc/` into `OUT_DIR`, from where maturin packs them into the wheel.
 //!
 //! Only with the feature `torch-ops`; `cargo test`, `check` and `clippy` without it never look for a C++ compiler.
+//! The CPU library is built for Linux, macOS and Windows (`build/system.rs`), the CUDA library for Linux.
 //! The libraries use torch's stable ABI, so torch's headers suffice and one build serves every torch from 2.10 on.
 //! What is missing makes the package slower, not unbuildable: without nvcc the CPU library alone is built, without
 //! torch's headers none is and the package runs on plain torch; each case is said in one line.
@@ -12,7 +13,7 @@
 //! | `LT_FAST_TORCH_INCLUDE` | folder                 | torch's headers; else those of the building Python's torch        |
 //! | `LT_FAST_CUDA_ARCHS`    | `80,90,100`            | compute capabilities; the newest is also stored as PTX            |
 //! | `CUDA_HOME`, `NVCC`     | folder, program        | else nvcc in `PATH`, else the one of the Python packages          |
-//! | `CXX`                   | program                | `g++`                                                             |
+//! | `CXX`                   | program                | `g++`; `clang++` for macOS and Windows, `aarch64-linux-gnu-g++` for that processor |
 //! | `LT_FAST_GLIBC`         | `2.28`                 | link for this glibc instead of the machine's; needs Python's `ziglang` |
 
 #[path = "build/commands.rs"]
@@ -21,13 +22,16 @@ mod commands;
 mod machine;
 #[path = "build/plan.rs"]
 mod plan;
+#[path = "build/system.rs"]
+mod system;
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-use commands::{Outcome, remove, remove_all, setting, variable};
+use commands::{Outcome, remove_all, setting, variable};
 use machine::{Host, Toolkit};
 use plan::{CPU_LIBRARY, CUDA_LIBRARIES, cpu, cuda};
+use system::{System, cross};
 
 const ENVIRONMENT: [&str; 10] = [
     "LT_FAST_OPS",
@@ -79,7 +83,7 @@ fn build() -> Outcome<()> {
 }
 
 fn remove_both(out: &Path) -> Outcome<()> {
-    remove(out, &[CPU_LIBRARY])?;
+    remove_all(out, CPU_LIBRARY)?;
     remove_all(out, CUDA_LIBRARIES)
 }
 
@@ -87,6 +91,10 @@ fn remove_both(out: &Path) -> Outcome<()> {
 fn build_cuda(host: &Host, wish: &str, strict: bool) -> Outcome<()> {
     if wish == "0" {
         return remove_all(&host.out, CUDA_LIBRARIES);
+    }
+    if cross() || host.system != System::Linux {
+        let reason = "it is built on Linux for the building machine's own processor";
+        return skip_cuda(host, wish == "1", reason);
     }
     let Some(toolkit) = Toolkit::find(host) else {
         let reason = "no nvcc found (set CUDA_HOME or NVCC, or install nvidia-cuda-nvcc)";

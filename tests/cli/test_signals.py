@@ -27,8 +27,21 @@ sys.exit(main())
 """
 
 
+# The suite itself may run under nohup, whose ignored SIGHUP every process inherits.
+HEARING = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+
+
 def _run(words, *numbers, event, place, **options):
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, ",".join(str(int(n)) for n in numbers), event, place]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        HEARING + SCRIPT,
+        ",".join(str(int(n)) for n in numbers),
+        event,
+        place,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
     return subprocess.run([*command, *words], capture_output=True, text=True, env=environment, check=False, **options)
 

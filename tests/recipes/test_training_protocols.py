@@ -203,6 +203,16 @@ def test_lengths_that_are_none(overrides, message):
         resolve("ce", "digits-lt", overrides)
 
 
+@pytest.mark.parametrize(
+    ("data", "images"), [("imagenet-lt", 115_846), ("places-lt", 62_500), ("inaturalist-2018", 437_513)]
+)
+def test_the_length_of_a_published_list_is_known(data, images):
+    config = resolve("ce", data, {"images": 7 * images})
+    assert (config["epochs"], config["length"]) == (7, {"images": 7 * images})
+    with pytest.raises(UsageError, match=f"--images must be left out for {data}, whose number of training images"):
+        resolve("ce", data, {"images": 7 * images, "validation": 0.1})
+
+
 def test_the_length_of_photographs_is_given_in_epochs():
     with pytest.raises(UsageError, match="--steps must be left out for photographs, whose number of training images"):
         resolve("ce", "photographs", {"steps": 5})

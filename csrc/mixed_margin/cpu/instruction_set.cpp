@@ -3,8 +3,43 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__) && defined(_WIN32)
+#include <intrin.h>
+#endif
+
 namespace lt_fast::cpu {
 namespace {
+
+#if defined(__x86_64__) && defined(_WIN32)
+
+// Clang's __builtin_cpu_supports needs a library there that its driver does not link, so the processor is asked here.
+struct Processor {
+  bool avx2, fma, avx512;
+
+  Processor() : avx2(false), fma(false), avx512(false) {
+    int base[4], extended[4];  // eax, ebx, ecx, edx
+    __cpuidex(base, 1, 0);
+    __cpuidex(extended, 7, 0);
+    if (!bit(base[2], 27)) return;  // the system saves no wider registers
+    const unsigned long long saved = registers_saved();
+    const bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xe6) == 0xe6;
+    avx2 = ymm && bit(extended[1], 5);
+    fma = ymm && bit(base[2], 12);
+    avx512 = zmm && bit(extended[1], 16) && bit(extended[1], 17) && bit(extended[1], 30) && bit(extended[1], 31);
+  }
+
+ private:
+  static bool bit(int word, int position) { return static_cast<unsigned>(word) >> position & 1u; }
+  __attribute__((target("xsave"))) static unsigned long long registers_saved() { return _xgetbv(0); }
+};
+
+Level best_level() {
+  const Processor processor;
+  if (processor.avx512) return Level::kAvx512;
+  return processor.avx2 && processor.fma ? Level::kAvx2 : Level::kPortable;
+}
+
+#else
 
 Level best_level() {
 #if defined(__x86_64__)
@@ -16,6 +51,8 @@ Level best_level() {
 #endif
   return Level::kPortable;
 }
+
+#endif
 
 Level chosen_level() {
   const Level best = best_level();

@@ -38,12 +38,16 @@ class MarginCalibration(TrainedCalibration):
 
     Settings of the sources:
 
-    | source | epochs | lr | batch size | weight decay |
-    | --- | --- | --- | --- | --- |
-    | MARC's code, ImageNet-LT (our defaults) | 10 | 0.05 | 256 | 5e-4 |
-    | MARC's code, Places-LT; iNaturalist | 10; 30 | 0.05 | 128; 256 | 5e-4; 1e-4 |
-    | MARC's code, CIFAR-LT | 2,000 steps | 0.05, to 0.1 in 800 steps | 512 | 5e-4 |
-    | MAMMC paper, CIFAR-LT | 10 | 0.05 | 256 | 2e-4 |
+    ========================================  ===========  ============  ==========  ============
+    source                                    epochs       lr            batch size  weight decay
+    ========================================  ===========  ============  ==========  ============
+    MARC's code, ImageNet-LT (our defaults)   10           0.05          256         5e-4
+    MARC's code, Places-LT                    10           0.05          128         5e-4
+    MARC's code, iNaturalist                  30           0.05          256         1e-4
+    MARC's code, CIFAR-LT                     2,000 steps  0.05, to 0.1  512         5e-4
+                                                           in 800 steps
+    MAMMC paper, CIFAR-LT                     10           0.05          256         2e-4
+    ========================================  ===========  ============  ==========  ============
 
     Args:
         counts: training samples per class.

@@ -54,8 +54,9 @@ class Stopping:
         if self.whole_process:
             sys.unraisablehook = self._note_unraisable
             self._handle((signals.SIGINT, signals.SIGTERM), self._note)
-            if signals.getsignal(signals.SIGHUP) is not signals.SIG_IGN:  # as under nohup
-                self._handle((signals.SIGHUP,), self._note)
+            hang_up = getattr(signals, "SIGHUP", None)  # Windows has none
+            if hang_up is not None and signals.getsignal(hang_up) is not signals.SIG_IGN:  # as under nohup
+                self._handle((hang_up,), self._note)
         else:
             self._handle((signals.SIGTERM,), signals.default_int_handler)
         return self

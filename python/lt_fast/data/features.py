@@ -20,6 +20,9 @@ class FeatureViews:
 
     Args:
         views: number of augmented views to choose from; 0 reads the view without augmentation.
+
+    >>> FeatureViews(views=10).plain()  # for evaluation
+    FeatureViews(views=0)
     """
 
     views: int = 0
@@ -47,6 +50,15 @@ class FeatureSource:
 
     Raises:
         ValueError: if shapes differ, or a label is outside [0, C).
+
+    >>> import torch
+    >>> from lt_fast.data import Loader
+    >>> from lt_fast.sampling import ShuffledBatchSampler
+    >>> plain, augmented = torch.zeros(4, 16), [torch.full((4, 16), each) for each in (1.0, 2.0)]
+    >>> source = FeatureSource(plain, [0, 0, 1, 2], views=augmented)
+    >>> loader = Loader(source, ShuffledBatchSampler(4, batch_size=4, seed=0), transform=FeatureViews(views=2), seed=0)
+    >>> next(iter(loader)).x[:, 0]  # which view each row is of
+    tensor([2., 2., 2., 1.])
     """
 
     in_memory = True

@@ -61,6 +61,22 @@ class Loader:
     *Processes.* Those of a ``FileSource`` stay for the next epoch when an epoch is read to its end. They end with the
     loader, and when an epoch is left early. What is assigned to the source or the transform between epochs starts new
     ones.
+
+    >>> import numpy as np
+    >>> from lt_fast.data import ArraySource, CropFlip
+    >>> from lt_fast.mixing import Mixup
+    >>> from lt_fast.sampling import ClassBalancedBatchSampler
+    >>> source = ArraySource(np.zeros((100, 32, 32, 3), np.uint8), np.repeat([0, 1], [90, 10]))
+    >>> sampler = ClassBalancedBatchSampler(source.labels, batch_size=20, seed=0)
+    >>> transform = CropFlip(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    >>> loader = Loader(source, sampler, transform=transform, mixer=Mixup(seed=0), seed=0)
+    >>> for batch in loader:
+    ...     print(batch.x.shape, batch.target.bincount().tolist(), round(batch.lam[0].item(), 2))
+    torch.Size([20, 3, 32, 32]) [10, 10] 0.17
+    torch.Size([20, 3, 32, 32]) [10, 10] 0.05
+    torch.Size([20, 3, 32, 32]) [10, 10] 0.91
+    torch.Size([20, 3, 32, 32]) [10, 10] 0.88
+    torch.Size([20, 3, 32, 32]) [10, 10] 0.97
     """
 
     def __init__(

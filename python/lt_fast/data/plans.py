@@ -53,7 +53,12 @@ class Mixer(Protocol):
 
 @runtime_checkable
 class Planner(Protocol):
-    """Gives a ``Loader`` its plans."""
+    """Gives a ``Loader`` its plans.
+
+    >>> plans = SamplerPlans(FixedBatches([[4, 2], [0, 1]]), np.array([0, 1, 0, 1, 1]))
+    >>> isinstance(plans, Planner), plans.num_batches, plans.plan(epoch=0, step=1).index.tolist()
+    (True, 2, [0, 1])
+    """
 
     @property
     def num_batches(self) -> int:
@@ -83,6 +88,14 @@ class SamplerPlans:
 
     Raises:
         TypeError: if the sampler does not give its batches by number, or gives single indices.
+
+    >>> from lt_fast.mixing import Mixup
+    >>> from lt_fast.sampling import ShuffledBatchSampler
+    >>> labels = np.array([0, 0, 1, 2])
+    >>> plans = SamplerPlans(ShuffledBatchSampler(labels, batch_size=2, seed=0), labels, mixer=Mixup(seed=0))
+    >>> plan = plans.plan(epoch=0, step=1)
+    >>> plan.index, plan.mix.partner, plan.position  # rows, their partners, the keys of their augmentation
+    (array([3, 1]), array([3, 1]), array([2, 3]))
     """
 
     def __init__(
@@ -148,6 +161,14 @@ class PairPlans(SamplerPlans):
         sampler: gives rows (i, j), or the same flattened: ``i0, j0, i1, j1, ...``.
         labels: (N,) int64 of the data set.
         coefficients: ``(epoch, step, pairs) -> (pairs,)`` float32, mixing coefficient of the first image of each pair.
+
+    >>> from lt_fast.mixing import CPMix
+    >>> from lt_fast.sampling import ConfusionPairBatchSampler
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> sampler = ConfusionPairBatchSampler(labels, [[5, 1], [2, 5]], pairs_per_batch=2, seed=0)
+    >>> plan = PairPlans(sampler, labels, CPMix([2, 2], seed=0).coefficients).plan(epoch=0, step=0)
+    >>> labels[plan.index], labels[plan.mix.partner]  # true class, and class that it is mistaken for
+    (array([0, 0]), array([1, 1]))
     """
 
     def __init__(self, sampler: NumberedBatches, labels: NDArray[np.int64], coefficients: Any) -> None:
@@ -182,6 +203,10 @@ class FixedBatches:
     Raises:
         TypeError: if a batch has other entries than integers.
         ValueError: if a batch is not one-dimensional.
+
+    >>> batches = FixedBatches(5, batch_size=2)
+    >>> [batches.batch(epoch=0, step=step).tolist() for step in range(len(batches))]
+    [[0, 1], [2, 3], [4]]
     """
 
     def __init__(self, batches: Sequence[ArrayLike] | int, *, batch_size: int = 0) -> None:

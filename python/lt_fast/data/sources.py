@@ -41,6 +41,10 @@ class ImageSource(Protocol):
         classes: C names.
         class_counts: images per class.
         fingerprint: equal for equal content: of files, labels and paths and sizes, not the pixels.
+
+    >>> source = ArraySource(np.zeros((3, 8, 8, 1), np.uint8), [0, 1, 1])
+    >>> isinstance(source, ImageSource), source.class_counts.counts, source.in_memory
+    (True, array([1, 2]), True)
     """
 
     labels: NDArray[np.int64]
@@ -79,6 +83,13 @@ class ArraySource:
     Raises:
         TypeError: if the images are not uint8 or the labels not integers.
         ValueError: if the images do not have four dimensions, lengths differ, or a label is outside [0, C).
+
+    >>> images = np.zeros((3, 32, 32, 3), dtype=np.uint8)
+    >>> source = ArraySource(images, [0, 1, 1], classes=["oak", "beech"])
+    >>> len(source), source.class_counts.counts, source.classes, source.fingerprint[:8]
+    (3, array([1, 2]), ('oak', 'beech'), '1d372295')
+    >>> len(source.subset([2, 0]))
+    2
     """
 
     in_memory = True
@@ -184,6 +195,15 @@ class FileSource:
         TypeError: if the labels are not integers.
         ValueError: if lengths differ, a label is outside [0, C), or the decoder is another one.
         MissingExtraError: if the decoder is torchvision and that is not installed.
+
+    >>> from PIL import Image
+    >>> from lt_fast.data import FixedBatches, Loader, PhotographTransform
+    >>> for name in ("1.jpg", "2.jpg"):
+    ...     Image.new("RGB", (40, 30)).save(name)
+    >>> source = FileSource(["1.jpg", "2.jpg"], [0, 1], classes=["oak", "beech"])
+    >>> loader = Loader(source, FixedBatches(2, batch_size=2), transform=PhotographTransform(size=16, augment="light"))
+    >>> next(iter(loader)).x.shape
+    torch.Size([2, 3, 16, 16])
     """
 
     in_memory = False

@@ -31,6 +31,17 @@ class StrongTransform(CropFlip, ABC):
     Raises:
         TypeError, ValueError: if a value is out of its range. The source checks what depends on the images: they must
             have 1 or 3 channels, and ``cutout`` must not exceed their shorter side.
+
+    >>> class Posterized(StrongTransform):
+    ...     def stages(self, height, width):
+    ...         return [(1.0, False, [[("posterize", 1.0, [1.0, 2.0], False)]])]  # keep one or two bits
+    >>> import numpy as np
+    >>> from lt_fast.data import ArraySource, FixedBatches, Loader
+    >>> source = ArraySource(np.full((4, 8, 8, 1), 200, np.uint8), [0, 1, 0, 1])
+    >>> transform = Posterized(mean=(0.0,), std=(1.0,), crop_padding=0)
+    >>> batch = next(iter(Loader(source, FixedBatches(4, batch_size=4), transform=transform, seed=0)))
+    >>> (batch.x[:, 0, 0, 0] * 255).int().tolist()
+    [128, 192, 128, 128]
     """
 
     cutout: int | None = 0
@@ -84,8 +95,9 @@ class AutoAugment(StrongTransform):
         cutout: None is half of the images' shorter side, 16 for CIFAR.
         fill: 128 as in that code.
 
-    >>> AutoAugment(mean=(0.5,) * 3, std=(0.2,) * 3).plain().crop_padding
-    0
+    >>> transform = AutoAugment(mean=(0.5,) * 3, std=(0.2,) * 3)
+    >>> len(transform.stages(32, 32)), transform.fill, transform.plain().crop_padding
+    (1, 128, 0)
     """
 
     cutout: int | None = None
@@ -107,6 +119,10 @@ class RandAugment(StrongTransform):
         num_ops: operations per image, in [0, 100].
         magnitude: their strength, in [0, num_magnitude_bins).
         num_magnitude_bins: of the scale of magnitudes, in [2, 1000].
+
+    >>> transform = RandAugment(mean=(0.5,) * 3, std=(0.2,) * 3, num_ops=3, magnitude=9)
+    >>> len(transform.stages(32, 32))  # operations one after the other
+    3
     """
 
     num_ops: int = 2
@@ -139,6 +155,10 @@ class TrivialAugmentWide(StrongTransform):
 
     Args:
         num_magnitude_bins: of the scale of magnitudes, in [2, 1000].
+
+    >>> transform = TrivialAugmentWide(mean=(0.5,) * 3, std=(0.2,) * 3)
+    >>> len(transform.stages(32, 32))  # one operation for each image
+    1
     """
 
     num_magnitude_bins: int = 31
@@ -170,6 +190,14 @@ class SimCLR(StrongTransform):
         blur: probability, in [0, 1]; 0 as in the paper for CIFAR-10, 0.5 for ImageNet.
         least_sigma: least standard deviation of the blur, in pixels.
         most_sigma: most of it, in [least_sigma, 100].
+
+    >>> import numpy as np
+    >>> from lt_fast.data import ArraySource, FixedBatches, Loader
+    >>> source = ArraySource(np.full((4, 32, 32, 3), 128, np.uint8), [0, 1, 0, 1])
+    >>> transform = SimCLR(mean=(0.5,) * 3, std=(0.2,) * 3)
+    >>> batch = next(iter(Loader(source, FixedBatches(4, batch_size=4), transform=transform, views=2, seed=0)))
+    >>> len(batch.views), batch.x.shape, batch.views[0].equal(batch.views[1])
+    (2, torch.Size([4, 3, 32, 32]), False)
     """
 
     jitter: float = 0.5

@@ -123,7 +123,8 @@ def _end_all() -> None:
         workers.close()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+if hasattr(os, "register_at_fork"):  # no process is forked on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class _Plans:

@@ -49,6 +49,18 @@ def cifar_lt(
         ValueError: if a value is out of its range.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, imbalance_cifar.py.
+
+    >>> cifar_lt("data", imbalance_ratio=100)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    lt_fast.errors.DataError: ...train is missing; pass download=True ...
+
+    What it returns where the files are, has these sizes:
+
+    >>> from lt_fast.datasets import long_tailed_counts
+    >>> counts = long_tailed_counts(500, 100, imbalance_ratio=100)
+    >>> counts.sum().item(), counts[[0, 50, 99]].tolist()
+    (10847, [500, 48, 5])
     """
     if classes not in (10, 100):
         raise ValueError(f"classes must be 10 or 100, got {classes!r}")

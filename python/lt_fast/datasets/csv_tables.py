@@ -29,7 +29,7 @@ def csv_table(
     verify: bool = True,
     transform: Transform | None = None,
 ) -> ImageFiles:
-    """Read a CSV file with a header, one image per row.
+    r"""Read a CSV file with a header, one image per row.
 
     Labels that are all integers are the classes' numbers. Other labels are words, numbered in sorted order, or in that
     of ``names`` or ``classes``. A column that holds numbers next to words (``NaN``, ``?``), or numbers such as ``1.0``,
@@ -69,6 +69,12 @@ def csv_table(
     Warns:
         UserWarning: if an image is listed with two labels; without ``names`` and ``classes`` also for words that differ
             only in case or blanks, words such as ``NaN`` in a column of words, and numbers spelt in two ways (1, 01).
+
+    >>> from pathlib import Path
+    >>> _ = Path("labels.csv").write_text("file,species\n1.jpg,oak\n2.jpg,beech\n3.jpg,oak\n")
+    >>> files = csv_table("labels.csv", "photos", image="file", label="species", verify=False)
+    >>> files.classes, files.labels, files.paths[0]
+    (('beech', 'oak'), array([1, 0, 1]), '1.jpg')
     """
     given, empty = given_classes(classes, names), empty_policy(empty, classes)
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':

@@ -42,6 +42,12 @@ def digits_lt(
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998, test part. The long-tailed
     split is this package's own.
+
+    >>> train, test = digits_lt(imbalance_ratio=50, seed=0), digits_lt(train=False)
+    >>> train.images.shape, train.class_counts.counts.tolist()
+    ((417, 8, 8, 1), [150, 97, 62, 40, 26, 17, 11, 7, 4, 3])
+    >>> test.images.shape, test.class_counts.counts.tolist()
+    ((240, 8, 8, 1), [24, 24, 24, 24, 24, 24, 24, 24, 24, 24])
     """
     source = require("sklearn.datasets", extra="train", purpose="digits_lt").load_digits()
     labels = source.target.astype(np.int64)

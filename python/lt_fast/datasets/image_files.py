@@ -43,6 +43,12 @@ class ImageFiles:
     Raises:
         TypeError: if the labels are not integers.
         ValueError: if lengths differ, a class is named twice, or a label is outside [0, C).
+
+    >>> files = ImageFiles(["a/1.jpg", "a/2.jpg", "b/1.jpg"], [0, 0, 1], ("a", "b"), root=Path("photos"))
+    >>> len(files), files.class_counts, files.file(2).as_posix()
+    (3, ClassCounts([2, 1], num_classes=2, imbalance_ratio=2), 'photos/b/1.jpg')
+    >>> files.subset([0, 2]).labels
+    array([0, 1])
     """
 
     paths: Paths
@@ -124,8 +130,11 @@ def read_image(file: str | PathLike[str], *, shorter_side: int | None = None) ->
         MissingExtraError: if Pillow is not installed.
         ValueError: if ``shorter_side`` is not an integer >= 1.
 
-    >>> read_image("photo.jpg", shorter_side=256).size  # doctest: +SKIP
-    (403, 302)
+    >>> from PIL import Image
+    >>> Image.new("RGBA", (403, 302), (0, 0, 0, 0)).save("drawing.png")  # transparent
+    >>> image = read_image("drawing.png")
+    >>> image.mode, image.size, image.getpixel((0, 0))
+    ('RGB', (403, 302), (255, 255, 255))
     """
     if shorter_side is not None:
         shorter_side = _checks.integer("shorter_side", shorter_side, least=1, most=_MOST_SIDE)

@@ -66,6 +66,15 @@ def image_folder(
             image (it is named), an image is a link to nothing, or a name is not UTF-8.
         TypeError: if ``classes`` is not a sequence of strings.
         ValueError: if ``classes`` repeats a name.
+
+    >>> from PIL import Image
+    >>> for name in ("train/oak/1.jpg", "train/beech/1.jpg", "test/oak/2.jpg"):
+    ...     Path(name).parent.mkdir(parents=True)
+    ...     Image.new("RGB", (8, 8)).save(name)
+    >>> train = image_folder("train")
+    >>> test = image_folder("test", classes=train)  # the same numbers, although it has no beech
+    >>> train.classes, test.labels
+    (('beech', 'oak'), array([1]))
     """
     root = Path(root)
     given, empty = given_classes(classes), empty_policy(empty, classes)

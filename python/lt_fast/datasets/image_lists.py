@@ -31,7 +31,7 @@ def image_list(
     verify: bool = True,
     transform: Transform | None = None,
 ) -> ImageFiles:
-    """Read a list of images and labels.
+    r"""Read a list of images and labels.
 
     For paths without blanks equals ``[line.split() for line in open(path)]``, as the benchmarks' own loaders read it.
     The label is what follows the last blank of a line, so paths may hold blanks. The order is the file's. A million
@@ -61,6 +61,12 @@ def image_list(
         UserWarning: if an image is listed with two labels, or ``classes`` are integers that are not their positions.
 
     Source: Liu et al. 2019, arXiv:1904.05160; lists in facebookresearch/classifier-balancing, data/.
+
+    >>> from pathlib import Path
+    >>> _ = Path("train.txt").write_text("oak/1.jpg 0\noak/2.jpg 0\nbeech/1.jpg 1\n")
+    >>> files = image_list("train.txt", "photos", names=["oak", "beech"], verify=False)
+    >>> files.paths[2], files.labels, files.class_counts
+    ('beech/1.jpg', array([0, 0, 1]), ClassCounts([2, 1], num_classes=2, imbalance_ratio=2))
     """
     given, empty = given_classes(classes, names), empty_policy(empty, classes)
     try:
@@ -111,6 +117,12 @@ def write_image_list(path: str | PathLike[str], paths: Iterable[str], labels: Ar
         DataError: if the file cannot be written.
         ValueError: if lengths differ, a label is out of range, or a path is empty, ends in a blank, holds a line feed
             or a zero byte, or is not UTF-8, so that it would not be read back.
+
+    >>> from pathlib import Path
+    >>> write_image_list("train.txt", ["oak/1.jpg", "beech/1.jpg"], [0, 1])
+    >>> print(Path("train.txt").read_text(), end="")
+    oak/1.jpg 0
+    beech/1.jpg 1
     """
     listed, array = _listed(paths), _checks.class_labels("labels", labels)
     if len(listed) != len(array) or not listed:

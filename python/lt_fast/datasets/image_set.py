@@ -27,8 +27,15 @@ class ImageSet:
         fingerprint: SHA-256 over the labels (little-endian int64) and the pixels: equal for equal content.
 
     Raises:
-        TypeError: if the images are not uint8 or the labels not integers.
+        TypeError: if the images are not uint8, or the labels or indices not integers.
         ValueError: if the images have not four dimensions, lengths differ, or a label is outside [0, C).
+
+    >>> images = np.zeros((3, 32, 32, 3), dtype=np.uint8)
+    >>> data = ImageSet(images, [0, 0, 1], ("cat", "dog"), protocol={"source": "mine"}, indices=[5, 8, 2])
+    >>> len(data), data.class_counts, data[2][1]
+    (3, ClassCounts([2, 1], num_classes=2, imbalance_ratio=2), 1)
+    >>> data.subset([2, 0]).indices
+    array([2, 5])
     """
 
     images: NDArray[np.uint8]
@@ -48,6 +55,7 @@ class ImageSet:
             )
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "indices", _checks.index_array("indices", self.indices))
         object.__setattr__(self, "class_counts", ClassCounts.from_labels(labels, names=self.classes))
         object.__setattr__(self, "fingerprint", _fingerprint(images, labels))
 

@@ -52,6 +52,16 @@ def inaturalist(
         ValueError: if ``classes`` repeats a name.
 
     Source: Van Horn et al. 2018, arXiv:1707.06642; visipedia/inat_comp, 2018.
+
+    >>> import json
+    >>> from pathlib import Path
+    >>> content = {"images": [{"id": 7, "file_name": "Plantae/7.jpg"}]}
+    >>> content["annotations"] = [{"image_id": 7, "category_id": 4}]
+    >>> content["categories"] = [{"id": 4, "name": "Quercus robur"}]
+    >>> _ = Path("train.json").write_text(json.dumps(content))
+    >>> files = inaturalist("train.json", verify=False)
+    >>> files.paths[0], files.classes, files.labels
+    ('Plantae/7.jpg', ('Quercus robur',), array([0]))
     """
     given, empty = given_classes(classes), empty_policy(empty, classes)
     content = _read(path)

@@ -45,7 +45,7 @@ def noisy_labels(
     labels is fixed, not drawn.
 
     >>> noisy_labels([0] * 6 + [1] * 4, [0.5, 0.0], seed=1).tolist()
-    [0, 1, 0, 1, 1, 0, 1, 1, 1, 1]
+    [1, 0, 1, 0, 0, 1, 1, 1, 1, 1]
     """
     array = _checks.class_labels("labels", labels)
     counts = ClassCounts.from_labels(array, num_classes).counts

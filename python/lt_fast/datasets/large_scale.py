@@ -16,7 +16,13 @@ _LISTS = "https://github.com/facebookresearch/classifier-balancing"
 
 
 class Published(NamedTuple):
-    """The three sets of a data set; ``validation`` is None where its authors published no third list."""
+    """The three sets of a data set; ``validation`` is None where its authors published no third list.
+
+    >>> sets = [ImageFiles([f"{name}/1.jpg"], [0], ("oak",)) for name in ("train", "test")]
+    >>> data = Published(*sets)
+    >>> data.train.classes, data.validation
+    (('oak',), None)
+    """
 
     train: ImageFiles
     test: ImageFiles
@@ -93,9 +99,12 @@ _INATURALIST_2018 = _DataSet(
     "root must hold the images of iNaturalist 2018 (https://github.com/visipedia/inat_comp): train_val2018/",
 )
 
+TRAINING_IMAGES = {each.name: each.images["train"] for each in (_IMAGENET_LT, _PLACES_LT, _INATURALIST_2018)}
+"""Data set to the length of its published training list."""
+
 
 def imagenet_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
-    """Return ImageNet-LT: 115,846 training images of 1,000 classes, 1,280 to 5 a class.
+    r"""Return ImageNet-LT: 115,846 training images of 1,000 classes, 1,280 to 5 a class.
 
     20,000 images are for validation, 50,000 for test.
 
@@ -114,13 +123,19 @@ def imagenet_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
 
     Source: Liu et al. 2019, arXiv:1904.05160; lists in facebookresearch/classifier-balancing, data/ImageNet_LT.
 
-    >>> train, test, validation = imagenet_lt("/data/imagenet")  # doctest: +SKIP
+    >>> import warnings
+    >>> for part in ("train", "val", "test"):
+    ...     _ = Path(f"ImageNet_LT_{part}.txt").write_text(f"{part}/n01440764/1.JPEG 0\n")
+    >>> with warnings.catch_warnings(action="ignore"):  # a list of one image is not the published one
+    ...     train, test, validation = imagenet_lt(".", verify=False)
+    >>> len(train), train.classes, test.paths[0]
+    (1, ('n01440764',), 'test/n01440764/1.JPEG')
     """
     return _read(_IMAGENET_LT, Path(root), verify=verify)
 
 
 def places_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
-    """Return Places-LT: 62,500 training images of 365 classes, 4,980 to 5 a class.
+    r"""Return Places-LT: 62,500 training images of 365 classes, 4,980 to 5 a class.
 
     7,300 images are for validation, 36,500 for test.
 
@@ -136,12 +151,20 @@ def places_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
         UserWarning: as ``imagenet_lt``.
 
     Source: Liu et al. 2019, arXiv:1904.05160; lists in facebookresearch/classifier-balancing, data/Places_LT.
+
+    >>> import warnings
+    >>> for part in ("train", "val", "test"):
+    ...     _ = Path(f"Places_LT_{part}.txt").write_text(f"{part}/airfield/1.jpg 0\n")
+    >>> with warnings.catch_warnings(action="ignore"):  # a list of one image is not the published one
+    ...     train, test, validation = places_lt(".", verify=False)
+    >>> len(train), train.classes, test.paths[0]
+    (1, ('airfield',), 'test/airfield/1.jpg')
     """
     return _read(_PLACES_LT, Path(root), verify=verify)
 
 
 def inaturalist_2018(root: str | PathLike[str], *, verify: bool = True) -> Published:
-    """Return iNaturalist 2018: 437,513 training images of 8,142 classes, 1,000 to 2 a class, and 24,426 for test.
+    r"""Return iNaturalist 2018: 437,513 training images of 8,142 classes, 1,000 to 2 a class, and 24,426 for test.
 
     The test set is the published validation set, three images a class, as in every paper on long tails: the labels of
     the competition's own test set were never published. So there is no validation set.
@@ -159,6 +182,14 @@ def inaturalist_2018(root: str | PathLike[str], *, verify: bool = True) -> Publi
 
     Source: Van Horn et al. 2018, arXiv:1707.06642; visipedia/inat_comp, 2018. The text lists are those of
     facebookresearch/classifier-balancing, data/iNaturalist18.
+
+    >>> import warnings
+    >>> for part in ("train", "val"):
+    ...     _ = Path(f"iNaturalist18_{part}.txt").write_text("train_val2018/Plantae/7.jpg 0\n")
+    >>> with warnings.catch_warnings(action="ignore"):  # a list of one image is not the published one
+    ...     train, test, validation = inaturalist_2018(".", verify=False)
+    >>> len(train), test.paths[0], validation
+    (1, 'train_val2018/Plantae/7.jpg', None)
     """
     return _read(_INATURALIST_2018, Path(root), verify=verify)
 

@@ -20,6 +20,10 @@ class Paths(Sequence[str]):
 
     Raises:
         ValueError: if one has no UTF-8 form (a file name of other bytes).
+
+    >>> paths = Paths(["a/1.jpg", "b/1.jpg"])
+    >>> paths[1], len(paths), list(paths.take([1, 0]))
+    ('b/1.jpg', 2, ['b/1.jpg', 'a/1.jpg'])
     """
 
     __slots__ = ("_ends", "_text")

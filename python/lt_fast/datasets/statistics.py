@@ -37,6 +37,10 @@ def channel_stats(images: NDArray[np.uint8]) -> ChannelStats:
     Raises:
         TypeError: if the images are not uint8.
         ValueError: if there is none, or they have not four dimensions.
+
+    >>> images = np.array([0, 255], dtype=np.uint8).reshape(2, 1, 1, 1)
+    >>> channel_stats(images)
+    ((0.5,), (0.5,))
     """
     array = image_array(images)
     if len(array) == 0:

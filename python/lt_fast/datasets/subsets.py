@@ -54,6 +54,11 @@ def long_tailed_indices(
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, imbalance_cifar.py. Differs from that code: classes
     of unequal size count from the smallest one, not from the mean, so that no class runs short unnoticed.
+
+    >>> labels = np.repeat([0, 1, 2], 100)
+    >>> kept = long_tailed_indices(labels, imbalance_ratio=100, seed=0)
+    >>> np.bincount(labels[kept]), kept[-1:]  # sizes of the classes, the one image of class 2
+    (array([100,  10,   1]), array([242]))
     """
     if (imbalance_ratio is None) == (counts is None):
         given = "neither" if counts is None else "both"

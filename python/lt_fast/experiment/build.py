@@ -456,7 +456,8 @@ def _loss(config: Mapping[str, Any], counts: ClassCounts, mixer: Any, **weights:
     rule = getattr(mixer, "label_rule", "mixup")
     constants = {name: getattr(mixer, name) for name in _RULE_CONSTANTS if hasattr(mixer, name)}
     own_rule = rule != "mixup" and {"label_rule", *constants} <= _rule_options(config)
-    given = _of_data(counts) | {"seed": config["seed"]} | weights
+    # Every image of a run has a label: looking for others would cost each step on a GPU six small kernels.
+    given = _of_data(counts) | {"seed": config["seed"], "ignore_index": None} | weights
     given |= {"label_rule": rule, **constants} if own_rule else {}
     loss: nn.Module = _made(config, "loss", given)
     return loss if rule == "mixup" or own_rule else MixedLabels(loss, mixer)

@@ -11,9 +11,9 @@ from lt_fast.registry import REGISTRIES
 
 _OBJECTS = frozenset({
     "counts", "class_counts", "num_classes", "labels", "labels_or_len", "model", "criterion", "plain", "mixer",
-    "params", "in_channels",
+    "params", "in_channels", "ignore_index", "class_dim",
 })  # fmt: skip
-"""Arguments that a run makes itself: no text on a command line stands for them."""
+"""Arguments that a run makes itself: no text on a command line stands for them, and an image has one label."""
 
 _ELSEWHERE = frozenset({("optimizer", "lr"), ("schedule", "base")})
 """Arguments that are set as ``learning_rate``."""

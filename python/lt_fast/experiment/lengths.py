@@ -45,9 +45,10 @@ def training_images(data: str, imbalance_ratio: float, profile: str, validation:
     Raises:
         UsageError: if the data set refuses the tail.
     """
-    counts_of = getattr(component_of("data", data), "training_counts", None)
-    if counts_of is None:
-        return None
+    factory = component_of("data", data)
+    counts_of = getattr(factory, "training_counts", None)
+    if counts_of is None:  # how many of each class would be held out is not known then
+        return None if validation else getattr(factory, "training_images", None)
     try:
         counts = counts_of(imbalance_ratio, profile)
     except ValueError as error:

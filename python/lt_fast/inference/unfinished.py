@@ -2,14 +2,14 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from lt_fast._files import make_folder, replace_file, unwritable
+from lt_fast._files import make_folder, open_own, replace_file, unwritable
+from lt_fast._locks import hold
 from lt_fast.errors import DataError, UsageError
 from lt_fast.inference.predictions import csv_text
 from lt_fast.training.run_directory import differences
@@ -41,8 +41,7 @@ class UnfinishedCsv:
         _refuse_unfit(file, self.part, resume=resume)
         make_folder(file.parent)
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._part = os.fdopen(os.open(self.part, flags, 0o666), "r+b")
+            self._part = os.fdopen(open_own(self.part, os.O_RDWR | os.O_CREAT | os.O_APPEND), "r+b")
         except OSError as error:
             raise unwritable(file.parent, error, what=self.part.name, needed=1, path=self.part) from error
         try:
@@ -76,16 +75,20 @@ class UnfinishedCsv:
         """
         header = csv_text([dict.fromkeys(self._columns)], header_only=True)
         replace_file(self.file, (header + csv_text(self.rows)).encode("utf-8", "surrogateescape"))
-        self.part.unlink(missing_ok=True)
+        self._remove()
 
     def discard_if_empty(self) -> None:
         """Remove the part where it has no row: nothing is lost, and it must not block the next attempt."""
         if not self.rows:
-            self.part.unlink(missing_ok=True)
+            self._remove()
+
+    def _remove(self) -> None:
+        self._part.close()  # Windows removes no open file
+        self.part.unlink(missing_ok=True)
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(self._part.fileno())
         except BlockingIOError:
             raise UsageError(f"{self.part} is in use by another process; wait for it, or name another --csv") from None
 

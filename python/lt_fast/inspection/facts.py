@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lt_fast._extras import require
+from lt_fast._files import flags
 from lt_fast.datasets.decoding import opened, unreadable
 from lt_fast.datasets.pixels import upright_rgb
 from lt_fast.errors import DataError, MissingExtraError
@@ -102,7 +103,7 @@ def _looked_at(file: str, looks: _Looks) -> Facts:
 
 def _bytes_of(file: str) -> bytes:
     # Without blocking: what was a file in the listing may be a pipe by now.
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as read:
+    with os.fdopen(os.open(file, os.O_RDONLY | flags("NONBLOCK")), "rb") as read:
         if not stat.S_ISREG(os.fstat(read.fileno()).st_mode):
             raise DataError(f"image {file} is no regular file; take it out of the list")
         return read.read()

@@ -60,6 +60,13 @@ class ACELoss(ExpertLosses):
     Source: after Cai et al. 2021 (ACE), arXiv:2108.02385, of which the abstract alone was available, and no code:
     experts of subsets, not disturbed by what they never see. That the subsets are nested parts by rank, the divisor and
     cosine heads in place of a re-scaling by the norms of the weights are ours.
+
+    >>> import torch
+    >>> criterion = ACELoss([500, 120, 40, 9, 2, 1], experts=3)
+    >>> cosines = torch.zeros(4, 3, 6, requires_grad=True)  # of 4 images by 3 experts in 6 classes
+    >>> criterion(cosines, torch.tensor([0, 0, 2, 5])).backward()
+    >>> (cosines.grad.abs().sum(2) > 0).int().tolist()  # which image trains which expert
+    [[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]
     """
 
     def __init__(

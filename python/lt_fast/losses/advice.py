@@ -13,12 +13,10 @@ _ALIASES = {
 }
 _ELSEWHERE = {
     "pos_weight": "it belongs to binary losses; class weights are the option weight",
-    "ignore_index": (
-        "leave the ignored rows out of the call: keep = target != ignore_index; criterion(logits[keep], target[keep])"
-    ),
     "temperature": "divide the logits by it: criterion(logits / temperature, target)",
     **dict.fromkeys(("margin", "m_list", "bias", "prior"), "it follows from the counts"),
     "vectors": "they follow from the counts and the options",
+    "target_form": "it follows from the options ignore_index and class_dim",
     "options": "they are fixed when the loss is made",
 }
 _OF_OTHERS = (*MarginOptions.__dataclass_fields__, "weight", "beta")

@@ -13,6 +13,9 @@ def log_prior(class_counts: CountsLike, *, empty: EmptyPolicy = "error") -> Vect
     """Logarithm of each class's fraction of the training samples, (C,) float64.
 
     An empty class is a ``ValueError``; ``empty="ignore"`` gives it the value of the rarest other class.
+
+    >>> np.exp(log_prior([70, 20, 10])).round(2).tolist()
+    [0.7, 0.2, 0.1]
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
     smallest = counts.counts[counts.counts > 0].min()
@@ -31,6 +34,14 @@ class BalancedSoftmaxLoss(Loss):
 
     Source: Ren et al. 2020, arXiv:2007.10740; code jiawei-ren/BalancedMetaSoftmax-Classification. Differs from that
     code: the log of the fraction instead of the log of the count, which gives the same softmax.
+
+    >>> import torch
+    >>> from torch.nn.functional import cross_entropy
+    >>> criterion = BalancedSoftmaxLoss([70, 20, 10])
+    >>> logits, target = torch.tensor([[2.0, 0.0, 1.0], [0.5, 0.0, 1.5]]), torch.tensor([0, 2])
+    >>> plain = cross_entropy(logits + torch.tensor([70.0, 20.0, 10.0]).log(), target)
+    >>> round(criterion(logits, target).item(), 4), round(plain.item(), 4)
+    (0.7395, 0.7395)
     """
 
     def __init__(self, counts: CountsLike, **shared: Unpack[SharedOptions]) -> None:

@@ -9,17 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lt_fast._tensors import class_vector, require_tensor
+from lt_fast._tensors import class_vector, readable, require_tensor
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
 from lt_fast.losses.advice import advice
 from lt_fast.losses.class_vectors import ClassVectors
 from lt_fast.losses.first_logits import FirstLogits
-from lt_fast.ops.mixed_margin import stacked_margin_loss
+from lt_fast.losses.targets import Rows, TargetForm, require_two_labels
+from lt_fast.ops import soft
+from lt_fast.ops.mixed_margin import direct_margin_loss, stacked_margin_loss
 from lt_fast.ops.options import MarginOptions
 from lt_fast.ops.reference import is_own, mixed_labels, mixed_loss
+from lt_fast.ops.soft import log_sum
 
 __all__ = [
-    "Lam", "Loss", "RowLoss", "SharedOptions", "is_own", "mixed_labels", "row_cross_entropy", "stacked_margin_loss",
+    "Lam", "Loss", "RowLoss", "Rows", "SharedOptions", "is_own", "label_shares", "log_sum", "row_cross_entropy",
 ]  # fmt: skip
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -35,11 +38,23 @@ class UnweightedOptions(TypedDict, total=False):
     tau: float
     normalization: str
     reduction: str
+    ignore_index: int | None
+    class_dim: int
     empty: EmptyPolicy
 
 
 class SharedOptions(UnweightedOptions, total=False):
-    """Options of every loss that takes class weights, documented in ``Loss``."""
+    """Options of every loss that takes class weights, documented in ``Loss``.
+
+    >>> from typing import Unpack
+    >>> class ScaledLoss(Loss):
+    ...     def __init__(self, counts, *, scale: float = 30.0, **shared: Unpack[SharedOptions]) -> None:
+    ...         super().__init__(counts, scale=scale, **shared)
+    >>> list(inspect.signature(ScaledLoss).parameters)[:4]
+    ['counts', 'scale', 'weight', 'label_rule']
+    >>> round(ScaledLoss([50, 5], scale=10, weight=[0.5, 2.0])(torch.zeros(1, 2), torch.tensor([1])).item(), 4)
+    2.1785
+    """
 
     weight: Any
 
@@ -97,6 +112,10 @@ class Loss(nn.Module, metaclass=_LossType):
             and on 16 ranks. ``"weights"``: the sum of weights in the batch, as in torch and most papers' code.
             ``"batch"``: N. Without ``weight`` all three are N.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        ignore_index: a row with this label adds nothing, and the mean is over the others, as in torch. If all rows have
+            it, the mean is 0 as of an empty batch, but NaN for ``"weights"``. None ignores no label, which saves six
+            small kernels per call on a GPU.
+        class_dim: dimension of the classes in logits of more than two dimensions: 1 as in ``F.cross_entropy``, or -1.
         empty: ``"error"`` refuses a class without samples. ``"ignore"`` gives it weight 0 where weights follow from the
             counts, and the margin or prior of the rarest other class.
         operator: options of ``ops.mixed_margin_loss`` that the subclass sets, such as ``scale``.
@@ -106,10 +125,27 @@ class Loss(nn.Module, metaclass=_LossType):
         float64, bfloat16 or float16 logits, int64 labels in [0, C) and lam in [0, 1]. Returns a scalar, or (N,) for
         ``reduction="none"``, float64 for float64 logits and float32 for all others. O(N * C).
 
+        A label per position: logits (N, C, d1, ...) or (N, d1, ..., C), see ``class_dim``, with labels (N, d1, ...),
+        and lam a number, (N,) or as the labels. Every position is a row; ``"none"`` gives (N, d1, ...).
+
+        Soft targets: ``target_a`` of floats in the shape of the logits, >= 0, of sum 1 over the classes, without
+        ``target_b`` and ``lam``. The loss is the expectation, ``sum_c target[c] * weight[c] * loss(logits, c)``, in
+        which every label has its own margin. Rows of two labels are computed as above, on the CPU; others and those on
+        a GPU by plain torch, see ``two_labels``. docs/targets.md shows all three.
+
     Raises:
-        TypeError: if labels are not int64, or an option has a wrong type.
+        TypeError: if labels are neither int64 nor soft, or an option has a wrong type.
         ValueError: if a class is empty, a shape does not fit, a label or an option is out of range, or an option is
             unknown.
+
+    >>> criterion = Loss([500, 50, 5], bias=np.log([500, 50, 5]), weight=[0.5, 1.0, 1.5], reduction="none")
+    >>> logits, first, second = torch.zeros(2, 3), torch.tensor([0, 0]), torch.tensor([2, 1])
+    >>> criterion(logits, first, second, torch.tensor([1.0, 0.5]))
+    tensor([0.0522, 1.2296])
+    >>> criterion.tau = 1.0
+    Traceback (most recent call last):
+        ...
+    AttributeError: tau of Loss cannot be set: a loss is fixed when it is made; make a new one, Loss(counts, tau=...)
     """
 
     shared_options: ClassVar[type] = SharedOptions
@@ -128,11 +164,15 @@ class Loss(nn.Module, metaclass=_LossType):
         tau: float = 0.5,
         normalization: str = "expected",
         reduction: str = "mean",
+        ignore_index: int | None = -100,
+        class_dim: int = 1,
         empty: EmptyPolicy = "error",
         **operator: Any,
     ) -> None:
         super().__init__()
         counts = ClassCounts(counts).require_no_empty(empty)
+        self.target_form = TargetForm(class_dim, ignore_index)
+        self._devices = self.target_form.devices(len(counts))
         mixing: dict[str, Any] = {"label_rule": label_rule, "omega": omega, "kappa": kappa, "tau": tau}
         options = MarginOptions(**mixing, normalization=normalization, reduction=reduction, **operator)
         with torch.inference_mode(False):  # a module made for validation may train later
@@ -142,9 +182,14 @@ class Loss(nn.Module, metaclass=_LossType):
         self._first = FirstLogits(type(self).__name__, self.options.scale)
 
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
-        """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
+        """Return the loss against one label per row, two with the coefficient ``lam``, or soft targets."""
         rows = self.vectors.for_logits(logits)["rows"]
-        loss: Tensor = stacked_margin_loss(self.options, rows, logits, target_a, target_b, lam)
+        loss: Tensor | None = direct_margin_loss(
+            self.options, rows, logits, target_a, target_b, lam, devices=self._devices
+        )
+        if loss is None:  # of another form, or wrong
+            given = self._rows(logits, target_a, target_b, lam)
+            logits, loss = given.logits, given.shaped(self._margin_loss(rows, given))
         self._first.look(logits, self.vectors)
         return loss
 
@@ -159,15 +204,33 @@ class Loss(nn.Module, metaclass=_LossType):
 
         Raises:
             ValueError: for ``reduction="none"``, and whatever ``forward`` raises.
-            RuntimeError: in ``torch.inference_mode``, unless the loss is one call of the operator.
+            RuntimeError: in ``torch.inference_mode``, unless the loss is one call of the operator with (N, C) logits.
         """
-        if type(self).forward is not Loss.forward:
-            return self._differentiated(logits, target_a, target_b, lam)
-        rows = self.vectors.for_logits(logits)["rows"]
         labels = (target_a, target_b, lam)
-        both: tuple[Tensor, Tensor] = stacked_margin_loss(self.options, rows, logits, *labels, return_gradient=True)
+        if type(self).forward is not Loss.forward:
+            return self._differentiated(logits, *labels)
+        rows = self.vectors.for_logits(logits)["rows"]
+        both: tuple[Tensor, Tensor] | None = direct_margin_loss(
+            self.options, rows, logits, *labels, return_gradient=True, devices=self._devices
+        )
+        if both is None:
+            given = self._rows(logits, *labels)
+            if given.soft or given.shape is not None:
+                return self._differentiated(logits, *labels)
+            both = stacked_margin_loss(self.options, rows, *given[:4], given.counted, return_gradient=True)
         self._first.look(logits, self.vectors)
         return both
+
+    def _rows(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None, lam: Lam) -> Rows:
+        """Return the call with one row per sample or position, ignored rows without weight."""
+        return self.target_form.rows(logits, target_a, target_b, lam, mean=self.options.reduction == "mean")
+
+    def _margin_loss(self, rows: Tensor, given: Rows) -> Tensor:
+        """Return the operator's loss with the class vectors ``rows``; one per row for ``reduction="none"``."""
+        if given.soft:
+            return soft.soft_margin_loss(self.options, rows, given.logits, given.target)
+        loss: Tensor = stacked_margin_loss(self.options, rows, *given[:4], given.counted)
+        return loss
 
     def _differentiated(self, logits: Tensor, *labels: Any) -> tuple[Tensor, Tensor]:
         if torch.is_inference_mode_enabled():
@@ -220,23 +283,54 @@ class RowLoss(Loss):
     """A loss with its own maths: ``row_loss`` in plain torch, mixed, weighted and reduced as in the fused operator.
 
     A subclass passes the class vectors that ``row_loss`` needs to the constructor, as ``vectors``.
+
+    >>> class MeanSquaredLoss(RowLoss):
+    ...     def row_loss(self, scores, label, **vectors):
+    ...         return (scores - nn.functional.one_hot(label, scores.shape[1])).square().mean(1)
+    >>> criterion = MeanSquaredLoss([500, 50], label_rule="mam")
+    >>> round(criterion(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([1]), 0.5).item(), 4)
+    0.5
     """
 
     def row_loss(self, scores: Tensor, label: Tensor, **vectors: Tensor) -> Tensor:
         """Return the loss (N,) of each row of scores, (N, C) float32 or float64, against one label, (N,) int64."""
         raise NotImplementedError
 
-    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
-        """Return the loss of ``logits`` against one label per row, or two with the mixing coefficient ``lam``."""
-        own = self.vectors.for_logits(logits)
-        shared = self.options.by_name(own.pop("rows"))
+    def every_loss(self, scores: Tensor, **vectors: Tensor) -> Tensor:
+        """Return the loss (N, C) of each row against every class, for soft targets of more than two labels.
 
+        A loss without it refuses those.
+        """
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
+        """Return the loss against one label per row, two with the coefficient ``lam``, or soft targets."""
+        own = self.vectors.for_logits(logits)
+        rows = own.pop("rows")
+        given = self._rows(logits, target_a, target_b, lam)
+        loss = self._soft_loss(rows, given, own) if given.soft else self._label_loss(rows, given, own)
+        self._first.look(given.logits, self.vectors)
+        return given.shaped(loss)
+
+    def _label_loss(self, rows: Tensor, given: Rows, own: dict[str, Tensor]) -> Tensor:
         def row_loss(scores: Tensor, label: Tensor) -> Tensor:
             return self.row_loss(scores, label, **own)
 
-        loss = mixed_loss(row_loss, self.options, logits, target_a, target_b, lam, **shared)
-        self._first.look(logits, self.vectors)
-        return loss
+        return mixed_loss(row_loss, self.options, *given[:4], given.counted, **self.options.by_name(rows))
+
+    def _soft_loss(self, rows: Tensor, given: Rows, own: dict[str, Tensor]) -> Tensor:
+        if type(self).every_loss is RowLoss.every_loss or (
+            readable(given.target) and soft.has_two_labels(given.target)
+        ):
+            require_two_labels(given.target, type(self).__name__)
+            two = soft.largest_two(given.target)
+            of_two = Rows(given.logits, two.target, two.target_b, two.lam, two.total)
+            return self._label_loss(rows, of_two, own)
+
+        def every_loss(scores: Tensor, _: Any) -> Tensor:
+            return self.every_loss(scores, **own)
+
+        return soft.soft_loss(every_loss, self.options, given.logits, given.target, rows)
 
 
 def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
@@ -254,6 +348,14 @@ def row_cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
     # A sum of nothing: log(0) has no slope. The smallest normal number adds less than any rounding error.
     total = (others - largest).exp().sum(1, keepdim=True) + torch.finfo(scores.dtype).tiny
     return nn.functional.softplus(total.log() + (largest - own), threshold=50)[:, 0]
+
+
+def label_shares(options: MarginOptions, given: Rows, class_counts: Tensor) -> Tensor:
+    """Return the labels as a distribution over the classes, (N, C), as the label rule makes them; 0 in ignored rows."""
+    if given.soft:
+        return soft.soft_labels(options, given.logits, given.target, class_counts)
+    labels = mixed_labels(options, *given[:4], class_counts=class_counts)
+    return labels if given.counted is None else labels * (given.counted > 0)[:, None]
 
 
 def _shaped(weight: Any, num_classes: int) -> Tensor | None:

@@ -29,6 +29,14 @@ class BayiasLoss(Loss):
 
     Source: Xu, Chai, Yuan 2021, arXiv:2111.03874, Section 3.2; code XuZhengzhuo/Prior-LT, core.py
     Bayias_compensated_loss, whose ``inf_lable_distrbution`` is ``test_prior``.
+
+    >>> import torch
+    >>> logits, target = torch.tensor([[2.0, 0.0, 1.0], [0.5, 0.0, 1.5]]), torch.tensor([0, 2])
+    >>> round(BayiasLoss([70, 20, 10])(logits, target).item(), 4)  # for equally frequent test classes
+    0.7395
+    >>> criterion = BayiasLoss([70, 20, 10], test_prior=[0.7, 0.2, 0.1])  # that of training: plain cross entropy
+    >>> round(criterion(logits, target).item(), 4)
+    0.436
     """
 
     def __init__(self, counts: CountsLike, *, test_prior: Any = None, **shared: Unpack[SharedOptions]) -> None:

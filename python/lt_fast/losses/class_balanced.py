@@ -26,6 +26,11 @@ class ClassBalancedLoss(Loss):
 
     Source: Cui et al. 2019, arXiv:1901.05555; code richardaecn/class-balanced-loss. Only the softmax form: the paper's
     sigmoid and focal forms are other losses.
+
+    >>> import torch
+    >>> criterion = ClassBalancedLoss([5000, 500, 50], beta=0.999, reduction="none")
+    >>> criterion(torch.zeros(3, 3), torch.tensor([0, 1, 2]))  # log(3) times the weight of each class
+    tensor([0.1380, 0.3483, 2.8095])
     """
 
     shared_options: ClassVar[type] = UnweightedOptions

@@ -28,6 +28,11 @@ def effective_number_weights(class_counts: CountsLike, beta: float = 0.9999, *, 
     Source: Cui et al. 2019, arXiv:1901.05555, Proposition 1 (effective number); code richardaecn/class-balanced-loss
     and kaidic/LDAM-DRW, cifar_train.py. Differs from both: ``1 - beta**n`` is computed by ``expm1``, which is accurate
     for a ``beta`` close to 1.
+
+    >>> effective_number_weights([5000, 500, 50], beta=0.99).round(3).tolist()  # 500 samples are as good as 5000
+    [0.661, 0.665, 1.674]
+    >>> effective_number_weights([5000, 500, 50], beta=0.9999).round(3).tolist()
+    [0.034, 0.275, 2.691]
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
     hint = "; the limit beta -> 1 is inverse_frequency_weights(class_counts, 1.0)" if beta == 1 else ""
@@ -48,6 +53,11 @@ def inverse_frequency_weights(class_counts: CountsLike, gamma: float = 1.0, *, e
     Source: Zhang et al. 2021 (DisAlign), arXiv:2103.16370, generalised re-weighting; Wang et al. 2022 (MARC),
     arXiv:2112.07225; code microsoft/robustlearn, marc/. Differs from that code: powers of ``smallest / n``, of which
     the largest is 1, so that they cannot all underflow.
+
+    >>> inverse_frequency_weights([500, 50, 5]).round(3).tolist()
+    [0.027, 0.27, 2.703]
+    >>> inverse_frequency_weights([500, 50, 5], gamma=0.5).round(3).tolist()
+    [0.212, 0.67, 2.118]
     """
     counts = ClassCounts(class_counts).require_no_empty(empty)
     gamma = number("gamma", gamma, least=0)

@@ -22,6 +22,12 @@ class CrossEntropyLoss(Loss):
 
     Source: torch.nn.CrossEntropyLoss; two labels as in facebookresearch/mixup-cifar10, train.py. The weighted plain
     mean of ntucllab/imbalanced-DL, _mamix_drw.py, is ``normalization="batch"``.
+
+    >>> import torch
+    >>> criterion = CrossEntropyLoss([500, 50, 5])
+    >>> logits, first, second = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([0]), torch.tensor([2])
+    >>> [round(criterion(logits, *labels).item(), 4) for labels in [(first,), (second,), (first, second, 0.7)]]
+    [0.4076, 1.4076, 0.7076]
     """
 
     def __init__(self, counts: CountsLike, *, label_smoothing: float = 0.0, **shared: Unpack[SharedOptions]) -> None:

@@ -5,10 +5,11 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lt_fast import _checks
 from lt_fast.counts import ClassCounts, CountsLike
-from lt_fast.losses.base import Lam, RowLoss, SharedOptions, is_own, row_cross_entropy
+from lt_fast.losses.base import Lam, RowLoss, SharedOptions, is_own, log_sum, row_cross_entropy
 from lt_fast.registry import register
 
 _WORD = 0xFFFFFFFF
@@ -36,6 +37,13 @@ class EqualizationLoss(RowLoss):
     Source: Tan et al. 2020, arXiv:2003.05176, softmax form for classification; code zhangyongshun/BagofTricks-LT,
     equalization_loss.py. Differs from that code: keyed random numbers instead of the global generator, and no
     exponential of the raw logits, which overflows.
+
+    >>> import torch
+    >>> criterion = EqualizationLoss([980, 15, 5], gamma=0.9, threshold=0.01, reduction="none")  # class 2 is rare
+    >>> loss = criterion(torch.zeros(1000, 3), torch.zeros(1000, dtype=torch.int64))
+    >>> values, rows = loss.unique(return_counts=True)
+    >>> values.exp(), rows / 1000  # how many classes the softmax is over, for which fraction of the rows
+    (tensor([2., 3.]), tensor([0.8980, 0.1020]))
     """
 
     step: Tensor
@@ -55,8 +63,18 @@ class EqualizationLoss(RowLoss):
 
     def row_loss(self, scores: Tensor, label: Tensor, rare: Tensor) -> Tensor:  # type: ignore[override]
         """Return the cross entropy without the classes that are dropped for the row."""
-        dropped = (rare > 0) & _bernoulli(self.gamma, self._key, self.step, scores)
+        dropped = self._dropped(scores, rare)
         return row_cross_entropy(scores.masked_fill(dropped & ~is_own(label, scores), -torch.inf), label)
+
+    def every_loss(self, scores: Tensor, rare: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the loss of every label: the sum over the classes that are kept, and the label's own."""
+        dropped = self._dropped(scores, rare)
+        scores = scores - scores.detach().amax(1, keepdim=True)  # so that large scores keep their digits
+        others = log_sum(scores.masked_fill(dropped, -torch.inf)) - scores
+        return torch.where(dropped, F.softplus(others, threshold=50), others)
+
+    def _dropped(self, scores: Tensor, rare: Tensor) -> Tensor:
+        return (rare > 0) & _bernoulli(self.gamma, self._key, self.step, scores)
 
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss, see ``Loss``, and increment ``step`` in training mode."""

@@ -66,9 +66,15 @@ def experts_of(logits: Tensor, loss: str, number: int | None = None) -> tuple[Te
     """Return the logits of each expert, (N, C) each.
 
     Raises:
-        ValueError: if there are not ``number`` experts.
+        ValueError: if there are not ``number`` experts, or the logits have more dimensions.
     """
-    every = logits.unbind(1) if getattr(logits, "ndim", 0) == _OF_EXPERTS else (logits,)
+    dimensions = getattr(logits, "ndim", 0)
+    if dimensions > _OF_EXPERTS:
+        raise ValueError(
+            f"logits of {loss} must be (N, E, C) of E experts, got shape {tuple(logits.shape)}; for a label per "
+            "position make every position a row, N * positions of them"
+        )
+    every = logits.unbind(1) if dimensions == _OF_EXPERTS else (logits,)
     if number is not None and len(every) != number:
         raise ValueError(
             f"logits of {loss} must be of {number} experts, (N, {number}, C), got shape {tuple(logits.shape)}; make "
@@ -89,6 +95,13 @@ class ExpertLosses(Loss):
 
     Shape:
         ``forward(logits (N, E, C), ...)`` with E the number of losses; otherwise as ``Loss``.
+
+    >>> import torch
+    >>> from lt_fast.losses import BalancedSoftmaxLoss, CrossEntropyLoss
+    >>> counts = [500, 50, 5]
+    >>> criterion = ExpertLosses(counts, [CrossEntropyLoss(counts), BalancedSoftmaxLoss(counts)])
+    >>> round(criterion(torch.zeros(1, 2, 3), torch.tensor([2])).item(), 3)  # log(3) + log(555 / 5)
+    5.808
     """
 
     of_experts = True

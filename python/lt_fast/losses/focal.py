@@ -24,6 +24,13 @@ class FocalLoss(Loss):
     kaidic/LDAM-DRW, losses.py, with gamma 1 there. Differs from that code with weights: there p is
     ``exp(-weight * CE)``, which is not a probability. The paper and zhangyongshun/BagofTricks-LT have the sigmoid form,
     which is another loss.
+
+    >>> import torch
+    >>> logits, target = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 0])  # one easy row, one undecided row
+    >>> for gamma in (0, 2):
+    ...     print(FocalLoss([500, 5], gamma=gamma, reduction="none")(logits, target))
+    tensor([0.1269, 0.6931])
+    tensor([0.0018, 0.1733])
     """
 
     def __init__(self, counts: CountsLike, *, gamma: float = 2.0, **shared: Unpack[SharedOptions]) -> None:

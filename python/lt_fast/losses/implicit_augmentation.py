@@ -80,6 +80,12 @@ class ClassMoments(nn.Module):
     Source: code xiaohua-chen/RISDA, EstimatorCV in loss.py and, with the diagonal alone, in
     RISDA_ImageNet_AAAI/ISDA_imagenet.py, after ISDA, arXiv:1909.12220. Differs from that code: a step takes memory of
     C * D^2 instead of N * C * D.
+
+    >>> moments = ClassMoments(num_classes=2, width=1, diagonal=True)
+    >>> moments.update(torch.tensor([[1.0], [5.0]]), torch.tensor([0, 1]))
+    >>> moments.update(torch.tensor([[3.0]]), torch.tensor([0]))
+    >>> moments.count.tolist(), moments.mean.tolist(), moments.covariance.tolist()
+    ([2.0, 1.0], [[2.0], [5.0]], [[1.0], [0.0]])
     """
 
     count: Tensor

@@ -1,21 +1,23 @@
 """LADE: balanced softmax plus a term with which the logits estimate densities that do not depend on the class sizes."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
+import torch
 from torch import Tensor
 
 from lt_fast._checks import number
 from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.balanced_softmax import log_prior
-from lt_fast.losses.base import Lam, Loss, SharedOptions, mixed_labels, stacked_margin_loss
+from lt_fast.losses.base import Lam, Loss, SharedOptions, label_shares
 from lt_fast.registry import register
 
 _GUARD = 1e-8  # the authors': a class that is not in the batch has the mean 0
 
 
 def lade_regularizer(
-    logits: Tensor, labels: Tensor, prior: Tensor, log_prior: Tensor, *, remine_lambda: float
-) -> Tensor:
+    logits: Tensor, labels: Tensor, prior: Tensor, log_prior: Tensor, *, remine_lambda: float,
+    counted: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Regularised Donsker-Varadhan bound on the divergence of each class from the balanced mixture, negated.
 
     Equals, with B the rows, K the classes that have samples and z the logits::
@@ -29,18 +31,36 @@ def lade_regularizer(
         prior: (C,) fraction of each class in the training set, 0 for a class that is left out.
         log_prior: (C,) its logarithm, finite.
         remine_lambda: weight of the square.
+        counted: (N,) bool, the rows that are meant, whose labels alone are not 0; None for all.
 
     Returns a scalar, 0 without rows.
+
+    >>> import torch
+    >>> prior = torch.tensor([0.75, 0.25])
+    >>> logits, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.eye(2)  # the labels of two rows as distributions
+    >>> round(lade_regularizer(logits, labels, prior, prior.log(), remine_lambda=0.01).item(), 4)
+    -0.506
     """
     if len(logits) == 0:
         return logits.sum()
     present = labels > 0
     own = (labels * logits.where(present, 0)).sum(0) / (labels.sum(0) + _GUARD)
     densities = logits - log_prior - (prior > 0).to(prior.dtype).sum().log()
+    partition = _log_mean(densities, counted)
+    bound = (prior * (partition + remine_lambda * partition**2 - own)).sum()
+    return bound if counted is None else bound.where(counted.any(), 0)
+
+
+def _log_mean(densities: Tensor, counted: Tensor | None) -> Tensor:
+    """Return the log of the mean of ``exp(densities)`` over the rows that are counted; over all if none is."""
     # Relative to the largest, which is a constant: logsumexp's own gradient loses digits at logits of 1e4.
+    if counted is None:
+        largest = densities.detach().amax(0)
+        return (densities - largest).exp().mean(0).log() + largest
+    counted = counted | ~counted.any()
+    densities = densities.where(counted[:, None], -torch.inf)
     largest = densities.detach().amax(0)
-    partition = (densities - largest).exp().mean(0).log() + largest
-    return (prior * (partition + remine_lambda * partition**2 - own)).sum()
+    return ((densities - largest).exp().sum(0) / counted.sum()).log() + largest
 
 
 @register("loss", "lade")
@@ -61,6 +81,13 @@ class LADELoss(Loss):
     Source: Hong et al. 2021, arXiv:2012.00321; code hyperconnect/LADE, LADELoss.py and PriorCELoss.py; defaults of its
     README for CIFAR-100 at ratio 100. Differs from that code: no 1e-9 inside the logarithms of the priors; two labels
     per row count with their weights.
+
+    >>> import torch
+    >>> logits, target = torch.tensor([[2.0, 0.0, 1.0], [0.5, 0.0, 1.5]]), torch.tensor([0, 2])
+    >>> round(LADELoss([70, 20, 10], regularizer_weight=0.1)(logits, target).item(), 4)
+    0.6743
+    >>> round(LADELoss([70, 20, 10], regularizer_weight=0)(logits, target).item(), 4)  # balanced softmax
+    0.7395
     """
 
     def __init__(
@@ -75,12 +102,22 @@ class LADELoss(Loss):
     def forward(self, logits: Tensor, target_a: Tensor, target_b: Tensor | None = None, lam: Lam = None) -> Tensor:
         """Return the loss, see ``Loss``."""
         vectors = self.vectors.for_logits(logits)
-        shared = self.options.by_name(vectors["rows"])
-        labels = mixed_labels(self.options, logits, target_a, target_b, lam, class_counts=shared["class_counts"])
-        wide = logits.to(labels.dtype)  # the gradients of both terms are added before they are rounded
-        loss: Tensor = stacked_margin_loss(self.options, vectors["rows"], wide, target_a, target_b, lam)
+        rows = vectors["rows"]
+        shared = self.options.by_name(rows)
+        given = self._rows(logits, target_a, target_b, lam)
+        labels = label_shares(self.options, given, shared["class_counts"])
+        wide = given.logits.to(labels.dtype)  # the gradients of both terms are added before they are rounded
+        loss = self._margin_loss(rows, given._replace(logits=wide))
+        counted = None if given.counted is None else given.counted > 0
         of_batch = (wide, labels, vectors["prior"], shared["bias"])
-        regularizer = lade_regularizer(*of_batch, remine_lambda=self.remine_lambda)
-        times = len(logits) if self.options.reduction == "sum" else 1
-        self._first.look(logits, self.vectors)
-        return loss + times * self.regularizer_weight * regularizer
+        regularizer = lade_regularizer(*of_batch, remine_lambda=self.remine_lambda, counted=counted)
+        self._first.look(given.logits, self.vectors)
+        return given.shaped(loss + self._times(counted, len(wide)) * (self.regularizer_weight * regularizer))
+
+    def _times(self, counted: Tensor | None, rows: int) -> Any:
+        """Return how often the regulariser is added: once to a mean, and to each counted row."""
+        if self.options.reduction == "mean":
+            return 1
+        if self.options.reduction == "none":
+            return 1 if counted is None else counted
+        return rows if counted is None else counted.sum()

@@ -22,6 +22,9 @@ def ldam_margins(class_counts: CountsLike, *, max_margin: float = 0.5, empty: Em
         TypeError, ValueError: if ``max_margin`` is not a finite number >= 0, or a class is empty.
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, losses.py.
+
+    >>> ldam_margins([810_000, 10_000, 625], max_margin=0.5).round(3).tolist()  # proportional to count ** -1/4
+    [0.083, 0.25, 0.5]
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
     max_margin = number("max_margin", max_margin, least=0)
@@ -43,6 +46,12 @@ class LDAMLoss(Loss):
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, losses.py. Differs from that code: any device and
     dtype; ``normalization="expected"`` is the default where the code has ``"weights"``.
+
+    >>> import torch
+    >>> criterion = LDAMLoss([5000, 500, 50], max_margin=0.5, scale=30, reduction="none")
+    >>> cosines = torch.tensor([[0.6, 0.4, 0.1], [0.1, 0.4, 0.6]])  # both own cosines lead by 0.2
+    >>> criterion(cosines, torch.tensor([0, 2]))  # the margins are 0.16 and 0.5
+    tensor([0.2505, 9.0002])
     """
 
     def __init__(

@@ -23,6 +23,14 @@ class LogitAdjustedLoss(Loss):
 
     Source: Menon et al. 2021, arXiv:2007.07314, equation 10; code google-research/google-research, logit_adjustment.
     Differs from that code: ``tau * log(prior)`` where it has ``log(prior**tau + 1e-12)``, equal except for the guard.
+
+    >>> import torch
+    >>> logits, target = torch.zeros(1, 3), torch.tensor([2])  # no class is preferred by the network
+    >>> for tau in (0, 1, 2):
+    ...     print(round(LogitAdjustedLoss([70, 20, 10], tau=tau)(logits, target).item(), 4))
+    1.0986
+    2.3026
+    3.989
     """
 
     def __init__(self, counts: CountsLike, *, tau: float = 1.0, **shared: Unpack[SharedOptions]) -> None:  # type: ignore[misc]

@@ -39,6 +39,12 @@ class MaximumMarginLoss(Loss):
     when it looks for the largest other: here each row has its own label, as the paper's text says, and the own column
     is left out. ``compat="batch_first_label"`` has the code's form, in which the published figures were computed: it
     is in the code of the submission (68bfd2d), before and after. With it a row's loss depends on its batch.
+
+    >>> import torch
+    >>> criterion = MaximumMarginLoss([500, 50, 5], scale=19, reduction="none")
+    >>> cosines = torch.tensor([[0.7, 0.4, 0.2], [0.5, 0.4, 0.2], [0.4, 0.5, 0.2]])
+    >>> criterion(cosines, torch.tensor([0, 0, 0]))  # certain, close to the boundary, wrong
+    tensor([0.0240, 0.9847, 6.6371])
     """
 
     def __init__(

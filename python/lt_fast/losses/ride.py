@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lt_fast._checks import number
 from lt_fast._tensors import arithmetic_dtype
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
-from lt_fast.losses.base import Lam, Loss, SharedOptions, Vector, stacked_margin_loss
+from lt_fast.losses.base import Lam, Loss, SharedOptions, Vector
 from lt_fast.losses.experts import experts_of
 from lt_fast.losses.ldam import ldam_margins
 from lt_fast.registry import register
@@ -34,6 +34,9 @@ def class_temperatures(
 
     Source: Wang et al. 2021 (RIDE), arXiv:2010.01809, equation 4; code frank-xwang/RIDE-LongTailRecognition,
     model/loss.py, RIDELoss, ``reweight_factor``, which has the division by the maximum.
+
+    >>> class_temperatures([500, 50, 5], temperature=1.0, spread=0.05).round(3).tolist()
+    [1.0, 0.888, 0.877]
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
     temperature, spread = number("temperature", temperature, above=0), number("spread", spread, least=0, below=1)
@@ -66,8 +69,11 @@ class RIDELoss(Loss):
 
     Example:
         >>> criterion = RIDELoss([500, 50, 5], diversity=0.45)
-        >>> cosines = torch.rand(8, 3, 3, requires_grad=True)  # of 8 images by 3 experts in 3 classes
-        >>> criterion(cosines - 0.5, torch.arange(8) % 3).backward()
+        >>> alike = torch.tensor([[[0.5, 0.1, 0.0]] * 3])  # the cosines of one image, by 3 experts in 3 classes
+        >>> apart = torch.tensor([[[0.5, 0.1, 0.0], [0.5, 0.0, 0.1], [0.5, 0.05, 0.05]]])
+        >>> target = torch.tensor([0])
+        >>> round(criterion(alike, target).item(), 4), round(criterion(apart, target).item(), 4)
+        (0.0022, 0.0018)
 
     Source: Wang et al. 2021 (RIDE), arXiv:2010.01809, equations 2 to 4; code frank-xwang/RIDE-LongTailRecognition,
     model/loss.py, RIDELoss, with ``additional_diversity_factor`` the negative of ``diversity`` and ``reweight_factor``
@@ -100,11 +106,13 @@ class RIDELoss(Loss):
         """Return the loss of the logits of all experts, (N, E, C), or of one, (N, C)."""
         own = self.vectors.for_logits(logits)
         every = experts_of(logits, "RIDELoss")
-        labels = (target_a, target_b, lam)
-        first, *others = (stacked_margin_loss(self.options, own["rows"], each, *labels) for each in every)
+        given = self._rows(every[0], target_a, target_b, lam)
+        first, *others = (self._margin_loss(own["rows"], given._replace(logits=each)) for each in every)
         loss: Tensor = sum(others, start=first)
         if len(every) > 1 and self.diversity:
-            loss = loss - self.diversity * self._reduced(self._distances(every, own["temperature"]))
+            distances = self._distances(every, own["temperature"])
+            counted = distances if given.counted is None else distances * given.counted
+            loss = loss - self.diversity * self._reduced(counted)
         self._first.look(every[0], self.vectors)
         return loss
 

@@ -55,6 +55,11 @@ class InverseSoftmaxLoss(Loss):
     Source: Zhang et al. 2022 (SADE), arXiv:2107.09249, equation 3; code Vanint/SADE-AgnosticLT, model/loss.py, expert 3
     of ``DiverseExpertLoss``. Differs from that code: no 1e-9 is added to a prior; classes of one size in the order of
     their numbers, which the code leaves to ``torch.sort``.
+
+    >>> import torch
+    >>> criterion = InverseSoftmaxLoss([70, 20, 10], strength=2.0, reduction="none")
+    >>> criterion(torch.zeros(3, 3), torch.tensor([0, 1, 2]))  # rarer classes need larger logits
+    tensor([0.0717, 2.7108, 5.9094])
     """
 
     def __init__(
@@ -86,8 +91,11 @@ class SADELoss(ExpertLosses):
     Example:
         >>> import torch
         >>> criterion = SADELoss([500, 50, 5])
-        >>> cosines = torch.zeros(8, 3, 3, requires_grad=True)  # of 8 images by 3 experts in 3 classes
-        >>> criterion(cosines, torch.arange(8) % 3).backward()
+        >>> cosines = torch.zeros(1, 3, 3)  # of 1 image by 3 experts in 3 classes
+        >>> round(criterion(cosines, torch.tensor([2])).item(), 2)
+        19.62
+        >>> [round(loss(cosines[:, 0], torch.tensor([2])).item(), 2) for loss in criterion.losses]
+        [1.1, 4.71, 13.82]
 
     Source: Zhang et al. 2022 (SADE), arXiv:2107.09249, equations 1 to 3; code Vanint/SADE-AgnosticLT, model/loss.py,
     ``DiverseExpertLoss``. Differs from that code as ``InverseSoftmaxLoss``; the scale is here and not in the network.

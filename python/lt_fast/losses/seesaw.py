@@ -34,6 +34,11 @@ class SeesawLoss(RowLoss):
     Source: Wang et al. 2021, arXiv:2008.10032; code open-mmlab/mmpretrain, seesaw_loss.py. Differs from both: n is the
     training set's, where they count the labels seen so far; so the loss has no state, is the same on every rank, and
     starts with the ratios that the counting converges to.
+
+    >>> import torch
+    >>> criterion = SeesawLoss([500, 50, 5], reduction="none")
+    >>> criterion(torch.zeros(2, 3), torch.tensor([0, 2]))  # an image of the frequent class spares the rare classes
+    tensor([0.1686, 1.0986])
     """
 
     def __init__(

@@ -88,6 +88,13 @@ class PrototypicalSupConLoss(nn.Module):
 
     Source: Wang et al. 2021, arXiv:2103.14267, Section 3, as CENG502-Projects/CENG502-Spring2022,
     Project_Durmus-Yavuz/Readme.md, quotes it; no code of the authors is known.
+
+    >>> loss = PrototypicalSupConLoss(temperature=0.1)
+    >>> embeddings, prototypes = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.eye(2)
+    >>> round(loss(embeddings, prototypes, torch.tensor([0, 1])).item(), 4)  # each at its prototype: 0 - 1 / 0.1
+    -10.0
+    >>> round(loss(embeddings, prototypes, torch.tensor([1, 0])).item(), 4)
+    10.0
     """
 
     def __init__(self, temperature: float = 0.1) -> None:

@@ -54,6 +54,12 @@ class CMO(Mixer):
     partner. Nothing is mixed in the first 2 and the last 1.5 percent of the epochs; the code has the first 4
     (``3 < epoch``) and the last 3 of any number, the same for 200. With class weights and ``normalization="weights"`` a
     loss here divides by the weights of both labels together, where the code divides each label's loss by its own.
+
+    >>> mixer = CMO([0] * 90 + [1] * 10, image_size=32, epochs=200, probability=1.0, seed=0)
+    >>> rows = np.arange(64)
+    >>> plan = mixer.plan(BatchPlan(epoch=100, step=0, index=rows, position=rows), np.zeros(64, dtype=np.int64))
+    >>> int((plan.partner >= 90).sum()), plan.boxes[0].tolist()  # foregrounds of the rare class; the first box
+    (31, [16, 0, 32, 15])
     """
 
     label_rule = "mixup"

@@ -37,6 +37,9 @@ def cp_mix_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | in
     Source: CP-Mix, arXiv:2411.07621, equations (9) and (10), reconstructed from the text around them: it describes a
     randomly mixed label interpolated with one mixed by a parameter that depends on the class sizes, for the rarer one.
     Which of the two ``tau`` multiplies, its value, and ``n_b / (n_a + n_b)``, UniMix's choice, are ours.
+
+    >>> cp_mix_label_weight(0.5, n_a=90, n_b=10, tau=0.5)  # half way from 0.5 to 10 / 100
+    tensor(0.3000, dtype=torch.float64)
     """
     tau = checked_tau(tau)
     lam, n_a, n_b = checked_pair(lam, n_a, n_b)
@@ -77,6 +80,10 @@ def cp_mix(
         ValueError: if a class is empty, a label is outside [0, C), or ``tau``, ``alpha`` or a key out of range.
 
     Source: CP-Mix, arXiv:2411.07621, equation (16); see ``cp_mix_label_weight`` for what is reconstructed.
+
+    >>> mix = cp_mix(torch.tensor([0, 2, 1]), [500, 50, 5], tau=0.5, seed=0, epoch=0, step=0)
+    >>> mix.partner, mix.lam_input, mix.lam_label
+    (tensor([1, 2, 0]), tensor([0.1661, 0.1661, 0.1661]), tensor([0.0880, 0.5376, 0.5376]))
     """
     mixer = CPMix(class_counts, tau=tau, alpha=alpha, per_sample=per_sample, seed=seed)
     return mix_within(mixer, target, epoch=epoch, step=step)
@@ -112,6 +119,11 @@ class CPMix(Mixer):
         ValueError: if a class is empty, or ``tau``, ``alpha`` or ``seed`` out of range.
 
     Source: CP-Mix, arXiv:2411.07621, equations (7) to (10); see ``cp_mix_label_weight`` for what is reconstructed.
+
+    >>> mixer = CPMix([90, 10], tau=0.5, seed=0)
+    >>> lam = torch.from_numpy(mixer.coefficients(epoch=0, step=0, pairs=2))
+    >>> lam, mixer.label_weight(lam, torch.tensor([0, 1]), torch.tensor([1, 0]))
+    (tensor([0.1661, 0.1661]), tensor([0.1330, 0.5330]))
     """
 
     label_rule = "cp_mix"

@@ -47,6 +47,13 @@ def cutmix(
         ValueError: if an argument is out of range.
 
     Source: Yun et al. 2019, arXiv:1905.04899; code clovaai/CutMix-PyTorch, train.py; for what differs see ``CutMix``.
+
+    >>> import torch
+    >>> mix = cutmix(torch.tensor([0, 1, 2]), image_size=32, seed=0, epoch=0, step=0)
+    >>> mix.boxes[0], mix.lam_label  # what is pasted covers 1 - lam of the image
+    (tensor([10,  1, 32, 29], dtype=torch.int32), tensor([0.3984, 0.3984, 0.3984]))
+    >>> mix.apply(torch.zeros(3, 3, 32, 32)).shape
+    torch.Size([3, 3, 32, 32])
     """
     mixer = CutMix(image_size, alpha=alpha, probability=probability, per_sample=per_sample, seed=seed)
     return mix_within(mixer, target, epoch=epoch, step=step)
@@ -77,6 +84,11 @@ class CutMix(Mixer):
     Source: Yun et al. 2019, arXiv:1905.04899; code clovaai/CutMix-PyTorch, train.py: partners, rectangle and corrected
     ``lam`` are its own. Differs from it: every random number is a pure function of (seed, epoch, step); an image whose
     rectangle is empty is its own partner; ``alpha <= 0``, which switches mixing off there, is refused.
+
+    >>> mixer, rows = CutMix(image_size=(32, 64), per_sample=True, seed=0), np.array([40, 7, 12])
+    >>> plan = mixer.plan(BatchPlan(epoch=0, step=0, index=rows, position=np.arange(3)), labels=np.array([0, 1, 2]))
+    >>> plan.boxes.tolist(), plan.lam.round(2)
+    ([[10, 1, 32, 59], [3, 28, 23, 64], [1, 0, 25, 34]], array([0.38, 0.65, 0.6 ], dtype=float32))
     """
 
     label_rule = "mixup"

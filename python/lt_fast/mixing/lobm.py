@@ -44,6 +44,12 @@ class LOBM(Mixer):
     Source: Zhang, Chen, Zhang, Peng 2022, arXiv:2110.04964: two independent class-balanced samplers. Of the paper only
     its abstract and introduction were available, and no public code was found: the distribution of ``lam`` and that the
     draws are with replacement are ours.
+
+    >>> import numpy as np
+    >>> mixer, rows = LOBM([0] * 90 + [1] * 10, seed=0), np.arange(64)
+    >>> plan = mixer.plan(BatchPlan(epoch=0, step=0, index=rows, position=rows), np.zeros(64, dtype=np.int64))
+    >>> int((plan.partner >= 90).sum())  # partners of the rare class, a tenth of the images
+    35
     """
 
     label_rule = "mixup"

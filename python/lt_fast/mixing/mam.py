@@ -42,6 +42,11 @@ def mam_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int, 
     Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py, whose coefficient is
     that of the second image (``lam' = 1 - lam``). Differs from that code: ``lam`` equal to the threshold takes the
     upper branch (the code raises there), and ``b`` is computed from the quotient of the counts, which cannot underflow.
+
+    >>> mam_label_weight(0.5, n_a=500, n_b=5).round(decimals=3)  # half of the image; the other class is rarer
+    tensor(0.3290, dtype=torch.float64)
+    >>> mam_label_weight(torch.tensor([0.2, 0.5, 0.8]), n_a=500, n_b=500)  # equal sizes: mixup
+    tensor([0.2000, 0.5000, 0.8000])
     """
     omega = checked_omega(omega)
     lam, n_a, n_b = checked_pair(lam, n_a, n_b)
@@ -86,6 +91,10 @@ def mam(
         ValueError: if a class is empty, a label is outside [0, C), or ``omega``, ``alpha`` or a key out of range.
 
     Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py.
+
+    >>> mix = mam(torch.tensor([0, 2, 1]), [500, 50, 5], omega=0.25, seed=0, epoch=0, step=0)
+    >>> mix.partner, mix.lam_input, mix.lam_label
+    (tensor([1, 2, 0]), tensor([0.1661, 0.1661, 0.1661]), tensor([0.1093, 0.2307, 0.2307]))
     """
     mixer = MAM(class_counts, omega=omega, alpha=alpha, per_sample=per_sample, seed=seed)
     return mix_within(mixer, target, epoch=epoch, step=step)
@@ -112,6 +121,15 @@ class MAM(Mixer):
         ValueError: if a class is empty, or ``omega``, ``alpha`` or ``seed`` out of range.
 
     Source: Cheng, Mai and Lin 2023, arXiv:2308.15457; code ntucllab/imbalanced-DL, _mamix_drw.py.
+
+    >>> from lt_fast.losses import LDAMLoss
+    >>> mixer = MAM([500, 50, 5], omega=0.25, seed=0)
+    >>> target, partner, lam = torch.tensor([0, 2]), torch.tensor([2, 0]), torch.tensor([0.5, 0.5])
+    >>> mixer.label_weight(lam, target, partner)
+    tensor([0.3291, 0.6709])
+    >>> criterion = LDAMLoss([500, 50, 5], label_rule=mixer.label_rule)  # computes the same weights itself
+    >>> round(criterion(torch.zeros(2, 3), target, partner, lam).item(), 3)
+    12.32
     """
 
     label_rule = "mam"

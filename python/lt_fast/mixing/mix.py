@@ -28,6 +28,18 @@ class Mix(NamedTuple):
         lam_input: (B,) float32, mixing coefficient of the first image, in [0, 1]; with boxes its share of the pixels.
         lam_label: (B,) float32, weight of the first label, in [0, 1].
         boxes: None, or (B, 4) int32 rows (top, left, bottom, right).
+
+    >>> lam = torch.tensor([0.75, 0.5])
+    >>> mix = Mix(partner=torch.tensor([1, 0]), lam_input=lam, lam_label=lam)
+    >>> mix.apply(torch.tensor([[0.0], [8.0]]))
+    tensor([[2.],
+            [4.]])
+    >>> pasting = mix._replace(boxes=torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]]))
+    >>> pasting.apply(torch.tensor([[[0.0, 0.0]], [[8.0, 8.0]]])).squeeze(1)  # two images of 1 x 2 pixels
+    tensor([[8., 0.],
+            [8., 8.]])
+
+            [[8., 8.]]])
     """
 
     partner: Tensor
@@ -82,6 +94,17 @@ class Mixer(FixedSettings, ABC):
 
     Attributes:
         label_rule: name of the label rule in ``lt_fast.ops.mixed_margin_loss``.
+
+    >>> class Neighbour(Mixer):
+    ...     label_rule = "mixup"
+    ...     def plan(self, batch, labels):
+    ...         lam = np.full(len(labels), 0.7, dtype=np.float32)
+    ...         return MixPlan(np.roll(batch.index, 1), np.roll(batch.position, 1), lam)
+    ...     def label_weight(self, lam, target_a, target_b):
+    ...         return lam
+    >>> batch = BatchPlan(epoch=0, step=0, index=np.array([5, 9, 2]), position=np.arange(3))
+    >>> Neighbour().plan(batch, labels=np.array([0, 1, 0])).partner.tolist()
+    [2, 5, 9]
     """
 
     label_rule: str

@@ -36,6 +36,13 @@ def mixup(
 
     Source: Zhang et al. 2018, arXiv:1710.09412; code facebookresearch/mixup-cifar10, train.py. Differs from it:
     ``alpha <= 0`` is refused, where the code then does not mix.
+
+    >>> import torch
+    >>> mix = mixup(torch.tensor([0, 1, 2]), alpha=1.0, seed=0, epoch=0, step=0)  # the same again for the same keys
+    >>> mix.partner, mix.lam_input, mix.lam_label
+    (tensor([1, 2, 0]), tensor([0.1661, 0.1661, 0.1661]), tensor([0.1661, 0.1661, 0.1661]))
+    >>> mix.apply(torch.tensor([[0.0], [1.0], [2.0]]))[:, 0]
+    tensor([0.8339, 1.8339, 0.3321])
     """
     mixer = Mixup(alpha, per_sample=per_sample, seed=seed)
     return mix_within(mixer, target, epoch=epoch, step=step)
@@ -59,6 +66,12 @@ class Mixup(Mixer):
         ValueError: if ``alpha`` is not finite and positive, or ``seed`` out of range.
 
     Source: Zhang et al. 2018, arXiv:1710.09412.
+
+    >>> import numpy as np
+    >>> mixer, rows = Mixup(alpha=1.0, seed=0), np.array([40, 7, 12])
+    >>> plan = mixer.plan(BatchPlan(epoch=0, step=0, index=rows, position=np.arange(3)), labels=np.array([0, 1, 2]))
+    >>> plan.partner, plan.lam.round(2)  # rows of the data set, the mixing coefficient
+    (array([ 7, 12, 40]), array([0.17, 0.17, 0.17], dtype=float32))
     """
 
     label_rule = "mixup"

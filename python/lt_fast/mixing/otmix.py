@@ -54,6 +54,13 @@ def otmix_backgrounds(
 
     Source: Gao et al. 2023, NeurIPS; code JintongGao/Enhancing-Minority-Classes-by-Mixing, cifar_train.py, train_OTmix,
     which calls the same ``ot.sinkhorn`` with the same costs. Differs from it: computed in float64 on the host.
+
+    >>> import torch
+    >>> foreground, background = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.1, 1.0], [1.0, 0.1]])
+    >>> otmix_backgrounds(foreground, background, [[0.0, 0.0], [0.0, 0.0]])  # no confusions: similar features
+    array([1, 0])
+    >>> otmix_backgrounds(foreground, background, [[0.3, 0.0], [0.0, 0.3]])  # the classes that they are mistaken for
+    array([0, 1])
     """
     weight = number("feature_weight", feature_weight, least=0, most=1)
     regular = _checked_regularization(regularization)
@@ -111,6 +118,11 @@ class OTMix(CMO):
     Approach for Long-tailed Classification"; code JintongGao/Enhancing-Minority-Classes-by-Mixing, cifar_train.py and
     opts.py, where the last three options are ``w``, ``reg`` and ``u``. Differs from it as ``CMO`` does from its code,
     and: an image into which nothing is pasted stays as it is. What ``FeatureMixing`` does differently is said there.
+
+    >>> mixer = OTMix([0] * 90 + [1] * 10, image_size=32, epochs=240, seed=0)
+    >>> by_transport = [mixer.by_features(epoch) for epoch in range(240)]
+    >>> sum(by_transport[:80]), sum(by_transport[80:160]), sum(by_transport[160:])
+    (15, 38, 59)
     """
 
     def __init__(

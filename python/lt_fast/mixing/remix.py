@@ -40,6 +40,11 @@ def remix_label_weight(
         ValueError: if ``kappa`` or ``tau`` is out of range, ``lam`` is outside [0, 1], or a class is empty.
 
     Source: Chou et al. 2020, arXiv:2007.03943; code ntucllab/imbalanced-DL, _remix_drw.py.
+
+    >>> remix_label_weight(torch.tensor([0.4, 0.6]), n_a=500, n_b=5)  # the second class is the minority
+    tensor([0.0000, 0.6000])
+    >>> remix_label_weight(torch.tensor([0.4, 0.6]), n_a=10, n_b=5)  # the sizes differ less than kappa times: mixup
+    tensor([0.4000, 0.6000])
     """
     kappa, tau = checked_kappa(kappa), checked_tau(tau)
     lam, n_a, n_b = checked_pair(lam, n_a, n_b)
@@ -83,6 +88,10 @@ def remix(
             range.
 
     Source: Chou et al. 2020, arXiv:2007.03943; code ntucllab/imbalanced-DL, _remix_drw.py.
+
+    >>> mix = remix(torch.tensor([0, 2, 1]), [500, 50, 5], seed=0, epoch=0, step=0)
+    >>> mix.partner, mix.lam_input, mix.lam_label
+    (tensor([1, 2, 0]), tensor([0.1661, 0.1661, 0.1661]), tensor([0.0000, 0.1661, 0.1661]))
     """
     mixer = Remix(class_counts, kappa=kappa, tau=tau, alpha=alpha, per_sample=per_sample, seed=seed)
     return mix_within(mixer, target, epoch=epoch, step=step)
@@ -113,6 +122,10 @@ class Remix(Mixer):
         ValueError: if a class is empty, or ``kappa``, ``tau``, ``alpha`` or ``seed`` out of range.
 
     Source: Chou et al. 2020, arXiv:2007.03943; code ntucllab/imbalanced-DL, _remix_drw.py.
+
+    >>> mixer = Remix([500, 50, 5], kappa=3, tau=0.5, seed=0)
+    >>> mixer.label_weight(torch.tensor([0.4, 0.6]), torch.tensor([0, 0]), torch.tensor([2, 2]))
+    tensor([0.0000, 0.6000])
     """
 
     label_rule = "remix"

@@ -34,6 +34,9 @@ def unimix_coefficient(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | int
         ValueError: if ``lam`` is outside [0, 1], or a class is empty.
 
     Source: Xu et al. 2021, arXiv:2111.03874; code XuZhengzhuo/Prior-LT, core.py unimix_factor.
+
+    >>> unimix_coefficient(torch.tensor([0.05, 0.95]), n_a=90, n_b=10)  # the rarer class has most of both
+    tensor([0.1500, 0.0500])
     """
     lam, n_a, n_b = checked_pair(lam, n_a, n_b)
     shifted = lam + n_b / (n_a + n_b)
@@ -77,6 +80,10 @@ def unimix(
 
     Source: Xu et al. 2021, arXiv:2111.03874; code XuZhengzhuo/Prior-LT, core.py; ``alpha`` and ``tau`` of its CIFAR-10
     configuration at ratio 100 (on CIFAR-100 ``tau`` is -0.1).
+
+    >>> mix = unimix(torch.tensor([0, 0, 0, 2]), [500, 50, 5], seed=0, epoch=0, step=0)
+    >>> mix.partner, mix.lam_input
+    (tensor([3, 3, 3, 3]), tensor([0.9292, 0.2638, 0.4893, 0.1449]))
     """
     mixer = UniMix(class_counts, tau=tau, alpha=alpha, per_sample=per_sample, seed=seed)
     return mix_within(mixer, target, epoch=epoch, step=step)
@@ -105,6 +112,11 @@ class UniMix(Mixer):
         ValueError: if a class is empty, or ``tau``, ``alpha`` or ``seed`` out of range.
 
     Source: Xu et al. 2021, arXiv:2111.03874; code XuZhengzhuo/Prior-LT, core.py.
+
+    >>> mixer, rows = UniMix([500, 50, 5], seed=0), np.array([40, 7, 12, 31])
+    >>> plan = mixer.plan(BatchPlan(epoch=0, step=0, index=rows, position=np.arange(4)), labels=np.array([0, 0, 0, 2]))
+    >>> plan.partner.tolist()  # row 31 is of the rare class
+    [31, 31, 31, 31]
     """
 
     label_rule = "mixup"

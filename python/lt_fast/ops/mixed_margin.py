@@ -162,24 +162,45 @@ def stacked_margin_loss(
 
     ``rows`` have the dtype that the loss is computed in.
     """
-    if _is_usual(logits):
+    found = direct_margin_loss(
+        options, rows, logits, target, target_b, lam, sample_weight, return_gradient=return_gradient,
+        return_prediction=return_prediction,
+    )  # fmt: skip
+    if found is not None:
+        return found
+    return _checked_call(
+        options, options.by_name(rows), logits, target, target_b, lam, sample_weight, return_gradient, return_prediction
+    )
+
+
+def direct_margin_loss(
+    options: MarginOptions, rows: Tensor, logits: Tensor, target: Tensor, target_b: Tensor | None = None,
+    lam: Tensor | float | None = None, sample_weight: Tensor | float | None = None, *,
+    devices: tuple[bool, bool] = (True, True), return_gradient: bool = False, return_prediction: bool = False,
+) -> Any:  # fmt: skip
+    """Return what ``stacked_margin_loss`` does where the op takes the arguments as they are, or None.
+
+    ``devices`` has False for the CPU or for a GPU where the caller looks at the labels first.
+    """
+    if _is_usual(logits, devices):
         try:
             return autograd.call(
                 logits, target, target_b, lam, sample_weight, [rows] if options.vectors else [], options.numbers,
                 options.choices, return_gradient, return_prediction,
             )  # fmt: skip
         except _REFUSED:
-            pass  # as above
-    return _checked_call(
-        options, options.by_name(rows), logits, target, target_b, lam, sample_weight, return_gradient, return_prediction
-    )
+            pass  # named by the caller, or taken after a conversion
+    return None
 
 
-def _is_usual(logits: Tensor) -> bool:
+def _is_usual(logits: Tensor, devices: tuple[bool, bool]) -> bool:
     """Return whether there is a kernel for these logits, and nothing of torch between it and them."""
     return (
         type(logits) is Tensor
-        and ((logits.is_cpu and libraries.BACKEND != "reference") or (logits.is_cuda and libraries.BACKEND == "cuda"))
+        and (
+            (logits.is_cpu and devices[0] and libraries.BACKEND != "reference")
+            or (logits.is_cuda and devices[1] and libraries.BACKEND == "cuda")
+        )
         and not torch.compiler.is_dynamo_compiling()  # other tracers have tensors of other types
         and not _transforms_active()
         and forward_ad._current_level < 0  # noqa: SLF001

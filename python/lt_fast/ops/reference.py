@@ -66,12 +66,12 @@ def loss_of(given: Arguments, options: MarginOptions, row_loss: RowLoss | None =
     row_loss = row_loss or (lambda scores, label: branch_loss(scores, label, given, options))
     factor = label_factor(given, options)
     factors = _weighted(factor, given.target, given)
-    losses = _cost(row_loss(logits, given.target), factors)
+    losses = cost(row_loss(logits, given.target), factors)
     if given.target_b is not None:
         factors_b = _weighted(1 - factor, given.target_b, given)
-        losses = losses + _cost(row_loss(logits, given.target_b), factors_b)
+        losses = losses + cost(row_loss(logits, given.target_b), factors_b)
         factors = factors + factors_b
-    return _reduced(losses, factors, given, options)
+    return reduced(losses, factors, given, options)
 
 
 def _check_values(given: Arguments, options: MarginOptions) -> None:
@@ -114,8 +114,12 @@ def margin_of(logits: Tensor, label: Tensor, given: Arguments, options: MarginOp
         gap = z.gather(1, label[:, None])[:, 0] - z.masked_fill(own, -torch.inf).amax(1)
     else:  # the score of the batch's first label for every row, and 0 in the place of the own class
         gap = z[:, label[0]] - z.masked_fill(own, 0.0).amax(1)
-    offset = options.max_margin - fixed
-    right, left = torch.exp(-gap - options.gamma * offset), torch.exp(gap - offset)
+    return maximum_margin(gap, options.max_margin - fixed, options.gamma)
+
+
+def maximum_margin(gap: Tensor, offset: Tensor, gamma: float) -> Tensor:
+    """Return the margin that follows from the gap between the own logit and the largest other."""
+    right, left = torch.exp(-gap - gamma * offset), torch.exp(gap - offset)
     return torch.where(gap > 0, right, torch.where(gap < 0, left, 0.0))
 
 
@@ -132,9 +136,15 @@ def branch_loss(logits: Tensor, label: Tensor, given: Arguments, options: Margin
     if given.bias is not None:
         scores = scores + given.bias
     log_p = F.log_softmax(scores, dim=1)
-    loss = own = -log_p.gather(1, label[:, None])[:, 0]
+    own = -log_p.gather(1, label[:, None])[:, 0]
+    return smoothed_and_focused(own, lambda: -log_p.mean(1), options)
+
+
+def smoothed_and_focused(own: Tensor, uniform: Callable[[], Tensor], options: MarginOptions) -> Tensor:
+    """Return the loss from the cross entropy of the label, ``own``, and the mean of those of all classes."""
+    loss = own
     if options.label_smoothing > 0:
-        loss = (1 - options.label_smoothing) * own - options.label_smoothing * log_p.mean(1)
+        loss = (1 - options.label_smoothing) * own + options.label_smoothing * uniform()
     if options.focal_gamma > 0:
         miss = -torch.expm1(-own)
         certain = miss <= 0  # a power below 1 has an infinite slope there
@@ -150,12 +160,13 @@ def _weighted(factor: Tensor, label: Tensor, given: Arguments) -> Tensor:
     return factor if given.sample_weight is None else factor * given.sample_weight
 
 
-def _cost(loss: Tensor, factor: Tensor) -> Tensor:
-    """``factor * loss``; a factor of 0 makes also an infinite loss 0."""
+def cost(loss: Tensor, factor: Tensor) -> Tensor:
+    """Return ``factor * loss``; a factor of 0 makes also an infinite loss 0."""
     return torch.where((factor == 0) & loss.isinf(), 0.0, factor * loss)
 
 
-def _reduced(losses: Tensor, factors: Tensor, given: Arguments, options: MarginOptions) -> Tensor:
+def reduced(losses: Tensor, factors: Tensor, given: Arguments, options: MarginOptions) -> Tensor:
+    """Return the losses of the rows, (N,), whose weights add up to ``factors``, (N,), as ``reduction`` asks for."""
     if options.reduction == "none":
         return losses
     if options.reduction == "sum":
@@ -173,14 +184,16 @@ def _reduced(losses: Tensor, factors: Tensor, given: Arguments, options: MarginO
 
 def mixed_loss(
     row_loss: RowLoss, options: MarginOptions, logits: Tensor, target: Tensor, target_b: Tensor | None = None,
-    lam: Tensor | float | None = None, *, class_counts: Any = None, weight: Any = None,
+    lam: Tensor | float | None = None, sample_weight: Tensor | None = None, *, class_counts: Any = None,
+    weight: Any = None,
 ) -> Tensor:  # fmt: skip
     """Mix, weight and reduce ``row_loss`` as ``mixed_margin_loss`` does with its own cross entropy.
 
     Arguments, shapes, messages and mixing are those of ``mixed_margin_loss``; the gradient is torch's own. ``row_loss``
     gets the logits in float32, or float64 for float64 logits, and the labels of one image.
     """
-    given = arguments.gather(logits, target, options, target_b, lam, class_counts=class_counts, weight=weight)
+    vectors = {"class_counts": class_counts, "weight": weight}
+    given = arguments.gather(logits, target, options, target_b, lam, sample_weight, **vectors)
     return loss_of(given, options, row_loss)
 
 

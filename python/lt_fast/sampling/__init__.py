@@ -22,12 +22,14 @@ from lt_fast.sampling.seekable import SeekableBatchSampler
 from lt_fast.sampling.seekable_index import SeekableSampler
 from lt_fast.sampling.shuffled import ShuffledBatchSampler
 from lt_fast.sampling.stratified import StratifiedBatchSampler
+from lt_fast.sampling.stream import ClassBalancedStream
 from lt_fast.sampling.weighted import WeightedRandomSampler
 
 __all__ = [
     "SAMPLERS",
     "ClassBalancedBatchSampler",
     "ClassBalancedSampler",
+    "ClassBalancedStream",
     "ConfusionCounts",
     "ConfusionPairBatchSampler",
     "DualBatchSampler",

@@ -69,6 +69,13 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
     Source: Kang et al. 2020, arXiv:1910.09217, equation (1) and section 3, for ``q``; ClassAwareSampler.py of
         facebookresearch/classifier-balancing for the cycles at ``q=0``. Differs from that code: an epoch is N draws,
         not C times the largest class, and any ``q`` cycles.
+
+    >>> labels = np.repeat([0, 1, 2], [900, 90, 10])
+    >>> sampler = ClassBalancedBatchSampler(labels, batch_size=100, q=0.0, seed=0)
+    >>> len(sampler), np.bincount(labels[sampler[0]]), np.bincount(labels[sampler.epoch_indices(0)])
+    (10, array([33, 34, 33]), array([333, 334, 333]))
+    >>> ClassBalancedBatchSampler(labels, batch_size=100, q=0.5).class_probs.round(2)
+    array([0.7 , 0.22, 0.07])
     """
 
     def __init__(
@@ -124,6 +131,10 @@ class ClassBalancedSampler(SeekableSampler):
     Raises:
         TypeError: as ``ClassBalancedBatchSampler``.
         ValueError: as ``ClassBalancedBatchSampler``.
+
+    >>> sampler = ClassBalancedSampler(["cat"] * 6 + ["dog"] * 2, q=0.0, seed=0)
+    >>> list(sampler)  # half are 6 or 7, the two dogs
+    [7, 4, 6, 1, 7, 2, 6, 5]
     """
 
     def __init__(

@@ -29,6 +29,9 @@ def class_probabilities(
         ValueError: if a class is empty, unless ``empty="ignore"``; if ``q`` is not finite.
 
     Source: Kang et al. 2020, arXiv:1910.09217, equation (1).
+
+    >>> [class_probabilities([900, 90, 10], q=q).round(2).tolist() for q in (1, 0.5, 0)]
+    [[0.9, 0.09, 0.01], [0.7, 0.22, 0.07], [0.33, 0.33, 0.33]]
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
     q = _checks.number("q", q, hint="; 0 is class-balanced, 1 instance-balanced")
@@ -61,6 +64,9 @@ def effective_number_probs(
 
     Source: Cui et al. 2019, arXiv:1901.05555, equation (3), as weights of samples to draw:
         ``ImbalancedDatasetSampler`` in utils.py of kaidic/LDAM-DRW.
+
+    >>> effective_number_probs([900, 90, 10], beta=0.99).round(2)
+    array([0.78, 0.13, 0.09])
     """
     counts = ClassCounts(class_counts).require_no_empty(empty).counts
     beta = _checks.number("beta", beta, least=0, below=1, hint="; 0.9999 is usual")

@@ -84,6 +84,15 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
         the confusion pairs, without saying which: ``"true"`` is our reading, since equation (6) defines a pair by its
         true class; ``"either"`` and ``"none"`` are the others. It does not define empty rows; ``temperature`` and
         ``uniform_fraction`` are ours.
+
+    >>> labels = np.repeat([0, 1, 2], [50, 30, 20])
+    >>> confusion = [[0, 4, 0], [1, 0, 1], [0, 3, 0]]  # true class by row
+    >>> sampler = ConfusionPairBatchSampler(labels, confusion, pairs_per_batch=6, output="numpy", seed=0)
+    >>> labels[sampler[0]].tolist()  # the classes of a batch: classes 0 and 2 are mistaken for 1 alone
+    [[0, 1], [0, 1], [2, 1], [2, 1], [2, 1], [0, 1]]
+    >>> sampler.update_confusion([[0, 0, 9], [0, 0, 9], [9, 0, 0]], from_step=1)
+    >>> labels[sampler[1]].tolist()
+    [[2, 0], [2, 0], [1, 2], [1, 2], [2, 0], [1, 2]]
     """
 
     _draws: "_Schedule"

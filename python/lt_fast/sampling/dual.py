@@ -35,6 +35,14 @@ class DualBatchSampler(SeekableBatchSampler):
 
     Source: Zhou et al. 2020 (BBN), arXiv:1912.02413, section 4.2; there the second index is drawn inside
         ``Dataset.__getitem__``, by each worker's own generator.
+
+    >>> from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
+    >>> labels = np.repeat([0, 1], [90, 10])
+    >>> reverse = ClassBalancedBatchSampler(labels, batch_size=10, q=-1.0, seed=0)
+    >>> sampler = DualBatchSampler(ShuffledBatchSampler(labels, batch_size=10, seed=0), reverse)
+    >>> labels[sampler[0]].reshape(2, 10)
+    array([[0, 0, 0, 0, 0, 0, 0, 1, 1, 0],
+           [1, 1, 1, 1, 0, 1, 1, 1, 1, 1]])
     """
 
     def __init__(self, first: SeekableBatchSampler, second: SeekableBatchSampler) -> None:

@@ -41,6 +41,12 @@ class MPerClassBatchSampler(SeekableBatchSampler):
     Source: Hermans et al. 2017, arXiv:1703.07737 (PK batches); ``MPerClassSampler`` of
         KevinMusgrave/pytorch-metric-learning. Differs from that code: passes over the classes instead of a new choice
         for every batch, and cycles instead of independent samples.
+
+    >>> import numpy as np
+    >>> labels = np.repeat([0, 1, 2, 3], [50, 20, 5, 1])
+    >>> sampler = MPerClassBatchSampler(labels, m=2, classes_per_batch=3, seed=0)
+    >>> len(sampler), labels[sampler[0]].tolist()
+    (12, [3, 3, 1, 1, 2, 2])
     """
 
     def __init__(

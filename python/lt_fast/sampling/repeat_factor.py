@@ -34,6 +34,11 @@ class RepeatFactorSampler(SeekableSampler):
         facebookresearch/detectron2. Differs from that code: the fractions are rounded together (systematic sampling:
         one random offset per epoch against the cumulative factors), not one by one, so that the length of an epoch is
         constant; the factors are scaled by at most half a draw per epoch so that their sum is an integer.
+
+    >>> labels = np.repeat([0, 1], [98, 2])
+    >>> sampler = RepeatFactorSampler(repeat_factors(labels, threshold=0.18), seed=0)
+    >>> len(sampler), np.bincount(labels[sampler.epoch_indices(0)])
+    (104, array([98,  6]))
     """
 
     def __init__(self, repeat_factors: Any, *, seed: int = 0) -> None:
@@ -75,6 +80,9 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``repeat_factors_from_category_frequency`` of
         facebookresearch/detectron2.
+
+    >>> repeat_factors([0, 0, 0, 0, 0, 0, 0, 1], threshold=0.5)  # sqrt(0.5 / 0.125) for the class of one in eight
+    array([1., 1., 1., 1., 1., 1., 1., 2.])
     """
     threshold = _checks.number("threshold", threshold, above=0, most=1, hint="; it is the frequency of a class")
     if isinstance(labels, tuple) and len(labels) == 2 and np.ndim(labels[0]) == 1:  # noqa: PLR2004  (indptr, indices)

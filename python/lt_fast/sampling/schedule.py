@@ -41,6 +41,10 @@ class ProgressiveSchedule:
         ValueError: if an exponent is not finite, ``epochs`` is below 1, or ``kind`` is unknown.
 
     Source: Kang et al. 2020, arXiv:1910.09217, equation (2), for "mix" from 1 to 0.
+
+    >>> schedule = ProgressiveSchedule(start=1.0, end=0.0, epochs=10)
+    >>> [schedule(epoch, [900, 90, 10]).round(2).tolist() for epoch in (0, 5, 10)]
+    [[0.9, 0.09, 0.01], [0.62, 0.21, 0.17], [0.33, 0.33, 0.33]]
     """
 
     start: float = 1.0

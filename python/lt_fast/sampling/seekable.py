@@ -88,6 +88,21 @@ class SeekableBatchSampler:
         TypeError: if a number is not an integer.
         ValueError: if one is out of its range, or an epoch would have no batch.
         AttributeError: if a setting is assigned later: the draws and the state would not change with it.
+
+    >>> from lt_fast.sampling import ShuffledBatchSampler
+    >>> sampler = ShuffledBatchSampler(12, batch_size=3, seed=0)
+    >>> isinstance(sampler, SeekableBatchSampler), len(sampler), sampler.batch(epoch=5, step=2)
+    (True, 4, [0, 11, 1])
+    >>> list(sampler.shard(rank=1, world_size=2)) == [sampler[1], sampler[3]]
+    True
+    >>> batches = iter(sampler)
+    >>> next(batches)
+    [6, 0, 10]
+    >>> state = sampler.state_dict()  # after one batch
+    >>> sampler = ShuffledBatchSampler(12, batch_size=3, seed=0)
+    >>> sampler.load_state_dict(state)
+    >>> list(sampler) == list(batches)
+    True
     """
 
     _fixed = False

@@ -19,6 +19,13 @@ class SeekableSampler(SeekableBatchSampler):
         settings: as there.
         num_samples: draws in an epoch, over all ranks.
         seed: in [0, 2**64).
+
+    >>> from lt_fast.sampling import ClassBalancedSampler
+    >>> sampler = ClassBalancedSampler([0, 0, 0, 1], seed=0)
+    >>> isinstance(sampler, SeekableSampler), sampler.epoch_indices(0)
+    (True, array([3, 2, 3, 1]))
+    >>> list(sampler.shard(0, 2)), list(sampler.shard(1, 2))  # the draws of two ranks, in turn
+    ([3, 3], [2, 1])
     """
 
     def __init__(

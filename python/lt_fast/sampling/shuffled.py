@@ -32,6 +32,12 @@ class ShuffledBatchSampler(SeekableBatchSampler):
         TypeError: if a number is not an integer, ``labels_or_len`` has no length, or is a sampler or
             a ``DataLoader``.
         ValueError: if there is no sample, a number is out of its range, or an epoch would have no batch.
+
+    >>> sampler = ShuffledBatchSampler(10, batch_size=4, drop_last=False, seed=0)
+    >>> list(sampler)
+    [[5, 0, 8, 4], [1, 3, 6, 9], [7, 2]]
+    >>> sampler.batch(epoch=1, step=0)
+    [9, 0, 6, 1]
     """
 
     def __init__(

@@ -44,6 +44,12 @@ class StratifiedBatchSampler(SeekableBatchSampler):
         ValueError: as ``ClassBalancedBatchSampler``; a probability must be at least 4e-9.
 
     Source: ours. Requested without an implementation so far: pytorch/ignite#3653, pytorch/pytorch#48180.
+
+    >>> import numpy as np
+    >>> labels = np.repeat([0, 1, 2], [80, 15, 5])
+    >>> sampler = StratifiedBatchSampler(labels, batch_size=20, seed=0)
+    >>> [np.bincount(labels[batch]).tolist() for batch in sampler]
+    [[16, 3, 1], [16, 3, 1], [16, 3, 1], [16, 3, 1], [16, 3, 1]]
     """
 
     def __init__(

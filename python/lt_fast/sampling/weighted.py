@@ -38,6 +38,12 @@ class WeightedRandomSampler(SeekableSampler):
 
     Source: Vose 1991 for the alias table; Efraimidis, Spirakis 2006 ("Weighted random sampling with a reservoir") for
         the keys. Draws differ from torch's, whose numbers depend on its generator.
+
+    >>> sampler = WeightedRandomSampler([0.0, 1.0, 3.0], num_samples=8, seed=0)
+    >>> list(sampler)
+    [2, 2, 2, 2, 2, 1, 2, 2]
+    >>> list(WeightedRandomSampler([0.0, 1.0, 3.0], num_samples=2, replacement=False, seed=0))
+    [2, 1]
     """
 
     def __init__(self, weights: Any, num_samples: int, replacement: bool = True, *, seed: int = 0) -> None:

@@ -1,7 +1,7 @@
 """The process of one run: ``python -m lt_fast.scheduling.child``, with the job as JSON on standard input.
 
-It reports to the scheduler through a pipe, one JSON value per line, and writes its messages to standard error, which
-the scheduler has opened as the run's log.
+It reports to the scheduler through its standard output, a pipe, one JSON value per line. Everything else that it prints
+goes to standard error, which the scheduler has opened as the run's log.
 """
 
 import json
@@ -41,14 +41,15 @@ class _Reporting(Callback):
     def _say(self, epochs: int) -> None:
         try:
             _tell(self._report, EPOCH, epochs)
-        except BrokenPipeError:
+        except OSError:  # BrokenPipeError, but Windows calls it EINVAL
             raise Interrupted("the process that started this run has gone; continue with --resume") from None
 
 
 def main() -> int:
     """Carry the job out and return the exit status."""
     given = json.load(sys.stdin)
-    with os.fdopen(given["report"], "w", encoding="utf-8") as report:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as report:
+        os.dup2(2, 1)  # what libraries print is no report
         try:
             _carry_out(given, report)
         except Interrupted as error:

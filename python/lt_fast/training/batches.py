@@ -8,7 +8,15 @@ from lt_fast.batch import Batch
 
 @runtime_checkable
 class Batches(Protocol):
-    """Batches that can be read from any step of any epoch; ``lt_fast.data.Loader`` is the one of this package."""
+    """Batches that can be read from any step of any epoch; ``lt_fast.data.Loader`` is the one of this package.
+
+    >>> from lt_fast.data import ArraySource, CropFlip, FixedBatches, Loader
+    >>> import numpy as np
+    >>> source = ArraySource(np.zeros((6, 8, 8, 1), np.uint8), [0, 0, 0, 0, 1, 1])
+    >>> loader = Loader(source, FixedBatches(6, batch_size=2), transform=CropFlip(mean=(0.5,), std=(0.2,)))
+    >>> isinstance(loader, Batches), [batch.target.tolist() for batch in loader.batches(epoch=0, start=1)]
+    (True, [[0, 0], [1, 1]])
+    """
 
     def __len__(self) -> int: ...
 

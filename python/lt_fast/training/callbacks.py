@@ -15,6 +15,8 @@ class Callback:
         >>> class Printing(Callback):
         ...     def on_epoch_end(self, row):
         ...         print(f"epoch {row['epoch']}: loss {row['train_loss']:.3f}")
+        >>> Printing().on_epoch_end({"epoch": 3, "train_loss": 0.5, "seconds": 1.2})  # `fit` calls it so
+        epoch 3: loss 0.500
     """
 
     def on_fit_start(self, epochs: int, history: History) -> None:

@@ -66,6 +66,13 @@ class Checkpoint:
         tensors: group to name to tensor; group ``"model"`` is the model's state dict.
         values: whatever plain values were saved.
         sha256: group to digest of its file.
+
+    >>> import torch
+    >>> checkpoints = Checkpoints("run")
+    >>> _ = checkpoints.save(3, 0, {"model": {"weight": torch.ones(2)}}, {"note": "mine"})
+    >>> found = checkpoints.newest()
+    >>> isinstance(found, Checkpoint), found.epoch, found.tensors["model"]["weight"], found.values["note"]
+    (True, 3, tensor([1., 1.]), 'mine')
     """
 
     path: Path
@@ -91,6 +98,13 @@ class Checkpoints:
 
     Raises:
         ValueError: if ``keep`` is below 1.
+
+    >>> import torch
+    >>> checkpoints = Checkpoints("run", keep=2)
+    >>> for epoch in (1, 2, 3):
+    ...     _ = checkpoints.save(epoch, 0, {"model": {"weight": torch.full((2,), float(epoch))}}, {})
+    >>> len(checkpoints.paths()), checkpoints.newest().tensors["model"]["weight"]
+    (2, tensor([3., 3.]))
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2, identity: str | None = None) -> None:

@@ -20,6 +20,12 @@ def deterministic(device: torch.device | str = "cpu") -> Iterator[None]:
     aid that costs a pass over every new tensor.
 
     On the CPU, the same bits also need the same number of threads and the same torch.
+
+    >>> with deterministic():
+    ...     print(torch.are_deterministic_algorithms_enabled())
+    True
+    >>> torch.are_deterministic_algorithms_enabled()
+    False
     """
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

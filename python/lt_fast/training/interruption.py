@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a request to stop at the next safe place."""
+"""SIGINT, SIGTERM and SIGHUP (on Windows SIGBREAK) as a request to stop at the next safe place."""
 
 import os
 import signal
@@ -6,7 +6,8 @@ import threading
 from types import FrameType
 from typing import Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # no system has all
+_SIGNALS = tuple(signal.Signals[name] for name in _NAMES if hasattr(signal, name))
 _PATIENCE = 3
 
 
@@ -45,7 +46,7 @@ class Interruption:
 
     def _listen(self) -> None:
         for number in _SIGNALS:
-            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:  # as under nohup
+            if number.name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN:  # as under nohup
                 continue
             self._before[number] = signal.getsignal(number)
             signal.signal(number, self._note)

@@ -104,6 +104,18 @@ def fit(
         DataError: if a checkpoint cannot be written, or none of those there can be read.
         UsageError: if the checkpoints were made under other settings, or are there and ``resume`` is False.
         Interrupted: if a signal stopped the training after its state was saved.
+
+    >>> import numpy as np
+    >>> from lt_fast import data, losses, methods, models, sampling, training
+    >>> labels = np.repeat([0, 1], [90, 10])
+    >>> source = data.ArraySource((20 + 200 * labels).astype(np.uint8).repeat(64).reshape(100, 8, 8, 1), labels)
+    >>> sampler = sampling.ClassBalancedBatchSampler(labels, batch_size=20, seed=0)
+    >>> loader = data.Loader(source, sampler, transform=data.CropFlip(mean=(0.5,), std=(0.2,)), seed=0)
+    >>> method = methods.Classification(models.digits_net(2, seed=0), losses.CrossEntropyLoss(source.class_counts))
+    >>> rate = training.cosine(0.05, epochs=2)
+    >>> history = fit(method, {"train": loader}, epochs=2, learning_rate=rate, progress=False)
+    >>> history, history[1]["train_loss"] < history[0]["train_loss"]
+    (History(2 epochs: epoch, learning_rate, train_loss, seconds), True)
     """
     _checks.integer("epochs", epochs, least=0, most=MAX_EPOCHS)
     _checks.integer("save_every", save_every, least=1)
@@ -156,6 +168,11 @@ def check_step(step: str, device: torch.device | str, method: nn.Module) -> None
     Raises:
         ValueError: if ``step`` is neither ``"eager"`` nor ``"graph"``, or a graph is asked for where there is no GPU or
             a part of the method does something in Python that a captured step would not repeat.
+
+    >>> check_step("graph", "cpu", nn.Identity())
+    Traceback (most recent call last):
+        ...
+    ValueError: step must be 'eager' on cpu, got 'graph'; a CUDA graph needs device='cuda'
     """
     _checks.choice("step", step, ("eager", "graph"))
     if step == "eager":

@@ -36,6 +36,11 @@ def process_group(ranks: Ranks, device: torch.device | str = "cpu") -> Iterator[
     Args:
         ranks: from ``Ranks.from_environment``; with one rank nothing is done.
         device: where the ranks compute; on ``"cuda"`` each takes the GPU of its ``LOCAL_RANK``.
+
+    >>> ranks = Ranks.from_environment({})  # of torchrun: Ranks.from_environment()
+    >>> with process_group(ranks, device="cpu"):
+    ...     print(ranks.sum(torch.tensor([1, 2])))
+    tensor([1, 2])
     """
     if ranks.world_size == 1:
         yield

@@ -12,7 +12,6 @@
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -24,7 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from lt_fast._files import FOR_RUN, erase, is_temporary, replace_file, unwritable
+from lt_fast._files import FOR_RUN, erase, is_temporary, open_own, replace_file, unwritable
+from lt_fast._locks import hold
 from lt_fast.errors import DataError, UsageError
 from lt_fast.records import Rule, read_json
 from lt_fast.training.checkpoint import Checkpoints
@@ -58,6 +58,13 @@ class RunDirectory:
         UsageError: if the folder holds a run and ``resume`` is False, holds none and it is True, was made under
             another configuration (every differing setting is named), holds other files, or is in use.
         DataError: if the folder cannot be written or its ``config.json`` cannot be read.
+
+    >>> from lt_fast.training import History
+    >>> with RunDirectory("runs/mine", {"epochs": 2}) as run:
+    ...     run.write_metrics(History([{"epoch": 1, "train_loss": 0.5}]))
+    ...     run.write_result({"accuracy": 0.75})
+    >>> sorted(path.name for path in run.path.iterdir()), read_config("runs/mine")
+    (['.lock', 'checkpoints', 'config.json', 'metrics.csv', 'plots', 'result.json'], {'epochs': 2})
     """
 
     def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -170,6 +177,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
     Raises:
         DataError: if there is none, or it cannot be read.
+
+    >>> with RunDirectory("runs/other", {"epochs": 2, "method": "mine"}):
+    ...     pass
+    >>> read_config("runs/other")
+    {'epochs': 2, 'method': 'mine'}
     """
     file = Path(path) / _CONFIG
     try:
@@ -247,11 +259,10 @@ def _foreign_names(path: Path) -> list[str]:
 def _lock(path: Path) -> int:
     """Hold ``.lock`` for this process: the kernel lets it go when the process ends, however it ends."""
     # No link is followed and no pipe waited for: the file is written to, and the folder may be somebody else's.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path / _LOCK, flags, 0o644)
+    descriptor = open_own(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _require_regular(descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hold(descriptor)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
     except BlockingIOError:

@@ -56,6 +56,10 @@ def multistep(
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, cifar_train.py, adjust_learning_rate.
     Differs from that code: fractions of the training instead of the epochs 5, 160 and 180. ``warmup_by_step``:
     google-research/google-research, logit_adjustment/utils.py LearningRateSchedule.
+
+    >>> rate = multistep(0.1, epochs=200)
+    >>> [round(rate(epoch, 0, 100), 7) for epoch in (0, 4, 159, 160, 199)]
+    [0.02, 0.1, 0.1, 0.001, 1e-05]
     """
     _check(base, epochs, warmup)
     _check_milestones(milestones)
@@ -102,6 +106,10 @@ def cosine(
     arXiv:2112.07225) trains its CIFAR stages by ``cosine(0.1, warmup=..., warmup_start=0.05)``.
     Differs from both codes: every step has its own rate, where theirs change once an epoch; MARC's warm-up of W epochs
     begins a step below its first rate, ``warmup_start + (base - warmup_start) (e - 1) / (W - 1)`` in epoch e.
+
+    >>> rate = cosine(0.1, epochs=200, warmup=0.025)
+    >>> [round(rate(epoch, 0, 100), 4) for epoch in (0, 5, 100, 199)]
+    [0.0002, 0.1, 0.052, 0.0]
     """
     _check(base, epochs, warmup)
     for name, value in (("final", final), ("warmup_start", warmup_start)):

@@ -82,14 +82,14 @@ pub fn remove(out: &Path, names: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-/// Removes every file whose name starts with the prefix.
+/// Removes every library whose name begins so, with or without `lib` before it, and its stamp.
 pub fn remove_all(out: &Path, beginning: &str) -> Outcome<()> {
     for entry in fs::read_dir(out).into_iter().flatten().flatten() {
-        if let Some(name) = entry
-            .file_name()
-            .to_str()
-            .filter(|name| name.starts_with(beginning))
-        {
+        if let Some(name) = entry.file_name().to_str().filter(|name| {
+            name.strip_prefix("lib")
+                .unwrap_or(name)
+                .starts_with(beginning)
+        }) {
             remove(out, &[name])?;
         }
     }

@@ -6,9 +6,11 @@ use std::process::Command;
 use std::{env, fs};
 
 use crate::commands::{Line, Outcome, output, variable};
+use crate::system::System;
 
 /// The C++ side: compiler, torch's headers, our sources, and the output folder.
 pub struct Host {
+    pub system: System,
     pub compiler: OsString,
     pub torch: PathBuf,
     /// The folder `nvidia` next to torch, which contains the Python packages of the CUDA compiler.
@@ -52,18 +54,12 @@ impl OldGlibc {
 
 impl Host {
     pub fn find(out: &Path) -> Outcome<Self> {
-        if variable("CARGO_CFG_TARGET_OS").is_none_or(|os| os != "linux")
-            || variable("HOST") != variable("TARGET")
-        {
-            return Err(
-                "they are built on Linux for the building machine's own architecture".into(),
-            );
-        }
+        let system = System::of_target()?;
         let csrc = fs::canonicalize("../../csrc").map_err(|error| format!("csrc: {error}"))?;
-        let compiler = variable("CXX").unwrap_or_else(|| "g++".into());
+        let compiler = variable("CXX").unwrap_or_else(|| system.compiler());
         output(Command::new(&compiler).arg("--version")).map_err(|_| {
             format!(
-                "{} cannot be run: install g++ or set CXX",
+                "{0} cannot be run: install {0} or set CXX",
                 compiler.display()
             )
         })?;
@@ -82,8 +78,12 @@ impl Host {
                 probe.display()
             ));
         }
-        let old_glibc = OldGlibc::find(&compiler)?;
+        let old_glibc = match system {
+            System::Linux => OldGlibc::find(&compiler)?,
+            System::MacOs | System::Windows => None,
+        };
         Ok(Self {
+            system,
             compiler,
             torch,
             nvidia,
@@ -145,11 +145,13 @@ print(next(iter(nvidia.submodule_search_locations or ()), '') if nvidia else '')
 
 /// The programs that may be the building Python, the likeliest first.
 fn pythons() -> impl Iterator<Item = OsString> {
-    let environment =
-        variable("VIRTUAL_ENV").map(|folder| Path::new(&folder).join("bin/python").into());
+    let in_environment = |program: &str| {
+        variable("VIRTUAL_ENV").map(|folder| Path::new(&folder).join(program).into())
+    };
     [
         variable("PYO3_PYTHON"),
-        environment,
+        in_environment("bin/python"),
+        in_environment("Scripts/python.exe"),
         Some("python3".into()),
         Some("python".into()),
     ]

@@ -8,10 +8,11 @@ use std::{env, fs};
 
 use crate::commands::{Line, Outcome, extend, jobs, output, remove, run_all, variable};
 use crate::machine::{Host, Toolkit};
+use crate::system::System;
 
-pub const CPU_LIBRARY: &str = "liblt_fast_cpu.so";
+pub const CPU_LIBRARY: &str = "lt_fast_cpu";
 /// Begins the CUDA library's name; the major release of its CUDA follows, to be known before it is loaded.
-pub const CUDA_LIBRARIES: &str = "liblt_fast_cuda";
+pub const CUDA_LIBRARIES: &str = "lt_fast_cuda";
 
 /// Source of the one symbol that libstdc++ takes from a newer glibc (2.32), a hint that may be 0 where nobody knows.
 const SINGLE_THREADED: &str = "single_threaded.c";
@@ -22,14 +23,6 @@ const SINGLE_THREADED_TEXT: &str =
 const TARGET_TORCH: &str = "-DTORCH_TARGET_VERSION=0x020a000000000000ULL";
 
 const LANGUAGE: [&str; 2] = ["-std=c++17", "-O3"];
-
-/// Nothing but torch's registration at load time is visible from outside.
-const HOST: [&str; 4] = [
-    "-fPIC",
-    "-fvisibility=hidden",
-    "-fvisibility-inlines-hidden",
-    "-fopenmp-simd",
-];
 
 /// Files whose name ends so are compiled for newer x86 processors, and chosen among when the program runs.
 const X86_VARIANTS: [(&str, &[&str]); 2] = [
@@ -50,6 +43,8 @@ const X86_VARIANTS: [(&str, &[&str]); 2] = [
 pub struct Plan {
     library: String,
     compiler: OsString,
+    /// Whether the link needs empty libraries in the place of torch's.
+    stand_ins: bool,
     compile: Vec<Line>,
     link: Line,
     /// Everything else that the result depends on: contents of files, versions of programs.
@@ -67,18 +62,19 @@ pub fn cpu(host: &Host) -> Plan {
         let mut line = vec![host.compiler.clone()];
         extend(
             &mut line,
-            LANGUAGE.iter().chain(&HOST).chain(&[TARGET_TORCH]),
+            LANGUAGE
+                .iter()
+                .chain(host.system.flags())
+                .chain(&[TARGET_TORCH]),
         );
         extend(&mut line, host.without_paths());
         extend(&mut line, variant(source).unwrap_or_default());
-        if !x86() {
-            line.push("-DLT_FAST_PORTABLE_ONLY".into());
-        }
         finish_compile(line, host, source, object)
     });
     Plan {
-        library: CPU_LIBRARY.into(),
+        library: host.system.library(CPU_LIBRARY),
         compiler: host.compiler.clone(),
+        stand_ins: host.system == System::Linux,
         compile: compile.collect(),
         link: link(host, &objects, &["-ltorch_cpu"], &[]),
         inputs: inputs(host, &["cpp", "h"], &host.compiler),
@@ -97,7 +93,10 @@ pub fn cuda(host: &Host, toolkit: &Toolkit) -> Outcome<Plan> {
         ); // USE_CUDA: the stream shim's declaration
         extend(
             &mut line,
-            HOST.iter().map(|flag| format!("-Xcompiler={flag}")),
+            host.system
+                .flags()
+                .iter()
+                .map(|flag| format!("-Xcompiler={flag}")),
         );
         extend(
             &mut line,
@@ -130,8 +129,11 @@ pub fn cuda(host: &Host, toolkit: &Toolkit) -> Outcome<Plan> {
         "-lpthread",
     ];
     Ok(Plan {
-        library: format!("{CUDA_LIBRARIES}{}.so", toolkit.major),
+        library: host
+            .system
+            .library(&format!("{CUDA_LIBRARIES}{}", toolkit.major)),
         compiler: host.compiler.clone(),
+        stand_ins: host.system == System::Linux,
         compile: compile.collect(),
         link: link(host, &objects, &["-ltorch_cpu", "-ltorch_cuda"], &runtime),
         inputs: inputs(host, &["cu", "h"], toolkit.nvcc.as_ref()),
@@ -199,6 +201,10 @@ fn link(host: &Host, objects: &[PathBuf], torch: &[&str], extra: &[&str]) -> Lin
     };
     line.push("-shared".into());
     extend(&mut line, objects);
+    if host.system != System::Linux {
+        host.system.finish_link(&mut line, &host.torch);
+        return line;
+    }
     extend(&mut line, [format!("-L{}", host.out.display())]);
     extend(
         &mut line,
@@ -239,7 +245,9 @@ impl Plan {
         let partial = out.join(format!("{}.partial", self.library));
         let mut link = self.link.clone();
         link.extend(["-o".into(), partial.clone().into()]);
-        stand_ins(out, &self.compiler)?;
+        if self.stand_ins {
+            stand_ins(out, &self.compiler)?;
+        }
         run_all(&self.compile)?;
         run_all(&[link])?;
         fs::rename(&partial, out.join(&self.library))

@@ -28,6 +28,7 @@ impl Extent {
 /// Classes with equal probabilities.
 pub struct Uniform {
     extents: Vec<Extent>,
+    #[cfg(target_arch = "x86_64")]
     vector: bool,
 }
 
@@ -39,6 +40,7 @@ impl Uniform {
     pub fn new(classes: &[Class]) -> Result<Self> {
         Ok(Self {
             extents: collected(classes.len(), classes.iter().map(Extent::of))?,
+            #[cfg(target_arch = "x86_64")]
             vector: vector_unit(),
         })
     }
@@ -86,11 +88,6 @@ fn vector_unit() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn vector_unit() -> bool {
-    false
 }
 
 #[cfg(target_arch = "x86_64")]
