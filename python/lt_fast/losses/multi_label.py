@@ -26,11 +26,7 @@ class MultiLabelLoss(nn.Module):
     classes that some papers use.
 
     Not for the ``loss`` of a run, whose images have one label each: use it in a training loop of your own, with
-    ``lt_fast.sampling.MultilabelBalancedSampler``. A loss of your own::
-
-        class SquaredHingeLoss(MultiLabelLoss):
-            def entries(self, logits, target):
-                return (1 - (2 * target - 1) * logits).clamp(min=0) ** 2
+    ``lt_fast.sampling.MultilabelBalancedSampler``.
 
     Args:
         counts: samples that have each class among their labels.
@@ -49,9 +45,11 @@ class MultiLabelLoss(nn.Module):
         ValueError: if a class is empty, a shape does not fit, a target is outside [0, 1] (on the CPU), or an option is
             out of range.
 
-    >>> loss = MultiLabelBCELoss([8, 2], reduction="none")  # the simplest of its subclasses
-    >>> loss(torch.zeros(1, 2), torch.tensor([[0, 1]])).shape
-    torch.Size([1, 2])
+    >>> class SquaredHingeLoss(MultiLabelLoss):
+    ...     def entries(self, logits, target):
+    ...         return (1 - (2 * target - 1) * logits).clamp(min=0) ** 2
+    >>> SquaredHingeLoss([8, 2])(torch.zeros(1, 2), torch.tensor([[0, 1]])).item()
+    1.0
     """
 
     def __init__(
