@@ -121,7 +121,7 @@ class MultiLabelBCELoss(MultiLabelLoss):
         reduction: see ``MultiLabelLoss``, also for Shape and Raises.
         empty: see there.
 
-    Source: Cui et al. 2019, arXiv:1901.05555, section 4.1, for class-balanced sigmoid cross entropy; torch's
+    Source: Cui et al. 2019, arXiv:1901.05555, section 4, for class-balanced sigmoid cross entropy; torch's
         ``BCEWithLogitsLoss`` for positive weights.
 
     >>> loss = MultiLabelBCELoss([8, 2], positive_weight=positive_weights([8, 2], num_samples=10))
