@@ -310,8 +310,8 @@ class ClassBalancedStream:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
-    @property
-    def __class__(self) -> type[Any]:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[Any]:
         """The type, as always. ``isinstance`` reads it first, whenever torch was imported."""
         _join_torch(type(self))
         return type(self)
