@@ -143,7 +143,7 @@ def reads_runs(module):
 
 
 def run_examples(module, folder, runs=None):
-    """Run all examples of a module, each docstring in a folder of its own; return what failed, as a text."""
+    """Run all examples of a module, each docstring in a folder of its own."""
     report, runner = io.StringIO(), doctest.DocTestRunner(verbose=False)
     for number, test in enumerate(doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module))):
         if test.examples:
@@ -154,7 +154,8 @@ def run_examples(module, folder, runs=None):
             with contextlib.chdir(place):
                 runner.run(test, out=report.write)
     assert runner.tries
-    return report.getvalue()
+    if runner.failures:
+        pytest.fail(report.getvalue(), pytrace=False)
 
 
 @pytest.mark.usefixtures("_apart")
@@ -162,8 +163,8 @@ def run_examples(module, folder, runs=None):
 def test_examples_print_what_they_say(module, tmp_path, request):
     runs = request.getfixturevalue("runs") if reads_runs(module) else None
     before = generators()
-    assert not run_examples(module, tmp_path / "first", runs)
+    run_examples(module, tmp_path / "first", runs)
     if generators() != before:  # a library may draw when it is imported, as rich does: once
         before = generators()
-        assert not run_examples(module, tmp_path / "second", runs)
+        run_examples(module, tmp_path / "second", runs)
     assert generators() == before

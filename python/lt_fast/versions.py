@@ -41,7 +41,11 @@ def versions() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what else decides whether an installation works: processor, C library, builds, GPUs, driver, settings."""
+    """Return what else decides whether an installation works: processor, C library, builds, GPUs, driver, settings.
+
+    >>> sorted(machine())[:4]
+    ['c library', 'gpu driver', 'gpus', 'processor']
+    """
     import torch  # noqa: PLC0415
 
     from lt_fast._processor import processor  # noqa: PLC0415

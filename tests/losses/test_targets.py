@@ -481,6 +481,16 @@ def test_forms_compile_without_a_graph_break(name, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("device", ["cpu", *["cuda"] * torch.cuda.is_available()])
+def test_forms_in_float32_on_every_device(form, device):
+    logits, target = FORMS[form]()
+    for name in ("ldam", "maximum_margin", "lade", "equalization"):
+        exact = made(name, label_rule="mam")(logits, target)
+        found = made(name, label_rule="mam").to(device)(logits.float().to(device), target.to(device))
+        torch.testing.assert_close(found.double().cpu(), exact, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["cross_entropy", "ldam", "focal"])
 def test_forms_under_transforms(name, form):
     logits, target = FORMS[form]()

@@ -26,7 +26,11 @@ class MultiLabelLoss(nn.Module):
     classes that some papers use.
 
     Not for the ``loss`` of a run, whose images have one label each: use it in a training loop of your own, with
-    ``lt_fast.sampling.MultilabelBalancedSampler``.
+    ``lt_fast.sampling.MultilabelBalancedSampler``. A loss of your own::
+
+        class SquaredHingeLoss(MultiLabelLoss):
+            def entries(self, logits, target):
+                return (1 - (2 * target - 1) * logits).clamp(min=0) ** 2
 
     Args:
         counts: samples that have each class among their labels.
@@ -44,6 +48,13 @@ class MultiLabelLoss(nn.Module):
         TypeError: if logits or targets are no tensors of these dtypes.
         ValueError: if a class is empty, a shape does not fit, a target is outside [0, 1] (on the CPU), or an option is
             out of range.
+
+    >>> class Squared(MultiLabelLoss):
+    ...     def entries(self, logits, target, **vectors):
+    ...         return (logits.sigmoid() - target) ** 2
+    >>> criterion = Squared([90, 10], weight=[0.5, 2.0], reduction="none")
+    >>> criterion(torch.zeros(1, 2), torch.tensor([[1, 0]]))
+    tensor([[0.1250, 0.5000]])
     """
 
     def __init__(

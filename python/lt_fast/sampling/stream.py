@@ -310,7 +310,7 @@ class ClassBalancedStream:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
-    @property  # type: ignore[misc]
+    @property
     def __class__(self) -> type[Any]:  # type: ignore[override]
         """The type, as always. ``isinstance`` reads it first, whenever torch was imported."""
         _join_torch(type(self))
