@@ -27,10 +27,10 @@ def spellings(name: str) -> Iterator[str]:
     >>> list(spellings("lt_fast.losses.LDAMLoss"))
     ['lt_fast.losses.LDAMLoss', 'lt.losses.LDAMLoss', 'losses.LDAMLoss', 'LDAMLoss']
     """
-    yield name
     package, *rest = name.split(".")
     if package != "lt_fast" or not rest:
-        return
+        return  # the package alone is named like one of its recipes
+    yield name
     yield ".".join(["lt", *rest])
     while len(rest) > 1:
         yield ".".join(rest)

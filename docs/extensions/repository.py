@@ -22,8 +22,8 @@ PAGES = {
     "README.md": "index.md",
     "SECURITY.md": "project/security.md",
 }
-# A block of code, code in a line, or a link. Only the last has something to replace: its text, where that is the name of a
-# Markdown file, and its target.
+# A block of code, code in a line, or a link. Only the last has something to replace: its target, and its text, where
+# that is the name of a Markdown file.
 _TOKENS = re.compile(
     r"(^ *```.*?^ *```$|`[^`\n]+`)|(?P<name>\[[\w./-]+\.md)?\]\((?P<link>[^()\s]+)\)", re.MULTILINE | re.DOTALL
 )

@@ -77,8 +77,10 @@ def test_links_on_the_site(link, on_the_site):
 
 def test_pages_are_called_by_their_titles_on_the_site():
     file, page = ROOT / "docs" / "methods" / "mixing.md", PurePosixPath("methods/mixing.md")
-    text = "[margins.md](margins.md#a), [speed](../speed.md), [../scale.md](../scale.md), [README.md](../../examples/README.md)"
-    there = f"[](margins.md#a), [speed](../speed.md), [](../scale.md), [README.md]({URL}/blob/main/examples/README.md)"
+    text = (
+        "[margins.md](margins.md#a), [speed](../speed.md), [../scale.md](../scale.md), [a.md](../../examples/README.md)"
+    )
+    there = f"[](margins.md#a), [speed](../speed.md), [](../scale.md), [a.md]({URL}/blob/main/examples/README.md)"
     assert on_site(text, file, page, URL) == there
 
 
