@@ -1,6 +1,9 @@
 # The targets for developers. Each one builds what it needs, also in a bare clone.
 PYTHON ?= python3
-VENV := .venv
+# TORCH=cpu: an environment of its own with PyTorch's CPU build, a third of the size of the usual one.
+TORCH ?= cuda
+VENV := .venv$(if $(filter cpu,$(TORCH)),-cpu)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 CSRC := $(shell find csrc -name "*.h" -o -name "*.cpp" -o -name "*.cu" 2>/dev/null)
 SOURCES := $(shell find rust csrc -type f 2>/dev/null) Cargo.toml Cargo.lock pyproject.toml
@@ -37,11 +40,24 @@ help:  ## list the targets
 tools:
 	@sh scripts/check-tools.sh $(PYTHON)
 
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+ifeq ($(TORCH),cpu)
+# The same versions. Torch and torchvision come from PyTorch's own index, without hashes: the lock has those of PyPI's files.
+$(VENV)/.installed: requirements.lock scripts/cpu-requirements.py | tools
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages into $(VENV) (about 2 GB, torch without CUDA)"
+	@$(BIN)/python scripts/cpu-requirements.py requirements.lock >$(VENV)/requirements-cpu.lock
+	@$(PIP_INSTALL) --no-deps --require-hashes -r $(VENV)/requirements-cpu.lock
+	@$(PIP_INSTALL) --no-deps --index-url $(CPU_INDEX) $$($(BIN)/python scripts/cpu-requirements.py requirements.lock --torch)
+	@touch $@
+else
 $(VENV)/.installed: requirements.lock | tools
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked packages into $(VENV) (about 5 GB, torch with CUDA included)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(PIP_INSTALL) --require-hashes -r requirements.lock
 	@touch $@
+endif
 
 $(VENV)/.built: $(VENV)/.installed $(SOURCES) | tools
 	@echo "building the Rust extension and the op libraries"
@@ -55,7 +71,7 @@ test: lint rust-test $(VENV)/.built  ## the whole suite: linters, Rust tests, Py
 	@scripts/get-browser.sh
 	@$(PYTEST)
 
-lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format
+lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang-format, known flaws
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -63,6 +79,7 @@ lint: $(VENV)/.built  ## ruff, mypy, import dependencies, rustfmt, clippy, clang
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	@$(BIN)/clang-format --dry-run --Werror $(CSRC)
+	@$(BIN)/python scripts/known-flaws.py
 
 format: $(VENV)/.installed  ## format every file
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . ; cargo fmt --all
@@ -99,7 +116,7 @@ gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and 
 	@ls dist/lt_fast-*_$$(uname -m).whl >/dev/null 2>&1 || $(MAKE) wheel
 	@$(BIN)/python scripts/gpu-bundle.py $(if $(CIFAR),--cifar $(CIFAR)) $(if $(WHEELS),--wheels)
 
-test-torch-matrix: | tools  ## the wheel under torch 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)
+test-torch-matrix: | tools  ## the wheel under torch 2.4.1, 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)
 	@PYTHON=$(PYTHON) scripts/torch-matrix.sh
 
 docs: $(VENV)/.built  ## the site, from docs/ and the docstrings, into build/docs: no network, a warning or a broken link is an error
@@ -111,4 +128,4 @@ lock: $(VENV)/.installed  ## renew requirements.lock from pyproject.toml (needs 
 	    --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --quiet -o requirements.lock
 
 clean:  ## remove everything that was built, installed and trained here
-	rm -rf $(VENV) target build dist runs docs/api docs/project python/lt_fast/*.so python/lt_fast/_ops .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-cpu target build dist runs docs/api docs/project python/lt_fast/*.so python/lt_fast/_ops .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benches.harness import machine_line
 
-_NOT_A_BENCH = ("__main__", "__init__", "goals", "harness", "rust_kernels")
+_NOT_A_BENCH = ("__main__", "__init__", "goals", "harness", "rust_kernels", "speed_picture")
 
 
 def main(names: list[str]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benches import speed_picture
 from benches.goals import goals_table
 from benches.harness import RESULTS, markdown_table, read_csv, replace_between
 
@@ -159,6 +160,7 @@ def main() -> None:
     for block, table in SCALE_BLOCKS.items():
         replace_between(SCALE, block, table())
     replace_between(README, HEADLINES, headlines())
+    speed_picture.draw()
     replace_between(SPEED, "training", training_table())
     replace_between(SPEED, "goals", goals_table())
     print(f"{SCALE.name}: the tables of scale, from {FILES}, {RANKS}, {LABELS} and {CLASSES}")
@@ -167,7 +169,7 @@ def main() -> None:
 
 
 def headlines() -> str:
-    """Return the few figures that README names, as a Markdown list."""
+    """Return the picture and the few figures that README shows, as Markdown."""
     samplers = {row["what"]: row for row in sampling_rows(read_csv(SAMPLING)[1])}
     losses = {row["shape"]: row for row in loss_rows(read_csv(LOSSES)[1])}
     array, loader = samplers["class-balanced, an epoch as an array"], samplers["a whole `DataLoader` in memory"]
@@ -182,7 +184,8 @@ def headlines() -> str:
             f"{row['best compiled']} the best compiled PyTorch code, {row['one plain `F.cross_entropy`']} one plain "
             "`F.cross_entropy`."
         )
-    return "\n".join(f"- {line}" for line in lines)
+    picture = f"![{speed_picture.words()}](docs/{speed_picture.NAME})\n\n"
+    return picture + "\n".join(f"- {line}" for line in lines)
 
 
 def tables() -> str:

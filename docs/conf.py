@@ -18,13 +18,16 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "extensions.api_pages",
+    "extensions.link_check",
     "extensions.mathml",
     "extensions.object_links",
     "extensions.repository",
+    "extensions.signatures",
+    "extensions.table_cells",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["extensions"]
-suppress_warnings = ["config.cache"]
+suppress_warnings = ["toc.not_readable"]
 
 # Markdown: headings are anchors as the repository's host makes them; $...$ is a formula.
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline", "colon_fence"]

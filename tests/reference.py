@@ -144,8 +144,9 @@ def ride_loss(logits, target, counts, *, diversity=0.45, temperature=1.0, spread
     rows = torch.stack(rows) if rows else logits.new_zeros(0)
     if experts.shape[1] == 1:
         return total
-    ignored = options.get("ignore_index", -100)
-    kept = torch.tensor([target.ndim == 2 or int(label) != ignored for label in target], dtype=torch.bool)
+    kept = torch.ones(len(target), dtype=torch.bool)
+    for label in [one for one in (target, options.get("target_b")) if one is not None and one.ndim == 1]:
+        kept = kept & (label != options.get("ignore_index", -100))
     rows = rows * kept
     return (
         total
@@ -365,6 +366,84 @@ def focal_loss(logits, target, counts, *, gamma=2.0, **options):
         return (1 - torch.exp(-minus_log_p)) ** gamma * minus_log_p
 
     return _reduced_loss(rows, target, counts, **options)
+
+
+def multi_label_bce_loss(logits, target, counts, *, positive_weight=None, weight=None):
+    """- w_c (w+_c y log p + (1 - y) log(1 - p)), p = sigmoid(z), of each row and class."""
+    positive_weight = positive_weight or [1.0] * len(counts)
+
+    def entry(z, y, c):
+        return -positive_weight[c] * y * _log_sigmoid(z) - (1 - y) * _log_sigmoid(-z)
+
+    return _entries(entry, logits, target, counts, weight)
+
+
+def multi_label_focal_loss(logits, target, counts, *, gamma=2.0, alpha=None, weight=None):
+    """Lin et al. 2017, equation 5: - alpha_t (1 - p_t)^gamma log p_t."""
+
+    def entry(z, y, _):
+        p = 1 / (1 + torch.exp(-z))
+        positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+        return -positive * y * (1 - p) ** gamma * _log_sigmoid(z) - negative * (1 - y) * p**gamma * _log_sigmoid(-z)
+
+    return _entries(entry, logits, target, counts, weight)
+
+
+def asymmetric_loss(logits, target, counts, *, gamma_negative=4.0, gamma_positive=1.0, clip=0.05, weight=None):
+    """Ridnik et al. 2021, equations 6 to 8: p_m = max(p - m, 0), - y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m)."""
+
+    def entry(z, y, _):
+        p = 1 / (1 + torch.exp(-z))
+        shifted = p - clip if float(p.detach()) > clip else 0 * p
+        positive = (1 - p) ** gamma_positive * _log_sigmoid(z)
+        negative = torch.log(1 - shifted) if clip else _log_sigmoid(-z)
+        return -y * positive - (1 - y) * shifted**gamma_negative * negative
+
+    return _entries(entry, logits, target, counts, weight)
+
+
+def multi_label_ldam_loss(logits, target, counts, *, max_margin=0.5, scale=1.0, weight=None):
+    """Binary cross entropy of s (z - y C / n_c^(1/4)), C such that the largest margin is max_margin."""
+    constant = max_margin / max(n**-0.25 for n in counts)
+
+    def entry(z, y, c):
+        score = scale * (z - y * constant / counts[c] ** 0.25)
+        return -y * _log_sigmoid(score) - (1 - y) * _log_sigmoid(-score)
+
+    return _entries(entry, logits, target, counts, weight)
+
+
+def distribution_balanced_loss(logits, target, counts, *, num_samples, alpha=0.1, beta=10.0, mu=0.2, negative_scale=2.0,
+                               kappa=0.025, gamma=2.0, balance=2.0):  # fmt: skip
+    """Wu et al. 2020, equations 3 to 9: re-balanced weights and negative-tolerant regularization of focal loss."""
+    rows = []
+    for z_row, y_row in zip(logits, target, strict=True):
+        drawn = sum(float(y) / n for y, n in zip(y_row, counts, strict=True))
+        row = []
+        for z, y, n in zip(z_row, y_row, counts, strict=True):
+            share = (1 / n) / drawn if drawn else math.inf
+            weight = alpha + (1 / (1 + math.exp(-beta * (share - mu))) if math.isfinite(share) else 1.0)
+            score = z - kappa * math.log(num_samples / n - 1)
+            p, q = 1 / (1 + torch.exp(-score)), 1 / (1 + torch.exp(-negative_scale * score))
+            positive = -((1 - p) ** gamma) * _log_sigmoid(score)
+            negative = -(q**gamma) * _log_sigmoid(-negative_scale * score) / negative_scale
+            row.append(balance * weight * (y * positive + (1 - y) * negative))
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+def _log_sigmoid(z):
+    """log(1 / (1 + exp(-z))) without overflow."""
+    return -torch.log1p(torch.exp(-z)) if float(z.detach()) > 0 else z - torch.log1p(torch.exp(z))
+
+
+def _entries(entry, logits, target, counts, weight):
+    weight = [1.0] * len(counts) if weight is None else weight
+    rows = [
+        torch.stack([weight[c] * entry(z_row[c], y_row[c], c) for c in range(len(counts))])
+        for z_row, y_row in zip(logits, target, strict=True)
+    ]
+    return torch.stack(rows)
 
 
 def maximum_margin_loss(logits, target, counts, *, max_margin=1.29, gamma=1.528, scale=19.0, ldam=False, compat=None,
@@ -1041,6 +1120,16 @@ def spread_of_errors(matrix):
         effective.append(math.exp(-math.fsum(n / total * math.log(n / total) for n in wrong if n)))
     share = [math.fsum(row[r] for row in rows) / len(rows) if rows else math.nan for r in range(size - 1)]
     return share, effective
+
+
+def average_precision(scores, positive):
+    """Mean over the positives of the precision among all rows with at least their score."""
+    found = []
+    for row, is_positive in enumerate(positive):
+        if is_positive:
+            above = [bool(positive[other]) for other, score in enumerate(scores) if score >= scores[row]]
+            found.append(sum(above) / len(above))
+    return sum(found) / len(found) if found else None
 
 
 def likely_label_errors(probabilities, labels):

@@ -1,11 +1,14 @@
 """The examples in docstrings: every public class and function has one, and each prints what it says."""
 
+import contextlib
 import doctest
 import importlib
+import importlib.util
 import inspect
 import io
 import pkgutil
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 import torch
 
 import lt_fast
+from lt_fast.experiment import resolve, run, run_name
 
 ROOT = Path(lt_fast.__file__).parent
 ALONE = ("batch", "counts", "ranks", "versions")
@@ -20,19 +24,11 @@ ALONE = ("batch", "counts", "ranks", "versions")
 
 UNFINISHED = {
     "calibration",
-    "comparison",
-    "experiment",
-    "inference",
-    "inspection",
     "methods",
     "metrics",
     "models",
     "ops",
     "recipes",
-    "reproduction",
-    "reproduction.figures",
-    "scheduling",
-    "sweeps",
 }
 """Packages of which some callables have no example yet."""
 
@@ -57,7 +53,7 @@ def public(package):
 
 def lacks(name, documented):
     """What the docstring of a callable lacks: an example that uses it by its name and prints a result; None if not."""
-    every = doctest.DocTestParser().get_examples(vars(documented).get("__doc__") or documented.__doc__ or "")
+    every = doctest.DocTestParser().get_examples(documented.__doc__ or "")
     examples = [example for example in every if doctest.SKIP not in example.options]
     if not any(name in example.source for example in examples):
         return f"{name} has no example that names it"
@@ -112,31 +108,63 @@ def generators():
     return random.getstate(), (name, keys.tolist(), *rest), torch.get_rng_state().tolist()
 
 
+EPOCH = {"epochs": 1, "validation": 0.2}
+RUNS = {"ce-0": "ce", "mammc-0": "mammc"}
+SWEEP = "sweep"
+RATES = (0.05, 0.1)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """Runs of one epoch on Digits-LT, by the names under which examples read them, and those of a sweep."""
+    folder = tmp_path_factory.mktemp("examples") / "runs"
+    for name, method in RUNS.items():
+        run(resolve(method, "digits-lt", EPOCH), folder / name, progress=False)
+    for rate in RATES:
+        config = resolve("ce", "digits-lt", {**EPOCH, "learning_rate": rate})
+        run(config, folder / SWEEP / run_name(config), progress=False)
+    return folder
+
+
 @pytest.fixture
-def _folder_of_its_own(tmp_path, monkeypatch):
-    """An empty working directory, and one thread for torch."""
-    monkeypatch.chdir(tmp_path)
+def _apart(tmp_path, monkeypatch):
+    """One thread for torch, and nothing is written into the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def run_examples(module):
-    """Run all examples of a module, each docstring with its own names; return what failed, as a text."""
+def reads_runs(module):
+    """Whether an example of the module reads one of ``RUNS``, or of the sweep."""
+    text = Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
+    return any(f"runs/{name}" in text for name in (*RUNS, SWEEP))
+
+
+def run_examples(module, folder, runs=None):
+    """Run all examples of a module, each docstring in a folder of its own."""
     report, runner = io.StringIO(), doctest.DocTestRunner(verbose=False)
-    for test in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module)):
-        runner.run(test, out=report.write)
+    for number, test in enumerate(doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module))):
+        if test.examples:
+            place = folder / str(number)
+            place.mkdir(parents=True)
+            if runs is not None and "runs/" in test.docstring:
+                shutil.copytree(runs, place / "runs")
+            with contextlib.chdir(place):
+                runner.run(test, out=report.write)
     assert runner.tries
-    return report.getvalue()
+    if runner.failures:
+        pytest.fail(report.getvalue(), pytrace=False)
 
 
-@pytest.mark.usefixtures("_folder_of_its_own")
+@pytest.mark.usefixtures("_apart")
 @pytest.mark.parametrize("module", modules())
-def test_examples_print_what_they_say(module):
+def test_examples_print_what_they_say(module, tmp_path, request):
+    runs = request.getfixturevalue("runs") if reads_runs(module) else None
     before = generators()
-    assert not run_examples(module)
+    run_examples(module, tmp_path / "first", runs)
     if generators() != before:  # a library may draw when it is imported, as rich does: once
         before = generators()
-        assert not run_examples(module)
+        run_examples(module, tmp_path / "second", runs)
     assert generators() == before

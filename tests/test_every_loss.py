@@ -225,7 +225,18 @@ def test_the_signature_shows_own_and_shared_options(name):
     assert next(iter(of_module)) == "counts"
     assert all(option.kind is option.KEYWORD_ONLY for option in list(of_module.values())[1:])
     own = {"class_balanced": ["weight"], "logit_adjusted": ["tau"]}.get(name, [])
-    for option in ("weight", "label_rule", "omega", "kappa", "tau", "normalization", "reduction", "empty"):
+    shared = (
+        "weight",
+        "label_rule",
+        "omega",
+        "kappa",
+        "tau",
+        "normalization",
+        "reduction",
+        "ignore_index",
+        "class_dim",
+    )
+    for option in (*shared, "empty"):
         assert option in own or of_module[option] == of_base[option]
     with pytest.raises(TypeError, match="unexpected keyword argument 'sclae'"):
         LOSSES[name](COUNTS, sclae=1.0)
@@ -470,10 +481,20 @@ def test_the_docstrings_say_what_they_must(name):
 
 def test_the_options_of_all_losses_are_documented_once():
     text = inspect.getdoc(Loss)
-    for word in ("Shape:", "Raises:", "logits (N, C)", "label_rule:", "weight:", "omega:", "normalization:", "empty:"):
+    for word in (
+        "Shape:",
+        "Raises:",
+        "logits (N, C)",
+        "label_rule:",
+        "weight:",
+        "omega:",
+        "normalization:",
+        "class_dim:",
+        "empty:",
+    ):
         assert word in text
     for criterion in LOSSES.values():
-        for option in ("weight:", "label_rule:", "omega:", "normalization:", "reduction:", "empty:"):
+        for option in ("weight:", "label_rule:", "omega:", "normalization:", "reduction:", "ignore_index:", "empty:"):
             assert f"    {option} " not in criterion.__doc__
 
 

@@ -57,7 +57,10 @@ def test_every_page_and_every_recipe_of_methods_is_in_the_index() -> None:
     assert not [name for name in RECIPES if f"`{name}`" not in text]
 
 
-@pytest.mark.parametrize("page", ["batches.md", "methods.md", *(f"methods/{name}" for name in RUNNABLE)])
+PAGES = ["batches.md", "faq.md", "index.md", "methods.md", *(f"methods/{name}" for name in RUNNABLE)]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks

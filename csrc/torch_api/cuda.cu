@@ -305,6 +305,11 @@ void rescale_gradient(Tensor grad, const Tensor& grad_output) {
   });
 }
 
+int64_t oldest_gpu() {
+  constexpr int kCompiledFor[] = {__CUDA_ARCH_LIST__};  // ascending, such as 800, 900, 1000
+  return kCompiledFor[0] / 10;
+}
+
 }  // namespace
 }  // namespace lt_fast::cuda
 
@@ -313,4 +318,8 @@ STABLE_TORCH_LIBRARY_IMPL(lt_fast, CUDA, m) {
   m.impl("mixed_margin_loss.raw", TORCH_BOX(&lt_fast::cuda::forward<true>));
   m.impl("mixed_margin_loss_backward", TORCH_BOX(&lt_fast::cuda::backward));
   m.impl("mixed_margin_loss_rescale_", TORCH_BOX(&lt_fast::cuda::rescale_gradient));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(lt_fast, CompositeExplicitAutograd, m) {
+  m.impl("cuda_oldest_gpu", TORCH_BOX(&lt_fast::cuda::oldest_gpu));
 }

@@ -9,4 +9,5 @@ STABLE_TORCH_LIBRARY(lt_fast, m) {
   m.def(lt_fast::kBackwardSchema);
   m.def(lt_fast::kRescaleSchema);
   m.def(lt_fast::kInstructionSetSchema);
+  m.def(lt_fast::kOldestGpuSchema);
 }

@@ -47,6 +47,8 @@ constexpr const char* kBackwardSchema =
 constexpr const char* kRescaleSchema = "mixed_margin_loss_rescale_(Tensor(a!) grad, Tensor grad_output) -> ()";
 
 constexpr const char* kInstructionSetSchema = "cpu_instruction_set() -> int";
+// The lowest compute capability that the CUDA library has code for, times ten: 80.
+constexpr const char* kOldestGpuSchema = "cuda_oldest_gpu() -> int";
 
 // `choices`: bits from the lowest on.
 struct Choices {

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-import extensions.repository
 from sphinx.application import Sphinx
 
+import extensions.repository
 import lt_fast
 from lt_fast.cli.parser import COMMANDS, parse
 from lt_fast.registry import Registry
@@ -68,18 +68,18 @@ def command_page() -> str:
     return "\n".join(parts)
 
 
-def index() -> str:
-    """Return the index of the API pages."""
+def index(names: Iterable[str]) -> str:
+    """Return the index of the API pages of ``lt_fast`` and of ``names`` in it."""
     rows = [
         f"   * - :doc:`lt_fast.{name} <{name}>`\n     - {_summary(importlib.import_module(f'lt_fast.{name}'))}"
-        for name in [*PACKAGES, *MODULES]
+        for name in names
     ]
     own = "   * - :doc:`lt_fast <lt_fast>`\n     - ``ClassCounts``, and the functions that belong to no package."
-    pages = "\n".join(f"   {name}" for name in ("lt_fast", *PACKAGES, *MODULES, "command-line"))
+    pages = "\n".join(f"   {name}" for name in ("lt_fast", *names, "command-line"))
     return "\n".join([
         _title("API"),
         "Every public name with its signature. ``lt`` is short for ``lt_fast`` on all pages.\n",
-        ".. list-table::\n   :widths: 30 70\n",
+        ".. list-table::\n   :class: names\n   :widths: 30 70\n",
         own,
         *rows,
         f"\n.. toctree::\n   :hidden:\n\n{pages}\n",
@@ -88,8 +88,9 @@ def index() -> str:
 
 def write_pages(app: Sphinx) -> None:
     """Write all pages into ``docs/api/``, where Sphinx finds them."""
-    pages = {name: page_of(name) for name in [*PACKAGES, *MODULES]}
-    pages |= {"lt_fast": top_page(), "command-line": command_page(), "index": index()}
+    names = app.config.api_modules
+    pages = {name: page_of(name) for name in names}
+    pages |= {"lt_fast": top_page(), "command-line": command_page(), "index": index(names)}
     texts = {f"{name}.rst": text for name, text in pages.items()}
     extensions.repository.write_generated(Path(app.srcdir) / "api", texts)
 
@@ -105,7 +106,7 @@ def _kind(value: Any) -> str:
 
 
 def _table(module: ModuleType, names: Iterable[str]) -> Iterator[str]:
-    yield ".. list-table::\n   :widths: 40 60\n"
+    yield ".. list-table::\n   :class: names\n   :widths: 40 60\n"
     for name in names:
         yield f"   * - :py:obj:`{name} <{module.__name__}.{name}>`\n     - {_summary(getattr(module, name))}"
     yield ""
@@ -114,7 +115,7 @@ def _table(module: ModuleType, names: Iterable[str]) -> Iterator[str]:
 def _summary(value: Any) -> str:
     """Return the first sentence of a docstring; of a value, what it is."""
     if isinstance(value, Registry):
-        return f"Names to components: every {value.kind}."
+        return f"Names to components: every {value.kind.replace('_', ' ')}."
     if isinstance(value, Mapping):
         return "Names, and what each stands for."
     if _kind(value) == "data" and not inspect.ismodule(value):
@@ -125,10 +126,16 @@ def _summary(value: Any) -> str:
 def _entry(module: ModuleType, name: str, kind: str) -> str:
     value = getattr(module, name)
     if kind != "data":
-        members = "   :members:\n   :show-inheritance:\n" if kind == "class" else ""
-        return f".. auto{kind}:: {module.__name__}.{name}\n{members}"
+        return f".. auto{kind}:: {module.__name__}.{name}\n{_options(value) if kind == 'class' else ''}"
     text = "\n\n".join([_summary(value), *_entries(value)])
     return f".. py:data:: {module.__name__}.{name}\n\n{textwrap.indent(text, '   ')}\n"
+
+
+def _options(value: type) -> str:
+    options = "   :members:\n"
+    if fields := getattr(value, "_fields", ()):
+        options += f"   :exclude-members: {', '.join(fields)}\n"  # a named tuple's, which its docstring explains
+    return options if value.__bases__ == (object,) else f"{options}   :show-inheritance:\n"
 
 
 def _entries(value: Any) -> Iterator[str]:
@@ -162,5 +169,6 @@ def _literal(text: str) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Write the pages before Sphinx looks for pages."""
+    app.add_config_value("api_modules", [*PACKAGES, *MODULES], "env", list)
     app.connect("builder-inited", write_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

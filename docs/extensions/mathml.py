@@ -3,25 +3,36 @@
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import wrap_math_code
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 
 
-def visit_inline(writer: Any, node: nodes.math) -> None:
-    """Write a formula in a line of text."""
-    writer.body.append(str(tex2mathml(node.astext())))
+def inline(formula: str) -> str:
+    r"""Return a formula in a line of text as MathML.
+
+    >>> inline("n_k")
+    '<math xmlns="http://www.w3.org/1998/Math/MathML">\n  <msub>\n    <mi>n</mi>\n    <mi>k</mi>\n  </msub>\n</math>'
+    """
+    return str(tex2mathml(formula))
+
+
+def block(formula: str) -> str:
+    r"""Return a formula on lines of its own, which end in two backslashes, in a box that scrolls where it is wide."""
+    code = rf"\begin{{aligned}}{formula}\end{{aligned}}" if r"\\" in formula else formula
+    return f'<div class="formula">{tex2mathml(code, as_block=True)}</div>\n'
+
+
+def _visit_inline(writer: Any, node: nodes.math) -> None:
+    writer.body.append(inline(node.astext()))
     raise nodes.SkipNode
 
 
-def visit_block(writer: Any, node: nodes.math_block) -> None:
-    """Write a formula on lines of its own, in a box that scrolls where it is wider than the page."""
-    code = wrap_math_code(node.astext(), as_block=True)
-    writer.body.append(f'<div class="formula">{tex2mathml(code, as_block=True)}</div>\n')
+def _visit_block(writer: Any, node: nodes.math_block) -> None:
+    writer.body.append(block(node.astext()))
     raise nodes.SkipNode
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the renderer ``mathml``."""
-    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    app.add_html_math_renderer("mathml", (_visit_inline, None), (_visit_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

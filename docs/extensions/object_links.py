@@ -16,6 +16,8 @@ from sphinx.util.nodes import make_refnode
 
 # A dotted name, and perhaps the arguments of a call.
 _NAME = re.compile(r"((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)(?:\(.*\))?", re.DOTALL)
+# Names that libraries next to this one have, too: only with a package before them are they ours.
+_OF_OTHERS = {"CutMix", "Mixup", "WeightedRandomSampler"}
 _NOT_IN = (nodes.reference, nodes.title, addnodes.desc_signature, addnodes.compact_paragraph)
 
 
@@ -33,7 +35,7 @@ def spellings(name: str) -> Iterator[str]:
     while len(rest) > 1:
         yield ".".join(rest)
         rest = rest[1:]
-    if rest[0].lower() != rest[0]:  # a word of small letters alone may mean anything
+    if rest[0].lower() != rest[0] and rest[0] not in _OF_OTHERS:  # a word of small letters alone may mean anything
         yield rest[0]
 
 

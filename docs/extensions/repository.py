@@ -1,7 +1,7 @@
 """Pages of the repository that are not in ``docs/``, and links to files that are no pages.
 
-The Markdown is written to be read in the repository, where a link is relative to its file. On the site, a link to a file or
-folder outside ``docs/`` leads to the repository, unless the file is a page of the site.
+The Markdown is written to be read in the repository, where a link is relative to its file. On the site, a link to what
+is outside ``docs/`` leads to the repository, unless it is a page of the site.
 """
 
 import os
@@ -22,8 +22,11 @@ PAGES = {
     "README.md": "index.md",
     "SECURITY.md": "project/security.md",
 }
-# A block of code, code in a line, or a link: only the last has something to replace, its second group.
-_TOKENS = re.compile(r"(^ *```.*?^ *```$|`[^`\n]+`)|\]\(([^()\s]+)\)", re.MULTILINE | re.DOTALL)
+# A block of code, code in a line, or a link. Only the last has something to replace: its text, where that is the name of a
+# Markdown file, and its target.
+_TOKENS = re.compile(
+    r"(^ *```.*?^ *```$|`[^`\n]+`)|(?P<name>\[[\w./-]+\.md)?\]\((?P<link>[^()\s]+)\)", re.MULTILINE | re.DOTALL
+)
 
 
 def repository_url() -> str:
@@ -34,11 +37,11 @@ def repository_url() -> str:
 
 def links(text: str) -> list[str]:
     """Return the targets of the links and images in a Markdown text, those in code left out."""
-    return [found[2] for found in _TOKENS.finditer(text) if found[2]]
+    return [found["link"] for found in _TOKENS.finditer(text) if found["link"]]
 
 
 def on_site(text: str, file: Path, page: PurePosixPath, url: str) -> str:
-    """Return ``text`` with its links as the site needs them.
+    """Return ``text`` with its links as the site needs them; a page is called by its title, not by its file.
 
     Args:
         text: Markdown.
@@ -48,7 +51,11 @@ def on_site(text: str, file: Path, page: PurePosixPath, url: str) -> str:
     """
 
     def replaced(found: re.Match[str]) -> str:
-        return f"]({_target(found[2], file, page, url)})" if found[2] else found[0]
+        if found["link"] is None:
+            return found[0]
+        target = _target(found["link"], file, page, url)
+        name = found["name"] or ""
+        return f"{'[' if name and not target.startswith(url) else name}]({target})"
 
     return _TOKENS.sub(replaced, text)
 
@@ -58,7 +65,7 @@ def _target(link: str, file: Path, page: PurePosixPath, url: str) -> str:
     if not path or ":" in path:
         return link
     wanted = (file.parent / path).resolve()
-    if not wanted.exists():
+    if not wanted.exists() or not wanted.is_relative_to(ROOT):
         return link  # which Sphinx then reports
     inside = wanted.relative_to(ROOT).as_posix()
     end = f"#{anchor}" if anchor else ""
@@ -97,9 +104,8 @@ def write_generated(folder: Path, pages: dict[str, str]) -> None:
 
 
 def _mend_links(app: Sphinx, docname: str, source: list[str]) -> None:
-    file = Path(app.env.doc2path(docname))
-    if file.suffix == ".md" and docname.partition("/")[0] not in ("api", "project"):
-        source[0] = on_site(source[0], file, PurePosixPath(docname), repository_url())
+    if app.env.doc2path(docname).suffix == ".md" and docname.partition("/")[0] != "project":
+        source[0] = on_site(source[0], DOCS / f"{docname}.md", PurePosixPath(docname), repository_url())
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

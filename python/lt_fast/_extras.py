@@ -1,11 +1,14 @@
 """Optional dependencies: imported where they are needed, with the command that installs them."""
 
 import importlib
+import importlib.metadata
+import re
 import warnings
 from types import ModuleType
 
 from lt_fast.errors import MissingExtraError
 
+_REQUIREMENT = re.compile(r"""([\w.-]+)\s*(?:>=\s*([\d.]+))?.*;\s*extra\s*==\s*['"](\w+)""")
 _DISTRIBUTIONS = {"PIL": "pillow", "ot": "POT", "sklearn": "scikit-learn"}
 
 
@@ -33,3 +36,32 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         distribution = _DISTRIBUTIONS.get(package, package)
         message = f"{purpose} needs {distribution}, which is not installed; run: pip install 'lt-fast[{extra}]'"
         raise MissingExtraError(message, name=error.name) from None
+
+
+def shortfalls() -> dict[str, list[str]]:
+    """Return for each extra what of it is missing or too old, by the package's own metadata; nothing is imported."""
+    found: dict[str, list[str]] = {}
+    for line in importlib.metadata.requires("lt-fast") or []:
+        if (requirement := _REQUIREMENT.match(line)) is not None:
+            package, oldest, extra = requirement.groups()
+            found.setdefault(extra, []).extend(_shortfall(package, oldest))
+    return found
+
+
+def _shortfall(package: str, oldest: str | None) -> list[str]:
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return [f"no {package}"]
+    if oldest is not None and _numbers(version) < _numbers(oldest):
+        return [f"{package} {version} is older than {oldest}"]
+    return []
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version up to the first word, without zeros at the end."""
+    release = re.match(r"[\d.]*", version)
+    numbers = [int(part) for part in release[0].split(".") if part] if release else []
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)

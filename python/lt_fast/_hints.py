@@ -130,7 +130,8 @@ def _for_soft_labels(name: str, labels: Tensor) -> str:
     if _is_one_hot(labels):
         return f"; these look like one-hot labels: use {one_hot}"
     if labels.is_floating_point():
-        return f"; pass soft labels of mixed images as {_TWO_LABELS}; for one label per row use {name}.argmax(1)"
+        two = f"; pass soft labels of mixed images as {_TWO_LABELS}"
+        return f"{two}, which lt_fast.losses.two_labels makes of them; for one label per row use {name}.argmax(1)"
     return (
         f"; pass soft labels of mixed images as {_TWO_LABELS}; .long() would have rounded them to 0, so make labels "
         "from the values before it"
@@ -146,7 +147,8 @@ def for_label_value(name: str, labels: Tensor, num_classes: int, *, rows: str = 
     """Next step for a label outside the classes: rows to leave out, labels from 1 on, too few classes."""
     lowest, largest = int(labels.min()), int(labels.max())
     if lowest < 0:
-        return f"; leave rows without a label out: keep = {name} >= 0, then {rows}[keep] and {name}[keep]"
+        left_out = f"; leave rows without a label out: keep = {name} >= 0, then {rows}[keep] and {name}[keep]"
+        return left_out + (f"; a loss of logits does it with ignore_index={lowest}" if rows == "logits" else "")
     if lowest >= 1 and largest == num_classes:
         return f"; labels are numbered from 0: use {name} - 1"
     keep = f"keep = {name} < {num_classes}, then {rows}[keep] and {name}[keep]"

@@ -1,5 +1,9 @@
 """Find and load the op libraries of ``lt_fast/_ops``, and say which one is in use.
 
+One library serves every torch from 2.10 on, the first whose stable ABI has all that it needs; an older torch computes
+with the reference implementation. The CUDA library contains the runtime of the CUDA that it was built with. It works
+next to a torch for another CUDA wherever the driver runs both, so the driver decides, not the release of torch's CUDA.
+
 ``LT_FAST_BACKEND`` forces a choice: ``reference`` (plain torch), ``cpu`` or ``cuda``; what cannot be had is then an
 error instead of a fallback. ``LT_FAST_INSTRUCTION_SET`` (``avx512``, ``avx2``, ``portable``) lowers the CPU's.
 """
@@ -13,6 +17,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from lt_fast import _cuda_driver as cuda_driver
 from lt_fast.errors import UsageError
 
 Backend: TypeAlias = Literal["reference", "cpu", "cuda"]
@@ -23,6 +28,8 @@ _FILE_NAMES = {"darwin": "lib{}.dylib", "win32": "{}.dll"}
 # The CUDA library carries the runtime of the release in its name, which the drivers of an older torch may refuse.
 _CUDA_NAME = re.compile(r"liblt_fast_cuda(\d+)\.so")
 _INSTRUCTION_SETS: tuple[InstructionSet, ...] = ("portable", "avx2", "avx512")
+_OLDEST_TORCH = (2, 10)
+_DRIVERS = {12: "525", 13: "580"}  # the oldest driver of each CUDA
 
 
 def _choice(variable: str, allowed: tuple[str, ...]) -> str | None:
@@ -47,7 +54,16 @@ def _load(name: str) -> str | None:
 
 
 def _load_cpu() -> str | None:
+    if _torch_release() < _OLDEST_TORCH:
+        needed = "torch {}.{} or newer".format(*_OLDEST_TORCH)
+        return f"the op libraries need {needed}, this is {torch.__version__}: pip install --upgrade torch"
     return _load("lt_fast_cpu")
+
+
+def _torch_release() -> tuple[int, int]:
+    """Return the first two numbers of torch's version; a build before a release counts as that release."""
+    major, minor = re.findall(r"\d+", torch.__version__)[:2]
+    return int(major), int(minor)
 
 
 def _load_cuda() -> str | None:
@@ -58,10 +74,45 @@ def _load_cuda() -> str | None:
     majors = sorted(int(name[1]) for name in names if name)  # the CUDA releases of the libraries there are
     if not majors:
         return "no CUDA library was built with this installation"
-    usable = [major for major in majors if major <= int(built_for.partition(".")[0])]
+    if not torch.cuda.is_available():
+        return _no_gpu(built_for)
+    driver = cuda_driver.driver_cuda() or (int(built_for.partition(".")[0]), 0)  # which torch has just worked with
+    usable = [major for major in majors if major <= driver[0]]
     if not usable:
-        return f"this torch is built for CUDA {built_for}, the op library for CUDA {majors[0]}"
-    return _load(f"lt_fast_cuda{usable[-1]}")
+        return _old_driver(majors[0], driver)
+    return _load(f"lt_fast_cuda{usable[-1]}") or _old_gpu()
+
+
+def _no_gpu(built_for: str) -> str:
+    driver, major = cuda_driver.driver_cuda(), int(built_for.partition(".")[0])
+    if driver is None or driver[0] >= major:
+        return "no GPU can be used"
+    return (
+        f"this torch is built for CUDA {built_for}, {_update(driver, major)}, or install a torch for CUDA {driver[0]}"
+    )
+
+
+def _old_driver(major: int, driver: tuple[int, int]) -> str:
+    built = f"the op library is built for CUDA {major}"
+    return f"{built}, {_update(driver, major)}, or build lt-fast from its source with nvcc {driver[0]}"
+
+
+def _update(driver: tuple[int, int], major: int) -> str:
+    newer = _DRIVERS.get(major, "a newer one")
+    return f"the NVIDIA driver for CUDA {driver[0]}.{driver[1]}: update it to {newer}"
+
+
+def _old_gpu() -> str | None:
+    """Return which GPU the loaded library has no code for, or None."""
+    oldest = divmod(torch.ops.lt_fast.cuda_oldest_gpu(), 10)
+    too_old = [capability for capability in cuda_driver.capabilities() if capability < oldest]
+    if not too_old:
+        return None
+    needed, found = ("{}.{}".format(*capability) for capability in (oldest, min(too_old)))
+    return (
+        f"the op library has code for GPUs of compute capability {needed} and newer, this one has {found}: "
+        f"build lt-fast from its source with LT_FAST_CUDA_ARCHS={found.replace('.', '')} if your nvcc knows it"
+    )
 
 
 def _forced(wish: str, reason: str) -> UsageError:
@@ -81,7 +132,7 @@ def _start() -> tuple[Backend, dict[str, str]]:
         return "reference", {"cpu": reason, "cuda": reason}
     if wish == "cpu":
         return "cpu", {"cuda": "LT_FAST_BACKEND=cpu excludes it"}
-    reason = _load_cuda() or (None if torch.cuda.is_available() else "no GPU can be used")
+    reason = _load_cuda()
     if reason is None:
         return "cuda", {}
     if wish == "cuda":

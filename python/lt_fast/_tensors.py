@@ -20,9 +20,10 @@ from lt_fast.counts import ClassCounts, in_class_order
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _LARGEST = sys.float_info.max
 # Tuples, because torch.compile does not trace a union of NumPy's types.
-_NUMBERS = (int, float, np.integer, np.floating)
+_PYTHON_NUMBERS, _NUMBERS = (int, float), (int, float, np.integer, np.floating)
 _NUMPY = (np.ndarray, np.generic)
 _SEQUENCES = (np.ndarray, list, tuple)
+_LISTS = (list, tuple)  # not `list | tuple`, which the compiler of an older torch does not take
 
 
 def arithmetic_dtype(logits: Tensor) -> torch.dtype:
@@ -35,9 +36,11 @@ def is_static(value: Any) -> bool:
     if isinstance(value, _NUMPY):  # NumPy's numbers are arrays there
         return False
     # Only a compiler comes here, which has loaded this module and with it SymPy; every other import would pay for both.
-    from torch.fx.experimental.symbolic_shapes import has_static_value  # noqa: PLC0415
+    from torch.fx.experimental import symbolic_shapes  # noqa: PLC0415
 
-    return not isinstance(value, int | float) or has_static_value(value)
+    # A torch without it compiles once more for each value.
+    has_static_value = getattr(symbolic_shapes, "has_static_value", None)
+    return not isinstance(value, _PYTHON_NUMBERS) or has_static_value is None or has_static_value(value)
 
 
 def readable(values: Tensor) -> bool:
@@ -98,7 +101,7 @@ def refuse_gradient(name: str, value: object) -> None:
     """Refuse a tensor that requires a gradient, alone or in a list."""
     if isinstance(value, Tensor) and value.requires_grad:
         raise ValueError(f"{name} must not require a gradient: only the logits have one; pass {name}.detach()")
-    if isinstance(value, list | tuple):
+    if isinstance(value, _LISTS):
         for at, entry in enumerate(value):
             refuse_gradient(f"{name}[{at}]", entry)
 
@@ -188,7 +191,7 @@ def _range_of(name: str) -> tuple[float, float, str]:
 
 def plain_numbers(values: Any) -> Any:
     """Return tensors, alone or in a list, as float64 arrays: NumPy has no bfloat16, and float64 holds its values."""
-    if isinstance(values, list | tuple):
+    if isinstance(values, _LISTS):
         return [plain_numbers(each) for each in values]
     if not isinstance(values, Tensor):
         return values

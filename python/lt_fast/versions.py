@@ -1,11 +1,18 @@
-"""What a bug report needs: versions, the op library and instruction set in use, the GPU."""
+"""What a bug report needs: versions, the op library and instruction set in use, the processor, the GPU."""
 
 import importlib.metadata
+import os
 import platform
+import re
 import sys
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("lt-fast", "torch", "numpy", "torchvision", "timm", "scikit-learn", "safetensors", "matplotlib", "tqdm")
+_DRIVER_FILE = Path("/proc/driver/nvidia/version")
+# Settings from outside that change what is computed, or how fast.
+_VARIABLES = re.compile(r"LT_FAST_\w+|(OMP|MKL|OPENBLAS)_NUM_THREADS|CUDA_VISIBLE_DEVICES|PYTHON_GIL")
 
 
 def versions() -> dict[str, Any]:
@@ -29,13 +36,34 @@ def versions() -> dict[str, Any]:
     found["threads"] = torch.get_num_threads()
     found["op backend"] = _libraries.backend()
     found["op instruction set"] = _libraries.instruction_set()
-    missing = [f"{device}: {reason}" for device, reason in _libraries.MISSING.items()]
-    found["op not served"] = "; ".join(missing) or None
+    found["op not served"] = "; ".join(_not_served(_libraries.MISSING)) or None
     return found
 
 
+def machine() -> dict[str, Any]:
+    """Return what else decides whether an installation works: processor, C library, builds, GPUs, driver, settings.
+
+    >>> sorted(machine())[:4]
+    ['c library', 'gpu driver', 'gpus', 'processor']
+    """
+    import torch  # noqa: PLC0415
+
+    from lt_fast._processor import processor  # noqa: PLC0415
+
+    set_variables = [f"{name}={value}" for name, value in sorted(os.environ.items()) if _VARIABLES.fullmatch(name)]
+    return {
+        "processor": f"{os.cpu_count()} x {processor()}",
+        "c library": " ".join(platform.libc_ver()).strip() or None,
+        "python build": f"{platform.python_implementation()}, {_gil()}",
+        "torch build": f"{torch.__version__}, {str(torch.version.git_version)[:8]}",
+        "gpus": _gpus(),
+        "gpu driver": _driver(),
+        "settings": " ".join(set_variables) or None,
+    }
+
+
 def show_versions() -> None:
-    """Print ``versions()``, one line each: paste it into a bug report.
+    """Print ``versions()`` and ``machine()``, one line each: paste it into a bug report.
 
     >>> import contextlib, io
     >>> with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -43,5 +71,38 @@ def show_versions() -> None:
     >>> [line.split()[0] for line in printed.getvalue().splitlines()][:4]
     ['python', 'platform', 'lt-fast', 'torch']
     """
-    for name, value in versions().items():
+    for name, value in (versions() | machine()).items():
         print(f"{name:>20}  {value if value is not None else 'not installed' if name in _PACKAGES else 'none'}")  # noqa: T201
+
+
+def _not_served(missing: dict[str, str]) -> list[str]:
+    """Return one line for each reason, with the devices that it holds for."""
+    devices: dict[str, list[str]] = {}
+    for device, reason in missing.items():
+        devices.setdefault(reason, []).append(device)
+    return [f"{', '.join(names)}: {reason}" for reason, names in devices.items()]
+
+
+def _gil() -> str:
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return "with the GIL"
+    return "free-threaded, the GIL is " + ("on" if sys._is_gil_enabled() else "off")  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _gpus() -> str | None:
+    from lt_fast._cuda_driver import capabilities  # noqa: PLC0415
+
+    numbers = [f"{major}.{minor}" for major, minor in capabilities()]
+    return f"{len(numbers)} of compute capability {', '.join(sorted(set(numbers)))}" if numbers else None
+
+
+def _driver() -> str | None:
+    """Return the NVIDIA driver's version, where Linux tells it, and the newest CUDA that it runs."""
+    from lt_fast._cuda_driver import driver_cuda  # noqa: PLC0415
+
+    runs = driver_cuda()
+    if runs is None:
+        return None
+    text = _DRIVER_FILE.read_text(encoding="utf-8", errors="replace") if _DRIVER_FILE.exists() else ""
+    version = re.search(r"\b\d{3}(\.\d+)+\b", text)
+    return f"{version[0] if version else 'unknown version'}, runs CUDA {runs[0]}.{runs[1]}"

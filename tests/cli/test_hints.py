@@ -72,7 +72,8 @@ def _options(command):
 OPTIONS = {command: _options(command) for command in COMMANDS}
 EVERY_OPTION = set().union(*OPTIONS.values()) | {"--version"}
 MESSAGES = list(_messages())
-SOURCE = "\n".join(path.read_text() for path in ROOT.rglob("*.py"))
+BUILD = Path(__file__).parents[2] / "rust/bindings"
+SOURCE = "\n".join(path.read_text() for path in [*ROOT.rglob("*.py"), *BUILD.rglob("*.rs")])
 
 
 def _with(pattern):
@@ -89,7 +90,11 @@ def test_the_messages_are_found():
 
 @pytest.mark.parametrize(("module", "text"), _with(_OPTION))
 def test_options_that_a_message_names_exist(module, text):
-    assert set(_OPTION.findall(text)) <= EVERY_OPTION | {"--ignored", "--nproc-per-node"}  # git's and torchrun's
+    assert set(_OPTION.findall(text)) <= EVERY_OPTION | {
+        "--ignored",
+        "--nproc-per-node",
+        "--upgrade",
+    }  # git's, torchrun's, pip's
 
 
 @pytest.mark.parametrize(("module", "text"), _with(_COMMAND))
@@ -159,7 +164,7 @@ def test_names_that_a_message_gives_lead_somewhere(module, text):
 @pytest.mark.parametrize(("module", "text"), _with(re.compile(r"LT_FAST_[A-Z_]+")))
 def test_environment_variables_that_a_message_names_are_read(module, text):
     for name in re.findall(r"LT_FAST_[A-Z_]+[A-Z]", text):
-        assert re.search(rf'(environ\.get\(|_choice\()"{name}"', SOURCE)
+        assert re.search(rf'(environ\.get\(|_choice\(|env::var\()"{name}"', SOURCE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

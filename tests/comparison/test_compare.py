@@ -63,6 +63,14 @@ def test_weights_stand_for_repeated_images():
     )
 
 
+def test_an_entry_that_is_not_there_is_named(runs):
+    found = compare([runs / "ce-0"])
+    with pytest.raises(UsageError, match=r"metric must be one of overall, .*, got 'balance'; did you mean 'balanced'"):
+        found.of("ce", "balance")
+    with pytest.raises(UsageError, match=r"method must be one of ce, got 'mammc'"):
+        found.of("mammc", "overall")
+
+
 def test_a_single_run_has_the_bootstrap_interval_of_its_images(runs):
     found = compare([runs / "ce-0"])
     entry = found.of("ce", "overall")

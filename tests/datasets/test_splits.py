@@ -1,13 +1,10 @@
 """Splits: stratified, seeded, groups whole, one image of every class for training; folds; ``images.csv``."""
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt_fast.datasets import splits
 from lt_fast.datasets.splits import ImageRow, folds, read_images, split, without_test, write_images
 from lt_fast.errors import DataError
 
@@ -19,10 +16,6 @@ sets = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), min_size=1, max
 def as_set(pairs):
     labels = np.unique([label for label, _ in pairs], return_inverse=True)[1]
     return labels, [str(group) if group else "" for _, group in pairs]
-
-
-def test_the_examples_hold():
-    assert doctest.testmod(splits).failed == 0
 
 
 def test_the_shares_are_those_of_every_class():

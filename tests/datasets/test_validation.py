@@ -1,6 +1,5 @@
 """Validation split: stratified, seeded, with at least one image of each class that has two."""
 
-import doctest
 import math
 import re
 
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt_fast.data import ArraySource, FileSource
-from lt_fast.datasets import ImageFiles, ImageSet, Paths, validation, validation_split
+from lt_fast.datasets import ImageFiles, ImageSet, Paths, validation_split
 
 LABELS = st.lists(st.integers(0, 6), max_size=60)
 FRACTIONS = st.floats(0, 1, exclude_min=True, exclude_max=True)
@@ -79,10 +78,6 @@ def test_a_million_rows_of_a_thousand_classes():
 def test_refused(arguments, error, text):
     with pytest.raises(error, match=re.escape(text)):
         validation_split(**{"labels": [0, 0, 1], **arguments})
-
-
-def test_the_example_prints_what_it_says():
-    assert doctest.testmod(validation) == doctest.TestResults(failed=0, attempted=2)
 
 
 def test_rows_select_from_every_source_and_set():

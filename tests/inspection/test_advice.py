@@ -1,12 +1,9 @@
 """Advice: the mode by its rule, and the classes that are too small to measure."""
 
-import doctest
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from lt_fast.inspection import intervals
 from lt_fast.inspection.advice import advise, images_tested
 from lt_fast.inspection.intervals import half_width_of_recall
 
@@ -50,7 +47,3 @@ def test_the_width_is_scipys(images, level):
 def test_the_width_refuses(images, level, message):
     with pytest.raises((ValueError, TypeError), match=f"{message} must"):
         half_width_of_recall(images, level)
-
-
-def test_examples_in_the_docstrings():
-    assert doctest.testmod(intervals).failed == 0

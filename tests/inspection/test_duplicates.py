@@ -1,7 +1,6 @@
 """Duplicates: the banded search gives what comparing each with each gives."""
 
 import base64
-import doctest
 import itertools
 
 import numpy as np
@@ -77,7 +76,3 @@ def test_nothing_is_no_group():
 def test_the_distance_has_a_range(distance):
     with pytest.raises((ValueError, TypeError), match="distance must be"):
         near([1], [""], distance=distance)
-
-
-def test_examples_in_the_docstrings():
-    assert doctest.testmod(duplicates).failed == 0

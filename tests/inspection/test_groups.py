@@ -1,13 +1,12 @@
 """Photographs that belong together, from real files."""
 
-import doctest
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lt_fast.inspection import groups, groups_of
+from lt_fast.inspection import groups_of
 from lt_fast.inspection.facts import Facts, look_at
 from lt_fast.inspection.groups import grouped, stem
 
@@ -139,7 +138,3 @@ def test_damaged_files_are_groups_of_their_own(tmp_path):
     assert list(groups_in(tmp_path).values()) == ["a.jpg", "b.jpg"]
     (tmp_path / "c.jpg").write_bytes(b"nothing")
     assert groups_of(["c.jpg", "gone.jpg"], tmp_path) == ["c.jpg", "gone.jpg"]
-
-
-def test_examples_in_the_docstrings():
-    assert doctest.testmod(groups).failed == 0

@@ -54,7 +54,8 @@ def test_it_has_the_options_of_every_loss():
     weighted = SquareRootMarginLoss(COUNTS, weight={3: 4.0, 2: 3.0, 1: 2.0, 0: 1.0}, normalization="batch")
     weight = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
     torch.testing.assert_close(weighted(logits, target), (weight[target] * plainly(logits, target)).mean())
-    shared = ["weight", "label_rule", "omega", "kappa", "tau", "normalization", "reduction", "empty"]
+    shared = ["weight", "label_rule", "omega", "kappa", "tau", "normalization", "reduction"]
+    shared += ["ignore_index", "class_dim", "empty"]
     assert list(inspect.signature(SquareRootMarginLoss).parameters) == ["counts", "max_margin", "scale", *shared]
     with pytest.raises(ValueError, match=r"label_rule must be one of .*, got 'mixpu'; did you mean 'mixup'\?"):
         SquareRootMarginLoss(COUNTS, label_rule="mixpu")

@@ -4,6 +4,7 @@ import copy
 import inspect
 import itertools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_gradcheck_of_soft_targets(name):
 @pytest.mark.parametrize("options", [{}, {"weight": WEIGHT}, {"label_smoothing": 0.2}])
 def test_cross_entropy_of_soft_targets_is_torchs(reduction, smoothing, options):
     soft = mixture(smoothing=smoothing)
-    of_torch = {key: torch.tensor(it).double() if key == "weight" else it for key, it in options.items()}
+    of_torch = {key: torch.tensor(it, dtype=torch.float64) if key == "weight" else it for key, it in options.items()}
     criterion = CrossEntropyLoss(COUNTS, reduction=reduction, normalization="batch", **options)
     compare(
         lambda z: criterion(z, soft), lambda z: F.cross_entropy(z, soft, reduction=reduction, **of_torch), draw(6, 5)
@@ -215,7 +216,7 @@ def test_timms_mixup():
             found = made(name, label_rule="mam")(logits, soft)
             torch.testing.assert_close(found.double(), exact, rtol=2e-6, atol=1e-6)
         if smoothing:
-            with pytest.raises(ValueError, match=r"at most two labels in every row, got 5 .* label_smoothing=0\)"):
+            with pytest.raises(ValueError, match=r"at most two labels in every row, got 5 .*\(label_smoothing=0\)"):
                 SeesawLoss(COUNTS)(logits, soft)
         else:
             torch.testing.assert_close(LDAMLoss(COUNTS)(logits, soft), LDAMLoss(COUNTS)(logits, *two_labels(soft)))
@@ -293,7 +294,7 @@ def test_ignored_labels_are_torchs(reduction, weight, ignored):
     target[2] = target[5] = ignored
     of_torch = {"reduction": reduction, "ignore_index": ignored}
     criterion = CrossEntropyLoss(COUNTS, weight=weight, normalization="weights", **of_torch)
-    exact = None if weight is None else torch.tensor(weight).double()
+    exact = None if weight is None else torch.tensor(weight, dtype=torch.float64)
     compare(lambda z: criterion(z, target), lambda z: F.cross_entropy(z, target, exact, **of_torch), draw(8, 5))
     leaf = draw(8, 5).requires_grad_()
     if reduction != "none":
@@ -337,7 +338,7 @@ def test_no_label_is_ignored_on_request():
 
 
 def test_a_runs_loss_looks_for_no_ignored_label():
-    config = {"loss": {"name": "ldam"}, "reweight": None, "seed": 0}
+    config = {"loss": {"name": "ldam"}, "reweight": None, "seed": 0, "batch_size": 8, "learning_rate": 0.1, "epochs": 1}
     criterion = make_criterion(config, ClassCounts(COUNTS))
     assert criterion.target_form == TargetForm(ignore_index=None)
 
@@ -480,6 +481,16 @@ def test_forms_compile_without_a_graph_break(name, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("device", ["cpu", *["cuda"] * torch.cuda.is_available()])
+def test_forms_in_float32_on_every_device(form, device):
+    logits, target = FORMS[form]()
+    for name in ("ldam", "maximum_margin", "lade", "equalization"):
+        exact = made(name, label_rule="mam")(logits, target)
+        found = made(name, label_rule="mam").to(device)(logits.float().to(device), target.to(device))
+        torch.testing.assert_close(found.double().cpu(), exact, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["cross_entropy", "ldam", "focal"])
 def test_forms_under_transforms(name, form):
     logits, target = FORMS[form]()
@@ -534,6 +545,8 @@ def test_soft_targets_that_are_no_distributions(target, message):
 
 def test_soft_targets_hold_both_labels():
     soft = mixture()
+    with pytest.raises(ValueError, match=r"soft targets must have the logits' shape \(6, 5\), got \(6, 4\)"):
+        CrossEntropyLoss(COUNTS)(draw(6, 5), soft[:, :4])
     for of_call, name in (((labels(6), 0.5), "target_b"), ((None, 0.5), "lam")):
         with pytest.raises(ValueError, match=rf"{name} must be left out with soft targets \(6, 5\), which hold both"):
             CrossEntropyLoss(COUNTS)(draw(6, 5), soft, *of_call)
@@ -653,3 +666,16 @@ def test_a_users_loss_reads_every_form():
     for logits, target in (form() for form in FORMS.values()):
         assert MarginSquaredLoss(COUNTS)(logits, target).isfinite()
     assert EqualizationLoss(COUNTS, threshold=1.0, gamma=1.0)(draw(6, 5), mixture(smoothing=0.1)).isfinite()
+
+
+def test_the_page_runs_and_says_what_it_says(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "targets.md").read_text()
+    names = {}
+    with torch.random.fork_rng():
+        exec(compile("\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)), "targets.md", "exec"), names)
+    assert capsys.readouterr().out == "torch.Size([2, 7])\n"
+    torch.testing.assert_close(names["same"], names["criterion"](names["cosines"], names["soft"]))
+    torch.testing.assert_close(names["loss"], names["border"])
+    kept = names["target"] >= 0
+    exact = LOSSES["balanced_softmax"]([500, 50, 5])(names["cosines"][kept], names["target"][kept])
+    torch.testing.assert_close(names["loss"], exact)

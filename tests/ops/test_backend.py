@@ -1,7 +1,9 @@
 """Which library computes: forced, missing or lowered, each in a process of its own; and the number of threads."""
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,36 +79,124 @@ def test_without_a_library_the_reference_is_the_backend_unless_one_is_forced(mon
 
 def test_a_library_without_a_gpu_is_not_the_backend(monkeypatch):
     monkeypatch.setattr(libraries, "_load_cpu", lambda: None)
-    monkeypatch.setattr(libraries, "_load_cuda", lambda: None)
+    monkeypatch.setattr(libraries, "_load_cuda", lambda: "no GPU can be used")
     monkeypatch.delenv("LT_FAST_BACKEND", raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert libraries._start() == ("cpu", {"cuda": "no GPU can be used"})
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(libraries, "_load_cuda", lambda: None)
     assert libraries._start() == ("cuda", {})
     monkeypatch.setenv("LT_FAST_BACKEND", "cpu")
     assert libraries._start()[0] == "cpu"
 
 
+OTHER_TORCH = "or install a torch for CUDA 12"
+DRIVER_575 = (
+    "the op library is built for CUDA 13, the NVIDIA driver for CUDA 12.9: update it to 580, "
+    "or build lt-fast from its source with nvcc 12"
+)
+
+
 @pytest.mark.parametrize(
-    ("built_for", "there", "answer"),
+    ("built_for", "driver", "there", "answer"),
     [
-        (None, (13,), "this torch is built without CUDA"),
-        ("13.0", (), "no CUDA library was built with this installation"),
-        ("12.8", (13,), "this torch is built for CUDA 12.8, the op library for CUDA 13"),
-        ("12.8", (12,), "loaded lt_fast_cuda12"),
-        ("13.0", (12, 13), "loaded lt_fast_cuda13"),
-        ("12.8", (12, 13), "loaded lt_fast_cuda12"),
-        ("14.1", (12, 13), "loaded lt_fast_cuda13"),
+        (None, None, (13,), "this torch is built without CUDA"),
+        ("13.0", (13, 0), (), "no CUDA library was built with this installation"),
+        ("12.8", (12, 9), (13,), DRIVER_575),
+        ("12.8", (13, 0), (13,), "loaded lt_fast_cuda13"),  # CUDA 12's torch runs on a driver for CUDA 13
+        ("12.8", (12, 9), (12, 13), "loaded lt_fast_cuda12"),
+        ("13.0", (13, 2), (12, 13), "loaded lt_fast_cuda13"),
+        ("13.0", None, (13,), "loaded lt_fast_cuda13"),  # a driver that does not say
+        ("14.1", (14, 1), (12, 13), "loaded lt_fast_cuda13"),
     ],
 )
-def test_cuda_code_is_not_loaded_under_an_older_cuda(tmp_path, monkeypatch, built_for, there, answer):
+def test_the_driver_decides_which_cuda_library_is_loaded(tmp_path, monkeypatch, built_for, driver, there, answer):
     for major in there:
         (tmp_path / f"liblt_fast_cuda{major}.so").touch()
     (tmp_path / "liblt_fast_cpu.so").touch()
     monkeypatch.setattr(libraries, "_FOLDER", tmp_path)
     monkeypatch.setattr(torch.version, "cuda", built_for)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(libraries.cuda_driver, "driver_cuda", lambda: driver)
     monkeypatch.setattr(libraries, "_load", lambda name: f"loaded {name}")
     assert libraries._load_cuda() == answer
+
+
+@pytest.mark.parametrize(
+    ("driver", "answer"),
+    [
+        (None, "no GPU can be used"),
+        ((13, 1), "no GPU can be used"),
+        (
+            (12, 4),
+            f"this torch is built for CUDA 13.0, the NVIDIA driver for CUDA 12.4: update it to 580, {OTHER_TORCH}",
+        ),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_has_a_reason(tmp_path, monkeypatch, driver, answer):
+    (tmp_path / "liblt_fast_cuda13.so").touch()
+    monkeypatch.setattr(libraries, "_FOLDER", tmp_path)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(libraries.cuda_driver, "driver_cuda", lambda: driver)
+    assert libraries._load_cuda() == answer
+
+
+@needs_library
+@pytest.mark.skipif(torch.version.cuda is None, reason="this torch is built without CUDA")
+def test_the_cuda_library_loads_without_a_gpu_and_says_what_it_has_code_for():
+    code = (
+        "import torch; from lt_fast import _libraries as libraries\n"
+        "(path,) = libraries._FOLDER.glob('liblt_fast_cuda*.so')\n"
+        "assert libraries._load(path.stem.removeprefix('lib')) is None\n"
+        "kernel = torch._C._dispatch_has_kernel_for_dispatch_key\n"
+        "print(torch.ops.lt_fast.cuda_oldest_gpu(), kernel('lt_fast::mixed_margin_loss', 'CUDA'))\n"
+        "libraries.cuda_driver.capabilities = lambda: [(9, 0), (7, 5)]\n"
+        "print(libraries._old_gpu())"
+    )
+    result = run(code)
+    first, second = result.stdout.splitlines()
+    assert first == "80 True", result.stderr
+    assert second == (
+        "the op library has code for GPUs of compute capability 8.0 and newer, this one has 7.5: "
+        "build lt-fast from its source with LT_FAST_CUDA_ARCHS=75 if your nvcc knows it"
+    )
+
+
+@pytest.mark.parametrize("version", ["2.9.1", "2.4.1+cu121", "1.13.0"])
+def test_a_torch_without_the_stable_abi_computes_with_the_reference(monkeypatch, version):
+    monkeypatch.setattr(torch, "__version__", version)
+    monkeypatch.delenv("LT_FAST_BACKEND", raising=False)
+    reason = f"the op libraries need torch 2.10 or newer, this is {version}: pip install --upgrade torch"
+    assert libraries._start() == ("reference", {"cpu": reason, "cuda": reason})
+
+
+@needs_library
+@pytest.mark.parametrize("version", ["2.10.0", "2.10.0a0+b4e4ee8.nv25.12", "3.0.0"])
+def test_a_newer_torch_and_a_build_before_its_release_load_the_library(monkeypatch, version):
+    monkeypatch.setattr(torch, "__version__", version)
+    assert libraries._load_cpu() is None
+
+
+DRIVER = """
+int cuDriverGetVersion(int *version) { *version = 12090; return 0; }
+int cuDeviceGetCount(int *count) { *count = COUNTED ? 2 : 0; return COUNTED ? 0 : 3; }  /* 3: not initialized */
+int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = (attribute - 68) + device; return 0; }
+"""
+
+
+@pytest.mark.parametrize(("counted", "seen"), [(0, []), (1, [[7, 8], [8, 9]])])
+def test_the_drivers_own_library_is_asked(tmp_path, counted, seen):
+    (tmp_path / "driver.c").write_text(DRIVER)
+    compiler = [os.environ.get("CC", "gcc"), "-shared", "-fPIC", f"-DCOUNTED={counted}"]
+    subprocess.run([*compiler, tmp_path / "driver.c", "-o", tmp_path / "libcuda.so.1"], check=True)
+    code = "from lt_fast import _cuda_driver as driver; print([driver.driver_cuda(), driver.capabilities()])"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    answer = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert json.loads(answer.replace("(", "[").replace(")", "]")) == [[12, 9], seen]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_driver_there_is_no_answer():
+    assert libraries.cuda_driver.capabilities() == []
 
 
 def available_sets() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from lt_fast import ClassCounts, ops
-from lt_fast.losses import CrossEntropyLoss, LADELoss, SeesawLoss
+from lt_fast.losses import CrossEntropyLoss, LADELoss, SeesawLoss, two_labels
 from lt_fast.ops import reference
 
 LOGITS = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
@@ -33,6 +33,12 @@ class ModelOutput(OrderedDict):
     params=[ops.mixed_margin_loss, reference.mixed_margin_loss, CrossEntropyLoss(COUNTS), SeesawLoss(COUNTS)]
 )
 def loss(request):
+    return request.param
+
+
+@pytest.fixture(params=[ops.mixed_margin_loss, reference.mixed_margin_loss])
+def function(request):
+    """The loss as a function, which has one row per label: the modules take soft targets and positions."""
     return request.param
 
 
@@ -66,14 +72,15 @@ def test_labels_of_another_dtype(labels):
     assert message == f"target_b must be int64 class indices, got {labels.dtype}; use target_b.long()"
 
 
-def test_soft_labels_name_two_labels_and_their_factor(loss):
+def test_soft_labels_name_two_labels_and_their_factor(function):
     for soft in (SOFT, SOFT.double(), SOFT.half()):
-        message = error_of(loss, LOGITS, soft)
+        message = error_of(function, LOGITS, soft)
         assert f"got {soft.dtype}; pass soft labels of mixed images {TWO_LABELS}" in message
         assert ".long()" not in message
         assert torch.equal(follow(message, r"for one label per row use (target\S+)$", target=soft), TARGET)
-    mixed = CrossEntropyLoss(COUNTS)(LOGITS, TARGET, TARGET_B, 0.7)
-    torch.testing.assert_close(mixed, F.cross_entropy(LOGITS, SOFT))
+        assert "which lt_fast.losses.two_labels makes of them" in message
+    target, target_b, lam = two_labels(SOFT)
+    torch.testing.assert_close(function(LOGITS, target, target_b=target_b, lam=lam), F.cross_entropy(LOGITS, SOFT))
 
 
 def test_soft_labels_that_were_converted_are_recognised(loss):
@@ -87,6 +94,9 @@ def test_soft_labels_that_were_converted_are_recognised(loss):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.int32, torch.bool])
 def test_one_hot_labels(loss, dtype):
     target = F.one_hot(TARGET, 3).to(dtype)
+    if dtype == torch.float32 and isinstance(loss, torch.nn.Module):  # soft targets
+        torch.testing.assert_close(loss(LOGITS, target), loss(LOGITS, TARGET))
+        return
     message = error_of(loss, LOGITS, target)
     torch.testing.assert_close(
         loss(LOGITS, follow(message, r"one-hot labels: use (.*)$", target=target)), loss(LOGITS, TARGET)
@@ -129,14 +139,14 @@ def test_labels_in_a_column(loss, labels):
         ((2, 3, 3), (2, 3), 1),
     ],
 )
-def test_a_label_per_position(loss, logits, target, classes):
+def test_a_label_per_position(function, logits, target, classes):
     generator = torch.Generator().manual_seed(0)
     logits, target = torch.randn(logits, generator=generator), torch.randint(3, target, generator=generator)
-    message = error_of(loss, logits, target)
+    message = error_of(function, logits, target)
     rows, labels = follow(message, r"for one label per position pass (.*?)( where.*)?$", logits=logits, target=target)
     expected = logits.movedim(classes, 1)
     torch.testing.assert_close(CrossEntropyLoss(COUNTS)(rows, labels), F.cross_entropy(expected, target))
-    assert loss(rows, labels).isfinite()
+    assert function(rows, labels).isfinite()
     if logits.shape[1:] == (3, 3):
         assert message.endswith("logits.flatten(0, -2), target.flatten() where they are the last")
 
@@ -169,10 +179,15 @@ def test_a_binary_model_with_one_output(shape):
 def test_ignored_labels_are_to_be_left_out(loss, name, ignored):
     labels = torch.tensor([0, ignored, 2, ignored])
     mixed = {"target_b": TARGET, "lam": torch.full((4,), 0.3)}
-    if isinstance(loss, torch.nn.Module):
+    module = isinstance(loss, torch.nn.Module)
+    if module:
         loss = lambda logits, target, target_b, lam, module=loss: module(logits, target, target_b, lam)  # noqa: E731
     given = {"target": TARGET, **mixed, name: labels}
+    if ignored == -100 and module:
+        assert loss(LOGITS, **given).isfinite()
+        return
     message = error_of(loss, LOGITS, **given)
+    assert ignored > 0 or message.endswith(f"; a loss of logits does it with ignore_index={ignored}")
     assert message.startswith(f"{name} must lie in [0, 3), got {ignored} at position 1; ")
     keep = follow(message, r"leave .* out: keep = (.*?), then logits\[keep\] and", **given)
     assert keep.tolist() == [True, False, True, False]

@@ -2,12 +2,14 @@
 
 import collections
 import copy
+import gc
 import io
 import itertools
 import pickle
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +17,17 @@ import torch
 import webdataset as wds
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+import datasets
 from lt_fast.sampling import ClassBalancedStream
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of torchdata about itself
     from torchdata.stateful_dataloader import StatefulDataLoader
 
-pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata calls it on torch 2.13
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),  # torchdata calls it on torch 2.13
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),  # of webdataset
+]
 COUNTS = [240, 60, 20]
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(3), COUNTS)).tolist()
 FACTORS = np.sum(COUNTS) / 3 / np.array(COUNTS)
@@ -74,7 +80,7 @@ def test_a_data_loader_sees_an_iterable_data_set():
     assert isinstance(stream(), IterableDataset)
     assert isinstance(pickle.loads(pickle.dumps(stream())), IterableDataset)
     batches, _ = read(DataLoader(stream(), batch_size=16))
-    assert [batch for batch in itertools.chain(*batches)] == list(stream())
+    assert list(itertools.chain(*batches)) == list(stream())
     assert len(DataLoader(stream(num_samples=100), batch_size=16)) == 7
 
 
@@ -113,14 +119,15 @@ def test_epochs_with_workers():
 
 
 @pytest.mark.parametrize(
-    ("workers", "cuts"),
+    ("workers", "options", "cuts"),
     [
-        ("none", (1, 3, 9, 15, 20)),
-        *(pytest.param(name, (1, 9, 18), marks=pytest.mark.slow) for name in ("two", "persistent")),
+        ("none", {}, (1, 3, 9, 15, 20)),
+        ("none", {"num_samples": 290}, (1, 9, 19)),
+        pytest.param("two", {"num_samples": 290}, (9,), marks=pytest.mark.slow),
+        pytest.param("persistent", {}, (18,), marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("options", [{}, {"num_samples": 290}], ids=["one pass", "a length"])
-def test_resume_in_the_middle(workers, cuts, options):
+def test_resume_in_the_middle(workers, options, cuts):
     def loader():
         balanced = stream(**options)
         return balanced, StatefulDataLoader(balanced, batch_size=16, **WORKERS[workers])
@@ -151,14 +158,47 @@ def test_two_resumes_in_one_epoch():
 
 @pytest.mark.slow
 def test_a_state_of_another_number_of_workers_is_refused():
-    _, states = read(StatefulDataLoader(stream(), batch_size=16, **WORKERS["two"]), 3)
-    resumed = StatefulDataLoader(stream(), batch_size=16)
-    with pytest.raises((AssertionError, ValueError, KeyError)):
-        resumed.load_state_dict(states[-1])
+    one = {"num_workers": 1, "multiprocessing_context": "fork"}
+    _, states = read(StatefulDataLoader(stream(), batch_size=16, **one), 3)
+    resumed = StatefulDataLoader(stream(), batch_size=16, **WORKERS["two"])
+    resumed.load_state_dict(states[-1])
+    with pytest.raises(ValueError, match="parts was 1, is 2; make the stream and its loader as they were"):
         read(resumed)
 
 
+# --- Hugging Face -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"num_samples": 400}], ids=["one pass", "a length"])
+def test_a_hugging_face_stream_continues_from_its_state(options):
+    def made():
+        table = datasets.Dataset.from_dict({"number": list(range(len(LABELS))), "label": LABELS})
+        source = table.to_iterable_dataset(num_shards=4).shuffle(seed=3, buffer_size=1)
+        return stream(source, label="label", **options)
+
+    whole = made()
+    first, second = list(whole), list(whole)
+    assert first != second
+    begun = made()
+    part = list(itertools.islice(begun, 250))
+    state = begun.state_dict()
+    assert state["block"]["stream"] is not None
+    resumed = made()
+    resumed.load_state_dict(state)
+    assert part + list(resumed) == first
+    assert list(resumed) == second
+
+
 # --- webdataset -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files_left_open():
+    """Let go of the files that webdataset leaves open, while the warnings about them are ignored."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +243,7 @@ def test_a_shuffled_and_decoded_pipeline_is_a_stream_too(shards):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", ["none", "two"])
 def test_webdataset_in_workers_resumes(shards, workers):
     def loader():
         balanced = stream(undecoded(shards), label="cls", transform=decoded, num_samples=200)
@@ -211,7 +251,7 @@ def test_webdataset_in_workers_resumes(shards, workers):
 
     first, states = read(loader())
     assert sum(map(len, first)) == 200
-    for cut in (7, 20):
+    for cut in (20,):
         resumed = loader()
         resumed.load_state_dict(states[cut - 1])
         assert read(resumed)[0] == first[cut:]
@@ -220,14 +260,12 @@ def test_webdataset_in_workers_resumes(shards, workers):
 def test_a_broken_shard_interrupts_and_a_repaired_one_continues(shards, tmp_path):
     files = [tmp_path / f"{number}.tar" for number in range(len(shards))]
     for number, file in enumerate(files):
-        with open(shards[number], "rb") as whole:
-            file.write_bytes(whole.read()[: 5000 if number == 2 else None])
+        file.write_bytes(Path(shards[number]).read_bytes()[: 5000 if number == 2 else None])
     names = [str(file) for file in files]
     begun, given = stream(undecoded(names), label="cls", transform=decoded), collections.deque()
-    with pytest.raises(Exception, match=r"unexpected end of data|truncated|could not be read"):
+    with pytest.raises(Exception, match=r"empty header|unexpected end of data"):
         given.extend(begun)
-    with open(shards[2], "rb") as whole:
-        files[2].write_bytes(whole.read())
+    files[2].write_bytes(Path(shards[2]).read_bytes())
     repaired = stream(undecoded(names), label="cls", transform=decoded)
     repaired.load_state_dict(begun.state_dict())
     assert list(given) + list(repaired) == list(stream())
@@ -240,20 +278,23 @@ def test_ranks_of_a_process_group_read_their_own_shards(shards, monkeypatch):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", "2")
         source = undecoded(shards, nodesplitter=wds.split_by_node)
-        ranks.append(list(stream(source, label="cls", transform=decoded, rate="over").distributed()))
+        ranks.append(list(stream(source, label="cls", transform=decoded, rate="over", buffer_size=200).distributed()))
     numbers = [{number for number, _ in rank} for rank in ranks]
     assert sorted(itertools.chain(*numbers)) == list(range(len(LABELS)))
 
 
-def test_the_stream_needs_numpy_alone():
+def test_the_stream_needs_numpy_alone_and_torch_may_come_later():
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import lt_fast as lt\n"
         "stream = lt.sampling.ClassBalancedStream([(0, 0), (1, 0), (2, 1)] * 20, [40, 20], rate='under')\n"
-        "print(len(list(stream)), stream.shard(0, 1).state_dict()['position'])"
+        "print(len(list(stream)), stream.shard(0, 1).state_dict()['position'])\n"
+        "del sys.modules['torch']\n"
+        "from torch.utils.data import DataLoader, IterableDataset\n"
+        "print(isinstance(stream, IterableDataset), isinstance([], IterableDataset), len(list(DataLoader(stream))))"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "40 0\n", done.stderr
+    assert done.stdout == "40 0\nTrue False 40\n", done.stderr
 
 
 def test_a_tensor_is_a_label():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lt_fast import _processor as processor_module
 from lt_fast.training import RunDirectory, cosine
 from lt_fast.training import environment as module
 from lt_fast.training.environment import environment
@@ -50,7 +51,7 @@ def test_a_variable_that_asks_for_the_default_is_none(monkeypatch, word):
 def test_another_capability_processor_and_instruction_set_are_one_warning(tmp_path, monkeypatch):
     train(tmp_path / "a", 1, resume=False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    monkeypatch.setattr(module, "_processor", lambda: "another")
+    monkeypatch.setattr(module, "processor", lambda: "another")
     monkeypatch.setattr(module.ops, "instruction_set", lambda: "portable")
     with pytest.warns(UserWarning, match="resumed elsewhere") as told:
         train(tmp_path / "a", 1, resume=True)
@@ -65,9 +66,9 @@ def test_the_same_environment_is_no_warning(tmp_path):
 
 
 def test_two_processors_of_one_name_differ_in_their_instructions(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor_module, "Path", lambda _: tmp_path / "cpuinfo")
     for flags, words in (("fpu avx avx2", "EPYC avx avx2"), ("fpu avx", "EPYC avx")):
         (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: EPYC\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
-        assert module._processor.__wrapped__() == words
+        assert processor_module.processor.__wrapped__() == words
     (tmp_path / "cpuinfo").unlink()
-    assert module._processor.__wrapped__() == "unknown"
+    assert processor_module.processor.__wrapped__() == "unknown"

@@ -1,9 +1,12 @@
 """``lt-fast doctor``: what is installed, and whether it computes the right thing on this machine."""
 
 import argparse
+import importlib.metadata
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lt_fast.cli.output import Output
@@ -14,6 +17,8 @@ _TOLERANCE = 2e-6  # relative, float32: rounding alone reaches about 5e-7
 _SAMPLE_SHAPES = ((64, 10), (33, 101), (16, 1000))
 _WEAKEST_P_VALUE = 1e-4
 _NORMAL_QUANTILE = 3.719  # of 1 - 1e-4
+_TORCH = re.compile(r"torch\s*\(?==\s*([\d.]+)")
+_REINSTALL = "install both in one command: pip install --upgrade torch torchvision"
 
 
 class Check(NamedTuple):
@@ -30,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_arguments: argparse.Namespace, output: Output) -> int:
     """Run every check; 0 if all passed, else 1."""
-    from lt_fast.versions import versions  # noqa: PLC0415
+    from lt_fast.versions import machine, versions  # noqa: PLC0415
 
-    found = versions()
+    found = versions() | machine()
     for name, value in found.items():
         output.say(f"{name:>20}  {value if value is not None else '-'}")
     output.say()
@@ -55,6 +60,7 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "class-balanced draws", _chi_square
     yield "draws repeat", _draws_repeat
     yield "optional packages", _extras
+    yield "torchvision fits torch", _torchvision
     if torch.cuda.is_available():
         yield "op equals its reference (GPU)", lambda: _compare("cuda")
         yield "op speed (GPU)", lambda: _speed("cuda")
@@ -179,8 +185,9 @@ def _speed(device: str) -> str:
         for name, loss in (("op", ops.mixed_margin_loss), ("reference", reference.mixed_margin_loss))
     }
     ratio = times["reference"] / times["op"]
-    spent = f"{1e6 * times['op']:.0f} us"
-    return f"{shape[0]} x {shape[1]} mixed loss and gradient in {spent}, {ratio:.1f} times the reference's speed"
+    done = f"{shape[0]} x {shape[1]} mixed loss and gradient in {1e6 * times['op']:.0f} us"
+    served = ops.backend() in (device, "cuda")
+    return f"{done}, {ratio:.1f} times the reference's speed" if served else f"{done}, by the reference implementation"
 
 
 def _best(work: Callable[[], Any], device: str, repeats: int = 20) -> float:
@@ -231,15 +238,35 @@ def _draws_repeat() -> str:
 
 
 def _extras() -> str:
-    from lt_fast._extras import require  # noqa: PLC0415
-    from lt_fast.errors import MissingExtraError  # noqa: PLC0415
+    from lt_fast._extras import shortfalls  # noqa: PLC0415
 
-    missing = []
-    for module in ("matplotlib", "safetensors", "sklearn", "torchvision", "tqdm"):
-        try:
-            require(module, extra="train", purpose="training")
-        except MissingExtraError as error:
-            missing.append(str(error.name))
-    if missing:
-        return f"no {', '.join(missing)}: samplers and losses work, `lt-fast train` needs: pip install 'lt-fast[train]'"
-    return "all installed"
+    # Found by their metadata: to import scikit-learn and torchvision takes longer than everything else here.
+    try:
+        found = shortfalls()
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown: this lt-fast is used from its source, without an installation"
+    parts = [f"{extra}: {', '.join(lacking)}" for extra, lacking in found.items() if lacking]
+    if not parts:
+        return "all installed"
+    first = parts[0].partition(":")[0]
+    return f"{'; '.join(parts)}; what needs one says so; all of an extra: pip install 'lt-fast[{first}]'"
+
+
+def _torchvision() -> str:
+    """Compare the two by their metadata: a torchvision for another torch fails when it is imported, in odd words."""
+    import torch  # noqa: PLC0415
+
+    try:
+        distribution = importlib.metadata.distribution("torchvision")
+    except importlib.metadata.PackageNotFoundError:
+        return "torchvision is not installed"
+    wanted = next((found[1] for line in distribution.requires or [] if (found := _TORCH.match(line))), None)
+    release, _, build = str(torch.__version__).partition("+")
+    if wanted is not None and wanted != release:
+        raise RuntimeError(f"torchvision {distribution.version} needs torch {wanted}, this is {release}; {_REINSTALL}")
+    # The installed metadata can lack the build; torchvision's own file has it.
+    text = (Path(str(distribution.locate_file("torchvision"))) / "version.py").read_text(encoding="utf-8")
+    theirs = re.search(r"__version__ = '[^'+]*\+(\w+)'", text)
+    if build and theirs and theirs[1] not in (build, "cpu"):
+        raise RuntimeError(f"torchvision is built for {theirs[1]}, torch for {build}; {_REINSTALL}")
+    return f"torchvision {distribution.version} and torch {torch.__version__}"

@@ -23,6 +23,7 @@ COMMANDS = {
     "reproduce": "lt_fast.cli.reproduce",
     "demo": "lt_fast.cli.demo",
     "make-lt": "lt_fast.cli.make_lt",
+    "completion": "lt_fast.cli.completion",
     "doctor": "lt_fast.cli.doctor",
     "inspect": "lt_fast.cli.inspect",
 }
@@ -72,7 +73,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace | None:
     Raises:
         UsageError: with the nearest right word.
     """
-    parser = _parser(words)
+    _refuse_wrong_start(words)
+    parser, _ = every_command()
     try:
         arguments, unknown = parser.parse_known_args(words)
     except SystemExit:  # argparse's way of ending after --help and --version
@@ -82,7 +84,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace | None:
     return arguments
 
 
-def _parser(words: Sequence[str]) -> _Parser:
+def every_command() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the whole parser, and the parser of each command by its name."""
     parser = _Parser(
         prog="lt-fast",
         description="Long-tailed image recognition: train, calibrate and measure.",
@@ -90,18 +93,21 @@ def _parser(words: Sequence[str]) -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"lt-fast {__version__}")
+    commands = parser.add_subparsers(
+        required=True, metavar="{" + ",".join(COMMANDS) + "}", prog="lt-fast", parser_class=_Parser
+    )
+    for name, module in COMMANDS.items():
+        _add(commands, name, importlib.import_module(module))
+    return parser, dict(commands.choices)
+
+
+def _refuse_wrong_start(words: Sequence[str]) -> None:
     zero = next((word for word in words if "\0" in word), None)
     if zero is not None:  # no name of a file and no setting has one; Python's own words do not say which
         raise UsageError(f"an argument must not hold a NUL character, got {zero!r}")
     if not words:
         raise UsageError(f"a command is needed: {', '.join(COMMANDS)}; `lt-fast demo` shows the main job")
     _check_command(words[0])
-    commands = parser.add_subparsers(
-        required=True, metavar="{" + ",".join(COMMANDS) + "}", prog="lt-fast", parser_class=_Parser
-    )
-    for name, module in COMMANDS.items():
-        _add(commands, name, importlib.import_module(module))
-    return parser
 
 
 def _add(commands: Any, name: str, module: Any) -> None:

@@ -18,7 +18,8 @@ INTERRUPTED = 4
 _STARTING, _WORKING, _ENDING = range(3)
 # Said by commands that have no --resume; in the others' words it is conditional.
 _AGAIN = dict.fromkeys(("demo", "inspect", "reproduce", "sweep"), "the same command continues") | dict.fromkeys(
-    ("eval", "report", "calibrate", "compare", "export", "make-lt", "doctor"), "run the same command again"
+    ("eval", "report", "calibrate", "compare", "export", "make-lt", "completion", "doctor"),
+    "run the same command again",
 )
 
 

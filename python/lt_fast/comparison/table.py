@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from lt_fast import _checks
 from lt_fast._extras import require
+from lt_fast._text import nearest
 from lt_fast.comparison.measuring import LOWER_IS_BETTER, METRICS, resampled
 from lt_fast.comparison.runs import MethodRuns, grouped
+from lt_fast.errors import UsageError
 from lt_fast.metrics import mean_interval
 
 Verdict: TypeAlias = Literal["better", "worse", "not distinguishable"]
@@ -31,6 +33,10 @@ class Entry(NamedTuple):
         interval: what it is over: ``"seeds"``, or ``"test images"`` for one run.
         difference, difference_low, difference_high: to the first method, or None for that one.
         verdict: against the first method, or None.
+
+    >>> entry = Entry("MAMMC", 3, "top1", 0.93, 0.91, 0.95, "seeds", 0.05, 0.02, 0.08, "better")
+    >>> entry.verdict, entry.difference
+    ('better', 0.05)
     """
 
     method: str
@@ -54,6 +60,12 @@ class Comparison(NamedTuple):
         entries: one per method and metric, by metric.
         level: of the intervals.
         groups: ``(many_above, few_below)``: the thresholds of many, medium and few.
+
+    >>> found = compare(["runs/ce-0", "runs/mammc-0"])
+    >>> isinstance(found, Comparison), found.methods, found.level
+    (True, ('ce', 'mammc'), 0.95)
+    >>> found.of("mammc", "balanced").verdict in ("better", "worse", "not distinguishable")
+    True
     """
 
     methods: tuple[str, ...]
@@ -62,7 +74,14 @@ class Comparison(NamedTuple):
     groups: tuple[int, int]
 
     def of(self, method: str, metric: str) -> Entry:
-        """Return one entry."""
+        """Return one entry.
+
+        Raises:
+            UsageError: if there is no such method or metric; names the nearest.
+        """
+        for name, given, known in (("method", method, self.methods), ("metric", metric, tuple(METRICS))):
+            if given not in known:
+                raise UsageError(f"{name} must be one of {', '.join(known)}, got {given!r}{nearest(given, known)}")
         return next(entry for entry in self.entries if (entry.method, entry.metric) == (method, metric))
 
 
@@ -83,6 +102,10 @@ def results(
     Example::
 
         lt_fast.results(["runs/ce-...-0", "runs/ce-...-1", "runs/mammc-...-0", "runs/mammc-...-1"])
+
+    >>> table = results(["runs/ce-0", "runs/mammc-0"])
+    >>> table[table.metric == "balanced"][["method", "runs", "interval"]].values.tolist()
+    [['ce', 1, 'test images'], ['mammc', 1, 'test images']]
     """
     pandas = require("pandas", extra="compare", purpose="a data frame of results")
     entries = compare(runs, level=level, resamples=resamples, groups=groups).entries
@@ -120,6 +143,14 @@ def compare(
         DataError: if a run has not finished, or a file is missing or damaged.
 
     Source: Efron 1979, The Annals of Statistics 7(1) (bootstrap); Welch 1947, Biometrika 34.
+
+    >>> found = compare(["runs/ce-0", "runs/mammc-0"])  # two runs of lt-fast train --data digits-lt
+    >>> [(entry.method, entry.runs, entry.interval) for entry in found.entries if entry.metric == "balanced"]
+    [('ce', 1, 'test images'), ('mammc', 1, 'test images')]
+    >>> entry = found.of("mammc", "balanced")
+    >>> base = found.of("ce", "balanced").value
+    >>> entry.low <= entry.value <= entry.high, abs(entry.value - entry.difference - base) < 1e-9
+    (True, True)
     """
     level = _checks.number("level", level, above=0, below=1)
     resamples = _checks.integer("resamples", resamples, least=1, most=_MOST_RESAMPLES)

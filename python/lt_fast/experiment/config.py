@@ -138,6 +138,10 @@ def recipe_of(method: str) -> Recipe:
 
     Raises:
         UsageError: if there is none; names the nearest.
+
+    >>> recipe = recipe_of("ldam-drw")
+    >>> recipe.name, recipe.paper.arxiv, recipe.settings["loss"].name
+    ('ldam_drw', '1906.07413', 'ldam')
     """
     if not isinstance(method, str):
         raise UsageError(f"method must be a name, got {shown(method)}; `lt-fast methods` lists them")
@@ -158,6 +162,11 @@ def protocol_of(data: str, mode: str | None = None, model: str | None = None) ->
 
     Raises:
         UsageError: if there is no such data set or mode; names the nearest.
+
+    >>> protocol_of("cifar100-lt").settings["epochs"]
+    Cited(value=200, source='kaidic/LDAM-DRW: cifar_train.py')
+    >>> protocol_of("photographs", mode="freeze").name
+    'photographs-freeze'
     """
     if data not in DATASETS:
         known = list(DATASETS)
@@ -238,6 +247,10 @@ def values_of(
     Raises:
         UsageError: if method, data, profile or protocol is unknown, the ratio is out of its range, or the protocol does
             not fit the data set or the method.
+
+    >>> values = values_of("ldam_drw", "cifar100-lt")
+    >>> values["loss.max_margin"]
+    Cited(value=0.5, source='kaidic/LDAM-DRW: losses.py LDAMLoss max_m=0.5')
     """
     recipe, usual = recipe_of(method), protocol_of(data, mode, model)
     ratio = _checked_ratio(usual.imbalance_ratio if imbalance_ratio is None else imbalance_ratio)
@@ -370,7 +383,14 @@ def options_of(data: str) -> dict[str, Parameter]:
 
 
 def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the source of every value in ``config`` by its dotted name; a changed one says what the recipe had."""
+    """Return the source of every value in ``config`` by its dotted name; a changed one says what the recipe had.
+
+    >>> sources = sources_of(resolve("ldam_drw", "cifar100-lt", {"loss.scale": 20}))
+    >>> sources["loss.max_margin"]
+    'kaidic/LDAM-DRW: losses.py LDAMLoss max_m=0.5'
+    >>> sources["loss.scale"]
+    'set by the user; the recipe has 30.0 (kaidic/LDAM-DRW: losses.py LDAMLoss s=30)'
+    """
     given = {name: value for name, value in given_of(config).items() if name not in ("seed", DATA_OPTIONS, LENGTH)}
     stated = values_of(config["recipe"], config["data"], **given)
     owner = "recipe" if TRAINING_PROTOCOL not in config else "protocol"

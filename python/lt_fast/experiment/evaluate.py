@@ -57,6 +57,13 @@ def evaluate_run(
         UsageError: if the run needs a recipe file that is missing or has changed.
         DataError: if the folder is no run, has no readable checkpoint or lacks its calibrator, or the data are not
             those of the run.
+
+    >>> measured = evaluate_run("runs/mammc-0")  # lt-fast train --method mammc --data digits-lt --run runs/mammc-0
+    >>> measured["calibrated"], measured["metrics"]["images"]
+    (True, 240)
+    >>> low, high = measured["intervals"]["top1"]
+    >>> low <= measured["metrics"]["top1"] <= high
+    True
     """
     folder = Path(run_dir)
     config, data, parts, checkpoint = opened(folder, device=device, root=root, recipe_file=recipe_file)

@@ -77,6 +77,19 @@ def run_folds(
 
     Raises:
         As ``run``.
+
+    >>> from PIL import Image
+    >>> from lt_fast.experiment import resolve
+    >>> for number in range(12):
+    ...     path = Path(f"photos/{('beech', 'oak')[number % 2]}/{number}.png")
+    ...     path.parent.mkdir(parents=True, exist_ok=True)
+    ...     Image.new("RGB", (40, 40), (120 * (number % 2), 20 * number, 90)).save(path)
+    >>> settings = {"epochs": 1, "batch_size": 4, "transform.size": 16}
+    >>> photos = {"path": "photos", "folds": 2}
+    >>> config = resolve("ce", "photographs", settings, mode="scratch", model="digits_net", data_options=photos)
+    >>> result = run_folds(config, "runs/photos", progress=False, workers=0)
+    >>> [fold["images"] for fold in result["folds"]], result["metrics"]["images"]
+    ([6, 6], 12)
     """
     checked_device(device)
     check_compiler(compiler)

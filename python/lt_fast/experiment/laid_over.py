@@ -23,6 +23,10 @@ def training_protocol_of(name: str, data: str | None = None) -> TrainingProtocol
 
     Raises:
         UsageError: if there is none, naming the nearest; or it is not stated for the data set, naming those it is for.
+
+    >>> protocol = training_protocol_of("mammc_paper")
+    >>> protocol.name, protocol.settings["batch_size"].value, sorted(protocol.on)[:2]
+    ('mammc-paper', 256, ['cifar10-lt', 'cifar100-lt'])
     """
     known = list(TRAINING_PROTOCOLS)
     if not isinstance(name, str):

@@ -107,6 +107,14 @@ def run(
         UsageError: if the folder holds another run, a component refuses its options, or the device is not there.
         DataError: if a file is missing or damaged, or the folder cannot be written.
         Interrupted: after a signal, with the state saved.
+
+    >>> from lt_fast.experiment import resolve
+    >>> config = resolve("ldam", "digits-lt", {"epochs": 1})
+    >>> result = run(config, "runs/ldam", progress=False)
+    >>> result["metrics"]["images"], sorted(path.name for path in Path("runs/ldam").glob("*.json"))
+    (240, ['config.json', 'input.json', 'protocol.json', 'result.json'])
+    >>> run(config, "runs/ldam", resume=True)["metrics"] == result["metrics"]  # a finished run is not repeated
+    True
     """
     checked_device(device)
     ranks = Ranks.from_environment()

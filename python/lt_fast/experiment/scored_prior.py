@@ -24,6 +24,9 @@ class ScoredPrior(NamedTuple):
     Attributes:
         prior: ``(C,)`` float64 of sum 1, or None where none follows from how the run was trained.
         reason: why, in words.
+
+    >>> ScoredPrior(np.array([0.9, 0.1]), "cross entropy keeps the class frequencies of training").prior
+    array([0.9, 0.1])
     """
 
     prior: Vector | None
@@ -47,6 +50,15 @@ def scored_prior(config: Mapping[str, Any], counts: ClassCounts, calibrator: Map
         The prior and the reason; a recipe's prior is what its loss aims at, which a network reaches approximately.
 
     Source: Menon et al. 2021, arXiv:2007.07314, Section 3; Ren et al. 2020, arXiv:2007.10740, Theorem 1.
+
+    >>> from lt_fast.experiment import resolve
+    >>> counts = ClassCounts([90, 10])
+    >>> scored_prior(resolve("ce", "digits-lt"), counts, None).prior
+    array([0.9, 0.1])
+    >>> scored_prior(resolve("balanced_softmax", "digits-lt"), counts, None).prior
+    array([0.5, 0.5])
+    >>> scored_prior(resolve("ldam", "digits-lt"), counts, None)
+    ScoredPrior(prior=None, reason='the loss ldam does not aim at class probabilities')
     """
     base = _of_training(config, counts)
     return base if calibrator is None else _after(calibrator, base, counts)

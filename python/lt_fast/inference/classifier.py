@@ -74,6 +74,10 @@ def load(
         classifier = lt_fast.load("runs/mammc-digits-lt-50-0")
         found = classifier.predict("new/", target_prior="uniform", threshold=0.7)
         found.to_csv("out.csv")
+
+    >>> classifier = load("runs/mammc-0")  # lt-fast train --method mammc --data digits-lt --run runs/mammc-0
+    >>> classifier.classes[:3], classifier.calibration["name"], classifier.class_counts.counts[:3]
+    (('0', '1', '2'), 'margin', array([120,  78,  50]))
     """
     checked_device(device)
     if _is_cross_validation(Path(run)):
@@ -117,6 +121,13 @@ class TrainedClassifier:
         run: directory of the run.
         checkpoint: SHA-256 of the weights.
         device: where it runs.
+
+    >>> from PIL import Image
+    >>> classifier = load("runs/mammc-0")
+    >>> Image.new("L", (8, 8)).save("dark.png")
+    >>> found = classifier.predict(["dark.png"], target_prior="uniform", threshold=0.7)
+    >>> isinstance(classifier, TrainedClassifier), found.paths, found.probabilities.shape
+    (True, ('dark.png',), (1, 10))
     """
 
     def __init__(self, found: Restored | RestoredFolds, device: str, folder: Path) -> None:

@@ -45,6 +45,13 @@ def find_images(given: Sequence[str | os.PathLike[str]]) -> Found:
     Raises:
         UsageError: if nothing is given, or a name is not there.
         DataError: if a folder or list cannot be read, or no image is found.
+
+    >>> from PIL import Image
+    >>> Path("new/sub").mkdir(parents=True)
+    >>> for name in ("new/b.png", "new/sub/a.png"):
+    ...     Image.new("RGB", (8, 8)).save(name)
+    >>> [Path(path).as_posix() for path in find_images(["new", "new/b.png"]).paths]
+    ['new/b.png', 'new/sub/a.png']
     """
     if not given:
         raise UsageError("images are needed: a folder, a .txt list of paths, or image files")

@@ -25,6 +25,17 @@ class Findings:
         listing: the photographs.
         facts: what each of them is.
         burst_seconds: see ``groups_of``.
+
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from lt_fast.inspection import listed, scan
+    >>> for at, name in enumerate(["photos/oak/1.png", "photos/beech/1.png", "photos/oak/2.png"]):
+    ...     Path(name).parent.mkdir(parents=True, exist_ok=True)
+    ...     Image.linear_gradient("L").rotate(90 * (at // 2)).save(name)
+    >>> listing = listed("photos")
+    >>> findings = Findings(listing, scan(listing.files()))
+    >>> findings.counts, [[listing.paths[at] for at in group] for group in findings.two_labels]
+    (array([1, 2]), [['beech/1.png', 'oak/1.png']])
     """
 
     listing: Listing

@@ -89,7 +89,12 @@ def groups_of(
     Raises:
         MissingExtraError: if imagehash is not installed (the extra ``photos``).
 
-    >>> groups_of(["a/1.jpg", "a/1_crop.jpg", "b/7.jpg"], "photos")  # doctest: +SKIP
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> for at, name in enumerate(["photos/a/1.jpg", "photos/a/1_crop.jpg", "photos/b/7.jpg"]):
+    ...     Path(name).parent.mkdir(parents=True, exist_ok=True)
+    ...     Image.linear_gradient("L").rotate(60 * at).save(name)
+    >>> groups_of(["a/1.jpg", "a/1_crop.jpg", "b/7.jpg"], "photos", processes=1)
     ['a/1.jpg', 'a/1.jpg', 'b/7.jpg']
     """
     names = [os.fspath(path) for path in paths]

@@ -77,6 +77,14 @@ def listed(data: str | Path, root: Path | None = None, **columns: Any) -> Listin
     Raises:
         DataError: if there is nothing of that name, or no photograph in it.
         UsageError: if it is a file of another kind.
+
+    >>> from PIL import Image
+    >>> for name in ("photos/oak/1.jpg", "photos/beech/1.jpg"):
+    ...     Path(name).parent.mkdir(parents=True)
+    ...     Image.new("RGB", (64, 64)).save(name)
+    >>> found = listed("photos")
+    >>> found.classes, found.paths, found.labels
+    (('beech', 'oak'), ['beech/1.jpg', 'oak/1.jpg'], [0, 1])
     """
     path = hugging_face_files(str(data)) if str(data).startswith(PREFIX) else Path(data)
     if path.is_dir():

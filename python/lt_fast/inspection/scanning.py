@@ -73,6 +73,14 @@ def scan(
     Raises:
         KeyboardInterrupt: after what was done has been stored.
         MissingExtraError: if Pillow or imagehash is not installed.
+
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> Image.linear_gradient("L").save("slope.png")
+    >>> _ = Path("torn.jpg").write_bytes(b"not an image")
+    >>> good, torn = scan(["slope.png", "torn.jpg"])
+    >>> (good.width, good.height, good.mode, good.problem), torn.problem is None
+    ((256, 256, 'L', None), False)
     """
     cache = FactsCache(None) if cache is None else cache
     found: dict[str, Facts] = {}

@@ -26,6 +26,10 @@ from lt_fast.losses.lade import LADELoss, lade_regularizer
 from lt_fast.losses.ldam import LDAMLoss, ldam_margins
 from lt_fast.losses.logit_adjusted import LogitAdjustedLoss
 from lt_fast.losses.maximum_margin import MaximumMarginLoss
+from lt_fast.losses.multi_label import MultiLabelBCELoss, MultiLabelLoss, multi_hot, positive_weights
+from lt_fast.losses.multi_label_distribution_balanced import DistributionBalancedLoss
+from lt_fast.losses.multi_label_focal import AsymmetricLoss, MultiLabelFocalLoss
+from lt_fast.losses.multi_label_margin import MultiLabelLDAMLoss
 from lt_fast.losses.ride import RIDELoss, class_temperatures
 from lt_fast.losses.sade import InverseSoftmaxLoss, SADELoss, log_inverse_prior
 from lt_fast.losses.seesaw import SeesawLoss
@@ -34,10 +38,11 @@ from lt_fast.losses.targets import two_labels
 from lt_fast.registry import LOSSES
 
 __all__ = [
-    "LOSSES", "ACELoss", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "ClassMoments", "CrossEntropyLoss",
-    "EqualizationLoss", "ExpertLosses", "FocalLoss", "InverseSoftmaxLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss",
-    "Loss", "MaximumMarginLoss", "PrototypicalSupConLoss", "RIDELoss", "RowLoss", "SADELoss", "SeesawLoss",
-    "SharedOptions", "SupConLoss", "augmented_logits", "class_temperatures", "effective_number_weights",
-    "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_inverse_prior", "log_prior", "nested_classes",
-    "sum_over_experts", "two_labels",
+    "LOSSES", "ACELoss", "AsymmetricLoss", "BalancedSoftmaxLoss", "BayiasLoss", "ClassBalancedLoss", "ClassMoments",
+    "CrossEntropyLoss", "DistributionBalancedLoss", "EqualizationLoss", "ExpertLosses", "FocalLoss",
+    "InverseSoftmaxLoss", "LADELoss", "LDAMLoss", "LogitAdjustedLoss", "Loss", "MaximumMarginLoss", "MultiLabelBCELoss",
+    "MultiLabelFocalLoss", "MultiLabelLDAMLoss", "MultiLabelLoss", "PrototypicalSupConLoss", "RIDELoss", "RowLoss",
+    "SADELoss", "SeesawLoss", "SharedOptions", "SupConLoss", "augmented_logits", "class_temperatures",
+    "effective_number_weights", "inverse_frequency_weights", "lade_regularizer", "ldam_margins", "log_inverse_prior",
+    "log_prior", "multi_hot", "nested_classes", "positive_weights", "sum_over_experts", "two_labels",
 ]  # fmt: skip

@@ -109,10 +109,10 @@ class LADELoss(Loss):
         wide = given.logits.to(labels.dtype)  # the gradients of both terms are added before they are rounded
         loss = self._margin_loss(rows, given._replace(logits=wide))
         counted = None if given.counted is None else given.counted > 0
-        settings = {"remine_lambda": self.remine_lambda, "counted": counted}
-        regularizer = lade_regularizer(wide, labels, vectors["prior"], shared["bias"], **settings)
+        of_batch = (wide, labels, vectors["prior"], shared["bias"])
+        regularizer = lade_regularizer(*of_batch, remine_lambda=self.remine_lambda, counted=counted)
         self._first.look(given.logits, self.vectors)
-        return given.shaped(loss + self._times(counted, len(wide)) * self.regularizer_weight * regularizer)
+        return given.shaped(loss + self._times(counted, len(wide)) * (self.regularizer_weight * regularizer))
 
     def _times(self, counted: Tensor | None, rows: int) -> Any:
         """Return how often the regulariser is added: once to a mean, and to each counted row."""

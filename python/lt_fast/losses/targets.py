@@ -25,6 +25,7 @@ class Rows(NamedTuple):
         counted: (R,) 0 for an ignored row; for the others R over their number where a mean is asked for, else 1. None
             without ignored rows.
         shape: of one loss per row, as the caller sees the rows; None for (R,).
+        soft: whether the targets are distributions.
     """
 
     logits: Tensor
@@ -33,11 +34,7 @@ class Rows(NamedTuple):
     lam: Any
     counted: Tensor | None = None
     shape: tuple[int, ...] | None = None
-
-    @property
-    def soft(self) -> bool:
-        """Whether the targets are distributions."""
-        return isinstance(self.target, Tensor) and self.target.is_floating_point() and self.target.dim() == _PLAIN
+    soft: bool = False
 
     def shaped(self, loss: Tensor) -> Tensor:
         """Return one loss per row in the shape of the caller's rows, and a reduced loss as it is."""
@@ -81,21 +78,18 @@ class TargetForm:
         Raises:
             ValueError: if a shape does not fit, or on the CPU if a soft row is no distribution.
         """
-        rows, shape = Rows(logits, target, target_b, lam), getattr(logits, "shape", ())
-        if not (isinstance(logits, Tensor) and isinstance(target, Tensor)):
+        rows = Rows(logits, target, target_b, lam)
+        if not (isinstance(logits, Tensor) and isinstance(target, Tensor) and logits.dtype in _tensors.DTYPES):
             return rows
-        soft = target.is_floating_point() and target.shape == shape and len(shape) >= _PLAIN
-        if soft and (target_b is not None or lam is not None):
-            name = "lam" if target_b is None else "target_b"
-            raise ValueError(f"{name} must be left out with soft targets {tuple(shape)}, which hold both labels")
-        if len(shape) > _PLAIN and not _is_flat(logits, target):
-            rows = self._flattened(rows, soft)
-        if soft:
+        rows = rows._replace(soft=_is_soft(rows))
+        if logits.dim() > _PLAIN and not _is_flat(logits, target):
+            rows = self._flattened(rows)
+        if rows.soft:
             return rows._replace(target=soft_targets.checked(rows.target, rows.logits))
         return self._counted(rows, mean)
 
-    def _flattened(self, rows: Rows, soft: bool) -> Rows:
-        logits, target, dim = rows.logits, rows.target, self.class_dim
+    def _flattened(self, rows: Rows) -> Rows:
+        logits, target, soft, dim = rows.logits, rows.target, rows.soft, self.class_dim
         positions = _without(logits.shape, dim)
         if not soft and target.shape != positions:
             raise ValueError(
@@ -110,7 +104,7 @@ class TargetForm:
         lam = _per_position(rows.lam, positions)
         flat = logits.movedim(dim, -1).flatten(0, -2)
         labels = target.movedim(dim, -1).flatten(0, -2) if soft else target.flatten()
-        return Rows(flat, labels, of_b, lam, shape=positions)
+        return Rows(flat, labels, of_b, lam, shape=positions, soft=soft)
 
     def _counted(self, rows: Rows, mean: bool) -> Rows:
         labels = [rows.target, *([] if rows.target_b is None else [rows.target_b])]
@@ -126,6 +120,21 @@ class TargetForm:
         first, *others = [label.where(kept, 0) for label in labels]
         counted = _weights(kept, _tensors.arithmetic_dtype(rows.logits), mean=mean)
         return rows._replace(target=first, target_b=others[0] if others else None, counted=counted)
+
+
+def _is_soft(rows: Rows) -> bool:
+    """Return whether the target is soft: floats in the shape of the logits."""
+    shape, target = rows.logits.shape, rows.target
+    if not target.is_floating_point() or len(shape) < _PLAIN:
+        return False
+    if target.shape != shape:
+        if target.dim() == len(shape) == _PLAIN and target.shape[0] == shape[0] and target.shape[1] > 1:
+            raise ValueError(f"soft targets must have the logits' shape {tuple(shape)}, got {tuple(target.shape)}")
+        return False
+    if rows.target_b is not None or rows.lam is not None:
+        name = "lam" if rows.target_b is None else "target_b"
+        raise ValueError(f"{name} must be left out with soft targets {tuple(shape)}, which hold both labels")
+    return True
 
 
 def _weights(kept: Tensor, dtype: torch.dtype, *, mean: bool) -> Tensor:

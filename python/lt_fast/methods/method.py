@@ -40,12 +40,13 @@ class Method(nn.Module):
 
     Example:
         >>> import torch
+        >>> from lt_fast.models import digits_net
         >>> class CrossEntropy(Method):
         ...     def training_step(self, batches):
         ...         batch = batches["train"]
         ...         return StepOutput(nn.functional.cross_entropy(self.model(batch.x), batch.target))
-        >>> method = CrossEntropy(nn.Linear(3, 2))
-        >>> batch = Batch(views=(torch.zeros(4, 3),), target=torch.zeros(4, dtype=torch.int64))
+        >>> method = CrossEntropy(digits_net(10, seed=0))
+        >>> batch = Batch(views=(torch.zeros(4, 1, 8, 8),), target=torch.zeros(4, dtype=torch.int64))
         >>> method({"train": batch}).loss.shape
         torch.Size([])
     """

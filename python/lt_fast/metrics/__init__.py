@@ -31,6 +31,7 @@ from lt_fast.metrics.intervals import bootstrap_interval, mean_interval, mean_re
 from lt_fast.metrics.label_errors import LabelErrors, likely_label_errors
 from lt_fast.metrics.likelihood import negative_log_likelihood
 from lt_fast.metrics.margins import ClassMargins, margins_by_class, slope_by_count
+from lt_fast.metrics.multi_label import average_precision, mean_average_precision
 from lt_fast.metrics.risk_coverage import RiskCoverage, risk_by_confidence, risk_coverage
 from lt_fast.metrics.streamed import GroupRecalls
 
@@ -44,6 +45,7 @@ __all__ = [
     "LabelErrors",
     "Reliability",
     "RiskCoverage",
+    "average_precision",
     "balanced_accuracy",
     "bootstrap_interval",
     "confusion_matrix",
@@ -56,6 +58,7 @@ __all__ = [
     "likely_label_errors",
     "macro_f1",
     "margins_by_class",
+    "mean_average_precision",
     "mean_interval",
     "mean_recall_interval",
     "negative_log_likelihood",

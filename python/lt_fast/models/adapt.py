@@ -120,9 +120,10 @@ def adapt(
         DataError: if the weights cannot be read or are not of this network.
         MissingExtraError: if the library is not installed.
 
-    >>> model = adapt("torchvision:resnet18", 5, head="cosine")     # doctest: +SKIP
-    >>> model.features(torch.zeros(2, 3, 64, 64)).shape             # doctest: +SKIP
-    torch.Size([2, 512])
+    >>> import torch
+    >>> model = adapt("torchvision:resnet18", 5, head="cosine")
+    >>> model.features(torch.zeros(2, 3, 64, 64)).shape, model.head
+    (torch.Size([2, 512]), CosineHead(in_features=512, num_classes=5))
     """
     _refuse_experts(model, head, weights, experts, expert_width)
     if isinstance(model, Classifier):

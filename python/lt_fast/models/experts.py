@@ -38,8 +38,8 @@ class ExpertHeads(nn.Module):
     Source: Wang et al. 2021 (RIDE), arXiv:2010.01809; code frank-xwang/RIDE-LongTailRecognition, model/
     ldam_drw_resnets/ride_resnet_cifar.py, whose output is the mean of the experts' scaled logits.
 
-    >>> heads = ExpertHeads(3, "linear", in_features=4, num_classes=2)
-    >>> x = torch.randn(5, 12)
+    >>> heads = ExpertHeads(3, "cosine", in_features=4, num_classes=2)
+    >>> x = torch.linspace(-1, 1, 60).reshape(5, 12)
     >>> heads.each(x).shape, torch.allclose(heads(x), heads.each(x).mean(1), atol=1e-6)
     (torch.Size([5, 3, 2]), True)
     """

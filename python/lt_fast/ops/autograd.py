@@ -20,7 +20,7 @@ _LIBRARY = torch.library.Library("lt_fast", "FRAGMENT")  # type: ignore[no-untyp
 _EXACT = (torch.float32, torch.float64)  # whose gradient may be rounded before grad_output is multiplied in
 _raw: Any = None  # operators without the Python frame of their overload, once they are registered
 _rescale: Any = None
-_graph_is_retained = torch._C._autograd._get_current_graph_task_keep_graph  # noqa: SLF001  (no public function says it)
+_graph_is_retained: Any = None
 
 
 class FusedLoss(Function):
@@ -178,7 +178,7 @@ def _backward(ctx: Any, grad_output: Tensor | None, *_: Any) -> tuple[Any, ...]:
 
 def register() -> None:
     """Register shapes and gradients, once, after the library has been loaded."""
-    global _raw, _rescale  # noqa: PLW0603
+    global _raw, _rescale, _graph_is_retained  # noqa: PLW0603
     torch.library.register_fake("lt_fast::mixed_margin_loss", _fake_loss)
     torch.library.register_fake("lt_fast::mixed_margin_loss.raw", _fake_raw_loss)
     torch.library.register_fake("lt_fast::mixed_margin_loss_backward", _fake_backward)
@@ -188,3 +188,5 @@ def register() -> None:
     _LIBRARY.impl("mixed_margin_loss.raw", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
     _raw = torch.ops.lt_fast.mixed_margin_loss.raw._op  # noqa: SLF001
     _rescale = torch.ops.lt_fast.mixed_margin_loss_rescale_.default._op  # noqa: SLF001
+    # No public function says it, and a torch that is too old for the library may not have this one.
+    _graph_is_retained = torch._C._autograd._get_current_graph_task_keep_graph  # noqa: SLF001

@@ -30,6 +30,7 @@ CHOICES = {
 }
 
 _NUMPY = (np.ndarray, np.generic)  # a tuple: torch.compile does not trace a union of these
+_NUMBERS = (int, float)  # an older torch none of these either
 _LARGEST, _TINY = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
 _SHARE, _AT_LEAST_0 = ("within [0, 1]", 0.0, 1.0), ("finite and >= 0", 0.0, math.inf)
 _RULES = {  # what a number must be, in words and as bounds
@@ -146,7 +147,7 @@ class MarginOptions:
 
     def traced_numbers(self) -> Tensor | None:
         """Return the numbers as a tensor, float64 on the CPU, where a graph's change from call to call."""
-        if all(isinstance(number, int | float) and _tensors.is_static(number) for number in self.numbers):
+        if all(isinstance(number, _NUMBERS) and _tensors.is_static(number) for number in self.numbers):
             return None
         one = torch.ones((), dtype=torch.float64, device="cpu")
         return torch.stack([one * number for number in self.numbers])

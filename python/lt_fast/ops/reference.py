@@ -34,7 +34,7 @@ def mixed_margin_loss(
     vectors = {"class_counts": class_counts, "margin": margin, "bias": bias, "weight": weight}
     given = arguments.gather(logits, target, checked, target_b, lam, sample_weight, **vectors)
     if return_gradient:
-        checked.requirereduced()
+        checked.require_reduced()
     return results_of(given, checked, return_gradient, return_prediction)
 
 

@@ -187,7 +187,7 @@ def every_margin_loss(logits: Tensor, given: Arguments, options: MarginOptions) 
 
 def _every_margin(logits: Tensor, given: Arguments, options: MarginOptions) -> Tensor:
     """Return ``reference.margin_of`` for every class, (C,) or (N, C)."""
-    fixed = torch.zeros_like(logits[0] if len(logits) else logits.sum(0)) if given.margin is None else given.margin
+    fixed = logits.new_zeros(logits.shape[1]) if given.margin is None else given.margin
     if options.max_margin is None or options.gamma is None:
         return fixed
     z = logits.detach()

@@ -39,6 +39,12 @@ class Entry(NamedTuple):
         chosen_epoch: mean of the epochs that are best on the validation images, where the runs have such images.
         chosen: mean accuracy on the test images after that epoch.
         reason: why there is no measured number, or "".
+
+    >>> from lt_fast.reproduction import plan, target_of
+    >>> rows = plan(target_of("mammc-table-1"), Path("runs"), rows=["MAMMC"], data="cifar10-lt")
+    >>> entry = answer(rows).entries[0]
+    >>> isinstance(entry, Entry), entry.row, entry.published, entry.runs, entry.measured
+    (True, 'MAMMC', 83.3, 0, None)
     """
 
     row: str
@@ -98,6 +104,11 @@ class Answer(NamedTuple):
         entries: one per row, data set and metric.
         trainings: one per row and data set that has finished runs.
         protocols: data set to what all of its runs share, in words.
+
+    >>> from lt_fast.reproduction import plan, target_of
+    >>> found = answer(plan(target_of("mammc-table-1"), Path("runs"), rows=["MAMMC"]))
+    >>> isinstance(found, Answer), [entry.tail.data for entry in found.entries], found.trainings  # none has been run
+    (True, ['cifar10-lt', 'cifar100-lt', 'soil'], ())
     """
 
     plan: Plan
@@ -124,6 +135,11 @@ def answer(plan: Plan, failed: Mapping[Path, str] | None = None) -> Answer:
 
     Raises:
         DataError: if a file of a finished run is missing or damaged.
+
+    >>> from lt_fast.reproduction import plan, target_of
+    >>> found = answer(plan(target_of("mammc-table-1"), Path("runs"), rows=["MAM", "MAMMC"], data="cifar10-lt"))
+    >>> [(entry.row, entry.published, entry.verdict) for entry in found.entries]
+    [('MAM', 76.6, ''), ('MAMMC', 83.3, '')]
     """
     measured = [(planned, _finished(planned)) for planned in plan.rows]
     entries = [entry for planned, runs in measured for entry in _entries(plan, planned, runs, failed or {})]

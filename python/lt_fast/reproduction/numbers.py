@@ -31,6 +31,10 @@ class Published(NamedTuple):
         printed: as the source prints it, with ``% error`` where it prints the error.
         sure: ``"read"`` in the source, or from ``"memory"``.
         source: a paper, or ``repository@commit: path``.
+
+    >>> number = published("mammc-table-1")[Place("MAMMC", "cifar10-lt", "exp", 100.0)]["overall"]
+    >>> isinstance(number, Published), number.accuracy, number.printed, number.verified
+    (True, 83.3, '83.3', True)
     """
 
     accuracy: float

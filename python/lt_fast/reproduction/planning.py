@@ -39,6 +39,11 @@ class Plan(NamedTuple):
         rows: those that were asked for.
         protocol: name of the training protocol, or ``OWN``.
         seeds: number of seeds.
+
+    >>> from lt_fast.reproduction import target_of
+    >>> found = plan(target_of("mammc-table-1"), Path("runs"), seeds=2, rows=["MAMMC"], data="cifar10-lt")
+    >>> isinstance(found, Plan), [job.name for job in found.jobs()]
+    (True, ['MAMMC, CIFAR-10-LT 100, seed 0', 'MAMMC, CIFAR-10-LT 100, seed 1'])
     """
 
     target: Target
@@ -83,6 +88,11 @@ def plan(
 
     Raises:
         UsageError: if a row or the protocol is unknown, or no row is left; names the nearest.
+
+    >>> from lt_fast.reproduction import target_of
+    >>> found = plan(target_of("mammc-table-1"), Path("runs"), seeds=1, rows=["MAM", "MAMMC"], data="cifar10-lt")
+    >>> [(job.name, job.config["epochs"], job.config["batch_size"]) for job in found.jobs()]
+    [('MAM, CIFAR-10-LT 100, seed 0', 200, 256), ('MAMMC, CIFAR-10-LT 100, seed 0', 200, 256)]
     """
     chosen = chosen_rows(target, rows, data, imbalance_ratio)
     named = _checked_protocol(target.protocol if protocol is None else protocol)

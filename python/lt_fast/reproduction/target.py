@@ -31,6 +31,9 @@ class Tail(NamedTuple):
         data: name of the data set.
         imbalance_ratio: largest over smallest class; None for a data set that is long-tailed by nature.
         profile: shape of the tail.
+
+    >>> Tail("cifar10-lt", 100.0).in_words(), Tail("imagenet-lt").in_words()
+    ('CIFAR-10-LT 100', 'ImageNet-LT')
     """
 
     data: str
@@ -57,6 +60,10 @@ class Row(NamedTuple):
         note: what differs from the published row, or "".
         at: place on the x axis of a figure, or None.
         refit: rows that differ in settings of the calibrator alone share one training, to which each fits its own.
+
+    >>> row = Row("LDAM-DRW, scale 20", Tail("cifar10-lt", 100.0), "ldam_drw", {"loss.scale": 20})
+    >>> row.place
+    Place(row='LDAM-DRW, scale 20', data='cifar10-lt', profile='exp', imbalance_ratio=100.0)
     """
 
     label: str
@@ -90,6 +97,11 @@ class Target:
         notes: what a reader of the comparison must know, in sentences.
         axis: what ``Row.at`` is, for a figure; "" for a table.
         draw: for a figure of its own kind, from (label to the directories of finished runs, folder) to the files.
+
+    >>> tail = Tail("digits-lt", 50.0)
+    >>> target = Target("mine", "My table", "Doe 2026, A Loss", rows_on([tail], ("CE", "ce"), ("LDAM", "ldam")))
+    >>> [row.label for row in target.rows], target.tails()[0].data, target.published(target.rows[0])
+    (['CE', 'LDAM'], 'digits-lt', {})
     """
 
     name: str
@@ -114,12 +126,24 @@ class Target:
 
 
 def rows_on(tails: Iterable[Tail], *rows: tuple[Any, ...]) -> tuple[Row, ...]:
-    """Return the rows ``(label, recipe, settings)`` on each of several data sets, the data sets outermost."""
+    """Return the rows ``(label, recipe, settings)`` on each of several data sets, the data sets outermost.
+
+    >>> tails = [Tail("cifar10-lt", 50.0), Tail("cifar10-lt", 100.0)]
+    >>> rows = rows_on(tails, ("CE", "ce"), ("LDAM", "ldam", {"loss.scale": 20}))
+    >>> [(row.label, row.tail.imbalance_ratio) for row in rows]
+    [('CE', 50.0), ('LDAM', 50.0), ('CE', 100.0), ('LDAM', 100.0)]
+    """
     return tuple(Row(label, tail, recipe, *rest) for tail in tails for label, recipe, *rest in rows)
 
 
 def rows_of(*tables: Table) -> tuple[Row, ...]:
-    """Return the rows of tables that are written down with the recipes."""
+    """Return the rows of tables that are written down with the recipes.
+
+    >>> from lt_fast.recipes import rows
+    >>> table = rows.Table("Table 1", "cifar10-lt", 100.0, "exp", (rows.Row("CE", "ce"),), "Doe 2026, A Loss")
+    >>> [(row.label, row.recipe, row.tail) for row in rows_of(table)]
+    [('CE', 'ce', Tail(data='cifar10-lt', imbalance_ratio=100.0, profile='exp'))]
+    """
     return tuple(
         Row(row.label, Tail(table.data, table.imbalance_ratio, table.profile), row.recipe, row.overrides)
         for table in tables
@@ -136,6 +160,12 @@ def register_target(target: Target) -> Target:
 
     Raises:
         UsageError: if the name is taken, or two rows have the same label and data set.
+
+    >>> rows = rows_on([Tail("digits-lt", 50.0)], ("CE", "ce"), ("LDAM", "ldam"))
+    >>> target = register_target(Target("doe-table-1", "Table 1", "Doe 2026, A Loss", rows))
+    >>> target_of("doe-table-1").title
+    'Table 1'
+    >>> del TARGETS["doe-table-1"]  # forgets it again
     """
     if target.name in TARGETS:
         raise UsageError(f"target {target.name!r} is registered twice; rename one")
@@ -152,6 +182,10 @@ def target_of(name: str) -> Target:
 
     Raises:
         UsageError: if there is none; names the nearest.
+
+    >>> target = target_of("mammc-table-1")
+    >>> target.title, len(target.rows), target.published(target.rows[0])["overall"].accuracy
+    ('Table 1: each part of MAMMC', 15, 75.1)
     """
     if name not in TARGETS:
         raise UsageError(

@@ -137,7 +137,6 @@ class ClassBalancedStream:
         self._newest: StreamPass | None = None
         self._beginning: tuple[Any] | None = None  # state of the stream, before it was iterated first
         self._settings = self._identity()
-        _join_torch(type(self))
         self._fixed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -169,10 +168,7 @@ class ClassBalancedStream:
             TypeError: if ``num_samples`` was left out: the length of a stream is unknown.
         """
         if self.num_samples is None:
-            raise TypeError(
-                "a ClassBalancedStream has no length without num_samples. Where a DataLoader asks for it, it did not "
-                "see an IterableDataset: import torch before the stream is made"
-            )
+            raise TypeError("a ClassBalancedStream has no length without num_samples: that of a stream is unknown")
         return self.num_samples // self.world_size
 
     def set_epoch(self, epoch: int) -> None:
@@ -313,7 +309,12 @@ class ClassBalancedStream:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+    @property
+    def __class__(self) -> type[Any]:  # type: ignore[override]
+        """The type, as always. ``isinstance`` reads it first, whenever torch was imported."""
         _join_torch(type(self))
+        return type(self)
 
     def __repr__(self) -> str:
         return (

@@ -23,6 +23,14 @@ def check_data(jobs: Sequence[Job], machine: Machine, *, download: bool = False)
     Raises:
         UsageError: if a data set needs ``root``, or an imbalance ratio leaves a class without images.
         DataError: if a file is missing or damaged; names it.
+
+    >>> from pathlib import Path
+    >>> from lt_fast.experiment import resolve
+    >>> check_data([Job("seed 0", resolve("ce", "digits-lt"), Path("runs/a"))], Machine())  # everything is there
+    >>> check_data([Job("seed 0", resolve("ce", "cifar100-lt"), Path("runs/b"))], Machine())
+    Traceback (most recent call last):
+        ...
+    lt_fast.errors.UsageError: --root is needed for cifar100-lt: the folder of its files; --download fetches them there
     """
     unfinished = [job for job in jobs if finished_result(job) is None]
     for job in {_data_of(job.config): job for job in unfinished}.values():

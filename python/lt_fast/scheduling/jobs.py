@@ -23,6 +23,11 @@ class Job(NamedTuple):
         root: folder of the data set's files, where it is not that of the machine.
         second_stages: name to the settings of a calibrator, ``name`` and options: each is fitted to the network of the
             finished run as well, so that runs that differ in their second stage alone train stage 1 once.
+
+    >>> from lt_fast.experiment import resolve
+    >>> job = Job("seed 1", resolve("ce", "digits-lt", seed=1), Path("runs/ce-digits-lt-1"))
+    >>> job.log.as_posix(), job.config["seed"]
+    ('runs/ce-digits-lt-1.log', 1)
     """
 
     name: str
@@ -48,6 +53,11 @@ class Outcome(NamedTuple):
         job: the job.
         status: ``"finished"``, ``"failed"``, or ``"stopped"`` by a signal, to be resumed.
         reason: why it failed, on one line; None for the others.
+
+    >>> from lt_fast.experiment import resolve
+    >>> outcome = Outcome(Job("seed 0", resolve("ce", "digits-lt"), Path("runs/ce-0")), "finished")
+    >>> outcome.status, outcome.result()["metrics"]["images"]  # of result.json
+    ('finished', 240)
     """
 
     job: Job
@@ -70,6 +80,13 @@ def finished_result(job: Job) -> dict[str, Any] | None:
 
     Raises:
         DataError: if ``result.json`` is damaged.
+
+    >>> from lt_fast.experiment import resolve
+    >>> config = resolve("ce", "digits-lt", {"epochs": 1, "validation": 0.2})
+    >>> finished_result(Job("seed 0", config, Path("runs/ce-0")))["metrics"]["images"]
+    240
+    >>> finished_result(Job("seed 5", config | {"seed": 5}, Path("runs/ce-5"))) is None
+    True
     """
     lacking = [name for name in job.second_stages if not (job.stage_folder(name) / CALIBRATION_RECORD).exists()]
     if lacking or not (job.folder / RESULT).exists():

@@ -21,6 +21,10 @@ class Machine(NamedTuple):
         step: ``"eager"`` or, on a GPU, ``"graph"``: see ``lt_fast.training.fit``.
         compiler: backend of ``torch.compile`` for the networks' steps.
         test_curves: measure the test images after every epoch too, where images are held out for validation.
+
+    >>> machine = Machine(workers=3, threads=2)
+    >>> machine.slots(), machine.threads_per_run()
+    (['cpu', 'cpu', 'cpu'], 2)
     """
 
     workers: int | None = None
@@ -53,7 +57,11 @@ class Machine(NamedTuple):
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use."""
+    """Return the number of processors that this process may use.
+
+    >>> processors() >= 1
+    True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

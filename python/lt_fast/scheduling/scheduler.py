@@ -41,6 +41,13 @@ def carry_out(jobs: Sequence[Job], machine: Machine = Machine(), *, progress: bo
 
         jobs = [Job(f"seed {s}", resolve("ce", "digits-lt", seed=s), Path(f"runs/{s}")) for s in range(3)]
         failed = [outcome for outcome in carry_out(jobs, Machine(workers=2)) if outcome.status == "failed"]
+
+    >>> from pathlib import Path
+    >>> from lt_fast.experiment import resolve
+    >>> config = resolve("ce", "digits-lt", {"epochs": 1, "validation": 0.2})
+    >>> jobs = [Job("seed 0", config, Path("runs/ce-0"))]  # it has finished, so it is not repeated
+    >>> [(outcome.job.name, outcome.status) for outcome in carry_out(jobs, Machine(workers=2), progress=False)]
+    [('seed 0', 'finished')]
     """
     _refuse_shared(jobs)
     options = {"threads": machine.threads_per_run(), "step": machine.step, "compiler": machine.compiler}

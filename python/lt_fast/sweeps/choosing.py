@@ -43,6 +43,10 @@ class Trial(NamedTuple):
             run failed.
         test: the same of its test images, by which nothing is chosen.
         reason: why it failed, or None.
+
+    >>> trial = Trial({"omega": 0.25}, 0, "runs/a", validation={"top1": 0.9}, test={"top1": 0.88}, reason=None)
+    >>> trial.settings, trial.validation["top1"]
+    ({'omega': 0.25}, 0.9)
     """
 
     settings: Mapping[str, Any]
@@ -62,6 +66,11 @@ class Candidate(NamedTuple):
         value: mean over the runs of the metric; None where a run failed.
         low, high: 95 % interval: Student's t over the runs; of one run, over the choice of the validation images, where
             the metric is an accuracy; else None.
+
+    >>> trials = [Trial({"omega": 0.25}, seed, f"runs/{seed}", {"top1": 0.9}, {"top1": 0.88}, None) for seed in (0, 1)]
+    >>> candidate = Candidate({"omega": 0.25}, trials, value=0.9, low=0.87, high=0.93)
+    >>> candidate.settings, len(candidate.trials), candidate.value
+    ({'omega': 0.25}, 2, 0.9)
     """
 
     settings: Mapping[str, Any]
@@ -84,6 +93,13 @@ class Sweep(NamedTuple):
         command: the words of the command that trains it.
         held_out: whether that command holds the validation images out again, because the recipe needs some.
         files: tables and pictures that were written.
+
+    >>> from lt_fast.sweeps import sweep
+    >>> shared = {"epochs": 1, "validation": 0.2}
+    >>> keywords = {"overrides": shared, "out": "runs/sweep", "progress": False, "plots": False}
+    >>> found = sweep("ce", "digits-lt", {"learning_rate": [0.05, 0.1]}, **keywords)
+    >>> isinstance(found, Sweep), found.validation_images, [row["learning_rate"] for row in found.rows()]
+    (True, 82, [0.05, 0.1])
     """
 
     method: str

@@ -64,6 +64,13 @@ def candidates(settings: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
     Raises:
         UsageError: if there is no setting, or one has no value, one value alone, or a value twice.
+
+    >>> for settings in candidates({"omega": [0.1, 0.25], "learning_rate": [0.05, 0.1]}):
+    ...     print(settings)
+    {'omega': 0.1, 'learning_rate': 0.05}
+    {'omega': 0.1, 'learning_rate': 0.1}
+    {'omega': 0.25, 'learning_rate': 0.05}
+    {'omega': 0.25, 'learning_rate': 0.1}
     """
     if not settings:
         raise UsageError("a sweep needs a setting with several values: --set learning_rate=0.05,0.1,0.2")

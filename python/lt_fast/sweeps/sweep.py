@@ -67,6 +67,14 @@ def sweep(
 
         found = lt_fast.sweep("mammc", "digits-lt", {"omega": [0.1, 0.25, 0.5]}, overrides={"validation": 0.2}, seeds=3)
         found.best.settings, found.frame(), " ".join(found.command)
+
+    >>> shared = {"epochs": 1, "validation": 0.2}
+    >>> keywords = {"overrides": shared, "out": "runs/sweep", "progress": False, "plots": False}
+    >>> found = sweep("ce", "digits-lt", {"learning_rate": [0.05, 0.1]}, **keywords)
+    >>> [candidate.settings for candidate in found.candidates], found.best in found.candidates
+    ([{'learning_rate': 0.05}, {'learning_rate': 0.1}], True)
+    >>> " ".join(found.command[:6]), [Path(file).name for file in found.files]
+    ('lt-fast train --data digits-lt --method ce', ['sweep.csv', 'sweep.json'])
     """
     seeds = _checks.integer("seeds", seeds, least=1, most=_MOST_SEEDS)
     if metric not in METRICS:

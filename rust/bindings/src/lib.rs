@@ -19,7 +19,11 @@ mod subset;
 use pyo3::pymodule;
 
 /// The Rust part of `lt_fast`; `python/lt_fast/_rust.pyi` has the types.
-#[pymodule]
+///
+/// `gil_used`: a free-threaded interpreter turns its lock on for this module. The sources are written for threads (calls
+/// run detached, the table of integers is atomic, arrays are read as if others wrote to them), but nobody has run the
+/// tests without the lock; whoever has may remove this.
+#[pymodule(gil_used = true)]
 mod _rust {
     use lt_fast_core::fault::note_panics;
     use lt_fast_core::rng::stream;

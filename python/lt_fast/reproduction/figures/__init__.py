@@ -38,6 +38,10 @@ class Figure(NamedTuple):
         tables: the runs that it needs, on each data set; none where it trains by itself.
         draw: from (label to run directories, folder) to the files.
         lost: what of the original is not known.
+
+    >>> figure = FIGURES["cp-mix-figure-4"]
+    >>> isinstance(figure, Figure), figure.labels(), figure.tables[0].data
+    (True, ('ERM', 'CP-Mix'), 'cifar100-lt')
     """
 
     name: str

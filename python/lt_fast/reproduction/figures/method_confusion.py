@@ -25,6 +25,10 @@ class MethodConfusion(NamedTuple):
         names: of the classes.
         data: name of the data set.
         seeds: number of runs.
+
+    >>> found = MethodConfusion(np.array([[9, 1], [2, 2]]), np.array([90, 4]), ("oak", "beech"), "mine", seeds=1)
+    >>> found.error  # of each class
+    array([0.1, 0.5])
     """
 
     confusion: NDArray[np.int64]
@@ -48,6 +52,10 @@ def read_confusion(runs: Runs) -> MethodConfusion:
     Raises:
         UsageError: if there is none, or their training sets have other classes or class sizes.
         DataError: if a run has not finished, or a file is missing or damaged.
+
+    >>> found = read_confusion("runs/ce-0")  # of lt-fast train --method ce --data digits-lt
+    >>> found.confusion.shape, found.confusion.sum(), found.n_train[:3]
+    ((10, 10), np.int64(240), array([120,  78,  50]))
     """
     folders = [runs] if isinstance(runs, str | Path) else list(runs)
     if not folders:

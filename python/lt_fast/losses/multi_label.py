@@ -1,0 +1,253 @@
+"""Losses of samples with any number of labels: one sigmoid per class. The base of all, and binary cross entropy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lt_fast import _checks
+from lt_fast._tensors import arithmetic_dtype, check_logits
+from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy, in_class_order
+from lt_fast.losses.base import Vector
+from lt_fast.losses.class_vectors import ClassVectors
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+class MultiLabelLoss(nn.Module):
+    """A loss of logits ``(N, C)`` against a target per class; the base of all losses with sigmoid.
+
+    A subclass implements ``entries``, the loss of each row and class. ``weight`` multiplies it, and ``reduction`` takes
+    the mean over all ``N * C`` entries, as torch's ``BCEWithLogitsLoss``. Multiply the mean by C for the sum over the
+    classes that some papers use.
+
+    Not for the ``loss`` of a run, whose images have one label each: use it in a training loop of your own, with
+    ``lt_fast.sampling.MultilabelBalancedSampler``. A loss of your own::
+
+        class SquaredHingeLoss(MultiLabelLoss):
+            def entries(self, logits, target):
+                return (1 - (2 * target - 1) * logits).clamp(min=0) ** 2
+
+    Args:
+        counts: samples that have each class among their labels.
+        weight: one number >= 0 per class, such as ``effective_number_weights(counts)``.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        empty: ``"error"``, or ``"ignore"`` to allow classes without samples.
+        vectors: further (C,) vectors of the subclass by name.
+
+    Shape:
+        ``forward(logits (N, C), target (N, C))``: logits float32, float64, bfloat16 or float16; targets of any dtype,
+        1 for the labels of a row and 0 for all others, or anything between. Returns a scalar, or (N, C) for
+        ``reduction="none"``, float64 for float64 logits and float32 for all others. O(N * C).
+
+    Raises:
+        TypeError: if logits or targets are no tensors of these dtypes.
+        ValueError: if a class is empty, a shape does not fit, a target is outside [0, 1] (on the CPU), or an option is
+            out of range.
+
+    >>> class Squared(MultiLabelLoss):
+    ...     def entries(self, logits, target, **vectors):
+    ...         return (logits.sigmoid() - target) ** 2
+    >>> criterion = Squared([90, 10], weight=[0.5, 2.0], reduction="none")
+    >>> criterion(torch.zeros(1, 2), torch.tensor([[1, 0]]))
+    tensor([[0.1250, 0.5000]])
+    """
+
+    def __init__(
+        self,
+        counts: CountsLike,
+        *,
+        weight: Any = None,
+        reduction: str = "mean",
+        empty: EmptyPolicy = "error",
+        vectors: Mapping[str, Vector] | None = None,
+    ) -> None:
+        super().__init__()
+        self.counts = ClassCounts(counts).require_no_empty(empty)
+        self.reduction = _checks.choice("reduction", reduction, _REDUCTIONS)
+        self._weighted = weight is not None
+        rows = {} if weight is None else {"weight": class_numbers("weight", weight, self.counts)}
+        self.vectors = ClassVectors(**rows, **(vectors or {}))
+
+    def entries(self, logits: Tensor, target: Tensor, **vectors: Tensor) -> Tensor:
+        """Return the loss (N, C) of logits and targets, both in float32 or float64."""
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of ``logits`` against ``target``."""
+        scores, target = self._checked(logits, target)
+        vectors = self.vectors.for_logits(logits)
+        weight = vectors.pop("weight", None)
+        losses = self.entries(scores, target, **vectors)
+        if weight is not None:
+            losses = losses * weight
+        return losses if self.reduction == "none" else losses.sum() if self.reduction == "sum" else losses.mean()
+
+    def extra_repr(self) -> str:
+        """Show the classes and the reduction."""
+        return f"num_classes={len(self.counts)}, reduction={self.reduction!r}"
+
+    def _checked(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and targets in the dtype of the arithmetic."""
+        check_logits(logits, target)
+        if logits.shape[1] != len(self.counts):
+            raise ValueError(f"logits must have one column per class ({len(self.counts)}), got {tuple(logits.shape)}")
+        if not isinstance(target, Tensor) or target.is_complex():
+            kind = target.dtype if isinstance(target, Tensor) else type(target).__name__
+            raise TypeError(f"target must be a tensor of numbers, got {kind}; use torch.as_tensor(target)")
+        if target.shape != logits.shape:
+            raise ValueError(
+                f"target must have the shape of the logits, {tuple(logits.shape)}, got {tuple(target.shape)}; "
+                "multi_hot(indptr, indices, rows, num_classes) makes it from lists of labels"
+            )
+        dtype = arithmetic_dtype(logits)
+        target = target.to(dtype)
+        if target.device.type == "cpu" and not torch.compiler.is_compiling():
+            _check_range(target)
+        return logits.to(dtype), target
+
+
+class MultiLabelBCELoss(MultiLabelLoss):
+    """Binary cross entropy with one sigmoid per class, and weights per class.
+
+    Formula: ``-weight * (positive_weight * y * log p + (1 - y) * log(1 - p))`` with ``p = sigmoid(logits)``. Equals
+    ``F.binary_cross_entropy_with_logits(logits, target, weight=weight, pos_weight=positive_weight)``.
+
+    Args:
+        counts: samples that have each class.
+        positive_weight: one number >= 0 per class, multiplied by the loss of its positive samples alone, such as
+            ``positive_weights(counts, num_samples)``. None is 1.
+        weight: one number >= 0 per class, multiplied by the loss of all samples. With
+            ``effective_number_weights(counts)`` it is the class-balanced sigmoid cross entropy of Cui et al.
+        reduction: see ``MultiLabelLoss``, also for Shape and Raises.
+        empty: see there.
+
+    Source: Cui et al. 2019, arXiv:1901.05555, section 4.1, for class-balanced sigmoid cross entropy; torch's
+        ``BCEWithLogitsLoss`` for positive weights.
+
+    >>> loss = MultiLabelBCELoss([8, 2], positive_weight=positive_weights([8, 2], num_samples=10))
+    >>> round(loss(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])).item(), 4)  # (1 + 4) * log(2) / 2
+    1.7329
+    """
+
+    def __init__(
+        self,
+        counts: CountsLike,
+        *,
+        positive_weight: Any = None,
+        weight: Any = None,
+        reduction: str = "mean",
+        empty: EmptyPolicy = "error",
+    ) -> None:
+        counts = ClassCounts(counts)
+        given = positive_weight is not None
+        vectors = {"positive_weight": class_numbers("positive_weight", positive_weight, counts)} if given else {}
+        super().__init__(counts, weight=weight, reduction=reduction, empty=empty, vectors=vectors)
+
+    def entries(self, logits: Tensor, target: Tensor, positive_weight: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Return the binary cross entropy of each row and class."""
+        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weight, reduction="none")
+
+
+def positive_weights(
+    counts: CountsLike, num_samples: int, *, power: float = 1.0, empty: EmptyPolicy = "error"
+) -> Vector:
+    """Weights of the positive samples: ``((num_samples - n_c) / n_c) ** power``, negatives per positive.
+
+    With ``power=1``, positives and negatives of a class weigh the same in its loss.
+
+    Args:
+        counts: samples n_c that have each class.
+        num_samples: training samples.
+        power: finite and >= 0; 0.5 moderates the weights of rare classes.
+        empty: ``"ignore"`` gives a class without samples the weight 0.
+
+    Shape:
+        returns (C,) float64.
+
+    Raises:
+        TypeError, ValueError: if a number is out of its range, a class is empty, or has more samples than there are.
+
+    >>> positive_weights([5, 1], num_samples=10).tolist()
+    [1.0, 9.0]
+    """
+    counts = ClassCounts(counts).require_no_empty(empty)
+    total = checked_num_samples(num_samples, counts)
+    power = _checks.number("power", power, least=0)
+    ratio = np.divide(total - counts.counts, counts.counts, out=np.zeros(len(counts)), where=counts.counts > 0)
+    return np.power(ratio, power, out=np.zeros(len(counts)), where=counts.counts > 0)
+
+
+def multi_hot(indptr: ArrayLike, indices: ArrayLike, rows: ArrayLike, num_classes: int) -> Tensor:
+    """Return the targets ``(B, C)`` float32 of samples from compressed rows of labels: 1 for each label, else 0.
+
+    Args:
+        indptr: ``(N + 1,)``; sample i has the labels ``indices[indptr[i]:indptr[i + 1]]``, as in
+            ``MultilabelBalancedSampler``.
+        indices: labels, in [0, num_classes).
+        rows: ``(B,)`` samples, such as a batch of that sampler.
+        num_classes: C.
+
+    Raises:
+        TypeError: if these are not integers.
+        ValueError: if a label or a row is out of its range, or ``indptr`` does not fit.
+
+    >>> multi_hot([0, 2, 3], [0, 2, 1], rows=[1, 0], num_classes=3).tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
+    """
+    starts, labels, picked = (
+        _checks.index_array(name, values) for name, values in (("indptr", indptr), ("indices", indices), ("rows", rows))
+    )
+    classes = _checks.num_classes(num_classes)
+    _checks.labels_in_range("indices", labels, classes)
+    _checks.labels_in_range("rows", picked, max(len(starts) - 1, 0))
+    if starts.size == 0 or starts[0] != 0 or starts[-1] != labels.size or (np.diff(starts) < 0).any():
+        raise ValueError(f"indptr must rise from 0 to the number of indices ({labels.size})")
+    sizes = starts[picked + 1] - starts[picked]
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    found = labels[np.repeat(starts[picked], sizes) + within]
+    target = torch.zeros(len(picked), classes)
+    target[torch.from_numpy(np.repeat(np.arange(len(picked)), sizes)), torch.from_numpy(found)] = 1
+    return target
+
+
+def class_numbers(name: str, values: Any, counts: ClassCounts) -> NDArray[np.float64]:
+    """Return one finite number >= 0 per class, in the order of the classes.
+
+    Raises:
+        TypeError: if they are not numbers.
+        ValueError: if one is negative or not finite, or there is not one per class.
+    """
+    values = in_class_order(name, values, counts)
+    values = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers, one per class, got {values!r}") from error
+    if array.shape != (len(counts),):
+        raise ValueError(f"{name} must have one number per class ({len(counts)}), got shape {array.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    if wrong.size:
+        raise ValueError(f"{name} must be finite and >= 0, got {array[wrong[0]]} for class {wrong[0]}")
+    return array
+
+
+def checked_num_samples(num_samples: Any, counts: ClassCounts) -> int:
+    """Return the number of training samples, at least as many as the largest class has."""
+    most = int(counts.counts.max())
+    hint = "; it is the number of samples, each with any number of labels"
+    return _checks.integer("num_samples", num_samples, least=most, hint=hint)
+
+
+def _check_range(target: Tensor) -> None:
+    outside = ~((target >= 0) & (target <= 1))
+    if bool(outside.any()):
+        row, label = (int(at) for at in outside.nonzero()[0])
+        raise ValueError(
+            f"target must lie in [0, 1], got {float(target[row, label]):g} in row {row}, class {label}; pass 1 for the "
+            "labels of a row and 0 for all others"
+        )

@@ -1,0 +1,117 @@
+"""``lt-fast doctor``: what a bug report needs, in little time, and what does not fit together."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lt_fast import _extras, versions
+from lt_fast.cli import doctor
+
+CODE = """
+import json, sys
+from lt_fast.cli import main
+status = main(["doctor", "--json"])
+json.dump([status, sorted(sys.modules)], sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def answer():
+    """What the command says in an interpreter of its own, and the modules that it has imported."""
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout), *json.loads(done.stderr.splitlines()[-1])
+
+
+def test_nothing_is_imported_that_takes_longer_than_the_checks(answer):
+    _, status, modules = answer
+    assert status == 0
+    assert "torch" in modules
+    assert not {"sklearn", "torchvision", "matplotlib", "pandas", "torch._dynamo", "scipy"} & set(modules)
+
+
+def test_a_report_has_the_machine_and_the_builds(answer):
+    found = answer[0]["versions"]
+    assert {"processor", "c library", "python build", "torch build", "gpus", "gpu driver", "settings"} <= set(found)
+    assert found["torch build"].startswith(f"{torch.__version__}, ")
+    assert found["processor"].split()[1] == "x"
+    assert found["python build"].startswith("CPython, ")
+
+
+def test_settings_from_outside_are_in_it(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("LT_FAST_BACKEND", "cpu")
+    assert versions.machine()["settings"].startswith("LT_FAST_BACKEND=cpu")
+    assert "OMP_NUM_THREADS=3" in versions.machine()["settings"].split()
+
+
+def test_a_driver_is_told_with_the_cuda_that_it_runs(monkeypatch, tmp_path):
+    from lt_fast import _cuda_driver
+
+    monkeypatch.setattr(_cuda_driver, "driver_cuda", lambda: (13, 0))
+    monkeypatch.setattr(versions, "_DRIVER_FILE", tmp_path / "version")
+    assert versions.machine()["gpu driver"] == "unknown version, runs CUDA 13.0"
+    (tmp_path / "version").write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n"
+    )
+    assert versions.machine()["gpu driver"] == "580.65.06, runs CUDA 13.0"
+    monkeypatch.setattr(_cuda_driver, "capabilities", lambda: [(9, 0), (8, 0), (9, 0)])
+    assert versions.machine()["gpus"] == "3 of compute capability 8.0, 9.0"
+
+
+def test_one_reason_for_two_devices_is_told_once():
+    missing = {"cpu": "it was not built", "cuda": "it was not built"}
+    assert versions._not_served(missing) == ["cpu, cuda: it was not built"]
+    assert versions._not_served({"cuda": "no GPU can be used"}) == ["cuda: no GPU can be used"]
+
+
+REQUIRES = [
+    "numpy>=2",
+    "tqdm>=4.66 ; extra == 'train'",
+    "hypothesis>=99.1 ; extra == 'train'",
+    'no-such-package>=1 ; extra == "photos"',
+    "numpy ; extra == 'compare'",
+]
+
+
+def test_what_an_extra_lacks_is_found_without_an_import(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: REQUIRES)
+    version = importlib.metadata.version("hypothesis")
+    old = f"hypothesis {version} is older than 99.1"
+    assert _extras.shortfalls() == {"train": [old], "photos": ["no no-such-package"], "compare": []}
+    lacks = f"train: {old}; photos: no no-such-package"
+    assert doctor._extras() == (f"{lacks}; what needs one says so; all of an extra: pip install 'lt-fast[train]'")
+
+
+@pytest.mark.parametrize(
+    ("version", "oldest", "older"),
+    [
+        ("2.10.0", "2.9", False),
+        ("2.9.1", "2.10", True),
+        ("1.5", "1.5.0", False),
+        ("4.0rc1", "4", False),
+        ("", "1", True),
+    ],
+)
+def test_versions_are_compared_as_numbers(version, oldest, older):
+    assert (_extras._numbers(version) < _extras._numbers(oldest)) is older
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ("9.9.0+cu130", r"torchvision \S+ needs torch \d+\.\d+\.\d+, this is 9.9.0; install both in one command"),
+        ("{}+cu999", r"torchvision is built for \w+, torch for cu999; install both in one command: pip install"),
+    ],
+)
+def test_a_torchvision_for_another_torch_is_found(monkeypatch, found, words):
+    monkeypatch.setattr(torch, "__version__", found.format(torch.__version__.partition("+")[0]))
+    with pytest.raises(RuntimeError, match=words):
+        doctor._torchvision()
+
+
+def test_the_two_of_this_environment_fit():
+    assert doctor._torchvision().startswith("torchvision ")
