@@ -27,8 +27,6 @@ UNFINISHED = {
     "methods",
     "metrics",
     "models",
-    "ops",
-    "recipes",
 }
 """Packages of which some callables have no example yet."""
 

@@ -16,10 +16,12 @@ GUIDES = [
     "losses.md",
     "metrics.md",
     "mixing.md",
+    "multi-label.md",
     "recipes.md",
     "start/engineer.md",
     "start/practitioner.md",
     "start/researcher.md",
+    "streams.md",
 ]
 PREPARED = {
     "start/practitioner.md": f"""
