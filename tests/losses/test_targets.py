@@ -528,7 +528,7 @@ def soft_with(row):
     [
         (
             soft_with([1, 0, 1, 0, 0]),
-            "target must sum to 1 over the classes, got 2 in row 2; for several labels of one",
+            "got 2 in row 2; for several labels of one image use a binary loss, such as lt_fast.losses.MultiLabel",
         ),
         (soft_with([0, 0, 0, 0, 0]), "got 0 in row 2; leave rows without a label out: keep = target.sum(1) > 0, then"),
         (soft_with([70, 30, 0, 0, 0]), "got 100 in row 2; divide it by its sum over the classes"),

@@ -89,7 +89,7 @@ def _of_other_sum(row: Tensor, total: float) -> str:
     if total == 0:
         return "; leave rows without a label out: keep = target.sum(1) > 0, then logits[keep] and target[keep]"
     if bool(((row == 0) | (row == 1)).all()):
-        return "; for several labels of one image use a binary loss, such as torch.nn.BCEWithLogitsLoss"
+        return "; for several labels of one image use a binary loss, such as lt_fast.losses.MultiLabelBCELoss"
     return "; divide it by its sum over the classes"
 
 
