@@ -23,6 +23,8 @@ PLATFORM := manylinux_$(subst .,_,$(GLIBC))
 # The wheel's processor: this machine's, or another one's, as in `make wheel TARGET=aarch64-unknown-linux-gnu`. That needs
 # its Rust library (`rustup target add TARGET`) and its C++ compiler (`apt-get install g++-aarch64-linux-gnu`).
 TARGET ?=
+# auditwheel accepts the name of this machine's processor only; it refuses or renames a wheel for another one by its symbols.
+AUDITED = $(if $(TARGET),auto,$(PLATFORM)_$(ARCHITECTURE))
 ARCHITECTURE := $(or $(firstword $(subst -, ,$(TARGET))),$(shell uname -m))
 
 # How long `make fuzz` draws arguments, and from which seed.
@@ -104,13 +106,14 @@ wheel: $(VENV)/.wheel  ## one abi3 wheel with its libraries for glibc 2.28 and n
 	@rm -rf dist/*_$(ARCHITECTURE).whl build/wheel && mkdir -p dist
 	@LT_FAST_OPS=require LT_FAST_GLIBC=$(GLIBC) $(MATURIN) build --release --locked --zig $(if $(TARGET),--target $(TARGET)) \
 	    --compatibility $(PLATFORM) --auditwheel skip --out build/wheel
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --plat $(PLATFORM)_$(ARCHITECTURE) --exclude 'libtorch*.so' \
+	@$(BIN)/python scripts/portable-sbom.py build/wheel/*.whl
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --plat $(AUDITED) --exclude 'libtorch*.so' \
 	    --wheel-dir dist build/wheel/*.whl
 	@$(BIN)/auditwheel show dist/*_$(ARCHITECTURE).whl
 	@ls -l dist
 
 gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and trains on a machine with a GPU (CIFAR=DIR, WHEELS=1)
-	@ls dist/lt_fast-*.whl >/dev/null 2>&1 || $(MAKE) wheel
+	@ls dist/lt_fast-*_$$(uname -m).whl >/dev/null 2>&1 || $(MAKE) wheel
 	@$(BIN)/python scripts/gpu-bundle.py $(if $(CIFAR),--cifar $(CIFAR)) $(if $(WHEELS),--wheels)
 
 test-torch-matrix: | tools  ## the wheel under torch 2.4.1, 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)

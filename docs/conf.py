@@ -27,7 +27,6 @@ extensions = [
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["extensions"]
-suppress_warnings = ["toc.not_readable"]
 
 # Markdown: headings are anchors as the repository's host makes them; $...$ is a formula.
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline", "colon_fence"]

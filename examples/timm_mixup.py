@@ -1,7 +1,7 @@
 """timm's network, optimizer, schedule and Mixup, with a loss that knows the class counts: ``python timm_mixup.py``.
 
 timm's ``Mixup`` returns soft targets (N, C), which the losses take as they are. ``lt.mixing`` returns two labels and a
-coefficient instead, which also serve rules that depend on the class sizes, as in margin-aware mixup.
+coefficient, drawn from (seed, epoch, step) and not from a global generator.
 """
 
 import argparse

@@ -16,8 +16,8 @@ work=$root/build/torch-matrix
 
 wheel=${WHEEL:-}
 if [ -z "$wheel" ]; then
-    ls "$root"/dist/lt_fast-*.whl >/dev/null 2>&1 || make -C "$root" wheel
-    wheel=$(ls -t "$root"/dist/lt_fast-*.whl | head -n 1)
+    ls "$root"/dist/lt_fast-*_$(uname -m).whl >/dev/null 2>&1 || make -C "$root" wheel
+    wheel=$(ls -t "$root"/dist/lt_fast-*_$(uname -m).whl | head -n 1)
 fi
 wheel=$(realpath "$wheel")
 

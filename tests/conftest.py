@@ -29,6 +29,7 @@ LONGEST = (
     "tests/models/test_libraries.py",
     "tests/test_contributing_rust.py",
     "tests/cli/test_runs.py",
+    "tests/test_examples.py",
     "tests/training/test_ranks.py",
     "tests/experiment/test_ranks.py",
     "tests/cli/test_signals.py",

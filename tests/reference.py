@@ -390,7 +390,7 @@ def multi_label_focal_loss(logits, target, counts, *, gamma=2.0, alpha=None, wei
 
 
 def asymmetric_loss(logits, target, counts, *, gamma_negative=4.0, gamma_positive=1.0, clip=0.05, weight=None):
-    """Ridnik et al. 2021, equations 6 to 8: p_m = max(p - m, 0), - y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m)."""
+    """Ridnik et al. 2021: p_m = max(p - m, 0), - y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m)."""
 
     def entry(z, y, _):
         p = 1 / (1 + torch.exp(-z))
@@ -415,7 +415,7 @@ def multi_label_ldam_loss(logits, target, counts, *, max_margin=0.5, scale=1.0, 
 
 def distribution_balanced_loss(logits, target, counts, *, num_samples, alpha=0.1, beta=10.0, mu=0.2, negative_scale=2.0,
                                kappa=0.025, gamma=2.0, balance=2.0):  # fmt: skip
-    """Wu et al. 2020, equations 3 to 9: re-balanced weights and negative-tolerant regularization of focal loss."""
+    """Wu et al. 2020: re-balanced weights and negative-tolerant regularization of focal loss."""
     rows = []
     for z_row, y_row in zip(logits, target, strict=True):
         drawn = sum(float(y) / n for y, n in zip(y_row, counts, strict=True))

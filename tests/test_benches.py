@@ -1,11 +1,13 @@
 """The benches' parts that are not time: tables that follow the CSV files, and rivals that do what they stand for."""
 
 import importlib
+import random
 
 import numpy as np
 import pytest
-from benches import goals, growth, harness, rust_kernels, sampling, sass, speed_picture, summary
+from benches import goals, growth, harness, rust_kernels, sampling, sass, speed_picture, streams, summary
 from benches.rivals import sampling as rivals
+from benches.rivals import streams as stream_rivals
 
 LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 % 72)]
 
@@ -189,7 +191,7 @@ def test_benches_are_listed_and_named(capsys):
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     names = ["augmentation", "classes", "cuda", "files", "growth", "labels", "methods", "mixed_margin_loss"]
-    names += ["normalization", "ranks", "sampling", "sass", "summary", "training"]
+    names += ["normalization", "ranks", "sampling", "sass", "streams", "summary", "training"]
     assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2
@@ -285,6 +287,34 @@ def test_kernels_of_other_counts_are_refused(monkeypatch):
 def shown_evenly(draws):
     times = np.bincount(draws, minlength=len(LABELS))
     return all(np.ptp(times[label == LABELS]) <= 1 for label in range(4))
+
+
+@pytest.mark.parametrize("counts", [[300, 60, 12], [50, 50]])
+def test_every_way_to_balance_a_stream_balances_it(counts):
+    lines = {line["sampler"]: line for line in streams.rows_of("tiny", np.array(counts), repeats=1)}
+    assert float(lines.pop("shuffle alone")["off by, %"]) == round(
+        50 * abs(np.array(counts) / sum(counts) - 1 / len(counts)).sum(), 1
+    )
+    assert float(lines["lt-fast"]["off by, %"]) < 1
+    for name, line in lines.items():
+        assert float(line["off by, %"]) < (25 if "estimated" in name else 15), name
+        assert float(line["us per sample"]) > 0
+    least = len(counts) * min(counts) / sum(counts)
+    assert float(lines["lt-fast, under"]["read per sample given"]) == pytest.approx(1 / least, rel=0.15)
+
+
+def test_a_shuffle_buffer_gives_every_sample_once():
+    samples = [(number, 0) for number in range(500)]
+    given = list(stream_rivals.shuffled(samples, 50))
+    assert sorted(given) == samples
+    assert given != samples
+
+
+def test_poisson_numbers_have_their_mean_and_variance():
+    generator = random.Random(1)
+    drawn = np.array([stream_rivals.poisson(2.5, generator) for _ in range(4000)])
+    assert abs(drawn.mean() - 2.5) < 5 * np.sqrt(2.5 / 4000)
+    assert abs(drawn.var() - 2.5) < 0.4
 
 
 @pytest.mark.parametrize("rival", [rivals.class_aware, rivals.class_aware_by_generators])

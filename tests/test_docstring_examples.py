@@ -25,10 +25,6 @@ ALONE = ("batch", "counts", "ranks", "versions")
 UNFINISHED = {
     "calibration",
     "methods",
-    "metrics",
-    "models",
-    "ops",
-    "recipes",
 }
 """Packages of which some callables have no example yet."""
 

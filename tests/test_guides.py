@@ -16,10 +16,12 @@ GUIDES = [
     "losses.md",
     "metrics.md",
     "mixing.md",
+    "multi-label.md",
     "recipes.md",
     "start/engineer.md",
     "start/practitioner.md",
     "start/researcher.md",
+    "streams.md",
 ]
 PREPARED = {
     "start/practitioner.md": f"""
@@ -30,10 +32,10 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from experiment.photographs import NET, write_photographs
 from lt_fast.experiment import resolve, run
 
-options = {{"path": str(write_photographs(Path("photos").absolute()))}}
+options = {{"path": str(write_photographs(Path("photos").absolute())), "groups": "none"}}
 write_photographs(Path("new"), seed=1)
 small = {{"epochs": 1, "batch_size": 8, "transform.size": 16}}
-config = resolve("mammc", "photographs", small, model=NET, mode="scratch", data_options=options)
+config = resolve("ce", "photographs", small, model=NET, mode="scratch", data_options=options)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of so few photographs
     run(config, "runs/mammc-photos-resnet50-freeze-0", progress=False)
@@ -59,7 +61,7 @@ def test_the_code_of_a_guide_prints_what_it_says(page: str, tmp_path: Path) -> N
     """In an empty folder, with warnings as errors; "about" allows numbers that differ by a tenth of one, or of 1."""
     code = code_of(page)
     assert len(re.findall(r"^ *print\(", code, flags=re.MULTILINE)) == len(PRINTED.findall(code)) > 0
-    result = forked.run(["-W", "error", "-c", PREPARED.get(page, "") + code], cwd=tmp_path, timeout=120)
+    result = forked.run(["-W", "error", "-c", PREPARED.get(page, "") + code], cwd=tmp_path, timeout=280)
     assert result.returncode == 0, result.stderr
     printed, said = result.stdout.splitlines(), PRINTED.findall(code)
     assert [_rounded(line, by) for line, by in zip(printed, said, strict=True)] == said

@@ -21,7 +21,7 @@ for name in ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGQUIT", "S
 sys.modules.update(dict.fromkeys(["fcntl", "resource", "termios", "tty", "pty", "pwd", "grp", "syslog"]))
 sys.platform = "win32"
 
-def locking(descriptor, mode, count):  # from the present position on; a real lock, and the error that Windows has for it
+def locking(descriptor, mode, count):  # a real lock from the present position on, with the error that Windows has
     try:
         os.lockf(descriptor, os.F_TLOCK, count)
     except BlockingIOError as error:

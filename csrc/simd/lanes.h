@@ -136,18 +136,23 @@ struct Lanes {
     return across(packs, [](Value a, Value b) LT_FAST_INLINED { return max(a, b); });
   }
   // a[from], b[from], a[from + 1], b[from + 1], ...
+#if defined(__clang__)
+  template <int kFrom, int... kLane>
+  static LT_FAST_INLINE Value zip_lanes(Value a, Value b, std::integer_sequence<int, kLane...>) {
+    return __builtin_shufflevector(a, b, kFrom + kLane / 2 + kLane % 2 * N...);
+  }
   template <int kFrom>
   static LT_FAST_INLINE Value zip(Value a, Value b) {
-    return zip<kFrom>(a, b, std::make_integer_sequence<int, N>{});
+    return zip_lanes<kFrom>(a, b, std::make_integer_sequence<int, N>{});
   }
-  template <int kFrom, int... kLane>
-  static LT_FAST_INLINE Value zip(Value a, Value b, std::integer_sequence<int, kLane...>) {
-#if defined(__clang__)
-    return __builtin_shufflevector(a, b, kFrom + kLane / 2 + kLane % 2 * N...);
-#else  // GCC has that word since version 12
-    return __builtin_shuffle(a, b, Whole{kFrom + kLane / 2 + kLane % 2 * N...});
+#else  // GCC, which has Clang's word since version 12
+  template <int kFrom>
+  static LT_FAST_INLINE Value zip(Value a, Value b) {
+    Whole order{};
+    for (int lane = 0; lane < N; ++lane) order[lane] = kFrom + lane / 2 + (lane % 2) * N;
+    return __builtin_shuffle(a, b, order);
+  }
 #endif
-  }
 
   // ---- exponential and logarithm
 

@@ -16,6 +16,8 @@ from sphinx.util.nodes import make_refnode
 
 # A dotted name, and perhaps the arguments of a call.
 _NAME = re.compile(r"((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)(?:\(.*\))?", re.DOTALL)
+# Names that libraries next to this one have, too: only with a package before them are they ours.
+_OF_OTHERS = {"CutMix", "Mixup", "WeightedRandomSampler"}
 _NOT_IN = (nodes.reference, nodes.title, addnodes.desc_signature, addnodes.compact_paragraph)
 
 
@@ -25,15 +27,15 @@ def spellings(name: str) -> Iterator[str]:
     >>> list(spellings("lt_fast.losses.LDAMLoss"))
     ['lt_fast.losses.LDAMLoss', 'lt.losses.LDAMLoss', 'losses.LDAMLoss', 'LDAMLoss']
     """
-    yield name
     package, *rest = name.split(".")
     if package != "lt_fast" or not rest:
-        return
+        return  # the package alone is named like one of its recipes
+    yield name
     yield ".".join(["lt", *rest])
     while len(rest) > 1:
         yield ".".join(rest)
         rest = rest[1:]
-    if rest[0].lower() != rest[0]:  # a word of small letters alone may mean anything
+    if rest[0].lower() != rest[0] and rest[0] not in _OF_OTHERS:  # a word of small letters alone may mean anything
         yield rest[0]
 
 

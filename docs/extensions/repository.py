@@ -22,8 +22,11 @@ PAGES = {
     "README.md": "index.md",
     "SECURITY.md": "project/security.md",
 }
-# A block of code, code in a line, or a link: only the last has something to replace, its second group.
-_TOKENS = re.compile(r"(^ *```.*?^ *```$|`[^`\n]+`)|\]\(([^()\s]+)\)", re.MULTILINE | re.DOTALL)
+# A block of code, code in a line, or a link. Only the last has something to replace: its target, and its text, where
+# that is the name of a Markdown file.
+_TOKENS = re.compile(
+    r"(^ *```.*?^ *```$|`[^`\n]+`)|(?P<name>\[[\w./-]+\.md)?\]\((?P<link>[^()\s]+)\)", re.MULTILINE | re.DOTALL
+)
 
 
 def repository_url() -> str:
@@ -34,11 +37,11 @@ def repository_url() -> str:
 
 def links(text: str) -> list[str]:
     """Return the targets of the links and images in a Markdown text, those in code left out."""
-    return [found[2] for found in _TOKENS.finditer(text) if found[2]]
+    return [found["link"] for found in _TOKENS.finditer(text) if found["link"]]
 
 
 def on_site(text: str, file: Path, page: PurePosixPath, url: str) -> str:
-    """Return ``text`` with its links as the site needs them.
+    """Return ``text`` with its links as the site needs them; a page is called by its title, not by its file.
 
     Args:
         text: Markdown.
@@ -48,7 +51,11 @@ def on_site(text: str, file: Path, page: PurePosixPath, url: str) -> str:
     """
 
     def replaced(found: re.Match[str]) -> str:
-        return f"]({_target(found[2], file, page, url)})" if found[2] else found[0]
+        if found["link"] is None:
+            return found[0]
+        target = _target(found["link"], file, page, url)
+        name = found["name"] or ""
+        return f"{'[' if name and not target.startswith(url) else name}]({target})"
 
     return _TOKENS.sub(replaced, text)
 

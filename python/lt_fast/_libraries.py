@@ -161,12 +161,20 @@ _SET = _instruction_set()
 
 
 def backend() -> Backend:
-    """Return what computes the op: ``"cuda"`` (with ``"cpu"`` for CPU tensors), ``"cpu"`` or ``"reference"``."""
+    """Return what computes the op: ``"cuda"`` (with ``"cpu"`` for CPU tensors), ``"cpu"`` or ``"reference"``.
+
+    >>> backend() in ("cuda", "cpu", "reference")
+    True
+    """
     return BACKEND
 
 
 def instruction_set() -> InstructionSet:
-    """Return the CPU kernels in use: ``"avx512"``, ``"avx2"`` or ``"portable"``, ``"reference"`` without library."""
+    """Return the CPU kernels in use: ``"avx512"``, ``"avx2"`` or ``"portable"``, ``"reference"`` without library.
+
+    >>> instruction_set() in ("avx512", "avx2", "neon", "portable", "reference")
+    True
+    """
     return _SET
 
 

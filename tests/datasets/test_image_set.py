@@ -31,6 +31,12 @@ def test_a_map_data_set():
     assert "test, 3 images of (2, 2, 3)" in repr(found)
 
 
+def test_positions_may_be_any_sequence():
+    images = np.zeros((2, 1, 1, 1), np.uint8)
+    found = ImageSet(images, [0, 1], ("cat", "dog"), {"name": "test"}, indices=[7, 3])
+    assert found.subset([1, 0]).indices.tolist() == [3, 7]
+
+
 def test_fingerprint_is_over_labels_and_pixels():
     found = image_set()
     expected = hashlib.sha256(b"".join(label.to_bytes(8, "little") for label in (0, 1, 1)) + bytes(range(36)))
@@ -58,6 +64,7 @@ def test_frozen():
         ({"images": np.zeros((3, 0, 2, 3), np.uint8)}, ValueError, "got (3, 0, 2, 3)"),
         ({"labels": (0, 1)}, ValueError, "labels and indices must have one entry an image (3), got 2 and 3"),
         ({"indices": (0, 1)}, ValueError, "got 3 and 2"),
+        ({"indices": (0.0, 1.0, 2.0)}, TypeError, "indices must be integers, got dtype float64"),
         ({"labels": (0, 1, 2)}, ValueError, "labels must lie in [0, 2), got 2 at position 2"),
         ({"labels": (0, 1, -1)}, ValueError, "labels must be >= 0, got -1 at position 2"),
         ({"labels": (0.0, 1.0, 1.0)}, TypeError, "labels must be integers, got dtype float64"),

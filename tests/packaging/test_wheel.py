@@ -4,9 +4,11 @@ The wheel is the one that LT_FAST_WHEEL names, else the newest in dist/ or targe
 """
 
 import io
+import json
 import re
 import struct
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import tempfile
@@ -21,7 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # may build the wheel
 
 ROOT = Path(__file__).parents[2]
 RUST, CPU, CUDA = "lt_fast/_rust.abi3.so", "lt_fast/_ops/liblt_fast_cpu.so", "lt_fast/_ops/liblt_fast_cuda13.so"
-C_LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux-x86-64.so.2"}
+C_LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1"}
+C_LIBRARIES |= {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 CPP_LIBRARIES = C_LIBRARIES | {"libstdc++.so.6", "libgcc_s.so.1"}
 NEEDED = {
     RUST: C_LIBRARIES | {"libgcc_s.so.1"},
@@ -41,6 +44,7 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     maturin("build", "--release", "--locked", "--auditwheel", "skip", "--out", str(folder))
     (built,) = folder.glob("*.whl")
+    subprocess.run([sys.executable, ROOT / "scripts/portable-sbom.py", built], check=True)  # as `make wheel` does
     return built
 
 
@@ -56,8 +60,14 @@ def library(request):
 
 
 @pytest.fixture
-def elf(library, contents):
+def elf(library, contents, wheel):
+    if library == CUDA and not has_cuda(wheel):
+        pytest.skip("this wheel is for a processor without a CUDA library")
     return ELFFile(io.BytesIO(contents[library]))
+
+
+def has_cuda(wheel):
+    return wheel.stem.endswith("x86_64")
 
 
 def dynamic(elf, tag):
@@ -76,8 +86,8 @@ def test_one_wheel_for_every_python_from_3_11(wheel):
     assert re.fullmatch(r"lt_fast-[\d.]+-cp311-abi3-\w+\.whl", wheel.name.replace(".manylinux", "_manylinux"))
 
 
-def test_it_holds_the_package_and_three_libraries(wheel, contents):
-    assert {name for name in contents if ".so" in name} == {RUST, CPU, CUDA}
+def test_it_holds_the_package_and_its_libraries(wheel, contents):
+    assert {name for name in contents if ".so" in name} == {RUST, CPU} | ({CUDA} if has_cuda(wheel) else set())
     assert {"lt_fast/py.typed", "lt_fast/_rust.pyi", "lt_fast/ops/reference.py"} <= contents.keys()
     assert sources_in(wheel) == sources()
     assert {f"lt_fast/report/templates/page.{ending}" for ending in ("html", "css", "js")} <= contents.keys()
@@ -100,6 +110,23 @@ def test_libraries_are_looked_for_nowhere_special(elf):
     assert not dynamic(elf, "DT_RUNPATH")
 
 
+def test_no_symbol_is_newer_than_the_glibc_of_the_name(elf, wheel):
+    if (promised := re.search(r"manylinux_2_(\d+)", wheel.name)) is None:
+        pytest.skip("this wheel promises nothing but the building machine")
+    sections = elf.get_section_by_name(".gnu.version_r").iter_versions()
+    asked = [version.name for _, versions in sections for version in versions]
+    minors = [int(name.split(".")[1]) for name in asked if name.startswith("GLIBC_2.")]
+    assert max(minors) <= int(promised[1])
+
+
+def test_a_list_names_the_crates_that_were_compiled_in(contents):
+    (name,) = [name for name in contents if name.endswith(".dist-info/sboms/lt-fast.cyclonedx.json")]
+    listed = json.loads(contents[name])
+    assert listed["bomFormat"] == "CycloneDX"
+    assert {"lt-fast-core", "numpy", "pyo3"} <= {each["name"] for each in listed["components"]}
+    assert not BUILD_PATH.findall(contents[name])
+
+
 def test_undefined_symbols_are_torchs_stable_abi_or_pythons(elf, library):
     undefined = {
         symbol.name: versioned
@@ -117,13 +144,13 @@ def test_nothing_is_exported_but_the_modules_entry(elf, library):
 
 
 @pytest.mark.parametrize("library", [CPU, CUDA])
-def test_op_libraries_are_stripped_and_bound_at_load(contents, library):
-    elf = ELFFile(io.BytesIO(contents[library]))
+def test_op_libraries_are_stripped_and_bound_at_load(elf):
     assert elf.get_section_by_name(".symtab") is None
     assert not [section.name for section in elf.iter_sections() if section.name.startswith(".debug")]
     assert dynamic(elf, "DT_FLAGS_1") or dynamic(elf, "DT_BIND_NOW")
 
 
+@pytest.mark.usefixtures("elf")
 def test_no_folder_of_the_building_machine_is_left(library, contents):
     found = {match.decode() for match in BUILD_PATH.findall(contents[library])}
     assert not found
@@ -131,6 +158,8 @@ def test_no_folder_of_the_building_machine_is_left(library, contents):
     assert not [folder for folder in here if f"{folder}/".encode() in contents[library]]
 
 
+@pytest.mark.parametrize("library", [CUDA])
+@pytest.mark.usefixtures("elf")
 def test_the_cuda_library_has_machine_code_and_ptx_of_the_newest(contents):
     code = list(_device_code(contents[CUDA]))
     machine = {architecture for kind, architecture in code if kind == "machine"}
@@ -204,5 +233,7 @@ def test_the_source_distribution_holds_what_a_build_needs_and_nothing_built(tmp_
         names = {name.partition("/")[2] for name in opened.getnames()}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*") if path.is_file()}
     crates = {str(path.relative_to(ROOT)) for path in (ROOT / "rust").rglob("*.rs")}
-    assert sources | crates | {"Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "LICENSE"} <= names
-    assert not [name for name in names if name.endswith((".so", ".whl", ".o")) or name.startswith(("target", "runs"))]
+    assert sources | crates <= names
+    files = {"Cargo.toml", "Cargo.lock", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    assert {name.partition("/")[0] for name in names if name} == {"csrc", "python", "rust"} | files
+    assert not [name for name in names if name.endswith((".so", ".o", ".pyc"))]

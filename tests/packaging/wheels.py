@@ -4,6 +4,7 @@ import base64
 import hashlib
 import importlib.util
 import os
+import platform
 import subprocess
 import sys
 import sysconfig
@@ -31,7 +32,8 @@ def existing_wheel():
     """Return the wheel that LT_FAST_WHEEL names, else the newest in dist/ or target/wheels/, or None."""
     if named := os.environ.get("LT_FAST_WHEEL"):
         return Path(named)
-    found = [path for folder in ("dist", "target/wheels") for path in (ROOT / folder).glob("lt_fast-*.whl")]
+    ours = f"lt_fast-*_{platform.machine()}.whl"  # dist/ may hold wheels for other processors
+    found = [path for folder in ("dist", "target/wheels") for path in (ROOT / folder).glob(ours)]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -17,6 +17,7 @@ import torch
 import webdataset as wds
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+import datasets
 from lt_fast.sampling import ClassBalancedStream
 
 with warnings.catch_warnings():
@@ -163,6 +164,29 @@ def test_a_state_of_another_number_of_workers_is_refused():
     resumed.load_state_dict(states[-1])
     with pytest.raises(ValueError, match="parts was 1, is 2; make the stream and its loader as they were"):
         read(resumed)
+
+
+# --- Hugging Face -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"num_samples": 400}], ids=["one pass", "a length"])
+def test_a_hugging_face_stream_continues_from_its_state(options):
+    def made():
+        table = datasets.Dataset.from_dict({"number": list(range(len(LABELS))), "label": LABELS})
+        source = table.to_iterable_dataset(num_shards=4).shuffle(seed=3, buffer_size=1)
+        return stream(source, label="label", **options)
+
+    whole = made()
+    first, second = list(whole), list(whole)
+    assert first != second
+    begun = made()
+    part = list(itertools.islice(begun, 250))
+    state = begun.state_dict()
+    assert state["block"]["stream"] is not None
+    resumed = made()
+    resumed.load_state_dict(state)
+    assert part + list(resumed) == first
+    assert list(resumed) == second
 
 
 # --- webdataset -------------------------------------------------------------------------------------------------------

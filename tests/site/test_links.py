@@ -75,6 +75,15 @@ def test_links_on_the_site(link, on_the_site):
     assert on_site(f"see [it]({link}).", file, page, URL) == f"see [it]({on_the_site})."
 
 
+def test_pages_are_called_by_their_titles_on_the_site():
+    file, page = ROOT / "docs" / "methods" / "mixing.md", PurePosixPath("methods/mixing.md")
+    text = (
+        "[margins.md](margins.md#a), [speed](../speed.md), [../scale.md](../scale.md), [a.md](../../examples/README.md)"
+    )
+    there = f"[](margins.md#a), [speed](../speed.md), [](../scale.md), [a.md]({URL}/blob/main/examples/README.md)"
+    assert on_site(text, file, page, URL) == there
+
+
 def test_what_leads_nowhere_on_the_site_is_listed(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.html").write_text(

@@ -41,6 +41,9 @@ ROW = "| `balanced_softmax_autoaugment` " + "| 100.0 ± 0.0 " * 9 + "| not `a` n
 RESULTS = "# Results\n\n## Wide\n\n" + "| a " * 11 + "|\n" + "| --- " * 11 + "|\n" + ROW * 3
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Folder of the built site, and the warnings of the build."""

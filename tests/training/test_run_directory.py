@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lt_fast import _locks
 from lt_fast.errors import DataError, UsageError
 from lt_fast.training import History, RunDirectory, read_config
-from lt_fast.training import run_directory as module
 from lt_fast.training.run_directory import differences
 
 CONFIG = {"method": "ldam_drw", "optimizer": {"lr": 0.1, "milestones": [0.8, 0.9]}, "epochs": 200}
@@ -205,7 +205,7 @@ def test_a_file_system_without_locks_is_an_error_that_says_so(tmp_path, monkeypa
     def refuse(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(module.fcntl, "flock", refuse)
+    monkeypatch.setattr(_locks.fcntl, "flock", refuse)
     with pytest.raises(DataError, match=r"cannot be written \(No locks available\)"):
         open_and_close(tmp_path / "a")
 

@@ -121,6 +121,16 @@ class Loader:
 
         A process that is forked meanwhile and continues the iterator gets the rest of the batches from workers of its
         own.
+
+        >>> import numpy as np
+        >>> from lt_fast.data import ArraySource, CropFlip
+        >>> from lt_fast.sampling import ShuffledBatchSampler
+        >>> source = ArraySource(np.zeros((6, 8, 8, 1), np.uint8), [0, 0, 0, 0, 1, 1])
+        >>> sampler = ShuffledBatchSampler(6, batch_size=2, seed=0)
+        >>> loader = Loader(source, sampler, transform=CropFlip(mean=(0.5,), std=(0.2,)), seed=0)
+        >>> rows = [batch.index.tolist() for batch in loader.batches(epoch=4, start=1)]
+        >>> rows == [sampler.batch(4, 1), sampler.batch(4, 2)]
+        True
         """
         process, batches = os.getpid(), self._batches(self.plan(epoch, step) for step in range(start, len(self)))
         try:

@@ -183,6 +183,12 @@ class TrainedClassifier:
             DataError: if the folder holds no image.
 
         Source: re-weighting by Saerens et al. 2002, Neural Computation 14(1).
+
+        >>> classifier = load("runs/mammc-0")
+        >>> images = [np.zeros((8, 8), np.uint8), np.full((8, 8), 255, np.uint8)]
+        >>> found = classifier.predict(images, target_prior="uniform", threshold=0.99)
+        >>> found.paths, found.probabilities.shape, found.confidence.shape
+        (('image 0', 'image 1'), (2, 10), (2,))
         """
         items = as_items(images)
         ask = self.question(

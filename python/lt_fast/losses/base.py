@@ -205,6 +205,12 @@ class Loss(nn.Module, metaclass=_LossType):
         Raises:
             ValueError: for ``reduction="none"``, and whatever ``forward`` raises.
             RuntimeError: in ``torch.inference_mode``, unless the loss is one call of the operator with (N, C) logits.
+
+        >>> logits = torch.zeros(1, 2, requires_grad=True)
+        >>> loss, gradient = Loss([50, 5]).loss_and_gradient(logits, torch.tensor([0]))
+        >>> round(loss.item(), 4), gradient
+        (0.6931, tensor([[-0.5000,  0.5000]]))
+        >>> logits.backward(gradient)  # into the network that gave the logits
         """
         labels = (target_a, target_b, lam)
         if type(self).forward is not Loss.forward:

@@ -45,12 +45,11 @@ class MultiLabelLoss(nn.Module):
         ValueError: if a class is empty, a shape does not fit, a target is outside [0, 1] (on the CPU), or an option is
             out of range.
 
-    >>> class Squared(MultiLabelLoss):
-    ...     def entries(self, logits, target, **vectors):
-    ...         return (logits.sigmoid() - target) ** 2
-    >>> criterion = Squared([90, 10], weight=[0.5, 2.0], reduction="none")
-    >>> criterion(torch.zeros(1, 2), torch.tensor([[1, 0]]))
-    tensor([[0.1250, 0.5000]])
+    >>> class SquaredHingeLoss(MultiLabelLoss):
+    ...     def entries(self, logits, target):
+    ...         return (1 - (2 * target - 1) * logits).clamp(min=0) ** 2
+    >>> SquaredHingeLoss([8, 2])(torch.zeros(1, 2), torch.tensor([[0, 1]])).item()
+    1.0
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class MultiLabelBCELoss(MultiLabelLoss):
         reduction: see ``MultiLabelLoss``, also for Shape and Raises.
         empty: see there.
 
-    Source: Cui et al. 2019, arXiv:1901.05555, section 4.1, for class-balanced sigmoid cross entropy; torch's
+    Source: Cui et al. 2019, arXiv:1901.05555, section 4, for class-balanced sigmoid cross entropy; torch's
         ``BCEWithLogitsLoss`` for positive weights.
 
     >>> loss = MultiLabelBCELoss([8, 2], positive_weight=positive_weights([8, 2], num_samples=10))

@@ -25,7 +25,7 @@ class MultiLabelFocalLoss(MultiLabelLoss):
         reduction: see ``MultiLabelLoss``, also for Shape and Raises.
         empty: see there.
 
-    Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5; Cui et al. 2019, arXiv:1901.05555, section 4.3, for
+    Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5; Cui et al. 2019, arXiv:1901.05555, section 4, for
         class-balanced focal loss.
 
     >>> loss = MultiLabelFocalLoss([8, 2], gamma=2.0)
@@ -69,7 +69,7 @@ class AsymmetricLoss(MultiLabelLoss):
         reduction: see ``MultiLabelLoss``, also for Shape and Raises. The official code has ``"sum"``.
         empty: see there.
 
-    Source: Ridnik et al. 2021, arXiv:2009.14119, equation 8; code Alibaba-MIIL/ASL, src/loss_functions/losses.py, whose
+    Source: Ridnik et al. 2021, arXiv:2009.14119; code Alibaba-MIIL/ASL, src/loss_functions/losses.py, whose
         defaults are those here. The paper uses ``gamma_positive=0`` on MS-COCO. Differs from that code: logarithms are
         those of logits, so that none is cut off at 1e-8.
 

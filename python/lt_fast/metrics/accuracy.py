@@ -39,6 +39,11 @@ def confusion_matrix(logits: Scores, labels: Labels) -> NDArray[np.int64]:
         TypeError, ValueError: if shapes, dtypes or labels are wrong.
         DataError: if a score is NaN or +inf, or a row is all -inf.
         MissingExtraError: if scikit-learn is not installed.
+
+    >>> logits = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.5]])
+    >>> confusion_matrix(logits, [0, 1, 1])  # of two images of class 1, one is predicted as class 0
+    array([[1, 0],
+           [1, 1]])
     """
     scores, target = checked_scores(logits, labels)
     classes = range(scores.shape[1])
@@ -50,6 +55,10 @@ def per_class_scores(logits: Scores, labels: Labels) -> PerClassScores:
     """Recall, precision, F1 and number of test samples of every class.
 
     Args, Raises: as ``confusion_matrix``.
+
+    >>> scores = per_class_scores(np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.5]]), [0, 1, 1])
+    >>> scores.recall, scores.precision
+    (array([1. , 0.5]), array([0.5, 1. ]))
     """
     scores, target = checked_scores(logits, labels)
     return scores_by_class(target, scores.argmax(axis=1), scores.shape[1])
@@ -64,23 +73,41 @@ def scores_by_class(target: NDArray[np.int64], predicted: NDArray[np.int64], num
 
 
 def top1_accuracy(logits: Scores, labels: Labels) -> float:
-    """Fraction of the rows whose largest score is at the label; needs numpy alone."""
+    """Fraction of the rows whose largest score is at the label; needs numpy alone.
+
+    >>> top1_accuracy(np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.5], [4.0, 1.0]]), [0, 1, 1, 0])
+    0.75
+    """
     scores, target = checked_scores(logits, labels)
     return float((scores.argmax(axis=1) == target).mean())
 
 
 def balanced_accuracy(logits: Scores, labels: Labels) -> float:
-    """Mean recall over the classes that have test samples; equals top-1 accuracy on a balanced test set."""
+    """Mean recall over the classes that have test samples; equals top-1 accuracy on a balanced test set.
+
+    >>> logits = np.array([[2.0, 1.0]] * 9 + [[1.0, 0.5]])  # always class 0
+    >>> labels = [0] * 9 + [1]
+    >>> top1_accuracy(logits, labels), balanced_accuracy(logits, labels)
+    (0.9, 0.5)
+    """
     return float(np.nanmean(per_class_scores(logits, labels).recall))
 
 
 def macro_f1(logits: Scores, labels: Labels) -> float:
-    """Mean F1 over the classes that are present or predicted, as scikit-learn's ``f1_score(average="macro")``."""
+    """Mean F1 over the classes that are present or predicted, as scikit-learn's ``f1_score(average="macro")``.
+
+    >>> round(macro_f1(np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.5]]), [0, 1, 1]), 4)
+    0.6667
+    """
     return float(np.nanmean(per_class_scores(logits, labels).f1))
 
 
 def worst_class_recall(logits: Scores, labels: Labels) -> float:
-    """Smallest recall of a class that has test samples."""
+    """Smallest recall of a class that has test samples.
+
+    >>> worst_class_recall(np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.5]]), [0, 1, 1])
+    0.5
+    """
     return float(np.nanmin(per_class_scores(logits, labels).recall))
 
 

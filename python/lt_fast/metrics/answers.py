@@ -23,6 +23,10 @@ class Answers(NamedTuple):
         log_likelihood: ``log softmax(logits)[label]``, float64.
         kind: int8; 1 for a row that is a distribution, 2 for one of a 1 and zeros, 0 for any other. Logits that are all
             distributions are a mistake, and only the whole set tells.
+
+    >>> answers = Answers.of(np.array([[2.0, 0.0], [0.0, 1.0]]), [0, 0])
+    >>> answers.prediction, answers.confidence.round(3), answers.log_likelihood.round(3)
+    (array([0, 1]), array([0.881, 0.731]), array([-0.127, -1.313]))
     """
 
     label: NDArray[np.int64]

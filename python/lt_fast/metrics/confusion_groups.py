@@ -16,6 +16,10 @@ class ConfusionSpread(NamedTuple):
             predicted most, second most, and so on; sums to 1.
         effective: ``(C,)``, number of wrong classes that would give each class's errors if all were equally likely, the
             exponential of the entropy of its errors; NaN for a class without errors.
+
+    >>> spread = confusion_spread(np.array([[8, 2, 0], [1, 8, 1], [0, 0, 10]]))
+    >>> isinstance(spread, ConfusionSpread), spread.effective
+    (True, array([ 1.,  2., nan]))
     """
 
     share: NDArray[np.float64]

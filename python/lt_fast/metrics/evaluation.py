@@ -64,6 +64,11 @@ def evaluate(
 
     Source: groups by Liu et al. 2019 (OLTR), arXiv:1904.05160, with the thresholds of
     facebookresearch/classifier-balancing. Peers print 0 or NaN for a group without classes; here it is None.
+
+    >>> logits = np.array([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [1.0, 0.0, 0.5], [0.0, 0.0, 2.0]])
+    >>> found = evaluate(logits, [0, 1, 2, 2], train_counts=[500, 50, 5])
+    >>> {name: round(found[name], 3) for name in ("top1", "balanced_acc", "many_recall", "medium_recall", "few_recall")}
+    {'top1': 0.75, 'balanced_acc': 0.833, 'many_recall': 1.0, 'medium_recall': 1.0, 'few_recall': 0.5}
     """
     found = Evaluation(train_counts, bins=bins, groups=groups).update(logits, labels).compute()
     others = {name: metric(logits, labels) for name, metric in METRICS.items() if name not in found}
@@ -88,6 +93,12 @@ class Evaluation:
         for x, y in loader:
             evaluation.update(model(x), y)
         evaluation.compute()["few_recall"]
+
+    >>> measured = Evaluation([500, 50, 5])
+    >>> _ = measured.update(np.array([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0]]), [0, 1])
+    >>> _ = measured.update(np.array([[1.0, 0.0, 0.5], [0.0, 0.0, 2.0]]), [2, 2])
+    >>> len(measured), measured.compute()["top1"], measured.compute()["few_recall"]
+    (4, 0.75, 0.5)
     """
 
     def __init__(
@@ -179,6 +190,9 @@ def group_recalls(
     """``top1``, ``many_recall``, ``medium_recall`` and ``few_recall`` of ``evaluate``, for curves over epochs.
 
     Args, Raises: as ``evaluate``, at a quarter of its cost. ``GroupRecalls`` counts batch by batch.
+
+    >>> group_recalls(np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 0.5], [3.0, 1.0]]), [0, 1, 1, 0], train_counts=[500, 5])
+    {'top1': 0.75, 'many_recall': 1.0, 'medium_recall': None, 'few_recall': 0.5}
     """
     return GroupRecalls(train_counts, groups=groups).add(logits, labels).result()
 

@@ -26,6 +26,10 @@ def mean_interval(values: Sequence[float] | ArrayLike, level: float = 0.95) -> t
     Raises:
         ValueError: if there is no value, one is not finite, or ``level`` is outside (0, 1).
         MissingExtraError: if SciPy, which scikit-learn brings, is not installed (for n >= 2).
+
+    >>> mean, half_width = mean_interval([0.78, 0.80, 0.79])  # of three seeds
+    >>> round(mean, 3), round(half_width, 3)
+    (0.79, 0.025)
     """
     array = _finite_vector(values)
     level = _checked_level(level)
@@ -57,6 +61,10 @@ def bootstrap_interval(
         ValueError: if there is no value, one is not finite, or a setting is outside its range.
 
     Source: Efron 1979, The Annals of Statistics 7(1); the percentile form.
+
+    >>> low, high = bootstrap_interval([1, 1, 1, 0, 1, 0, 1, 1], seed=0)
+    >>> low, high
+    (0.375, 1.0)
     """
     array = _finite_vector(values)
     level = _checked_level(level)
@@ -114,6 +122,10 @@ def mean_recall_interval(right: ArrayLike, total: ArrayLike, level: float = 0.95
 
     Source: Zou, Huang and Zhang 2009, Computational Statistics & Data Analysis 53(4), for any weighted sum of
     proportions.
+
+    >>> low, high = mean_recall_interval(right=[90, 6], total=[100, 10])
+    >>> round(low, 3), round(high, 3)  # around (0.9 + 0.6) / 2
+    (0.602, 0.868)
     """
     hits, counts = (np.atleast_1d(values) for values in _counted(right, total))
     hits, counts = hits[counts > 0], counts[counts > 0]

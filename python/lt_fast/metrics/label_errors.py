@@ -17,6 +17,10 @@ class LabelErrors:
         given: their labels, int64.
         suggested: the class that the model is confident of, int64.
         self_confidence: probability of the given label, float64.
+
+    >>> found = LabelErrors(np.array([7]), np.array([0]), np.array([2]), np.array([0.03]))
+    >>> len(found), found.rows, found.suggested
+    (1, array([7]), array([2]))
     """
 
     rows: NDArray[np.int64]

@@ -30,6 +30,9 @@ def negative_log_likelihood(logits: Scores, labels: Labels) -> float:
     Raises:
         TypeError, ValueError: if shapes, dtypes or labels are wrong, or the logits are probabilities.
         DataError: if a logit is NaN or +inf, or a row is all -inf.
+
+    >>> round(negative_log_likelihood(np.array([[2.0, 0.0], [0.0, 0.0]]), [0, 1]), 4)
+    0.41
     """
     scores, target = checked_scores(logits, labels)
     refuse_probabilities(scores)

@@ -18,6 +18,10 @@ class ClassMargins(NamedTuple):
         distance: of ``z_y / ||w_y||``, the distance of the features from the boundary of the class, which margin
             calibration corrects; None where no row lengths were given.
         images: test images of the class, int64.
+
+    >>> found = margins_by_class(np.array([[3.0, 1.0], [0.0, 0.5]]), [0, 1])
+    >>> isinstance(found, ClassMargins), found.margin
+    (True, array([2. , 0.5]))
     """
 
     logit: NDArray[np.float64]

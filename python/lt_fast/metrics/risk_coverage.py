@@ -17,6 +17,10 @@ class RiskCoverage:
         risk: fraction of these samples that are predicted wrong, float64 in [0, 1].
         threshold: the confidence, float64 in [0, 1].
         count: these samples, int64.
+
+    >>> curve = risk_coverage([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]], [0, 1, 0])
+    >>> isinstance(curve, RiskCoverage), curve.coverage.round(2), curve.risk.round(2), curve.threshold
+    (True, array([0.33, 0.67, 1.  ]), array([0.  , 0.5 , 0.33]), array([0.9, 0.8, 0.6]))
     """
 
     coverage: NDArray[np.float64]

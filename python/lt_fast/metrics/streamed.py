@@ -25,6 +25,12 @@ class GroupRecalls:
         for x, y in loader:
             recalls.add(model(x), y)
         recalls.result()["few_recall"]
+
+    >>> recalls = GroupRecalls([500, 50, 5])
+    >>> _ = recalls.add(np.array([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0]]), [0, 1])
+    >>> _ = recalls.add(np.array([[1.0, 0.0, 0.5], [0.0, 0.0, 2.0]]), [2, 2])
+    >>> recalls.result()
+    {'top1': 0.75, 'many_recall': 1.0, 'medium_recall': 1.0, 'few_recall': 0.5}
     """
 
     def __init__(self, train_counts: CountsLike, *, groups: tuple[int, int] = (MANY_ABOVE, FEW_BELOW)) -> None:

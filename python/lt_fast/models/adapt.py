@@ -44,6 +44,11 @@ class Adapted(Classifier):
         mean: per channel, that its weights expect, in units of ``pixel / 255``.
         std: per channel, in the same units.
         preset: how photographs are made its images; see ``Preset``.
+
+    >>> import torch
+    >>> model = adapt("torchvision:resnet18", 5)
+    >>> isinstance(model, Adapted), model.backbone.fc, model(torch.zeros(1, 3, 64, 64)).shape
+    (True, Identity(), torch.Size([1, 5]))
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, num_classes: int, expects: "Expects") -> None:

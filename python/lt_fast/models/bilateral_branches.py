@@ -69,6 +69,12 @@ class BilateralBranchNetwork(Classifier):
 
     Source: Zhou et al. 2020 (BBN), arXiv:1912.02413, Section 4; code megvii-research/BBN, in lib/net/network.py and
     lib/backbone/resnet_cifar.py: a residual block per branch, everything before it shared, one classifier of both.
+
+    >>> from lt_fast.models import digits_net
+    >>> model = BilateralBranchNetwork(digits_net(10, seed=0), seed=1)
+    >>> x = torch.zeros(2, 1, 8, 8)
+    >>> model.features(x).shape, model.branch_features(x, "rebalancing").shape
+    (torch.Size([2, 128]), torch.Size([2, 64]))
     """
 
     def __init__(self, network: Classifier, *, seed: int = 0) -> None:

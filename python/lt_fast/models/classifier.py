@@ -14,6 +14,12 @@ class Classifier(nn.Module):
 
     Shape:
         x (N, Ch, H, W) float; ``features(x)`` (N, D); returns (N, C), or (N, E, C) with ``each``.
+
+    >>> import torch
+    >>> from lt_fast.models import digits_net
+    >>> model, x = digits_net(10, seed=0).eval(), torch.zeros(2, 1, 8, 8)
+    >>> isinstance(model, Classifier), torch.equal(model(x), model.head(model.features(x)))
+    (True, True)
     """
 
     head: nn.Module

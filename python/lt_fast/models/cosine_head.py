@@ -47,6 +47,11 @@ class CosineHead(nn.Module):
 
     Source: Cao et al. 2019, arXiv:1906.07413; code kaidic/LDAM-DRW, models/resnet_cifar.py, NormedLinear.
     Differs from that code: the weight is ``(C, D)`` as in ``nn.Linear`` rather than ``(D, C)``.
+
+    >>> head = CosineHead(in_features=4, num_classes=3, seed=0)
+    >>> x = torch.ones(2, 4)
+    >>> head(x).shape, torch.allclose(head(5 * x), head(x))  # the length of a feature does not count
+    (torch.Size([2, 3]), True)
     """
 
     def __init__(

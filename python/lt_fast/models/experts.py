@@ -147,6 +147,11 @@ class MultiExpert(Classifier):
         x (N, Ch, H, W) float; ``features(x)`` (N, E * D); returns (N, C), or (N, E, C) with ``each``.
 
     Source: as of ``ExpertHeads``.
+
+    >>> from lt_fast.models import digits_net
+    >>> model, x = digits_net(10, experts=3, seed=0), torch.zeros(2, 1, 8, 8)
+    >>> isinstance(model, MultiExpert), model(x).shape, model(x, each=True).shape
+    (True, torch.Size([2, 10]), torch.Size([2, 3, 10]))
     """
 
     head: ExpertHeads

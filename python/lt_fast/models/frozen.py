@@ -21,6 +21,15 @@ class Frozen(Classifier):
 
     Shape:
         x (N, Ch, H, W) images, or (N, D) features; returns (N, C).
+
+    >>> import torch
+    >>> from lt_fast.models import digits_net
+    >>> model = Frozen(digits_net(10, seed=0))
+    >>> [name for name, weight in model.named_parameters() if weight.requires_grad]
+    ['head.weight', 'head.bias']
+    >>> x = torch.zeros(2, 1, 8, 8)
+    >>> torch.equal(model(x), model(model.features(x)))  # images, or their features
+    True
     """
 
     def __init__(self, network: Classifier) -> None:

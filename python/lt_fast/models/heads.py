@@ -55,6 +55,12 @@ def swap_head(model: Model, head: nn.Module) -> Model:
 
     Raises:
         ValueError: if ``model`` has no ``head``, or the numbers of inputs differ.
+
+    >>> from lt_fast.models import CosineHead, digits_net
+    >>> model = digits_net(10, seed=0)
+    >>> other = swap_head(model, CosineHead(64, 5))
+    >>> other.num_classes, model.num_classes, other.head
+    (5, 10, CosineHead(in_features=64, num_classes=5))
     """
     if not isinstance(getattr(model, "head", None), nn.Module):
         raise ValueError(f"model must have a module named 'head', got {type(model).__name__} without one")  # noqa: TRY004

@@ -78,6 +78,11 @@ def resnet10(
     Source: Liu et al. 2019, arXiv:1904.05160; code zhmiao/OpenLongTailRecognition-OLTR, models/ResNet10Feature.py, and
     Ren et al. 2020, jiawei-ren/BalancedMetaSoftmax-Classification. Differs from the former: no layer ``fc_add`` before
     the classifier, which the latter and facebookresearch/classifier-balancing leave out, too.
+
+    >>> import torch
+    >>> model = resnet10(20, head="cosine", seed=0)
+    >>> model.features(torch.zeros(1, 3, 64, 64)).shape, model.head
+    (torch.Size([1, 512]), CosineHead(in_features=512, num_classes=20))
     """
     if isinstance(weights, str) and weights == "pretrained":
         raise UsageError("weights must be a file or none for resnet10, got 'pretrained': torchvision has none of it")
@@ -118,6 +123,10 @@ def resnet50(
 
     Source: He et al. 2016, arXiv:1512.03385, Table 1; models/ResNet50Feature.py of
     facebookresearch/classifier-balancing, whose blocks have their stride in the 3 x 3 convolution, as torchvision's.
+
+    >>> model = resnet50(1000, experts=3, expert_width=0.75)
+    >>> model.num_experts
+    3
     """
     made = {"head": head, "weights": weights, "seed": seed, **_experts(experts, split, expert_width)}
     return _of_library("resnet50", num_classes, in_channels, **made)
@@ -156,6 +165,10 @@ def resnet152(
     Source: He et al. 2016, arXiv:1512.03385, Table 1; models/ResNet152Feature.py of
     zhmiao/OpenLongTailRecognition-OLTR, which begins with Caffe's weights of 2015. Differs from that code: the
     pretrained weights are torchvision's, by a newer and better training.
+
+    >>> model = resnet152(365)
+    >>> sum(weight.numel() for weight in model.backbone.parameters()) // 1_000_000
+    58
     """
     made = {"head": head, "weights": weights, "seed": seed, **_experts(experts, split, expert_width)}
     return _of_library("resnet152", num_classes, in_channels, **made)
@@ -192,6 +205,10 @@ def resnext50(
         UsageError, DataError, TypeError, ValueError, MissingExtraError: as ``resnet50``.
 
     Source: Xie et al. 2017, arXiv:1611.05431; models/ResNext50Feature.py of facebookresearch/classifier-balancing.
+
+    >>> model = resnext50(1000, head="cosine")
+    >>> model.head
+    CosineHead(in_features=2048, num_classes=1000)
     """
     made = {"head": head, "weights": weights, "seed": seed, **_experts(experts, split, expert_width)}
     return _of_library("resnext50_32x4d", num_classes, in_channels, **made)

@@ -74,6 +74,10 @@ class ResNetBottleneckCifar(Classifier):
 
     Shape:
         x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 64)``; returns ``(N, num_classes)``. Any H and W.
+
+    >>> model = resnet32_bottleneck(10, seed=0)
+    >>> isinstance(model, ResNetBottleneckCifar), model.features(torch.zeros(1, 3, 32, 32)).shape
+    (True, torch.Size([1, 64]))
     """
 
     def __init__(self, num_classes: int, *, head: str = "linear", in_channels: int = 3) -> None:
@@ -122,6 +126,10 @@ def resnet32_bottleneck(
 
     Source: google-research/google-research, logit_adjustment/models.py, of Menon et al. 2021, arXiv:2007.07314: first
     weights, padding, the batch norm before the pooling and its momentum (0.9 in Keras is 0.1 here) as there.
+
+    >>> model = resnet32_bottleneck(100, head="cosine", seed=0)
+    >>> model(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 100])
     """
     _checks.num_classes(num_classes)
     _checks.integer("in_channels", in_channels, least=1)

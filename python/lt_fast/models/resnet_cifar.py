@@ -66,6 +66,10 @@ class ResNetCifar(Classifier):
     Shape:
         x ``(N, in_channels, H, W)`` float; ``features(x)`` ``(N, 64 * last_blocks)``; returns ``(N, num_classes)``. Any
         H and W.
+
+    >>> model = resnet32(10, seed=0)
+    >>> isinstance(model, ResNetCifar), model.features(torch.zeros(1, 3, 32, 32)).shape
+    (True, torch.Size([1, 64]))
     """
 
     def __init__(
@@ -165,6 +169,10 @@ def resnet32(
     lib/backbone/resnet_cifar.py BBN_ResNet_Cifar. Experts: frank-xwang/RIDE-LongTailRecognition,
     model/ldam_drw_resnets/ride_resnet_cifar.py, whose ``reduce_dimension`` is ``expert_width=0.75``.
     Differs from that code: global average pooling for any image size, where the code pools a square.
+
+    >>> model = resnet32(100, head="cosine", seed=0)
+    >>> model(torch.zeros(2, 3, 32, 32)).shape, sum(weight.numel() for weight in model.parameters())
+    (torch.Size([2, 100]), 469904)
     """
     _checks.num_classes(num_classes)
     _checks.integer("in_channels", in_channels, least=1)

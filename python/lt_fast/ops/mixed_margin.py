@@ -107,6 +107,16 @@ def mixed_margin_loss(
     Source: LDAM, arXiv:1906.07413; maximum margins, arXiv:2206.05380 and its code ihaeyong/Maximum-Margin-LDAM (here
     the own label's score by default, see ``compat``); balanced softmax, arXiv:2007.10740; mam, arXiv:2308.15457; remix,
     arXiv:2007.03943; unimix, arXiv:2111.03874; CP-Mix, arXiv:2411.07621 (its formula reconstructed from the text).
+
+    >>> logits, first, second = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([0]), torch.tensor([2])
+    >>> plain = torch.nn.functional.cross_entropy
+    >>> torch.allclose(mixed_margin_loss(logits, first), plain(logits, first))
+    True
+    >>> mixed = {"target_b": second, "lam": 0.7, "class_counts": [500, 50, 5]}
+    >>> for rule in ("mixup", "mam"):  # the label weight is lam, or follows from the class counts
+    ...     print(rule, round(mixed_margin_loss(logits, first, label_rule=rule, **mixed).item(), 4))
+    mixup 0.7076
+    mam 0.9469
     """
     if (
         type(logits) is Tensor  # as _is_usual, whose frame would cost as much as what it asks

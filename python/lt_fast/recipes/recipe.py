@@ -24,14 +24,22 @@ OF_PHOTOGRAPHS = ("layer_decay", "averaging", "feature_views")
 
 
 class Cited(NamedTuple):
-    """A value and where it comes from: a paper, ``repository: path``, or ``ours: reason``."""
+    """A value and where it comes from: a paper, ``repository: path``, or ``ours: reason``.
+
+    >>> Cited(30.0, "kaidic/LDAM-DRW: losses.py").source
+    'kaidic/LDAM-DRW: losses.py'
+    """
 
     value: Any
     source: str
 
 
 def cited(value: Any, source: str) -> Cited:
-    """Return ``value`` together with its source: a paper, ``repository: path``, or ``ours: reason``."""
+    """Return ``value`` together with its source: a paper, ``repository: path``, or ``ours: reason``.
+
+    >>> cited(30.0, "kaidic/LDAM-DRW: losses.py").value
+    30.0
+    """
     return Cited(value, source)
 
 
@@ -104,7 +112,11 @@ def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
 
 
 class Paper(NamedTuple):
-    """Authors, year and title; the preprint's identifier at arXiv, or "" if there is none."""
+    """Authors, year and title; the preprint's identifier at arXiv, or "" if there is none.
+
+    >>> Paper("Cao et al. 2019, Learning Imbalanced Datasets with LDAM Loss", arxiv="1906.07413").arxiv
+    '1906.07413'
+    """
 
     title: str
     arxiv: str = ""
@@ -205,6 +217,12 @@ def register(entry: "Recipe | Protocol | TrainingProtocol", *, replace: bool = F
     Raises:
         TypeError: if it is none of them.
         UsageError: if the name is taken; names both places.
+
+    >>> gamma = cited(1.0, "Doe 2026, Table 1")
+    >>> mine = register(Recipe("doe_focal", Paper("Doe 2026, A Loss"), "eq. 3", loss=Spec("focal", gamma=gamma)))
+    >>> RECIPES["doe_focal"] is mine  # lt-fast train --recipe FILE.py --method doe_focal
+    True
+    >>> RECIPES.forget("doe_focal")
     """
     for kind, registry in ((Recipe, RECIPES), (Protocol, PROTOCOLS), (TrainingProtocol, TRAINING_PROTOCOLS)):
         if isinstance(entry, kind):
@@ -221,6 +239,10 @@ class Protocol:
         name: of the data set.
         imbalance_ratio: largest over smallest class when none is asked for.
         settings: as of a ``Recipe``; together they must be all that a run needs.
+
+    >>> protocol = Protocol("my-data", imbalance_ratio=50, epochs=cited(60, "ours: enough for it"))
+    >>> protocol.imbalance_ratio, protocol.settings["epochs"].value
+    (50, 60)
     """
 
     name: str

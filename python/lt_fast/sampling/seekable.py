@@ -229,6 +229,12 @@ class SeekableBatchSampler:
         """Start ``epoch`` with the next ``iter()``, from its beginning or a restored position.
 
         An iterator of this epoch that is running continues as before.
+
+        >>> from lt_fast.sampling import ShuffledBatchSampler
+        >>> sampler = ShuffledBatchSampler(6, batch_size=3, seed=0)
+        >>> sampler.set_epoch(7)
+        >>> list(sampler) == [sampler.batch(7, 0), sampler.batch(7, 1)], sampler.epoch  # the next pass is epoch 8
+        (True, 8)
         """
         epoch = self._checked_epoch("epoch", epoch)
         if epoch != self.epoch:
@@ -255,6 +261,11 @@ class SeekableBatchSampler:
             ValueError: if ``rank`` is not in [0, world_size), this sampler is already a shard, or a rank would
                 get no batch. Iterating raises it too, if a framework is about to shard this rank's batches
                 again; the message names its switch.
+
+        >>> from lt_fast.sampling import ShuffledBatchSampler
+        >>> sampler = ShuffledBatchSampler(12, batch_size=3, seed=0)
+        >>> [list(sampler.shard(rank, 2)) for rank in range(2)] == [[sampler[0], sampler[2]], [sampler[1], sampler[3]]]
+        True
         """
         world_size = _checks.integer("world_size", world_size, least=1, most=_MOST_RANKS)
         rank = _checks.integer("rank", rank)

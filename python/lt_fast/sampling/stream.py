@@ -311,7 +311,7 @@ class ClassBalancedStream:
         self.__dict__.update(state)
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type[Any]:  # type: ignore[override]
+    def __class__(self) -> type[Any]:
         """The type, as always. ``isinstance`` reads it first, whenever torch was imported."""
         _join_torch(type(self))
         return type(self)

@@ -43,7 +43,14 @@ class History:
         return [row.get(name) for row in self.rows]
 
     def to_csv(self) -> str:
-        """Return the rows as CSV text with a header; floats in full, an empty cell for None."""
+        """Return the rows as CSV text with a header; floats in full, an empty cell for None.
+
+        >>> history = History([{"epoch": 1, "train_loss": 2.5}, {"epoch": 2, "train_loss": 1.5, "top1": 0.5}])
+        >>> print(history.to_csv(), end="")
+        epoch,train_loss,top1
+        1,2.5,
+        2,1.5,0.5
+        """
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
         writer.writeheader()
