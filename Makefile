@@ -1,6 +1,6 @@
 # The targets for developers. Each one builds what it needs, also in a bare clone.
 PYTHON ?= python3
-# TORCH=cpu: an environment of its own with PyTorch's CPU build, a third of the size of the usual one.
+# TORCH=cpu: an environment of its own with PyTorch's CPU build, less than half the size of the usual one.
 TORCH ?= cuda
 VENV := .venv$(if $(filter cpu,$(TORCH)),-cpu)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -46,7 +46,7 @@ ifeq ($(TORCH),cpu)
 # The same versions. Torch and torchvision come from PyTorch's own index, without hashes: the lock has those of PyPI's files.
 $(VENV)/.installed: requirements.lock scripts/cpu-requirements.py | tools
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the locked packages into $(VENV) (about 2 GB, torch without CUDA)"
+	@echo "installing the locked packages into $(VENV) (about 2.5 GB, torch without CUDA)"
 	@$(BIN)/python scripts/cpu-requirements.py requirements.lock >$(VENV)/requirements-cpu.lock
 	@$(PIP_INSTALL) --no-deps --require-hashes -r $(VENV)/requirements-cpu.lock
 	@$(PIP_INSTALL) --no-deps --index-url $(CPU_INDEX) $$($(BIN)/python scripts/cpu-requirements.py requirements.lock --torch)
