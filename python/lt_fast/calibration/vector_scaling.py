@@ -57,7 +57,7 @@ class VectorScaling(AffineCalibration):
     classes without a sample.
 
     >>> logits = torch.tensor([[3.0, 0.0], [2.0, 0.0], [2.5, 0.0], [0.5, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    >>> scaling = VectorScaling([900, 100]).fit(logits, [0, 0, 0, 1, 1, 1])
+    >>> scaling = VectorScaling([900, 100], penalty=0.2).fit(logits, [0, 0, 0, 1, 1, 1])
     >>> scaling.converged, logits.argmax(dim=1).tolist(), scaling(logits).argmax(dim=1).tolist()
     (True, [0, 0, 0, 0, 0, 1], [0, 0, 0, 1, 1, 1])
     """
