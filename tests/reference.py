@@ -698,6 +698,54 @@ def margin_calibration_loss(logits, target, weights, *, normalization):
     return total / divisor
 
 
+def temperature(logits, target):
+    """Guo et al. 2017, section 4.2: T of the smallest mean -log softmax(z / T)_y, by golden-section search."""
+
+    def loss(inverse):
+        rows = [[inverse * value for value in row] for row in logits]
+        parts = zip(rows, target, strict=True)
+        return math.fsum(max(r) + math.log(math.fsum(math.exp(v - max(r)) for v in r)) - r[y] for r, y in parts)
+
+    low, high, golden = math.exp(-12), math.exp(12), (math.sqrt(5) - 1) / 2
+    while high - low > 1e-9 * high:
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, right) if loss(left) <= loss(right) else (left, high)
+    return 2 / (low + high)
+
+
+def vector_scaling(logits, target, *, penalty, steps=30):
+    """Guo et al. 2017, section 4.2, as factors and offsets of the logits: Newton's method with autograd, in float64.
+
+    The factors are relative to the temperature, and the penalty pulls them to 1 and the offsets to 0. Classes without
+    a sample are not in the softmax, and have the factor 1 / T and the offset 0.
+    """
+    inverse = 1 / temperature(logits.tolist(), target.tolist())
+    seen = sorted(set(target.tolist()))
+    own = torch.tensor([seen.index(label) for label in target.tolist()])
+    scores, count = inverse * logits.double()[:, seen], len(seen)
+
+    def loss(both):
+        moved = both - torch.cat((torch.ones(count), torch.zeros(count))).double()
+        fit = torch.nn.functional.cross_entropy(scores * both[:count] + both[count:], own, reduction="sum")
+        return (fit + penalty / 2 * moved.square().sum()) / len(own)
+
+    both = torch.cat((torch.ones(count), torch.zeros(count))).double()
+    for _ in range(steps):
+        slope = torch.autograd.functional.jacobian(loss, both)
+        if float(slope.abs().max()) < 1e-12:
+            break
+        step = torch.linalg.solve(torch.autograd.functional.hessian(loss, both), slope)
+        length = 1.0
+        while loss(both - length * step) > loss(both):
+            length /= 2
+            if length < 1e-12:
+                break
+        both = both - length * step
+    factor, offset = torch.full((logits.shape[1],), inverse).double(), torch.zeros(logits.shape[1]).double()
+    factor[seen], offset[seen] = inverse * both[:count], both[count:]
+    return factor, offset
+
+
 def margin_calibration_fit(logits, target, counts, weight_norm, *, rates, batches, gamma, momentum, weight_decay,
                            normalization, scale=1.0):  # fmt: skip
     """SGD with momentum on omega and beta, its gradient by hand: d loss / d logit_j = U_y (p_j - [j = y]) / divisor.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lt_fast import ClassCounts, models
-from lt_fast.calibration import CALIBRATORS, collect
+from lt_fast.calibration import CALIBRATORS, collect, load_calibrator
 from lt_fast.errors import DataError, UsageError
 
 COUNTS = ClassCounts([24, 10, 6], names=["peat", "loess", "marl"])
@@ -50,8 +50,10 @@ def test_fit_returns_the_calibrator_and_transform_keeps_the_shape(name):
 
 @every
 def test_fits_logits_alone(name):
-    _, logits, _ = collect(models.digits_net(3), [(images(), LABELS)])
-    calibrated = CALIBRATORS[name](COUNTS).fit(logits, LABELS).transform(logits)
+    model = models.digits_net(3)
+    _, logits, _ = collect(model, [(images(), LABELS)])
+    known = {"weight": model.head.weight, "bias": model.head.bias} if name == "tau_norm" else {}
+    calibrated = CALIBRATORS[name](COUNTS).fit(logits, LABELS, **known).transform(logits)
     assert torch.isfinite(calibrated).all()
 
 
@@ -98,6 +100,50 @@ def test_survives_the_disk(name, tmp_path):
     loaded = CALIBRATORS[name].load(tmp_path / "calibrator")
     assert torch.equal(loaded.transform(given), calibrator.transform(given))
     assert {path.suffix for path in (tmp_path / "calibrator").iterdir()} == {".json", ".safetensors"}
+
+
+@every
+def test_its_tensors_are_a_state_dict_and_its_folder_says_what_it_is(name, tmp_path):
+    calibrator, _, given = fitted(name)
+    wanted, state = calibrator.transform(given), calibrator.state_dict()
+    again = CALIBRATORS[name](COUNTS).load_state_dict({key: value.numpy() for key, value in state.items()})
+    assert torch.equal(again(given), wanted)
+    for tensor in state.values():
+        tensor.zero_()
+    assert torch.equal(calibrator(given), wanted)
+    calibrator.save(tmp_path)
+    assert torch.equal(load_calibrator(tmp_path)(given), wanted)
+    with pytest.raises(DataError, match=r"state must hold .*, got no '"):
+        again.load_state_dict({})
+    first = next(iter(state))
+    with pytest.raises(DataError, match="state must hold finite numbers, got NaN or infinity in"):
+        again.load_state_dict({**state, first: torch.full_like(state[first], torch.nan)})
+    with pytest.raises(RuntimeError, match="must be fitted before state_dict"):
+        CALIBRATORS[name](COUNTS).state_dict()
+
+
+@pytest.mark.parametrize("name", ["retraining", "balms"])
+def test_a_state_dict_says_that_the_head_is_a_cosine_head(name):
+    model = models.digits_net(3, head="cosine")
+    features, _, labels = collect(model, [(images(), LABELS)])
+    calibrator = CALIBRATORS[name](COUNTS).fit(features, labels, head=model.head)
+    assert calibrator.cosine
+    again = CALIBRATORS[name](COUNTS).load_state_dict(calibrator.state_dict())
+    assert torch.equal(again(features), calibrator(features))
+
+
+@every
+def test_takes_arrays_that_torch_cannot_share(name):
+    calibrator, _, given = fitted(name)
+    array, wanted = given.numpy(), calibrator.transform(given)
+    locked = array.copy()
+    locked.setflags(write=False)
+    for other in (locked, array[::-1].copy()[::-1], array.astype(">f4"), array.tolist()):
+        torch.testing.assert_close(calibrator(other), wanted)
+    half = given.bfloat16()
+    torch.testing.assert_close(calibrator(half), calibrator(half.float()))
+    with pytest.raises(TypeError, match="must be floats, got dtype <U"):
+        calibrator(array.astype(str))
 
 
 @every

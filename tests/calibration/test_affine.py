@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import reference
 from lt_fast import ClassCounts
 from lt_fast.calibration import LogitAdjustment, TauNormalization, TemperatureScaling
 from lt_fast.errors import DataError
@@ -28,6 +29,13 @@ def test_the_temperature_minimises_the_likelihood(scale):
         assert loss <= F.cross_entropy(scale * logits / (found.temperature * other), LABELS)
     assert torch.equal(found.transform(logits).argmax(1), logits.argmax(1))
     assert found.temperature == pytest.approx(scale * TemperatureScaling(COUNTS).fit(logits, LABELS).temperature)
+
+
+@pytest.mark.parametrize("strength", [0.2, 3.0, 40.0])
+def test_the_temperature_is_that_of_a_scalar_search(strength):
+    logits = _logits(strength)
+    found = TemperatureScaling(COUNTS).fit(logits.numpy(), LABELS.numpy())
+    assert found.temperature == pytest.approx(reference.temperature(logits.tolist(), LABELS.tolist()), rel=1e-5)
 
 
 def test_a_network_that_is_always_right_gets_a_bounded_temperature():
@@ -71,6 +79,48 @@ def test_tau_is_chosen_by_the_mean_recall():
         head.weight[1] = 0
     with pytest.raises(ValueError, match="head must have rows longer than 0, got 0 for class 1"):
         TauNormalization(COUNTS, tau=1).fit(features, LABELS, head=head)
+
+
+def test_tau_normalises_logits_whose_weight_is_known():
+    head = nn.Linear(4, 3)
+    features = torch.randn(100, 4, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        logits = head(features)
+    weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
+    for tau in (0.7, None):
+        wanted = TauNormalization(COUNTS, tau=tau).fit(features, LABELS, head=head)
+        found = TauNormalization(COUNTS, tau=tau).fit(logits, LABELS, weight=weight, bias=bias)
+        assert found.tau == wanted.tau
+        torch.testing.assert_close(found(logits), wanted(logits))
+    unbiased = TauNormalization(COUNTS, tau=0.7).fit(logits, LABELS, weight=weight.astype(np.float64))
+    torch.testing.assert_close(unbiased.offset, torch.zeros(3))
+
+
+def test_what_tau_normalisation_lacks_is_named():
+    def fit(**known):
+        TauNormalization(COUNTS, tau=1).fit(_logits(), LABELS, **known)
+
+    weight = torch.ones(3, 4)
+    with pytest.raises(ValueError, match="head or weight must be given, got neither; logits alone do not tell"):
+        fit()
+    with pytest.raises(ValueError, match="head and weight must not both be given"):
+        fit(weight=weight, head=nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"weight must have one row a class \(3\), got 4; try weight.T"):
+        fit(weight=weight.T)
+    with pytest.raises(ValueError, match=r"bias must have shape \(3,\), got \(4,\)"):
+        fit(weight=weight, bias=torch.zeros(4))
+    with pytest.raises(ValueError, match="bias must not be given without weight"):
+        fit(bias=torch.zeros(3))
+    with pytest.raises(DataError, match="bias must be finite, got nan for class 1"):
+        fit(weight=weight, bias=[0.0, np.nan, 0.0])
+
+
+def test_adjustment_needs_no_samples():
+    logits = _logits()
+    found = LogitAdjustment(COUNTS, tau=2.0).fit()
+    assert torch.equal(found(logits), LogitAdjustment(COUNTS, tau=2.0).fit(logits, LABELS)(logits))
+    with pytest.raises(ValueError, match="labels must"):
+        LogitAdjustment(COUNTS).fit(logits, [0])
 
 
 def test_adjustment_subtracts_the_log_prior():

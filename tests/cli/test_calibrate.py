@@ -6,11 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import lt_fast as lt
 from lt_fast import experiment
-from lt_fast.calibration import CALIBRATORS
+from lt_fast.calibration import CALIBRATORS, load_calibrator
 from lt_fast.cli import main
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import load_data
@@ -135,6 +136,19 @@ def test_taking_the_training_frequencies_out_twice_is_warned_of(run, tmp_path, c
     for place, method in ((tmp_path / "run", "mc"), (run, "logit_adjustment")):
         _, err = _said(["calibrate", place, "--method", method, "--out", tmp_path / f"c-{method}"], capsys)
         assert err == ""
+
+
+@pytest.mark.filterwarnings("ignore:labels have no sample of class")
+def test_vector_scaling_follows_a_run_and_its_record_says_how_it_went(run, tmp_path, capsys):
+    words = ["--method", "vector-scaling", "--set", "penalty=2", "--out", tmp_path / "c"]
+    out, _ = _said(["calibrate", run, *words], capsys)
+    assert "vector_scaling (penalty=2.0), fitted on the validation images" in out
+    record = json.loads((tmp_path / "c" / "calibration.json").read_text())
+    assert record["summary"]["converged"]
+    assert set(record["summary"]) == {"converged", "slope", "unseen"}
+    saved = load_file(tmp_path / "c" / "predictions.safetensors")
+    found = load_calibrator(tmp_path / "c")(saved["logits"])
+    torch.testing.assert_close(found, saved["calibrated_logits"])
 
 
 def test_a_recipe_fits_its_calibrator_on_the_same_images(tmp_path):

@@ -1,7 +1,8 @@
 """Calibration, a second training stage: learn a few numbers on the outputs of a trained, frozen network.
 
 Every calibrator has ``fit(features_or_logits, labels) -> self``, ``transform(logits) -> logits`` (given features where
-its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``load(folder)``::
+its ``transforms`` says so), ``apply(model) -> model``, ``save(folder)`` and ``load(folder)``; a call is ``transform``,
+``state_dict()`` and ``load_state_dict(state)`` are its tensors, and ``load_calibrator(folder)`` finds the class::
 
     features, logits, labels = collect(model, batches)
     calibrator = MarginCalibration(counts).fit(features, labels, head=model.head)
@@ -27,6 +28,7 @@ from lt_fast.calibration.label_aware_smoothing import (
     label_aware_smoothing_loss,
 )
 from lt_fast.calibration.linear_probe import LinearProbe
+from lt_fast.calibration.loading import load_calibrator
 from lt_fast.calibration.loce import EquilibriumTuning, equilibrium_loss, updated_mean_score
 from lt_fast.calibration.lws import LearnableWeightScaling
 from lt_fast.calibration.margin import MarginCalibration
@@ -37,6 +39,7 @@ from lt_fast.calibration.margin_formulas import (
 )
 from lt_fast.calibration.probe_perturbations import uncertainty_perturbation, virtual_adversarial_loss
 from lt_fast.calibration.retraining import ClassifierRetraining
+from lt_fast.calibration.vector_scaling import VectorScaling
 from lt_fast.registry import CALIBRATORS
 
 __all__ = [
@@ -57,6 +60,7 @@ __all__ = [
     "MarginCalibration",
     "TauNormalization",
     "TemperatureScaling",
+    "VectorScaling",
     "aligned_logits",
     "class_smoothing",
     "collect",
@@ -66,6 +70,7 @@ __all__ = [
     "first_sampling_logits",
     "generalized_reweighting",
     "label_aware_smoothing_loss",
+    "load_calibrator",
     "margin_calibrated_logits",
     "margin_calibration_loss",
     "prediction_stability",

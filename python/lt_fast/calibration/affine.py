@@ -1,7 +1,7 @@
 """Calibrators that multiply each class's logit by a factor and add an offset, found without gradient descent."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lt_fast import _checks
 from lt_fast.calibration import storage
-from lt_fast.calibration.checks import checked_labels, refuse_probabilities
+from lt_fast.calibration.calibrator import Calibrator
+from lt_fast.calibration.checks import as_tensor, checked_labels, checked_matrix, refuse_probabilities
 from lt_fast.calibration.heads import Model, weight_norm, wrap_head
 from lt_fast.calibration.outputs import Outputs
 from lt_fast.counts import ClassCounts, CountsLike
@@ -23,7 +24,7 @@ _LOG_RANGE = 12.0
 _TAUS = tuple(round(0.05 * step, 2) for step in range(41))
 
 
-class AffineCalibration:
+class AffineCalibration(Calibrator):
     """Base of calibrators whose calibrated logit is ``factor_j * logit_j + offset_j``.
 
     Args:
@@ -70,8 +71,12 @@ class AffineCalibration:
             TypeError, ValueError: if shapes, dtypes or labels are wrong, or the logits are probabilities.
             DataError: if a logit is not finite; names its row.
         """
+        return self._fit(features_or_logits, labels, applied=head, head=head)
+
+    def _fit(self, given: Any, labels: Any, *, applied: nn.Module | None, head: nn.Module | None) -> Self:
+        """Learn from the logits ``given``, or from those of ``applied``; ``head`` is what ``_learned`` is told of."""
         with torch.no_grad():
-            logits = Outputs.of(features_or_logits, head, self.counts)
+            logits = Outputs.of(given, applied, self.counts)
             target = checked_labels(labels, self.counts, rows=len(logits), every_class=self.fitted_on == "training")
             factor, offset = self._learned(logits, target.to(logits.device), head)
             self.factor, self.offset = (self.scale * factor).float(), offset.float()
@@ -84,14 +89,15 @@ class AffineCalibration:
             RuntimeError: before ``fit`` or ``load``.
             TypeError, ValueError: if the logits are not floats of shape ``(N, C)``, or are probabilities.
         """
-        given = torch.as_tensor(logits)
-        factor, offset = (each.to(given.device) for each in self._fitted("transform"))
+        given = as_tensor(logits, name="logits")
+        factor, offset = (each.to(given.device) for each in self._fitted("transform").values())
         if not given.is_floating_point():
             raise TypeError(f"logits must be floats, got dtype {given.dtype}")
         if given.ndim != 2 or given.shape[1] != len(factor):  # noqa: PLR2004
             raise ValueError(f"logits must have shape (N, {len(factor)}), got {tuple(given.shape)}")
         refuse_probabilities(given)
-        return factor * given.to(torch.promote_types(given.dtype, factor.dtype)) + offset
+        calibrated = factor * given.to(torch.promote_types(given.dtype, factor.dtype)) + offset
+        return calibrated.where(~torch.isneginf(given), -torch.inf)  # whatever the factor is: 0 * inf is NaN
 
     def apply(self, model: Model, *, head: str = "head") -> Model:
         """Return a copy of ``model`` with a calibrated head called ``head``. ``model`` is not changed.
@@ -100,7 +106,7 @@ class AffineCalibration:
             RuntimeError: before ``fit`` or ``load``.
             ValueError: if there is no such module, or it has another number of classes.
         """
-        return wrap_head(model, *self._fitted("apply"), head=head)
+        return wrap_head(model, *self._fitted("apply").values(), head=head)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``calibrator.json`` and ``calibrator.safetensors`` into ``folder``.
@@ -109,7 +115,7 @@ class AffineCalibration:
             RuntimeError: before ``fit``.
             MissingExtraError: if safetensors is not installed.
         """
-        tensors = dict(zip(_STATE, self._fitted("save"), strict=True))
+        tensors = self._fitted("save")
         counts = {"counts": self.counts.counts.tolist(), "names": list(self.counts.names)}
         storage.write(folder, {"method": self.name, **self._settings(), **counts}, tensors)
 
@@ -128,17 +134,23 @@ class AffineCalibration:
             calibrator = cls(ClassCounts(settings.pop("counts"), names=names), **settings)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{folder} must hold a {cls.name} calibrator, got wrong settings: {error}") from None
-        wrong = [name for name in _STATE if tensors[name].shape != (len(calibrator.counts),)]
-        if wrong:
-            shape = tuple(tensors[wrong[0]].shape)
-            raise DataError(f"{folder} must hold {len(calibrator.counts)} numbers in {wrong[0]!r}, got shape {shape}")
-        calibrator.factor, calibrator.offset = (tensors[name] for name in _STATE)
+        calibrator._restore(tensors, folder)
         return calibrator
 
-    def _fitted(self, what: str) -> tuple[Tensor, Tensor]:
+    def _names(self) -> tuple[str, ...]:
+        return _STATE
+
+    def _restore(self, tensors: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
+        wrong = [name for name in _STATE if tensors[name].shape != (len(self.counts),)]
+        if wrong:
+            shape = tuple(tensors[wrong[0]].shape)
+            raise DataError(f"{folder} must hold {len(self.counts)} numbers in {wrong[0]!r}, got shape {shape}")
+        self.factor, self.offset = (tensors[name] for name in _STATE)
+
+    def _fitted(self, what: str) -> dict[str, Tensor]:
         if self.factor is None or self.offset is None:
             raise RuntimeError(f"{type(self).__name__} must be fitted before {what}; call fit(...) or load(folder)")
-        return self.factor, self.offset
+        return {"factor": self.factor, "offset": self.offset}
 
     def _scaled(self, logits: Outputs) -> Iterator[tuple[slice, Tensor]]:
         """Yield the logits times ``scale`` in float64, block by block with their rows."""
@@ -180,23 +192,35 @@ class TemperatureScaling(AffineCalibration):
         Raises:
             RuntimeError: before ``fit`` or ``load``.
         """
-        return self.scale / float(self._fitted("temperature")[0][0])
+        return self.scale / float(self._fitted("temperature")["factor"][0])
 
     def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        low, high = -_LOG_RANGE, _LOG_RANGE
-        while low < (middle := (low + high) / 2) < high:  # until no number lies between: 55 times
-            low, high = (low, middle) if self._slope(logits, target, float(np.exp(middle))) > 0 else (middle, high)
-        factor = torch.full((logits.num_classes,), float(np.exp(middle)), dtype=torch.float64, device=logits.device)
+        inverse = inverse_temperature(lambda: self._scaled(logits), target)
+        factor = torch.full((logits.num_classes,), inverse, dtype=torch.float64, device=logits.device)
         return factor, torch.zeros_like(factor)
 
-    def _slope(self, logits: Outputs, target: Tensor, inverse: float) -> float:
-        """Return the derivative of the mean negative log-likelihood by the inverse temperature."""
-        slopes = []
-        for rows, scores in self._scaled(logits):
-            probabilities = (scores * inverse).softmax(dim=1)
-            own = scores.gather(1, target[rows, None])
-            slopes.append((probabilities * scores).sum(dim=1, keepdim=True) - own)
-        return float(torch.cat(slopes).mean())
+
+def inverse_temperature(blocks: Callable[[], Iterable[tuple[slice, Tensor]]], target: Tensor) -> float:
+    """Return the factor of the logits with the smallest negative log-likelihood, between exp(-12) and exp(12).
+
+    Args:
+        blocks: gives the rows and the logits of each block, float64, whenever it is called.
+        target: labels of all rows.
+    """
+    low, high = -_LOG_RANGE, _LOG_RANGE
+    while low < (middle := (low + high) / 2) < high:  # until no number lies between: 55 times
+        low, high = (low, middle) if _slope(blocks(), target, float(np.exp(middle))) > 0 else (middle, high)
+    return float(np.exp(middle))
+
+
+def _slope(blocks: Iterable[tuple[slice, Tensor]], target: Tensor, inverse: float) -> float:
+    """Return the derivative of the mean negative log-likelihood by the inverse temperature."""
+    slopes = []
+    for rows, scores in blocks:
+        probabilities = (scores * inverse).softmax(dim=1)
+        own = scores.gather(1, target[rows, None])
+        slopes.append((probabilities * scores).sum(dim=1, keepdim=True) - own)
+    return float(torch.cat(slopes).mean())
 
 
 @register("calibrator", "tau_norm")
@@ -235,11 +259,46 @@ class TauNormalization(AffineCalibration):
     def _settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "scale": self.scale}
 
+    def fit(
+        self,
+        features_or_logits: Any,
+        labels: Any,
+        *,
+        head: nn.Module | None = None,
+        weight: Any = None,
+        bias: Any = None,
+    ) -> Self:
+        """Learn the factors of features and their ``head``, or of logits and the ``weight`` that made them.
+
+        Args:
+            features_or_logits: features ``(N, D)`` when ``head`` is given, else logits ``(N, C)``; float, finite.
+            labels: ``(N,)`` integers in [0, C).
+            head: the trained head, which is not changed.
+            weight: of the trained head, ``(C, D)``, where there is no module.
+            bias: of the trained head, ``(C,)``, which is in the logits; None where it has none.
+
+        Raises:
+            TypeError, ValueError: if shapes, dtypes or labels are wrong, the logits are probabilities, or not exactly
+                one of ``head`` and ``weight`` is given.
+            DataError: if a number is not finite; names its row.
+        """
+        if head is not None and (weight is not None or bias is not None):
+            raise ValueError("head and weight must not both be given; leave out weight and bias")
+        if bias is not None and weight is None:
+            raise ValueError("bias must not be given without weight; pass weight=W (C, D) of the last layer")
+        own = head if weight is None else _GivenHead(weight, bias, self.counts)
+        return self._fit(features_or_logits, labels, applied=head, head=own)
+
     def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:
+        if head is None:
+            raise ValueError(
+                "head or weight must be given, got neither; logits alone do not tell the lengths of the rows: pass "
+                "weight=W (C, D) and bias=b (C,) of the last layer"
+            )
         bias = getattr(head, "bias", None)
         zero = torch.zeros(logits.num_classes, dtype=torch.float64, device=logits.device)
         shift = self.scale * bias.to(zero) if isinstance(bias, Tensor) else zero
-        norm = torch.ones_like(shift) if head is None else weight_norm(head).to(zero)
+        norm = weight_norm(head).to(zero)
         if bool((norm <= 0).any()):
             raise ValueError(f"head must have rows longer than 0, got 0 for class {int((norm <= 0).nonzero()[0])}")
         longer = norm / norm.log().mean().exp()
@@ -255,6 +314,22 @@ class TauNormalization(AffineCalibration):
             for at, tau in enumerate(_TAUS):
                 right[at, rows] = ((scores - shift) * longer**-tau).argmax(dim=1) == target[rows]
         return [_mean_recall(each, target, logits.num_classes) for each in right]
+
+
+class _GivenHead(nn.Module):
+    """The weight ``(C, D)`` and the bias ``(C,)`` of a head that is not at hand as a module."""
+
+    def __init__(self, weight: Any, bias: Any, counts: ClassCounts) -> None:
+        super().__init__()
+        self.weight = checked_matrix(weight, name="weight")
+        self.bias = None if bias is None else as_tensor(bias, name="bias").detach()
+        if len(self.weight) != len(counts):
+            raise ValueError(f"weight must have one row a class ({len(counts)}), got {len(self.weight)}; try weight.T")
+        if self.bias is not None and self.bias.shape != (len(counts),):
+            raise ValueError(f"bias must have shape ({len(counts)},), got {tuple(self.bias.shape)}")
+        if self.bias is not None and not bool(self.bias.isfinite().all()):
+            at = int((~self.bias.isfinite()).nonzero()[0])
+            raise DataError(f"bias must be finite, got {self.bias[at].item()} for class {at}")
 
 
 @register("calibrator", "logit_adjustment")
@@ -286,6 +361,22 @@ class LogitAdjustment(AffineCalibration):
 
     def _settings(self) -> dict[str, Any]:
         return {"tau": self.tau, "scale": self.scale}
+
+    def fit(self, features_or_logits: Any = None, labels: Any = None, *, head: nn.Module | None = None) -> Self:
+        """Compute the offsets from the counts. ``fit()`` alone will do: samples are checked where they are given.
+
+        Args:
+            features_or_logits: features ``(N, D)`` when ``head`` is given, else logits ``(N, C)``; float, finite.
+            labels: ``(N,)`` integers in [0, C).
+            head: the trained head, which is not changed.
+
+        Raises:
+            TypeError, ValueError: if shapes, dtypes or labels are wrong, or the logits are probabilities.
+            DataError: if a logit is not finite; names its row.
+        """
+        if features_or_logits is None and labels is None:
+            features_or_logits, labels, head = torch.zeros(1, len(self.counts)), [0], None
+        return super().fit(features_or_logits, labels, head=head)
 
     def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         prior = torch.from_numpy(self.counts.prior).to(logits.device)

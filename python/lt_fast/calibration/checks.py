@@ -16,6 +16,27 @@ MAX_EPOCHS = 1_000_000
 _SUM_TOLERANCE = 1e-2  # wide enough for probabilities that were once bfloat16
 
 
+def as_tensor(values: Any, *, name: str) -> Tensor:
+    """Return ``values`` as a tensor: a tensor as it is, else its numbers, copied where torch cannot share the memory.
+
+    An array that is read-only, runs backwards, or has another byte order (a memory map, a slice, a file of another
+    machine) is copied.
+
+    Raises:
+        TypeError: if torch has no such dtype.
+    """
+    if isinstance(values, Tensor):
+        return values
+    array = np.asarray(values)
+    if isinstance(values, list | tuple) and array.dtype == np.float64:
+        array = array.astype(np.float32)  # as torch reads numbers of Python
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be floats, got dtype {array.dtype}; pass a tensor, or array.astype('float32')")
+    native = array.dtype.newbyteorder("=")
+    backwards = any(stride < 0 for stride in array.strides)
+    return torch.from_numpy(array.astype(native, copy=backwards or not array.flags.writeable))
+
+
 def checked_matrix(values: Any, *, name: str) -> Tensor:
     """Return ``values`` as a detached float32 or float64 tensor ``(N, columns)`` on its own device.
 
@@ -24,7 +45,7 @@ def checked_matrix(values: Any, *, name: str) -> Tensor:
         ValueError: if the shape is wrong or there is no row.
         DataError: if a value is NaN or infinite; names its row and column.
     """
-    matrix = torch.as_tensor(values).detach()
+    matrix = as_tensor(values, name=name).detach()
     if not matrix.is_floating_point():
         raise TypeError(f"{name} must be floats, got dtype {matrix.dtype}")
     if matrix.ndim != 2 or 0 in matrix.shape:  # noqa: PLR2004

@@ -81,6 +81,18 @@ def read(
     return settings, tensors
 
 
+def method_of(folder: str | os.PathLike[str]) -> Any:
+    """Return the name of the method that a saved calibrator records, unchecked; None where it records none.
+
+    Raises:
+        DataError: if the file is missing or is no JSON object; names it.
+    """
+    path = Path(folder) / _SETTINGS
+    if not os.path.lexists(path):
+        raise DataError(f"{path} must exist; save a calibrator into {Path(folder)} first")
+    return _settings(path).get("method")
+
+
 def tie(folder: str | os.PathLike[str], ties: Mapping[str, str]) -> None:
     """Record in a saved calibrator what it was fitted for: names to digests.
 

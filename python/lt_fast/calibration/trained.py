@@ -1,7 +1,7 @@
 """What calibrators that stochastic gradient descent trains on features in memory have in common."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from lt_fast import _checks
 from lt_fast.calibration import storage
 from lt_fast.calibration.batch_norm import with_statistics
-from lt_fast.calibration.checks import MAX_EPOCHS, checked_labels, rows_of_a_view
+from lt_fast.calibration.calibrator import Calibrator
+from lt_fast.calibration.checks import MAX_EPOCHS, as_tensor, checked_labels, rows_of_a_view
 from lt_fast.calibration.descent import Order, class_balanced, cosine_rate, minimise, shuffled
 from lt_fast.calibration.heads import Model
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy
@@ -20,7 +21,7 @@ _STATISTIC = "batch_norm:"  # begins the names of its tensors in a file
 _SETTINGS = ("epochs", "lr", "batch_size", "momentum", "weight_decay", "scale", "views", "seed", "empty")
 
 
-class TrainedCalibration:
+class TrainedCalibration(Calibrator):
     """Base of calibrators that are trained on features or logits: settings of the descent, checks, files.
 
     SGD with momentum takes one pass over N rows per epoch, with one learning rate per epoch, a cosine from ``lr`` to 0.
@@ -131,6 +132,29 @@ class TrainedCalibration:
         calibrator._restore(tensors, folder)
         return calibrator
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of the tensors that have been learned, and ``cosine`` where the kind of the head matters.
+
+        Raises:
+            RuntimeError: before ``fit`` or ``load``.
+        """
+        kind = {} if self.cosine is None else {"cosine": torch.tensor(self.cosine)}
+        return {**super().state_dict(), **kind}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Self:
+        """Take over the tensors of ``state_dict()`` of a calibrator with the same settings, and return self.
+
+        Raises:
+            DataError: if a tensor is missing, has another shape or is not finite; nothing has changed then.
+        """
+        super().load_state_dict(state)
+        if "cosine" in state:
+            self.cosine = bool(state["cosine"])
+        return self
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(name for name in self.kept if not name.endswith("?"))
+
     def _restore(self, tensors: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
         """Take over the tensors of a file.
 
@@ -233,7 +257,7 @@ class TrainedCalibration:
             RuntimeError: before ``fit`` or ``load``.
             TypeError, ValueError: if it is not floats of shape ``(N, columns)``.
         """
-        tensor = torch.as_tensor(given)
+        tensor = as_tensor(given, name=self.transforms)
         if not tensor.is_floating_point():
             raise TypeError(f"{self.transforms} must be floats, got dtype {tensor.dtype}")
         if tensor.ndim != 2 or tensor.shape[1] != columns:  # noqa: PLR2004

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         help="mc (margin), crt (retraining), lws, disalign, mislas (label_aware_smoothing), temperature, "
-        "tau_norm, logit_adjustment, or a registered one",
+        "vector_scaling, tau_norm, logit_adjustment, or a registered one",
     )
     parser.add_argument(
         "--out",

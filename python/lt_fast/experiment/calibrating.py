@@ -31,7 +31,7 @@ CALIBRATION_RECORD = "calibration.json"
 
 ALIASES = {
     "mc": "margin", "crt": "retraining", "mislas": "label_aware_smoothing", "tau-norm": "tau_norm",
-    "logit-adjustment": "logit_adjustment",
+    "logit-adjustment": "logit_adjustment", "vector-scaling": "vector_scaling",
 }  # fmt: skip
 """Names of the papers for calibrators of the registry."""
 
@@ -61,7 +61,8 @@ def calibrate_run(
     Args:
         run_dir: of the run; nothing in it changes unless ``out`` is left out.
         method: of the registry of calibrators: ``margin`` (``mc``), ``retraining`` (``crt``), ``temperature``,
-            ``tau_norm``, ``logit_adjustment``, ``lws``, ``disalign``, ``label_aware_smoothing`` (``mislas``), ...
+            ``vector_scaling``, ``tau_norm``, ``logit_adjustment``, ``lws``, ``disalign``, ``label_aware_smoothing``
+            (``mislas``), ...
         out: a new folder; ``<run_dir>/calibrations/<method>`` when left out.
         options: of the calibrator, as values or as text.
         device: where the network runs.

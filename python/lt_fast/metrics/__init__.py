@@ -13,6 +13,7 @@ from lt_fast.metrics.accuracy import (
     worst_class_recall,
 )
 from lt_fast.metrics.answers import Answers
+from lt_fast.metrics.before_after import BeforeAfter, before_and_after
 from lt_fast.metrics.calibration_error import (
     Reliability,
     expected_calibration_error,
@@ -38,6 +39,7 @@ from lt_fast.metrics.streamed import GroupRecalls
 __all__ = [
     "METRICS",
     "Answers",
+    "BeforeAfter",
     "ClassMargins",
     "ConfusionSpread",
     "Evaluation",
@@ -47,6 +49,7 @@ __all__ = [
     "RiskCoverage",
     "average_precision",
     "balanced_accuracy",
+    "before_and_after",
     "bootstrap_interval",
     "confusion_matrix",
     "confusion_spread",
