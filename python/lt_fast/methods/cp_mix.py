@@ -89,7 +89,7 @@ class ConfusionPairing(Classification):
     [('train',), ('train',), None, None]
     >>> x = torch.linspace(0, 1, 256).reshape(4, 1, 8, 8)
     >>> _ = method({"train": Batch(views=(x,), target=torch.tensor([0, 0, 0, 1]))})
-    >>> method.record.up_to_date().total  # predictions that have been counted
+    >>> method.summary()["confusions"]["predictions"]
     4
     """
 
@@ -137,7 +137,7 @@ class ConfusionPairing(Classification):
             "temperature": temperature, "uniform_fraction": uniform_fraction, "condition": condition,
         }  # fmt: skip
         self._pairs: ConfusionPairBatchSampler | None = None
-        self._classes: Sequence[str] = ()
+        self._classes: Sequence[str] = counts.names
         self._second_stage = False
 
     def loaders(self, data: TrainingData) -> Mapping[str, Loader]:

@@ -180,7 +180,10 @@ class FeatureAugmentation(Classification):
 
     def _measured(self) -> Tensor:
         """Return the cross entropy of the validation images summed by class, over the number of all, (C,) float64."""
-        assert self._validation is not None, "loaders(data) comes first"
+        if self._validation is None:
+            raise RuntimeError(
+                "loaders(data) must be called before the second epoch, which reads the validation images"
+            )
         sums = torch.zeros_like(self.validation_loss)
         images = torch.zeros_like(sums[:1])
         with in_eval_mode(self):

@@ -151,7 +151,10 @@ class FeatureMixing(Method):
 
     @torch.no_grad()
     def _confusions(self) -> ConfusionCounts:
-        assert self._validation is not None, "loaders(data) comes first"
+        if self._validation is None:
+            raise RuntimeError(
+                "loaders(data) must be called before an epoch that mixes by features, which reads the validation images"
+            )
         counts, device = ConfusionCounts(self.table.counts.num_classes), self.table_epoch.device
         with in_eval_mode(self.method):
             for batch in self._validation.batches(0):
