@@ -89,7 +89,7 @@ def newest_wheel() -> Path:
     Raises:
         SystemExit: if there is none.
     """
-    found = sorted((ROOT / "dist").glob("lt_fast-*.whl"), key=lambda path: path.stat().st_mtime)
+    found = sorted((ROOT / "dist").glob("lt_fast-*x86_64.whl"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise SystemExit("dist must hold a wheel, got none; run `make wheel` first, or name one with --wheel FILE")
     return found[-1]

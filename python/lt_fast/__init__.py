@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lt_fast.sweeps.sweep import sweep
     from lt_fast.versions import show_versions
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ClassCounts",

@@ -27,6 +27,11 @@ def _folded(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``"1 epoch"`` or ``"2 epochs"``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def shown(value: Any) -> str:
     """Return ``repr(value)`` for an error message, on one line and shortened where it is long.
 

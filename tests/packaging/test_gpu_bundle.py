@@ -16,7 +16,7 @@ from benches import cuda
 import forked
 
 ROOT = Path(__file__).parents[2]
-WHEEL = "lt_fast-0.1.0-cp311-abi3-linux_x86_64.whl"
+WHEEL = "lt_fast-0.2.0-cp311-abi3-linux_x86_64.whl"
 
 
 def loaded(path):
@@ -30,7 +30,7 @@ def loaded(path):
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
     with zipfile.ZipFile(folder / WHEEL, "w") as wheel:
-        wheel.writestr("lt_fast-0.1.0.dist-info/METADATA", "Name: lt-fast\n")
+        wheel.writestr("lt_fast-0.2.0.dist-info/METADATA", "Name: lt-fast\n")
     loaded(ROOT / "scripts" / "gpu-bundle.py").build(folder / "out", folder / WHEEL)
     return folder / "out"
 

@@ -125,7 +125,7 @@ def _show(method: str, data: str | None, protocol: str | None, output: Output) -
         modes = _fitting(experiment.training_protocol_of(protocol), chosen, asked=data is not None)
     given: dict[str, Any] = {name: {"mode": mode, "protocol": protocol} for name, mode in modes.items()}
     values = {name: experiment.values_of(recipe.name, name, **given[name]) for name in modes}
-    output.say(f"{recipe.name}: {recipe.title}\n  {recipe.paper.title} ({_preprint(recipe)}; {recipe.equations})")
+    output.say(f"{recipe.name}: {recipe.title}\n  {recipe.paper.title}{_where(recipe)}")
     costs = measured_costs()
     output.say(f"  needs: {_needs(recipe.settings)}; costs: {recipe.cost}")
     output.say(f"  {_in_words(recipe.name, costs)}")
@@ -177,8 +177,11 @@ def _shown(value: Any) -> str:
     return ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
 
 
-def _preprint(recipe: Any) -> str:
-    return f"arXiv:{recipe.paper.arxiv}" if recipe.paper.arxiv else "-"
+def _where(recipe: Any) -> str:
+    """Return the preprint and the equations in brackets; nothing where the recipe names neither."""
+    preprint = f"arXiv:{recipe.paper.arxiv}" if recipe.paper.arxiv else ""
+    known = "; ".join(filter(None, (preprint, recipe.equations)))
+    return f" ({known})" if known else ""
 
 
 def _needs(settings: Mapping[str, Any]) -> str:

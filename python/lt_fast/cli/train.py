@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_fast._extras import require
-from lt_fast._text import nearest
+from lt_fast._text import counted, nearest
 from lt_fast.cli.output import Output
 from lt_fast.errors import UsageError
 from lt_fast.ranks import Ranks
@@ -591,9 +591,10 @@ def _describe(config: dict[str, Any]) -> str:
         folds = f", {options['folds']} folds" if options["folds"] else ""
         how = {"freeze": "frozen", "finetune": "fine-tuned", "scratch": "from new weights"}[config["mode"]]
         return (
-            f"{recipe} on {options['path']}: {network} {how}{folds}, seed {config['seed']}, {config['epochs']} epochs"
+            f"{recipe} on {options['path']}: {network} {how}{folds}, seed {config['seed']}, "
+            f"{counted(config['epochs'], 'epoch')}"
         )
     return (
         f"{recipe} on {config['data']}: imbalance ratio {config['imbalance_ratio']:g}, "
-        f"{config['profile']} profile, seed {config['seed']}, {config['epochs']} epochs"
+        f"{config['profile']} profile, seed {config['seed']}, {counted(config['epochs'], 'epoch')}"
     )
