@@ -22,12 +22,6 @@ ROOT = Path(lt_fast.__file__).parent
 ALONE = ("batch", "counts", "ranks", "versions")
 """Public modules outside of a package: what they define is public."""
 
-UNFINISHED = {
-    "calibration",
-    "methods",
-}
-"""Packages of which some callables have no example yet."""
-
 
 def packages():
     """The names below ``lt_fast`` of every public package and module."""
@@ -58,13 +52,9 @@ def lacks(name, documented):
     return None
 
 
-@pytest.mark.parametrize("package", sorted(set(packages()) - UNFINISHED))
+@pytest.mark.parametrize("package", packages())
 def test_every_public_callable_has_an_example(package):
     assert [lack for name, each in public(package).items() if (lack := lacks(name, each))] == []
-
-
-def test_what_is_unfinished_exists():
-    assert set(packages()) >= UNFINISHED
 
 
 def test_the_walk_finds_what_a_user_imports():

@@ -288,6 +288,14 @@ def test_a_run_tells_saves_and_draws_its_confusions(tmp_path, capsys):
     assert again["metrics_before_calibration"] == result["metrics_before_calibration"]
 
 
+def test_a_loop_without_loaders_is_told_the_classes_of_the_counts():
+    counts = ClassCounts([3, 2], names=["cat", "dog"])
+    method = ConfusionPairing(nn.Flatten(), counts, CrossEntropyLoss(counts))
+    method({"train": Batch(views=(torch.tensor([[0.0, 9.0], [0.0, 9.0]]),), target=torch.tensor([0, 1]))})
+    pair = {"true": "cat", "predicted": "dog", "count": 1, "share": 1.0}
+    assert method.summary()["confusions"] == {"predictions": 2, "errors": 1, "most_frequent": [pair]}
+
+
 def test_no_mixture_is_left(data):
     with pytest.raises(ValueError, match="mix_pairs must be True with regularize=False, got False: no mixture is left"):
         parts_of(data, mix_pairs=False, regularize=False)

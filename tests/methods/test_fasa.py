@@ -197,6 +197,14 @@ def test_a_network_without_features_or_a_class_without_images_is_refused():
         FeatureAugmentation(NoBatchNorm(10), empty, CrossEntropyLoss([3] * 10))
 
 
+def test_without_validation_images_it_says_what_to_call():
+    counts = ClassCounts([3] * 10)
+    method = FeatureAugmentation(NoBatchNorm(10), counts, CrossEntropyLoss(counts))
+    method.on_epoch_start(0, 4)
+    with pytest.raises(RuntimeError, match=r"loaders\(data\) must be called before the second epoch"):
+        method.on_epoch_start(1, 4)
+
+
 def test_a_run_without_scikit_learn_is_refused_before_it_starts(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
     data = training_data()

@@ -206,6 +206,13 @@ def test_a_run_without_validation_images_says_what_to_do():
         parts_of(validation=0.0)
 
 
+def test_without_validation_images_it_says_what_to_call():
+    data = training_data(mixer=MIXERS["otmix"])
+    method = FeatureMixing(Recorded(NoBatchNorm(10)), data.mixer, 10)
+    with pytest.raises(RuntimeError, match=r"loaders\(data\) must be called before an epoch that mixes by features"):
+        method.on_epoch_start(epoch_by_transport(method), 6)
+
+
 def test_a_run_without_pot_is_refused_before_it_starts(monkeypatch):
     monkeypatch.setitem(sys.modules, "ot", None)
     with pytest.raises(MissingExtraError, match=r"the mixer otmix needs POT, .*'lt-fast\[transport\]'"):

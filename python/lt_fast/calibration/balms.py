@@ -31,6 +31,11 @@ def first_sampling_logits(class_counts: CountsLike, power: float) -> NDArray[np.
         TypeError, ValueError: if ``power`` is not finite, or the counts are not counts.
 
     Source: code jiawei-ren/BalancedMetaSoftmax-Classification, data/MetaSampler.py, init_weights_sampler.
+
+    >>> for power in (0, 1):
+    ...     print(torch.from_numpy(first_sampling_logits([90, 10], power)).sigmoid())
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+    tensor([0.1000, 0.9000], dtype=torch.float64)
     """
     power = _checks.number("init_power", power)
     counts = ClassCounts(class_counts).counts.astype(np.float64)
@@ -184,12 +189,6 @@ class BalancedMetaSoftmax(TrainedClassifier):
     Raises:
         TypeError, ValueError: if a setting is outside its range.
 
-    Example::
-
-        features, logits, labels = collect(model, batches)
-        calibrator = BalancedMetaSoftmax(counts).fit(features, labels, head=model.head)
-        calibrated = calibrator.apply(model)
-
     Source: Ren et al. 2020, arXiv:2007.10740, Section 3.2; code jiawei-ren/BalancedMetaSoftmax-Classification,
     run_networks.py meta_forward, data/MetaSampler.py, whose settings for CIFAR (2,000 steps of 512) are the defaults,
     but for the number of epochs.
@@ -199,6 +198,12 @@ class BalancedMetaSoftmax(TrainedClassifier):
     validation set. They are drawn independently, where it goes through classes in shuffled rounds. The cosine begins
     with ``lr``, where the code takes its first step before the first epoch; the last epoch is kept, not the best on
     the test set; new offsets are 0, where ``nn.Linear`` draws them.
+
+    >>> labels = torch.tensor([0] * 90 + [1] * 10)
+    >>> features = torch.tensor([[0.0]] * 60 + [[1.0]] * 40)  # at 1 there are 30 images of class 0 and all of class 1
+    >>> calibrator = BalancedMetaSoftmax([90, 10], epochs=20, batch_size=64).fit(features, labels)
+    >>> calibrator.transform(torch.tensor([[0.0], [1.0]])).argmax(1)
+    tensor([0, 1])
     """
 
     name = "balms"

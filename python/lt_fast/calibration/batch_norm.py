@@ -37,6 +37,10 @@ def shifted_statistics(
         ValueError: if a batch is mixed, or has one value per channel, which has no variance.
 
     Source: Zhong et al. 2021 (MiSLAS), arXiv:2104.00466, Section 3.4; code dvlab-research/MiSLAS, train_stage2.py.
+
+    >>> model = nn.Sequential(nn.BatchNorm1d(1, momentum=0.5))  # its running mean is 0, its running variance 1
+    >>> shifted_statistics(model, [(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]))])
+    {'0.running_mean': tensor([1.]), '0.running_var': tensor([1.5000])}
     """
     moving = copy.deepcopy(unwrapped(model)).eval()
     if device is not None:
@@ -64,6 +68,12 @@ def with_statistics(model: Model, statistics: Mapping[str, Tensor]) -> Model:
 
     Raises:
         ValueError: if it has no such buffer, or one of another shape.
+
+    >>> model = nn.Sequential(nn.BatchNorm1d(1, momentum=0.5))
+    >>> balanced_batches = [(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]))]
+    >>> shifted = with_statistics(model, shifted_statistics(model, balanced_batches))
+    >>> model[0].running_mean, shifted[0].running_mean
+    (tensor([0.]), tensor([1.]))
     """
     changed = copy.deepcopy(model)
     own = dict(unwrapped(changed).named_buffers())

@@ -22,6 +22,11 @@ class Collected(NamedTuple):
         features: what the head was given, ``(N, D)`` float32.
         logits: what it returned, ``(N, C)`` float32; ``(0, C)`` where they were not asked for.
         labels: ``(N,)`` int64.
+
+    >>> from lt_fast.models import digits_net
+    >>> found = collect(digits_net(2, seed=0), [(torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 0, 1]))])
+    >>> isinstance(found, Collected), found.features.shape, found.logits.shape, found.labels
+    (True, torch.Size([4, 64]), torch.Size([4, 2]), tensor([0, 0, 0, 1]))
     """
 
     features: Tensor
@@ -65,6 +70,13 @@ def collect(
         ValueError: if there is no batch, a batch is mixed, its labels and images differ in number, a label is outside
             [0, C), there is no module called ``head``, the forward pass does not call it exactly once, or the model
             returns something other than its output.
+
+    >>> from lt_fast.models import digits_net
+    >>> model = digits_net(2, seed=0)
+    >>> batches = [(torch.zeros(3, 1, 8, 8), torch.tensor([0, 0, 1])), (torch.ones(1, 1, 8, 8), torch.tensor([1]))]
+    >>> features, logits, labels = collect(model, batches)
+    >>> features.shape, labels, torch.allclose(model.head(features), logits, atol=1e-6)
+    (torch.Size([4, 64]), tensor([0, 0, 1, 1]), True)
     """
     columns, empty = Columns(), torch.empty(0)
     for features, logits, labels in collected_batches(
@@ -94,6 +106,13 @@ def collected_batches(
     Until the last batch is taken or the generator is closed, the model is in eval mode, and with ``train_batch_norm``
     all but its batch norms: these normalise by the batch, and their running statistics move. Args, Raises: as
     ``collect``.
+
+    >>> from lt_fast.models import digits_net
+    >>> batches = [(torch.zeros(3, 1, 8, 8), torch.tensor([0, 0, 1])), (torch.ones(1, 1, 8, 8), torch.tensor([1]))]
+    >>> for features, logits, labels in collected_batches(digits_net(2, seed=0), batches):
+    ...     print(features.shape, logits.shape, labels)
+    torch.Size([3, 64]) torch.Size([3, 2]) tensor([0, 0, 1])
+    torch.Size([1, 64]) torch.Size([1, 2]) tensor([1])
     """
     target_device = _device(model, device)
     calls, own = _Calls(head), unwrapped(model)  # a compiled model would not call the hook, a parallel one its copies'

@@ -35,6 +35,12 @@ def aligned_logits(logits: Tensor, confidence: Tensor, logit_scale: Tensor, logi
         ``(N, C)``.
 
     Source: Zhang et al. 2021, arXiv:2103.16370, Section 3.2; code ``DisAlignLinear`` of Megvii-BaseDetection/cvpods.
+
+    >>> logits, confidence = torch.tensor([[2.0, 0.0]] * 3), torch.tensor([-20.0, 0.0, 20.0])
+    >>> aligned_logits(logits, confidence, torch.tensor([0.5, 0.0]), torch.tensor([0.0, 1.0])).round(decimals=2)
+    tensor([[2.0000, 0.0000],
+            [2.5000, 0.5000],
+            [3.0000, 1.0000]])
     """
     sure = confidence.sigmoid()[:, None]
     return (1 + sure * logit_scale) * logits + sure * logit_bias
@@ -51,6 +57,14 @@ class AlignedHead(nn.Module):
 
     Shape:
         x ``(N, D)`` float; returns ``(N, C)``.
+
+    >>> from lt_fast.models import CosineHead
+    >>> learned = {"logit_scale": torch.zeros(2), "logit_bias": torch.tensor([0.0, 1.0])}
+    >>> learned |= {"confidence_weight": torch.tensor([20.0, 0.0]), "confidence_bias": torch.zeros(1)}
+    >>> head, x = AlignedHead(CosineHead(2, 2, seed=0), 30.0, learned), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> (head(x) - 30 * head.inner(x)).detach().round(decimals=2)  # the offset, wholly and half
+    tensor([[0.0000, 1.0000],
+            [0.0000, 0.5000]])
     """
 
     logit_scale: Tensor
@@ -119,17 +133,17 @@ class DisAlign(TrainedCalibration):
     Raises:
         TypeError, ValueError: if a setting is outside its range.
 
-    Example::
-
-        features, logits, labels = collect(model, batches)
-        calibrator = DisAlign(counts).fit(features, labels, head=model.head)
-        calibrated = calibrator.apply(model)
-
     Source: Zhang et al. 2021, arXiv:2103.16370; code Megvii-BaseDetection/DisAlign, whose settings for ImageNet-LT
     (classification/imagenetlt/resnext50/...disalign.10e/config.py) are the defaults; ``DisAlignLinear`` and
     ``GRWCrossEntropyLoss`` of Megvii-BaseDetection/cvpods.
     Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
     ``views``, where the code sends augmented images through the network in every epoch, in train mode.
+
+    >>> labels, logits = torch.tensor([0] * 90 + [1] * 10), torch.tensor([[3.0, 0.0]] * 60 + [[1.1, 0.0]] * 40)
+    >>> calibrator = DisAlign([90, 10], epochs=50).fit(logits, labels)
+    >>> undecided = logits[-1:]  # 30 images of class 0 have these logits, and all 10 of class 1
+    >>> undecided.argmax(1), calibrator.transform(undecided).argmax(1)
+    (tensor([0]), tensor([1]))
     """
 
     name = "disalign"

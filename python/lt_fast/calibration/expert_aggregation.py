@@ -28,6 +28,13 @@ def prediction_stability(first: Tensor, second: Tensor, share: Tensor) -> Tensor
         share: of each expert, (E,).
 
     Source: Zhang et al. 2022 (SADE), arXiv:2107.09249, equation 4; code Vanint/SADE-AgnosticLT, test_training_cifar.py.
+
+    >>> first = torch.tensor([[[9.0, 0.0], [9.0, 0.0]]])  # of 1 image by 2 experts in 2 classes
+    >>> second = torch.tensor([[[0.0, 9.0], [9.0, 0.0]]])  # the first expert predicts another class for the other view
+    >>> for share in ([1.0, 0.0], [0.0, 1.0]):
+    ...     print(round(prediction_stability(first, second, torch.tensor(share)).item(), 2))
+    0.0
+    1.0
     """
     one, other = ((share[None, :, None] * each).sum(dim=1).softmax(dim=1) for each in (first, second))
     return F.cosine_similarity(one, other, dim=1, eps=1e-6).mean()
@@ -64,16 +71,18 @@ class ExpertAggregation(TrainedCalibration):
     Raises:
         TypeError, ValueError: if a setting is outside its range.
 
-    Example::
-
-        first, second = (collect(model, batches).features for batches in two_views)    # labels play no part
-        calibrator = ExpertAggregation(counts, scale=30, views=2)
-        aggregated = calibrator.fit(torch.cat([first, second]), head=model.head).apply(model)
-
     Source: Zhang et al. 2022 (SADE), arXiv:2107.09249, Section 4.3; code Vanint/SADE-AgnosticLT, test_training_cifar.py
     and configs/test_time_cifar100_ir100_sade.json, whose settings are the defaults.
     Differs from that code: views are those of the training's augmentation, computed once, where the code adds colour
     jitter, grey and blur and draws anew in each epoch.
+
+    >>> from lt_fast.models import digits_net
+    >>> head = digits_net(3, experts=2, expert_width=0.5, seed=0).head
+    >>> first = torch.linspace(-1, 1, 5 * 64).reshape(5, 64)
+    >>> second = torch.cat([-first[:, :32], first[:, 32:]], dim=1)  # unsteady features of the first expert
+    >>> calibrator = ExpertAggregation([50, 20, 10], epochs=50, views=2).fit(torch.cat([first, second]), head=head)
+    >>> calibrator.share.round(decimals=1)
+    tensor([0., 1.])
     """
 
     name = "test_time_aggregation"

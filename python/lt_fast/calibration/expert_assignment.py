@@ -136,17 +136,19 @@ class ExpertAssignment(TrainedCalibration):
     Raises:
         TypeError, ValueError: if a setting is outside its range.
 
-    Example::
-
-        features, logits, labels = collect(model, batches)              # a network made with experts=3
-        calibrator = ExpertAssignment(counts, scale=30).fit(features, labels, head=model.head)
-        logits, used = calibrator.predict(model, images)                # computes no more experts than are asked
-        print(used.float().mean())
-
     Source: Wang et al. 2021 (RIDE), arXiv:2010.01809, Section 3.3; code frank-xwang/RIDE-LongTailRecognition, model/
     ldam_drw_resnets/ea_resnet_cifar.py and configs/config_imbalance_cifar100_ride_ea.json, whose settings are the
     defaults. Differs from that code: the features are computed once, and without augmentation unless there are
     ``views``; at most C logits are looked at.
+
+    >>> from lt_fast.models import digits_net
+    >>> head = digits_net(2, experts=2, expert_width=0.5, seed=0).head
+    >>> features = torch.arange(64.0 * 64).sin().reshape(64, 64)
+    >>> labels = head(features).argmax(1)  # what both experts say together
+    >>> calibrator = ExpertAssignment(labels.bincount(), positive_weight=5, epochs=10, batch_size=16)
+    >>> logits = calibrator.fit(features, labels, head=head).transform(features)
+    >>> (logits.argmax(1) == labels).float().mean() > 0.9, calibrator.used[0] > 0  # and one expert was enough for some
+    (tensor(True), tensor(True))
     """
 
     name = "expert_assignment"

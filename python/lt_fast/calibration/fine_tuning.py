@@ -45,6 +45,13 @@ def fine_tuned(
     Source: code pujacomputes/classifier_playground, train_simplicity_bias.py train_loop with ``train_batchnorm`` off,
     of Trivedi et al. 2023, arXiv:2303.13500. Its scheduler takes a step of the epochs' cosine at every batch, so that
     the rate goes up and down; here the caller gives one rate per epoch.
+
+    >>> from lt_fast.models import digits_net
+    >>> model, y = digits_net(2, seed=0), torch.tensor([0, 0, 0, 1])
+    >>> x = y.float().reshape(4, 1, 1, 1).expand(4, 1, 8, 8)
+    >>> tuned, losses = fine_tuned(model, [[(x, y)]] * 5, rates=[0.05] * 5)
+    >>> losses[4] < losses[0], torch.equal(tuned.head.weight, model.head.weight)
+    (True, False)
     """
     if not rates:
         raise ValueError("rates must have the learning rate of at least one epoch, got none")

@@ -16,6 +16,12 @@ def weight_norm(head: nn.Module) -> Tensor:
 
     Raises:
         ValueError: if ``head`` has neither that method nor a ``weight`` of shape ``(C, D)``.
+
+    >>> from lt_fast.models import CosineHead, digits_net
+    >>> head = digits_net(2, seed=0).head  # linear, of 64 features
+    >>> _ = head.weight.data.copy_(torch.tensor([[1.0], [0.5]]))
+    >>> weight_norm(head), weight_norm(CosineHead(64, 2, seed=0))
+    (tensor([8., 4.]), tensor([1., 1.]))
     """
     own = getattr(head, "weight_norm", None)
     if own is not None:
@@ -48,6 +54,10 @@ class CalibratedHead(nn.Module):
 
     Shape:
         x ``(N, D)`` float; returns ``(N, C)``.
+
+    >>> head = CalibratedHead(nn.Identity(), factor=torch.tensor([1.0, 2.0]), offset=torch.tensor([0.0, 0.5]))
+    >>> head(torch.tensor([[1.0, 1.0]]))
+    tensor([[1.0000, 2.5000]])
     """
 
     factor: Tensor

@@ -30,6 +30,9 @@ def class_smoothing(class_counts: CountsLike, smooth_head: float, smooth_tail: f
 
     Source: Zhong et al. 2021 (MiSLAS), arXiv:2104.00466, equation 5; code dvlab-research/MiSLAS, methods.py, "concave".
     Differs from that code: equal counts, for which it divides by 0.
+
+    >>> class_smoothing([500, 50, 5], smooth_head=0.4, smooth_tail=0.1).round(3).tolist()
+    [0.4, 0.143, 0.1]
     """
     smooth_head = _checks.number("smooth_head", smooth_head, least=0, below=1)
     smooth_tail = _checks.number("smooth_tail", smooth_tail, least=0, below=1)
@@ -50,6 +53,14 @@ def label_aware_smoothing_loss(logits: Tensor, target: Tensor, smoothing: Tensor
 
     Source: Zhong et al. 2021 (MiSLAS), arXiv:2104.00466, equation 3; code dvlab-research/MiSLAS, methods.py. As in that
     code the smoothing is spread over all C classes; the paper spreads it over the other C - 1.
+
+    >>> logits, target = torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 0])
+    >>> plain = nn.functional.cross_entropy(logits, target, label_smoothing=0.1)
+    >>> for smoothing in ([0.1, 0.1], [0.4, 0.1]):
+    ...     loss = label_aware_smoothing_loss(logits, target, torch.tensor(smoothing))
+    ...     print(round(loss.item(), 4), round(plain.item(), 4))
+    0.2269 0.2269
+    0.5269 0.2269
     """
     log_p = logits.log_softmax(dim=1)
     own, share = log_p.gather(1, target[:, None])[:, 0], smoothing[target]
@@ -99,13 +110,6 @@ class LabelAwareSmoothing(TrainedCalibration):
     Raises:
         TypeError, ValueError: if a setting is outside its range.
 
-    Example::
-
-        calibrator = LabelAwareSmoothing(counts, smooth_head=0.4, smooth_tail=0.1)
-        calibrator.shift(model, class_balanced_batches)
-        features, logits, labels = collect(calibrator.adapted(model), batches)
-        calibrated = calibrator.fit(features, labels, head=model.head).apply(model)
-
     Source: Zhong et al. 2021 (MiSLAS), arXiv:2104.00466; code dvlab-research/MiSLAS, train_stage2.py, whose settings
     for CIFAR-100-LT at ratio 100 are the defaults, without the shift (its config: on for CIFAR-100, off for CIFAR-10).
     Differs from that code: the features are computed once, in eval mode, and without augmentation unless there are
@@ -114,6 +118,16 @@ class LabelAwareSmoothing(TrainedCalibration):
     moved first, and it learns on features normalised by them. Classes are drawn independently, where it goes through
     them in shuffled rounds; an epoch has no step beyond N draws, where it has one or two; the last epoch is kept, not
     the best on the test set.
+
+    >>> from lt_fast.calibration import collect
+    >>> from lt_fast.models import digits_net
+    >>> model, y = digits_net(2, seed=0).eval(), torch.tensor([0, 0, 0, 1])
+    >>> x, calibrator = (1.0 - y).reshape(4, 1, 1, 1).expand(4, 1, 8, 8), LabelAwareSmoothing([3, 1])
+    >>> calibrator.shift(model, [(x[2:], y[2:])])  # a class-balanced batch
+    >>> features, _, labels = collect(calibrator.adapted(model), [(x, y)])
+    >>> calibrated = calibrator.fit(features, labels, head=model.head).apply(model)
+    >>> calibrated(x).argmax(1), calibrated.head.factor.shape, len(calibrator.statistics)
+    (tensor([0, 0, 0, 1]), torch.Size([2]), 8)
     """
 
     name = "label_aware_smoothing"

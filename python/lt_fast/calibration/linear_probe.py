@@ -78,13 +78,6 @@ class LinearProbe(TrainedCalibration):
     Raises:
         TypeError, ValueError: if a setting is outside its range.
 
-    Example::
-
-        features, logits, labels = collect(model, batches)
-        probe = LinearProbe(counts, variant="udp").fit(features, labels, head=model.head)
-        probe.finetune(model, (augmented.batches(epoch) for epoch in range(3)), epochs=3)  # or not
-        classifier = probe.apply(model)
-
     Source: Trivedi, Koutra and Thiagarajan 2023, arXiv:2303.13500; code pujacomputes/classifier_playground,
     lps_utils.py and train_simplicity_bias.py. Epochs, rate, batch and weight decay of the probe and of the fine-tuning
     are those of its scripts/run_lp+ft.sh, ``penalty`` of ``"vat"``, its ``radius`` and ``distance`` those of utils.py
@@ -93,6 +86,14 @@ class LinearProbe(TrainedCalibration):
     probe's changes with every batch, and from ``lr`` to 0, where it multiplies ``lr`` by ``batch_size / 256`` and ends
     at 1e-5 of that; new offsets are 0, where ``nn.Linear`` draws them; the last, smaller batch is used; fine-tuning
     ends with the last epoch. Its greedy soup, chosen on the test set, is left out.
+
+    >>> labels = torch.tensor([0] * 90 + [1] * 10)
+    >>> features = torch.tensor([[0.0]] * 60 + [[1.0]] * 40)  # at 1 there are 30 images of class 0 and all of class 1
+    >>> for balanced in (False, True):
+    ...     probe = LinearProbe([90, 10], variant="vat", radius=0.1, balanced=balanced, epochs=10, lr=1.0)
+    ...     print(probe.fit(features, labels).transform(torch.tensor([[0.0], [1.0]])).argmax(1))
+    tensor([0, 0])
+    tensor([0, 1])
     """
 
     name = "linear_probe"

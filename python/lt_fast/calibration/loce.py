@@ -31,6 +31,12 @@ def equilibrium_loss(logits: Tensor, target: Tensor, mean_score: Tensor) -> Tens
         logits ``(N, C)``; target ``(N,)`` int64; mean_score ``(C,)``, > 0.
 
     Source: Feng, Zhong, Huang 2021 (LOCE), arXiv:2108.07507; code fcjian/LOCE, mmdet/models/losses/equilibrium_loss.py.
+
+    >>> logits, target = torch.tensor([[2.0, 0.0, 1.0], [0.5, 0.0, 1.5]]), torch.tensor([0, 2])
+    >>> round(equilibrium_loss(logits, target, torch.tensor([0.7, 0.2, 0.1])).item(), 4)  # balanced softmax
+    0.7395
+    >>> round(equilibrium_loss(logits, target, torch.tensor([0.5, 0.5, 0.5])).item(), 4)  # cross entropy
+    0.436
     """
     return F.cross_entropy(logits + mean_score.log(), target)
 
@@ -47,6 +53,10 @@ def updated_mean_score(mean_score: Tensor, score: Tensor, target: Tensor, decay:
         decay: weight of the past after one image, in [0, 1].
 
     Source: code fcjian/LOCE, mmdet/models/roi_heads/loce_roi_head.py, _update_mean_score.
+
+    >>> mean_score, target = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0, 0, 1])
+    >>> updated_mean_score(mean_score, torch.tensor([1.0, 0.8, 0.1]), target, decay=0.9)
+    tensor([0.5760, 0.4600, 0.5000])
     """
     counts = torch.zeros_like(mean_score).index_add_(0, target, torch.ones_like(score))
     means = torch.zeros_like(mean_score).index_add_(0, target, score) / counts.clamp(min=1)
@@ -132,18 +142,18 @@ class EquilibriumTuning(TrainedClassifier):
     Raises:
         TypeError, ValueError: if a setting is outside its range.
 
-    Example::
-
-        features, logits, labels = collect(model, batches)
-        calibrator = EquilibriumTuning(counts).fit(features, labels, head=model.head)
-        calibrated = calibrator.apply(model)
-
     Source: Feng, Zhong, Huang 2021 (LOCE), arXiv:2108.07507; code fcjian/LOCE, loce_roi_head.py, mfs.py and
     configs/loce, whose settings are the defaults: it tunes the last layers of a trained detector for 6 epochs.
     Differs from that code, which detects: an image takes the place of an object, so that there is no background class
     and a memory holds one feature of an image where it has sixteen shifted boxes; the features are computed once, in
     eval mode, and without augmentation unless there are ``views``; no warm-up; batch size, learning rate and weight
     decay are ours.
+
+    >>> labels = torch.tensor([0] * 90 + [1] * 10)
+    >>> features = torch.tensor([[0.0]] * 60 + [[1.0]] * 40)  # at 1 there are 30 images of class 0 and all of class 1
+    >>> calibrator = EquilibriumTuning([90, 10], epochs=40).fit(features, labels)
+    >>> calibrator.mean_score > torch.tensor([0.5, 0.4])  # the minimum of cross entropy has 0.92 and 0.25
+    tensor([True, True])
     """
 
     name = "loce"

@@ -47,12 +47,6 @@ class LearnableWeightScaling(TrainedCalibration):
     Raises:
         TypeError, ValueError: if a setting is outside its range.
 
-    Example::
-
-        features, logits, labels = collect(model, batches)
-        calibrator = LearnableWeightScaling(counts).fit(features, labels, head=model.head)
-        calibrated = calibrator.apply(model)
-
     Source: Kang et al. 2020, arXiv:1910.09217, section 4.4; code facebookresearch/classifier-balancing,
     models/TauNormClassifier.py, whose settings for ImageNet-LT (config/ImageNet_LT/cls_lws.yaml) are the defaults;
     Places-LT has lr 0.1 and batch 256, iNaturalist a weight decay of 1e-4.
@@ -61,6 +55,12 @@ class LearnableWeightScaling(TrainedCalibration):
     drawn independently, where it takes four samples of each in turn; the last, smaller batch of an epoch is used; the
     cosine begins with ``lr``, where the code takes its first step before the first epoch, so that its last epoch has
     the rate 0; the last epoch is kept, not the best on validation images.
+
+    >>> labels, logits = torch.tensor([0] * 90 + [1] * 10), torch.tensor([[3.0, 0.1]] * 60 + [[1.6, 0.5]] * 40)
+    >>> calibrator = LearnableWeightScaling([90, 10], epochs=50).fit(logits, labels)
+    >>> undecided = logits[-1:]  # 30 images of class 0 have these logits, and all 10 of class 1
+    >>> undecided.argmax(1), calibrator.transform(undecided).argmax(1)
+    (tensor([0]), tensor([1]))
     """
 
     name = "lws"

@@ -25,6 +25,11 @@ def generalized_reweighting(class_counts: CountsLike, gamma: float = 1.2) -> NDA
 
     Source: Zhang et al. 2021 (DisAlign), arXiv:2103.16370; Wang et al. 2022 (MARC), arXiv:2112.07225, gamma 1.2;
     code microsoft/robustlearn, marc/loss/GRWLoss.py.
+
+    >>> generalized_reweighting([500, 50, 5], gamma=1.2).round(3).tolist()
+    [0.011, 0.177, 2.811]
+    >>> generalized_reweighting([500, 50, 5], gamma=0).tolist()
+    [1.0, 1.0, 1.0]
     """
     gamma = _checks.number("gamma", gamma, least=0)
     counts = ClassCounts(class_counts).counts.astype(np.float64)
@@ -47,6 +52,11 @@ def margin_calibrated_logits(
         logits ``(N, C)`` float; omega, beta, weight_norm ``(C,)``; returns ``(N, C)``.
 
     Source: Wang et al. 2022, arXiv:2112.07225; code microsoft/robustlearn, marc/models/MARCClassifier.py (scale 1).
+
+    >>> import torch
+    >>> logits, weight_norm = torch.tensor([[2.0, 1.0]]), torch.tensor([1.0, 0.5])
+    >>> margin_calibrated_logits(logits, torch.tensor([1.0, 1.0]), torch.tensor([-0.5, 2.0]), weight_norm)
+    tensor([[1.5000, 2.0000]])
     """
     return scale * (omega * logits + beta * weight_norm)
 
@@ -62,6 +72,13 @@ def margin_calibration_loss(
 
     Raises:
         ValueError: if ``normalization`` is another name.
+
+    >>> import torch
+    >>> logits, target, weight = torch.zeros(3, 2), torch.tensor([0, 0, 0]), torch.tensor([0.25, 1.75])
+    >>> for normalization in NORMALIZATIONS:
+    ...     print(round(margin_calibration_loss(logits, target, weight, normalization=normalization).item(), 4))
+    0.6931
+    0.1733
     """
     if checked_normalization(normalization) == "weights":
         return F.cross_entropy(logits, target, weight)

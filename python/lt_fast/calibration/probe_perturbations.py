@@ -25,13 +25,15 @@ def virtual_adversarial_loss(
         radius: length of the perturbation.
         distance: from the features to where the direction is looked for.
 
-    Example::
-
-        loss = F.cross_entropy(probe(x), y) + 0.1 * virtual_adversarial_loss(probe, x)
-
     Source: code pujacomputes/classifier_playground, vat_loss.py and lps_utils.py linear_probe_vat, of Trivedi et al.
     2023, arXiv:2303.13500; virtual adversarial training: Miyato et al. 2018, arXiv:1704.03976, whose direction begins
     at random.
+
+    >>> features = torch.tensor([[0.5, 0.4], [0.1, 0.2]])
+    >>> for slope in (1, 3):  # a steeper classifier changes more
+    ...     print(round(virtual_adversarial_loss(lambda x: slope * x, features).item(), 2))
+    0.23
+    1.26
     """
     with torch.no_grad():
         constant = F.softmax(logits_of(features), dim=1)
@@ -56,13 +58,13 @@ def uncertainty_perturbation(
         step_size: of each step.
         steps: number of steps.
 
-    Example::
-
-        r = uncertainty_perturbation(probe, x)
-        loss = F.cross_entropy(probe(x), y) + F.cross_entropy(probe(x + r), y)
-
     Source: code pujacomputes/classifier_playground, train_simplicity_bias.py linear_probe_udp, of Trivedi et al. 2023,
     arXiv:2303.13500; there the logarithm of a probability that underflows is NaN, here it is not.
+
+    >>> def logits_of(x):
+    ...     return x * torch.tensor([2.0, 1.0])
+    >>> uncertainty_perturbation(logits_of, torch.tensor([[3.0, 0.0]]), radius=0.5)  # towards equal logits
+    tensor([[-0.5000,  0.5000]])
     """
     given = features.detach()
     found = torch.zeros_like(given)

@@ -59,6 +59,12 @@ class ClassifierRetraining(TrainedCalibration):
     cosine begins with ``lr``, where the code takes its first step before the first epoch, so that its last epoch has
     the rate 0; the last epoch is kept, not the best on validation images; new offsets are 0, where ``nn.Linear`` draws
     them.
+
+    >>> labels = torch.tensor([0] * 90 + [1] * 10)
+    >>> features = torch.tensor([[0.0]] * 60 + [[1.0]] * 40)  # at 1 there are 30 images of class 0 and all of class 1
+    >>> calibrator = ClassifierRetraining([90, 10], start="fresh", batch_size=50).fit(features, labels)
+    >>> calibrator.transform(torch.tensor([[0.0], [1.0]])).argmax(1)
+    tensor([0, 1])
     """
 
     name = "retraining"

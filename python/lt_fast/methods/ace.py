@@ -33,6 +33,18 @@ class AllyComplementaryExperts(Classification):
     Source: after Cai et al. 2021 (ACE), arXiv:2108.02385, of which the abstract alone was available: "a
     distribution-adaptive optimizer to adjust the learning pace of each expert". That the pace is the share of the
     images, and the plain mean over the experts that know a class, are ours; see ``ACELoss``.
+
+    >>> from lt_fast.losses import ACELoss
+    >>> from lt_fast.models import digits_net
+    >>> counts = ClassCounts([500, 120, 40, 9, 2, 1])
+    >>> model = digits_net(6, head="cosine", experts=3, seed=0)
+    >>> method = AllyComplementaryExperts(model, ACELoss(counts, experts=3), counts, logit_scale=30.0)
+    >>> [round(pace, 3) for pace in method.pace]  # of the experts of all, of four and of two classes
+    [1.0, 0.077, 0.004]
+    >>> model.head.share[:, [0, 2, 5]].round(decimals=2)  # of each expert in the logits of three classes
+    tensor([[1.0000, 0.5000, 0.3300],
+            [0.0000, 0.5000, 0.3300],
+            [0.0000, 0.0000, 0.3300]])
     """
 
     def __init__(

@@ -66,6 +66,18 @@ class BilateralBranches(Classification):
     bbn_mix. Two passes through the shared layers as in that code, so that batch norm sees each batch apart.
     Differs from it: ``share_length`` is 1 for a training of any length unless it is given, where that code has 100 / 90
     for 90 epochs and 200 / 180 for 180; draws are a function of (seed, epoch, position).
+
+    >>> from lt_fast.losses import CrossEntropyLoss
+    >>> from lt_fast.models import digits_net
+    >>> method = BilateralBranches(digits_net(2, seed=0), CrossEntropyLoss([3, 1]))
+    >>> x, y = torch.linspace(0, 1, 256).reshape(4, 1, 8, 8), torch.tensor([0, 0, 0, 1])
+    >>> batches = {"train": Batch(views=(x,), target=y), "reversed": Batch(views=(x,), target=1 - y)}
+    >>> for epoch in (0, 50):
+    ...     method.on_epoch_start(epoch, 100)
+    ...     (slope,) = torch.autograd.grad(method(batches).loss, method.model.head.weight)
+    ...     print(method.share.item(), [bool(part.any()) for part in slope.chunk(2, dim=1)])  # do the branches count?
+    1.0 [True, False]
+    0.75 [True, True]
     """
 
     def __init__(

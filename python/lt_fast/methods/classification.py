@@ -37,6 +37,14 @@ class Classification(Method):
 
     Source of ``unmixed_pass``: ntucllab/imbalanced-DL, strategy/_mixup_drw.py, _remix_drw.py and _mamix_drw.py, which
     measure the accuracy on the training images so.
+
+    >>> from lt_fast.losses import CrossEntropyLoss
+    >>> from lt_fast.models import digits_net
+    >>> model, criterion = digits_net(2, seed=0), CrossEntropyLoss([3, 1])
+    >>> batch = Batch(views=(torch.linspace(0, 1, 256).reshape(4, 1, 8, 8),), target=torch.tensor([0, 0, 0, 1]))
+    >>> loss = Classification(model, criterion)({"train": batch}).loss
+    >>> torch.equal(loss, criterion(model(batch.x), batch.target))
+    True
     """
 
     def __init__(

@@ -81,6 +81,16 @@ class ConfusionPairing(Classification):
       Ours is ``"same"``.
     - ``condition``: a pair of a class is drawn from "a subset" of the confusion pairs. Ours is ``"true"``.
     - epochs: the paper has "longer training" without a number that is available. Stages are fractions of any length.
+
+    >>> from lt_fast.models import digits_net
+    >>> counts, model = ClassCounts([3, 1]), digits_net(2, seed=0)
+    >>> method = ConfusionPairing(model, counts, BalancedSoftmaxLoss(counts), stage_2_from=0.5)
+    >>> [method.active(epoch, 4) for epoch in range(4)]  # None is all: plain images, pairs, and mixed images
+    [('train',), ('train',), None, None]
+    >>> x = torch.linspace(0, 1, 256).reshape(4, 1, 8, 8)
+    >>> _ = method({"train": Batch(views=(x,), target=torch.tensor([0, 0, 0, 1]))})
+    >>> method.summary()["confusions"]["predictions"]
+    4
     """
 
     graphable = False  # predictions are counted on the host
@@ -127,7 +137,7 @@ class ConfusionPairing(Classification):
             "temperature": temperature, "uniform_fraction": uniform_fraction, "condition": condition,
         }  # fmt: skip
         self._pairs: ConfusionPairBatchSampler | None = None
-        self._classes: Sequence[str] = ()
+        self._classes: Sequence[str] = counts.names
         self._second_stage = False
 
     def loaders(self, data: TrainingData) -> Mapping[str, Loader]:

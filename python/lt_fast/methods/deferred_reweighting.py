@@ -25,6 +25,13 @@ class DeferredReweighting(nn.Module):
     Source: Cao et al. 2019, arXiv:1906.07413, algorithm 1; code kaidic/LDAM-DRW, cifar_train.py.
     Differs from that code: a fraction, 0.8, instead of epoch 160, so that any number of epochs works (there,
     ``epoch // 160`` runs past its table of weights from epoch 320 on).
+
+    >>> from lt_fast.losses import CrossEntropyLoss, effective_number_weights
+    >>> counts = [500, 50, 5]
+    >>> weighted = CrossEntropyLoss(counts, weight=effective_number_weights(counts))
+    >>> criterion = DeferredReweighting(CrossEntropyLoss(counts), weighted, defer_until=0.8)
+    >>> [criterion.at(epoch, 200) is weighted for epoch in (0, 159, 160)]
+    [False, False, True]
     """
 
     def __init__(self, plain: nn.Module, reweighted: nn.Module, *, defer_until: float = 0.8) -> None:

@@ -26,6 +26,10 @@ def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float) -
 
     Source: Hinton et al. 2015, arXiv:1503.02531; code frank-xwang/RIDE-LongTailRecognition, model/loss.py,
     RIDELossWithDistill.
+
+    >>> student, teacher = torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]])
+    >>> [round(distillation_loss(each, teacher, temperature=1.5).item(), 4) for each in (student, teacher)]
+    [0.2891, 0.0]
     """
     own = (student / temperature).log_softmax(dim=1)
     theirs = (teacher.detach() / temperature).log_softmax(dim=1)
@@ -53,13 +57,17 @@ class Distillation(Classification):
     Raises:
         TypeError, ValueError: as ``Classification``, and if a number is out of range.
 
-    Example::
-
-        method = Distillation(student, RIDELoss(counts), teacher=trained, logit_scale=30.0)
-        loss = method.training_step({"train": batch}).loss            # after on_epoch_start(epoch, epochs)
-
     Source: Wang et al. 2021 (RIDE), arXiv:2010.01809, Section 3.2; code frank-xwang/RIDE-LongTailRecognition,
     model/loss.py, RIDELossWithDistill, with a teacher of six experts.
+
+    >>> from lt_fast.losses import CrossEntropyLoss
+    >>> from lt_fast.models import digits_net
+    >>> student, teacher = (digits_net(2, seed=seed) for seed in (0, 1))
+    >>> method = Distillation(student, CrossEntropyLoss([3, 1]), teacher=teacher, weight=2.0)
+    >>> batch = Batch(views=(torch.linspace(0, 1, 256).reshape(4, 1, 8, 8),), target=torch.tensor([0, 0, 0, 1]))
+    >>> loss, logs = method({"train": batch})
+    >>> torch.allclose(loss, method.criterion(student(batch.x), batch.target) + 2 * logs["distillation"])
+    True
     """
 
     graphable = False  # the teacher is no part of the method

@@ -64,6 +64,14 @@ class FeatureAugmentation(Classification):
     that there is no background class; it gives affinity propagation squared distances as similarities, which puts
     distant classes together, where here they are negative (``compat``); where affinity propagation finds no clusters
     every class is one, where the code changes nothing; the first epoch of 24 without virtual features is a fraction.
+
+    >>> from lt_fast.losses import CrossEntropyLoss
+    >>> from lt_fast.models import digits_net
+    >>> method = FeatureAugmentation(digits_net(2, seed=0), ClassCounts([3, 1]), CrossEntropyLoss([3, 1]), start_at=0.0)
+    >>> method.on_epoch_start(0, 10)
+    >>> loss = method({"train": Batch(views=(torch.zeros(3, 1, 8, 8),), target=torch.tensor([0, 0, 0]))}).loss
+    >>> method.probability, method.statistics.seen  # class 1 has no virtual features before its first image
+    (tensor([0.2500, 0.7500], dtype=torch.float64), tensor([ True, False]))
     """
 
     graphable = False  # what is drawn is decided on the host
@@ -172,7 +180,10 @@ class FeatureAugmentation(Classification):
 
     def _measured(self) -> Tensor:
         """Return the cross entropy of the validation images summed by class, over the number of all, (C,) float64."""
-        assert self._validation is not None, "loaders(data) comes first"
+        if self._validation is None:
+            raise RuntimeError(
+                "loaders(data) must be called before the second epoch, which reads the validation images"
+            )
         sums = torch.zeros_like(self.validation_loss)
         images = torch.zeros_like(sums[:1])
         with in_eval_mode(self):

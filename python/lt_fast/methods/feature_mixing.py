@@ -26,7 +26,14 @@ _COPY, _MODEL = "method.model.", "model."
 
 @runtime_checkable
 class FeatureMixer(Protocol):
-    """A mixer that chooses by features which image of a batch is pasted into, such as ``lt_fast.mixing.OTMix``."""
+    """A mixer that chooses by features which image of a batch is pasted into, such as ``lt_fast.mixing.OTMix``.
+
+    >>> from lt_fast.mixing import Mixup, OTMix
+    >>> isinstance(OTMix([0] * 90 + [1] * 10, image_size=32, epochs=240, seed=0), FeatureMixer)
+    True
+    >>> isinstance(Mixup(seed=0), FeatureMixer)
+    False
+    """
 
     def by_features(self, epoch: int) -> bool:
         """Return whether ``epoch`` mixes so; its plans are then unmixed."""
@@ -69,6 +76,13 @@ class FeatureMixing(Method):
     from it: the confusions come from validation images, where the code has those of the test set; a class without such
     images is never confused; features are pooled ones, in evaluation mode, so that batch norm's statistics see the
     mixed images alone, where the code has the last feature maps in training mode and their statistics twice.
+
+    >>> import lt_fast as lt
+    >>> mixer = lt.mixing.OTMix([0] * 90 + [1] * 10, image_size=8, epochs=12, seed=0)
+    >>> method = lt.methods.Classification(lt.models.digits_net(2, seed=0), lt.losses.CrossEntropyLoss([90, 10]))
+    >>> mixing = FeatureMixing(method, mixer, num_classes=2)
+    >>> mixing.model is method.model, [epoch for epoch in range(12) if mixer.by_features(epoch)]  # the network chooses
+    (True, [3, 5, 6, 7, 8, 11])
     """
 
     graphable = False  # pairs are chosen on the host
@@ -137,7 +151,10 @@ class FeatureMixing(Method):
 
     @torch.no_grad()
     def _confusions(self) -> ConfusionCounts:
-        assert self._validation is not None, "loaders(data) comes first"
+        if self._validation is None:
+            raise RuntimeError(
+                "loaders(data) must be called before an epoch that mixes by features, which reads the validation images"
+            )
         counts, device = ConfusionCounts(self.table.counts.num_classes), self.table_epoch.device
         with in_eval_mode(self.method):
             for batch in self._validation.batches(0):

@@ -48,6 +48,17 @@ class HybridContrast(Classification):
     Raises:
         TypeError: if ``criterion`` is not an ``nn.Module``.
         ValueError: if a value is out of its range, or ``model`` has no head with a weight (C, D).
+
+    >>> from lt_fast.losses import CrossEntropyLoss
+    >>> from lt_fast.models import digits_net
+    >>> class Alike(HybridContrast):
+    ...     def contrast(self, embeddings, batch):
+    ...         return (embeddings[0] - embeddings[1]).square().mean()
+    >>> method = Alike(digits_net(2, seed=0), CrossEntropyLoss([3, 1]))
+    >>> x, y = torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 0, 1])
+    >>> output = method({"train": Batch(views=(x, x), target=y), "balanced": Batch(views=(x,), target=y)})
+    >>> output.logs["contrast"]  # of equal views
+    tensor(0.)
     """
 
     def __init__(
@@ -120,6 +131,15 @@ class HybridSC(HybridContrast):
     in BBN; the classifier's batch goes through the network in a pass of its own; two views; widths of the projection as
     in HobbitLong/SupContrast, networks/resnet_big.py.
     Differs from that reproduction: the classifier has class-balanced batches, as the paper says.
+
+    >>> from lt_fast.losses import CrossEntropyLoss
+    >>> from lt_fast.models import digits_net
+    >>> method = HybridSC(digits_net(2, seed=0), CrossEntropyLoss([3, 1]))
+    >>> x, y = torch.linspace(0, 1, 256).reshape(4, 1, 8, 8), torch.tensor([0, 0, 0, 1])
+    >>> method.on_epoch_start(0, 10)  # the first epoch learns features alone
+    >>> loss, logs = method({"train": Batch(views=(x, x), target=y), "balanced": Batch(views=(x,), target=y)})
+    >>> torch.equal(loss, logs["contrast"])
+    True
     """
 
     def _prepare(self, num_classes: int) -> None:  # noqa: ARG002  (of the other kind)
@@ -170,6 +190,14 @@ class HybridPSC(HybridContrast):
 
     Source: as of ``HybridSC``. Differs from the reproduction named there, whose prototypes are the means of a batch:
     here they are learned, as the paper says. Ours: their first values.
+
+    >>> from lt_fast.losses import CrossEntropyLoss
+    >>> from lt_fast.models import digits_net
+    >>> method = HybridPSC(digits_net(2, seed=0), CrossEntropyLoss([3, 1]), width=16)
+    >>> embeddings = method.prototypes.detach()[None, [0, 0, 0, 1]]  # one view of four images, each at its prototype
+    >>> batch = Batch(views=(torch.zeros(4, 1, 8, 8),), target=torch.tensor([0, 0, 0, 1]))
+    >>> method.contrast(embeddings, batch) < method.contrast(embeddings.flip(1), batch)
+    tensor(True)
     """
 
     def _prepare(self, num_classes: int) -> None:

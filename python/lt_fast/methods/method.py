@@ -16,6 +16,11 @@ class StepOutput(NamedTuple):
     Attributes:
         loss: scalar to minimise, a mean over the rows of the step.
         logs: name to scalar on the device; ``metrics.csv`` gets the mean over the epoch under the same name.
+
+    >>> import torch
+    >>> loss, logs = StepOutput(torch.tensor(0.75), {"contrast": torch.tensor(0.5)})
+    >>> loss, logs["contrast"]
+    (tensor(0.7500), tensor(0.5000))
     """
 
     loss: Tensor

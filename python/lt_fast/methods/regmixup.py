@@ -40,6 +40,16 @@ class RegMixup(Classification):
     Source: Pinto et al. 2022, arXiv:2206.14502; code FrancescoPinto/RegMixup, models/regmixup.py. For ``eta=1`` equals
     that code, which averages over both halves; the paper's sum ``clean + eta * mixed`` is ``1 + eta`` times as large.
     With class weights and ``normalization="weights"`` each part is divided by its own weights.
+
+    >>> import lt_fast as lt
+    >>> model, criterion = lt.models.digits_net(2, seed=0).eval(), lt.losses.CrossEntropyLoss([3, 1])
+    >>> x, y = torch.linspace(0, 1, 256).reshape(4, 1, 8, 8), torch.tensor([0, 0, 0, 1])
+    >>> mix = lt.mixing.mixup(y, alpha=20, seed=0, epoch=0, step=0)
+    >>> mixed = Batch(views=(mix.apply(x),), target=y, target_b=y[mix.partner], lam=mix.lam_label)
+    >>> loss = RegMixup(model, criterion)({"train": Batch(views=(x,), target=y), "mixed": mixed}).loss
+    >>> parts = criterion(model(x), y), criterion(model(mixed.x), y, mixed.target_b, mixed.lam)
+    >>> torch.allclose(loss, sum(parts) / 2)
+    True
     """
 
     def __init__(self, model: nn.Module, criterion: nn.Module, *, eta: float = 1.0, logit_scale: float = 1.0) -> None:

@@ -63,6 +63,20 @@ class RISDA(Classification):
     RISDA_ImageNet_AAAI, while RISDA.py takes the epoch of the best training accuracy, which it measures after every
     one, and which is the last as a rule, the one with a hundredth of the learning rate; S is of features without the
     shift. The code for ImageNet-LT has no shift, keeps the diagonal and freezes the last tenth.
+
+    >>> import numpy as np
+    >>> import lt_fast as lt
+    >>> source = lt.data.ArraySource(np.zeros((4, 8, 8, 1), np.uint8), [0, 0, 0, 1])
+    >>> plain = lt.data.CropFlip(mean=(0.5,), std=(0.2,), crop_padding=0, flip=False)
+    >>> options = {"source": source, "transform": plain, "plain_transform": plain}
+    >>> data = TrainingData(sampler=lambda: FixedBatches(4, batch_size=2), **options)
+    >>> method = RISDA(lt.models.digits_net(2, seed=0), data.class_counts, lt.losses.CrossEntropyLoss([3, 1]))
+    >>> loaders = method.loaders(data)
+    >>> for epoch in (7, 8):  # the second stage begins
+    ...     method.on_epoch_start(epoch, 10)
+    ...     print(method.reasoning.sum(1))
+    tensor([0., 0.])
+    tensor([1., 1.])
     """
 
     graphable = False  # which classes are in a batch is read on the host

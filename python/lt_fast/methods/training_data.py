@@ -37,6 +37,15 @@ class TrainingData:
             here.
         evaluation_batch: images per batch where nothing is trained; fewer of so many classes that the logits of a batch
             would be more than 16 million.
+
+    >>> from lt_fast.data import ArraySource, CropFlip
+    >>> source = ArraySource(np.zeros((100, 8, 8, 1), np.uint8), np.repeat([0, 1], [90, 10]))
+    >>> plain = CropFlip(mean=(0.5,), std=(0.2,), crop_padding=0, flip=False)
+    >>> options = {"source": source, "transform": plain, "plain_transform": plain, "batch_size": 20}
+    >>> data = TrainingData(sampler=lambda: FixedBatches(100, batch_size=20), **options)
+    >>> loader = data.loader(data.drawn_batches(0.0, seed=0, steps=5))  # class-balanced, for a second branch
+    >>> len(data.loader()), sum(batch.target.bincount() for batch in loader)
+    (5, tensor([52, 48]))
     """
 
     source: ImageSource
