@@ -30,6 +30,7 @@ def problem():
     [
         lambda: calibration.MarginCalibration(COUNTS, epochs=3, batch_size=16),
         lambda: calibration.TemperatureScaling(COUNTS, scale=2.0),
+        lambda: calibration.VectorScaling(COUNTS),
         lambda: calibration.TauNormalization(COUNTS),
         lambda: calibration.LogitAdjustment(COUNTS),
     ],
