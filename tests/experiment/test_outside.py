@@ -140,7 +140,7 @@ def test_an_installed_recipe_is_listed_shown_trained_measured_and_resumed(lt_fas
     assert "doe-digits" in words
     shown, words = lt_fast("methods", "squared-margin", "--data", "digits-lt", path=site)
     assert shown["values"]["digits-lt"]["loss.power"] == {"value": 2.0, "source": "Doe 2026, Table 3"}
-    assert "Doe 2026, A Loss of Our Own (-; eq. 7)" in words
+    assert "Doe 2026, A Loss of Our Own (eq. 7)" in words
     run = tmp_path / "run"
     train = ["train", "--method", "squared_margin", "--data", "doe-digits", "--imbalance-ratio", "20", *SHORT]
     result, _ = lt_fast(*train, "--set", "power=3", "--set", "mixer=neighbours", "--run", run, path=site)
