@@ -3,23 +3,31 @@
 #include <cstdlib>
 #include <cstring>
 
-#if defined(__x86_64__) && defined(_WIN32)
+#if defined(__x86_64__)
+#include <immintrin.h>
+#ifdef _WIN32
 #include <intrin.h>
+#else
+#include <cpuid.h>
+#endif
 #endif
 
 namespace lt_fast::cpu {
 namespace {
 
-#if defined(__x86_64__) && defined(_WIN32)
+#if defined(__x86_64__)
 
-// Clang's __builtin_cpu_supports needs a library there that its driver does not link, so the processor is asked here.
+// The processor is asked here, not by __builtin_cpu_supports: that reads a table of the compiler's library, which Clang does
+// not link on Windows and which stays empty where zig has linked (the wheel for glibc 2.28).
 struct Processor {
   bool avx2, fma, avx512;
 
   Processor() : avx2(false), fma(false), avx512(false) {
-    int base[4], extended[4];  // eax, ebx, ecx, edx
-    __cpuidex(base, 1, 0);
-    __cpuidex(extended, 7, 0);
+    int highest[4], base[4], extended[4];  // eax, ebx, ecx, edx
+    ask(0, highest);
+    if (highest[0] < 7) return;
+    ask(1, base);
+    ask(7, extended);
     if (!bit(base[2], 27)) return;  // the system saves no wider registers
     const unsigned long long saved = registers_saved();
     const bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xe6) == 0xe6;
@@ -29,6 +37,13 @@ struct Processor {
   }
 
  private:
+  static void ask(int leaf, int (&words)[4]) {
+#ifdef _WIN32
+    __cpuidex(words, leaf, 0);
+#else
+    __cpuid_count(leaf, 0, words[0], words[1], words[2], words[3]);
+#endif
+  }
   static bool bit(int word, int position) { return static_cast<unsigned>(word) >> position & 1u; }
   __attribute__((target("xsave"))) static unsigned long long registers_saved() { return _xgetbv(0); }
 };
@@ -41,16 +56,7 @@ Level best_level() {
 
 #else
 
-Level best_level() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw"))
-    return Level::kAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Level::kAvx2;
-#endif
-  return Level::kPortable;
-}
+Level best_level() { return Level::kPortable; }
 
 #endif
 
