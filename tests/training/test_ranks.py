@@ -205,3 +205,35 @@ def test_one_rank_is_alone():
     ranks.barrier()
     tensor = torch.ones(2)
     assert ranks.sum(tensor) is tensor
+
+
+ENDS_DURING_A_SIGN_OF_LIFE = """
+import threading, time
+from lt_fast.ranks import Ranks
+from lt_fast.training import process_group, processes
+
+entered = threading.Event()
+
+class Slow(processes.PrefixStore):
+    def set(self, key, value):
+        if key.startswith("alive"):
+            entered.set()
+            time.sleep(1)
+        super().set(key, value)
+
+processes.PrefixStore = Slow
+with process_group(Ranks.from_environment()):
+    assert entered.wait(30)
+print([thread.name for thread in threading.enumerate() if thread is not threading.main_thread()])
+"""
+
+
+def test_no_thread_of_a_rank_outlives_its_group():
+    """Python aborts when it ends while a thread is inside the store."""
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [
+        Forked(["-c", ENDS_DURING_A_SIGN_OF_LIFE], environment={**place, "RANK": str(rank)}) for rank in range(2)
+    ]
+    for rank in ranks:
+        stdout, stderr = rank.communicate(timeout=SECONDS)
+        assert (rank.returncode, stdout.strip()) == (0, "[]"), stderr

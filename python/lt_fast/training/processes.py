@@ -73,6 +73,8 @@ def process_group(ranks: Ranks, device: torch.device | str = "cpu") -> Iterator[
         raise
     finally:
         watch.stop()
+        # A thread that is inside a call to the store while the interpreter ends aborts the process.
+        watch.join(_LOST_AFTER)
     distributed.destroy_process_group()
 
 
