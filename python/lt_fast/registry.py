@@ -20,6 +20,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -362,13 +363,21 @@ _loading: list[tuple[str, str, str]] = []
 
 
 _published: list[Path] = []
+_importing = threading.local()
 
 
 def _import_recipes() -> None:
-    if not _published:
-        _published.extend(sorted((_ROOT / "recipes").glob("[a-z]*.py")))  # first, as each file asks when it registers
-        for path in _published:
+    """Import every file of ``recipes/`` once. A thread that asks meanwhile waits for each file, as any import does."""
+    if _published or getattr(_importing, "here", False):  # a file asks, too, when it registers
+        return
+    _importing.here = True
+    try:
+        files = sorted((_ROOT / "recipes").glob("[a-z]*.py"))
+        for path in files:
             importlib.import_module(f"lt_fast.recipes.{path.stem}")
+        _published.extend(files)  # last: others take it for the end
+    finally:
+        _importing.here = False
 
 
 @functools.cache

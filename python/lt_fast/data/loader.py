@@ -103,7 +103,7 @@ class Loader:
         self.planner = _planner(source, batch_sampler, mixer, _checks.integer("views", views, least=1))
         self._views = getattr(self.planner, "views", 1)
         self.epoch, self._position = 0, 0
-        self._idle: Workers | None = None
+        self._idle: deque[Workers] = deque(maxlen=1)
 
     def __len__(self) -> int:
         """Return the batches in an epoch, the same on every rank."""
@@ -219,14 +219,17 @@ class Loader:
         """Decode in worker processes, which are kept for the next epoch if this one is read to its end."""
         settings = Settings(self.workers, self.prefetch, self.pin_memory)
         reading = (self.source, self.transform, self.seed, settings)
-        workers, self._idle = self._idle, None
+        try:
+            workers = self._idle.pop()  # one step: another thread may read another epoch of this loader
+        except IndexError:
+            workers = None
         if workers is None or not workers.have(*reading):
             workers = Workers(*reading)
         try:
             yield from map(self._batch_in, workers.read(plans))
         finally:
             if workers.are_done:
-                self._idle = workers
+                self._idle.append(workers)
             else:  # a consumer that stops, or an error
                 workers.close()
 
@@ -242,7 +245,7 @@ class Loader:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the worker processes out: a copy starts its own."""
-        return {**vars(self), "_idle": None}
+        return {**vars(self), "_idle": deque(maxlen=1)}
 
 
 def _pin_memory(pin_memory: bool | Literal["auto"]) -> bool:
