@@ -1,5 +1,7 @@
 """Temperature, tau normalisation and logit adjustment against their formulas and brute force."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 
 import reference
 from lt_fast import ClassCounts
-from lt_fast.calibration import LogitAdjustment, TauNormalization, TemperatureScaling
+from lt_fast.calibration import LogitAdjustment, TauNormalization, TemperatureScaling, VectorScaling
 from lt_fast.errors import DataError
 
 COUNTS = ClassCounts([60, 30, 10])
@@ -39,9 +41,33 @@ def test_the_temperature_is_that_of_a_scalar_search(strength):
 
 
 def test_a_network_that_is_always_right_gets_a_bounded_temperature():
-    found = TemperatureScaling(COUNTS).fit(10.0 * F.one_hot(LABELS, 3).float() - 4, LABELS)
+    with pytest.warns(UserWarning, match="at its bound") as said:
+        found = TemperatureScaling(COUNTS).fit(10.0 * F.one_hot(LABELS, 3).float() - 4, LABELS)
     assert torch.isfinite(found.factor).all()
-    assert found.temperature > 0
+    assert found.temperature == pytest.approx(math.exp(-12))
+    assert len(said) == 1
+    assert str(said[0].message) == (
+        "temperature is at its bound, 6.14e-06: smaller ones would fit these samples better still, as where all are "
+        "predicted right; fit on more samples, which the network was not trained on"
+    )
+    assert said[0].filename == __file__
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, VectorScaling])
+def test_logits_that_contradict_the_labels_are_told_of(calibrator):
+    wrong = 3.0 * F.one_hot((LABELS + 1) % 3, 3).float()
+    with pytest.warns(
+        UserWarning, match=r"^temperature is at its bound, 1\.63e\+05: larger ones .* of its row$"
+    ) as said:
+        found = calibrator(COUNTS).fit(wrong, LABELS)
+    assert said[0].filename == __file__
+    assert torch.isfinite(found.transform(wrong)).all()
+
+
+def test_vector_scaling_tells_of_samples_that_are_all_predicted_right():
+    with pytest.warns(UserWarning, match=r"^temperature is at its bound, 6\.14e-06: smaller ones"):
+        found = VectorScaling(COUNTS).fit(10.0 * F.one_hot(LABELS, 3).float() - 4, LABELS)
+    assert found.converged
 
 
 def test_a_validation_set_may_lack_classes():

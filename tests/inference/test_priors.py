@@ -36,6 +36,13 @@ def test_reweighting_is_bayes_rule():
         reweighted(_posterior(x, uniform), scored=[1, 1, 0], target=uniform)
 
 
+@pytest.mark.parametrize("counts", [[800, 150, 50], np.array([800, 150, 50]), {0: 800, 1: 150, 2: 50}])
+def test_counts_are_taken_in_every_form(counts):
+    np.testing.assert_array_equal(target_prior("train", counts), COUNTS.prior)
+    config = experiment.resolve("ce", "digits-lt")
+    np.testing.assert_array_equal(scored_prior(config, counts, None).prior, COUNTS.prior)
+
+
 @pytest.mark.parametrize(
     ("method", "changes"),
     [

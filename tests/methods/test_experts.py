@@ -69,7 +69,7 @@ def test_cp_mix_sums_every_part_over_the_experts():
         "mixed": Batch(views=(torch.zeros(4, 1),), target=target[8:], target_b=target_b[8:], lam=lam[8:]),
     }
     method = ConfusionPairing(
-        Given(logits), _counts(), RIDELoss(COUNTS), pairs_per_batch=4, stage_2_from=0.0, eta=0.7, logit_scale=30.0
+        Given(logits), COUNTS, RIDELoss(COUNTS), pairs_per_batch=4, stage_2_from=0.0, eta=0.7, logit_scale=30.0
     )
     method.on_epoch_start(0, 1)
     loss = method.training_step(batches).loss
@@ -83,12 +83,6 @@ def test_cp_mix_sums_every_part_over_the_experts():
     )  # fmt: skip
     torch.testing.assert_close(loss.double(), plain + mixtures, rtol=1e-5, atol=1e-5)
     assert method.record.up_to_date().total == 4
-
-
-def _counts():
-    from lt_fast import ClassCounts
-
-    return ClassCounts(COUNTS)
 
 
 def test_distillation_is_the_authors():
@@ -149,7 +143,7 @@ def test_a_teacher_of_other_images_is_refused(tmp_path):
 
 def test_ace_averages_over_the_experts_that_know_a_class_at_their_own_pace():
     model = models.digits_net(4, head="cosine", experts=2).eval()
-    method = AllyComplementaryExperts(model, ACELoss(COUNTS, experts=2), _counts(), logit_scale=30.0)
+    method = AllyComplementaryExperts(model, ACELoss(COUNTS, experts=2), COUNTS, logit_scale=30.0)
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     each = model(x, each=True)
     torch.testing.assert_close(model(x)[:, :2], each[:, 0, :2])
@@ -159,7 +153,7 @@ def test_ace_averages_over_the_experts_that_know_a_class_at_their_own_pace():
     assert rates[id(next(model.experts[0].parameters()))] == 1
     assert id(next(model.shared.parameters())) not in rates
     with pytest.raises(ValueError, match="model must have several experts for the method ace, got 1"):
-        AllyComplementaryExperts(models.digits_net(4), BalancedSoftmaxLoss(COUNTS), _counts())
+        AllyComplementaryExperts(models.digits_net(4), BalancedSoftmaxLoss(COUNTS), COUNTS)
 
 
 def test_a_run_trains_experts_at_their_pace_and_keeps_their_shares(tmp_path):

@@ -1,6 +1,7 @@
 """Calibrators that multiply each class's logit by a factor and add an offset, found without gradient descent."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Literal, Self
 
@@ -21,6 +22,7 @@ from lt_fast.registry import register
 _STATE = ("factor", "offset")
 _MOST_TAU = 100
 _LOG_RANGE = 12.0
+_AT_BOUND = 1e-9  # bisection ends next to the bound, not at it
 _TAUS = tuple(round(0.05 * step, 2) for step in range(41))
 
 
@@ -175,6 +177,7 @@ class TemperatureScaling(AffineCalibration):
 
     Attributes:
         temperature: after ``fit`` or ``load``, relative to ``softmax(scale * logits)``; between exp(-12) and exp(12).
+            ``fit`` warns if it is one of these, where the likelihood has no maximum between them.
 
     Raises:
         TypeError, ValueError: if a setting is outside its range.
@@ -208,6 +211,8 @@ class TemperatureScaling(AffineCalibration):
 def inverse_temperature(blocks: Callable[[], Iterable[tuple[slice, Tensor]]], target: Tensor) -> float:
     """Return the factor of the logits with the smallest negative log-likelihood, between exp(-12) and exp(12).
 
+    Called from ``_learned``; warns at the line that calls ``fit`` if the factor is one of the two ends.
+
     Args:
         blocks: gives the rows and the logits of each block, float64, whenever it is called.
         target: labels of all rows.
@@ -215,7 +220,22 @@ def inverse_temperature(blocks: Callable[[], Iterable[tuple[slice, Tensor]]], ta
     low, high = -_LOG_RANGE, _LOG_RANGE
     while low < (middle := (low + high) / 2) < high:  # until no number lies between: 55 times
         low, high = (low, middle) if _slope(blocks(), target, float(np.exp(middle))) > 0 else (middle, high)
+    _warn_at_bound(middle)
     return float(np.exp(middle))
+
+
+def _warn_at_bound(log_inverse: float) -> None:
+    """Warn if the likelihood has no maximum between the bounds."""
+    if abs(log_inverse) < _LOG_RANGE - _AT_BOUND:
+        return
+    words = (
+        "smaller ones would fit these samples better still, as where all are predicted right; fit on more samples, "
+        "which the network was not trained on"
+        if log_inverse > 0
+        else "larger ones would fit these samples better still, as where the logits say nothing about the labels; "
+        "check that each label is that of its row"
+    )
+    warnings.warn(f"temperature is at its bound, {np.exp(-log_inverse):.3g}: {words}", stacklevel=6)
 
 
 def _slope(blocks: Iterable[tuple[slice, Tensor]], target: Tensor, inverse: float) -> float:

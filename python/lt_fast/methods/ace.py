@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.ace import nested_classes
 from lt_fast.methods.classification import Classification
 from lt_fast.registry import register
@@ -24,7 +24,7 @@ class AllyComplementaryExperts(Classification):
     Args:
         model: a ``lt_fast.models.MultiExpert``; the shares of its head are set.
         criterion: ``ACELoss`` with as many experts.
-        counts: training samples per class.
+        counts: training samples per class: a ``ClassCounts``, or a sequence of counts.
         logit_scale: what predictions multiply the logits by.
 
     Raises:
@@ -47,15 +47,14 @@ class AllyComplementaryExperts(Classification):
             [0.0000, 0.0000, 0.3300]])
     """
 
-    def __init__(
-        self, model: nn.Module, criterion: nn.Module, counts: ClassCounts, *, logit_scale: float = 1.0
-    ) -> None:
+    def __init__(self, model: nn.Module, criterion: nn.Module, counts: CountsLike, *, logit_scale: float = 1.0) -> None:
         super().__init__(model, criterion, logit_scale=logit_scale)
         experts = getattr(model, "num_experts", 1)
         if experts == 1:
             raise ValueError(
                 "model must have several experts for the method ace, got 1; --set model.experts=3 makes them"
             )
+        counts = ClassCounts(counts)
         self.known = nested_classes(counts, experts)
         self.pace: list[float] = (np.where(self.known, counts.counts, 0).sum(1) / counts.total).tolist()
         model.head.set_share(torch.from_numpy(self.known).float())  # type: ignore[union-attr,operator]
