@@ -13,8 +13,10 @@ MATURIN := RUSTFLAGS="$(REMAP)" VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(B
 # One test process per processor, each with one thread: the small tensors of a test gain nothing from more. All tests of
 # a file run in one process, in order, because many share an expensive fixture: a trained run, a compiled library. The
 # files begin in the order of tests/conftest.py, the longest first.
+# Bytecode is kept also where the environment forbids it: the packages are installed without it, and every process that
+# a test starts would compile all that it imports.
 TEST_PROCESSES ?= logical
-PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
     --numprocesses=$(TEST_PROCESSES) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 # The oldest glibc that the wheel runs on: that of torch's own wheels.

@@ -4,6 +4,7 @@ To import torch and the libraries around it takes seconds of a processor, more t
 a test process does it once, and a copy of it runs each script; ``lt_fast`` itself is imported in the copy.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -109,6 +110,7 @@ def start_server():
 
 
 def _become(words, cwd, variables, outputs):
+    gc.freeze()  # a pass over what the server has imported would copy all of its pages
     for number, path in enumerate(outputs, 1):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)

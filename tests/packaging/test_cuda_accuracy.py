@@ -5,7 +5,7 @@ import torch
 from hard_rows import assert_every_row_exact, exact, labels_of, options_of, rows_of
 from kernel_calls import STREAMED, Problem, forward
 
-pytestmark = pytest.mark.slow  # compiles the kernels once a session
+pytestmark = pytest.mark.slow  # compiles the kernels, when they have changed
 ROWS = {-1: 150, STREAMED: 1}  # a block of a streamed row has 512 threads
 VECTORS = ("lam", "class_counts", "margin", "weight", "bias")
 

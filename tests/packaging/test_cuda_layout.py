@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.slow  # compiles the kernels once a session
+pytestmark = pytest.mark.slow  # compiles the kernels, when they have changed
 
 LANES = [8, 32, 64, 128, 256]
 SLOTS_PER_LANE, MOST_BYTES = 8, 96 * 1024

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_calls import LABEL_RULES, LAYOUTS, STREAMED, TYPES, Problem, arithmetic, forward, forward_total
 
-pytestmark = pytest.mark.slow  # compiles the kernels once a session
+pytestmark = pytest.mark.slow  # compiles the kernels, when they have changed
 
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 # Columns that are no multiple of anything, for each layout in turn, and what a float32 row of them gets.
