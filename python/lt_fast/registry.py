@@ -303,7 +303,17 @@ def register(kind: str, name: str, *, replace: bool = False) -> Callable[[Compon
 
 
 class RegisteredFile(NamedTuple):
-    """A Python file that was run to register components: where it is, its content, and what it registered."""
+    """A Python file that was run to register components.
+
+    Attributes:
+        path: where it is.
+        sha256: of its content.
+        names: (kind, name) of what it registered, in the file's order.
+
+    >>> file = RegisteredFile(Path("mine.py"), "0" * 64, (("loss", "my_loss"), ("recipe", "mine")))
+    >>> file.of("recipe")
+    ['mine']
+    """
 
     path: Path
     sha256: str
@@ -320,6 +330,12 @@ def load_file(path: Path) -> RegisteredFile:
     Raises:
         DataError: if the file cannot be read.
         UsageError: if it raises, or registers a name that is taken.
+
+    >>> text = "from lt_fast.registry import register; register('schedule', 'still')(lambda base: lambda *step: base)"
+    >>> _ = Path("mine.py").write_text(text)
+    >>> load_file(Path("mine.py")).names
+    (('schedule', 'still'),)
+    >>> SCHEDULES.forget("still")
     """
     path = path.resolve()
     try:

@@ -101,7 +101,7 @@ class LabelAwareSmoothing(TrainedCalibration):
 
     Attributes:
         factor: ``(C,)`` tensor after ``fit`` or ``load``.
-        weight: ``(C, D)``; without a head it starts anew.
+        weight: ``(C, D)``; without a head it starts from new weights.
         bias: ``(C,)``, or None for a head without.
         cosine: whether the head normalises features and rows.
         statistics: of batch norm, after ``shift``; otherwise empty.

@@ -28,7 +28,7 @@ class Entry(NamedTuple):
         runs: number of its runs.
         metric: of ``METRICS``.
         value: mean over the runs; None for a group without classes.
-        low, high: the interval, cut to [0, 1], or None. That of ECE over test images lies a little high, because
+        low, high: the interval, cut to [0, 1], or None. That of ECE over test images is a little high, because
             resampling adds to it.
         interval: what it is over: ``"seeds"``, or ``"test images"`` for one run.
         difference, difference_low, difference_high: to the first method, or None for that one.

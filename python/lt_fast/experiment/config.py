@@ -242,7 +242,7 @@ def values_of(
         profile: shape of the tail.
         mode: how a network is trained on photographs.
         model: the network, where the run names its own.
-        protocol: training protocol that lies over the recipe, a name in ``TRAINING_PROTOCOLS``.
+        protocol: training protocol that overrides the recipe, a name in ``TRAINING_PROTOCOLS``.
 
     Raises:
         UsageError: if method, data, profile or protocol is unknown, the ratio is out of its range, or the protocol does
@@ -293,7 +293,7 @@ def resolve(
         mode: how a network is trained on photographs, one of ``MODES``.
         model: the network; it keeps the recipe's head and experts, and the weights that a run on this data begins with.
         data_options: arguments of the data set, such as the folder of photographs.
-        protocol: training protocol, a name in ``TRAINING_PROTOCOLS``: it lies over the recipe and under ``overrides``.
+        protocol: training protocol, a name in ``TRAINING_PROTOCOLS``; it overrides the recipe, ``overrides`` both.
         length: ``{"steps": N}`` or ``{"images": N}``, in place of epochs; ``overrides`` may have it as well.
 
     Raises:

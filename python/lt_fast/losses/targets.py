@@ -204,7 +204,7 @@ def require_two_labels(soft: Tensor, loss: str) -> None:
 
 
 def two_labels(target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return soft targets of mixed images as two labels and the factor of the first, as every loss takes them.
+    """Return soft targets of mixed images as two labels and the weight of the first, as every loss takes them.
 
     For a row of at most two labels this loses nothing. The losses do it themselves where they can look at the values,
     which is on the CPU. On a GPU and under ``torch.compile`` they compute the general formula, several times slower;

@@ -40,7 +40,7 @@ class RunDirectory:
     Args:
         path: the folder; made with its parents when missing.
         config: the resolved configuration, JSON values only.
-        resume: True goes on with the run that is there, False starts one where none is.
+        resume: True continues the run that is there, False starts one where none is.
 
     Attributes:
         path: the folder.
