@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_fast import _checks
-from lt_fast.calibration.affine import AffineCalibration, inverse_temperature
+from lt_fast.calibration.affine import AffineCalibration, inverse_temperature, warn_of_bound
 from lt_fast.calibration.outputs import Outputs
 from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.registry import register
@@ -85,6 +85,7 @@ class VectorScaling(AffineCalibration):
         seen = torch.bincount(target, minlength=len(self.counts)) > 0
         _refuse_one_class(seen, self.counts)
         inverse = inverse_temperature(lambda: self._scaled(logits), target)
+        warn_of_bound(inverse, len(target))
         rows = _Rows(lambda: self._scaled(logits), target, seen, inverse)
         learned, self.slope = _minimised(rows, self.penalty, self.max_steps)
         self.converged, self.unseen = self.slope <= _STEEPEST, tuple((~seen).nonzero().flatten().tolist())
