@@ -94,7 +94,7 @@ class AffineCalibration(Calibrator):
         given = as_tensor(logits, name="logits")
         factor, offset = (each.to(given.device) for each in self._fitted("transform").values())
         if not given.is_floating_point():
-            raise TypeError(f"logits must be floats, got dtype {given.dtype}")
+            raise TypeError(f"logits must be floats, got dtype {given.dtype}; pass logits.float()")
         if given.ndim != 2 or given.shape[1] != len(factor):  # noqa: PLR2004
             raise ValueError(f"logits must have shape (N, {len(factor)}), got {tuple(given.shape)}")
         refuse_probabilities(given)
@@ -169,7 +169,7 @@ class TemperatureScaling(AffineCalibration):
     """Divide the logits by one temperature, so that the probabilities fit the labels; no answer changes.
 
     The temperature minimises the negative log-likelihood of the samples; in its inverse that is convex, and bisection
-    of the derivative finds the minimum.
+    of the derivative finds the minimum. Where the likelihood has none, as where every answer is right, ``fit`` warns.
 
     Args:
         counts: training samples per class; they only say how many classes there are.
@@ -202,6 +202,15 @@ class TemperatureScaling(AffineCalibration):
         """
         return self.scale / float(self._fitted("temperature")["factor"][0])
 
+    def _restore(self, tensors: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
+        one = tensors["factor"].unique().numel() == 1 and not bool(tensors["offset"].any())
+        if not one and tensors["factor"].shape == (len(self.counts),):
+            raise DataError(
+                f"{folder} must hold one factor for all classes and offsets of 0, got others; they are of another "
+                "kind of calibrator, such as VectorScaling"
+            )
+        super()._restore(tensors, folder)
+
     def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         inverse = inverse_temperature(lambda: self._scaled(logits), target)
         factor = torch.full((logits.num_classes,), inverse, dtype=torch.float64, device=logits.device)
@@ -217,6 +226,8 @@ def inverse_temperature(blocks: Callable[[], Iterable[tuple[slice, Tensor]]], ta
         blocks: gives the rows and the logits of each block, float64, whenever it is called.
         target: labels of all rows.
     """
+    if all(bool((scores.amax(dim=1) == scores.amin(dim=1)).all()) for _, scores in blocks()):
+        return 1.0  # equal logits: every temperature is as good
     low, high = -_LOG_RANGE, _LOG_RANGE
     while low < (middle := (low + high) / 2) < high:  # until no number lies between: 55 times
         low, high = (low, middle) if _slope(blocks(), target, float(np.exp(middle))) > 0 else (middle, high)
@@ -285,6 +296,7 @@ class TauNormalization(AffineCalibration):
     def __init__(self, counts: CountsLike, *, tau: float | None = None, scale: float = 1.0) -> None:
         super().__init__(counts, scale=scale)
         self.tau = None if tau is None else _checks.number("tau", tau, least=0, most=_MOST_TAU)
+        self._chooses = tau is None  # at each fit
         if self.tau is not None:
             self.fitted_on = "nothing"  # type: ignore[misc]
 
@@ -334,7 +346,7 @@ class TauNormalization(AffineCalibration):
         if bool((norm <= 0).any()):
             raise ValueError(f"head must have rows longer than 0, got 0 for class {int((norm <= 0).nonzero()[0])}")
         longer = norm / norm.log().mean().exp()
-        if self.tau is None:
+        if self._chooses or self.tau is None:
             self.tau = _TAUS[int(np.argmax(self._recalls(logits, target, shift, longer)))]
         factor = longer**-self.tau
         return factor, -shift * factor
