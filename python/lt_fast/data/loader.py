@@ -63,13 +63,11 @@ class Loader:
     ones.
 
     >>> import numpy as np
-    >>> from lt_fast.data import ArraySource, CropFlip
-    >>> from lt_fast.mixing import Mixup
-    >>> from lt_fast.sampling import ClassBalancedBatchSampler
-    >>> source = ArraySource(np.zeros((100, 32, 32, 3), np.uint8), np.repeat([0, 1], [90, 10]))
-    >>> sampler = ClassBalancedBatchSampler(source.labels, batch_size=20, seed=0)
-    >>> transform = CropFlip(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-    >>> loader = Loader(source, sampler, transform=transform, mixer=Mixup(seed=0), seed=0)
+    >>> import lt_fast as lt
+    >>> source = lt.data.ArraySource(np.zeros((100, 32, 32, 3), np.uint8), np.repeat([0, 1], [90, 10]))
+    >>> sampler = lt.sampling.ClassBalancedBatchSampler(source.labels, batch_size=20, seed=0)
+    >>> transform = lt.data.CropFlip(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    >>> loader = Loader(source, sampler, transform=transform, mixer=lt.mixing.Mixup(seed=0), seed=0)
     >>> for batch in loader:
     ...     print(batch.x.shape, batch.target.bincount().tolist(), round(batch.lam[0].item(), 2))
     torch.Size([20, 3, 32, 32]) [10, 10] 0.17
@@ -123,11 +121,10 @@ class Loader:
         own.
 
         >>> import numpy as np
-        >>> from lt_fast.data import ArraySource, CropFlip
-        >>> from lt_fast.sampling import ShuffledBatchSampler
-        >>> source = ArraySource(np.zeros((6, 8, 8, 1), np.uint8), [0, 0, 0, 0, 1, 1])
-        >>> sampler = ShuffledBatchSampler(6, batch_size=2, seed=0)
-        >>> loader = Loader(source, sampler, transform=CropFlip(mean=(0.5,), std=(0.2,)), seed=0)
+        >>> import lt_fast as lt
+        >>> source = lt.data.ArraySource(np.zeros((6, 8, 8, 1), np.uint8), [0, 0, 0, 0, 1, 1])
+        >>> sampler = lt.sampling.ShuffledBatchSampler(6, batch_size=2, seed=0)
+        >>> loader = Loader(source, sampler, transform=lt.data.CropFlip(mean=(0.5,), std=(0.2,)), seed=0)
         >>> rows = [batch.index.tolist() for batch in loader.batches(epoch=4, start=1)]
         >>> rows == [sampler.batch(4, 1), sampler.batch(4, 2)]
         True

@@ -34,11 +34,10 @@ class AllyComplementaryExperts(Classification):
     distribution-adaptive optimizer to adjust the learning pace of each expert". That the pace is the share of the
     images, and the plain mean over the experts that know a class, are ours; see ``ACELoss``.
 
-    >>> from lt_fast.losses import ACELoss
-    >>> from lt_fast.models import digits_net
-    >>> counts = ClassCounts([500, 120, 40, 9, 2, 1])
-    >>> model = digits_net(6, head="cosine", experts=3, seed=0)
-    >>> method = AllyComplementaryExperts(model, ACELoss(counts, experts=3), counts, logit_scale=30.0)
+    >>> import lt_fast as lt
+    >>> counts = [500, 120, 40, 9, 2, 1]
+    >>> model = lt.models.digits_net(6, head="cosine", experts=3, seed=0)
+    >>> method = AllyComplementaryExperts(model, lt.losses.ACELoss(counts, experts=3), counts, logit_scale=30.0)
     >>> [round(pace, 3) for pace in method.pace]  # of the experts of all, of four and of two classes
     [1.0, 0.077, 0.004]
     >>> model.head.share[:, [0, 2, 5]].round(decimals=2)  # of each expert in the logits of three classes

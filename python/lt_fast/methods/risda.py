@@ -71,7 +71,7 @@ class RISDA(Classification):
     >>> options = {"source": source, "transform": plain, "plain_transform": plain}
     >>> data = TrainingData(sampler=lambda: FixedBatches(4, batch_size=2), **options)
     >>> method = RISDA(lt.models.digits_net(2, seed=0), data.class_counts, lt.losses.CrossEntropyLoss([3, 1]))
-    >>> loaders = method.loaders(data)
+    >>> _ = method.loaders(data)
     >>> for epoch in (7, 8):  # the second stage begins
     ...     method.on_epoch_start(epoch, 10)
     ...     print(method.reasoning.sum(1))
