@@ -2,22 +2,18 @@
 
 import csv
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import forked
 from lt_fast import experiment
 from lt_fast.cli import main
 from lt_fast.inference import classifier
 from lt_fast.inference.classifier import TrainedClassifier
-
-COMMAND = [sys.executable, "-W", "error", "-m", "lt_fast.cli"]
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +127,8 @@ def test_the_threshold_is_chosen_on_the_validation_images(run, photos, capsys):
 
 
 def test_a_real_process_from_another_folder(run, photos, tmp_path):
-    done = subprocess.run(
-        [*COMMAND, "predict", run, "new", "--csv", "deep/out.csv", "--threads", "1"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    words = ["predict", run, "new", "--csv", "deep/out.csv", "--threads", "1"]
+    done = forked.run(["-W", "error", "-m", "lt_fast.cli", *words], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(_rows(tmp_path / "deep" / "out.csv")) == 7
 

@@ -33,13 +33,6 @@ COMMAND = [sys.executable, "-W", "error", "-m", "lt_fast.cli"]
 TRAIN = ["train", "--method", "mammc", "--data", "digits-lt", "--threads", "1", "--no-plots"]
 
 
-def _process(*words, **options):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*COMMAND, *map(str, words)], capture_output=True, text=True, env=environment, check=False, **options
-    )
-
-
 def _error(words, capsys, status):
     assert main([str(word) for word in words]) == status
     out, err = capsys.readouterr()
@@ -52,7 +45,7 @@ def trained(tmp_path_factory):
     """One finished run of four epochs, by a real process: its folder and the process."""
     folder = tmp_path_factory.mktemp("runs") / "a"
     words = [word for word in TRAIN if word != "--no-plots"]
-    return folder, _process(*words, "--epochs", 4, "--seed", 3, "--run", folder, "--json")
+    return folder, forked.run([*COMMAND[1:], *words, "--epochs", 4, "--seed", 3, "--run", folder, "--json"])
 
 
 def test_train_writes_json_alone_to_stdout_and_words_to_stderr(trained):

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+import forked
+
 GOES_ON = "lt-fast: interrupted; the same command continues, with --resume where a run had begun\n"
 TRAIN = ["train", "--method", "ce", "--data", "digits-lt", "--threads", "1", "--no-plots"]
 
@@ -31,19 +33,14 @@ sys.exit(main())
 HEARING = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
 
 
-def _run(words, *numbers, event, place, **options):
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-c",
-        HEARING + SCRIPT,
-        ",".join(str(int(n)) for n in numbers),
-        event,
-        place,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
-    return subprocess.run([*command, *words], capture_output=True, text=True, env=environment, check=False, **options)
+def _run(words, *numbers, event, place):
+    """Run in an interpreter of its own where the place is an import; elsewhere torch may be there already."""
+    hooked = [HEARING + SCRIPT, ",".join(str(int(n)) for n in numbers), event, place]
+    command = ["-W", "error", "-c", *hooked, *words]
+    if event != "import":
+        return forked.run(command)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, check=False)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_stopped_run_continues_bit_for_bit(lt_fast, trained, roots, tmp_path):
 
 def test_two_ranks_train_together(trained, roots, tmp_path):
     words = ["train", "imagenet-lt", "--root", str(roots["imagenet-lt"]), "--method", "mammc", *SHORT, "--run", "run"]
-    statuses, errors = by_hand(words, words, cwd=tmp_path, PYTHONPATH=str(TESTS))
+    statuses, _, errors = by_hand(words, words, cwd=tmp_path, PYTHONPATH=str(TESTS))
     assert statuses == [0, 0], errors
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["ranks"] == 2

@@ -30,7 +30,7 @@ def torchrun(world_size, *words, cwd):
 
 
 def by_hand(*commands, cwd, program=("-m", "lt_fast.cli"), **environment):
-    """Run one rank by each command, with the variables that torchrun sets; return their statuses and errors."""
+    """Run one rank by each command, with the variables that torchrun sets; return statuses, outputs and errors."""
     place = {"WORLD_SIZE": str(len(commands)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     place |= environment
     ranks = [
@@ -38,11 +38,11 @@ def by_hand(*commands, cwd, program=("-m", "lt_fast.cli"), **environment):
         for rank, words in enumerate(commands)
     ]
     try:
-        errors = [rank.communicate()[1] for rank in ranks]
+        said = [rank.communicate() for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
-    return [rank.returncode for rank in ranks], errors
+    return [rank.returncode for rank in ranks], *zip(*said, strict=True)
 
 
 def ours(error):
@@ -58,9 +58,10 @@ def trained(tmp_path_factory):
 
 
 def test_two_ranks_keep_the_best_classes_of_every_image_once(trained, tmp_path):
-    done = torchrun(2, *TRAIN, "--method", "mammc", "--run", "run", "--most-logits", "0", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "`lt-fast eval run --logits` stores every score" in done.stdout
+    command = (*TRAIN, "--method", "mammc", "--run", "run", "--most-logits", "0")
+    statuses, outputs, errors = by_hand(command, command, cwd=tmp_path)
+    assert statuses == [0, 0], errors
+    assert "`lt-fast eval run --logits` stores every score" in outputs[0]
     saved, logits = (load_file(folder / "predictions.safetensors") for folder in (tmp_path / "run", trained[0]))
     assert torch.equal(saved["labels"], logits["labels"])
     assert torch.equal(saved["classes"][:, 0], logits["logits"].argmax(1))
@@ -92,7 +93,7 @@ def test_one_process_evaluates_it(trained, capsys):
 def test_a_finished_run_is_not_repeated(trained):
     run, _ = trained
     before = (run / "result.json").read_bytes()
-    statuses, errors = by_hand(*[("train", "--resume", run, "--quiet", "--no-plots")] * 2, cwd=run.parent)
+    statuses, _, errors = by_hand(*[("train", "--resume", run, "--quiet", "--no-plots")] * 2, cwd=run.parent)
     assert statuses == [0, 0], errors
     assert (run / "result.json").read_bytes() == before
 
@@ -106,7 +107,7 @@ def test_a_finished_run_is_not_repeated(trained):
     ],
 )
 def test_what_every_rank_refuses_is_said_once(words, message, tmp_path):
-    statuses, errors = by_hand(*[(*TRAIN, *words, "--run", "run")] * 2, cwd=tmp_path)
+    statuses, _, errors = by_hand(*[(*TRAIN, *words, "--run", "run")] * 2, cwd=tmp_path)
     assert all(statuses)
     (said,) = [line for error in errors for line in ours(error)]
     assert message in said
@@ -128,7 +129,7 @@ def test_photographs_are_checked_by_the_first_rank(tmp_path):
     words = ["train", "photos", "--model", NET, "--freeze", "--epochs", "1", "--run", "run", "--threads", "1"]
     words += ["--set", "data.groups=duplicates", "--set", "transform.size=16", "--workers", "0", "--no-plots"]
     words += ["--quiet"]
-    statuses, errors = by_hand(
+    statuses, _, errors = by_hand(
         words,
         words,
         cwd=tmp_path,
@@ -145,7 +146,7 @@ def test_photographs_are_checked_by_the_first_rank(tmp_path):
 def test_ranks_with_other_settings_end_together(tmp_path):
     """Started by hand, one of them with another seed."""
     commands = [(*TRAIN, "--method", "ce", "--seed", rank, "--run", "run") for rank in range(2)]
-    statuses, errors = by_hand(*commands, cwd=tmp_path)
+    statuses, _, errors = by_hand(*commands, cwd=tmp_path)
     assert all(statuses)
     (said,) = [line for error in errors for line in ours(error)]
     assert "must be the same on every rank, but from rank 0 to rank 1" in said

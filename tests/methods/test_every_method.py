@@ -1,6 +1,7 @@
 """Every method, those of the package and three outside it: they learn, resume bit-identically, and predict."""
 
 import signal
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,21 +47,28 @@ def predictions(method):
     return logits, torch.cat([batch.target for batch in batches])
 
 
+@cache
+def whole(name):
+    """State and losses of a training that nothing stops, made once."""
+    method, history = trained(name)
+    return all_state(method), history.column("train_loss")
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("cut", [(0, 1), (1, 0), (1, 3)])
 def test_it_resumes_bit_identically(name, cut, tmp_path):
-    whole, history = trained(name)
+    state, losses = whole(name)
     with RunDirectory(tmp_path / "run", {}) as run, pytest.raises(Interrupted):
         trained(name, run=run, wrap=lambda loader: Acting(loader, cut, stop))
     with RunDirectory(tmp_path / "run", {}, resume=True) as run:
         resumed, rows = trained(name, run=run, resume=True)
-    same_bits(all_state(resumed), all_state(whole))
-    assert rows.column("train_loss") == history.column("train_loss")
+    same_bits(all_state(resumed), state)
+    assert rows.column("train_loss") == losses
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_workers_change_nothing(name):
-    same_bits(all_state(trained(name, options={"workers": 2})[0]), all_state(trained(name)[0]))
+    same_bits(all_state(trained(name, options={"workers": 2})[0]), whole(name)[0])
 
 
 SIZES = [30, 2, 7]

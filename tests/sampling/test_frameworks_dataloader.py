@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from forked import start_server
 from lt_fast.sampling import (
     ClassBalancedBatchSampler,
     ClassBalancedSampler,
@@ -24,6 +25,7 @@ WORKERS = {
     "fork": {"num_workers": 2, "multiprocessing_context": "fork"},
     "persistent fork": {"num_workers": 2, "multiprocessing_context": "fork", "persistent_workers": True},
     "spawn": {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": True},
+    "forkserver": {"num_workers": 2, "multiprocessing_context": "forkserver", "persistent_workers": True},
 }
 workers = pytest.mark.parametrize("workers", ["none", "fork", "persistent fork"])
 
@@ -100,9 +102,9 @@ def test_the_samplers_of_single_indices_come_through(build, workers):
     come_through(build, workers)
 
 
-@pytest.mark.slow
-def test_a_sampler_of_single_indices_comes_through_to_spawned_workers():
-    come_through(INDICES["repeat factor"], "spawn")
+def test_a_sampler_of_single_indices_comes_through_to_workers_that_are_no_forks():
+    start_server()
+    come_through(INDICES["repeat factor"], "forkserver")
 
 
 def come_through(build, workers):

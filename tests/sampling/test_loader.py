@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from forked import start_server
 from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
 
 LABELS = np.repeat(np.arange(4), [60, 25, 10, 5])
@@ -63,11 +64,12 @@ def test_every_loader_delivers_the_sampler_s_batches(sampler, output, workers):
     assert delivered(loader) == promised(build(sampler))
 
 
-@pytest.mark.slow
-def test_spawned_workers_deliver_the_sampler_s_batches():
+def test_workers_that_are_no_forks_deliver_the_sampler_s_batches():
+    """As spawned ones, they get the data set pickled; those begin with torch imported."""
+    start_server()
     batches = build(ClassBalancedBatchSampler)
-    spawned = {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": True}
-    assert delivered(DataLoader(Samples(), batch_sampler=batches, **spawned)) == promised(
+    workers = {"num_workers": 2, "multiprocessing_context": "forkserver", "persistent_workers": True}
+    assert delivered(DataLoader(Samples(), batch_sampler=batches, **workers)) == promised(
         build(ClassBalancedBatchSampler)
     )
 

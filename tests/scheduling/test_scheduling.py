@@ -1,12 +1,11 @@
 """Real processes on Digits-LT: finished, failing, stopped and resumed runs, and what is said of them."""
 
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
+from forked import Forked
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment import resolve, run
 from lt_fast.scheduling import Job, Machine, carry_out, check_data, finished_result, processors
@@ -133,8 +132,7 @@ def test_the_workers_of_a_machine():
 
 
 def started(folder, *, epochs):
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(folder), str(epochs)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return Forked(["-W", "error", "-c", PROGRAM, folder, epochs])
 
 
 def epochs_in(folder):
