@@ -203,7 +203,7 @@ class TemperatureScaling(AffineCalibration):
 
     def _restore(self, tensors: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
         shapes = {tensors[name].shape for name in _STATE}
-        one = tensors["factor"].unique().numel() == 1 and not bool(tensors["offset"].any())
+        one = bool((tensors["factor"] == tensors["factor"].reshape(-1)[:1]).all()) and not bool(tensors["offset"].any())
         if not one and shapes == {(len(self.counts),)}:
             raise DataError(
                 f"{folder} must hold one factor for all classes and offsets of 0, got others; they are of another "
