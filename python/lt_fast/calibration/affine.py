@@ -203,8 +203,9 @@ class TemperatureScaling(AffineCalibration):
         return self.scale / float(self._fitted("temperature")["factor"][0])
 
     def _restore(self, tensors: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
-        one = tensors["factor"].unique().numel() == 1 and not bool(tensors["offset"].any())
-        if not one and tensors["factor"].shape == (len(self.counts),):
+        shapes = {tensors[name].shape for name in _STATE}
+        one = bool((tensors["factor"] == tensors["factor"].reshape(-1)[:1]).all()) and not bool(tensors["offset"].any())
+        if not one and shapes == {(len(self.counts),)}:
             raise DataError(
                 f"{folder} must hold one factor for all classes and offsets of 0, got others; they are of another "
                 "kind of calibrator, such as VectorScaling"

@@ -63,7 +63,7 @@ def require_experts(criterion: nn.Module, model: nn.Module) -> None:
         )
 
 
-def experts_of(logits: Tensor, loss: str, number: int | None = None) -> tuple[Tensor, ...]:
+def experts_of(logits: Any, loss: str, number: int | None = None) -> tuple[Tensor, ...]:
     """Return the logits of each expert, (N, C) each.
 
     Raises:

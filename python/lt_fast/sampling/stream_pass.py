@@ -133,14 +133,27 @@ class StreamPass:
             block, self._block = reading, following
 
     def _require_inside(self, size: int) -> None:
-        """Raise if a restored position is not in its block: the stream has become another one, or the state has."""
+        """Raise if a restored position is not in its block: the stream has become another one, or the state has.
+
+        A stream with a state of its own may lose samples by it, as the shuffle buffer of Hugging Face does: that is
+        only warned of.
+        """
         assert self._block is not None
         begins = self._block.given
-        if self._position > begins + size:
-            raise ValueError(
-                f"state['position'] must lie in its block, samples {begins} to {begins + size} of the epoch, got "
-                f"{self._position}: the stream gives fewer samples than when the state was saved; {_ANEW}"
+        if self._position <= begins + size:
+            return
+        if self._block.stream is not None:
+            warnings.warn(
+                "the stream gives fewer samples after load_state_dict than it had left, so that this epoch ends early; "
+                "a shuffle buffer is lost, for example: shuffle by buffer_size alone",
+                UserWarning,
+                stacklevel=2,
             )
+            return
+        raise ValueError(
+            f"state['position'] must lie in its block, samples {begins} to {begins + size} of the epoch, got "
+            f"{self._position}: the stream gives fewer samples than when the state was saved; {_ANEW}"
+        )
 
 
 class _Copies:
