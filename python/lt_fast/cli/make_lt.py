@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", default="0", help="chooses the images (default: 0)")
     parser.add_argument(
-        "--label-noise", metavar="RATE", help="share of labels made wrong: one number, or one a class (0.4,0.4,0.1)"
+        "--label-noise", metavar="RATE", help="share of labels made wrong: one number, or one per class (0.4,0.4,0.1)"
     )
     parser.add_argument("--noise-toward", help="wrong labels: uniform (default), or by the classes' prior")
 
@@ -126,8 +126,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     write_image_list(arguments.out, paths, labels)
     replace_file(record, (json.dumps(protocol, indent=1) + "\n").encode())
     counts = protocol["counts"]
+    sizes = f"{len(counts)} classes, {max(counts)} to {min(counts)} per class"
     output.say(
-        f"{len(indices)} of {len(source.labels)} images, {len(counts)} classes, {max(counts)} to {min(counts)} a class"
+        f"{len(indices)} of {len(source.labels)} images, {sizes}"
         + (f", {protocol['wrong_labels']} labels made wrong" if protocol["wrong_labels"] else "")
         + f"\nlist: {arguments.out}\nrecord: {record}"
     )
