@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes",
         type=_file,
         metavar="FILE",
-        help="names of the classes in the order of their numbers: one a line, or a record of make-lt (.json)",
+        help="names of the classes in the order of their numbers: one per line, or a record of make-lt (.json)",
     )
     parser.add_argument("--allow-empty", action="store_true", help="let a class have no image; it keeps its number")
     parser.add_argument("--download", action="store_true", help="fetch CIFAR's files into --root")
@@ -266,7 +266,7 @@ def _columns(arguments: argparse.Namespace, ending: str) -> dict[str, Any]:
 
 
 def _class_names(path: Path) -> list[str]:
-    """Return the names in a text file, one a line, or those in a record of this command."""
+    """Return the names in a text file, one per line, or those in a record of this command."""
     from lt_fast.datasets.regular_files import regular  # noqa: PLC0415
 
     try:
