@@ -199,7 +199,7 @@ def test_wrong_counts_are_named(counts, error, message):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a"], r"names must have one entry a class \(2\), got 1"),
+        (["a"], r"names must have one entry per class \(2\), got 1"),
         (["a", "a"], "names must be distinct, got 'a' twice"),
     ],
 )

@@ -178,7 +178,7 @@ def test_what_tau_normalisation_lacks_is_named():
         fit()
     with pytest.raises(ValueError, match="head and weight must not both be given"):
         fit(weight=weight, head=nn.Linear(4, 3))
-    with pytest.raises(ValueError, match=r"weight must have one row a class \(3\), got 4; try weight.T"):
+    with pytest.raises(ValueError, match=r"weight must have one row per class \(3\), got 4; try weight.T"):
         fit(weight=weight.T)
     with pytest.raises(ValueError, match=r"bias must have shape \(3,\), got \(4,\)"):
         fit(weight=weight, bias=torch.zeros(4))

@@ -144,7 +144,7 @@ def test_a_target_is_a_word_weights_names_or_a_file(tmp_path):
     ("given", "message"),
     [
         ("unifrm", "target_prior must be train, uniform or a file, got 'unifrm'; did you mean 'uniform'"),
-        ([1, 2], r"target_prior must have one weight a class \(3\), got shape \(2,\)"),
+        ([1, 2], r"target_prior must have one weight per class \(3\), got shape \(2,\)"),
         ([1, -1, 1], "target_prior must have finite weights >= 0, got -1 for class 'loess'"),
         ([0, 0, 0], "target_prior must have a weight above 0"),
         ({"pat": 1}, "target_prior must name classes of the run, got 'pat'; did you mean 'peat'"),

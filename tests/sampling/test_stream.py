@@ -566,7 +566,7 @@ def test_a_sample_without_its_label_is_described():
         ({"num_classes": 4}, "class_counts or num_classes must be given, and not both"),
         ({"counts": None, "num_classes": 0}, "num_classes must be >= 1, got 0"),
         ({"q": 0.5, "class_probs": [1, 1, 1, 1]}, "q must be left out when class_probs is given, got q=0.5"),
-        ({"class_probs": [1, 1]}, r"class_probs must have one entry a class \(4\)"),
+        ({"class_probs": [1, 1]}, r"class_probs must have one entry per class \(4\)"),
         (
             {"counts": None, "num_classes": 4, "class_probs": [1, -1, 0, 1]},
             "class_probs must be finite and >= 0, got -1",

@@ -369,7 +369,8 @@ class _GivenHead(nn.Module):
         self.weight = checked_matrix(weight, name="weight")
         self.bias = None if bias is None else as_tensor(bias, name="bias").detach()
         if len(self.weight) != len(counts):
-            raise ValueError(f"weight must have one row a class ({len(counts)}), got {len(self.weight)}; try weight.T")
+            rows = len(self.weight)
+            raise ValueError(f"weight must have one row per class ({len(counts)}), got {rows}; try weight.T")
         if self.bias is not None and self.bias.shape != (len(counts),):
             raise ValueError(f"bias must have shape ({len(counts)},), got {tuple(self.bias.shape)}")
         if self.bias is not None and not bool(self.bias.isfinite().all()):

@@ -112,7 +112,9 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int, every_class: 
     target = _as_tensor(labels)
     if target.shape != (rows,):
         hint = shape_hint(target, rows)
-        raise ValueError(f"labels must have shape ({rows},), one a row of the logits, got {tuple(target.shape)}{hint}")
+        raise ValueError(
+            f"labels must have shape ({rows},), one per row of the logits, got {tuple(target.shape)}{hint}"
+        )
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         refuse_missing("labels", as_array(target))
         raise TypeError(f"labels must be integers, got dtype {target.dtype}")

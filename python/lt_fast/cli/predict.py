@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast predict``."""
     parser.add_argument("run", nargs="?", type=folder, help="run directory")
     parser.add_argument("images", nargs="*", help="a folder (searched at any depth), a .txt list of paths, or files")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row an image; complete or not there")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row per image; complete or not there")
     parser.add_argument("--resume", action="store_true", help="continue a stopped --csv")
     parser.add_argument(
         "--target-prior",

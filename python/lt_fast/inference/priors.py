@@ -77,9 +77,9 @@ def target_prior(given: Any, counts: CountsLike, *, argument: str = "target_prio
     try:
         weights = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
-        raise UsageError(f"{argument} must be train, uniform, or one weight a class, got {shown(given)}") from None
+        raise UsageError(f"{argument} must be train, uniform, or one weight per class, got {shown(given)}") from None
     if weights.shape != (len(counts),):
-        raise UsageError(f"{argument} must have one weight a class ({len(counts)}), got shape {weights.shape}")
+        raise UsageError(f"{argument} must have one weight per class ({len(counts)}), got shape {weights.shape}")
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if wrong.size:
         name = counts.names[wrong[0]]

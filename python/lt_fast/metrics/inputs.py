@@ -134,7 +134,7 @@ def checked_labels(labels: Labels, *, rows: int, num_classes: int, of: str) -> N
     array = as_array(labels, "labels")
     if array.shape != (rows,):
         one_hot = "; pass labels.argmax(1) where they are one-hot" if array.shape == (rows, num_classes) else ""
-        raise ValueError(f"labels must have shape ({rows},), one a row of {of}, got {array.shape}{one_hot}")
+        raise ValueError(f"labels must have shape ({rows},), one per row of {of}, got {array.shape}{one_hot}")
     if not np.issubdtype(array.dtype, np.integer):
         refuse_missing("labels", array)
         raise TypeError(f"labels must be integers, got dtype {array.dtype}")
