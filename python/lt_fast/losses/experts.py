@@ -68,7 +68,7 @@ def experts_of(logits: Tensor, loss: str, number: int | None = None) -> tuple[Te
     Raises:
         ValueError: if there are not ``number`` experts, or the logits have more dimensions.
     """
-    dimensions = getattr(logits, "ndim", 0)
+    dimensions = logits.dim() if isinstance(logits, Tensor) else 0
     if dimensions > _OF_EXPERTS:
         raise ValueError(
             f"logits of {loss} must be (N, E, C) of E experts, got shape {tuple(logits.shape)}; for a label per "
