@@ -70,13 +70,13 @@ def experts_of(logits: Any, loss: str, number: int | None = None) -> tuple[Tenso
         TypeError: if they are no tensor.
         ValueError: if there are not ``number`` experts, or the logits have more dimensions.
     """
-    if isinstance(logits, list | tuple):
+    if isinstance(logits, (list, tuple)):
         raise TypeError(
             f"logits of {loss} must be a tensor (N, E, C) of E experts, got {type(logits).__name__}; pass "
             "torch.stack(logits, 1)"
         )
     require_tensor(logits)
-    dimensions = logits.ndim
+    dimensions = logits.dim()
     if dimensions > _OF_EXPERTS:
         raise ValueError(
             f"logits of {loss} must be (N, E, C) of E experts, got shape {tuple(logits.shape)}; for a label per "

@@ -107,7 +107,7 @@ class LADELoss(Loss):
         given = self._rows(logits, target_a, target_b, lam)
         labels = label_shares(self.options, given, shared["class_counts"])
         wide = given.logits.to(labels.dtype)  # the gradients of both terms are added before they are rounded
-        loss = self._margin_loss(rows, given._replace(logits=wide))
+        loss = self._margin_loss(rows, given.of(wide))
         counted = None if given.counted is None else given.counted > 0
         of_batch = (wide, labels, vectors["prior"], shared["bias"])
         regularizer = lade_regularizer(*of_batch, remine_lambda=self.remine_lambda, counted=counted)

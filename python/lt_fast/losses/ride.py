@@ -107,7 +107,7 @@ class RIDELoss(Loss):
         own = self.vectors.for_logits(logits)
         every = experts_of(logits, "RIDELoss")
         given = self._rows(every[0], target_a, target_b, lam)
-        first, *others = (self._margin_loss(own["rows"], given._replace(logits=each)) for each in every)
+        first, *others = (self._margin_loss(own["rows"], given.of(each)) for each in every)
         loss: Tensor = sum(others, start=first)
         if len(every) > 1 and self.diversity:
             distances = self._distances(every, own["temperature"])

@@ -12,6 +12,8 @@ from lt_fast import _hints as hints
 from lt_fast.ops import soft as soft_targets
 
 _PLAIN = 2  # dimensions of logits (N, C)
+# Tuples, because the compiler of an older torch does not trace a union of types.
+_PYTHON_NUMBERS = (int, float)
 
 
 class Rows(NamedTuple):
@@ -35,6 +37,10 @@ class Rows(NamedTuple):
     counted: Tensor | None = None
     shape: tuple[int, ...] | None = None
     soft: bool = False
+
+    def of(self, logits: Tensor) -> "Rows":
+        """Return the same labels for other logits, (R, C)."""
+        return Rows(logits, *self[1:])  # older compilers cannot trace `_replace`
 
     def shaped(self, loss: Tensor) -> Tensor:
         """Return one loss per row in the shape of the caller's rows, and a reduced loss as it is."""
@@ -81,17 +87,16 @@ class TargetForm:
             TypeError: if the target is sparse or nested.
             ValueError: if a shape does not fit, or on the CPU if a soft row is no distribution.
         """
-        rows = Rows(logits, target, target_b, lam)
         if not (isinstance(logits, Tensor) and isinstance(target, Tensor) and logits.dtype in _tensors.DTYPES):
-            return rows
+            return Rows(logits, target, target_b, lam)
         if not _tensors.is_dense(logits):
-            return rows
+            return Rows(logits, target, target_b, lam)
         _tensors.require_dense("target", target)
-        rows = rows._replace(soft=_is_soft(rows))
+        rows = Rows(logits, target, target_b, lam, soft=_is_soft(logits, target, target_b, lam))
         if logits.dim() > _PLAIN and not _is_flat(logits, target):
             rows = self._flattened(rows)
         if rows.soft:
-            return rows._replace(target=soft_targets.checked(rows.target, rows.logits))
+            return Rows(rows.logits, soft_targets.checked(rows.target, rows.logits), None, None, None, rows.shape, True)
         return self._counted(rows, mean)
 
     def _flattened(self, rows: Rows) -> Rows:
@@ -127,12 +132,12 @@ class TargetForm:
             return rows
         first, *others = [label.where(kept, 0) for label in labels]
         counted = _weights(kept, _tensors.arithmetic_dtype(rows.logits), mean=mean)
-        return rows._replace(target=first, target_b=others[0] if others else None, counted=counted)
+        return Rows(rows.logits, first, others[0] if others else None, rows.lam, counted, rows.shape)
 
 
-def _is_soft(rows: Rows) -> bool:
+def _is_soft(logits: Tensor, target: Tensor, target_b: Any, lam: Any) -> bool:
     """Return whether the target is soft: floats in the shape of the logits."""
-    shape, target = rows.logits.shape, rows.target
+    shape = logits.shape
     if not target.is_floating_point() or len(shape) < _PLAIN:
         return False
     if target.shape != shape:
@@ -142,8 +147,8 @@ def _is_soft(rows: Rows) -> bool:
                 f"{_hint_of_soft(shape, target)}"
             )
         return False
-    if rows.target_b is not None or rows.lam is not None:
-        name = "lam" if rows.target_b is None else "target_b"
+    if target_b is not None or lam is not None:
+        name = "lam" if target_b is None else "target_b"
         raise ValueError(f"{name} must be left out with soft targets {tuple(shape)}, which hold both labels")
     return True
 
@@ -200,6 +205,8 @@ def _hint(logits: Tensor, target: Tensor, dim: int) -> str:
 
 def _per_position(lam: Any, positions: tuple[int, ...], logits: Tensor) -> Any:
     """Return ``lam`` for every position, (R,), from one per sample or position; a number stays one."""
+    if lam is None or isinstance(lam, _PYTHON_NUMBERS):
+        return lam
     if isinstance(lam, _tensors.ARRAYS):
         lam = _tensors.numbers("lam", lam, logits)
     if not isinstance(lam, Tensor) or lam.dim() == 0:

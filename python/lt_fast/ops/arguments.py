@@ -29,6 +29,13 @@ class Arguments:
     bias: Tensor | None
     weight: Tensor | None
 
+    def but(self, **changed: Tensor) -> "Arguments":
+        """Return these with other tensors of some names, as ``dataclasses.replace`` does.
+
+        The compiler of an older torch cannot trace that function.
+        """
+        return Arguments(*[changed.get(name, getattr(self, name)) for name in Arguments.__slots__])
+
 
 def transformed() -> bool:
     """Return whether torch.func or forward-mode differentiation is active, for which the kernels have no rules."""

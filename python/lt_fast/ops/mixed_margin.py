@@ -101,7 +101,7 @@ def mixed_margin_loss(
     Raises:
         TypeError: if an argument has a wrong type or dtype, such as float labels.
         ValueError: if a shape, device or value does not fit; a label, ``lam``, ``sample_weight`` or count out of range
-            is found on the CPU, and stops the kernel on a GPU.
+            is found on the CPU, and stops the kernel on a GPU. In a compiled graph torch may make it a RuntimeError.
         NotImplementedError: if ``create_graph=True`` asks for a second derivative; ``lt_fast.ops.reference`` has one.
 
     Source: LDAM, arXiv:1906.07413; maximum margins, arXiv:2206.05380 and its code ihaeyong/Maximum-Margin-LDAM (here

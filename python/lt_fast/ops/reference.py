@@ -5,7 +5,7 @@ functions at the end.
 """
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, TypeAlias
 
 import torch
@@ -54,16 +54,17 @@ def _gradient_and_loss(given: Arguments, options: MarginOptions) -> tuple[Tensor
         with torch.inference_mode(False):
             tensors = {f.name: getattr(given, f.name) for f in fields(given)}
             recordable = {name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}
-            return _gradient_and_loss(replace(given, **recordable), options)
-    both = torch.func.grad_and_value(lambda logits: loss_of(replace(given, logits=logits), options))
+            return _gradient_and_loss(given.but(**recordable), options)
+    both = torch.func.grad_and_value(lambda logits: loss_of(given.but(logits=logits), options))
     return both(given.logits.detach())
 
 
 def loss_of(given: Arguments, options: MarginOptions, row_loss: RowLoss | None = None) -> Tensor:
     """Compute the loss of arguments that have been gathered; ``row_loss`` replaces ``branch_loss``."""
+    if row_loss is None:  # not `or`: the compiler of an older torch cannot ask a function for its truth
+        return loss_of(given, options, lambda scores, label: branch_loss(scores, label, given, options))
     _check_values(given, options)
     logits = given.logits.to(arithmetic_dtype(given.logits))
-    row_loss = row_loss or (lambda scores, label: branch_loss(scores, label, given, options))
     factor = label_factor(given, options)
     factors = _weighted(factor, given.target, given)
     losses = cost(row_loss(logits, given.target), factors)

@@ -6,7 +6,6 @@ losses of every class at once in O(N * C).
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -156,7 +155,7 @@ def shares(soft: Tensor, given: Arguments, options: MarginOptions) -> Tensor:
     if _tensors.readable(rest) and len(rest):
         _require_two_mixed(rest, options.label_rule)
     two = largest_two(rest)
-    mixed = replace(given, target=two.target, target_b=two.target_b, lam=two.lam)
+    mixed = given.but(target=two.target, target_b=two.target_b, lam=two.lam)
     factor = reference.label_factor(mixed, options)
     first, second = (two.total * factor)[:, None], (two.total * (1 - factor))[:, None]
     labels = first * reference.is_own(two.target, soft) + second * reference.is_own(two.target_b, soft)
