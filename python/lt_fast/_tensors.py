@@ -23,6 +23,7 @@ _LARGEST = sys.float_info.max
 _PYTHON_NUMBERS, _NUMBERS = (int, float), (int, float, np.integer, np.floating)
 _NUMPY = (np.ndarray, np.generic)
 _SEQUENCES = (np.ndarray, list, tuple)
+ARRAYS = (*_NUMPY, list, tuple)
 _LISTS = (list, tuple)  # not `list | tuple`, which the compiler of an older torch does not take
 
 

@@ -481,6 +481,15 @@ def test_forms_compile_without_a_graph_break(name, form):
     compare(lambda z: compiled(z, target), lambda z: criterion(z, target), logits)
 
 
+@pytest.mark.parametrize("lam", [0.3, torch.tensor(0.3), [0.3, 0.7], torch.rand(2, 3)])
+def test_factors_of_positions_compile(lam):
+    logits, criterion = draw(2, 5, 3), LDAMLoss(COUNTS)
+    torch._dynamo.reset()
+    mixed = (labels(2, 3), labels(2, 3, seed=5), lam)
+    compiled = torch.compile(lambda z: criterion(z, *mixed), fullgraph=True, backend="aot_eager")
+    compare(compiled, lambda z: criterion(z, *mixed), logits)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("device", ["cpu", *["cuda"] * torch.cuda.is_available()])
 def test_forms_in_float32_on_every_device(form, device):

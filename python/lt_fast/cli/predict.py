@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_fast._text import counted
 from lt_fast.cli.output import Output
 from lt_fast.cli.train import add_machine_arguments, add_recipe_argument, folder, integer, recipe_file, set_threads
 from lt_fast.errors import Interrupted, UsageError
@@ -205,7 +206,7 @@ def _report(
     unsure = sum(bool(row["unsure"]) for row in rows)
     found = Counter(row["class"] for row in rows if row["error"] is None)
     output.say(text_table(["class", "images"], [[name, str(number)] for name, number in found.most_common()]))
-    words = f"\n{len(rows)} images, {len(damaged)} damaged"
+    words = f"\n{counted(len(rows), 'image')}, {len(damaged)} damaged"
     output.say(words + (f', {unsure} "not sure"' if ask.threshold is not None else ""))
     if damaged:
         output.say(f"the first damaged: {damaged[0]['error']}")

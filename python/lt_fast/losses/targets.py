@@ -200,7 +200,7 @@ def _hint(logits: Tensor, target: Tensor, dim: int) -> str:
 
 def _per_position(lam: Any, positions: tuple[int, ...], logits: Tensor) -> Any:
     """Return ``lam`` for every position, (R,), from one per sample or position; a number stays one."""
-    if isinstance(lam, list | tuple) or type(lam).__module__.startswith("numpy"):
+    if isinstance(lam, _tensors.ARRAYS):
         lam = _tensors.numbers("lam", lam, logits)
     if not isinstance(lam, Tensor) or lam.dim() == 0:
         return lam

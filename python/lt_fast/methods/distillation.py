@@ -46,8 +46,9 @@ class Distillation(Classification):
     Args:
         model: gives the logits.
         criterion: as for ``Classification``.
-        teacher: folder of a finished run on the same images, whose network is read before the first step; in a loop of
-            your own a module from images to final logits (N, C).
+        teacher: folder of a finished run on the same images, whose network is read before the first step; or
+            ``RECIPE:NAME=VALUE,...``, a run of a recipe with some settings, which is trained first, in a folder next
+            to that of this run; in a loop of your own a module from images to final logits (N, C).
         temperature: T, finite, > 0.
         weight: of the distillation, finite, >= 0.
         times_experts: multiply the loss by the number of experts, as the source's code does, which goes through the
