@@ -83,6 +83,13 @@ def test_citing_agrees_with_the_citation_file():
     assert re.search(r"^license: (.*)$", citation, re.MULTILINE)[1] in text
 
 
+def test_docstrings_have_no_hanging_paragraph():
+    """On the pages of the API the first line would be a term, and the others its definition."""
+    files = (ROOT / "python" / "lt_fast").rglob("*.py")
+    hanging = re.compile(r"^( +)Source\b[^\n]*\n\1 +\S", re.MULTILINE)
+    assert [file.name for file in files if hanging.search(file.read_text(encoding="utf-8"))] == []
+
+
 def test_docstrings_have_no_markdown_table():
     """On the pages of the API they would be lines of bars."""
     files = [file for file in (ROOT / "python" / "lt_fast").rglob("*.py") if "| --- |" in file.read_text("utf-8")]

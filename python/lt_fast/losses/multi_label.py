@@ -155,7 +155,7 @@ class MultiLabelBCELoss(MultiLabelLoss):
         empty: see there.
 
     Source: Cui et al. 2019, arXiv:1901.05555, section 4, for class-balanced sigmoid cross entropy; torch's
-        ``BCEWithLogitsLoss`` for positive weights.
+    ``BCEWithLogitsLoss`` for positive weights.
 
     >>> loss = MultiLabelBCELoss([8, 2], positive_weight=positive_weights([8, 2], num_samples=10))
     >>> round(loss(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])).item(), 4)  # (1 + 4) * log(2) / 2

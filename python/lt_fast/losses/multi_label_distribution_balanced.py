@@ -43,9 +43,9 @@ class DistributionBalancedLoss(MultiLabelLoss):
         ValueError: if a class has all samples.
 
     Source: Wu et al. 2020, arXiv:2007.09654; code wutong16/DistributionBalancedLoss,
-        mllt/models/losses/resample_loss.py and configs/coco/LT_resnet50_pfc_DB.py, whose settings are the defaults.
-        Differs from that code: kappa is that of the paper's equation, where the code divides it by ``negative_scale``,
-        which its authors call a mistake (issue 8 there); the logits are not changed in place.
+    mllt/models/losses/resample_loss.py and configs/coco/LT_resnet50_pfc_DB.py, whose settings are the defaults. Differs
+    from that code: kappa is that of the paper's equation, where the code divides it by ``negative_scale``, which its
+    authors call a mistake (issue 8 there); the logits are not changed in place.
 
     With the sampler, which draws a class and then one of its samples:
 

@@ -26,7 +26,7 @@ class MultiLabelFocalLoss(MultiLabelLoss):
         empty: see there.
 
     Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5; Cui et al. 2019, arXiv:1901.05555, section 4, for
-        class-balanced focal loss.
+    class-balanced focal loss.
 
     >>> loss = MultiLabelFocalLoss([8, 2], gamma=2.0)
     >>> round(loss(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])).item(), 4)  # log(2) / 4
@@ -69,9 +69,9 @@ class AsymmetricLoss(MultiLabelLoss):
         reduction: see ``MultiLabelLoss``, also for Shape and Raises. The official code has ``"sum"``.
         empty: see there.
 
-    Source: Ridnik et al. 2021, arXiv:2009.14119; code Alibaba-MIIL/ASL, src/loss_functions/losses.py, whose
-        defaults are those here. The paper uses ``gamma_positive=0`` on MS-COCO. Differs from that code: logarithms are
-        those of logits, so that none is cut off at 1e-8.
+    Source: Ridnik et al. 2021, arXiv:2009.14119; code Alibaba-MIIL/ASL, src/loss_functions/losses.py, whose defaults
+    are those here. The paper uses ``gamma_positive=0`` on MS-COCO. Differs from that code: logarithms are those of
+    logits, so that none is cut off at 1e-8.
 
     >>> loss = AsymmetricLoss([8, 2], gamma_negative=4, gamma_positive=0, clip=0.5, reduction="none")
     >>> [round(entry, 4) for entry in loss(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]))[0].tolist()]

@@ -27,7 +27,7 @@ class MultiLabelLDAMLoss(MultiLabelLoss):
         empty: see there.
 
     Source: Cao et al. 2019, arXiv:1906.07413, equation 13, for the margins. The paper has softmax; the sigmoid form is
-        ours, with the margin of each of a sample's labels and none for the other classes.
+    ours, with the margin of each of a sample's labels and none for the other classes.
 
     >>> import torch
     >>> loss = MultiLabelLDAMLoss([16, 1], max_margin=1.0)

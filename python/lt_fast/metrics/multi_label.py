@@ -62,7 +62,7 @@ def mean_average_precision(
         ValueError: as ``average_precision``; if there is not one count per class, or the thresholds overlap.
 
     Source: mAP by groups of classes as Wu et al. 2020, arXiv:2007.09654, report it, with the thresholds of
-        ``ClassCounts.groups``.
+    ``ClassCounts.groups``.
 
     >>> scores, target = [[0.9, 0.1], [0.8, 0.9], [0.3, 0.2]], [[1, 0], [0, 1], [1, 0]]
     >>> mean_average_precision(scores, target, [500, 5])

@@ -67,8 +67,8 @@ class ClassBalancedBatchSampler(SeekableBatchSampler):
             its range.
 
     Source: Kang et al. 2020, arXiv:1910.09217, equation (1) and section 3, for ``q``; ClassAwareSampler.py of
-        facebookresearch/classifier-balancing for the cycles at ``q=0``. Differs from that code: an epoch is N draws,
-        not C times the largest class, and any ``q`` cycles.
+    facebookresearch/classifier-balancing for the cycles at ``q=0``. Differs from that code: an epoch is N draws, not C
+    times the largest class, and any ``q`` cycles.
 
     >>> labels = np.repeat([0, 1, 2], [900, 90, 10])
     >>> sampler = ClassBalancedBatchSampler(labels, batch_size=100, q=0.0, seed=0)

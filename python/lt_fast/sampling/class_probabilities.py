@@ -62,8 +62,8 @@ def effective_number_probs(
         TypeError: if ``beta`` is not a number.
         ValueError: if a class is empty, unless ``empty="ignore"``; if ``beta`` is not in [0, 1).
 
-    Source: Cui et al. 2019, arXiv:1901.05555, equation (3), as weights of samples to draw:
-        ``ImbalancedDatasetSampler`` in utils.py of kaidic/LDAM-DRW.
+    Source: Cui et al. 2019, arXiv:1901.05555, equation (3), as weights of samples to draw: ``ImbalancedDatasetSampler``
+    in utils.py of kaidic/LDAM-DRW.
 
     >>> effective_number_probs([900, 90, 10], beta=0.99).round(2)
     array([0.78, 0.13, 0.09])

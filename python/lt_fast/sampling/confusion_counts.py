@@ -48,7 +48,7 @@ class ConfusionCounts:
         ValueError: if it is out of its range.
 
     Source: the confusion of equations (5) and (6) of CP-Mix, arXiv:2411.07621, accumulated over the training as a
-        matrix instead of a multiset.
+    matrix instead of a multiset.
     """
 
     def __init__(self, num_classes: int) -> None:

@@ -81,9 +81,9 @@ class ConfusionPairBatchSampler(SeekableBatchSampler):
             range.
 
     Source: CP-Mix, arXiv:2411.07621, Algorithm 1. It draws classes uniformly, and for each a pair from "a subset" of
-        the confusion pairs, without saying which: ``"true"`` is our reading, since equation (6) defines a pair by its
-        true class; ``"either"`` and ``"none"`` are the others. It does not define empty rows; ``temperature`` and
-        ``uniform_fraction`` are ours.
+    the confusion pairs, without saying which: ``"true"`` is our reading, since equation (6) defines a pair by its true
+    class; ``"either"`` and ``"none"`` are the others. It does not define empty rows; ``temperature`` and
+    ``uniform_fraction`` are ours.
 
     >>> labels = np.repeat([0, 1, 2], [50, 30, 20])
     >>> confusion = [[0, 4, 0], [1, 0, 1], [0, 3, 0]]  # true class by row

@@ -34,7 +34,7 @@ class DualBatchSampler(SeekableBatchSampler):
             shorter, or two of one kind share a seed.
 
     Source: Zhou et al. 2020 (BBN), arXiv:1912.02413, section 4.2; there the second index is drawn inside
-        ``Dataset.__getitem__``, by each worker's own generator.
+    ``Dataset.__getitem__``, by each worker's own generator.
 
     >>> from lt_fast.sampling import ClassBalancedBatchSampler, ShuffledBatchSampler
     >>> labels = np.repeat([0, 1], [90, 10])

@@ -39,8 +39,8 @@ class MPerClassBatchSampler(SeekableBatchSampler):
         ValueError: if there are fewer classes than ``classes_per_batch``, or a number is out of its range.
 
     Source: Hermans et al. 2017, arXiv:1703.07737 (PK batches); ``MPerClassSampler`` of
-        KevinMusgrave/pytorch-metric-learning. Differs from that code: passes over the classes instead of a new choice
-        for every batch, and cycles instead of independent samples.
+    KevinMusgrave/pytorch-metric-learning. Differs from that code: passes over the classes instead of a new choice for
+    every batch, and cycles instead of independent samples.
 
     >>> import numpy as np
     >>> labels = np.repeat([0, 1, 2, 3], [50, 20, 5, 1])

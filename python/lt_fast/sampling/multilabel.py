@@ -45,7 +45,7 @@ class MultilabelBalancedSampler(SeekableSampler):
             ``strategy`` is unknown.
 
     Source: the three strategies of issamemari/pytorch-multilabel-balanced-sampler. Differs from that code: ties are
-        broken by chance, and "cycle" cycles within a class, too.
+    broken by chance, and "cycle" cycles within a class, too.
 
     >>> indptr, indices = [0, 1, 3, 4, 5], [0, 0, 1, 0, 0]  # sample 1 has the labels 0 and 1, the others 0 alone
     >>> sampler = MultilabelBalancedSampler(indptr, indices, strategy="cycle", num_samples=8, seed=0)

@@ -31,9 +31,9 @@ class RepeatFactorSampler(SeekableSampler):
         ValueError: if a factor is negative, NaN or infinite, or an epoch would have no draw, or 2^32.
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``RepeatFactorTrainingSampler`` of
-        facebookresearch/detectron2. Differs from that code: the fractions are rounded together (systematic sampling:
-        one random offset per epoch against the cumulative factors), not one by one, so that the length of an epoch is
-        constant; the factors are scaled by at most half a draw per epoch so that their sum is an integer.
+    facebookresearch/detectron2. Differs from that code: the fractions are rounded together (systematic sampling: one
+    random offset per epoch against the cumulative factors), not one by one, so that the length of an epoch is constant;
+    the factors are scaled by at most half a draw per epoch so that their sum is an integer.
 
     >>> labels = np.repeat([0, 1], [98, 2])
     >>> sampler = RepeatFactorSampler(repeat_factors(labels, threshold=0.18), seed=0)
@@ -78,7 +78,7 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
         ValueError: if ``threshold`` is not in (0, 1], the rows are damaged, or a label is negative.
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3; ``repeat_factors_from_category_frequency`` of
-        facebookresearch/detectron2.
+    facebookresearch/detectron2.
 
     >>> repeat_factors([0, 0, 0, 0, 0, 0, 0, 1], threshold=0.5)  # sqrt(0.5 / 0.125) for the class of one in eight
     array([1., 1., 1., 1., 1., 1., 1., 2.])

@@ -92,9 +92,9 @@ class ClassBalancedStream:
             without a sample of a class with a probability where ``num_samples`` is not reached.
 
     Source: Gupta et al. 2019 (LVIS), arXiv:1908.03195, section 3.3, for repeat factors with chance rounding;
-        ``tf.data.Dataset.rejection_resample`` for ``rate="under"``; the three samplers of MaxHalford/pytorch-resample,
-        for estimated frequencies. Differs from these: one factor for all rates, rounding with a bounded error, copies
-        that are shuffled, and a state.
+    ``tf.data.Dataset.rejection_resample`` for ``rate="under"``; the three samplers of MaxHalford/pytorch-resample, for
+    estimated frequencies. Differs from these: one factor for all rates, rounding with a bounded error, copies that are
+    shuffled, and a state.
 
     >>> stream = [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("e", 1)] * 20
     >>> balanced = ClassBalancedStream(stream, [80, 20], rate="under", buffer_size=20)

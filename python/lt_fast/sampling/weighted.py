@@ -37,7 +37,7 @@ class WeightedRandomSampler(SeekableSampler):
             than ``num_samples`` are positive and not negligible compared with the largest.
 
     Source: Vose 1991 for the alias table; Efraimidis, Spirakis 2006 ("Weighted random sampling with a reservoir") for
-        the keys. Draws differ from torch's, whose numbers depend on its generator.
+    the keys. Draws differ from torch's, whose numbers depend on its generator.
 
     >>> sampler = WeightedRandomSampler([0.0, 1.0, 3.0], num_samples=8, seed=0)
     >>> list(sampler)
