@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 import torch
@@ -38,7 +39,8 @@ def test_a_report_has_the_machine_and_the_builds(answer):
     assert {"processor", "c library", "python build", "torch build", "gpus", "gpu driver", "settings"} <= set(found)
     assert found["torch build"].startswith(f"{torch.__version__}, ")
     assert found["processor"].split()[1] == "x"
-    assert found["python build"].startswith("CPython, ")
+    free_threaded = sysconfig.get_config_var("Py_GIL_DISABLED")
+    assert found["python build"] == f"CPython, {'free-threaded, the GIL is off' if free_threaded else 'with the GIL'}"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Several threads on one sampler, on one counter and at the first use of the package: the results of one thread."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -66,6 +67,14 @@ def test_passes_of_one_sampler_are_different_epochs(build):
     wanted = [plain(alone) for _ in range(10 * THREADS)]
     assert sorted(found) == sorted(wanted)
     assert sampler.epoch == 10 * THREADS
+
+
+def test_no_epoch_is_started_twice():
+    """Passes of one batch, so that threads start epochs most of the time."""
+    sampler, passes = ShuffledBatchSampler(64, batch_size=64, seed=0), 500
+    found = together([lambda: [plain(sampler)[0] for _ in range(passes)]] * THREADS)
+    wanted = {tuple(sampler.batch(epoch, 0)) for epoch in range(THREADS * passes)}
+    assert {tuple(batch) for each in found for batch in each} == wanted
 
 
 def test_shards_and_states_of_one_sampler():
@@ -136,6 +145,29 @@ with ThreadPoolExecutor(4) as pool:
 assert "cp_mix" in one[0] and others == [one] * 3, (one, others)
 """
     run(program)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_child_does_not_wait_for_a_thread_that_its_parent_had():
+    program = """
+import os, signal, threading, warnings
+from lt_fast.sampling import SeekableBatchSampler, ShuffledBatchSampler
+warnings.simplefilter("ignore")  # Python warns of a fork with threads
+held, done = threading.Event(), threading.Event()
+def hold():
+    with SeekableBatchSampler._starting:
+        held.set()
+        done.wait(60)
+threading.Thread(target=hold).start()
+held.wait(60)
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    os._exit(len(list(ShuffledBatchSampler(6, batch_size=3, seed=0))))
+done.set()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run(program) == "2\n"
 
 
 @pytest.mark.skipif(not FREE_THREADED, reason="this Python always has the lock")
