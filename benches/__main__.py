@@ -8,6 +8,7 @@ from pathlib import Path
 from benches.harness import machine_line
 
 _NOT_A_BENCH = ("__main__", "__init__", "goals", "harness", "rust_kernels", "speed_picture")
+_AFTER = ("history", "summary")  # read the CSV files that the others write
 
 
 def main(names: list[str]) -> int:
@@ -22,8 +23,7 @@ def main(names: list[str]) -> int:
             print(f"bench must be one of {', '.join(known)}, got {name!r}", file=sys.stderr)
             return 2
     print(machine_line())
-    # The tables follow the CSV files.
-    for name in dict.fromkeys([*(names or known), "summary"]):
+    for name in [*(name for name in names or known if name not in _AFTER), *_AFTER]:
         importlib.import_module(f"benches.{name}").main()
     return 0
 

@@ -32,7 +32,8 @@ from torch.profiler import ProfilerActivity, profile
 from lt_fast import experiment
 from lt_fast.batch import Batch
 from lt_fast.datasets import ImageSet, long_tailed_counts
-from lt_fast.experiment.build import Data, Parts, build
+from lt_fast.experiment.build import Data, Parts, build, make_model
+from lt_fast.experiment.teacher import teacher_config
 from lt_fast.recipes import RECIPES
 from lt_fast.recipes.costs import FILE
 from lt_fast.training.batches import steps_from
@@ -98,6 +99,7 @@ def prepared(name: str, data: Data, on: str = DATA) -> Measured:
     """Return a recipe with its network as on the data set called ``on``, and one step's batches of each stage."""
     config = experiment.resolve(name, on, {"batch_size": BATCH})
     parts, epochs = build(config, data), config["epochs"]
+    parts.method.prepare(lambda run: make_model(teacher_config(run, config) or config, data))
     parts.method.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(parts.optimizer, parts.method)
     step = EagerStep(parts.method, optimizer, device=torch.device("cpu"), amp=False)

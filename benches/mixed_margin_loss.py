@@ -57,7 +57,7 @@ SAMPLE = 0.005  # seconds: many short samples, as a longer one is likelier to be
 CSV = "mixed_margin_loss.csv"
 WORDS = {"cross_entropy": "plain cross entropy", "gather": "eager by hand"}
 _RETURNED = "The same with `return_gradient=True`, the gradient handed on to autograd:"
-_PLOT = "![Useful bytes a second over the size of the problem](roofline.png)"
+_PLOT = "![Useful bytes per second over the size of the problem](roofline.png)"
 LARGE = 1 << 26  # elements of a buffer that no cache holds: 256 MB
 BYTES = 8  # of float32 logits read and gradient written, once each: the least that any code moves per element
 
@@ -241,7 +241,7 @@ def _returned_row(threads: str, shape: str, us: dict[str, float]) -> dict[str, o
 
 
 def draw_roofline(times: dict[tuple[str, str], dict[str, float]]) -> None:
-    """Draw useful bytes a second over the size of the problem, with copying as the roof."""
+    """Draw useful bytes per second over the size of the problem, with copying as the roof."""
     all_threads = sorted({threads for threads, _ in times})
     figure = Figure(figsize=(5.5 * len(all_threads), 4), layout="constrained")
     axes = figure.subplots(1, len(all_threads), squeeze=False, sharey=True)

@@ -44,6 +44,12 @@ def test_memory_is_counted_not_timed(rows):
     assert all(row["ms a step"] > 0 for row in rows)
 
 
+def test_a_pupil_is_measured_with_its_teacher():
+    data = load_data(experiment.resolve("ce", "digits-lt"))
+    (row,) = methods.compared(["ride_4_distilled"], data, 1, on="digits-lt")
+    assert (row["stages"], row["images a row"]) == (1, 1)
+
+
 def test_noise_has_the_classes_of_cifar100_lt():
     data = methods.noise()
     assert (data.train.class_counts.total, data.train.class_counts.imbalance_ratio) == (10_847, 100)

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from benches import goals, growth, harness, rust_kernels, sampling, sass, speed_picture, streams, summary
+from benches import goals, growth, harness, history, rust_kernels, sampling, sass, speed_picture, streams, summary
 from benches.rivals import sampling as rivals
 from benches.rivals import streams as stream_rivals
 
@@ -22,15 +22,16 @@ LABELS = np.repeat(np.arange(4), [40, 20, 9, 3])[np.argsort(np.arange(72) * 29 %
         (summary.README, summary.HEADLINES, summary.headlines),
         (summary.SPEED, "training", summary.training_table),
         (summary.SPEED, "goals", goals.goals_table),
+        (history.PAGE, history.BLOCK, lambda: history.tables(harness.read_csv(history.CSV)[1])),
         (harness.DOCS / "kernels.md", "sass", sass.table),
         *((summary.SCALE, block, table) for block, table in summary.SCALE_BLOCKS.items()),
     ],
-    ids=["page", "readme", "speed", "goals", "kernels", *summary.SCALE_BLOCKS],
+    ids=["page", "readme", "speed", "goals", "history", "kernels", *summary.SCALE_BLOCKS],
 )
 def test_the_pages_show_what_the_csv_files_contain(page, block, wanted):
     text = page.read_text(encoding="utf-8")
     found = text.partition(f"<!-- {block} -->\n")[2].partition(f"\n<!-- end of {block} -->")[0]
-    assert found == wanted(), "run `python -m benches summary`, or `sass`"
+    assert found == wanted(), "run `python -m benches summary`, `history` or `sass`"
 
 
 def test_every_row_of_the_table_was_measured_with_every_rival():
@@ -132,6 +133,36 @@ def test_the_picture_of_readme_shows_ours_first_and_every_rival(tmp_path):
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_history_has_every_measurement():
+    _, recorded = harness.read_csv(history.CSV)
+    again = history.updated(recorded, version="9.9.9", date="2099-01-01")
+    assert again == recorded, "run `python -m benches history`"
+    assert {row["bench"] for row in recorded} == {bench.csv for bench in history.BENCHES}
+
+
+def test_a_new_measurement_is_recorded_once_in_a_version(tmp_path, monkeypatch):
+    step = {"network": "ResNet-32", "loop": "lt-fast", "ms a step": 500}
+    monkeypatch.setattr(history, "BENCHES", history.BENCHES[-1:])
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    rows, dates = [], {"0.2.0": "2026-12-10", "0.3.0": "2027-01-01", "0.4.0": "2027-02-01"}
+    for version, bare in (("0.2.0", 400), ("0.3.0", 490), ("0.3.0", 495), ("0.4.0", 495)):
+        harness.write_csv("training.csv", [step, {**step, "loop": "bare PyTorch", "ms a step": bare}], about="one core")
+        rows = history.updated(rows, version=version, date=dates[version])
+    assert [(row["version"], row["times as long"]) for row in rows] == [("0.2.0", "0.8"), ("0.3.0", "0.99")]
+    table = history.tables(rows)
+    assert "| a step | a bare loop | 500 ms; 0.80 x | 500 ms; 0.99 x |" in table
+    assert "- 0.2.0: 2026-12-10, one core.\n- 0.3.0: 2027-01-01, one core." in table
+
+
+def test_the_rival_of_the_history_is_the_fastest_that_was_measured():
+    bench = history.BENCHES[1]._replace(figures=history.BENCHES[1].figures[:1])
+    times = {"fused": "2", "gather compiled": "9", "eager compiled": "7"}
+    rows = [{"shape": "128x10", "threads": "1", "code": code, "us": us} for code, us in times.items()]
+    rows.append({"shape": "128x10", "threads": "2", "code": "eager compiled", "us": "1"})
+    (found,) = history.measured(bench, rows)
+    assert (found["time"], found["times as long"]) == ("2", "3.5")
+
+
 # --- the harness ------------------------------------------------------------------------------------------------------
 
 
@@ -190,8 +221,8 @@ def test_benches_are_listed_and_named(capsys):
     main = importlib.import_module("benches.__main__").main
     assert main(["--list"]) == 0
     listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    names = ["augmentation", "classes", "cuda", "files", "growth", "labels", "methods", "mixed_margin_loss"]
-    names += ["normalization", "ranks", "sampling", "sass", "streams", "summary", "training"]
+    names = ["augmentation", "classes", "cuda", "files", "growth", "history", "labels", "methods"]
+    names += ["mixed_margin_loss", "normalization", "ranks", "sampling", "sass", "streams", "summary", "training"]
     assert [name for name, _ in listed] == names
     assert all(about[0].isupper() for _, about in listed)
     assert main(["samplings"]) == 2

@@ -419,7 +419,9 @@ def test_images_in_no_class_folder(tmp_path, lt_fast, train):
     refused(
         lt_fast("inspect", tmp_path), r"must hold one folder per class, got none; it holds 3 images in no folder: put"
     )
-    refused(train(tmp_path, "--freeze")[0], r"must hold one folder a class, got none; put the images into .*/<class>/")
+    refused(
+        train(tmp_path, "--freeze")[0], r"must hold one folder per class, got none; put the images into .*/<class>/"
+    )
 
 
 def test_no_right_to_read(lt_fast, train, common_user):

@@ -1,6 +1,7 @@
 """``ClassCounts``: what it holds, what it refuses, and in which words."""
 
 import copy
+import inspect
 import math
 import pickle
 import tracemalloc
@@ -22,6 +23,7 @@ from lt_fast.sampling import (
     WeightedRandomSampler,
     class_probabilities,
 )
+from test_docstring_examples import packages, public
 
 CIFAR10_100 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
 some_counts = st.lists(st.integers(0, 10**9), min_size=1, max_size=50).filter(any)
@@ -197,7 +199,7 @@ def test_wrong_counts_are_named(counts, error, message):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a"], r"names must have one entry a class \(2\), got 1"),
+        (["a"], r"names must have one entry per class \(2\), got 1"),
         (["a", "a"], "names must be distinct, got 'a' twice"),
     ],
 )
@@ -557,3 +559,21 @@ def test_empty_classes_are_refused_or_kept():
         held.require_no_empty("skip")
     with pytest.raises(TypeError, match="empty must be a string, one of error, ignore, got array"):
         held.require_no_empty(np.array(["error", "ignore"]))
+
+
+def _asks_for_class_counts(each):
+    parameters = inspect.signature(each.__init__ if inspect.isclass(each) else each).parameters
+    return [name for name, given in parameters.items() if given.annotation is ClassCounts]
+
+
+@pytest.mark.parametrize("package", packages())
+def test_every_public_callable_takes_counts_in_every_form(package):
+    ours = {name: each for name, each in public(package).items() if each.__module__.startswith("lt_fast.")}
+    assert {name: found for name, each in ours.items() if (found := _asks_for_class_counts(each))} == {}
+
+
+def test_a_callable_that_takes_class_counts_alone_is_found():
+    def narrow(counts: ClassCounts) -> None:
+        """Take one form."""
+
+    assert _asks_for_class_counts(narrow) == ["counts"]

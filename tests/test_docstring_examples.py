@@ -19,7 +19,7 @@ import lt_fast
 from lt_fast.experiment import resolve, run, run_name
 
 ROOT = Path(lt_fast.__file__).parent
-ALONE = ("batch", "counts", "ranks", "versions")
+ALONE = ("batch", "counts", "ranks", "registry", "versions")
 """Public modules outside of a package: what they define is public."""
 
 

@@ -122,6 +122,25 @@ def test_its_tensors_are_a_state_dict_and_its_folder_says_what_it_is(name, tmp_p
         CALIBRATORS[name](COUNTS).state_dict()
 
 
+@every
+def test_a_wrong_state_changes_nothing(name):
+    calibrator, _, given = fitted(name)
+    wanted, state = calibrator.transform(given), calibrator.state_dict()
+    names = calibrator._names()
+    again = CALIBRATORS[name](COUNTS).load_state_dict(state)
+    with pytest.raises(TypeError, match=r"state must be what state_dict\(\) returned, got None"):
+        again.load_state_dict(None)
+    for values in (state[names[0]].long(), state[names[0]] * 1j, state[names[0]].to("meta")):
+        with pytest.raises(TypeError, match=f"state must hold floats in '{names[0]}', got .*; pass what"):
+            again.load_state_dict({**state, names[0]: values})
+    moved = {key: value + 1 if key in names else value for key, value in state.items()}
+    with pytest.raises(DataError, match=r"state must hold .*, got shape \(7, 5, 3\)"):
+        again.load_state_dict({**moved, names[-1]: torch.ones(7, 5, 3)})
+    assert torch.equal(again(given), wanted)
+    half = {key: value.half() if key in names else value for key, value in state.items()}
+    assert all(again.load_state_dict(half).state_dict()[key].dtype == torch.float32 for key in names)
+
+
 @pytest.mark.parametrize("name", ["retraining", "balms"])
 def test_a_state_dict_says_that_the_head_is_a_cosine_head(name):
     model = models.digits_net(3, head="cosine")

@@ -258,7 +258,8 @@ def keep_table(folder: Path) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Train or take runs, keep them, and write the page."""
     given = _parser().parse_args(words)
-    machine = Machine(workers=given.workers, threads=given.threads, root=given.root)
+    compiler = "inductor" if given.compile else None
+    machine = Machine(workers=given.workers, threads=given.threads, root=given.root, compiler=compiler)
     if given.what == "digits":
         recipes = given.recipes or list(RECIPES)
         keep(train(recipes, "digits-lt", given.seeds or 5, given.runs, machine), machine_line())
@@ -285,6 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--workers", type=int, help="runs side by side (default: one per processor)")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
+    parser.add_argument("--compile", action="store_true", help="compile the networks, see docs/speed.md")
     return parser
 
 

@@ -132,10 +132,23 @@ def _entry(module: ModuleType, name: str, kind: str) -> str:
 
 
 def _options(value: type) -> str:
-    options = "   :members:\n"
+    options = f"   :members: {', '.join(_members(value))}".rstrip() + "\n"
     if fields := getattr(value, "_fields", ()):
         options += f"   :exclude-members: {', '.join(fields)}\n"  # a named tuple's, which its docstring explains
     return options if value.__bases__ == (object,) else f"{options}   :show-inheritance:\n"
+
+
+def _members(value: type) -> list[str]:
+    """Return the members of a class that inherits some from a class without an entry; of any other none."""
+    hidden = [base for base in value.__mro__[1:] if base.__module__.startswith("lt_fast.") and not _has_entry(base)]
+    names = dict.fromkeys(name for each in (value, *hidden) for name in vars(each) if not name.startswith("_"))
+    members = {name: getattr(value, name) for name in names} if hidden else {}
+    return [name for name, each in members.items() if callable(each) or isinstance(each, property)]
+
+
+def _has_entry(value: type) -> bool:
+    package = importlib.import_module(".".join(value.__module__.split(".")[:2]))
+    return value.__name__ in public_names(package)
 
 
 def _entries(value: Any) -> Iterator[str]:

@@ -1,10 +1,12 @@
-"""Signatures as they are written in the source: aliases of types by their names, not by what they stand for."""
+"""Signatures as they are written in the source: aliases of types by their names, classes by their constructors."""
 
 import re
 from typing import Any
 
 from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
+from sphinx.util.inspect import signature as signature_of
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.typing import stringify_annotation
 
 _ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
@@ -16,9 +18,24 @@ def readable(text: str) -> str:
     return _ARRAY.sub(r"NDArray[\1]", text.replace(_ARRAY_LIKE, "ArrayLike"))
 
 
+def of_class(value: type, found: str | None) -> str | None:
+    """Return the signature of a class: none for a protocol; ``__init__``'s where it is defined below ``__new__``.
+
+    Autodoc takes that of ``__new__`` wherever it is defined, which for all samplers is ``(*data, **settings)``.
+    """
+    if getattr(value, "_is_protocol", False):
+        return ""
+    makes, fills = (next(base for base in value.__mro__ if name in vars(base)) for name in ("__new__", "__init__"))
+    if not makes.__module__.startswith("lt_fast.") or fills not in value.__mro__[: value.__mro__.index(makes)]:
+        return found
+    own = signature_of(value.__init__, bound_method=True)  # type: ignore[misc]
+    return stringify_signature(own, show_return_annotation=False, unqualified_typehints=True)
+
+
 def _process(
-    _app: Sphinx, _what: str, _name: str, _obj: Any, _options: Any, signature: str | None, returned: str | None
+    _app: Sphinx, what: str, _name: str, value: Any, _options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
+    signature = of_class(value, signature) if what == "class" else signature
     return signature and readable(signature), returned and readable(returned)
 
 

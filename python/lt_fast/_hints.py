@@ -153,7 +153,13 @@ def for_label_value(name: str, labels: Tensor, num_classes: int, *, rows: str = 
         return f"; labels are numbered from 0: use {name} - 1"
     keep = f"keep = {name} < {num_classes}, then {rows}[keep] and {name}[keep]"
     marked = f"; if {largest} marks rows without a label, leave them out: {keep}"
-    return f"; there are {num_classes} classes{marked}"
+    ignored = f"; a loss of logits does it with ignore_index={largest}" if rows == "logits" else ""
+    return f"; there are {num_classes} classes{marked}{ignored}"
+
+
+def for_class_vector(num_classes: int) -> str:
+    """Next step for class vectors, such as the counts of a loss, of another number of classes than the logits."""
+    return f"; the logits have {num_classes} columns: make the loss with {num_classes} counts, or the network to fit it"
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

@@ -172,7 +172,9 @@ def backend() -> Backend:
 def instruction_set() -> InstructionSet:
     """Return the CPU kernels in use: ``"avx512"``, ``"avx2"`` or ``"portable"``, ``"reference"`` without library.
 
-    >>> instruction_set() in ("avx512", "avx2", "neon", "portable", "reference")
+    ``"portable"`` is what the compiler makes for any processor of the platform: NEON on aarch64, SSE2 on x86-64.
+
+    >>> instruction_set() in ("avx512", "avx2", "portable", "reference")
     True
     """
     return _SET

@@ -23,6 +23,7 @@ _LARGEST = sys.float_info.max
 _PYTHON_NUMBERS, _NUMBERS = (int, float), (int, float, np.integer, np.floating)
 _NUMPY = (np.ndarray, np.generic)
 _SEQUENCES = (np.ndarray, list, tuple)
+ARRAYS = (*_NUMPY, list, tuple)
 _LISTS = (list, tuple)  # not `list | tuple`, which the compiler of an older torch does not take
 
 
@@ -57,16 +58,20 @@ def require_tensor(logits: object) -> None:
         raise TypeError(f"logits must be a tensor, got {type(logits).__name__}{hints.for_logits_type(logits)}")
 
 
-def check_logits(logits: Tensor, target: object) -> None:
-    """Raise unless ``logits`` are (N, C), C >= 2, dense and of a supported dtype; ``target`` helps with the hint."""
+def check_scores(logits: Tensor, target: object) -> None:
+    """Raise ``TypeError`` unless ``logits`` are dense and of a supported dtype; ``target`` helps with the hint."""
     require_tensor(logits)
     if logits.dtype not in DTYPES:
         raise TypeError(
             f"logits must be float32, float64, float16 or bfloat16, got {logits.dtype}"
             f"{hints.for_logits_dtype(logits, target)}"
         )
-    if logits.layout != torch.strided or logits.is_nested:
-        raise TypeError(f"logits must be a dense tensor, got layout {logits.layout}; use logits.to_dense()")
+    require_dense("logits", logits)
+
+
+def check_logits(logits: Tensor, target: object) -> None:
+    """Raise unless ``logits`` are (N, C), C >= 2, dense and of a supported dtype; ``target`` helps with the hint."""
+    check_scores(logits, target)
     shape = tuple(logits.shape)
     if len(shape) != 2:  # noqa: PLR2004
         raise ValueError(f"logits must have shape (N, C), got {shape}{hints.for_logits_shape(logits, target)}")
@@ -75,10 +80,27 @@ def check_logits(logits: Tensor, target: object) -> None:
         raise ValueError(f"logits must have at least 2 classes, got shape {shape}{hint}")
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Return whether a tensor has a shape and strides, as sparse and nested ones have not."""
+    return tensor.layout == torch.strided and not tensor.is_nested
+
+
+def require_dense(name: str, tensor: Tensor) -> None:
+    """Raise ``TypeError`` for a sparse or nested tensor."""
+    if not is_dense(tensor):
+        kind, dense = (
+            ("a nested one", f"{name}.to_padded_tensor(0)")
+            if tensor.is_nested
+            else (f"layout {tensor.layout}", f"{name}.to_dense()")
+        )
+        raise TypeError(f"{name} must be a dense tensor, got {kind}; use {dense}")
+
+
 def labels_of_rows(name: str, labels: object, logits: Tensor) -> Tensor:
     """Return int64 labels of shape (N,) on the logits' device; their values are not checked."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(labels).__name__}{hints.for_labels_type(name, labels)}")
+    require_dense(name, labels)
     if labels.dtype != torch.int64:
         hint = hints.for_labels_dtype(name, labels, logits)
         raise TypeError(f"{name} must be int64 class indices, got {labels.dtype}{hint}")
@@ -137,11 +159,21 @@ def _row_tensor(name: str, value: Any, dtype: torch.dtype, logits: Tensor) -> Te
         return _row_number(name, value, dtype, logits)
     if not isinstance(value, _SEQUENCES):
         raise TypeError(f"{name} must be a number or a tensor of shape (N,), got {type(value).__name__}")
+    return numbers(name, value, logits)
+
+
+def numbers(name: str, value: Any, logits: Tensor) -> Tensor:
+    """Return numbers in an array, a list or a tuple as a tensor in the dtype of the arithmetic, of any shape.
+
+    Raises:
+        TypeError: if they are not numbers.
+        ValueError: if one is masked or requires a gradient.
+    """
     if not torch.compiler.is_compiling():
         refuse_masked(name, value)
     refuse_gradient(name, value)
     try:
-        return torch.as_tensor(_array(value), dtype=dtype, device=logits.device)
+        return torch.as_tensor(_array(value), dtype=arithmetic_dtype(logits), device=logits.device)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name} must be a number or N numbers, got {value!r}") from None
 
@@ -207,7 +239,7 @@ def _array(value: Any) -> NDArray[np.float64]:
     return np.array(value if torch.compiler.is_compiling() else plain_numbers(value), dtype=np.float64)
 
 
-def class_vector(name: str, value: Any, num_classes: int | None = None) -> Tensor:
+def class_vector(name: str, value: Any, num_classes: int | None = None, *, hint: str = "") -> Tensor:
     """Return a tensor as it is, and anything else as a float64 tensor on the CPU; of shape (C,).
 
     Raises:
@@ -220,7 +252,7 @@ def class_vector(name: str, value: Any, num_classes: int | None = None) -> Tenso
     refuse_gradient(name, vector)
     if vector.dim() != 1 or (num_classes is not None and vector.shape[0] != num_classes):
         size = "" if num_classes is None else f" = ({num_classes},)"
-        raise ValueError(f"{name} must have shape (C,){size}, got {tuple(vector.shape)}")
+        raise ValueError(f"{name} must have shape (C,){size}, got {tuple(vector.shape)}{hint}")
     return vector if num_classes is not None else vector.detach().to("cpu", torch.float64)
 
 

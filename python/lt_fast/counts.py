@@ -461,7 +461,7 @@ def _refuse_beyond_int64(counts: NDArray[Any]) -> None:
 def _checked_names(names: Iterable[str], num_classes: int) -> tuple[str, ...]:
     listed = tuple(names)
     if len(listed) != num_classes:
-        raise ValueError(f"names must have one entry a class ({num_classes}), got {len(listed)}")
+        raise ValueError(f"names must have one entry per class ({num_classes}), got {len(listed)}")
     if len(set(listed)) != len(listed):
         repeated = next(name for name in listed if listed.count(name) > 1)
         raise ValueError(f"names must be distinct, got {repeated!r} twice")

@@ -20,6 +20,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -302,7 +303,17 @@ def register(kind: str, name: str, *, replace: bool = False) -> Callable[[Compon
 
 
 class RegisteredFile(NamedTuple):
-    """A Python file that was run to register components: where it is, its content, and what it registered."""
+    """A Python file that was run to register components.
+
+    Attributes:
+        path: where it is.
+        sha256: of its content.
+        names: (kind, name) of what it registered, in the file's order.
+
+    >>> file = RegisteredFile(Path("mine.py"), "0" * 64, (("loss", "my_loss"), ("recipe", "mine")))
+    >>> file.of("recipe")
+    ['mine']
+    """
 
     path: Path
     sha256: str
@@ -319,6 +330,12 @@ def load_file(path: Path) -> RegisteredFile:
     Raises:
         DataError: if the file cannot be read.
         UsageError: if it raises, or registers a name that is taken.
+
+    >>> text = "from lt_fast.registry import register; register('schedule', 'still')(lambda base: lambda *step: base)"
+    >>> _ = Path("mine.py").write_text(text)
+    >>> load_file(Path("mine.py")).names
+    (('schedule', 'still'),)
+    >>> SCHEDULES.forget("still")
     """
     path = path.resolve()
     try:
@@ -362,13 +379,21 @@ _loading: list[tuple[str, str, str]] = []
 
 
 _published: list[Path] = []
+_importing = threading.local()
 
 
 def _import_recipes() -> None:
-    if not _published:
-        _published.extend(sorted((_ROOT / "recipes").glob("[a-z]*.py")))  # first, as each file asks when it registers
-        for path in _published:
+    """Import every file of ``recipes/`` once. A thread that asks meanwhile waits for each file, as any import does."""
+    if _published or getattr(_importing, "here", False):  # a file asks, too, when it registers
+        return
+    _importing.here = True
+    try:
+        files = sorted((_ROOT / "recipes").glob("[a-z]*.py"))
+        for path in files:
             importlib.import_module(f"lt_fast.recipes.{path.stem}")
+        _published.extend(files)  # last: others take it for the end
+    finally:
+        _importing.here = False
 
 
 @functools.cache

@@ -21,23 +21,39 @@ def versions() -> dict[str, Any]:
     >>> sorted(versions())[:3], versions()["lt-fast"] is not None
     (['gpu', 'lt-fast', 'matplotlib'], True)
     """
-    import torch  # noqa: PLC0415  (keeps `import lt_fast.versions` cheap for the command line's --help)
-
-    from lt_fast import _libraries  # noqa: PLC0415
-
     found: dict[str, Any] = {"python": sys.version.split()[0], "platform": platform.platform()}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = None
-    found["torch cuda"] = torch.version.cuda
-    found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    found["threads"] = torch.get_num_threads()
-    found["op backend"] = _libraries.backend()
-    found["op instruction set"] = _libraries.instruction_set()
-    found["op not served"] = "; ".join(_not_served(_libraries.MISSING)) or None
-    return found
+    return found | _with_torch()
+
+
+def torch_or_reason() -> tuple[Any, str | None]:
+    """Return torch, or None and why it cannot be imported.
+
+    >>> torch_or_reason()[1] is None
+    True
+    """
+    try:
+        import torch  # noqa: PLC0415  (keeps `import lt_fast.versions` cheap for the command line's --help)
+    except Exception as error:  # noqa: BLE001  (a library that does not load raises OSError, or a type of torch's own)
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return torch, None
+
+
+def _with_torch() -> dict[str, Any]:
+    """Return what only torch can tell; None for all of it where torch cannot be imported."""
+    torch, reason = torch_or_reason()
+    names = ("torch cuda", "gpu", "threads", "op backend", "op instruction set", "op not served")
+    if reason is not None:
+        return {**dict.fromkeys(names), "op not served": f"torch cannot be imported ({reason})"}
+    from lt_fast import _libraries  # noqa: PLC0415
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    told = (torch.version.cuda, gpu, torch.get_num_threads(), _libraries.backend(), _libraries.instruction_set())
+    return dict(zip(names, (*told, "; ".join(_not_served(_libraries.MISSING)) or None), strict=True))
 
 
 def machine() -> dict[str, Any]:
@@ -46,16 +62,16 @@ def machine() -> dict[str, Any]:
     >>> sorted(machine())[:4]
     ['c library', 'gpu driver', 'gpus', 'processor']
     """
-    import torch  # noqa: PLC0415
-
     from lt_fast._processor import processor  # noqa: PLC0415
+
+    torch, reason = torch_or_reason()
 
     set_variables = [f"{name}={value}" for name, value in sorted(os.environ.items()) if _VARIABLES.fullmatch(name)]
     return {
         "processor": f"{os.cpu_count()} x {processor()}",
         "c library": " ".join(platform.libc_ver()).strip() or None,
         "python build": f"{platform.python_implementation()}, {_gil()}",
-        "torch build": f"{torch.__version__}, {str(torch.version.git_version)[:8]}",
+        "torch build": f"{torch.__version__}, {str(torch.version.git_version)[:8]}" if reason is None else None,
         "gpus": _gpus(),
         "gpu driver": _driver(),
         "settings": " ".join(set_variables) or None,

@@ -1,5 +1,7 @@
 """Temperature, tau normalisation and logit adjustment against their formulas and brute force."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,13 @@ from torch.nn import functional as F
 
 import reference
 from lt_fast import ClassCounts
-from lt_fast.calibration import LogitAdjustment, TauNormalization, TemperatureScaling
+from lt_fast.calibration import (
+    LogitAdjustment,
+    TauNormalization,
+    TemperatureScaling,
+    VectorScaling,
+    load_calibrator,
+)
 from lt_fast.errors import DataError
 
 COUNTS = ClassCounts([60, 30, 10])
@@ -39,9 +47,74 @@ def test_the_temperature_is_that_of_a_scalar_search(strength):
 
 
 def test_a_network_that_is_always_right_gets_a_bounded_temperature():
-    found = TemperatureScaling(COUNTS).fit(10.0 * F.one_hot(LABELS, 3).float() - 4, LABELS)
+    with pytest.warns(UserWarning, match="at its bound") as said:
+        found = TemperatureScaling(COUNTS).fit(10.0 * F.one_hot(LABELS, 3).float() - 4, LABELS)
     assert torch.isfinite(found.factor).all()
-    assert found.temperature > 0
+    assert found.temperature == pytest.approx(math.exp(-12))
+    assert len(said) == 1
+    assert str(said[0].message) == (
+        "temperature is at its bound, 6.14e-06: smaller ones would fit these samples better still, as where all are "
+        "predicted right; fit on more samples, which the network was not trained on"
+    )
+    assert said[0].filename == __file__
+
+
+@pytest.mark.parametrize("calibrator", [TemperatureScaling, VectorScaling])
+def test_logits_that_contradict_the_labels_are_told_of(calibrator):
+    wrong = 3.0 * F.one_hot((LABELS + 1) % 3, 3).float()
+    with pytest.warns(
+        UserWarning, match=r"^temperature is at its bound, 1\.63e\+05: larger ones .* of its row$"
+    ) as said:
+        found = calibrator(COUNTS).fit(wrong, LABELS)
+    assert said[0].filename == __file__
+    assert torch.isfinite(found.transform(wrong)).all()
+
+
+def test_vector_scaling_tells_of_samples_that_are_all_predicted_right():
+    with pytest.warns(UserWarning, match=r"^temperature is at its bound, 6\.14e-06: smaller ones"):
+        found = VectorScaling(COUNTS).fit(10.0 * F.one_hot(LABELS, 3).float() - 4, LABELS)
+    assert found.converged
+
+
+def test_equal_logits_keep_their_temperature():
+    assert TemperatureScaling(COUNTS).fit(torch.full((100, 3), 0.3), LABELS).temperature == 1
+
+
+def test_tau_is_chosen_at_each_fit():
+    first, second = torch.eye(3, 4), torch.tensor([[4.0, 0, 0, 0], [1.0, 0, 0, 0], [0.1, 0, 0, 0]])
+    logits = _logits()
+    longer = logits @ torch.diag(torch.tensor([4.0, 1.0, 0.1]))
+    used = TauNormalization(COUNTS).fit(logits, LABELS, weight=first)
+    fresh = TauNormalization(COUNTS).fit(longer, LABELS, weight=second)
+    assert fresh.tau > used.tau == 0
+    assert used.fit(longer, LABELS, weight=second).tau == fresh.tau
+    assert torch.equal(used(longer), fresh(longer))
+
+
+def test_a_state_of_another_kind_is_no_temperature():
+    state = LogitAdjustment(COUNTS).fit().state_dict()
+    with pytest.raises(DataError, match="state must hold one factor for all classes and offsets of 0, got others"):
+        TemperatureScaling(COUNTS).load_state_dict(state)
+    plain = LogitAdjustment([5, 5, 5], tau=0).fit().state_dict()
+    assert TemperatureScaling(COUNTS).load_state_dict(plain).temperature == 1
+
+
+def test_odd_arrays_are_refused():
+    fitted = TemperatureScaling(COUNTS).fit(_logits(), LABELS)
+    masked = np.ma.masked_greater(_logits().numpy(), 1)
+    with pytest.raises(ValueError, match=r"logits must have no masked entry, got \d+, the first at position"):
+        fitted(masked)
+    with pytest.raises(ValueError, match=r"logits must have rows of one length, got \[\[1.0, 2.0\], \[3.0\]\]"):
+        fitted([[1.0, 2.0], [3.0]])
+    with pytest.raises(TypeError, match=r"logits must be a dense tensor, got layout .*; use logits.to_dense\(\)"):
+        fitted(_logits().to_sparse())
+    with pytest.raises(TypeError, match=r"logits must be floats, got dtype torch.int64; pass logits.float\(\)"):
+        fitted(_logits().long())
+    with pytest.raises(ValueError, match=r"labels must have no masked entry, got 60, the first at position 0"):
+        fitted.fit(_logits(), np.ma.masked_less(LABELS.numpy(), 1))
+    for folder in (None, 5):
+        with pytest.raises(TypeError, match=f"folder must be a path, got {folder}"):
+            load_calibrator(folder)
 
 
 def test_a_validation_set_may_lack_classes():
@@ -105,7 +178,7 @@ def test_what_tau_normalisation_lacks_is_named():
         fit()
     with pytest.raises(ValueError, match="head and weight must not both be given"):
         fit(weight=weight, head=nn.Linear(4, 3))
-    with pytest.raises(ValueError, match=r"weight must have one row a class \(3\), got 4; try weight.T"):
+    with pytest.raises(ValueError, match=r"weight must have one row per class \(3\), got 4; try weight.T"):
         fit(weight=weight.T)
     with pytest.raises(ValueError, match=r"bias must have shape \(3,\), got \(4,\)"):
         fit(weight=weight, bias=torch.zeros(4))

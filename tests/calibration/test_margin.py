@@ -299,7 +299,7 @@ class TestFiles:
             ({"method": "tau"}, "must hold a 'margin' calibrator, got 'tau'"),
             ({"gamma": -1}, "must hold a margin calibrator, got wrong settings: gamma must be finite and >= 0, got -1"),
             ({"colour": 1}, "got wrong settings: .*colour"),
-            ({"counts": [1, 2]}, "names must have one entry a class"),
+            ({"counts": [1, 2]}, "names must have one entry per class"),
             ({"counts": [1, 2], "names": None}, r"must hold 'omega' of 2 classes, got shape \(3,\)"),
         ],
     )
@@ -382,7 +382,7 @@ class TestRefusals:
             (
                 lambda z, y: (z, y[1:]),
                 ValueError,
-                r"labels must have shape \(56,\), one a row .*, got \(55,\)",
+                r"labels must have shape \(56,\), one per row .*, got \(55,\)",
             ),
             (lambda z, y: (z, y.double()), TypeError, "labels must be integers, got dtype torch.float64"),
             (lambda z, y: (z, y > 0), TypeError, "labels must be integers, got dtype torch.bool"),

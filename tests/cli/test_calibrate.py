@@ -68,6 +68,26 @@ def test_every_calibrator_is_fitted_measured_and_used(name, run, of_experts, tmp
     assert answers.threshold != lt.load(run).predict(images[:1], max_error=0.6).threshold
 
 
+def test_an_interrupted_call_is_repeated_by_the_same_command(run, tmp_path, capsys):
+    """The record is written last: a folder without one is no calibration, and may be written again."""
+    words = ["calibrate", run, "--method", "logit_adjustment", "--out", tmp_path / "out"]
+    _said(words, capsys)
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert "calibration.json" in whole
+    for lost in (["calibration.json"], ["calibration.json", "calibrator.json", "calibrator.safetensors"], list(whole)):
+        for name in lost:
+            (tmp_path / "out" / name).unlink()
+        (tmp_path / "out" / ".calibrator.json.123.partial").write_text("{")
+        _said(words, capsys)
+        (tmp_path / "out" / ".calibrator.json.123.partial").unlink()
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
+    for theirs in ("calibrator.json", "note.txt"):
+        (tmp_path / theirs).mkdir()
+        (tmp_path / theirs / theirs).write_text("{}")
+        _, err = _said([*words[:-1], tmp_path / theirs], capsys, 2)
+        assert "is there already; name a new folder with --out, or remove it" in err
+
+
 def test_the_names_of_the_papers_and_the_table(run, tmp_path, capsys):
     copy = shutil.copytree(run, tmp_path / "copy")
     out, _ = _said(["calibrate", copy, "--method", "mc"], capsys)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lt_fast.cli import main
-from lt_fast.cli.completion import SHELLS
+from lt_fast.cli.completion import SHELLS, TARGETS
 from lt_fast.registry import CALIBRATORS, DATASETS, RECIPES
 
 BASH = """
@@ -46,6 +46,7 @@ WORDS = [
     (["calibrate", "runs/one", "--method", "l"], names(CALIBRATORS, "l")),
     (["make-lt", "cifar10", "--method", ""], {"counter", "ldam"}),
     (["methods", "ldam"], names(RECIPES, "ldam")),
+    (["reproduce", "mammc-t"], {"mammc-table-1", "mammc-table-2", "mammc-table-3"}),
     (["eval", "runs/o"], {"runs/one"}),
     (["eval", ""], {"runs/one", "runs", "photos"}),
     (["train", "--resume", "on"], {"runs/one"}),
@@ -99,7 +100,7 @@ def test_fish_completes_names_and_runs(folder, tmp_path_factory, capsys):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_each_shell_loads_its_script_which_has_every_name(shell, tmp_path, capsys):
     text = script(shell, capsys)
-    assert all(name in text for name in [*RECIPES, *DATASETS, *CALIBRATORS])
+    assert all(name in text for name in [*RECIPES, *DATASETS, *CALIBRATORS, *TARGETS])
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     file = tmp_path / f"lt-fast.{shell}"
@@ -107,6 +108,13 @@ def test_each_shell_loads_its_script_which_has_every_name(shell, tmp_path, capsy
     load = LOADED[shell].format(file)
     done = subprocess.run([shell, *QUIET[shell], "-c", load], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_targets_are_those_that_can_be_reproduced():
+    from lt_fast import reproduction
+
+    assert sorted(TARGETS) == sorted(reproduction.TARGETS)
+    assert len(set(TARGETS)) == len(TARGETS)
 
 
 def test_the_script_is_in_the_json_too(capsys):

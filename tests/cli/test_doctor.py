@@ -41,6 +41,41 @@ def test_a_report_has_the_machine_and_the_builds(answer):
     assert found["python build"].startswith("CPython, ")
 
 
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("ModuleNotFoundError(\"No module named 'torch'\", name='torch')", "No module named 'torch'"),
+        ("ValueError('libcublas.so not found')", "libcublas.so not found"),
+    ],
+)
+def test_without_torch_the_rest_is_checked(raised, said, tmp_path):
+    """As where it is not installed, or is one whose libraries do not load."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(f"raise {raised}\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom lt_fast.cli import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "doctor", "--json"], capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert {check["name"]: check["passed"] for check in found["checks"]} == {
+        "torch can be imported": False,
+        "class-balanced draws": True,
+        "draws repeat": True,
+        "optional packages": True,
+    }
+    assert said in found["checks"][0]["detail"]
+    assert "pip install torch" in found["checks"][0]["detail"]
+    assert found["versions"]["torch build"] is None
+    if "ModuleNotFound" in raised:
+        words = ["train", "--data", "digits-lt", "--method", "ce"]
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith(
+            "lt-fast: torch is not installed: pip install torch torchvision; `lt-fast doctor`"
+        )
+
+
 def test_settings_from_outside_are_in_it(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("LT_FAST_BACKEND", "cpu")

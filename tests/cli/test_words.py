@@ -84,6 +84,15 @@ def test_help_names_every_command_and_the_exit_status(capsys):
         assert word in text
 
 
+def test_calibrate_says_every_name_that_it_takes(capsys):
+    from lt_fast.experiment.calibrating import ALIASES
+    from lt_fast.registry import CALIBRATORS
+
+    assert main(["calibrate", "--help"]) == 0
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert {*CALIBRATORS, *(name for name in ALIASES if "-" not in name)} <= words
+
+
 def test_methods_lists_every_recipe(capsys):
     from lt_fast.recipes import RECIPES
 

@@ -64,7 +64,7 @@ def test_small_differences_of_spreadsheets_change_nothing(tmp_path: Path, conten
         ("path,labels\na,1\n", "'label' in its first line, got path, labels; did you mean 'labels'?"),
         ("path;label\na;1\n", "got path;label; pass delimiter=';'"),
         ("path,label\na,10.0\nb,2.0\n", "line 2: labels must be integers or words, got 10.0; write 10.0 as 10"),
-        ("path,label\n", "must hold one row an image below its header, got none"),
+        ("path,label\n", "must hold one row per image below its header, got none"),
         ("path,label\na,x\nb\n", "line 3: expected at least 2 columns, got 1"),
         ("path,label\na,\n", "line 2: expected a path and a label, got 'a' and ''"),
         ("path,label\n,x\n", "line 2: expected a path and a label, got '' and 'x'"),

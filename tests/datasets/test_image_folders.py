@@ -79,7 +79,7 @@ def test_no_image_at_all(tmp_path: Path) -> None:
 
 
 def test_no_class_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must hold one folder a class, got none; put the images into .*/<class>/"):
+    with pytest.raises(DataError, match=r"must hold one folder per class, got none; put the images into .*/<class>/"):
         image_folder(tree(tmp_path, "1.jpg"))
 
 

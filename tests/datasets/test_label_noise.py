@@ -69,7 +69,7 @@ def test_rate_zero_and_one() -> None:
     [
         ([0, 1], 1.1, {}, r"rate must lie in \[0, 1\], got 1.1 for class 0"),
         ([0, 1], [0, float("nan")], {}, r"rate must lie in \[0, 1\], got nan for class 1"),
-        ([0, 1], [0.1] * 3, {}, r"rate must be one number or one a class \(2\), got shape \(3,\)"),
+        ([0, 1], [0.1] * 3, {}, r"rate must be one number or one per class \(2\), got shape \(3,\)"),
         ([0, 1], 0.5, {"toward": "pairs"}, "toward must be one of uniform, prior, got 'pairs'"),
         ([0, 0], 0.5, {}, "labels must have a class besides 0 to change into, got none; pass num_classes"),
         ([0, -1], 0.5, {}, r"labels must be >= 0, got -1 at position 1"),
@@ -84,5 +84,5 @@ def test_bad_values(labels: list[int], rate: object, options: dict, message: str
 def test_bad_types() -> None:
     with pytest.raises(TypeError, match="labels must be integers, got dtype float64"):
         noisy_labels([0.5], 0.1)
-    with pytest.raises(TypeError, match="rate must be one number or one a class, got 'half'"):
+    with pytest.raises(TypeError, match="rate must be one number or one per class, got 'half'"):
         noisy_labels([0, 1], "half")

@@ -123,7 +123,7 @@ def test_json_says_it_all(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     record = made(tmp_path / "l.txt", "--imbalance-ratio", "4", "--json", source=folder)
     out, err = capsys.readouterr()
     assert json.loads(out) == {"list": str(tmp_path / "l.txt"), "record": str(tmp_path / "l.txt.json"), **record}
-    assert "35 of 60 images, 3 classes, 20 to 5 a class" in err
+    assert "35 of 60 images, 3 classes, 20 to 5 per class" in err
 
 
 @pytest.mark.parametrize(

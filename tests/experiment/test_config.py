@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lt_fast.cli import main
 from lt_fast.datasets import CIFAR10_STATS
 from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve, run_name, sources_of, values_of
@@ -178,15 +179,24 @@ def test_every_argument_of_every_component_is_reached(method, data):
 
 
 def test_a_name_that_two_components_have_must_be_given_in_full():
-    with pytest.raises(UsageError, match=r"setting 'momentum' .* optimizer.momentum and calibrator.momentum; give it"):
+    with pytest.raises(UsageError, match=r"--set optimizer\.momentum=VALUE or --set calibrator\.momentum=VALUE$"):
         resolve("mammc", "digits-lt", {"momentum": 0.5})
     assert resolve("mammc", "digits-lt", {"calibrator.momentum": 0.5})["calibrator"]["momentum"] == 0.5
     assert resolve("ce", "digits-lt", {"momentum": 0.5})["optimizer"]["momentum"] == 0.5
     assert (
         resolve("mammc", "digits-lt", {"epochs": 3})["calibrator"]["epochs"] == 40
     )  # the run's own settings come first
-    with pytest.raises(UsageError, match=r"calibrator\.lr and learning_rate"):
+    with pytest.raises(UsageError, match=r"calibrator\.lr=VALUE or --set learning_rate=VALUE"):
         resolve("mammc", "digits-lt", {"lr": 0.05})
+
+
+def test_the_command_line_lists_what_must_be_given_in_full(capsys):
+    assert main(["methods", "cp_mix", "--data", "digits-lt"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "given in full" in line)
+    assert "method.tau or loss.tau, loss.empty or calibrator.empty, optimizer.momentum or" in line
+    assert "seed" not in line  # an argument of its own
+    assert main(["methods", "ce", "--data", "digits-lt"]) == 0
+    assert "given in full" not in capsys.readouterr().out
 
 
 def test_short_names_stand_for_the_settings_that_everybody_types():
@@ -238,6 +248,10 @@ def test_runs_with_other_settings_have_other_names():
         ({"overrides": {"omga": 1}}, r"setting must be .*, got 'omga'; did you mean 'omega'\?"),
         ({"overrides": {"xyzzy": 1}}, r"setting must be one of this run's, got 'xyzzy'; `lt-fast methods ce` lists"),
         ({"overrides": {"max_margin": 1}}, r"it is one of .*ldam, ldam_drw, mm, .*: `lt-fast methods"),
+        (
+            {"method": "cp_mix", "overrides": {"tau": 1}},
+            r"setting must mean one option, got 'tau', which means 2; give --set method\.tau=VALUE or --set loss\.tau=",
+        ),
         ({"overrides": {"loss.gama": 1}}, r"got 'loss.gama'; loss cross_entropy takes label_smoothing, weight"),
         ({"overrides": {"loss.omga": 1}}, r"got 'loss.omga'; did you mean 'omega'\?"),
         ({"overrides": {"mixer.alpha": 1}}, r"setting mixer.alpha needs a mixer, but this run has none; name one with"),

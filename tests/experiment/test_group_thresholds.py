@@ -79,7 +79,8 @@ def test_a_comparison_has_one_pair_of_thresholds(runs):
         compare([runs / "usual", runs / "own"])
     own = compare([runs / "own"])
     assert own.groups == (60, 10)
-    assert own.of("mammc", "few").value == pytest.approx(read(runs / "own", "result.json")["metrics"]["few_recall"])
+    measured = read(runs / "own", "result.json")["metrics"]
+    assert own.of("mammc", "few_recall").value == pytest.approx(measured["few_recall"])
     # The trainings are the same, so with one pair of thresholds so are the entries.
     forced = compare([runs / "usual"], groups=(60, 10))
     assert forced.entries == own.entries

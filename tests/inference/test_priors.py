@@ -36,6 +36,13 @@ def test_reweighting_is_bayes_rule():
         reweighted(_posterior(x, uniform), scored=[1, 1, 0], target=uniform)
 
 
+@pytest.mark.parametrize("counts", [[800, 150, 50], np.array([800, 150, 50]), {0: 800, 1: 150, 2: 50}])
+def test_counts_are_taken_in_every_form(counts):
+    np.testing.assert_array_equal(target_prior("train", counts), COUNTS.prior)
+    config = experiment.resolve("ce", "digits-lt")
+    np.testing.assert_array_equal(scored_prior(config, counts, None).prior, COUNTS.prior)
+
+
 @pytest.mark.parametrize(
     ("method", "changes"),
     [
@@ -137,7 +144,7 @@ def test_a_target_is_a_word_weights_names_or_a_file(tmp_path):
     ("given", "message"),
     [
         ("unifrm", "target_prior must be train, uniform or a file, got 'unifrm'; did you mean 'uniform'"),
-        ([1, 2], r"target_prior must have one weight a class \(3\), got shape \(2,\)"),
+        ([1, 2], r"target_prior must have one weight per class \(3\), got shape \(2,\)"),
         ([1, -1, 1], "target_prior must have finite weights >= 0, got -1 for class 'loess'"),
         ([0, 0, 0], "target_prior must have a weight above 0"),
         ({"pat": 1}, "target_prior must name classes of the run, got 'pat'; did you mean 'peat'"),

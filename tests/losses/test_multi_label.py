@@ -1,6 +1,7 @@
 """Losses with one sigmoid per class: the reference, torch's own, values worked out by hand, and refusals."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -324,6 +325,88 @@ def test_targets_that_are_none():
 def test_bad_options_are_refused(kind, options, message):
     with pytest.raises((TypeError, ValueError), match=message):
         kind(COUNTS, **options)
+
+
+@every_loss
+def test_an_empty_batch_has_no_loss(name):
+    logits = torch.zeros(0, 5, requires_grad=True)
+    loss = made(name)(logits, torch.zeros(0, 5))
+    loss.backward()
+    assert loss == 0
+    assert made(name, reduction="none")(logits, torch.zeros(0, 5)).shape == (0, 5)
+
+
+@every_loss
+def test_under_vmap(name):
+    logits, target = batch()
+    criterion = made(name)
+    torch.testing.assert_close(torch.vmap(criterion)(logits[None], target[None])[0], criterion(logits, target))
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("logits", "target", "message"),
+    [
+        (
+            torch.zeros(2, 5),
+            torch.ones(2, 5, device="meta"),
+            r"target must be on the logits' device cpu, got meta; use",
+        ),
+        (torch.zeros(2, 5), torch.ones(2, 5).to_sparse(), r"target must be a dense tensor, .*use target.to_dense\(\)"),
+        (torch.zeros(2, 5), torch.ones(2, 5, requires_grad=True), r"target must not require a gradient: .*detach\(\)"),
+        (torch.zeros(2, 4), torch.ones(2, 4), r"one column per class \(5\), got \(2, 4\); make the network with 5 out"),
+        (torch.zeros(2, 5, 3), torch.ones(2, 5, 3), r"\(N, C\), got \(2, 5, 3\); pass logits.movedim\(1, -1\).flatten"),
+        (torch.zeros(5), torch.ones(5), r"shape \(N, C\), got \(5,\); pass logits\[None\] and target\[None\]"),
+    ],
+)
+def test_other_forms_of_tensors_are_refused(name, logits, target, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        made(name)(logits, target)
+
+
+@every_loss
+def test_options_are_fixed(name):
+    criterion = made(name)
+    options = [option for option in inspect.signature(type(criterion)).parameters if option != "counts"]
+    assert {"reduction", "empty"} < set(options)
+    for option in options:
+        with pytest.raises(AttributeError, match=rf"^{option} of \w+ cannot be set: .*; make a new one, \w+\(counts, "):
+            setattr(criterion, option, None)
+    criterion.eval().my_own_note = 1
+
+
+def test_weights_that_are_no_real_numbers():
+    masked = np.ma.masked_less(WEIGHT, 0.5)
+    with pytest.raises(ValueError, match=r"weight must have no masked entry, got 1, the first at position 0"):
+        MultiLabelBCELoss(COUNTS, weight=masked)
+    for values in (torch.ones(5) * 1j, np.ones(5) * 1j):
+        with pytest.raises(TypeError, match="positive_weight must be real numbers, one per class"):
+            MultiLabelBCELoss(COUNTS, positive_weight=values)
+    with pytest.raises(ValueError, match=r"power must leave finite weights, got 1e\+06 for a ratio of 599; 1 is usual"):
+        positive_weights(COUNTS, 600, power=1e6)
+
+
+def test_one_class_alone():
+    logits = torch.tensor([[0.5], [-1.0]])
+    target = torch.tensor([[1.0], [0.0]])
+    expected = F.binary_cross_entropy_with_logits(logits, target)
+    torch.testing.assert_close(MultiLabelBCELoss([7])(logits, target), expected)
+
+
+@pytest.mark.parametrize("clip", [1e-9, 0.05, 0.7])
+def test_a_clipped_negative_keeps_its_digits(clip):
+    """A probability that rounds to 1 has a finite loss, and the slope of float64."""
+    criterion = AsymmetricLoss(COUNTS, clip=clip, gamma_negative=1.0, reduction="sum")
+    logits = torch.tensor([[30.0, 12.0, 1.0, -1.0, -30.0]], requires_grad=True)
+    exact = logits.detach().double().requires_grad_()
+    losses = [criterion(z, torch.zeros(1, 5)) for z in (logits, exact)]
+    q = (torch.sigmoid(exact) - clip).clamp(min=0)
+    formula = -q * torch.log((torch.sigmoid(-exact) + clip).clamp(max=1))
+    torch.testing.assert_close(losses[1], formula.sum())
+    torch.testing.assert_close(losses[0].double(), losses[1], rtol=1e-5, atol=1e-6)
+    for loss in losses:
+        loss.backward()
+    torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_a_loss_of_your_own():

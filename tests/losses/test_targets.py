@@ -481,6 +481,15 @@ def test_forms_compile_without_a_graph_break(name, form):
     compare(lambda z: compiled(z, target), lambda z: criterion(z, target), logits)
 
 
+@pytest.mark.parametrize("lam", [0.3, torch.tensor(0.3), [0.3, 0.7], torch.rand(2, 3)])
+def test_factors_of_positions_compile(lam):
+    logits, criterion = draw(2, 5, 3), LDAMLoss(COUNTS)
+    torch._dynamo.reset()
+    mixed = (labels(2, 3), labels(2, 3, seed=5), lam)
+    compiled = torch.compile(lambda z: criterion(z, *mixed), fullgraph=True, backend="aot_eager")
+    compare(compiled, lambda z: criterion(z, *mixed), logits)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("device", ["cpu", *["cuda"] * torch.cuda.is_available()])
 def test_forms_in_float32_on_every_device(form, device):
@@ -536,6 +545,8 @@ def soft_with(row):
         (soft_with([torch.nan, 0, 0, 0, 0]), "target must be >= 0 in every class, got nan in row 2"),
         (mixture().requires_grad_(), "target must not require a gradient: only the logits have one"),
         (mixture().to("meta"), "target must be on the logits' device cpu, got meta"),
+        (mixture()[:4], "must have the logits' shape (6, 5), got (4, 5); logits have 6 rows and target has 4"),
+        (torch.ones(6, 7), "shape (6, 5), got (6, 7); make them with num_classes=5, or the network with 7 outputs"),
     ],
 )
 def test_soft_targets_that_are_no_distributions(target, message):
@@ -589,6 +600,41 @@ def test_targets_of_another_shape(logits, target, options, message):
             made(name, **options)(draw(*logits), labels(*target).clamp(max=1))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("length", [7, 5])
+def test_soft_targets_along_another_dimension(length, smoothing):
+    last = mixture(2 * length, smoothing).reshape(2, length, CLASSES)
+    for dim, soft in ((1, last), (-1, last.movedim(-1, 1))):
+        with pytest.raises(ValueError, match=rf"over the classes, dimension {dim} of .*loss with class_dim={-dim}"):
+            made("ldam", class_dim=dim)(torch.zeros_like(soft), soft)
+        assert made("ldam", class_dim=-dim)(torch.zeros_like(soft), soft).isfinite()
+
+
+@pytest.mark.parametrize("target", [mixture(), labels(6)])
+def test_targets_without_strides(target):
+    with pytest.raises(TypeError, match=r"target must be a dense tensor, got layout .*; use target.to_dense\(\)"):
+        LDAMLoss(COUNTS)(draw(6, 5), target.to_sparse())
+    with pytest.raises(TypeError, match=r"logits must be a dense tensor, got layout .*; use logits.to_dense\(\)"):
+        LDAMLoss(COUNTS)(draw(6, 5).to_sparse(), target)
+    assert LDAMLoss(COUNTS)(draw(6, 5), target.to_sparse().to_dense()).isfinite()
+
+
+def test_the_advice_for_ignored_labels_works():
+    wrong = labels(2, 7).index_fill(1, torch.tensor([3]), 255)
+    with pytest.raises(ValueError, match=r"if 255 marks rows .*; a loss of logits does it with ignore_index=255"):
+        LDAMLoss(COUNTS)(draw(2, 5, 7), wrong)
+    assert LDAMLoss(COUNTS, ignore_index=255)(draw(2, 5, 7), wrong).isfinite()
+
+
+@pytest.mark.parametrize("lam", [[0.3, 0.7], np.array([0.7, 0.3])[::-1], np.array([0.3, 0.7], ">f8")])
+def test_factors_of_positions_keep_their_digits(lam):
+    logits, target, target_b = draw(2, 5, 3), labels(2, 3), labels(2, 3, seed=5)
+    exact = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    assert torch.equal(*(LDAMLoss(COUNTS)(logits, target, target_b, each) for each in (lam, exact)))
+    with pytest.raises(TypeError, match=r"lam must be a number or N numbers, got \['a', 'b'\]"):
+        LDAMLoss(COUNTS)(logits, target, target_b, ["a", "b"])
+
+
 def test_the_advice_for_positions_works():
     target = labels(2, 7)
     pooled = draw(2, 5, 7).flatten(2).mean(2), draw(2, 7, 5).flatten(1, -2).mean(1)
@@ -623,11 +669,24 @@ def test_losses_of_experts_have_no_positions(name):
         made(name)(draw(2, 3, 5, 7), labels(2, 7))
 
 
+@pytest.mark.parametrize("name", sorted(OF_EXPERTS))
+def test_soft_targets_and_lists_of_experts(name):
+    logits, soft = draw(6, 3, 5), mixture()
+    with pytest.raises(ValueError, match=r"got \(6, 3, 5\); all experts have one target, such as target\[:, 0\]"):
+        made(name)(logits, soft[:, None].expand(6, 3, 5))
+    with pytest.raises(TypeError, match=r"logits .*must be a tensor.*, got list; pass (torch.stack\(logits, 1\)|one)"):
+        made(name)(list(logits.unbind(1)), soft)
+    assert made(name)(torch.stack(list(logits.unbind(1)), 1), soft).isfinite()
+
+
 @every_loss
 def test_options_of_targets(name):
     for wrong in (0, 2, "last", None, True, 1.0):
         with pytest.raises(ValueError, match="class_dim must be 1 or -1, got "):
             LOSSES[name](COUNTS, class_dim=wrong)
+    for wrong in (2**63, -(2**63) - 1):
+        with pytest.raises(ValueError, match=r"ignore_index must fit into int64, got .*; None ignores no label"):
+            LOSSES[name](COUNTS, ignore_index=wrong)
     for wrong in (1.5, "none", True):
         with pytest.raises(TypeError, match=r"ignore_index must be an integer, got .*; None ignores no label"):
             LOSSES[name](COUNTS, ignore_index=wrong)
@@ -641,7 +700,11 @@ def test_options_of_targets(name):
     ("target", "error", "message"),
     [
         ([[0.5, 0.5]], TypeError, "target must be a tensor of floats, got list"),
-        (torch.tensor([[0, 1]]), TypeError, "target must be a tensor of floats, got torch.int64"),
+        (
+            torch.tensor([[0, 1]]),
+            TypeError,
+            r"target must be a tensor of floats, got torch.int64; use target.float\(\)",
+        ),
         (torch.rand(3), ValueError, r"target must have shape \(N, C\) with C >= 2, got \(3,\)"),
         (torch.ones(3, 1), ValueError, r"target must have shape \(N, C\) with C >= 2, got \(3, 1\)"),
         (
@@ -649,6 +712,13 @@ def test_options_of_targets(name):
             ValueError,
             r"at most two labels in every row, got 5 in row 0; pass it to the loss as",
         ),
+        (torch.tensor([[1.0, 1.0, 0.0]]), ValueError, "got 2 in row 0; for several labels of one image use a binary"),
+        (torch.zeros(1, 3), ValueError, "target must sum to 1 over the classes, got 0 in row 0; leave rows"),
+        (torch.tensor([[0.3, 0.3, 0.0]]), ValueError, "got 0.6 in row 0; divide it by its sum"),
+        (torch.tensor([[torch.nan, 0.0]]), ValueError, "target must be >= 0 in every class, got nan in row 0"),
+        (torch.tensor([[1.5, -0.5, 0.0]]), ValueError, "target must be >= 0 in every class, got -0.5 in row 0"),
+        (torch.eye(2).requires_grad_(), ValueError, "target must not require a gradient"),
+        (torch.eye(2).to_sparse(), TypeError, "target must be a dense tensor"),
     ],
 )
 def test_two_labels_refuses(target, error, message):

@@ -4,9 +4,11 @@ import signal
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from lt_fast import ClassCounts, losses, methods, models
 from lt_fast.errors import Interrupted
 from lt_fast.training import RunDirectory
 from methods.problem import METHODS, Acting, made, trained, training_data
@@ -67,6 +69,28 @@ def test_it_resumes_bit_identically(name, cut, tmp_path):
 @pytest.mark.parametrize("name", METHODS)
 def test_workers_change_nothing(name):
     same_bits(all_state(trained(name, options={"workers": 2})[0]), whole(name)[0])
+
+
+SIZES = [30, 2, 7]
+PLAIN = losses.CrossEntropyLoss(SIZES)
+WITH_COUNTS = {
+    "ace": lambda counts: methods.AllyComplementaryExperts(
+        models.digits_net(3, head="cosine", experts=2, seed=1), losses.ACELoss(SIZES, experts=2), counts
+    ),
+    "cp_mix": lambda counts: methods.ConfusionPairing(models.digits_net(3, seed=1), counts, PLAIN),
+    "fasa": lambda counts: methods.FeatureAugmentation(models.digits_net(3, seed=1), counts, PLAIN),
+    "risda": lambda counts: methods.RISDA(models.digits_net(3, seed=1), counts, PLAIN),
+}
+
+
+@pytest.mark.parametrize("name", WITH_COUNTS)
+@pytest.mark.parametrize("form", [list, np.array, torch.tensor, lambda counts: dict(enumerate(counts))])
+def test_counts_are_taken_in_every_form(name, form):
+    expected, method = (WITH_COUNTS[name](given) for given in (ClassCounts(SIZES), form(SIZES)))
+    same_bits(all_state(method), all_state(expected))
+    assert list(method.learning_rates().values()) == list(expected.learning_rates().values())
+    with pytest.raises(ValueError, match="counts must be integers >= 0"):
+        WITH_COUNTS[name](form([30, -2, 7]))
 
 
 def test_cp_mix_reads_no_pairs_before_its_second_stage():

@@ -11,6 +11,7 @@ from lt_fast import experiment, models
 from lt_fast.batch import Batch
 from lt_fast.errors import UsageError
 from lt_fast.experiment.build import build, load_data
+from lt_fast.experiment.teacher import teacher_config
 from lt_fast.losses import ACELoss, BalancedSoftmaxLoss, LDAMLoss, RIDELoss, SADELoss
 from lt_fast.methods import AllyComplementaryExperts, Classification, ConfusionPairing, Distillation, distillation_loss
 
@@ -69,7 +70,7 @@ def test_cp_mix_sums_every_part_over_the_experts():
         "mixed": Batch(views=(torch.zeros(4, 1),), target=target[8:], target_b=target_b[8:], lam=lam[8:]),
     }
     method = ConfusionPairing(
-        Given(logits), _counts(), RIDELoss(COUNTS), pairs_per_batch=4, stage_2_from=0.0, eta=0.7, logit_scale=30.0
+        Given(logits), COUNTS, RIDELoss(COUNTS), pairs_per_batch=4, stage_2_from=0.0, eta=0.7, logit_scale=30.0
     )
     method.on_epoch_start(0, 1)
     loss = method.training_step(batches).loss
@@ -83,12 +84,6 @@ def test_cp_mix_sums_every_part_over_the_experts():
     )  # fmt: skip
     torch.testing.assert_close(loss.double(), plain + mixtures, rtol=1e-5, atol=1e-5)
     assert method.record.up_to_date().total == 4
-
-
-def _counts():
-    from lt_fast import ClassCounts
-
-    return ClassCounts(COUNTS)
 
 
 def test_distillation_is_the_authors():
@@ -135,6 +130,50 @@ def test_a_run_is_taught_by_another_and_used_without_it(tmp_path):
         experiment.run({**config, "seed": 5}, tmp_path / "again", progress=False)
 
 
+def test_the_recipe_of_four_experts_trains_six_first_and_takes_them_again(tmp_path):
+    settings = {"epochs": 1, "batch_size": 64}
+    config = experiment.resolve("ride_4_distilled", "digits-lt", settings, seed=5)
+    result = experiment.run(config, tmp_path / "student", progress=False)
+    teacher = tmp_path / "ride-digits-lt-50-5-epochs=1-model.experts=6"
+    expected = experiment.resolve("ride", "digits-lt", {**settings, "model.experts": 6}, seed=5)
+    assert json.loads((teacher / "config.json").read_text()) == expected
+    assert result["method"]["teacher"]["run"] == teacher.name
+    assert result["data"] == json.loads((teacher / "result.json").read_text())["data"]
+    written = (teacher / "result.json").stat().st_mtime_ns
+    by_folder = {**config, "method": {**config["method"], "teacher": str(teacher)}}
+    again = experiment.run(by_folder, tmp_path / "again", progress=False)
+    assert again["metrics"] == result["metrics"]
+    assert (teacher / "result.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("data", "warmups"), [("cifar100-lt", (0.1, 0.025)), ("cifar10-lt", (0.1, 0.025)), ("imagenet-lt", (0.05, 0.05))]
+)
+def test_pupil_and_teacher_have_the_settings_of_the_authors(data, warmups):
+    pupil = experiment.resolve("ride_4_distilled", data, {"calibrator": "expert_assignment"})
+    teacher = teacher_config(pupil["method"]["teacher"], pupil)
+    assert (pupil["schedule"]["warmup"], teacher["schedule"]["warmup"]) == warmups
+    assert (pupil["model"].pop("experts"), teacher["model"].pop("experts")) == (4, 6)
+    assert pupil["method"] == {
+        "name": "distillation", "teacher": "ride:model.experts=6", "temperature": 1.5, "weight": 1.0,
+        "times_experts": True,
+    }  # fmt: skip
+    assert (teacher["method"]["name"], teacher["calibrator"]) == ("classification", None)
+    own = ("recipe", "method", "schedule", "calibrator")
+    assert {name: value for name, value in pupil.items() if name not in own} == {
+        name: value for name, value in teacher.items() if name not in own
+    }
+
+
+def test_a_teacher_with_settings_that_it_does_not_have_is_refused():
+    pupil = experiment.resolve("ride_4_distilled", "digits-lt")
+    with pytest.raises(UsageError, match=r"--set must be name=value, got 'six'"):
+        teacher_config("ride:six", pupil)
+    with pytest.raises(UsageError, match=r"setting must be one of this run's, got 'model\.expert'; did you mean"):
+        teacher_config("ride:model.expert=6", pupil)
+    assert teacher_config("no-such-recipe:model.experts=6", pupil) is None
+
+
 def test_a_teacher_of_other_images_is_refused(tmp_path):
     experiment.run(experiment.resolve("ce", "digits-lt", SHORT, seed=5), tmp_path / "teacher", progress=False)
     settings = {**SHORT, "method": "distillation", "method.teacher": str(tmp_path / "teacher")}
@@ -149,7 +188,7 @@ def test_a_teacher_of_other_images_is_refused(tmp_path):
 
 def test_ace_averages_over_the_experts_that_know_a_class_at_their_own_pace():
     model = models.digits_net(4, head="cosine", experts=2).eval()
-    method = AllyComplementaryExperts(model, ACELoss(COUNTS, experts=2), _counts(), logit_scale=30.0)
+    method = AllyComplementaryExperts(model, ACELoss(COUNTS, experts=2), COUNTS, logit_scale=30.0)
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     each = model(x, each=True)
     torch.testing.assert_close(model(x)[:, :2], each[:, 0, :2])
@@ -159,7 +198,7 @@ def test_ace_averages_over_the_experts_that_know_a_class_at_their_own_pace():
     assert rates[id(next(model.experts[0].parameters()))] == 1
     assert id(next(model.shared.parameters())) not in rates
     with pytest.raises(ValueError, match="model must have several experts for the method ace, got 1"):
-        AllyComplementaryExperts(models.digits_net(4), BalancedSoftmaxLoss(COUNTS), _counts())
+        AllyComplementaryExperts(models.digits_net(4), BalancedSoftmaxLoss(COUNTS), COUNTS)
 
 
 def test_a_run_trains_experts_at_their_pace_and_keeps_their_shares(tmp_path):

@@ -81,7 +81,7 @@ BAD = [
     (np.zeros((0, 3)), [], ValueError, r"N >= 1 and C >= 1, got \(0, 3\)"),
     (np.zeros((2, 0)), [0, 0], ValueError, r"got \(2, 0\)"),
     (np.zeros((2, 3), dtype=np.int64), [0, 0], TypeError, "logits must be floats, got dtype int64"),
-    (np.zeros((2, 3)), [0], ValueError, r"labels must have shape \(2,\), one a row of logits, got \(1,\)"),
+    (np.zeros((2, 3)), [0], ValueError, r"labels must have shape \(2,\), one per row of logits, got \(1,\)"),
     (np.zeros((2, 3)), [0.0, 1.0], TypeError, "labels must be integers, got dtype float64"),
     (np.zeros((2, 3)), [True, False], TypeError, "labels must be integers, got dtype bool"),
     (np.zeros((2, 3)), [0, 3], ValueError, r"labels must lie in \[0, 3\), got 3 at position 1"),

@@ -69,7 +69,11 @@ def test_the_slope_is_that_of_a_line():
             ValueError,
             r"weight_norm must have shape \(3,\) and be > 0",
         ),
-        (lambda: slope_by_count([1.0], [3, 2]), ValueError, r"values must have shape \(2,\), one a class, got \(1,\)"),
+        (
+            lambda: slope_by_count([1.0], [3, 2]),
+            ValueError,
+            r"values must have shape \(2,\), one per class, got \(1,\)",
+        ),
     ],
 )
 def test_what_is_refused(call, error, message):

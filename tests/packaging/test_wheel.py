@@ -22,7 +22,9 @@ from tests.packaging.wheels import existing_wheel, installed_in, maturin, outsid
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # may build the wheel, from nothing
 
 ROOT = Path(__file__).parents[2]
-RUST, CPU, CUDA = "lt_fast/_rust.abi3.so", "lt_fast/_ops/liblt_fast_cpu.so", "lt_fast/_ops/liblt_fast_cuda13.so"
+RUST, CPU, CUDA = "lt_fast/_rust", "lt_fast/_ops/liblt_fast_cpu.so", "lt_fast/_ops/liblt_fast_cuda13.so"
+# The Rust module is for every Python from 3.11 on, or for one that is free-threaded: `_rust.abi3.so` is not for those.
+FOR_ALL, FOR_ONE = r"-cp311-abi3-", r"-cp(?P<tag>3\d\d)-cp(?P=tag)t-"
 C_LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1"}
 C_LIBRARIES |= {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 CPP_LIBRARIES = C_LIBRARIES | {"libstdc++.so.6", "libgcc_s.so.1"}
@@ -50,8 +52,12 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def contents(wheel):
+    module = f"{RUST}.abi3.so"
+    if one := re.search(FOR_ONE, wheel.name):
+        processor = "x86_64" if wheel.stem.endswith("x86_64") else "aarch64"
+        module = f"{RUST}.cpython-{one['tag']}t-{processor}-linux-gnu.so"
     with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        return {RUST if name == module else name: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(params=[RUST, CPU, CUDA], ids=["rust", "cpu", "cuda"])
@@ -82,12 +88,13 @@ def dynamic_symbols(elf):
         yield symbol, version not in ("VER_NDX_LOCAL", "VER_NDX_GLOBAL")
 
 
-def test_one_wheel_for_every_python_from_3_11(wheel):
-    assert re.fullmatch(r"lt_fast-[\d.]+-cp311-abi3-\w+\.whl", wheel.name.replace(".manylinux", "_manylinux"))
+def test_one_wheel_for_every_python_from_3_11_or_one_that_is_free_threaded(wheel):
+    assert re.fullmatch(rf"lt_fast-[\d.]+({FOR_ALL}|{FOR_ONE})[\w.]+\.whl", wheel.name)
 
 
 def test_it_holds_the_package_and_its_libraries(wheel, contents):
-    assert {name for name in contents if ".so" in name} == {RUST, CPU} | ({CUDA} if has_cuda(wheel) else set())
+    assert {name for name in contents if ".so" in name} == {CPU} | ({CUDA} if has_cuda(wheel) else set())
+    assert RUST in contents
     assert {"lt_fast/py.typed", "lt_fast/_rust.pyi", "lt_fast/ops/reference.py"} <= contents.keys()
     assert sources_in(wheel) == sources()
     assert {f"lt_fast/report/templates/page.{ending}" for ending in ("html", "css", "js")} <= contents.keys()

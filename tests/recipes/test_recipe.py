@@ -32,7 +32,8 @@ def test_a_recipe_says_what_it_is(method):
     assert unpublished or re.fullmatch(r"\d{4}\.\d{5}", recipe.paper.arxiv)
     assert re.search(r"(eq|Section|Table|kappa)", recipe.equations)
     settings = recipe.settings
-    assert ("reweight" in settings) == ("defer_until" in settings) == method.endswith(("_drw", "ride", "risda"))
+    deferred = method.endswith(("_drw", "ride", "distilled", "risda"))
+    assert ("reweight" in settings) == ("defer_until" in settings) == deferred
     names = {slot: getattr(spec, "name", None) for slot, spec in settings.items()}
     assert (names.get("calibrator") == "retraining") == (
         method == "crt" or (method.startswith("cp_mix") and method != "cp_mix_ride")

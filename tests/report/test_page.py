@@ -339,6 +339,14 @@ def test_a_perfect_run_says_so(tmp_path):
     assert "100.0 %" in text
 
 
+def test_a_folder_without_a_run_is_no_unfinished_run(tmp_path):
+    for folder in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(
+            DataError, match=r"holds no run: .*result.json is missing; name the folder that `lt-fast tr"
+        ):
+            write_page(folder)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

@@ -185,9 +185,9 @@ def test_a_wrong_schedule_is_named():
 @pytest.mark.parametrize(
     ("probs", "error", "text"),
     [
-        ("abc", TypeError, "in epoch 0: class_probs must be numbers, one a class, got 'abc'"),
-        (None, ValueError, r"in epoch 0: class_probs must have one entry a class \(5\), got shape \(\)"),
-        ([1, 1], ValueError, r"in epoch 0: class_probs must have one entry a class \(5\), got shape \(2,\)"),
+        ("abc", TypeError, "in epoch 0: class_probs must be numbers, one per class, got 'abc'"),
+        (None, ValueError, r"in epoch 0: class_probs must have one entry per class \(5\), got shape \(\)"),
+        ([1, 1], ValueError, r"in epoch 0: class_probs must have one entry per class \(5\), got shape \(2,\)"),
         ([1, 1, 1, 1, float("nan")], ValueError, "in epoch 0: .* got nan for class 4"),
         ([0] * 5, ValueError, "in epoch 0: class_probs must have a positive entry, got 5 zeros"),
     ],

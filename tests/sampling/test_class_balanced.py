@@ -179,7 +179,7 @@ def test_one_class_and_one_sample():
             [0, 1],
             {"class_probs": [[1, 1]]},
             ValueError,
-            r"class_probs must have one entry a class \(2\), got shape \(1, 2\)",
+            r"class_probs must have one entry per class \(2\), got shape \(1, 2\)",
         ),
         (
             [0, 2],
@@ -214,7 +214,7 @@ def test_one_class_and_one_sample():
             ValueError,
             r"as class_probs is for \(3\), got 2 different strings",
         ),
-        ([0, 1], {"class_probs": []}, ValueError, "class_probs must have one entry a class, got none"),
+        ([0, 1], {"class_probs": []}, ValueError, "class_probs must have one entry per class, got none"),
         (
             [0, 1],
             {"class_probs": np.ma.array([1, 1], mask=[0, 1])},
@@ -225,7 +225,7 @@ def test_one_class_and_one_sample():
         ([0, 2**40], {}, ValueError, "labels must be < 16777216, got 1099511627776; number the classes"),
         ([0.0, 1.0], {}, TypeError, "labels must be integers or strings, got dtype float64"),
         ([], {}, ValueError, "labels must hold at least one sample, got 0"),
-        ([0, 1], {"class_probs": "ab"}, TypeError, "class_probs must be numbers, one a class, got 'ab'"),
+        ([0, 1], {"class_probs": "ab"}, TypeError, "class_probs must be numbers, one per class, got 'ab'"),
         ([0, 1], {"q": "0.5"}, TypeError, r"q must be a number, got '0\.5'"),
         ([0, 1], {"q": float("nan")}, ValueError, "q must be finite, got nan; 0 is class-balanced"),
         ([0, 1], {"within_class": "shuffle"}, ValueError, "within_class must be one of cycle, replace, got 'shuffle'"),

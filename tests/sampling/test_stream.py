@@ -16,6 +16,7 @@ from lt_fast import ClassCounts
 from lt_fast.sampling import ClassBalancedStream, class_probabilities
 from lt_fast.sampling.stream_factors import EstimatedFactors, Rounding, key_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:each of 2 workers and ranks gives every sample:UserWarning")
 COUNTS = [600, 200, 60, 20]
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), COUNTS)).tolist()
 STREAM = list(enumerate(LABELS))
@@ -42,6 +43,14 @@ class Recorded:
                 raise OSError("connection reset")
             self.read += 1
             yield sample
+
+
+class IndexedSamples:
+    def __len__(self):
+        return len(STREAM)
+
+    def __getitem__(self, at):
+        return STREAM[at]
 
 
 class Endless:
@@ -282,6 +291,20 @@ def test_an_infinite_stream_without_a_length_goes_on():
     assert len(list(itertools.islice(stream(Endless()), 3000))) == 3000
 
 
+def test_a_transform_that_ends_early_ends_no_epoch():
+    with pytest.raises(RuntimeError, match="generator raised StopIteration"):
+        list(stream(transform=lambda _: next(iter([]))))
+
+
+def test_estimated_powers_stay_within_their_range():
+    for q in (-1.0, 16.0):
+        given = list(ClassBalancedStream(STREAM, num_classes=4, q=q, buffer_size=2000))
+        assert len(given) > 100
+    for q in (-1.1, 17, 1000, -1000):
+        with pytest.raises(ValueError, match=r"q must lie in \[-1, 16\] where class_counts are estimated, got"):
+            ClassBalancedStream(STREAM, num_classes=4, q=q)
+
+
 def test_a_transform_is_called_once_per_copy():
     calls = itertools.count()
     changed = list(stream(transform=lambda sample: (next(calls), *sample)))
@@ -359,7 +382,13 @@ def test_a_state_has_no_samples_and_is_of_its_settings():
         (lambda state: state["block"].update(leads=[0.0]), r"must have one number per class \(4\), got 1 and 0"),
         (lambda state: state.update(position=0), r"must lie in its block, got 0"),
         (lambda state: state.update(block=None), r"must lie in its block, got 300 and the block None"),
-        (lambda state: state["block"].update(read=-1), r"state\['block'\]\['read'\] must be >= 0, got -1"),
+        (lambda state: state["block"].update(read=-1), r"state\['block'\]\['read'\] must .*got -1"),
+        (lambda state: state["block"].update(number=2**70), r"state\['block'\]\['number'\] must "),
+        (lambda state: state["block"].update(leads=None), r"\['block'\] must have lists of numbers, got None and \[\]"),
+        (lambda state: state["block"].update(leads=[math.nan] * 4), r"\['leads'\]\[0\] must .*, got nan; start a new"),
+        (lambda state: state["block"].update(leads=[0, 99.0, 0, 0]), r"\['leads'\]\[1\] must .*, got 99"),
+        (lambda state: state["block"].update(leads=["a"] * 4), r"\['leads'\]\[0\] must be a number, got 'a'"),
+        (lambda state: state["block"].update(seen=[-1] * 4), r"\['seen'\]\[0\] must .*, got -1; start a new epoch"),
     ],
 )
 def test_a_damaged_state_is_refused(damage, message):
@@ -367,8 +396,34 @@ def test_a_damaged_state_is_refused(damage, message):
     list(itertools.islice(balanced, 300))
     state = copy.deepcopy(balanced.state_dict())
     damage(state)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         stream().load_state_dict(state)
+
+
+def test_a_state_of_a_longer_stream_is_refused():
+    """Not an epoch that ends in silence."""
+    begun = stream()
+    list(itertools.islice(begun, 700))
+    state = begun.state_dict()
+    shorter = stream(STREAM[:300])
+    shorter.load_state_dict(state)
+    with pytest.raises(
+        ValueError, match=r"must give the \d+ samples that this worker had read .*, got 300; make the st"
+    ):
+        list(shorter)
+    lossy = stream(Stateful())
+    list(itertools.islice(lossy, 860))
+    resumed = stream(Stateful())
+    resumed.stream.samples = STREAM[: lossy.state_dict()["block"]["read"] + 5]
+    resumed.load_state_dict(lossy.state_dict())
+    with pytest.warns(
+        UserWarning, match=r"gives fewer samples after load_state_dict .*, so that this epoch ends early"
+    ):
+        assert list(resumed) == []
+    just_shorter = stream(STREAM[: state["block"]["read"] + 5])
+    just_shorter.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"\['position'\] must lie in its block, samples \d+ to \d+ of .*, got 700"):
+        list(just_shorter)
 
 
 def test_a_state_of_a_stateful_stream_needs_one():
@@ -396,6 +451,8 @@ def test_copies_and_pickles_start_where_the_original_would():
     next(iter(balanced))
     for copied in (copy.copy(balanced), pickle.loads(pickle.dumps(balanced))):
         assert copied.epoch == 1
+        assert not copied.repeat_factors.flags.writeable
+        assert not copied.class_probs.flags.writeable
         assert list(copied) == list(itertools.islice(_epoch(1), None))
 
 
@@ -413,6 +470,14 @@ def test_ranks_share_a_stream_that_does_not_split_itself():
     numbers = [{number for number, _ in rank} for rank in ranks]
     assert sorted(itertools.chain(*numbers)) == list(range(len(STREAM)))
     assert all(number % 3 == rank for rank in range(3) for number in numbers[rank])
+
+
+def test_a_list_that_no_rank_shares_is_named():
+    with pytest.warns(
+        UserWarning, match=r"each of 3 workers and ranks gives every sample of a list, .* 3 times as long"
+    ):
+        assert len(list(stream().shard(0, 3))) == len(list(stream()))
+    assert len(list(stream(split="round_robin").shard(0, 3))) < len(list(stream())) / 2
 
 
 def test_ranks_have_their_own_random_numbers_and_equal_lengths():
@@ -488,7 +553,11 @@ def test_a_sample_without_its_label_is_described():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": 3}, "stream must be an iterable, got int"),
+        ({"source": 3}, "stream must be an iterable, got int$"),
+        ({"source": lambda: STREAM}, "got function; pass an object whose __iter__ calls it"),
+        ({"source": IndexedSamples()}, "got IndexedSamples; a data set with indices needs no stream: pass lt_fast"),
+        ({"transform": 3}, "transform must be a function of a sample, got 3"),
+        ({"rate": 1e300}, r"rate must be at most 1e\+06, got 1e\+300; 1 keeps the length"),
         (
             {"source": iter(STREAM)},
             "stream must be an iterable that starts anew in each epoch, got the iterator list_it",
@@ -497,7 +566,7 @@ def test_a_sample_without_its_label_is_described():
         ({"num_classes": 4}, "class_counts or num_classes must be given, and not both"),
         ({"counts": None, "num_classes": 0}, "num_classes must be >= 1, got 0"),
         ({"q": 0.5, "class_probs": [1, 1, 1, 1]}, "q must be left out when class_probs is given, got q=0.5"),
-        ({"class_probs": [1, 1]}, r"class_probs must have one entry a class \(4\)"),
+        ({"class_probs": [1, 1]}, r"class_probs must have one entry per class \(4\)"),
         (
             {"counts": None, "num_classes": 4, "class_probs": [1, -1, 0, 1]},
             "class_probs must be finite and >= 0, got -1",
@@ -536,7 +605,7 @@ def test_settings_are_fixed():
 def test_a_stream_without_a_sample_to_give_is_named(source):
     assert list(stream(source, [1, 1], class_probs=[0, 1])) == []
     with pytest.raises(
-        ValueError, match=r"stream must have samples of classes with a probability, got \d others in one"
+        ValueError, match=r"stream must have samples of classes with a probability, got (\d others|no sample) in one"
     ):
         list(stream(source, [1, 1], class_probs=[0, 1], num_samples=3))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lt_fast
-from extensions import api_pages
+from extensions import api_pages, signatures
 from extensions.repository import PAGES
 from lt_fast.cli.parser import COMMANDS
 from lt_fast.registry import RECIPES
@@ -35,6 +35,22 @@ def test_a_page_of_the_api_has_every_public_name(name):
     documented = re.findall(r"^\.\. (?:autoclass|autofunction|py:data):: lt_fast\.[\w.]*?(\w+)$", page, re.MULTILINE)
     assert sorted(documented) == sorted(api_pages.public_names(importlib.import_module(f"lt_fast.{name}")))
     assert page.count("   * - :py:obj:") == len(documented) > 0
+
+
+def test_a_class_is_shown_with_its_constructor():
+    """A sampler has a ``__new__`` that takes anything, and a protocol is not made at all."""
+    shown = signatures.of_class(lt_fast.sampling.ClassBalancedSampler, "(*data, **settings)")
+    assert shown.startswith("(labels: ~typing.Any, *, q: float = 0.0")
+    assert signatures.of_class(lt_fast.data.Planner, "(*args, **kwargs)") == ""
+    for own in (lt_fast.losses.LDAMLoss, lt_fast.methods.StepOutput, lt_fast.errors.UsageError):
+        assert signatures.of_class(own, "(as found)") == "(as found)"
+
+
+def test_members_that_a_page_shows_include_those_of_bases_without_one():
+    members = api_pages._members(lt_fast.calibration.TemperatureScaling)
+    assert members[0] == "temperature"
+    assert {"fit", "transform", "apply", "save", "load", "state_dict"} < set(members)
+    assert api_pages._members(lt_fast.losses.LDAMLoss) == []  # a loss inherits from `Loss`, which has an entry
 
 
 def test_the_api_is_what_the_package_says():

@@ -231,9 +231,7 @@ print([thread.name for thread in threading.enumerate() if thread is not threadin
 def test_no_thread_of_a_rank_outlives_its_group():
     """Python aborts when it ends while a thread is inside the store."""
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    ranks = [
-        Forked(["-c", ENDS_DURING_A_SIGN_OF_LIFE], environment={**place, "RANK": str(rank)}) for rank in range(2)
-    ]
+    ranks = [Forked(["-c", ENDS_DURING_A_SIGN_OF_LIFE], environment={**place, "RANK": str(rank)}) for rank in range(2)]
     for rank in ranks:
         stdout, stderr = rank.communicate(timeout=SECONDS)
         assert (rank.returncode, stdout.strip()) == (0, "[]"), stderr

@@ -1,6 +1,7 @@
 """Calibrators that multiply each class's logit by a factor and add an offset, found without gradient descent."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Literal, Self
 
@@ -21,6 +22,7 @@ from lt_fast.registry import register
 _STATE = ("factor", "offset")
 _MOST_TAU = 100
 _LOG_RANGE = 12.0
+_AT_BOUND = 1e-9  # bisection ends next to the bound, not at it
 _TAUS = tuple(round(0.05 * step, 2) for step in range(41))
 
 
@@ -92,7 +94,7 @@ class AffineCalibration(Calibrator):
         given = as_tensor(logits, name="logits")
         factor, offset = (each.to(given.device) for each in self._fitted("transform").values())
         if not given.is_floating_point():
-            raise TypeError(f"logits must be floats, got dtype {given.dtype}")
+            raise TypeError(f"logits must be floats, got dtype {given.dtype}; pass logits.float()")
         if given.ndim != 2 or given.shape[1] != len(factor):  # noqa: PLR2004
             raise ValueError(f"logits must have shape (N, {len(factor)}), got {tuple(given.shape)}")
         refuse_probabilities(given)
@@ -167,7 +169,7 @@ class TemperatureScaling(AffineCalibration):
     """Divide the logits by one temperature, so that the probabilities fit the labels; no answer changes.
 
     The temperature minimises the negative log-likelihood of the samples; in its inverse that is convex, and bisection
-    of the derivative finds the minimum.
+    of the derivative finds the minimum. Where the likelihood has none, as where every answer is right, ``fit`` warns.
 
     Args:
         counts: training samples per class; they only say how many classes there are.
@@ -175,6 +177,7 @@ class TemperatureScaling(AffineCalibration):
 
     Attributes:
         temperature: after ``fit`` or ``load``, relative to ``softmax(scale * logits)``; between exp(-12) and exp(12).
+            ``fit`` warns if it is one of these, where the likelihood has no maximum between them.
 
     Raises:
         TypeError, ValueError: if a setting is outside its range.
@@ -199,6 +202,16 @@ class TemperatureScaling(AffineCalibration):
         """
         return self.scale / float(self._fitted("temperature")["factor"][0])
 
+    def _restore(self, tensors: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
+        shapes = {tensors[name].shape for name in _STATE}
+        one = bool((tensors["factor"] == tensors["factor"].reshape(-1)[:1]).all()) and not bool(tensors["offset"].any())
+        if not one and shapes == {(len(self.counts),)}:
+            raise DataError(
+                f"{folder} must hold one factor for all classes and offsets of 0, got others; they are of another "
+                "kind of calibrator, such as VectorScaling"
+            )
+        super()._restore(tensors, folder)
+
     def _learned(self, logits: Outputs, target: Tensor, head: nn.Module | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         inverse = inverse_temperature(lambda: self._scaled(logits), target)
         factor = torch.full((logits.num_classes,), inverse, dtype=torch.float64, device=logits.device)
@@ -208,14 +221,33 @@ class TemperatureScaling(AffineCalibration):
 def inverse_temperature(blocks: Callable[[], Iterable[tuple[slice, Tensor]]], target: Tensor) -> float:
     """Return the factor of the logits with the smallest negative log-likelihood, between exp(-12) and exp(12).
 
+    Called from ``_learned``; warns at the line that calls ``fit`` if the factor is one of the two ends.
+
     Args:
         blocks: gives the rows and the logits of each block, float64, whenever it is called.
         target: labels of all rows.
     """
+    if all(bool((scores.amax(dim=1) == scores.amin(dim=1)).all()) for _, scores in blocks()):
+        return 1.0  # equal logits: every temperature is as good
     low, high = -_LOG_RANGE, _LOG_RANGE
     while low < (middle := (low + high) / 2) < high:  # until no number lies between: 55 times
         low, high = (low, middle) if _slope(blocks(), target, float(np.exp(middle))) > 0 else (middle, high)
+    _warn_at_bound(middle)
     return float(np.exp(middle))
+
+
+def _warn_at_bound(log_inverse: float) -> None:
+    """Warn if the likelihood has no maximum between the bounds."""
+    if abs(log_inverse) < _LOG_RANGE - _AT_BOUND:
+        return
+    words = (
+        "smaller ones would fit these samples better still, as where all are predicted right; fit on more samples, "
+        "which the network was not trained on"
+        if log_inverse > 0
+        else "larger ones would fit these samples better still, as where the logits say nothing about the labels; "
+        "check that each label is that of its row"
+    )
+    warnings.warn(f"temperature is at its bound, {np.exp(-log_inverse):.3g}: {words}", stacklevel=6)
 
 
 def _slope(blocks: Iterable[tuple[slice, Tensor]], target: Tensor, inverse: float) -> float:
@@ -265,6 +297,7 @@ class TauNormalization(AffineCalibration):
     def __init__(self, counts: CountsLike, *, tau: float | None = None, scale: float = 1.0) -> None:
         super().__init__(counts, scale=scale)
         self.tau = None if tau is None else _checks.number("tau", tau, least=0, most=_MOST_TAU)
+        self._chooses = tau is None  # at each fit
         if self.tau is not None:
             self.fitted_on = "nothing"  # type: ignore[misc]
 
@@ -314,7 +347,7 @@ class TauNormalization(AffineCalibration):
         if bool((norm <= 0).any()):
             raise ValueError(f"head must have rows longer than 0, got 0 for class {int((norm <= 0).nonzero()[0])}")
         longer = norm / norm.log().mean().exp()
-        if self.tau is None:
+        if self._chooses or self.tau is None:
             self.tau = _TAUS[int(np.argmax(self._recalls(logits, target, shift, longer)))]
         factor = longer**-self.tau
         return factor, -shift * factor
@@ -336,7 +369,8 @@ class _GivenHead(nn.Module):
         self.weight = checked_matrix(weight, name="weight")
         self.bias = None if bias is None else as_tensor(bias, name="bias").detach()
         if len(self.weight) != len(counts):
-            raise ValueError(f"weight must have one row a class ({len(counts)}), got {len(self.weight)}; try weight.T")
+            rows = len(self.weight)
+            raise ValueError(f"weight must have one row per class ({len(counts)}), got {rows}; try weight.T")
         if self.bias is not None and self.bias.shape != (len(counts),):
             raise ValueError(f"bias must have shape ({len(counts)},), got {tuple(self.bias.shape)}")
         if self.bias is not None and not bool(self.bias.isfinite().all()):

@@ -163,7 +163,7 @@ class BalancedMetaSoftmax(TrainedClassifier):
 
     Args:
         counts: training samples per class.
-        start: ``"fresh"`` for new weights, ``"trained"`` to go on from the head's.
+        start: ``"fresh"`` for new weights, ``"trained"`` to continue from the head's.
         sampler_lr: learning rate of the rates' Adam.
         init_power: of ``first_sampling_logits``; 0 begins with one rate for all rows.
         meta_batch_size: class-balanced rows per step.

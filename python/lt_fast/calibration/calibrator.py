@@ -4,10 +4,14 @@ import os
 from collections.abc import Mapping
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
+from lt_fast._text import shown
 from lt_fast.calibration.checks import as_tensor
 from lt_fast.errors import DataError
+
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 class Calibrator:
@@ -32,13 +36,20 @@ class Calibrator:
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
         """Take over the tensors of ``state_dict()`` of a calibrator with the same settings, and return self.
 
+        Half-precision tensors become float32.
+
         Raises:
+            TypeError: if ``state`` is no mapping, or a tensor is not of floats.
             DataError: if a tensor is missing, has another shape or is not finite; nothing has changed then.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be what state_dict() returned, got {shown(state)}")
         lacking = [name for name in self._names() if name not in state]
         if lacking:
             raise DataError(f"state must hold {', '.join(self._names())}, got no {lacking[0]!r}")
         tensors = {name: as_tensor(values, name=name).detach().clone() for name, values in state.items()}
+        for name in self._names():
+            tensors[name] = _floats(tensors[name], name)
         broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
         if broken:
             raise DataError(f"state must hold finite numbers, got NaN or infinity in {broken[0]!r}")
@@ -56,3 +67,11 @@ class Calibrator:
     def _restore(self, tensors: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
         """Take over tensors that were read; raise ``DataError`` if one has another shape."""
         raise NotImplementedError
+
+
+def _floats(tensor: Tensor, name: str) -> Tensor:
+    """Return what a calibrator can compute with: float32 and float64 as they are."""
+    if tensor.is_meta or not tensor.is_floating_point():
+        kind = "a tensor without values" if tensor.is_meta else f"dtype {tensor.dtype}"
+        raise TypeError(f"state must hold floats in {name!r}, got {kind}; pass what state_dict() returned")
+    return tensor.float() if tensor.dtype in _HALVES else tensor

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lt_fast import _checks
+from lt_fast import _checks, _tensors
+from lt_fast._text import shown
 from lt_fast.counts import ClassCounts
 from lt_fast.errors import DataError
 from lt_fast.labels import as_array, refuse_missing
@@ -23,11 +24,17 @@ def as_tensor(values: Any, *, name: str) -> Tensor:
     machine) is copied.
 
     Raises:
-        TypeError: if torch has no such dtype.
+        TypeError: if torch has no such dtype, or a tensor is sparse or nested.
+        ValueError: if an entry is masked, or the rows of a list differ in length.
     """
     if isinstance(values, Tensor):
+        _tensors.require_dense(name, values)
         return values
-    array = np.asarray(values)
+    _checks.refuse_masked(name, values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must have rows of one length, got {shown(values)}") from None
     if isinstance(values, list | tuple) and array.dtype == np.float64:
         array = array.astype(np.float32)  # as torch reads numbers of Python
     if array.dtype.kind not in "fiub":
@@ -47,7 +54,7 @@ def checked_matrix(values: Any, *, name: str) -> Tensor:
     """
     matrix = as_tensor(values, name=name).detach()
     if not matrix.is_floating_point():
-        raise TypeError(f"{name} must be floats, got dtype {matrix.dtype}")
+        raise TypeError(f"{name} must be floats, got dtype {matrix.dtype}; pass {name}.float()")
     if matrix.ndim != 2 or 0 in matrix.shape:  # noqa: PLR2004
         raise ValueError(f"{name} must have shape (N, columns) with N >= 1, got {tuple(matrix.shape)}")
     broken = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten()
@@ -105,7 +112,9 @@ def checked_labels(labels: Any, counts: ClassCounts, *, rows: int, every_class: 
     target = _as_tensor(labels)
     if target.shape != (rows,):
         hint = shape_hint(target, rows)
-        raise ValueError(f"labels must have shape ({rows},), one a row of the logits, got {tuple(target.shape)}{hint}")
+        raise ValueError(
+            f"labels must have shape ({rows},), one per row of the logits, got {tuple(target.shape)}{hint}"
+        )
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         refuse_missing("labels", as_array(target))
         raise TypeError(f"labels must be integers, got dtype {target.dtype}")
@@ -142,7 +151,9 @@ def shape_hint(labels: Tensor, rows: int) -> str:
 
 def _as_tensor(labels: Any) -> Tensor:
     if isinstance(labels, Tensor):
+        _tensors.require_dense("labels", labels)
         return labels.detach().cpu()
+    _checks.refuse_masked("labels", labels)
     array = np.asarray(labels)
     if array.dtype.kind in "OUS":
         plain = array.ravel().tolist()

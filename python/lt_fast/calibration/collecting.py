@@ -50,12 +50,11 @@ def collect(
     alone, as ``logits`` of a structure, or as the first ``(N, C)`` tensor of a tuple or dictionary. Every batch is
     checked: a calibrated head does not correct an output that is averaged, scaled, shifted or normalised after
     the head. The mode of every module is restored afterwards. Batch norm uses its running statistics and does not move
-    them.
-    Models in ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are run without their wrapper.
+    them. Models in ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are run without their wrapper.
 
     Args:
         model: moved to ``device`` when one is given.
-        batches: yields ``(x, labels)``, or ``(x, labels, None, None)`` as ``ImageBatches`` does without mixing; labels
+        batches: yields ``(x, labels)``, or unmixed batches as a ``lt_fast.data.Loader`` reads them; labels
             ``(N,)`` integers in [0, C).
         device: where to compute; the model's own when left out.
         amp: compute in bfloat16 where autocast deems it safe; the results are float32 nevertheless.
@@ -104,8 +103,8 @@ def collected_batches(
     """Yield what ``collect`` returns, batch by batch: for many classes, whose logits would not fit into memory.
 
     Until the last batch is taken or the generator is closed, the model is in eval mode, and with ``train_batch_norm``
-    all but its batch norms: these normalise by the batch, and their running statistics move. Args, Raises: as
-    ``collect``.
+    all but its batch norms: these normalise by the batch, and their running statistics move. Other arguments and errors
+    are those of ``collect``.
 
     >>> from lt_fast.models import digits_net
     >>> batches = [(torch.zeros(3, 1, 8, 8), torch.tensor([0, 0, 1])), (torch.ones(1, 1, 8, 8), torch.tensor([1]))]

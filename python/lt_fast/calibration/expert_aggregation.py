@@ -74,7 +74,7 @@ class ExpertAggregation(TrainedCalibration):
     Source: Zhang et al. 2022 (SADE), arXiv:2107.09249, Section 4.3; code Vanint/SADE-AgnosticLT, test_training_cifar.py
     and configs/test_time_cifar100_ir100_sade.json, whose settings are the defaults.
     Differs from that code: views are those of the training's augmentation, computed once, where the code adds colour
-    jitter, grey and blur and draws anew in each epoch.
+    jitter, grey and blur and draws new ones in each epoch.
 
     >>> from lt_fast.models import digits_net
     >>> head = digits_net(3, experts=2, expert_width=0.5, seed=0).head

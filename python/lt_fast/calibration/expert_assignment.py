@@ -142,8 +142,7 @@ class ExpertAssignment(TrainedCalibration):
     ``views``; at most C logits are looked at.
 
     >>> from lt_fast.models import digits_net
-    >>> head = digits_net(2, experts=2, expert_width=0.5, seed=0).head
-    >>> features = torch.arange(64.0 * 64).sin().reshape(64, 64)
+    >>> head, features = digits_net(2, experts=2, expert_width=0.5).head, torch.arange(64.0 * 64).sin().reshape(64, 64)
     >>> labels = head(features).argmax(1)  # what both experts say together
     >>> calibrator = ExpertAssignment(labels.bincount(), positive_weight=5, epochs=10, batch_size=16)
     >>> logits = calibrator.fit(features, labels, head=head).transform(features)

@@ -101,7 +101,7 @@ class LabelAwareSmoothing(TrainedCalibration):
 
     Attributes:
         factor: ``(C,)`` tensor after ``fit`` or ``load``.
-        weight: ``(C, D)``; without a head it starts anew.
+        weight: ``(C, D)``; without a head it starts from new weights.
         bias: ``(C,)``, or None for a head without.
         cosine: whether the head normalises features and rows.
         statistics: of batch norm, after ``shift``; otherwise empty.
@@ -119,12 +119,11 @@ class LabelAwareSmoothing(TrainedCalibration):
     them in shuffled rounds; an epoch has no step beyond N draws, where it has one or two; the last epoch is kept, not
     the best on the test set.
 
-    >>> from lt_fast.calibration import collect
-    >>> from lt_fast.models import digits_net
-    >>> model, y = digits_net(2, seed=0).eval(), torch.tensor([0, 0, 0, 1])
+    >>> import lt_fast as lt
+    >>> model, y = lt.models.digits_net(2, seed=0).eval(), torch.tensor([0, 0, 0, 1])
     >>> x, calibrator = (1.0 - y).reshape(4, 1, 1, 1).expand(4, 1, 8, 8), LabelAwareSmoothing([3, 1])
     >>> calibrator.shift(model, [(x[2:], y[2:])])  # a class-balanced batch
-    >>> features, _, labels = collect(calibrator.adapted(model), [(x, y)])
+    >>> features, _, labels = lt.calibration.collect(calibrator.adapted(model), [(x, y)])
     >>> calibrated = calibrator.fit(features, labels, head=model.head).apply(model)
     >>> calibrated(x).argmax(1), calibrated.head.factor.shape, len(calibrator.statistics)
     (tensor([0, 0, 0, 1]), torch.Size([2]), 8)

@@ -44,7 +44,7 @@ class LinearProbe(TrainedCalibration):
         counts: training samples per class.
         variant: ``"plain"``, ``"vat"``, ``"udp"`` or ``"soup"``.
         start: ``"fresh"``, or ``"trained"`` to continue from the given head; a soup is fresh.
-        balanced: draw classes equally often, as N draws an epoch; False takes every row once.
+        balanced: draw classes equally often, as N draws per epoch; False takes every row once.
         penalty: weight of the second part of the loss; ``"vat"`` and ``"udp"``.
         radius: length (``"vat"``) or largest entry (``"udp"``) of the perturbation.
         distance: where ``"vat"`` looks for its direction.

@@ -133,7 +133,7 @@ class EquilibriumTuning(TrainedClassifier):
         empty: ``"error"``, or ``"ignore"`` for classes without training samples: nothing is learned for them.
 
     Attributes:
-        weight: ``(C, D)`` tensor after ``fit`` or ``load``; without a head it starts anew.
+        weight: ``(C, D)`` tensor after ``fit`` or ``load``; without a head it starts from new weights.
         bias: ``(C,)`` tensor, or None for a head without.
         mean_score: ``(C,)`` tensor, the strength of each class at the end.
         cosine: whether the head normalises features and rows.

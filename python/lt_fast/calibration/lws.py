@@ -20,7 +20,7 @@ from lt_fast.registry import register
 class LearnableWeightScaling(TrainedCalibration):
     """Learn one factor per class: the calibrated logit is ``scale * factor_j * logit_j``, offset included.
 
-    The factors start at 1 and are trained by cross entropy on class-balanced draws, N an epoch: a class, all equally
+    The factors start at 1 and are trained by cross entropy on class-balanced draws, N per epoch: a class, all equally
     likely, and one of its samples. It is tau-normalisation with learned in place of computed factors, and margin
     calibration without offsets.
 

@@ -89,14 +89,13 @@ class MarginCalibration(TrainedCalibration):
     code leaves out 5 % of CIFAR-LT; the warm-up begins with ``lr``. In both: dropout, where a network has it, is off in
     stage 2; the last epoch is kept, not the best on the test set.
 
-    >>> from lt_fast.calibration import collect
-    >>> from lt_fast.models import digits_net
-    >>> model, y = digits_net(2, seed=0), torch.tensor([0, 0, 0, 1])
+    >>> from lt_fast import calibration, models
+    >>> model, y = models.digits_net(2, seed=0), torch.tensor([0, 0, 0, 1])
     >>> _ = model.head.bias.data.copy_(torch.tensor([1.0, 0.0]))  # it prefers the frequent class
     >>> batches = [((1.0 - y).reshape(4, 1, 1, 1).expand(4, 1, 8, 8), y)]
-    >>> features, _, labels = collect(model, batches)
+    >>> features, _, labels = calibration.collect(model, batches)
     >>> calibrated = MarginCalibration([3, 1], epochs=50).fit(features, labels, head=model.head).apply(model)
-    >>> [collect(each, batches).logits.argmax(1).tolist() for each in (model, calibrated)]
+    >>> [calibration.collect(each, batches).logits.argmax(1).tolist() for each in (model, calibrated)]
     [[0, 0, 0, 0], [0, 0, 0, 1]]
     """
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lt_fast._extras import require
 from lt_fast._files import make_folder, read_json, replace_file
+from lt_fast._text import shown
 from lt_fast.errors import DataError
 from lt_fast.records import (
     LIST,
@@ -48,7 +49,7 @@ def write(folder: str | os.PathLike[str], settings: Mapping[str, Any], tensors: 
         DataError: if the folder cannot be written.
     """
     save = require("safetensors.torch", extra="train", purpose="saving a calibrator").save
-    place = Path(folder)
+    place = _place(folder)
     make_folder(place)
     replace_file(place / _TENSORS, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
     replace_file(place / _SETTINGS, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
@@ -63,7 +64,7 @@ def read(
         DataError: if a file is missing or damaged, belongs to another method, or lacks a tensor; names the file.
         MissingExtraError: if safetensors is not installed.
     """
-    place = Path(folder)
+    place = _place(folder)
     for file in FILES:
         if not os.path.lexists(place / file):
             raise DataError(f"{place / file} must exist; save a calibrator into {place} first")
@@ -87,9 +88,9 @@ def method_of(folder: str | os.PathLike[str]) -> Any:
     Raises:
         DataError: if the file is missing or is no JSON object; names it.
     """
-    path = Path(folder) / _SETTINGS
+    path = _place(folder) / _SETTINGS
     if not os.path.lexists(path):
-        raise DataError(f"{path} must exist; save a calibrator into {Path(folder)} first")
+        raise DataError(f"{path} must exist; save a calibrator into {path.parent} first")
     return _settings(path).get("method")
 
 
@@ -100,7 +101,7 @@ def tie(folder: str | os.PathLike[str], ties: Mapping[str, str]) -> None:
         DataError: if the calibrator cannot be read.
         DataError: if the folder cannot be written.
     """
-    path = Path(folder) / _SETTINGS
+    path = _place(folder) / _SETTINGS
     settings = {**_settings(path), _TIES: dict(ties)}
     replace_file(path, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
 
@@ -111,7 +112,14 @@ def ties_of(folder: str | os.PathLike[str]) -> Any:
     Raises:
         DataError: if the calibrator cannot be read.
     """
-    return _settings(Path(folder) / _SETTINGS).get(_TIES)
+    return _settings(_place(folder) / _SETTINGS).get(_TIES)
+
+
+def _place(folder: Any) -> Path:
+    try:
+        return Path(folder)
+    except TypeError:
+        raise TypeError(f"folder must be a path, got {shown(folder)}") from None
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class TrainedCalibration(Calibrator):
         Raises:
             DataError: if one has another shape.
         """
-        sizes = {"C": len(self.counts)}
+        sizes, found = {"C": len(self.counts)}, {}
         for name, letters in self.kept.items():
             tensor = tensors.get(name.rstrip("?"))
             if tensor is not None:
@@ -169,7 +169,9 @@ class TrainedCalibration(Calibrator):
                 if wrong or tensor.ndim != len(letters):
                     rule = f"must hold {name.rstrip('?')!r} of {len(self.counts)} classes"
                     raise DataError(f"{folder} {rule}, got shape {tuple(tensor.shape)}")
-                setattr(self, name.rstrip("?"), tensor)
+                found[name.rstrip("?")] = tensor
+        for name, tensor in found.items():  # only now: an error has changed nothing
+            setattr(self, name, tensor)
         moved = {name: values for name, values in tensors.items() if name.startswith(_STATISTIC)}
         self.statistics = {name.removeprefix(_STATISTIC): values for name, values in moved.items()}
 
@@ -259,7 +261,8 @@ class TrainedCalibration(Calibrator):
         """
         tensor = as_tensor(given, name=self.transforms)
         if not tensor.is_floating_point():
-            raise TypeError(f"{self.transforms} must be floats, got dtype {tensor.dtype}")
+            hint = f"; pass {self.transforms}.float()"
+            raise TypeError(f"{self.transforms} must be floats, got dtype {tensor.dtype}{hint}")
         if tensor.ndim != 2 or tensor.shape[1] != columns:  # noqa: PLR2004
             raise ValueError(f"{self.transforms} must have shape (N, {columns}), got {tuple(tensor.shape)}")
         return tensor

@@ -29,9 +29,9 @@ class VectorScaling(AffineCalibration):
 
         mean of -log softmax(a s + b)_y  +  penalty / (2 N) * sum of (a_j - 1) ** 2 + b_j ** 2
 
-    This is convex. The penalty counts as ``penalty`` samples: classes with many samples decide for themselves, and
-    those with few stay near the temperature. Without it (``penalty=0``) the likelihood of a class with one sample
-    mostly has no maximum.
+    This is convex. ``fit`` warns where T is at its bound, as that of ``TemperatureScaling`` does. The penalty counts as
+    ``penalty`` samples: classes with many samples decide for themselves, and those with few stay near the temperature.
+    Without it (``penalty=0``) the likelihood of a class with one sample mostly has no maximum.
 
     A class without a sample is left out of the fit, which warns: its logit is divided by the temperature alone.
     There is no matrix scaling, which mixes classes by C * C numbers: a tail class has no samples to learn them from.

@@ -21,6 +21,7 @@ from lt_fast.cli.train import (
     set_threads,
 )
 from lt_fast.errors import UsageError
+from lt_fast.registry import CALIBRATORS
 
 SUMMARY = "fit a calibrator to the network of a finished run or of a weights file, measured before and after"
 
@@ -40,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--method",
-        help="mc (margin), crt (retraining), lws, disalign, mislas (label_aware_smoothing), temperature, "
-        "vector_scaling, tau_norm, logit_adjustment, or a registered one",
+        help=f"{', '.join(sorted(CALIBRATORS))}; mc is margin, crt retraining, mislas label_aware_smoothing",
     )
     parser.add_argument(
         "--out",
@@ -84,8 +84,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     of_network = place.is_file() or (place.suffix in _WEIGHTS and not place.is_dir())
     _refuse_unfit(arguments, of_network=of_network)
     set_threads(arguments.threads)
-    from lt_fast.calibration import CALIBRATORS  # noqa: PLC0415
-
     if arguments.method is None:
         raise UsageError(f"--method is needed, one of {', '.join(CALIBRATORS)}")
     return (_network if of_network else _run)(arguments, output)

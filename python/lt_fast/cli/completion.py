@@ -27,6 +27,23 @@ _LOAD = {
 }
 _HERE = "; ".join(f"{shell}: {words}" for shell, words in _LOAD.items())
 
+TARGETS = (
+    "balms",
+    *(f"cp-mix-figure-{number}" for number in range(2, 7)),
+    *(f"cp-mix-table-{number}" for number in (1, 2, 3, 4, 7, 8, 9)),
+    "decouple",
+    "ldam-table-2",
+    "mammc-figure-1",
+    "mammc-omega",
+    *(f"mammc-table-{number}" for number in (1, 2, 3)),
+    "marc",
+    "mm",
+    "mm-class-errors",
+    "mm-settings",
+)
+"""The names in ``lt_fast.reproduction.TARGETS``, repeated here because that imports torch, and a shell makes the script
+whenever it starts."""
+
 # Folders with a configuration are runs; other folders may contain some.
 _BASH_RUNS = """\
 _lt_fast_runs() {
@@ -116,6 +133,7 @@ def _words(command: str, name: str) -> list[str]:
         "--decoder": ("pillow", "torchvision"),
         "--log": ("tensorboard", "wandb"),
         "shell": SHELLS,
+        "target": TARGETS,
     }
     return sorted(names.get(name, ()))
 

@@ -53,8 +53,15 @@ def run(_arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
-    import torch  # noqa: PLC0415
+    from lt_fast.versions import torch_or_reason  # noqa: PLC0415
 
+    torch, reason = torch_or_reason()
+    if reason is not None:  # samplers and counts work without it
+        yield "torch can be imported", lambda: _refuse_lacking(reason)
+        yield "class-balanced draws", _chi_square
+        yield "draws repeat", _draws_repeat
+        yield "optional packages", _extras
+        return
     yield "op equals its reference (CPU)", lambda: _compare("cpu")
     yield "op speed (CPU)", lambda: _speed("cpu")
     yield "class-balanced draws", _chi_square
@@ -64,6 +71,13 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     if torch.cuda.is_available():
         yield "op equals its reference (GPU)", lambda: _compare("cuda")
         yield "op speed (GPU)", lambda: _speed("cuda")
+
+
+def _refuse_lacking(reason: str) -> str:
+    raise ImportError(
+        f"{reason}; samplers and counts work without torch, all else needs it: pip install torch torchvision "
+        "(docs/installing.md: which torch)"
+    )
 
 
 def _guarded(name: str, check: Callable[[], str]) -> Check:

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes",
         type=_file,
         metavar="FILE",
-        help="names of the classes in the order of their numbers: one a line, or a record of make-lt (.json)",
+        help="names of the classes in the order of their numbers: one per line, or a record of make-lt (.json)",
     )
     parser.add_argument("--allow-empty", action="store_true", help="let a class have no image; it keeps its number")
     parser.add_argument("--download", action="store_true", help="fetch CIFAR's files into --root")
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", default="0", help="chooses the images (default: 0)")
     parser.add_argument(
-        "--label-noise", metavar="RATE", help="share of labels made wrong: one number, or one a class (0.4,0.4,0.1)"
+        "--label-noise", metavar="RATE", help="share of labels made wrong: one number, or one per class (0.4,0.4,0.1)"
     )
     parser.add_argument("--noise-toward", help="wrong labels: uniform (default), or by the classes' prior")
 
@@ -126,8 +126,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     write_image_list(arguments.out, paths, labels)
     replace_file(record, (json.dumps(protocol, indent=1) + "\n").encode())
     counts = protocol["counts"]
+    sizes = f"{len(counts)} classes, {max(counts)} to {min(counts)} per class"
     output.say(
-        f"{len(indices)} of {len(source.labels)} images, {len(counts)} classes, {max(counts)} to {min(counts)} a class"
+        f"{len(indices)} of {len(source.labels)} images, {sizes}"
         + (f", {protocol['wrong_labels']} labels made wrong" if protocol["wrong_labels"] else "")
         + f"\nlist: {arguments.out}\nrecord: {record}"
     )
@@ -265,7 +266,7 @@ def _columns(arguments: argparse.Namespace, ending: str) -> dict[str, Any]:
 
 
 def _class_names(path: Path) -> list[str]:
-    """Return the names in a text file, one a line, or those in a record of this command."""
+    """Return the names in a text file, one per line, or those in a record of this command."""
     from lt_fast.datasets.regular_files import regular  # noqa: PLC0415
 
     try:

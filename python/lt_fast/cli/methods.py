@@ -155,7 +155,7 @@ def _mode_in(protocol: Any, data: str) -> str | None:
 
 def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], given: Mapping[str, Any], output: Output) -> None:
     """Name the arguments that are at their defaults, which ``--set`` reaches too."""
-    from lt_fast.experiment.config import arguments_of, resolve, run_settings  # noqa: PLC0415
+    from lt_fast.experiment.config import arguments_of, resolve, run_settings, shared_names  # noqa: PLC0415
 
     usual = ", ".join(
         f"{name}={signature(run_settings).parameters[name].default}"
@@ -163,7 +163,8 @@ def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], given: Mapp
         if name not in stated
     )
     lines = [f"  run: {usual}"] if usual else []
-    for slot, parameters in arguments_of(resolve(method, data, **given)).items():
+    config = resolve(method, data, **given)
+    for slot, parameters in arguments_of(config).items():
         rest = [
             f"{name}={parameter.default}"
             for name, parameter in parameters.items()
@@ -171,6 +172,9 @@ def _say_the_rest(method: str, data: str, stated: Mapping[str, Any], given: Mapp
         ]
         lines += [f"  {slot}: {', '.join(rest)}"] if rest else []
     output.say("  defaults, changed with --set NAME=VALUE or COMPONENT.NAME=VALUE:\n  " + "\n  ".join(lines))
+    shared = [" or ".join(meanings) for meanings in shared_names(config).values()]
+    if shared:
+        output.say(f"  given in full, because the short name means several: {', '.join(shared)}")
 
 
 def _shown(value: Any) -> str:

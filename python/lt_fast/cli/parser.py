@@ -89,7 +89,7 @@ def every_command() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     parser = _Parser(
         prog="lt-fast",
         description="Long-tailed image recognition: train, calibrate and measure.",
-        epilog="exit status: 0 done, 1 unfit installation, 2 wrong usage, 3 bad data, 4 interrupted and resumable",
+        epilog="exit status: 0 done, 1 failed, 2 wrong usage, 3 bad data, 4 interrupted and resumable",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"lt-fast {__version__}")

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_fast._text import counted
 from lt_fast.cli.output import Output
 from lt_fast.cli.train import add_machine_arguments, add_recipe_argument, folder, integer, recipe_file, set_threads
 from lt_fast.errors import Interrupted, UsageError
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lt-fast predict``."""
     parser.add_argument("run", nargs="?", type=folder, help="run directory")
     parser.add_argument("images", nargs="*", help="a folder (searched at any depth), a .txt list of paths, or files")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row an image; complete or not there")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row per image; complete or not there")
     parser.add_argument("--resume", action="store_true", help="continue a stopped --csv")
     parser.add_argument(
         "--target-prior",
@@ -205,7 +206,7 @@ def _report(
     unsure = sum(bool(row["unsure"]) for row in rows)
     found = Counter(row["class"] for row in rows if row["error"] is None)
     output.say(text_table(["class", "images"], [[name, str(number)] for name, number in found.most_common()]))
-    words = f"\n{len(rows)} images, {len(damaged)} damaged"
+    words = f"\n{counted(len(rows), 'image')}, {len(damaged)} damaged"
     output.say(words + (f', {unsure} "not sure"' if ask.threshold is not None else ""))
     if damaged:
         output.say(f"the first damaged: {damaged[0]['error']}")

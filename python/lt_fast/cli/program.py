@@ -125,6 +125,8 @@ def _verdict(error: BaseException, words: Sequence[str]) -> tuple[int, str]:
             status = INTERRUPTED
         case MissingExtraError() | FloatingPointError():
             pass
+        case ModuleNotFoundError() if error.name == "torch":
+            line = "torch is not installed: pip install torch torchvision; `lt-fast doctor` says what works without it"
         case _ if _is_about_memory(error):
             line = f"the memory does not suffice ({line.strip() or type(error).__name__}); free some, or ask for less"
         case DataError():

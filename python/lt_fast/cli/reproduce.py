@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_fast._text import nearest
 from lt_fast.cli.output import Output
 from lt_fast.cli.train import add_machine_arguments, folder, integer, require_extras
 from lt_fast.errors import DataError, UsageError
@@ -112,6 +113,11 @@ def _roots(given: list[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in given:
         name, equals, place = text.partition("=")
+        if equals and name not in DATASETS and "/" not in name and not Path(text).exists():
+            raise UsageError(
+                f"--root must be DIR, or DATA=DIR with a data set, one of {', '.join(DATASETS)}, got {name!r} before ="
+                f"{nearest(name, DATASETS)}"
+            )
         name, place = (name, place) if equals and name in DATASETS else ("", text)
         if name in found:
             raise UsageError(f"--root must be given once{f' for {name}' * bool(name)}, got {found[name]} and {place}")

@@ -2,7 +2,7 @@
 
 >>> from lt_fast.comparison import METRICS
 >>> list(METRICS)[:3]
-['overall', 'balanced', 'many']
+['top1', 'balanced_acc', 'many_recall']
 """
 
 from lt_fast.comparison.measuring import METRICS

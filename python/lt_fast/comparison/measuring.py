@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 from lt_fast.counts import FEW_BELOW, MANY_ABOVE, ClassCounts
 
 METRICS = {
-    "overall": "share of the test images that are right",
-    "balanced": "mean recall over the classes",
-    "many": "mean recall over the classes with more training images than ``many_above``, 100 by default",
-    "medium": "mean recall over the classes between the two thresholds",
-    "few": "mean recall over the classes with less training images than ``few_below``, 20 by default",
-    "worst class": "smallest recall of a class",
-    "macro-F1": "mean F1 over the classes",
-    "ECE": "expected calibration error over 15 bins; smaller is better",
+    "top1": "share of the test images that are right",
+    "balanced_acc": "mean recall over the classes",
+    "many_recall": "mean recall over the classes with more training images than ``many_above``, 100 by default",
+    "medium_recall": "mean recall over the classes between the two thresholds",
+    "few_recall": "mean recall over the classes with less training images than ``few_below``, 20 by default",
+    "worst_class_recall": "smallest recall of a class",
+    "macro_f1": "mean F1 over the classes",
+    "ece15": "expected calibration error over 15 bins; smaller is better",
 }
-"""Metric to what it is; fractions in [0, 1]."""
+"""Metric, as ``result.json`` names it, to what it is; fractions in [0, 1]."""
 
-LOWER_IS_BETTER = frozenset({"ECE"})
+LOWER_IS_BETTER = frozenset({"ece15"})
 _BINS = 15
 
 

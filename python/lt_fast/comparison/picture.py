@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lt_fast.comparison.measuring import METRICS
+from lt_fast.comparison.measuring import LOWER_IS_BETTER, METRICS
 from lt_fast.comparison.table import Comparison
 from lt_fast.report.metrics_table import groups_line
 from lt_fast.report.style import BLACK, BLUE, VERMILION, figure
@@ -50,7 +50,7 @@ def _panel(panel: Any, found: Comparison, metric: str, *, names: bool) -> None:
         panel.plot([100 * entry.value], [row], _MARKERS[entry.verdict], color=colour, markersize=6)
         if row == 0:
             panel.axvline(100 * entry.value, color="#888888", linewidth=0.8, linestyle="--", zorder=0)
-    panel.set_title(f"{metric} (smaller is better)" if metric == "ECE" else metric)
+    panel.set_title(f"{metric} (smaller is better)" if metric in LOWER_IS_BETTER else metric)
     left, right = panel.get_xlim()
     middle, half = (left + right) / 2, max((right - left) / 2, _LEAST)
     panel.set_xlim(max(middle - half, _LEFT), min(middle + half, _RIGHT))

@@ -26,9 +26,9 @@ class Entry(NamedTuple):
     Attributes:
         method: its name.
         runs: number of its runs.
-        metric: of ``METRICS``.
+        metric: of ``METRICS``, as ``result.json`` names it.
         value: mean over the runs; None for a group without classes.
-        low, high: the interval, cut to [0, 1], or None. That of ECE over test images lies a little high, because
+        low, high: the interval, cut to [0, 1], or None. That of ``ece15`` over test images is a little high, because
             resampling adds to it.
         interval: what it is over: ``"seeds"``, or ``"test images"`` for one run.
         difference, difference_low, difference_high: to the first method, or None for that one.
@@ -64,7 +64,7 @@ class Comparison(NamedTuple):
     >>> found = compare(["runs/ce-0", "runs/mammc-0"])
     >>> isinstance(found, Comparison), found.methods, found.level
     (True, ('ce', 'mammc'), 0.95)
-    >>> found.of("mammc", "balanced").verdict in ("better", "worse", "not distinguishable")
+    >>> found.of("mammc", "balanced_acc").verdict in ("better", "worse", "not distinguishable")
     True
     """
 
@@ -104,7 +104,7 @@ def results(
         lt_fast.results(["runs/ce-...-0", "runs/ce-...-1", "runs/mammc-...-0", "runs/mammc-...-1"])
 
     >>> table = results(["runs/ce-0", "runs/mammc-0"])
-    >>> table[table.metric == "balanced"][["method", "runs", "interval"]].values.tolist()
+    >>> table[table.metric == "balanced_acc"][["method", "runs", "interval"]].values.tolist()
     [['ce', 1, 'test images'], ['mammc', 1, 'test images']]
     """
     pandas = require("pandas", extra="compare", purpose="a data frame of results")
@@ -145,10 +145,10 @@ def compare(
     Source: Efron 1979, The Annals of Statistics 7(1) (bootstrap); Welch 1947, Biometrika 34.
 
     >>> found = compare(["runs/ce-0", "runs/mammc-0"])  # two runs of lt-fast train --data digits-lt
-    >>> [(entry.method, entry.runs, entry.interval) for entry in found.entries if entry.metric == "balanced"]
+    >>> [(entry.method, entry.runs, entry.interval) for entry in found.entries if entry.metric == "balanced_acc"]
     [('ce', 1, 'test images'), ('mammc', 1, 'test images')]
-    >>> entry = found.of("mammc", "balanced")
-    >>> base = found.of("ce", "balanced").value
+    >>> entry = found.of("mammc", "balanced_acc")
+    >>> base = found.of("ce", "balanced_acc").value
     >>> entry.low <= entry.value <= entry.high, abs(entry.value - entry.difference - base) < 1e-9
     (True, True)
     """

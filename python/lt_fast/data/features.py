@@ -54,8 +54,7 @@ class FeatureSource:
     >>> import torch
     >>> from lt_fast.data import Loader
     >>> from lt_fast.sampling import ShuffledBatchSampler
-    >>> plain, augmented = torch.zeros(4, 16), [torch.full((4, 16), each) for each in (1.0, 2.0)]
-    >>> source = FeatureSource(plain, [0, 0, 1, 2], views=augmented)
+    >>> source = FeatureSource(torch.zeros(4, 16), [0, 0, 1, 2], views=[torch.ones(4, 16), torch.full((4, 16), 2.0)])
     >>> loader = Loader(source, ShuffledBatchSampler(4, batch_size=4, seed=0), transform=FeatureViews(views=2), seed=0)
     >>> next(iter(loader)).x[:, 0]  # which view each row is of
     tensor([2., 2., 2., 1.])

@@ -63,13 +63,11 @@ class Loader:
     ones.
 
     >>> import numpy as np
-    >>> from lt_fast.data import ArraySource, CropFlip
-    >>> from lt_fast.mixing import Mixup
-    >>> from lt_fast.sampling import ClassBalancedBatchSampler
-    >>> source = ArraySource(np.zeros((100, 32, 32, 3), np.uint8), np.repeat([0, 1], [90, 10]))
-    >>> sampler = ClassBalancedBatchSampler(source.labels, batch_size=20, seed=0)
-    >>> transform = CropFlip(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-    >>> loader = Loader(source, sampler, transform=transform, mixer=Mixup(seed=0), seed=0)
+    >>> import lt_fast as lt
+    >>> source = lt.data.ArraySource(np.zeros((100, 32, 32, 3), np.uint8), np.repeat([0, 1], [90, 10]))
+    >>> sampler = lt.sampling.ClassBalancedBatchSampler(source.labels, batch_size=20, seed=0)
+    >>> transform = lt.data.CropFlip(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    >>> loader = Loader(source, sampler, transform=transform, mixer=lt.mixing.Mixup(seed=0), seed=0)
     >>> for batch in loader:
     ...     print(batch.x.shape, batch.target.bincount().tolist(), round(batch.lam[0].item(), 2))
     torch.Size([20, 3, 32, 32]) [10, 10] 0.17
@@ -103,7 +101,7 @@ class Loader:
         self.planner = _planner(source, batch_sampler, mixer, _checks.integer("views", views, least=1))
         self._views = getattr(self.planner, "views", 1)
         self.epoch, self._position = 0, 0
-        self._idle: Workers | None = None
+        self._idle: deque[Workers] = deque(maxlen=1)
 
     def __len__(self) -> int:
         """Return the batches in an epoch, the same on every rank."""
@@ -123,11 +121,10 @@ class Loader:
         own.
 
         >>> import numpy as np
-        >>> from lt_fast.data import ArraySource, CropFlip
-        >>> from lt_fast.sampling import ShuffledBatchSampler
-        >>> source = ArraySource(np.zeros((6, 8, 8, 1), np.uint8), [0, 0, 0, 0, 1, 1])
-        >>> sampler = ShuffledBatchSampler(6, batch_size=2, seed=0)
-        >>> loader = Loader(source, sampler, transform=CropFlip(mean=(0.5,), std=(0.2,)), seed=0)
+        >>> import lt_fast as lt
+        >>> source = lt.data.ArraySource(np.zeros((6, 8, 8, 1), np.uint8), [0, 0, 0, 0, 1, 1])
+        >>> sampler = lt.sampling.ShuffledBatchSampler(6, batch_size=2, seed=0)
+        >>> loader = Loader(source, sampler, transform=lt.data.CropFlip(mean=(0.5,), std=(0.2,)), seed=0)
         >>> rows = [batch.index.tolist() for batch in loader.batches(epoch=4, start=1)]
         >>> rows == [sampler.batch(4, 1), sampler.batch(4, 2)]
         True
@@ -219,14 +216,17 @@ class Loader:
         """Decode in worker processes, which are kept for the next epoch if this one is read to its end."""
         settings = Settings(self.workers, self.prefetch, self.pin_memory)
         reading = (self.source, self.transform, self.seed, settings)
-        workers, self._idle = self._idle, None
+        try:
+            workers = self._idle.pop()  # one step: another thread may read another epoch of this loader
+        except IndexError:
+            workers = None
         if workers is None or not workers.have(*reading):
             workers = Workers(*reading)
         try:
             yield from map(self._batch_in, workers.read(plans))
         finally:
             if workers.are_done:
-                self._idle = workers
+                self._idle.append(workers)
             else:  # a consumer that stops, or an error
                 workers.close()
 
@@ -242,7 +242,7 @@ class Loader:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the worker processes out: a copy starts its own."""
-        return {**vars(self), "_idle": None}
+        return {**vars(self), "_idle": deque(maxlen=1)}
 
 
 def _pin_memory(pin_memory: bool | Literal["auto"]) -> bool:

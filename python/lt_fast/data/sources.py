@@ -198,8 +198,7 @@ class FileSource:
 
     >>> from PIL import Image
     >>> from lt_fast.data import FixedBatches, Loader, PhotographTransform
-    >>> for name in ("1.jpg", "2.jpg"):
-    ...     Image.new("RGB", (40, 30)).save(name)
+    >>> _ = [Image.new("RGB", (40, 30)).save(name) for name in ("1.jpg", "2.jpg")]
     >>> source = FileSource(["1.jpg", "2.jpg"], [0, 1], classes=["oak", "beech"])
     >>> loader = Loader(source, FixedBatches(2, batch_size=2), transform=PhotographTransform(size=16, augment="light"))
     >>> next(iter(loader)).x.shape

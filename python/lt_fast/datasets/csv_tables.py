@@ -82,7 +82,7 @@ def csv_table(
     rows = list(_rows(path, image, label, delimiter))
     lines, paths, words = zip(*rows, strict=True) if rows else ((), (), ())
     if not rows:
-        raise DataError(f"{path} must hold one row an image below its header, got none")
+        raise DataError(f"{path} must hold one row per image below its header, got none")
     labels, named = numbered(words, lines, str(path), given)
     files = ImageFiles(Paths(paths), labels, named, Path(root), transform)
     warn_of_contradictions(files, source=str(path), where=lambda at: f"line {lines[at]}")

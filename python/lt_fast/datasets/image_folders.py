@@ -107,7 +107,7 @@ def _class_folders(root: Path) -> tuple[str, ...]:
     except OSError as error:
         raise unreadable_folder(root, error) from error
     if not folders:
-        raise DataError(f"{root} must hold one folder a class, got none; put the images into {root}/<class>/")
+        raise DataError(f"{root} must hold one folder per class, got none; put the images into {root}/<class>/")
     return tuple(folders)
 
 

@@ -55,10 +55,9 @@ def inaturalist(
 
     >>> import json
     >>> from pathlib import Path
-    >>> content = {"images": [{"id": 7, "file_name": "Plantae/7.jpg"}]}
-    >>> content["annotations"] = [{"image_id": 7, "category_id": 4}]
-    >>> content["categories"] = [{"id": 4, "name": "Quercus robur"}]
-    >>> _ = Path("train.json").write_text(json.dumps(content))
+    >>> file = {"images": [{"id": 7, "file_name": "Plantae/7.jpg"}], "annotations": [{"image_id": 7, "category_id": 4}]}
+    >>> file["categories"] = [{"id": 4, "name": "Quercus robur"}]
+    >>> _ = Path("train.json").write_text(json.dumps(file))
     >>> files = inaturalist("train.json", verify=False)
     >>> files.paths[0], files.classes, files.labels
     ('Plantae/7.jpg', ('Quercus robur',), array([0]))

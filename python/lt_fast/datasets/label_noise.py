@@ -66,9 +66,9 @@ def _rates(rate: ArrayLike, num_classes: int) -> NDArray[np.float64]:
     try:
         rates = np.asarray(rate, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"rate must be one number or one a class, got {rate!r}") from None
+        raise TypeError(f"rate must be one number or one per class, got {rate!r}") from None
     if rates.ndim > 0 and rates.shape != (num_classes,):
-        raise ValueError(f"rate must be one number or one a class ({num_classes}), got shape {rates.shape}")
+        raise ValueError(f"rate must be one number or one per class ({num_classes}), got shape {rates.shape}")
     rates = np.broadcast_to(rates, (num_classes,))
     wrong = np.flatnonzero(~((rates >= 0) & (rates <= 1)))
     if wrong.size:

@@ -104,7 +104,7 @@ TRAINING_IMAGES = {each.name: each.images["train"] for each in (_IMAGENET_LT, _P
 
 
 def imagenet_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
-    r"""Return ImageNet-LT: 115,846 training images of 1,000 classes, 1,280 to 5 a class.
+    r"""Return ImageNet-LT: 115,846 training images of 1,000 classes, 1,280 to 5 per class.
 
     20,000 images are for validation, 50,000 for test.
 
@@ -135,7 +135,7 @@ def imagenet_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
 
 
 def places_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
-    r"""Return Places-LT: 62,500 training images of 365 classes, 4,980 to 5 a class.
+    r"""Return Places-LT: 62,500 training images of 365 classes, 4,980 to 5 per class.
 
     7,300 images are for validation, 36,500 for test.
 
@@ -164,9 +164,9 @@ def places_lt(root: str | PathLike[str], *, verify: bool = True) -> Published:
 
 
 def inaturalist_2018(root: str | PathLike[str], *, verify: bool = True) -> Published:
-    r"""Return iNaturalist 2018: 437,513 training images of 8,142 classes, 1,000 to 2 a class, and 24,426 for test.
+    r"""Return iNaturalist 2018: 437,513 training images of 8,142 classes, 1,000 to 2 per class, and 24,426 for test.
 
-    The test set is the published validation set, three images a class, as in every paper on long tails: the labels of
+    The test set is the published validation set, three images per class, as in every paper on long tails: the labels of
     the competition's own test set were never published. So there is no validation set.
 
     Args:

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 class Paths(Sequence[str]):
     """Strings concatenated in one ``bytes`` object, decoded on access; immutable.
 
-    Reads like a tuple of strings. A tuple is one object a path, and a forked loader's worker that reads it writes every
-    object's reference count, so that each worker ends with a copy of all of them; here there are two objects to share.
+    Reads like a tuple of strings. A tuple has one object per path, and a forked loader's worker that reads it writes
+    every object's reference count, so that each worker ends with a copy of all of them; here two objects are shared.
 
     Args:
         paths: the strings.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lt_fast._files import make_folder, read_json, replace_file
+from lt_fast._files import is_temporary, make_folder, read_json, replace_file
 from lt_fast._text import nearest
 from lt_fast.calibration import CALIBRATORS, storage
 from lt_fast.errors import DataError, UsageError
@@ -25,6 +25,7 @@ from lt_fast.registry import RegisteredFile
 from lt_fast.training.run_files import PREDICTIONS
 
 _SHOWN = 5
+_OWN_FILES = frozenset({*storage.FILES, PREDICTIONS, VALIDATION})  # beside the record, which is written last
 
 CALIBRATION_RECORD = "calibration.json"
 """What was calibrated how, and the metrics before and after."""
@@ -83,8 +84,7 @@ def calibrate_run(
     """
     name = calibrator_name(method)
     folder = Path(run_dir) / "calibrations" / name if out is None else Path(out)
-    if (folder / CALIBRATION_RECORD).exists() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise UsageError(f"{folder} is there already; name a new folder with --out, or remove it")
+    _refuse_taken(folder)
     component = component_of("calibrator", name)
     refuse_unknown("calibrator", name, component, options or {})
     known = settable("calibrator", component)
@@ -199,6 +199,17 @@ def read_calibration(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _refuse_taken(folder: Path) -> None:
+    """Raise unless ``folder`` is new, empty, or holds what an interrupted call wrote before its record."""
+    if not os.path.lexists(folder):
+        return
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    own = {name for name in names if name in _OWN_FILES or any(is_temporary(name, folder / one) for one in _OWN_FILES)}
+    begun = PREDICTIONS in names or not names & _OWN_FILES  # a calibrator alone was saved by its user
+    if own < names or not begun:
+        raise UsageError(f"{folder} is there already; name a new folder with --out, or remove it")
+
+
 def _calibrated(
     config: Mapping[str, Any], data: Data, parts: Parts, calibrator: Any, folder: Path, device: str,
     settings: dict[str, Any], run: Path, most: int,
@@ -214,12 +225,15 @@ def _calibrated(
         "run": str(run.resolve()), "calibrator": settings, "fitted_on": fitted_on, "ties": ties, **measured,
         **({"summary": told} if told else {}),
     }  # fmt: skip
+    validation = None
+    if data.validation is not None:
+        validation = _predictions(config, data.validation, parts, calibrator, device, most)
     make_folder(folder)
+    test.save(folder, PREDICTIONS)  # first: they tell the rest of an interrupted call from a calibrator of the user's
+    if validation is not None:
+        validation.save(folder, VALIDATION)
     calibrator.save(folder)
     storage.tie(folder, ties)
-    test.save(folder, PREDICTIONS)
-    if data.validation is not None:
-        _predictions(config, data.validation, parts, calibrator, device, most).save(folder, VALIDATION)
     replace_file(folder / CALIBRATION_RECORD, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
     return {**record, "folder": str(folder)}
 

@@ -242,7 +242,7 @@ def values_of(
         profile: shape of the tail.
         mode: how a network is trained on photographs.
         model: the network, where the run names its own.
-        protocol: training protocol that lies over the recipe, a name in ``TRAINING_PROTOCOLS``.
+        protocol: training protocol that overrides the recipe, a name in ``TRAINING_PROTOCOLS``.
 
     Raises:
         UsageError: if method, data, profile or protocol is unknown, the ratio is out of its range, or the protocol does
@@ -293,7 +293,7 @@ def resolve(
         mode: how a network is trained on photographs, one of ``MODES``.
         model: the network; it keeps the recipe's head and experts, and the weights that a run on this data begins with.
         data_options: arguments of the data set, such as the folder of photographs.
-        protocol: training protocol, a name in ``TRAINING_PROTOCOLS``: it lies over the recipe and under ``overrides``.
+        protocol: training protocol, a name in ``TRAINING_PROTOCOLS``; it overrides the recipe, ``overrides`` both.
         length: ``{"steps": N}`` or ``{"images": N}``, in place of epochs; ``overrides`` may have it as well.
 
     Raises:
@@ -519,6 +519,18 @@ def arguments_of(config: Mapping[str, Any]) -> dict[str, dict[str, Parameter]]:
     }
 
 
+def shared_names(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the short names that ``--set`` refuses, since each means several options, with the names of these.
+
+    >>> shared_names(resolve("cp_mix", "digits-lt"))["tau"]
+    ['method.tau', 'loss.tau']
+    """
+    known = arguments_of(config)
+    names = dict.fromkeys([*(name for options in known.values() for name in options), *SHORT])
+    found = {name: _meanings(name, known) for name in names if name not in (*_RUN, *_ARGUMENTS)}
+    return {name: meanings for name, meanings in found.items() if len(meanings) > 1}
+
+
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 
@@ -579,20 +591,25 @@ def _full_name(
     if dot and slot in COMPONENTS:
         _require_option(slot, option, known, settings)
         return name
-    found = [f"{slot}.{name}" for slot, options in known.items() if name in options]
-    found = [full for full in found if tuple(full.split(".")) not in FROM_THE_RUN] or found
-    found += [SHORT[name]] if name in SHORT and SHORT[name] not in found and _is_known(SHORT[name], known) else []
+    found = _meanings(name, known)
     if name in _ARGUMENTS:
         option = name.replace("_", "-")
         hint = f"it is an argument of its own: --{option} on the command line, {name}= in Python"
         raise UsageError(f"setting must be one of this run's, got {shown(name)}; {hint}")
     if len(found) > 1:
-        raise UsageError(
-            f"setting {name!r} must say which one, got one name for {' and '.join(found)}; give it in full"
-        )
+        step = " or ".join(f"--set {full}=VALUE" for full in found)
+        raise UsageError(f"setting must mean one option, got {name!r}, which means {len(found)}; give {step}")
     if not found:
         raise UsageError(_unknown(name, known, recipe))
     return found[0]
+
+
+def _meanings(name: str, known: Mapping[str, Mapping[str, Parameter]]) -> list[str]:
+    """Return the dotted names of the options that a name without its component may mean."""
+    found = [f"{slot}.{name}" for slot, options in known.items() if name in options]
+    found = [full for full in found if tuple(full.split(".")) not in FROM_THE_RUN] or found
+    full = SHORT.get(name)
+    return found if full is None or full in found or not _is_known(full, known) else [*found, full]
 
 
 def _is_known(full: str, known: Mapping[str, Mapping[str, Parameter]]) -> bool:

@@ -62,7 +62,7 @@ def run_folds(
     Args:
         config: from ``resolve``, with ``folds`` among the data's options.
         run_dir: a new folder, or with ``resume`` the one of a cross-validation that was stopped.
-        resume: go on; finished folds are not repeated.
+        resume: continue; finished folds are not repeated.
         device: see ``run``.
         progress: see ``run``.
         root: where the photographs are now.

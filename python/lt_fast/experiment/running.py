@@ -20,11 +20,11 @@ from lt_fast.datasets.splits import IMAGES, write_images
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.build import Data, Parts, build, fused_on, images_to_fit, load_data, source_of
 from lt_fast.experiment.captured import CapturedPrediction, in_large_batches
-from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE, groups_of
+from lt_fast.experiment.config import DATA_OPTIONS, MODE, RECIPE_FILE, groups_of, run_name
 from lt_fast.experiment.features import with_features
 from lt_fast.experiment.for_use import INPUT, VALIDATION, write_input, write_network
 from lt_fast.experiment.mirrors import Mirror, checked_log, mirrors_of
-from lt_fast.experiment.other_run import network_of_run
+from lt_fast.experiment.other_run import NetworkOfRun, network_of_run
 from lt_fast.experiment.photographs import home_of, rows_of
 from lt_fast.experiment.predictions import MOST_LOGITS
 from lt_fast.experiment.protocol import COMPARED_BY_CHECKPOINTS, PROTOCOL, data_summary, protocol_of, selection_of
@@ -39,6 +39,7 @@ from lt_fast.experiment.results import (
 )
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
+from lt_fast.experiment.teacher import teacher_config
 from lt_fast.methods import Method
 from lt_fast.ranks import Ranks
 from lt_fast.training import Callback, Checkpoints, RunDirectory, process_group, run_files
@@ -429,7 +430,7 @@ def _fitted(
     mirrors: Sequence[Mirror],
 ) -> training.History:
     """Train; on every rank, of which the first has the run directory."""
-    parts.method.prepare(partial(network_of_run, data=data))
+    parts.method.prepare(partial(_network_of, config=config, data=data, place=place))
     return training.fit(
         parts.method,
         parts.loaders,
@@ -450,6 +451,18 @@ def _fitted(
         # A frozen network's head is a second of training, and a checkpoint a file of megabytes.
         save_every=max(config["epochs"], 1) if config.get(MODE) == "freeze" else 1,
     )
+
+
+def _network_of(run: str, *, config: Mapping[str, Any], data: Data, place: Place) -> NetworkOfRun:
+    """Return the network of a finished run; one that a recipe describes is trained first, next to this run."""
+    teacher = None if Path(run).exists() else teacher_config(run, config)
+    if teacher is None:
+        return network_of_run(run, data=data)
+    folder = place.folder.parent / run_name(teacher)
+    begun = (folder / "config.json").exists()
+    run_in(teacher, place._replace(folder=folder, resume=begun, told=Told(), test_curves=False), data=data)
+    place.ranks.barrier()  # the first rank writes what all read
+    return network_of_run(str(folder), data=data)
 
 
 def _circumstances(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast.calibration import generalized_reweighting
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.class_weights import effective_number_weights, inverse_frequency_weights
 from lt_fast.sampling.class_probabilities import class_probabilities, explicit_probabilities
 
@@ -33,7 +33,7 @@ class ScoredPrior(NamedTuple):
     reason: str
 
 
-def scored_prior(config: Mapping[str, Any], counts: ClassCounts, calibrator: Mapping[str, Any] | None) -> ScoredPrior:
+def scored_prior(config: Mapping[str, Any], counts: CountsLike, calibrator: Mapping[str, Any] | None) -> ScoredPrior:
     """Return the class prior that the probabilities of a run stand for.
 
     The minimiser of a weighted cross entropy on samples of class frequencies ``q`` with class weights ``w`` is the
@@ -60,6 +60,7 @@ def scored_prior(config: Mapping[str, Any], counts: ClassCounts, calibrator: Map
     >>> scored_prior(resolve("ldam", "digits-lt"), counts, None)
     ScoredPrior(prior=None, reason='the loss ldam does not aim at class probabilities')
     """
+    counts = ClassCounts(counts)
     base = _of_training(config, counts)
     return base if calibrator is None else _after(calibrator, base, counts)
 

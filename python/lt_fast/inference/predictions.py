@@ -102,7 +102,7 @@ class Predictions:
         return found
 
     def rows(self, top: int = 2) -> list[dict[str, Any]]:
-        """Return one dictionary an image: the columns of ``to_csv`` with values of Python; None where there is none.
+        """Return one dictionary per image: the columns of ``to_csv`` with values of Python; None where there is none.
 
         Args:
             top: classes per image; from the third on as ``class_3``, ``probability_3``, ...
@@ -123,7 +123,7 @@ class Predictions:
         return [row if row["error"] is None else _without_answer(row) for row in rows]
 
     def to_csv(self, file: str | PathLike[str], *, top: int = 2) -> None:
-        """Write one row an image, UTF-8 with a header; the file is complete or as it was.
+        """Write one row per image, UTF-8 with a header; the file is complete or as it was.
 
         Columns: ``path, class, label, probability, second_class, second_probability, margin, unsure``, then
         ``class_3, probability_3, ...`` for ``top`` above 2, then ``error``: the message of a damaged image, whose other

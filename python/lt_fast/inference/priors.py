@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from lt_fast import _checks
 from lt_fast._files import read_bytes, read_json
 from lt_fast._text import nearest, shown
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.errors import DataError, UsageError
 from lt_fast.experiment.scored_prior import Vector, normalized, uniform
 
@@ -50,7 +50,7 @@ def reweighted(probabilities: ArrayLike, *, scored: ArrayLike, target: ArrayLike
     return found
 
 
-def target_prior(given: Any, counts: ClassCounts, *, argument: str = "target_prior") -> Vector:
+def target_prior(given: Any, counts: CountsLike, *, argument: str = "target_prior") -> Vector:
     """Return a class prior ``(C,)`` of sum 1.
 
     Args:
@@ -67,6 +67,7 @@ def target_prior(given: Any, counts: ClassCounts, *, argument: str = "target_pri
     >>> target_prior("train", counts), target_prior({"beech": 3, "oak": 1}, counts)
     (array([0.9, 0.1]), array([0.25, 0.75]))
     """
+    counts = ClassCounts(counts)
     if isinstance(given, str) and given in ("train", "uniform"):
         return counts.prior if given == "train" else uniform(counts)
     if isinstance(given, str | Path):
@@ -76,9 +77,9 @@ def target_prior(given: Any, counts: ClassCounts, *, argument: str = "target_pri
     try:
         weights = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
-        raise UsageError(f"{argument} must be train, uniform, or one weight a class, got {shown(given)}") from None
+        raise UsageError(f"{argument} must be train, uniform, or one weight per class, got {shown(given)}") from None
     if weights.shape != (len(counts),):
-        raise UsageError(f"{argument} must have one weight a class ({len(counts)}), got shape {weights.shape}")
+        raise UsageError(f"{argument} must have one weight per class ({len(counts)}), got shape {weights.shape}")
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if wrong.size:
         name = counts.names[wrong[0]]

@@ -59,7 +59,7 @@ class SharedOptions(UnweightedOptions, total=False):
     weight: Any
 
 
-class _LossType(type):
+class LossType(type):
     """Type of the losses: fixes a loss once it is made, and shows the shared options in its signature."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -77,7 +77,7 @@ class _LossType(type):
         return inspect.Signature(own)
 
 
-class Loss(nn.Module, metaclass=_LossType):
+class Loss(nn.Module, metaclass=LossType):
     """A loss of logits against one label per row, or against two labels of mixed images; the base of all losses.
 
     With labels a and b it is the mean over the rows of ``f * weight[a] * loss(logits, a) + (1 - f) * weight[b] *
@@ -249,7 +249,10 @@ class Loss(nn.Module, metaclass=_LossType):
         with torch.enable_grad():
             loss: Tensor = self(leaf, *labels)
         if loss.dim():
-            raise ValueError("reduction must be 'mean' or 'sum' for loss_and_gradient, got 'none'")
+            raise ValueError(
+                "reduction must be 'mean' or 'sum' for loss_and_gradient, got 'none'; call the loss, and "
+                "loss.backward(factors) with a factor per row"
+            )
         (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lt_fast._tensors import require_tensor
 from lt_fast.counts import CountsLike
 from lt_fast.losses.base import Lam, Loss
 from lt_fast.losses.first_logits import FirstLogits
@@ -62,13 +63,20 @@ def require_experts(criterion: nn.Module, model: nn.Module) -> None:
         )
 
 
-def experts_of(logits: Tensor, loss: str, number: int | None = None) -> tuple[Tensor, ...]:
+def experts_of(logits: Any, loss: str, number: int | None = None) -> tuple[Tensor, ...]:
     """Return the logits of each expert, (N, C) each.
 
     Raises:
+        TypeError: if they are no tensor.
         ValueError: if there are not ``number`` experts, or the logits have more dimensions.
     """
-    dimensions = getattr(logits, "ndim", 0)
+    if isinstance(logits, list | tuple):
+        raise TypeError(
+            f"logits of {loss} must be a tensor (N, E, C) of E experts, got {type(logits).__name__}; pass "
+            "torch.stack(logits, 1)"
+        )
+    require_tensor(logits)
+    dimensions = logits.ndim
     if dimensions > _OF_EXPERTS:
         raise ValueError(
             f"logits of {loss} must be (N, E, C) of E experts, got shape {tuple(logits.shape)}; for a label per "

@@ -1,5 +1,6 @@
 """Losses of samples with any number of labels: one sigmoid per class. The base of all, and binary cross entropy."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,21 +10,24 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lt_fast import _checks
-from lt_fast._tensors import arithmetic_dtype, check_logits
+from lt_fast import _checks, _tensors
+from lt_fast._text import shown
 from lt_fast.counts import ClassCounts, CountsLike, EmptyPolicy, in_class_order
-from lt_fast.losses.base import Vector
+from lt_fast.losses.base import LossType, Vector
 from lt_fast.losses.class_vectors import ClassVectors
 
 _REDUCTIONS = ("mean", "sum", "none")
+_PLAIN = 2  # dimensions of logits (N, C)
 
 
-class MultiLabelLoss(nn.Module):
+class MultiLabelLoss(nn.Module, metaclass=LossType):
     """A loss of logits ``(N, C)`` against a target per class; the base of all losses with sigmoid.
 
     A subclass implements ``entries``, the loss of each row and class. ``weight`` multiplies it, and ``reduction`` takes
     the mean over all ``N * C`` entries, as torch's ``BCEWithLogitsLoss``. Multiply the mean by C for the sum over the
     classes that some papers use.
+
+    A loss is fixed when it is made: assigning an option raises an ``AttributeError``.
 
     Not for the ``loss`` of a run, whose images have one label each: use it in a training loop of your own, with
     ``lt_fast.sampling.MultilabelBalancedSampler``.
@@ -38,12 +42,12 @@ class MultiLabelLoss(nn.Module):
     Shape:
         ``forward(logits (N, C), target (N, C))``: logits float32, float64, bfloat16 or float16; targets of any dtype,
         1 for the labels of a row and 0 for all others, or anything between. Returns a scalar, or (N, C) for
-        ``reduction="none"``, float64 for float64 logits and float32 for all others. O(N * C).
+        ``reduction="none"``, float64 for float64 logits and float32 for all others; 0 for an empty batch. O(N * C).
 
     Raises:
-        TypeError: if logits or targets are no tensors of these dtypes.
-        ValueError: if a class is empty, a shape does not fit, a target is outside [0, 1] (on the CPU), or an option is
-            out of range.
+        TypeError: if logits or targets are no dense tensors of these dtypes.
+        ValueError: if a class is empty, a shape or a device does not fit, a target is outside [0, 1] (on the CPU) or
+            requires a gradient, or an option is out of range.
 
     >>> class SquaredHingeLoss(MultiLabelLoss):
     ...     def entries(self, logits, target):
@@ -75,12 +79,24 @@ class MultiLabelLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of ``logits`` against ``target``."""
         scores, target = self._checked(logits, target)
-        vectors = self.vectors.for_logits(logits)
+        vectors = {name: each.to(logits.device) for name, each in self.vectors.for_logits(logits).items()}
         weight = vectors.pop("weight", None)
         losses = self.entries(scores, target, **vectors)
         if weight is not None:
             losses = losses * weight
-        return losses if self.reduction == "none" else losses.sum() if self.reduction == "sum" else losses.mean()
+        if self.reduction == "none":
+            return losses
+        return losses.sum() if self.reduction == "sum" or losses.numel() == 0 else losses.mean()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = next(cls for cls in type(self).__mro__ if cls.__module__.startswith("lt_fast."))
+        if self.__dict__.get("_fixed") and name in inspect.signature(own).parameters:
+            kind = type(self).__name__
+            raise AttributeError(
+                f"{name} of {kind} cannot be set: a loss is fixed when it is made; make a new one, "
+                f"{kind}(counts, {name}=...)"
+            )
+        super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         """Show the classes and the reduction."""
@@ -88,22 +104,39 @@ class MultiLabelLoss(nn.Module):
 
     def _checked(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and targets in the dtype of the arithmetic."""
-        check_logits(logits, target)
-        if logits.shape[1] != len(self.counts):
-            raise ValueError(f"logits must have one column per class ({len(self.counts)}), got {tuple(logits.shape)}")
+        _tensors.check_scores(logits, target)
+        self._check_shape(logits)
         if not isinstance(target, Tensor) or target.is_complex():
             kind = target.dtype if isinstance(target, Tensor) else type(target).__name__
             raise TypeError(f"target must be a tensor of numbers, got {kind}; use torch.as_tensor(target)")
+        _tensors.require_dense("target", target)
         if target.shape != logits.shape:
             raise ValueError(
                 f"target must have the shape of the logits, {tuple(logits.shape)}, got {tuple(target.shape)}; "
                 "multi_hot(indptr, indices, rows, num_classes) makes it from lists of labels"
             )
-        dtype = arithmetic_dtype(logits)
+        _tensors.refuse_gradient("target", target)
+        _tensors.require_same_device("target", target, logits)
+        dtype = _tensors.arithmetic_dtype(logits)
         target = target.to(dtype)
-        if target.device.type == "cpu" and not torch.compiler.is_compiling():
+        if _tensors.readable(target):
             _check_range(target)
         return logits.to(dtype), target
+
+    def _check_shape(self, logits: Tensor) -> None:
+        shape, classes = tuple(logits.shape), len(self.counts)
+        if len(shape) != _PLAIN:
+            rows = (
+                "logits[None] and target[None]"
+                if len(shape) == 1
+                else ("logits.movedim(1, -1).flatten(0, -2), and target alike, where classes are dimension 1")
+            )
+            raise ValueError(f"logits must have shape (N, C), got {shape}; pass {rows}")
+        if shape[1] != classes:
+            raise ValueError(
+                f"logits must have one column per class ({classes}), got {shape}; make the network with {classes} "
+                f"outputs, or the loss with {shape[1]} counts"
+            )
 
 
 class MultiLabelBCELoss(MultiLabelLoss):
@@ -165,7 +198,8 @@ def positive_weights(
         returns (C,) float64.
 
     Raises:
-        TypeError, ValueError: if a number is out of its range, a class is empty, or has more samples than there are.
+        TypeError, ValueError: if a number is out of its range, a class is empty, or has more samples than there are, or
+            a weight is infinite.
 
     >>> positive_weights([5, 1], num_samples=10).tolist()
     [1.0, 9.0]
@@ -174,7 +208,11 @@ def positive_weights(
     total = checked_num_samples(num_samples, counts)
     power = _checks.number("power", power, least=0)
     ratio = np.divide(total - counts.counts, counts.counts, out=np.zeros(len(counts)), where=counts.counts > 0)
-    return np.power(ratio, power, out=np.zeros(len(counts)), where=counts.counts > 0)
+    with np.errstate(over="ignore"):
+        weights = np.power(ratio, power, out=np.zeros(len(counts)), where=counts.counts > 0)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"power must leave finite weights, got {power:g} for a ratio of {ratio.max():g}; 1 is usual")
+    return weights
 
 
 def multi_hot(indptr: ArrayLike, indices: ArrayLike, rows: ArrayLike, num_classes: int) -> Tensor:
@@ -199,9 +237,11 @@ def multi_hot(indptr: ArrayLike, indices: ArrayLike, rows: ArrayLike, num_classe
     )
     classes = _checks.num_classes(num_classes)
     _checks.labels_in_range("indices", labels, classes)
-    _checks.labels_in_range("rows", picked, max(len(starts) - 1, 0))
     if starts.size == 0 or starts[0] != 0 or starts[-1] != labels.size or (np.diff(starts) < 0).any():
-        raise ValueError(f"indptr must rise from 0 to the number of indices ({labels.size})")
+        raise ValueError(
+            f"indptr must rise from 0 to the number of indices ({labels.size}), got {shown(starts.tolist())}"
+        )
+    _check_rows(picked, len(starts) - 1)
     sizes = starts[picked + 1] - starts[picked]
     within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     found = labels[np.repeat(starts[picked], sizes) + within]
@@ -214,15 +254,18 @@ def class_numbers(name: str, values: Any, counts: ClassCounts) -> NDArray[np.flo
     """Return one finite number >= 0 per class, in the order of the classes.
 
     Raises:
-        TypeError: if they are not numbers.
-        ValueError: if one is negative or not finite, or there is not one per class.
+        TypeError: if they are not real numbers.
+        ValueError: if one is negative, not finite or masked, or there is not one per class.
     """
     values = in_class_order(name, values, counts)
+    _checks.refuse_masked(name, values)
+    if np.iscomplexobj(values) or (isinstance(values, Tensor) and values.is_complex()):
+        raise TypeError(f"{name} must be real numbers, one per class, got {shown(values)}")
     values = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be numbers, one per class, got {values!r}") from error
+        raise TypeError(f"{name} must be numbers, one per class, got {shown(values)}") from error
     if array.shape != (len(counts),):
         raise ValueError(f"{name} must have one number per class ({len(counts)}), got shape {array.shape}")
     wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
@@ -236,6 +279,13 @@ def checked_num_samples(num_samples: Any, counts: ClassCounts) -> int:
     most = int(counts.counts.max())
     hint = "; it is the number of samples, each with any number of labels"
     return _checks.integer("num_samples", num_samples, least=most, hint=hint)
+
+
+def _check_rows(rows: NDArray[np.int64], number: int) -> None:
+    outside = np.flatnonzero((rows < 0) | (rows >= number))
+    if outside.size:
+        at = int(outside[0])
+        raise ValueError(f"rows must lie in [0, {number}), got {rows[at]} at position {at}; they are samples of indptr")
 
 
 def _check_range(target: Tensor) -> None:

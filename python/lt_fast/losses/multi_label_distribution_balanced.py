@@ -56,8 +56,7 @@ class DistributionBalancedLoss(MultiLabelLoss):
     >>> rows.count(2) >= 4
     True
     >>> loss = DistributionBalancedLoss(sampler.class_counts, num_samples=5)
-    >>> target = lt.losses.multi_hot(indptr, indices, rows, num_classes=2)
-    >>> loss(torch.zeros(8, 2), target).shape
+    >>> loss(torch.zeros(8, 2), lt.losses.multi_hot(indptr, indices, rows, num_classes=2)).shape
     torch.Size([])
     """
 

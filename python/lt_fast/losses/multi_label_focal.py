@@ -106,7 +106,10 @@ class AsymmetricLoss(MultiLabelLoss):
         if not self.clip:
             return focal_entry(-logits, self.gamma_negative)
         clipped = (torch.sigmoid(logits) - self.clip).clamp(min=0)
-        return -(clipped**self.gamma_negative) * torch.log1p(-clipped)
+        # 1 - q: above p = 1/2 from 1 - p, which keeps its digits where p rounds to 1; elsewhere from q.
+        of_sure = (torch.sigmoid(-logits) + self.clip).clamp(max=1).log()
+        rest = torch.where(logits > 0, of_sure, torch.log1p(-clipped.clamp(max=0.5)))
+        return -(clipped**self.gamma_negative) * rest
 
 
 def focal_entry(logits: Tensor, gamma: float) -> Tensor:

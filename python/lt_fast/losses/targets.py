@@ -47,7 +47,7 @@ class TargetForm:
 
     Raises:
         TypeError: if ``ignore_index`` is no integer.
-        ValueError: if ``class_dim`` is neither 1 nor -1.
+        ValueError: if ``class_dim`` is neither 1 nor -1, or ``ignore_index`` does not fit into int64.
     """
 
     class_dim: int = 1
@@ -61,7 +61,9 @@ class TargetForm:
                 "F.cross_entropy, -1 for (N, ..., C)"
             )
         if self.ignore_index is not None:
-            _checks.integer("ignore_index", self.ignore_index, hint="; None ignores no label")
+            label = _checks.integer("ignore_index", self.ignore_index, hint="; None ignores no label")
+            if not -(2**63) <= label < 2**63:
+                raise ValueError(f"ignore_index must fit into int64, got {label}; None ignores no label")
 
     def devices(self, num_classes: int) -> tuple[bool, bool]:
         """Return whether the op may be given labels as they are, on the CPU and on a GPU.
@@ -76,11 +78,15 @@ class TargetForm:
         """Return the rows of a call; what is no target of any form is left to the checks of the loss.
 
         Raises:
+            TypeError: if the target is sparse or nested.
             ValueError: if a shape does not fit, or on the CPU if a soft row is no distribution.
         """
         rows = Rows(logits, target, target_b, lam)
         if not (isinstance(logits, Tensor) and isinstance(target, Tensor) and logits.dtype in _tensors.DTYPES):
             return rows
+        if not _tensors.is_dense(logits):
+            return rows
+        _tensors.require_dense("target", target)
         rows = rows._replace(soft=_is_soft(rows))
         if logits.dim() > _PLAIN and not _is_flat(logits, target):
             rows = self._flattened(rows)
@@ -101,7 +107,9 @@ class TargetForm:
             if of_b.shape != positions:
                 raise ValueError(f"target_b must have the shape of target, {positions}, got {tuple(of_b.shape)}")
             of_b = of_b.flatten()
-        lam = _per_position(rows.lam, positions)
+        if soft and _tensors.readable(target):
+            _refuse_other_dim(target, dim)
+        lam = _per_position(rows.lam, positions, logits)
         flat = logits.movedim(dim, -1).flatten(0, -2)
         labels = target.movedim(dim, -1).flatten(0, -2) if soft else target.flatten()
         return Rows(flat, labels, of_b, lam, shape=positions, soft=soft)
@@ -128,13 +136,36 @@ def _is_soft(rows: Rows) -> bool:
     if not target.is_floating_point() or len(shape) < _PLAIN:
         return False
     if target.shape != shape:
-        if target.dim() == len(shape) == _PLAIN and target.shape[0] == shape[0] and target.shape[1] > 1:
-            raise ValueError(f"soft targets must have the logits' shape {tuple(shape)}, got {tuple(target.shape)}")
+        if target.dim() >= len(shape) == _PLAIN and target.shape[1] > 1:
+            raise ValueError(
+                f"soft targets must have the logits' shape {tuple(shape)}, got {tuple(target.shape)}"
+                f"{_hint_of_soft(shape, target)}"
+            )
         return False
     if rows.target_b is not None or rows.lam is not None:
         name = "lam" if rows.target_b is None else "target_b"
         raise ValueError(f"{name} must be left out with soft targets {tuple(shape)}, which hold both labels")
     return True
+
+
+def _hint_of_soft(shape: torch.Size, target: Tensor) -> str:
+    """Next step for soft targets of another shape than (N, C)."""
+    if target.dim() > _PLAIN:
+        one = target.shape[0] == shape[0] and target.shape[-1] == shape[1]
+        return "; all experts have one target, such as target[:, 0]" if one else ""
+    if target.shape[0] != shape[0]:
+        return f"; logits have {shape[0]} rows and target has {target.shape[0]}"
+    return f"; make them with num_classes={shape[1]}, or the network with {target.shape[1]} outputs"
+
+
+def _refuse_other_dim(soft: Tensor, dim: int) -> None:
+    """Raise if soft targets of positions are distributions over another dimension than ``dim``."""
+    other = -1 if dim == 1 else 1
+    if not soft_targets.are_distributions(soft, dim) and soft_targets.are_distributions(soft, other):
+        raise ValueError(
+            f"target must sum to 1 over the classes, dimension {dim} of {tuple(soft.shape)}, got soft targets that do "
+            f"over dimension {other}; make the loss with class_dim={other}"
+        )
 
 
 def _weights(kept: Tensor, dtype: torch.dtype, *, mean: bool) -> Tensor:
@@ -167,10 +198,10 @@ def _hint(logits: Tensor, target: Tensor, dim: int) -> str:
     return ""
 
 
-def _per_position(lam: Any, positions: tuple[int, ...]) -> Any:
+def _per_position(lam: Any, positions: tuple[int, ...], logits: Tensor) -> Any:
     """Return ``lam`` for every position, (R,), from one per sample or position; a number stays one."""
-    if isinstance(lam, list | tuple) or type(lam).__module__ == "numpy":
-        lam = torch.as_tensor(lam)
+    if isinstance(lam, _tensors.ARRAYS):
+        lam = _tensors.numbers("lam", lam, logits)
     if not isinstance(lam, Tensor) or lam.dim() == 0:
         return lam
     if lam.shape == positions[:1]:
@@ -204,7 +235,7 @@ def require_two_labels(soft: Tensor, loss: str) -> None:
 
 
 def two_labels(target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return soft targets of mixed images as two labels and the factor of the first, as every loss takes them.
+    """Return soft targets of mixed images as two labels and the weight of the first, as every loss takes them.
 
     For a row of at most two labels this loses nothing. The losses do it themselves where they can look at the values,
     which is on the CPU. On a GPU and under ``torch.compile`` they compute the general formula, several times slower;
@@ -221,22 +252,31 @@ def two_labels(target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         both.
 
     Raises:
-        TypeError: if ``target`` is no tensor of floats.
-        ValueError: if it is not (N, C), or on the CPU if a row has more than two labels.
+        TypeError: if ``target`` is no dense tensor of floats.
+        ValueError: if it is not (N, C), or on the CPU if a row has more than two labels, or is no distribution.
 
     >>> two_labels(torch.tensor([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]]))
     (tensor([2, 0]), tensor([1, 0]), tensor([0.7500, 1.0000]))
     """
     if not isinstance(target, Tensor) or not target.is_floating_point():
         kind = target.dtype if isinstance(target, Tensor) else type(target).__name__
-        raise TypeError(f"target must be a tensor of floats, got {kind}")
+        hint = "; use target.float()" if isinstance(target, Tensor) and not target.is_complex() else ""
+        raise TypeError(f"target must be a tensor of floats, got {kind}{hint}")
+    _tensors.require_dense("target", target)
     if target.dim() != _PLAIN or target.shape[1] < 2:  # noqa: PLR2004
         raise ValueError(f"target must have shape (N, C) with C >= 2, got {tuple(target.shape)}")
-    if _tensors.readable(target) and len(target) and not soft_targets.has_two_labels(target):
+    _tensors.refuse_gradient("target", target)
+    if _tensors.readable(target):
+        _require_two_shares(target)
+    found = soft_targets.largest_two(target)
+    return found.target, found.target_b, found.lam
+
+
+def _require_two_shares(target: Tensor) -> None:
+    soft_targets.check_shares(target)
+    if len(target) and not soft_targets.has_two_labels(target):
         number, at = soft_targets.most_labels(target).tolist()
         raise ValueError(
             f"target must have at most two labels in every row, got {number} in row {at}; pass it to the loss as it "
             "is, or mix without smoothing: timm.data.Mixup(label_smoothing=0)"
         )
-    found = soft_targets.largest_two(target)
-    return found.target, found.target_b, found.lam

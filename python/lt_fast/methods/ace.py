@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.losses.ace import nested_classes
 from lt_fast.methods.classification import Classification
 from lt_fast.registry import register
@@ -24,7 +24,7 @@ class AllyComplementaryExperts(Classification):
     Args:
         model: a ``lt_fast.models.MultiExpert``; the shares of its head are set.
         criterion: ``ACELoss`` with as many experts.
-        counts: training samples per class.
+        counts: training samples per class: a ``ClassCounts``, or a sequence of counts.
         logit_scale: what predictions multiply the logits by.
 
     Raises:
@@ -34,11 +34,10 @@ class AllyComplementaryExperts(Classification):
     distribution-adaptive optimizer to adjust the learning pace of each expert". That the pace is the share of the
     images, and the plain mean over the experts that know a class, are ours; see ``ACELoss``.
 
-    >>> from lt_fast.losses import ACELoss
-    >>> from lt_fast.models import digits_net
-    >>> counts = ClassCounts([500, 120, 40, 9, 2, 1])
-    >>> model = digits_net(6, head="cosine", experts=3, seed=0)
-    >>> method = AllyComplementaryExperts(model, ACELoss(counts, experts=3), counts, logit_scale=30.0)
+    >>> import lt_fast as lt
+    >>> counts = [500, 120, 40, 9, 2, 1]
+    >>> model = lt.models.digits_net(6, head="cosine", experts=3, seed=0)
+    >>> method = AllyComplementaryExperts(model, lt.losses.ACELoss(counts, experts=3), counts, logit_scale=30.0)
     >>> [round(pace, 3) for pace in method.pace]  # of the experts of all, of four and of two classes
     [1.0, 0.077, 0.004]
     >>> model.head.share[:, [0, 2, 5]].round(decimals=2)  # of each expert in the logits of three classes
@@ -47,15 +46,14 @@ class AllyComplementaryExperts(Classification):
             [0.0000, 0.0000, 0.3300]])
     """
 
-    def __init__(
-        self, model: nn.Module, criterion: nn.Module, counts: ClassCounts, *, logit_scale: float = 1.0
-    ) -> None:
+    def __init__(self, model: nn.Module, criterion: nn.Module, counts: CountsLike, *, logit_scale: float = 1.0) -> None:
         super().__init__(model, criterion, logit_scale=logit_scale)
         experts = getattr(model, "num_experts", 1)
         if experts == 1:
             raise ValueError(
                 "model must have several experts for the method ace, got 1; --set model.experts=3 makes them"
             )
+        counts = ClassCounts(counts)
         self.known = nested_classes(counts, experts)
         self.pace: list[float] = (np.where(self.known, counts.counts, 0).sum(1) / counts.total).tolist()
         model.head.set_share(torch.from_numpy(self.known).float())  # type: ignore[union-attr,operator]

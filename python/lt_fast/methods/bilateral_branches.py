@@ -67,9 +67,8 @@ class BilateralBranches(Classification):
     Differs from it: ``share_length`` is 1 for a training of any length unless it is given, where that code has 100 / 90
     for 90 epochs and 200 / 180 for 180; draws are a function of (seed, epoch, position).
 
-    >>> from lt_fast.losses import CrossEntropyLoss
-    >>> from lt_fast.models import digits_net
-    >>> method = BilateralBranches(digits_net(2, seed=0), CrossEntropyLoss([3, 1]))
+    >>> import lt_fast as lt
+    >>> method = BilateralBranches(lt.models.digits_net(2, seed=0), lt.losses.CrossEntropyLoss([3, 1]))
     >>> x, y = torch.linspace(0, 1, 256).reshape(4, 1, 8, 8), torch.tensor([0, 0, 0, 1])
     >>> batches = {"train": Batch(views=(x,), target=y), "reversed": Batch(views=(x,), target=1 - y)}
     >>> for epoch in (0, 50):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lt_fast import _checks, mixing
 from lt_fast._schedules import epoch_at
 from lt_fast.batch import Batch
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.data import Loader, PairPlans
 from lt_fast.losses import BalancedSoftmaxLoss, CrossEntropyLoss, Loss, sum_over_experts
 from lt_fast.methods.classification import Classification
@@ -49,7 +49,7 @@ class ConfusionPairing(Classification):
 
     Args:
         model: gives the logits.
-        counts: training images per class.
+        counts: training images per class: a ``ClassCounts``, or a sequence of counts.
         criterion: loss of the plain images; a ``DeferredReweighting`` changes it at its epoch.
         pairs_per_batch: pairs in each step of the second stage.
         mix_pairs: False leaves the pairs out.
@@ -87,8 +87,7 @@ class ConfusionPairing(Classification):
     >>> method = ConfusionPairing(model, counts, BalancedSoftmaxLoss(counts), stage_2_from=0.5)
     >>> [method.active(epoch, 4) for epoch in range(4)]  # None is all: plain images, pairs, and mixed images
     [('train',), ('train',), None, None]
-    >>> x = torch.linspace(0, 1, 256).reshape(4, 1, 8, 8)
-    >>> _ = method({"train": Batch(views=(x,), target=torch.tensor([0, 0, 0, 1]))})
+    >>> _ = method({"train": Batch(views=(torch.zeros(4, 1, 8, 8),), target=torch.tensor([0, 0, 0, 1]))})
     >>> method.summary()["confusions"]["predictions"]
     4
     """
@@ -98,7 +97,7 @@ class ConfusionPairing(Classification):
     def __init__(
         self,
         model: nn.Module,
-        counts: ClassCounts,
+        counts: CountsLike,
         criterion: nn.Module,
         *,
         pairs_per_batch: int = 128,
@@ -121,6 +120,7 @@ class ConfusionPairing(Classification):
             raise ValueError("mix_pairs must be True with regularize=False, got False: no mixture is left")
         _checks.choice("stage_1_loss", stage_1_loss, get_args(StageOneLoss))
         _checks.choice("condition", condition, get_args(Condition))
+        counts = ClassCounts(counts)
         self.counts, self.seed = counts, seed
         self.first_criterion = _FIRST[stage_1_loss](counts, normalization="batch") if stage_1_loss in _FIRST else None
         self.num_pairs = _checks.integer("pairs_per_batch", pairs_per_batch, least=1) if mix_pairs else 0

@@ -46,8 +46,9 @@ class Distillation(Classification):
     Args:
         model: gives the logits.
         criterion: as for ``Classification``.
-        teacher: folder of a finished run on the same images, whose network is read before the first step; in a loop of
-            your own a module from images to final logits (N, C).
+        teacher: folder of a finished run on the same images, whose network is read before the first step; or
+            ``RECIPE:NAME=VALUE,...``, a run of a recipe with some settings, which is trained first, in a folder next
+            to that of this run; in a loop of your own a module from images to final logits (N, C).
         temperature: T, finite, > 0.
         weight: of the distillation, finite, >= 0.
         times_experts: multiply the loss by the number of experts, as the source's code does, which goes through the
@@ -60,10 +61,9 @@ class Distillation(Classification):
     Source: Wang et al. 2021 (RIDE), arXiv:2010.01809, Section 3.2; code frank-xwang/RIDE-LongTailRecognition,
     model/loss.py, RIDELossWithDistill, with a teacher of six experts.
 
-    >>> from lt_fast.losses import CrossEntropyLoss
-    >>> from lt_fast.models import digits_net
-    >>> student, teacher = (digits_net(2, seed=seed) for seed in (0, 1))
-    >>> method = Distillation(student, CrossEntropyLoss([3, 1]), teacher=teacher, weight=2.0)
+    >>> import lt_fast as lt
+    >>> student, teacher = (lt.models.digits_net(2, seed=seed) for seed in (0, 1))
+    >>> method = Distillation(student, lt.losses.CrossEntropyLoss([3, 1]), teacher=teacher, weight=2.0)
     >>> batch = Batch(views=(torch.linspace(0, 1, 256).reshape(4, 1, 8, 8),), target=torch.tensor([0, 0, 0, 1]))
     >>> loss, logs = method({"train": batch})
     >>> torch.allclose(loss, method.criterion(student(batch.x), batch.target) + 2 * logs["distillation"])

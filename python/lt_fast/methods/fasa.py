@@ -14,7 +14,7 @@ from lt_fast._extras import require
 from lt_fast._schedules import epoch_at
 from lt_fast.batch import Batch
 from lt_fast.calibration.collecting import in_eval_mode
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.data import Loader
 from lt_fast.methods.classification import Classification
 from lt_fast.methods.feature_statistics import FeatureStatistics, feature_clusters
@@ -42,7 +42,7 @@ class FeatureAugmentation(Classification):
 
     Args:
         model: gives the logits by ``head(features(x))``, as ``lt_fast.models.Classifier``.
-        counts: training images per class; none may be empty.
+        counts: training images per class: a ``ClassCounts``, or a sequence of counts; none may be 0.
         criterion: as for ``Classification``, of logits without mixed labels.
         decay: weight of a batch in the moving averages, in [0, 1].
         weight: of the virtual features' loss, finite, >= 0.
@@ -84,7 +84,7 @@ class FeatureAugmentation(Classification):
     def __init__(
         self,
         model: nn.Module,
-        counts: ClassCounts,
+        counts: CountsLike,
         criterion: nn.Module,
         *,
         decay: float = 0.1,
@@ -201,7 +201,7 @@ class FeatureAugmentation(Classification):
         return {"feature_probability": self.probability.clone()}
 
 
-def first_probabilities(counts: ClassCounts, *, power: float = 1.0, scale: float = 1.0) -> NDArray[np.float64]:
+def first_probabilities(counts: CountsLike, *, power: float = 1.0, scale: float = 1.0) -> NDArray[np.float64]:
     """Return ``scale * (1 / n_k / sum(1 / n)) ** power``, at most 1, ``(C,)``.
 
     Raises:

@@ -49,12 +49,11 @@ class HybridContrast(Classification):
         TypeError: if ``criterion`` is not an ``nn.Module``.
         ValueError: if a value is out of its range, or ``model`` has no head with a weight (C, D).
 
-    >>> from lt_fast.losses import CrossEntropyLoss
-    >>> from lt_fast.models import digits_net
+    >>> import lt_fast as lt
     >>> class Alike(HybridContrast):
     ...     def contrast(self, embeddings, batch):
     ...         return (embeddings[0] - embeddings[1]).square().mean()
-    >>> method = Alike(digits_net(2, seed=0), CrossEntropyLoss([3, 1]))
+    >>> method = Alike(lt.models.digits_net(2, seed=0), lt.losses.CrossEntropyLoss([3, 1]))
     >>> x, y = torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 0, 1])
     >>> output = method({"train": Batch(views=(x, x), target=y), "balanced": Batch(views=(x,), target=y)})
     >>> output.logs["contrast"]  # of equal views
@@ -132,9 +131,8 @@ class HybridSC(HybridContrast):
     in HobbitLong/SupContrast, networks/resnet_big.py.
     Differs from that reproduction: the classifier has class-balanced batches, as the paper says.
 
-    >>> from lt_fast.losses import CrossEntropyLoss
-    >>> from lt_fast.models import digits_net
-    >>> method = HybridSC(digits_net(2, seed=0), CrossEntropyLoss([3, 1]))
+    >>> import lt_fast as lt
+    >>> method = HybridSC(lt.models.digits_net(2, seed=0), lt.losses.CrossEntropyLoss([3, 1]))
     >>> x, y = torch.linspace(0, 1, 256).reshape(4, 1, 8, 8), torch.tensor([0, 0, 0, 1])
     >>> method.on_epoch_start(0, 10)  # the first epoch learns features alone
     >>> loss, logs = method({"train": Batch(views=(x, x), target=y), "balanced": Batch(views=(x,), target=y)})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lt_fast import _checks
 from lt_fast._schedules import epoch_at
 from lt_fast.batch import Batch
-from lt_fast.counts import ClassCounts
+from lt_fast.counts import ClassCounts, CountsLike
 from lt_fast.data import FixedBatches, Loader
 from lt_fast.losses import ClassMoments, augmented_logits
 from lt_fast.methods.classification import Classification
@@ -40,7 +40,7 @@ class RISDA(Classification):
 
     Args:
         model: has ``features`` and a linear ``head``.
-        counts: training images per class.
+        counts: training images per class: a ``ClassCounts``, or a sequence of counts.
         criterion: as for ``Classification``; a ``DeferredReweighting`` re-weights the second stage.
         alpha: strength of the shift at the end of the training, finite, >= 0.
         beta: strength of the covariance at the end of the training, finite, >= 0.
@@ -71,7 +71,7 @@ class RISDA(Classification):
     >>> options = {"source": source, "transform": plain, "plain_transform": plain}
     >>> data = TrainingData(sampler=lambda: FixedBatches(4, batch_size=2), **options)
     >>> method = RISDA(lt.models.digits_net(2, seed=0), data.class_counts, lt.losses.CrossEntropyLoss([3, 1]))
-    >>> loaders = method.loaders(data)
+    >>> _ = method.loaders(data)
     >>> for epoch in (7, 8):  # the second stage begins
     ...     method.on_epoch_start(epoch, 10)
     ...     print(method.reasoning.sum(1))
@@ -84,7 +84,7 @@ class RISDA(Classification):
     def __init__(
         self,
         model: nn.Module,
-        counts: ClassCounts,
+        counts: CountsLike,
         criterion: nn.Module,
         *,
         alpha: float = 1.0,
@@ -108,6 +108,7 @@ class RISDA(Classification):
         self.compound = compound
         self.freeze_from = _checks.number("freeze_from", freeze_from, least=0, most=1)
         self.may_leave_parameters_unused = freeze_from < 1
+        counts = ClassCounts(counts)
         classes, width = len(counts), head.in_features
         self._tail = sorted(_by_size(counts)[round(head_fraction * classes) :])
         self.moments = ClassMoments(classes, width, diagonal=diagonal)

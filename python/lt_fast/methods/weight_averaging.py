@@ -32,10 +32,9 @@ class WeightAveraging(Method):
     Source: Polyak and Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780; the growing decay is that of
     TensorFlow's ExponentialMovingAverage.
 
-    >>> from lt_fast.losses import CrossEntropyLoss
-    >>> from lt_fast.methods import Classification
-    >>> from lt_fast.models import digits_net
-    >>> method = WeightAveraging(Classification(digits_net(2, seed=0), CrossEntropyLoss([3, 1])), decay=0.99)
+    >>> import lt_fast as lt
+    >>> plain = lt.methods.Classification(lt.models.digits_net(2, seed=0), lt.losses.CrossEntropyLoss([3, 1]))
+    >>> method = WeightAveraging(plain, decay=0.99)
     >>> average, trained = (network.head.bias.data for network in (method.model, method.trained.model))
     >>> _ = average.fill_(0.0), trained.fill_(1.0)
     >>> for _ in range(2):

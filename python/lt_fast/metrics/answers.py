@@ -13,7 +13,7 @@ _LOGITS, _PROBABILITIES, _HARD = range(3)
 
 
 class Answers(NamedTuple):
-    """What a classifier answered to each row: ``(N,)`` arrays, 41 bytes a row for any number of classes.
+    """What a classifier answered to each row: ``(N,)`` arrays, 41 bytes per row for any number of classes.
 
     Attributes:
         label: the true class, int64.

@@ -1,10 +1,11 @@
 """Metrics of the same samples before and after their logits were changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from lt_fast._text import shown
 from lt_fast.metrics.evaluation import METRICS
-from lt_fast.metrics.inputs import Labels, Scores, as_array
+from lt_fast.metrics.inputs import Labels, Scores, as_array, checked_scores, refuse_probabilities
 
 
 class BeforeAfter(NamedTuple):
@@ -23,7 +24,7 @@ def before_and_after(
     calibrated: Scores,
     labels: Labels,
     *,
-    metrics: Sequence[str] = ("top1", "nll", "ece15"),
+    metrics: Iterable[str] = ("top1", "nll", "ece15"),
 ) -> dict[str, BeforeAfter]:
     """Compute metrics of logits and of the calibrated logits of the same samples.
 
@@ -47,8 +48,13 @@ def before_and_after(
     >>> found["top1"], [round(value, 3) for value in found["ece15"]]
     (BeforeAfter(before=0.75, after=0.75), [0.232, 0.131])
     """
-    shapes = [as_array(scores).shape for scores in (logits, calibrated)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"calibrated must have the shape of logits, {shapes[0]}, got {shapes[1]}")
+    first, second = as_array(logits, "logits"), as_array(calibrated, "calibrated")
+    if first.shape != second.shape:
+        raise ValueError(f"calibrated must have the shape of logits, {first.shape}, got {second.shape}")
+    for name, scores in (("logits", first), ("calibrated", second)):
+        checked_scores(scores, labels, name=name)
+        refuse_probabilities(scores, name=name)
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(f"metrics must be a list of names, got {shown(metrics)}; pass [{shown(metrics)}]")
     chosen = {name: METRICS[name] for name in metrics}
-    return {name: BeforeAfter(metric(logits, labels), metric(calibrated, labels)) for name, metric in chosen.items()}
+    return {name: BeforeAfter(metric(first, labels), metric(second, labels)) for name, metric in chosen.items()}

@@ -76,7 +76,7 @@ def evaluate(
 
 
 class Evaluation:
-    """``evaluate``, batch by batch: O(N + C) memory, 41 bytes a row, where the logits would take 4 C bytes.
+    """``evaluate``, batch by batch: O(N + C) memory, 41 bytes per row, where the logits would take 4 C bytes.
 
     ``compute`` returns what ``evaluate`` returns for all rows at once, bit for bit: what is kept of a row is computed
     from that row alone. Metrics that were added to ``METRICS`` need all logits: ``evaluate`` has them, this has not.

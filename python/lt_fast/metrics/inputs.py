@@ -8,7 +8,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lt_fast import _checks
+from lt_fast import _checks, _tensors
+from lt_fast._text import shown
 from lt_fast.errors import DataError
 from lt_fast.labels import refuse_missing
 
@@ -19,12 +20,22 @@ _BLOCK = 1 << 22  # 32 MiB of float64
 _ROW_SUM_TOLERANCE = 1e-2  # wide enough for probabilities that were once bfloat16
 
 
-def as_array(values: Scores) -> NDArray[Any]:
-    """Return ``values`` as an array, from any device; bfloat16 and float16 become float32."""
+def as_array(values: Scores, name: str = "values") -> NDArray[Any]:
+    """Return ``values`` as an array, from any device; bfloat16 and float16 become float32.
+
+    Raises:
+        TypeError: if a tensor is sparse or nested.
+        ValueError: if an entry is masked, or the rows of a list differ in length.
+    """
+    _checks.refuse_masked(name, values)
     if isinstance(values, Tensor):
+        _tensors.require_dense(name, values)
         values = values.detach().cpu()
         values = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must have rows of one length, got {shown(values)}") from None
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
@@ -39,7 +50,7 @@ def checked_scores(scores: Scores, labels: Labels, *, name: str = "logits") -> t
             position.
         DataError: if a score is NaN or +inf, or a row is all -inf; names row and class.
     """
-    array = as_array(scores)
+    array = as_array(scores, name)
     if array.ndim != 2 or 0 in array.shape:  # noqa: PLR2004
         raise ValueError(f"{name} must have shape (N, C) with N >= 1 and C >= 1, got {array.shape}")
     if not np.issubdtype(array.dtype, np.floating):
@@ -74,7 +85,7 @@ def _refuse_broken(array: NDArray[Any], name: str) -> None:
         )
 
 
-def refuse_probabilities(logits: NDArray[Any]) -> None:
+def refuse_probabilities(logits: NDArray[Any], *, name: str = "logits") -> None:
     """Raise if every row of ``logits`` is a distribution: the softmax of a softmax is a mistake.
 
     Rows of one 1 and zeros are let through: they may be hard scores.
@@ -86,7 +97,7 @@ def refuse_probabilities(logits: NDArray[Any]) -> None:
         return
     if not ((logits == 0) | (logits == 1)).all():
         raise ValueError(
-            "logits must be what the softmax takes, got rows >= 0 that all sum to 1, which are probabilities; "
+            f"{name} must be what the softmax takes, got rows >= 0 that all sum to 1, which are probabilities; "
             "pass the logits, or log(probabilities), which serve as well"
         )
 
@@ -120,10 +131,10 @@ def checked_labels(labels: Labels, *, rows: int, num_classes: int, of: str) -> N
         TypeError: if they are not integers.
         ValueError: if their number or their range is wrong, or one is missing.
     """
-    array = as_array(labels)
+    array = as_array(labels, "labels")
     if array.shape != (rows,):
         one_hot = "; pass labels.argmax(1) where they are one-hot" if array.shape == (rows, num_classes) else ""
-        raise ValueError(f"labels must have shape ({rows},), one a row of {of}, got {array.shape}{one_hot}")
+        raise ValueError(f"labels must have shape ({rows},), one per row of {of}, got {array.shape}{one_hot}")
     if not np.issubdtype(array.dtype, np.integer):
         refuse_missing("labels", array)
         raise TypeError(f"labels must be integers, got dtype {array.dtype}")

@@ -49,7 +49,7 @@ def bootstrap_interval(
     ``(1 + level) / 2`` quantiles of these means. A pure function of its arguments.
 
     Args:
-        values: one number a test sample: right or wrong gives the interval of the accuracy.
+        values: one number per test sample: right or wrong gives the interval of the accuracy.
         level: confidence level in (0, 1).
         seed: integer in [0, 2^64).
         resamples: from 1 to 1,000,000.

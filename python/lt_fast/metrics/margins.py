@@ -78,7 +78,7 @@ def slope_by_count(values: ArrayLike, class_counts: CountsLike) -> float | None:
     """
     numbers, sizes = np.asarray(values, dtype=np.float64), ClassCounts(class_counts).counts
     if numbers.shape != sizes.shape:
-        raise ValueError(f"values must have shape {sizes.shape}, one a class, got {numbers.shape}")
+        raise ValueError(f"values must have shape {sizes.shape}, one per class, got {numbers.shape}")
     chosen = np.isfinite(numbers) & (sizes > 0)
     x, y = np.log10(np.maximum(sizes[chosen], 1)), numbers[chosen]
     if len(np.unique(x)) < 2:  # noqa: PLR2004

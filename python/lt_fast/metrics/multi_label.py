@@ -71,7 +71,9 @@ def mean_average_precision(
     of_class = average_precision(scores, target)
     counts = ClassCounts(counts)
     if len(counts) != len(of_class):
-        raise ValueError(f"counts must have one number per class ({len(of_class)}), got {len(counts)}")
+        raise ValueError(
+            f"counts must have one number per class ({len(of_class)}), got {len(counts)}; they are those of training"
+        )
     groups = {"all": np.ones(len(counts), np.bool_), **counts.groups(many=many, few=few)}
     return {name: _mean(of_class[members]) for name, members in groups.items()}
 
@@ -92,21 +94,27 @@ def _of_class(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
 
 
 def _checked(scores: Scores, target: Scores) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    logits, labels = as_array(scores), as_array(target)
+    logits, labels = as_array(scores, "scores"), as_array(target, "target")
     if logits.ndim != 2 or 0 in logits.shape:  # noqa: PLR2004
         raise ValueError(f"scores must have shape (N, C) with N >= 1 and C >= 1, got {logits.shape}")
     if not np.issubdtype(logits.dtype, np.floating):
-        raise TypeError(f"scores must be floats, got dtype {logits.dtype}")
+        hint = "; scores come first, then the target" if labels.dtype.kind == "f" else ""
+        raise TypeError(f"scores must be floats, got dtype {logits.dtype}{hint}")
     if labels.shape != logits.shape:
-        raise ValueError(f"target must have the shape of the scores, {logits.shape}, got {labels.shape}")
+        raise ValueError(
+            f"target must have the shape of the scores, {logits.shape}, got {labels.shape}; "
+            "lt_fast.losses.multi_hot makes it from lists of labels"
+        )
     if labels.dtype.kind not in "iufb":
         raise TypeError(f"target must be numbers, got dtype {labels.dtype}")
-    _refuse_entries("target must be 0 or 1", labels, (labels != 0) & (labels != 1), ValueError)
-    _refuse_entries("scores must not be NaN", logits, np.isnan(logits), DataError)
+    hint = "; make it of numbers by target > threshold"
+    _refuse_entries("target must be 0 or 1", labels, (labels != 0) & (labels != 1), ValueError, hint)
+    hint = "; the model has diverged or its weights are damaged"
+    _refuse_entries("scores must not be NaN", logits, np.isnan(logits), DataError, hint)
     return logits, labels != 0
 
 
-def _refuse_entries(rule: str, array: NDArray[Any], wrong: NDArray[np.bool_], kind: type[Exception]) -> None:
+def _refuse_entries(rule: str, array: NDArray[Any], wrong: NDArray[np.bool_], kind: type[Exception], hint: str) -> None:
     if wrong.any():
         row, label = (int(at) for at in np.argwhere(wrong)[0])
-        raise kind(f"{rule}, got {array[row, label]} in row {row}, class {label}")
+        raise kind(f"{rule}, got {array[row, label]} in row {row}, class {label}{hint}")

@@ -18,9 +18,8 @@ def cp_mix_label_weight(lam: Tensor | float, n_a: Tensor | int, n_b: Tensor | in
     """Weight of the first label from the mixing coefficient ``lam`` of the first image and the two class sizes.
 
     Equals ``(1 - tau) * lam + tau * n_b / (n_a + n_b)``: between the sampled coefficient and one that favours the
-    rarer class.
-    ``tau=0`` is mixup; ``tau=1`` disregards ``lam``. Swapping the images gives the complement: ``f(1 - lam, n_b, n_a) =
-    1 - f(lam, n_a, n_b)``.
+    rarer class. ``tau=0`` is mixup; ``tau=1`` disregards ``lam``. Swapping the images gives the complement:
+    ``f(1 - lam, n_b, n_a) = 1 - f(lam, n_a, n_b)``.
 
     Args:
         lam: mixing coefficient of the first image, in [0, 1]; checked on the CPU only.

@@ -38,8 +38,6 @@ class Mix(NamedTuple):
     >>> pasting.apply(torch.tensor([[[0.0, 0.0]], [[8.0, 8.0]]])).squeeze(1)  # two images of 1 x 2 pixels
     tensor([[8., 0.],
             [8., 8.]])
-
-            [[8., 8.]]])
     """
 
     partner: Tensor

@@ -407,7 +407,10 @@ def _read(path: Path) -> dict[str, Tensor]:
                 f"weights {path} hold more than tensors, which is not read: it could run code; save the weights alone: "
                 "torch.save(model.state_dict(), FILE)"
             ) from error
-        raise DataError(f"weights {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise DataError(
+            f"weights {path} cannot be read: {' '.join(str(error).split())[:200]}; they must be saved by "
+            "torch.save(model.state_dict(), FILE), or by safetensors"
+        ) from error
     found = loaded
     if isinstance(loaded, Mapping):
         found = next((loaded[name] for name in _STATE_DICTS if isinstance(loaded.get(name), Mapping)), loaded)

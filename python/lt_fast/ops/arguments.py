@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lt_fast import _tensors
+from lt_fast import _hints, _tensors
 from lt_fast.ops.options import VECTORS, MarginOptions
 
 
@@ -71,7 +71,9 @@ def _vector(name: str, value: Any, logits: Tensor) -> Tensor | None:
     """Return a vector of length C, checked and converted; on a GPU its values are left to the kernels."""
     if value is None:
         return None
-    vector = _tensors.class_vector(name, value, logits.shape[1]).to(_tensors.arithmetic_dtype(logits))
+    classes = logits.shape[1]
+    vector = _tensors.class_vector(name, value, classes, hint=_hints.for_class_vector(classes))
+    vector = vector.to(_tensors.arithmetic_dtype(logits))
     traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()  # noqa: SLF001  (no public function)
     if vector.device.type == "cpu" and not traced:
         _tensors.check_class_vector(name, vector)

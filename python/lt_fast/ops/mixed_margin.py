@@ -48,8 +48,8 @@ def mixed_margin_loss(
         logits: scores before scaling; the only argument with a gradient: any other that requires one is an error.
         target: labels, those of the first image where two are mixed.
         target_b: labels of the second image; needs ``lam``.
-        lam: factor of the first image, in [0, 1].
-        label_rule: how ``lam`` becomes the label factor, see above.
+        lam: mixing coefficient of the first image, in [0, 1].
+        label_rule: how ``lam`` becomes the label weight, see above.
         class_counts: training samples per class: a ``ClassCounts``, tensor or sequence. Read by all label rules but
             ``mixup``, and by ``normalization="expected"`` with a ``weight``.
         omega: exponent of ``mam``; 0 is mixup.
@@ -65,11 +65,11 @@ def mixed_margin_loss(
             the score of the batch's first label for every row and counts a 0 among the others.
         bias: added to the scaled logits: log counts for balanced softmax, tau log prior for logit adjustment; -inf
             takes a class out.
-        weight: one factor per class, multiplies both the loss and, with ``"weights"`` and ``"expected"``, the divisor.
-        sample_weight: one factor per row.
+        weight: one number per class, multiplies both the loss and, with ``"weights"`` and ``"expected"``, the divisor.
+        sample_weight: one number per row.
         normalization: what ``reduction="mean"`` divides by. ``"expected"``: N times the training set's mean weight,
             ``(class_counts * weight).sum() / class_counts.sum()``, the same on every rank and under gradient
-            accumulation. ``"weights"``: the batch's own sum of factors (label factor, class and sample weight), as
+            accumulation. ``"weights"``: the batch's own sum of weights (of label, class and sample), as
             torch's weighted mean. ``"batch"``: N.
         scale: > 0, at least 1.2e-38.
         label_smoothing: share of the uniform distribution in the label. The class weight multiplies the smoothed loss

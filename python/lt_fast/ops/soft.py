@@ -68,11 +68,17 @@ def checked(soft: Tensor, logits: Tensor) -> Tensor:
     _tensors.require_same_device("target", soft, logits)
     soft = soft.to(_tensors.arithmetic_dtype(logits))
     if _tensors.readable(soft):
-        _check_shares(soft)
+        check_shares(soft)
     return soft
 
 
-def _check_shares(soft: Tensor) -> None:
+def are_distributions(soft: Tensor, dim: int) -> bool:
+    """Return whether all entries are >= 0 and sum to 1 over a dimension, to 1 %; reads the values."""
+    return bool((soft >= 0).all()) and bool(((soft.sum(dim) - 1).abs() <= _SUM).all())
+
+
+def check_shares(soft: Tensor) -> None:
+    """Raise ``ValueError`` for soft targets (N, C) with a share < 0, or a row whose sum is not 1 to 1 %."""
     wrong = ~(soft >= 0)
     if bool(wrong.any()):
         at, label = wrong.nonzero()[0].tolist()

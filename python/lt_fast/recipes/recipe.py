@@ -269,7 +269,7 @@ Lengths: TypeAlias = Callable[[int], Settings]
 
 @dataclass(frozen=True, init=False)
 class TrainingProtocol:
-    """How one paper or code trains, whichever the method: cited settings that lie over a recipe's own.
+    """How one paper or code trains, whichever the method: cited settings that override a recipe's own.
 
     Batches, length, schedule, optimizer, augmentation and network are those of the protocol where it states them. A
     component that it names is wholly the protocol's, so that no option of the recipe's is left; a spec without a name

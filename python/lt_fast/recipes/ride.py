@@ -1,7 +1,7 @@
 """RIDE of Wang et al. 2021: experts with shared early layers, LDAM losses, a diversity term, deferred re-weighting.
 
 The expert assignment of stage 2 is a calibrator: ``--set calibrator=expert_assignment``. Distillation from a run of
-more experts is a method: ``--set method=distillation --set method.teacher=runs/...``.
+more experts is a method: ``--set method=distillation --set method.teacher=runs/...``, or ``ride_4_distilled``.
 """
 
 from lt_fast.recipes.large_scale import IMAGENET_LT, INATURALIST_2018, PLACES_LT
@@ -95,5 +95,26 @@ RIDE = register(
             "photographs": {"model": AT_FULL_WIDTH, "loss": _OF_LARGE_SETS},
             **_ON_LARGE_SETS,
         },
+    )
+)
+
+_DISTILL = f"{CODE}: configs/config_imbalance_cifar100_distill_ride.json"
+_SLOW_START = Spec(warmup=cited(0.1, f"{_DISTILL} warmup_epoch 20 of 200"))
+
+RIDE_4_DISTILLED = register(
+    RIDE.derive(
+        "ride_4_distilled",
+        title="RIDE with four experts, distilled from six",
+        cost="first a whole training of six experts; then as ride with four experts, and the forward pass of the six",
+        method=Spec(
+            "distillation",
+            teacher=cited("ride:model.experts=6", f"{_DISTILL} distill_arch num_experts 6"),
+            temperature=cited(1.5, f"{_DISTILL} distill_temperature"),
+            weight=cited(1.0, f"{CODE}: model/loss.py RIDELossWithDistill additional_distill_loss_factor"),
+            times_experts=cited(True, f"{CODE}: model/loss.py RIDELossWithDistill adds the whole once per expert"),
+        ),
+        model=Spec(experts=cited(4, f"{CODE}: MODEL_ZOO.md, RIDE + Distill with 4 experts")),
+        loss=Spec(diversity=cited(0.45, f"{_DISTILL} additional_diversity_factor -0.45; -0.2 in an earlier commit")),
+        on={name: {"schedule": _SLOW_START} for name in ("cifar10-lt", "cifar100-lt", "digits-lt")},
     )
 )

@@ -90,7 +90,7 @@ def by_count_chart(name: str, n_train: Sequence[int], stages: Mapping[str, Array
     Args:
         name: what the number is, in one word.
         n_train: training images per class.
-        stages: stage to a number a class; NaN where no test image tells.
+        stages: stage to a number per class; NaN where no test image tells.
         ylabel: of the axis.
     """
     sizes = np.maximum(np.asarray(n_train, dtype=np.float64), 1)  # an empty class needs a position on a log axis

@@ -11,7 +11,7 @@ from lt_fast.errors import UsageError
 from lt_fast.experiment import resolve, run_name
 from lt_fast.experiment.config import flattened, given_of
 from lt_fast.registry import DATASETS, RECIPES, TRAINING_PROTOCOLS
-from lt_fast.reproduction.target import OWN, Row, Target
+from lt_fast.reproduction.target import OWN, Row, Tail, Target
 from lt_fast.scheduling import Job
 
 
@@ -87,7 +87,8 @@ def plan(
         roots: data set to the folder of its files, where it is not that of all.
 
     Raises:
-        UsageError: if a row or the protocol is unknown, or no row is left; names the nearest.
+        UsageError: if a row or the protocol is unknown, or no row is left; names the nearest. If ``overrides`` leave no
+            row that can be run.
 
     >>> from lt_fast.reproduction import target_of
     >>> found = plan(target_of("mammc-table-1"), Path("runs"), seeds=1, rows=["MAM", "MAMMC"], data="cifar10-lt")
@@ -101,6 +102,8 @@ def plan(
         _planned(row, folder, seeds, each, overrides or {}, roots or {})
         for row, each in zip(chosen, usual, strict=True)
     ]
+    if overrides:
+        _refuse_overrides(target, planned)
     return Plan(target, tuple(planned), named, seeds)
 
 
@@ -124,9 +127,17 @@ def chosen_rows(
     found = [row for row in found if data is None or row.tail.data == data]
     found = [row for row in found if imbalance_ratio is None or row.tail.imbalance_ratio == imbalance_ratio]
     if target.rows and not found:
-        tails = ", ".join(tail.in_words() for tail in target.tails())
-        raise UsageError(f"{target.name} must have a row that is asked for; its data sets are {tails}")
+        asked = [f"data {data!r}"] * (data is not None) + [f"ratio {imbalance_ratio}"] * (imbalance_ratio is not None)
+        raise UsageError(
+            f"{target.name} must have a row that is asked for, got {' and '.join([*map(repr, names), *asked])}; it has "
+            f"{', '.join(map(_as_asked, target.tails()))}"
+        )
     return found
+
+
+def _as_asked(tail: Tail) -> str:
+    """Return a data set as ``--data`` and ``--imbalance-ratio`` take it."""
+    return tail.data if tail.imbalance_ratio is None else f"{tail.data} with ratio {tail.imbalance_ratio:g}"
 
 
 def recipe_hash(config: Mapping[str, Any]) -> str:
@@ -148,6 +159,13 @@ def _planned(
     except (ValueError, TypeError) as error:  # a setting that this version does not have
         return PlannedRow(row, (), str(error))
     return PlannedRow(row, tuple(jobs), stage=next(iter(jobs[0].second_stages), ""))
+
+
+def _refuse_overrides(target: Target, rows: Sequence[PlannedRow]) -> None:
+    """Raise where settings over those of the rows leave none that can be run: one of them is wrong."""
+    tried = [row for row in rows if reason_against(row.row) is None]
+    if tried and not any(row.jobs for row in tried):
+        raise UsageError(f"{target.name} must have a row that can be run, but {tried[0].reason}")
 
 
 def reason_against(row: Row) -> str | None:

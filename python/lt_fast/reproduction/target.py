@@ -58,7 +58,7 @@ class Row(NamedTuple):
             recipe's head.
         reason: why the row cannot be run, or None.
         note: what differs from the published row, or "".
-        at: place on the x axis of a figure, or None.
+        at: position on the x axis of a figure, or None.
         refit: rows that differ in settings of the calibrator alone share one training, to which each fits its own.
 
     >>> row = Row("LDAM-DRW, scale 20", Tail("cifar10-lt", 100.0), "ldam_drw", {"loss.scale": 20})

@@ -273,7 +273,7 @@ def _warn_of_single_samples(counts: ClassCounts) -> None:
 def _refuse_other_classes(found: NumberedLabels, num_classes: int, of: str) -> None:
     labels, names, words = found
     if num_classes < 1:
-        raise ValueError(f"{of} must have one entry a class, got none")
+        raise ValueError(f"{of} must have one entry per class, got none")
     if words and names is not None and len(names) != num_classes:
         raise ValueError(
             f"labels must be of as many classes as {of} is for ({num_classes}), got {len(names)} different strings; "

@@ -93,7 +93,7 @@ def entries_of(name: str, values: Any, names: ClassCounts | Sequence[str] | None
     try:
         return np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be numbers, one a class, got {values!r}") from error
+        raise TypeError(f"{name} must be numbers, one per class, got {values!r}") from error
 
 
 def explicit_probabilities(class_probs: ArrayLike, counts: ClassCounts, empty: EmptyPolicy) -> NDArray[np.float64]:
@@ -105,7 +105,7 @@ def explicit_probabilities(class_probs: ArrayLike, counts: ClassCounts, empty: E
     """
     probs = entries_of("class_probs", class_probs, counts)
     if probs.shape != (counts.num_classes,):
-        raise ValueError(f"class_probs must have one entry a class ({counts.num_classes}), got shape {probs.shape}")
+        raise ValueError(f"class_probs must have one entry per class ({counts.num_classes}), got shape {probs.shape}")
     wrong = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)))
     if wrong.size:
         raise ValueError(f"class_probs must be finite and >= 0, got {probs[wrong[0]]} for class {wrong[0]}")

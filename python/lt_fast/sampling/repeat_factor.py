@@ -65,8 +65,7 @@ def repeat_factors(labels: Any, threshold: float, *, sqrt: bool = True) -> NDArr
 
     Args:
         labels: one class per sample, or a data set, as ``labels_of`` takes; or ``(indptr, indices)``, compressed rows
-            of
-            labels: a sample then has the largest factor of its labels, 1 without any. A label that repeats within a
+            of labels: a sample then has the largest factor of its labels, 1 without any. A label that repeats within a
             sample, as that of several objects in an image, counts once.
         threshold: frequency, in (0, 1], below which a class is repeated; LVIS uses 0.001.
         sqrt: ``False`` leaves the root out.

@@ -9,7 +9,9 @@ import copy
 import hashlib
 import inspect
 import operator
+import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args
 
@@ -106,6 +108,7 @@ class SeekableBatchSampler:
     """
 
     _fixed = False
+    _starting = threading.RLock()  # held where an iterator starts or ends: no epoch is started by two threads
 
     def __new__(cls, *data: Any, **settings: Any) -> Self:  # noqa: ARG004  (what `__init__` gets)
         """Refuse a torch ``Sampler`` as the first argument before other arguments are checked."""
@@ -188,9 +191,10 @@ class SeekableBatchSampler:
             refuse_second_shard(self.rank, self.world_size)
         if self.output == "numpy" and not self.drop_last:
             refuse_joined_arrays()
-        self._next = self._upcoming()
-        self._newest = _Batches(self, self._next)
-        return self._newest.run()
+        with self._starting:
+            self._next = self._upcoming()
+            self._newest = batches = _Batches(self, self._next)
+        return batches.run()
 
     def __getitem__(self, position: int) -> Batch:
         """Return the batch at the global ``position`` of the current epoch.
@@ -392,17 +396,28 @@ class SeekableBatchSampler:
 
     def _begin(self, batches: "_Batches", start: "_Start") -> "_Start":
         """Return the start of a new iterator: ``start``, or the next epoch if another iterator has started it."""
-        if start.taken:
-            start = self._next
-        start.taken = True
-        if start is self._next:
-            self._next = _Start(start.epoch + 1, 0)
-        self._newest = batches
+        with self._starting:
+            if start.taken:
+                start = self._next
+            start.taken = True
+            if start is self._next:
+                self._next = _Start(start.epoch + 1, 0)
+            self._newest = batches
         return start
 
     def _finished(self, batches: "_Batches") -> None:
-        if batches is self._newest:
-            self._newest = None
+        with self._starting:
+            if batches is self._newest:
+                self._newest = None
+
+
+def _renew_lock() -> None:
+    """Give a forked process a lock of its own: another thread may have held its parent's."""
+    SeekableBatchSampler._starting = threading.RLock()  # noqa: SLF001  (of this module)
+
+
+if hasattr(os, "register_at_fork"):  # no process is forked on Windows
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class _Start:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_fast import _checks
+from lt_fast._text import shown
 from lt_fast.counts import ClassCounts, EmptyPolicy
 from lt_fast.sampling.class_probabilities import class_probabilities, entries_of, explicit_probabilities
 from lt_fast.sampling.ranks import rank_and_world_size
@@ -21,6 +22,9 @@ from lt_fast.sampling.stream_splits import Split, checked_shard, part_of, sample
 
 _STATE_VERSION = 1
 _LARGEST_SHARE = 0.1  # of the buffer, for the copies of one sample
+_LARGEST_ESTIMATED = (
+    16  # exponent of counts that grow: their powers stay within float64, and their sum keeps its digits
+)
 
 
 class ClassBalancedStream:
@@ -60,11 +64,12 @@ class ClassBalancedStream:
             estimates the frequencies from the labels seen so far in the epoch, see ``EstimatedFactors``.
         label: key or position of the label in a sample, or a function of the sample. A label is an integer in [0, C), a
             class name, or either as bytes.
-        q: exponent of the class counts: 0 class-balanced, 0.5 square-root, 1 as the stream is.
+        q: exponent of the class counts: 0 class-balanced, 0.5 square-root, 1 as the stream is; in [-1, 16] where
+            ``class_counts`` is None.
         class_probs: ``(C,)`` probabilities instead of ``q``, any positive scale; 0 leaves a class out.
         num_classes: C, where ``class_counts`` is None.
-        rate: samples given per sample read, on average. 1 keeps the length; ``"under"`` repeats no sample, ``"over"``
-            leaves none out.
+        rate: samples given per sample read, on average, at most 1e6. 1 keeps the length; ``"under"`` repeats no sample,
+            ``"over"`` leaves none out.
         max_repeats: largest repeat factor of a class; a bound makes ``class_probs`` deviate from what was asked for.
         buffer_size: samples that are shuffled together, >= 1.
         num_samples: samples in an epoch, over all ranks and workers: the stream is iterated again as often as it
@@ -117,6 +122,8 @@ class ClassBalancedStream:
         unknown: UnknownPolicy = "error",
     ) -> None:
         _refuse_no_stream(stream)
+        if transform is not None and not callable(transform):
+            raise TypeError(f"transform must be a function of a sample, got {shown(transform)}; or leave it out")
         self.stream, self.transform = stream, transform
         self.class_counts = None if class_counts is None else ClassCounts(class_counts).require_no_empty(empty)
         self.num_classes = _classes(self.class_counts, num_classes)
@@ -127,7 +134,7 @@ class ClassBalancedStream:
         _checks.choice("split", split, get_args(Split))
         _checks.choice("unknown", unknown, get_args(UnknownPolicy))
         self.split, self.seed = split, _checks.seed(seed)
-        self.q = _exponent(q, class_probs)
+        self.q = _exponent(q, class_probs, estimated=class_counts is None)
         self._target = self._probabilities(class_probs, empty)
         self.repeat_factors, self.class_probs = self._factors()
         names = {} if self.class_counts is None else {name: at for at, name in enumerate(self.class_counts.names)}
@@ -157,7 +164,8 @@ class ClassBalancedStream:
         if self.transform is None:
             yield from newest.run()
         else:
-            yield from map(self.transform, newest.run())
+            for sample in newest.run():  # not map: a StopIteration of the function would end the epoch in silence
+                yield self.transform(sample)
         if self._newest is newest:
             self._newest = None
 
@@ -309,6 +317,9 @@ class ClassBalancedStream:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        for array in (self.repeat_factors, self.class_probs):
+            if array is not None:
+                array.setflags(write=False)  # which a pickle forgets
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
@@ -332,12 +343,20 @@ def _join_torch(kind: type[Any]) -> None:
 
 def _refuse_no_stream(stream: Any) -> None:
     if not isinstance(stream, Iterable):
-        raise TypeError(f"stream must be an iterable, got {type(stream).__name__}")
+        raise TypeError(f"stream must be an iterable, got {type(stream).__name__}{_hint_for_stream(stream)}")
     if isinstance(stream, Iterator):
         raise TypeError(
             f"stream must be an iterable that starts anew in each epoch, got the iterator {type(stream).__name__}; "
             "pass the object that made it, or one whose __iter__ calls your function"
         )
+
+
+def _hint_for_stream(stream: Any) -> str:
+    if callable(getattr(stream, "__getitem__", None)) and callable(getattr(stream, "__len__", None)):
+        return "; a data set with indices needs no stream: pass lt_fast.sampling.ClassBalancedSampler to its loader"
+    if callable(stream):
+        return "; pass an object whose __iter__ calls it, so that each epoch starts anew"
+    return ""
 
 
 def _classes(counts: ClassCounts | None, num_classes: int | None) -> int:
@@ -349,8 +368,13 @@ def _classes(counts: ClassCounts | None, num_classes: int | None) -> int:
     return _checks.num_classes(num_classes) if counts is None else counts.num_classes
 
 
-def _exponent(q: Any, class_probs: Any) -> float:
+def _exponent(q: Any, class_probs: Any, *, estimated: bool) -> float:
     exponent = _checks.number("q", q, hint="; 0 is class-balanced, 1 instance-balanced")
+    if estimated and not -1 <= exponent <= _LARGEST_ESTIMATED:
+        raise ValueError(
+            f"q must lie in [-1, {_LARGEST_ESTIMATED}] where class_counts are estimated, got {exponent:g}; 0 is "
+            "class-balanced, 1 instance-balanced"
+        )
     if class_probs is not None and exponent != 0:
         raise ValueError(f"q must be left out when class_probs is given, got q={exponent}; choose one of them")
     return exponent

@@ -12,6 +12,7 @@ from lt_fast import _checks, _rust
 Rate: TypeAlias = float | Literal["under", "over"]
 
 _DRAWS_A_CALL = 1024
+_LARGEST_RATE = 1e6
 
 
 class Factors(Protocol):
@@ -152,7 +153,12 @@ def rate_of(rate: Any, *, estimated: bool) -> Rate:
         ValueError: if it is another string, not positive, or a string where the counts are estimated.
     """
     if not isinstance(rate, str):
-        return _checks.number("rate", rate, above=0)
+        number = _checks.number("rate", rate, above=0)
+        if number > _LARGEST_RATE:
+            raise ValueError(
+                f"rate must be at most {_LARGEST_RATE:g}, got {number:g}; 1 keeps the length of the stream"
+            )
+        return number
     _checks.choice("rate", rate, get_args(get_args(Rate)[1]))
     if estimated:
         raise ValueError(

@@ -1,16 +1,22 @@
 """One pass of a class-balanced stream over an epoch: copies, blocks, and where it is."""
 
 import copy
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lt_fast import _checks, _rust
+from lt_fast._text import shown
 from lt_fast.sampling.stream_factors import Rounding, key_of
 from lt_fast.sampling.stream_splits import Part, part_of
 
 if TYPE_CHECKING:
     from lt_fast.sampling.stream import ClassBalancedStream
+
+_MOST = 2**63 - 1
+_MOST_LEAD = 1 + 1e-6  # in (-1, 1) but for rounding
+_ANEW = "start a new epoch without the state"
 
 
 class Block(NamedTuple):
@@ -59,24 +65,30 @@ class Place(NamedTuple):
             epoch, position, block = (state[name] for name in cls._fields)
             block = None if block is None else Block(**block)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"state must be what state_dict() saved, got damaged data: {error}") from None
+            raise ValueError(f"state must be what state_dict() saved, got damaged data: {error}; {_ANEW}") from None
         for name, value in (("epoch", epoch), ("position", position)):
             _checks.integer(f"state[{name!r}]", value, least=0)
         if block is not None:
             _check_block(block, num_classes)
         if position < (block.given if block else 0) or (block is None and position):
-            raise ValueError(f"state['position'] must lie in its block, got {position} and the block {block}")
+            raise ValueError(f"state['position'] must lie in its block, got {position} and the block {block}; {_ANEW}")
         return cls(epoch, position, block)
 
 
 def _check_block(block: Block, num_classes: int) -> None:
     for name in ("number", "given", "passes", "read"):
-        _checks.integer(f"state['block'][{name!r}]", getattr(block, name), least=0)
-    if len(block.leads) != num_classes or len(block.seen) not in (0, num_classes):
+        _checks.integer(f"state['block'][{name!r}]", getattr(block, name), least=0, most=_MOST)
+    leads, seen = block.leads, block.seen
+    if not (isinstance(leads, Sequence) and isinstance(seen, Sequence)):
+        raise TypeError(f"state['block'] must have lists of numbers, got {shown(leads)} and {shown(seen)}; {_ANEW}")
+    if len(leads) != num_classes or len(seen) not in (0, num_classes):
         raise ValueError(
-            f"state['block'] must have one number per class ({num_classes}), got {len(block.leads)} and "
-            f"{len(block.seen)}"
+            f"state['block'] must have one number per class ({num_classes}), got {len(leads)} and {len(seen)}; {_ANEW}"
         )
+    for label, lead in enumerate(leads):
+        _checks.number(f"state['block']['leads'][{label}]", lead, least=-_MOST_LEAD, most=_MOST_LEAD, hint=f"; {_ANEW}")
+    for label, count in enumerate(seen):
+        _checks.integer(f"state['block']['seen'][{label}]", count, least=0, most=_MOST, hint=f"; {_ANEW}")
 
 
 class StreamPass:
@@ -98,11 +110,14 @@ class StreamPass:
         """Yield the samples."""
         stream, limit = self._stream, self._stream.samples_of_part()
         part = part_of(stream.rank, stream.world_size)
+        if part.parts > 1 and stream.split == "source":
+            _warn_of_repeats(stream.stream, part.parts)
         copies = _Copies(stream, self.epoch, part, self._block)
         key = key_of(stream.seed, self.epoch, part.number, 1)
         block: list[Any] = []
         self._block = self._block or copies.place(0, 0)
         copies.fill(block, stream.buffer_size)
+        self._require_inside(len(block))
         while block:
             number, given = self._block.number, self._block.given
             following = copies.place(number + 1, given + len(block))
@@ -116,6 +131,29 @@ class StreamPass:
                     yield sample
                 copies.fill(reading, min(at, stream.buffer_size))
             block, self._block = reading, following
+
+    def _require_inside(self, size: int) -> None:
+        """Raise if a restored position is not in its block: the stream has become another one, or the state has.
+
+        A stream with a state of its own may lose samples by it, as the shuffle buffer of Hugging Face does: that is
+        only warned of.
+        """
+        assert self._block is not None
+        begins = self._block.given
+        if self._position <= begins + size:
+            return
+        if self._block.stream is not None:
+            warnings.warn(
+                "the stream gives fewer samples after load_state_dict than it had left, so that this epoch ends early; "
+                "a shuffle buffer is lost, for example: shuffle by buffer_size alone",
+                UserWarning,
+                stacklevel=2,
+            )
+            return
+        raise ValueError(
+            f"state['position'] must lie in its block, samples {begins} to {begins + size} of the epoch, got "
+            f"{self._position}: the stream gives fewer samples than when the state was saved; {_ANEW}"
+        )
 
 
 class _Copies:
@@ -160,9 +198,10 @@ class _Copies:
             if not endless:
                 return
             if not drawable:
+                others = f"{self._read} others" if self._read else "no sample"
                 raise ValueError(
-                    f"stream must have samples of classes with a probability, got {self._read} others in one "
-                    "iteration; check that each worker of each rank has data, or leave num_samples out"
+                    f"stream must have samples of classes with a probability, got {others} in one iteration; check "
+                    "that each worker of each rank has data, or leave num_samples out"
                 )
             self._passes, self._read = self._passes + 1, 0
             samples = self._fresh()
@@ -178,7 +217,7 @@ class _Copies:
         """Return the samples from the beginning of a block on, by the stream's state or by reading up to there."""
         source: Any = self._stream.stream
         if start.stream is None:
-            return islice(self._fresh(), start.read, None)
+            return _after(self._fresh(), start.read)
         if not has_state(source):
             raise ValueError(
                 f"state is of a stream with load_state_dict, got a {type(source).__name__} without; make the stream "
@@ -187,6 +226,28 @@ class _Copies:
         self._stream.rewind()
         source.load_state_dict(copy.deepcopy(start.stream))
         return islice(iter(source), self._split.parts - 1, None, self._split.parts)
+
+
+def _warn_of_repeats(source: Any, parts: int) -> None:
+    """Warn of a source that surely gives every worker and rank the same samples."""
+    if isinstance(source, Sequence):
+        warnings.warn(
+            f"each of {parts} workers and ranks gives every sample of a {type(source).__name__}, so that an epoch is "
+            f"{parts} times as long; pass split='round_robin', by which each has a part of them",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _after(samples: Iterator[Any], number: int) -> Iterator[Any]:
+    """Return the samples after the first ``number``, which must be there."""
+    found = sum(1 for _ in islice(samples, number))
+    if found < number:
+        raise ValueError(
+            f"stream must give the {number} samples that this worker had read when the state was saved, got {found}; "
+            f"make the stream as it was, or {_ANEW}"
+        )
+    return samples
 
 
 def has_state(source: Any) -> bool:

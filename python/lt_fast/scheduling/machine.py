@@ -39,13 +39,20 @@ class Machine(NamedTuple):
         """Return the device of each worker.
 
         Raises:
-            UsageError: if the device is not there.
-            ValueError: if ``workers`` or ``threads`` is no integer from 1 to 4096.
+            UsageError: if the device is not there, or has no such ``step``.
+            ValueError: if ``workers`` or ``threads`` is no integer from 1 to 4096, or ``step`` is unknown.
         """
+        self._check_step()
         devices = _devices(self.device)
         usual = len(devices) if devices != ["cpu"] else max(processors() // self._threads_given(1), 1)
         workers = usual if self.workers is None else _count("workers", self.workers)
         return [devices[worker % len(devices)] for worker in range(workers)]
+
+    def _check_step(self) -> None:
+        """Raise for a wrong ``step``, which every run would otherwise refuse by itself."""
+        _checks.choice("step", self.step, ("eager", "graph"))
+        if self.step == "graph" and self.device == "cpu":
+            raise UsageError("step must be 'eager' on cpu, got 'graph'; a CUDA graph needs --device cuda")
 
     def threads_per_run(self) -> int:
         """Return the number of threads of each run."""

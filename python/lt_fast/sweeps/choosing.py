@@ -136,7 +136,7 @@ class Sweep(NamedTuple):
         """Return the other candidates that cannot be told from the chosen one.
 
         Of several runs, those whose differences to it, seed by seed, have a 95 % interval that holds 0; of one run,
-        those whose value lies in the interval of the chosen one.
+        those whose value is in the interval of the chosen one.
         """
         others = [each for each in self.candidates if each is not self.best and each.value is not None]
         return [other for other in others if _alike(self.best, other, self.metric)]

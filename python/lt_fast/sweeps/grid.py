@@ -46,16 +46,23 @@ class Plan(NamedTuple):
 def split_values(text: str) -> list[str]:
     """Return the values in ``a,b,c``; a comma between brackets separates none.
 
+    Raises:
+        UsageError: if a bracket is not closed, or was not opened.
+
     >>> split_values("0.05,0.1"), split_values("[0.8,0.9],[0.6,0.8]")
     (['0.05', '0.1'], ['[0.8,0.9]', '[0.6,0.8]'])
     """
     parts, depth = [""], 0
     for sign in text:
         depth += (sign == "[") - (sign == "]")
-        if sign == "," and depth <= 0:
+        if depth < 0:
+            break
+        if sign == "," and depth == 0:
             parts.append("")
         else:
             parts[-1] += sign
+    if depth:
+        raise UsageError(f"values must have a ] for each [, got {shown(text)}; for example [0.8,0.9],[0.6,0.8]")
     return [part.strip() for part in parts]
 
 
@@ -85,7 +92,10 @@ def _check_values(name: str, values: Sequence[Any]) -> None:
     if name in _OF_THE_IMAGES:
         raise UsageError(f"{name} must be the same in all runs, or they are measured on other images; give one value")
     empty = [value for value in values if isinstance(value, str) and not value]
-    if len(values) < 2 or empty:  # noqa: PLR2004
+    if empty:
+        given = ",".join(map(str, values))
+        raise UsageError(f"{name} must have no empty value, got {shown(given)}; leave out a comma")
+    if len(values) < 2:  # noqa: PLR2004
         raise UsageError(f"{name} must have two values at least, got {', '.join(map(str, values)) or 'none'!r}")
     twice = next((value for at, value in enumerate(values) if value in values[:at]), None)
     if twice is not None:

@@ -82,6 +82,7 @@ def sweep(
     given, overrides = dict(given), dict(overrides or {})
     folder = default_folder(method, data, settings, given) if out is None else Path(out)
     plan = planned(method, data, settings, seeds=seeds, out=folder, overrides=overrides, given=given)
+    machine.slots()  # what it refuses is told before data are read
     images = _checked_data(plan, machine, metric, download=download)
     outcomes = carry_out(plan.jobs, machine, progress=progress)
     found = _candidates(plan, outcomes, metric)

@@ -91,7 +91,7 @@ class Checkpoints:
     """The checkpoints of one run: save, find the newest good one, drop the old.
 
     Args:
-        folder: where they lie; made on the first save.
+        folder: where they are; made on the first save.
         keep: how many to keep, >= 1; with two, one good one is left when the newest is damaged.
         identity: what a checkpoint of this run has as its value ``config_sha256``; one that has another never pushes
             a checkpoint of this run out. None: any.

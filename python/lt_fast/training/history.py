@@ -14,7 +14,7 @@ OWN_COLUMNS = ("epoch", "learning_rate", "train_loss", "seconds")
 
 
 class History:
-    """One row an epoch: ``epoch`` (epochs done), ``learning_rate``, ``train_loss``, ``seconds``, what was measured.
+    """One row per epoch: ``epoch`` (epochs done), ``learning_rate``, ``train_loss``, ``seconds``, what was measured.
 
     ``train_loss`` is the mean over the epoch's samples, ``learning_rate`` that of its last step, ``seconds`` its wall
     time without the evaluation.
@@ -33,7 +33,7 @@ class History:
         return tuple(dict.fromkeys(name for row in self.rows for name in row))
 
     def column(self, name: str) -> list[float | None]:
-        """Return one value an epoch, None where it was not measured.
+        """Return one value per epoch, None where it was not measured.
 
         Raises:
             KeyError: if no row has the name.

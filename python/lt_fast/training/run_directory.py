@@ -5,7 +5,7 @@
     runs/a/
       config.json      the resolved configuration; a run is resumed only under the same one
       protocol.json    the data and the rules of the comparison
-      metrics.csv      one row an epoch
+      metrics.csv      one row per epoch
       checkpoints/     the newest two
       plots/
       result.json      there when the run is done
@@ -40,7 +40,7 @@ class RunDirectory:
     Args:
         path: the folder; made with its parents when missing.
         config: the resolved configuration, JSON values only.
-        resume: True goes on with the run that is there, False starts one where none is.
+        resume: True continues the run that is there, False starts one where none is.
 
     Attributes:
         path: the folder.

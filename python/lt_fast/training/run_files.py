@@ -88,6 +88,9 @@ _RESULT: Mapping[str, Rule] = {
 _FLOATS = ("float32", "float64")
 
 
+_OF_A_RUN = ("config.json", "protocol.json")  # there from the first step on
+
+
 def read_result(folder: str | Path) -> dict[str, Any]:
     """Return a finished run's ``result.json``.
 
@@ -96,6 +99,10 @@ def read_result(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / RESULT
     if not path.exists() and not path.is_symlink():
+        if not any((Path(folder) / name).exists() for name in _OF_A_RUN):
+            raise DataError(
+                f"{folder} holds no run: {path} is missing; name the folder that `lt-fast train` has written"
+            )
         raise DataError(f"{path} is missing: the run has not finished; `lt-fast train --resume {folder}` continues it")
     try:
         result = read_json(path, _RESULT)

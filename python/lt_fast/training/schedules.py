@@ -86,7 +86,7 @@ def cosine(
 ) -> LearningRate:
     """Half a cosine from ``base`` to ``final``, step by step, after an optional linear warm-up.
 
-    With S steps an epoch, t = ``epoch * S + step`` and W = ``warmup * epochs * S``::
+    With S steps per epoch, t = ``epoch * S + step`` and W = ``warmup * epochs * S``::
 
         warmup_start + (base - warmup_start) * (t + 1) / W                           for t < W
         final + (base - final) * (1 + cos(pi * (t - W) / (epochs * S - W))) / 2      after it
@@ -94,7 +94,7 @@ def cosine(
     Args:
         base: the highest rate.
         epochs: length of the whole training.
-        final: the rate that the curve approaches; the last step lies just above it.
+        final: the rate that the curve approaches; the last step is just above it.
         warmup: fraction of the training, in [0, 1).
         warmup_start: the rate that the warm-up starts above.
 

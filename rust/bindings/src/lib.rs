@@ -20,10 +20,17 @@ use pyo3::pymodule;
 
 /// The Rust part of `lt_fast`; `python/lt_fast/_rust.pyi` has the types.
 ///
-/// `gil_used`: a free-threaded interpreter turns its lock on for this module. The sources are written for threads (calls
-/// run detached, the table of integers is atomic, arrays are read as if others wrote to them), but nobody has run the
-/// tests without the lock; whoever has may remove this.
-#[pymodule(gil_used = true)]
+/// `gil_used = false`: a free-threaded interpreter leaves its lock off. What threads share is one of these:
+///
+/// - classes are `frozen`, so no call borrows one mutably and none is "already borrowed";
+/// - `Draws` and `Augmentation` never change. What some samplers keep of their last call is behind a lock that a second
+///   call does not wait for: it computes the same without (`sampler/shuffled.rs`, `try_lock`);
+/// - `ConfusionCounts` has a lock that is held for one addition, by a thread that is detached;
+/// - the table of integers is atomic (`integers.rs`);
+/// - arrays are read as if others wrote to them, which they may with the lock, too, as calls run detached (`arrays.rs`).
+///   An output is borrowed by one call; a second one is a `ValueError` (`batch.rs`). Only NumPy's own rule is left to
+///   the caller: no thread changes shape, strides or size of an array that another one passes to a call.
+#[pymodule(gil_used = false)]
 mod _rust {
     use lt_fast_core::fault::note_panics;
     use lt_fast_core::rng::stream;
