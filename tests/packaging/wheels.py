@@ -21,8 +21,8 @@ _WITHOUT_PATHS = {  # as `make wheel` does
 
 
 def maturin(*arguments):
-    environment = {**os.environ, **_WITHOUT_PATHS, "LT_FAST_OPS": "require", "VIRTUAL_ENV": sys.prefix}
-    environment["PYO3_PYTHON"] = sys.executable
+    """Run it with the settings of ``make``: with others, cargo would compile the extension again."""
+    environment = {**os.environ, **_WITHOUT_PATHS, "VIRTUAL_ENV": sys.prefix, "PYO3_PYTHON": sys.executable}
     command = [sys.executable, "-m", "maturin", *arguments]
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
