@@ -31,6 +31,16 @@ def of_four_classes() -> nn.Module:
     return TinyNet(4)
 
 
+class DeepNorms(nn.Sequential):
+    """Batch norms over one value per channel and image, one after the other, as in a deep network of small images."""
+
+    def __init__(self, num_classes: int = 4) -> None:
+        width = 8
+        layers = [part for _ in range(30) for part in (nn.Linear(width, width, bias=False), nn.BatchNorm1d(width))]
+        pooled = (nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(*pooled, *layers, nn.Linear(width, num_classes))
+
+
 def unannotated():
     return TinyNet()
 

@@ -37,6 +37,7 @@ from lt_fast.experiment.results import (
     predictions_of,
     scored_batches,
 )
+from lt_fast.experiment.small_batches import last_batch_named
 from lt_fast.experiment.start import CURVES, ROW_RULES, Start, read_start
 from lt_fast.experiment.stored import START, stored_config
 from lt_fast.experiment.teacher import teacher_config
@@ -376,7 +377,8 @@ def _measured(
     place: Place,
     mirrors: Sequence[Mirror],
 ) -> dict[str, Any]:
-    history = _fitted(config, directory, data, parts, place, mirrors)
+    with last_batch_named(config, data.train.class_counts):
+        history = _fitted(config, directory, data, parts, place, mirrors)
     started = time.perf_counter()
     with training.deterministic(torch.device(place.device)):
         parts.method.finish(parts.data)
