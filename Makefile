@@ -118,7 +118,7 @@ gpu-bundle: $(VENV)/.built  ## build/gpu-bundle: a folder that tests, times and 
 	@ls dist/lt_fast-*_$$(uname -m).whl >/dev/null 2>&1 || $(MAKE) wheel
 	@$(BIN)/python scripts/gpu-bundle.py $(if $(CIFAR),--cifar $(CIFAR)) $(if $(WHEELS),--wheels)
 
-test-torch-matrix: | tools  ## the wheel under torch 2.4.1, 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)
+test-torch-matrix: | tools  ## the wheel under torch 2.6.0, 2.10.0, 2.13.0 and the newest, each installed and deleted again (minutes, 7 GB of disk)
 	@PYTHON=$(PYTHON) scripts/torch-matrix.sh
 
 docs: $(VENV)/.built  ## the site, from docs/ and the docstrings, into build/docs: no network, a warning or a broken link is an error

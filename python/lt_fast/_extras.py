@@ -9,6 +9,7 @@ from types import ModuleType
 from lt_fast.errors import MissingExtraError
 
 _REQUIREMENT = re.compile(r"""([\w.-]+)\s*(?:>=\s*([\d.]+))?.*;\s*extra\s*==\s*['"](\w+)""")
+_ALWAYS = re.compile(r"([\w.-]+)\s*(?:>=\s*([\d.]+))?$")
 _DISTRIBUTIONS = {"PIL": "pillow", "ot": "POT", "sklearn": "scikit-learn"}
 
 
@@ -46,6 +47,13 @@ def shortfalls() -> dict[str, list[str]]:
             package, oldest, extra = requirement.groups()
             found.setdefault(extra, []).extend(_shortfall(package, oldest))
     return found
+
+
+def always_lacking() -> list[str]:
+    """Return what is missing or too old of that which every part of the package is tested with, as ``shortfalls``."""
+    lines = importlib.metadata.requires("lt-fast") or []
+    needed = [found.groups() for line in lines if (found := _ALWAYS.match(line.strip())) is not None]
+    return [lack for package, oldest in needed for lack in _shortfall(package, oldest)]
 
 
 def _shortfall(package: str, oldest: str | None) -> list[str]:

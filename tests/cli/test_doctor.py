@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -121,6 +122,14 @@ def test_what_an_extra_lacks_is_found_without_an_import(monkeypatch):
     assert _extras.shortfalls() == {"train": [old], "photos": ["no no-such-package"], "compare": []}
     lacks = f"train: {old}; photos: no no-such-package"
     assert doctor._extras() == (f"{lacks}; what needs one says so; all of an extra: pip install 'lt-fast[train]'")
+
+
+def test_a_torch_older_than_the_package_names_fails(monkeypatch):
+    assert doctor._needed() == "NumPy and torch are new enough"
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: ["numpy>=2", "torch>=99.1", *REQUIRES[1:]])
+    version = importlib.metadata.version("torch")
+    with pytest.raises(RuntimeError, match=f"^torch {re.escape(version)} is older than 99.1; run: pip install --up"):
+        doctor._needed()
 
 
 @pytest.mark.parametrize(

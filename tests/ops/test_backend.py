@@ -161,7 +161,7 @@ def test_the_cuda_library_loads_without_a_gpu_and_says_what_it_has_code_for():
     )
 
 
-@pytest.mark.parametrize("version", ["2.9.1", "2.4.1+cu121", "1.13.0"])
+@pytest.mark.parametrize("version", ["2.9.1", "2.6.0+cu124", "1.13.0"])
 def test_a_torch_without_the_stable_abi_computes_with_the_reference(monkeypatch, version):
     monkeypatch.setattr(torch, "__version__", version)
     monkeypatch.delenv("LT_FAST_BACKEND", raising=False)

@@ -66,6 +66,7 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "op speed (CPU)", lambda: _speed("cpu")
     yield "class-balanced draws", _chi_square
     yield "draws repeat", _draws_repeat
+    yield "needed packages", _needed
     yield "optional packages", _extras
     yield "torchvision fits torch", _torchvision
     if torch.cuda.is_available():
@@ -251,6 +252,22 @@ def _draws_repeat() -> str:
     return "an epoch is a permutation, the same when drawn again, and batch 42 alone is batch 42 of the epoch"
 
 
+_FROM_SOURCE = "unknown: this lt-fast is used from its source, without an installation"
+
+
+def _needed() -> str:
+    """Compare NumPy and torch with the oldest releases that the package names; pip does, but not with ``--no-deps``."""
+    from lt_fast._extras import always_lacking  # noqa: PLC0415
+
+    try:
+        lacking = always_lacking()
+    except importlib.metadata.PackageNotFoundError:
+        return _FROM_SOURCE
+    if lacking:
+        raise RuntimeError(f"{', '.join(lacking)}; run: pip install --upgrade numpy torch torchvision")
+    return "NumPy and torch are new enough"
+
+
 def _extras() -> str:
     from lt_fast._extras import shortfalls  # noqa: PLC0415
 
@@ -258,7 +275,7 @@ def _extras() -> str:
     try:
         found = shortfalls()
     except importlib.metadata.PackageNotFoundError:
-        return "unknown: this lt-fast is used from its source, without an installation"
+        return _FROM_SOURCE
     parts = [f"{extra}: {', '.join(lacking)}" for extra, lacking in found.items() if lacking]
     if not parts:
         return "all installed"

@@ -223,7 +223,7 @@ class Loss(nn.Module, metaclass=LossType):
             given = self._rows(logits, *labels)
             if given.soft or given.shape is not None:
                 return self._differentiated(logits, *labels)
-            both = stacked_margin_loss(self.options, rows, *given[:4], given.counted, return_gradient=True)
+            both = stacked_margin_loss(self.options, rows, *given.call(), given.counted, return_gradient=True)
         self._first.look(logits, self.vectors)
         return both
 
@@ -235,7 +235,7 @@ class Loss(nn.Module, metaclass=LossType):
         """Return the operator's loss with the class vectors ``rows``; one per row for ``reduction="none"``."""
         if given.soft:
             return soft.soft_margin_loss(self.options, rows, given.logits, given.target)
-        loss: Tensor = stacked_margin_loss(self.options, rows, *given[:4], given.counted)
+        loss: Tensor = stacked_margin_loss(self.options, rows, *given.call(), given.counted)
         return loss
 
     def _differentiated(self, logits: Tensor, *labels: Any) -> tuple[Tensor, Tensor]:
@@ -325,7 +325,7 @@ class RowLoss(Loss):
         def row_loss(scores: Tensor, label: Tensor) -> Tensor:
             return self.row_loss(scores, label, **own)
 
-        return mixed_loss(row_loss, self.options, *given[:4], given.counted, **self.options.by_name(rows))
+        return mixed_loss(row_loss, self.options, *given.call(), given.counted, **self.options.by_name(rows))
 
     def _soft_loss(self, rows: Tensor, given: Rows, own: dict[str, Tensor]) -> Tensor:
         if type(self).every_loss is RowLoss.every_loss or (
@@ -363,7 +363,7 @@ def label_shares(options: MarginOptions, given: Rows, class_counts: Tensor) -> T
     """Return the labels as a distribution over the classes, (N, C), as the label rule makes them; 0 in ignored rows."""
     if given.soft:
         return soft.soft_labels(options, given.logits, given.target, class_counts)
-    labels = mixed_labels(options, *given[:4], class_counts=class_counts)
+    labels = mixed_labels(options, *given.call(), class_counts=class_counts)
     return labels if given.counted is None else labels * (given.counted > 0)[:, None]
 
 

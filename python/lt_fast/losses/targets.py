@@ -19,6 +19,8 @@ _PYTHON_NUMBERS = (int, float)
 class Rows(NamedTuple):
     """A call with one row per sample or position.
 
+    The compilers of torch 2.4 to 2.6 trace neither ``_replace`` nor a slice of it, so ``of`` and ``call`` do that here.
+
     Attributes:
         logits: (R, C).
         target: (R,) int64 labels, or (R, C) soft targets in the dtype of the arithmetic.
@@ -40,7 +42,11 @@ class Rows(NamedTuple):
 
     def of(self, logits: Tensor) -> "Rows":
         """Return the same labels for other logits, (R, C)."""
-        return Rows(logits, *self[1:])  # older compilers cannot trace `_replace`
+        return Rows(logits, self.target, self.target_b, self.lam, self.counted, self.shape, self.soft)
+
+    def call(self) -> tuple[Tensor, Tensor, Any, Any]:
+        """Return the first arguments of the op: logits, labels, labels of the second image, factors."""
+        return self.logits, self.target, self.target_b, self.lam
 
     def shaped(self, loss: Tensor) -> Tensor:
         """Return one loss per row in the shape of the caller's rows, and a reduced loss as it is."""

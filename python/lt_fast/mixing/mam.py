@@ -188,6 +188,7 @@ class MAM(Mixer):
 
 def checked_omega(omega: float) -> float:
     """Return ``omega``; raise unless it is finite and >= 0."""
-    wrong_sign = isinstance(omega, int | float) and -math.inf < omega < 0
+    # A tuple: the compiler of an older torch does not trace a union of types.
+    wrong_sign = isinstance(omega, (int, float)) and -math.inf < omega < 0
     hint = f"; did you mean {-omega:g}? (the exponent is -omega)" if wrong_sign else ""
     return number("omega", omega, least=0, hint=hint)

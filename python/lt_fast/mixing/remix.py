@@ -170,7 +170,8 @@ class Remix(Mixer):
 
 def checked_kappa(kappa: float) -> float:
     """Return ``kappa``; raise unless it is finite and >= 1."""
-    inverse = isinstance(kappa, int | float) and 0 < kappa < 1
+    # A tuple: the compiler of an older torch does not trace a union of types.
+    inverse = isinstance(kappa, (int, float)) and 0 < kappa < 1
     hint = f"; did you mean {1 / kappa:g}? (larger over smaller class)" if inverse else ""
     return number("kappa", kappa, least=1, hint=hint)
 

@@ -147,7 +147,11 @@ def _first_state(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Any
     trial.grad = torch.zeros_like(trial)
     probe.state = defaultdict(dict)
     probe.param_groups = [{**group, "params": [trial]}]
-    probe.step()
+    try:
+        probe.step()
+    except KeyError:  # Adagrad of an older torch makes its state with the optimizer, and no step does
+        made = optimizer.state[parameter]
+        return {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in made.items()}
     return {
         name: _as_large_as(value, trial, parameter) if isinstance(value, Tensor) else value
         for name, value in probe.state[trial].items()

@@ -48,8 +48,10 @@ def process_group(ranks: Ranks, device: torch.device | str = "cpu") -> Iterator[
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", str(ranks.rank))))
-    store, *_ = next(rendezvous("env://", ranks.rank, ranks.world_size, timeout=_MEETING))
-    watch = _Watch(ranks, PrefixStore("lt-fast watch", store.clone()))
+    store = _connected(ranks)
+    # A connection of its own: a call that waits holds the one that it uses. An older torch cannot copy a connection.
+    own = store.clone() if hasattr(store, "clone") else _connected(ranks)
+    watch = _Watch(ranks, PrefixStore("lt-fast watch", own))
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
         store=PrefixStore("lt-fast", store),
@@ -76,6 +78,12 @@ def process_group(ranks: Ranks, device: torch.device | str = "cpu") -> Iterator[
         # A thread that is inside a call to the store while the interpreter ends aborts the process.
         watch.join(_LOST_AFTER)
     distributed.destroy_process_group()
+
+
+def _connected(ranks: Ranks) -> Any:
+    """Return a connection to the store of all ranks, which rank 0 or torchrun has."""
+    store, *_ = next(rendezvous("env://", ranks.rank, ranks.world_size, timeout=_MEETING))
+    return store
 
 
 @contextmanager
