@@ -116,7 +116,7 @@ def test_the_words_say_what_was_done(soil, tmp_path, capsys):
     assert "18 training images, 6 test images; percent, as given" in out
     assert re.search(r"^network \+ temperature +overall", out, re.MULTILINE)
     assert f"in use: lt-fast predict {tmp_path / 'run'} IMAGES" in out
-    assert re.fullmatch(r"lt-fast: warning: the temperature has reached its bound .* of these 4 samples .*\n", err)
+    assert re.fullmatch(r"lt-fast: warning: temperature is at its bound, .* predicted right; fit on more .*\n", err)
     _, err = _calibrate(soil, tmp_path / "run", capsys, status=2)
     assert re.search(r"run is there already; name a new folder with --out, or remove it", err)
 
