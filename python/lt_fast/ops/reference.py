@@ -63,7 +63,8 @@ def loss_of(given: Arguments, options: MarginOptions, row_loss: RowLoss | None =
     """Compute the loss of arguments that have been gathered; ``row_loss`` replaces ``branch_loss``."""
     _check_values(given, options)
     logits = given.logits.to(arithmetic_dtype(given.logits))
-    row_loss = row_loss or (lambda scores, label: branch_loss(scores, label, given, options))
+    # Not `or`: torch 2.12's compiler cannot ask a nested function whether it is true.
+    row_loss = row_loss if row_loss is not None else lambda scores, label: branch_loss(scores, label, given, options)
     factor = label_factor(given, options)
     factors = _weighted(factor, given.target, given)
     losses = cost(row_loss(logits, given.target), factors)
