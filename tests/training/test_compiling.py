@@ -140,6 +140,7 @@ def small():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Skipping serialization of:UserWarning")  # of torch 2.6's own settings
 def test_the_compiler_of_the_cpu_and_what_is_said_without_one(tmp_path, monkeypatch):
     import torch._inductor.config as settings
 
