@@ -28,8 +28,8 @@ use pyo3::pymodule;
 /// - `ConfusionCounts` has a lock that is held for one addition, by a thread that is detached;
 /// - the table of integers is atomic (`integers.rs`);
 /// - arrays are read as if others wrote to them, which they may with the lock, too, as calls run detached (`arrays.rs`).
-///   An output is borrowed by one call; a second one is a `ValueError` (`batch.rs`). Only NumPy's own rule is left to
-///   the caller: no thread changes shape, strides or size of an array that another one passes to a call.
+///   An output is borrowed by one call; a second one is a `ValueError` (`batch.rs`). One rule is left to the caller: no
+///   thread changes shape, strides or size of an array that another one passes to a call.
 #[pymodule(gil_used = false)]
 mod _rust {
     use lt_fast_core::fault::note_panics;
